@@ -1,0 +1,75 @@
+# How code of ours becomes libraries, programs and tests. All three take
+#   DEPS  modules by bare name (base, codec, ...), libraries of deps.cmake (nghttp2, jansson, ...),
+#         silo_proto, sdbx, or any other CMake target
+
+set(SILO_MODULES base codec metrics config rpc store core shard coord route query service web server client)
+
+# Bare names to targets. A module may be named before its directory was read.
+function(silo_resolve ret_targets)
+    set(targets "")
+    foreach(dep IN LISTS ARGN)
+        if(dep IN_LIST SILO_MODULES)
+            list(APPEND targets silo_${dep})
+        elseif(dep IN_LIST SILO_DEPS)
+            list(APPEND targets ${silo_dep_${dep}})
+        else()
+            list(APPEND targets ${dep})
+        endif()
+    endforeach()
+    set(${ret_targets} ${targets} PARENT_SCOPE)
+endfunction()
+
+# silo_module(name [DEPS ...] [EXCLUDE file.c ...])
+# Static library silo_<name> of every *.c here except *_test.c and what EXCLUDE names.
+function(silo_module name)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPS;EXCLUDE")
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.c)
+    list(FILTER sources EXCLUDE REGEX "_test\\.c$")
+    foreach(file IN LISTS arg_EXCLUDE)
+        list(REMOVE_ITEM sources ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+    endforeach()
+    add_library(silo_${name} STATIC ${sources})
+    target_include_directories(silo_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src)
+    target_compile_definitions(silo_${name} PUBLIC _GNU_SOURCE=)
+    silo_resolve(targets ${arg_DEPS})
+    target_link_libraries(silo_${name} PUBLIC ${targets} PRIVATE silo_warnings)
+endfunction()
+
+# silo_program(name SOURCES f.c ... [DEPS ...])
+# Program build/bin/<name>.
+function(silo_program name)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;DEPS")
+    add_executable(${name} ${arg_SOURCES})
+    target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
+    target_compile_definitions(${name} PRIVATE _GNU_SOURCE=)
+    silo_resolve(targets ${arg_DEPS})
+    target_link_libraries(${name} PRIVATE ${targets} silo_warnings)
+endfunction()
+
+# silo_test(name SOURCES f_test.c ... [DEPS ...] [TIMEOUT seconds])
+# cmocka program build/tests/<name>, and a ctest entry of the same name with the label "unit". It may read
+# SILO_SOURCE_DIR and SILO_TEST_DIR (a directory of its own, made before it runs) from its environment.
+function(silo_test name)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;DEPS")
+    silo_program(${name} SOURCES ${arg_SOURCES} DEPS ${arg_DEPS} cmocka)
+    set(dir ${CMAKE_BINARY_DIR}/tests/${name}.dir)
+    file(MAKE_DIRECTORY ${dir})
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${dir})
+    if(NOT arg_TIMEOUT)
+        set(arg_TIMEOUT 120)
+    endif()
+    set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT ${arg_TIMEOUT}
+        ENVIRONMENT "SILO_SOURCE_DIR=${PROJECT_SOURCE_DIR};SILO_TEST_DIR=${dir};SILO_BIN_DIR=${CMAKE_BINARY_DIR}/bin")
+endfunction()
+
+# silo_module_tests(module [DEPS ...])
+# One silo_test <module>_<file> for each <file>_test.c here, linked with the module.
+function(silo_module_tests module)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPS")
+    file(GLOB files CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/*_test.c)
+    foreach(file IN LISTS files)
+        string(REGEX REPLACE "\\.c$" "" name ${file})
+        silo_test(${module}_${name} SOURCES ${file} DEPS ${module} ${arg_DEPS})
+    endforeach()
+endfunction()

@@ -1,0 +1,50 @@
+/* base/bytes.c - the UTF-8 check (Unicode 15, table 3-7). */
+#include "base/bytes.h"
+
+/* Length of the well-formed sequence at p, 0 if there is none. */
+static size_t utf8_step(const uint8_t *p, size_t left)
+{
+    const uint8_t c = p[0];
+    if (c < 0x80) {
+        return 1;
+    }
+    size_t need = 0;
+    uint8_t lo = 0x80;
+    uint8_t hi = 0xbf;
+    if (c >= 0xc2 && c <= 0xdf) {
+        need = 2;
+    } else if (c >= 0xe0 && c <= 0xef) {
+        need = 3;
+        lo = c == 0xe0 ? 0xa0 : 0x80;
+        hi = c == 0xed ? 0x9f : 0xbf;
+    } else if (c >= 0xf0 && c <= 0xf4) {
+        need = 4;
+        lo = c == 0xf0 ? 0x90 : 0x80;
+        hi = c == 0xf4 ? 0x8f : 0xbf;
+    }
+    if (need == 0 || left < need || p[1] < lo || p[1] > hi) {
+        return 0;
+    }
+    for (size_t i = 2; i < need; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    return need;
+}
+
+bool bytes_utf8(struct bytes b, size_t *ret_chars)
+{
+    size_t chars = 0;
+    for (size_t at = 0; at < b.len; chars++) {
+        const size_t step = utf8_step(b.ptr + at, b.len - at);
+        if (step == 0) {
+            return false;
+        }
+        at += step;
+    }
+    if (ret_chars != NULL) {
+        *ret_chars = chars;
+    }
+    return true;
+}

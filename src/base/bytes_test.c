@@ -1,0 +1,76 @@
+/* base/bytes_test.c - order, equality, and which bytes are UTF-8. */
+#include "base/bytes.h"
+
+#include "base/test.h"
+
+static void order_is_that_of_unsigned_bytes(void **state)
+{
+    (void)state;
+    assert_true(bytes_cmp(BYTES_LIT("a"), BYTES_LIT("b")) < 0);
+    assert_true(bytes_cmp(BYTES_LIT("\xff"), BYTES_LIT("\x01")) > 0);
+    assert_true(bytes_cmp(BYTES_LIT("a"), BYTES_LIT("a\0")) < 0);
+    assert_int_equal(bytes_cmp(BYTES_NONE, BYTES_LIT("")), 0);
+    assert_true(bytes_eq(BYTES_NONE, BYTES_LIT("")));
+    assert_false(bytes_eq(BYTES_LIT("a"), BYTES_LIT("ab")));
+    assert_true(bytes_starts(BYTES_LIT("abc"), BYTES_LIT("ab")));
+    assert_true(bytes_starts(BYTES_LIT("abc"), BYTES_NONE));
+    assert_false(bytes_starts(BYTES_LIT("a"), BYTES_LIT("ab")));
+    assert_int_equal(bytes_str(NULL).len, 0);
+}
+
+static void utf8_counts_scalar_values(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t chars;
+    } good[] = {
+        {"", 0},
+        {"abc", 3},
+        {"\xc3\xa9", 1},
+        {"\xe2\x82\xac!", 2},
+        {"\xf0\x9f\x98\x80", 1},
+        {"\xed\x9f\xbf\xee\x80\x80", 2},
+        {"\xf4\x8f\xbf\xbf", 1},
+        {"\xe0\xa0\x80", 1},
+        {"\xf0\x90\x80\x80", 1},
+    };
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        size_t chars = 99;
+        assert_true(bytes_utf8(bytes_str(good[i].text), &chars));
+        assert_int_equal(chars, good[i].chars);
+    }
+    assert_true(bytes_utf8(BYTES_LIT("a\0b"), NULL));
+}
+
+static void ill_formed_utf8_is_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "\x80",             /* continuation alone */
+        "\xc0\xaf",         /* overlong */
+        "\xc1\xbf",         /* overlong */
+        "\xe0\x9f\xbf",     /* overlong */
+        "\xf0\x8f\xbf\xbf", /* overlong */
+        "\xed\xa0\x80",     /* surrogate */
+        "\xf4\x90\x80\x80", /* past U+10FFFF */
+        "\xf5\x80\x80\x80", "\xff",
+        "\xe2\x82",         /* cut short */
+        "\xf0\x9f\x98",     /* cut short */
+        "a\xe2\x28\xa1",    /* wrong second byte */
+        "\xe2\x82\x28",     /* wrong third byte */
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_false(bytes_utf8(bytes_str(bad[i]), NULL));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(order_is_that_of_unsigned_bytes),
+        cmocka_unit_test(utf8_counts_scalar_values),
+        cmocka_unit_test(ill_formed_utf8_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

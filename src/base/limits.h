@@ -1,0 +1,64 @@
+/*
+ * base/limits.h - every bound of the program with its unit and its reason.
+ */
+#ifndef SILO_BASE_LIMITS_H
+#define SILO_BASE_LIMITS_H
+
+/* Wire. */
+#define MESSAGE_BYTES_MAX (128u << 20) /* one gRPC message: a payload of 100 MB has to fit */
+
+/* Fields of a job; characters are Unicode scalar values. */
+#define JOB_ID_BYTES_MAX 4096u /* the engine's keys end at 65,535 bytes */
+#define WORKER_ID_BYTES_MAX 4096u
+#define TENANT_CHARS_MAX 64u
+#define TASK_GROUP_CHARS_MAX 64u
+#define PRIORITY_MAX 99u
+#define JOB_LIMITS_MAX 64u
+#define METADATA_PAIRS_MAX 16u
+#define METADATA_KEY_CHARS_MAX 63u
+#define METADATA_VALUE_BYTES_MAX 65534u
+
+/* Stored values. */
+#define BLOB_INLINE_MAX 4096u /* a larger payload or result has a row of its own, so the state row stays small */
+
+/* One shard's memory. */
+#define LANE_TASKS_MAX 1024u               /* a window of one lane: two pages ahead of the workers */
+#define SHARD_TASKS_MAX 262144u            /* all windows of a shard */
+#define SHARD_INFO_BYTES_MAX (64u << 20)   /* info rows kept with waiting tasks */
+#define SHARD_LEASES_MAX 262144u           /* running jobs */
+#define SHARD_GROUPS_MAX 16384u            /* task groups with a window or a parked poll */
+#define SHARD_TENANT_COUNTS_MAX 65536u     /* counter rows kept in memory */
+#define SHARD_COMMANDS_MAX 65536u          /* commands waiting for reads, polls parked, results awaited */
+#define SHARD_REPLIES_BYTES_MAX (256u << 20) /* undurable bytes of open and sealed batches */
+#define MAILBOX_MESSAGES_MAX 65536u
+
+/* One turn of a shard: nobody waits behind unbounded work. */
+#define TURN_TIMERS_MAX 512u
+#define TURN_EXPIRIES_MAX 512u
+#define TURN_HANDOVERS_MAX 4096u
+#define BATCH_ROWS_MAX 512u
+#define BATCH_BYTES_MAX (1u << 20)
+#define NEED_ROUNDS_MAX 64u /* a command asks for reads at most so often */
+#define PAGE_ROWS_MAX 1024u
+#define PAGE_BYTES_MAX (1u << 20)
+#define POLL_TASKS_MAX 8192u /* LeaseTasks: larger wishes are clamped */
+#define INFO_AHEAD 256u /* info rows are loaded for so many tasks at the front of a lane */
+#define JOB_ATTEMPTS_SHOWN_MAX 65536u /* attempts listed by one GetJob: the newest ones */
+
+/* Time, in milliseconds. */
+#define LEASE_MS 10000
+#define POLL_WAIT_MS_MAX 60000
+#define POLL_NOWAIT_MS 25      /* how long a poll that does not wait may wait for the page it caused to be read */
+#define POLL_DEADLINE_SLACK_MS 100
+#define OUTAGE_MS 5000         /* no durable progress for so long: changes are refused */
+#define OWNERSHIP_MS 3000      /* age of the proof that lets reads be answered */
+#define OWNERSHIP_RENEW_MS 1000
+#define LOW_WATER_MS 1000
+#define READ_RETRY_MS 100 /* a window page that could not be read is asked for again after so long */
+#define LOW_WATER_REMOVALS 1024u
+#define MEMTABLE_FLUSH_MS 60000
+#define MEMTABLE_FLUSH_BYTES (64u << 20)
+
+#define ARRIVAL_BLOCK (1u << 20) /* arrival numbers reserved with one row */
+
+#endif

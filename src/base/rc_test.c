@@ -1,0 +1,79 @@
+/* base/rc_test.c - codes, their table, and how errors are filled. */
+#include "base/rc.h"
+
+#include <string.h>
+
+#include "base/test.h"
+
+static SILO_RC fails(struct silo_err *err)
+{
+    return FAIL(err, SILO_NOT_FOUND, "no job %d", 7);
+}
+
+static SILO_RC passes_on(struct silo_err *err)
+{
+    TRY(fails(err));
+    return RC_OK;
+}
+
+static void fail_fills_code_place_and_text(void **state)
+{
+    (void)state;
+    struct silo_err err = {0};
+    assert_int_equal(passes_on(&err).code, SILO_NOT_FOUND);
+    assert_int_equal(err.code, SILO_NOT_FOUND);
+    assert_string_equal(err.text, "no job 7");
+    assert_non_null(strstr(err.where, "rc_test.c:"));
+}
+
+static void fail_works_without_storage(void **state)
+{
+    (void)state;
+    assert_int_equal(passes_on(NULL).code, SILO_NOT_FOUND);
+}
+
+static void long_texts_are_cut(void **state)
+{
+    (void)state;
+    struct silo_err err;
+    char text[2 * SILO_ERR_TEXT_MAX];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    rc_ignore(FAIL(&err, SILO_INTERNAL, "%s", text), "only the text matters");
+    assert_int_equal(strlen(err.text), SILO_ERR_TEXT_MAX - 1);
+}
+
+static void codes_have_their_grpc_status(void **state)
+{
+    (void)state;
+    assert_int_equal(silo_code_grpc(SILO_OK), 0);
+    assert_int_equal(silo_code_grpc(SILO_INVALID), 3);
+    assert_int_equal(silo_code_grpc(SILO_NOT_OWNER), 5);
+    assert_int_equal(silo_code_grpc(SILO_UNAVAILABLE), 14);
+    assert_true(silo_code_retries(SILO_UNAVAILABLE));
+    assert_false(silo_code_retries(SILO_EXISTS));
+    assert_string_equal(silo_code_name(SILO_PRECONDITION), "failed precondition");
+    assert_string_equal(grpc_status_name(9), "FAILED_PRECONDITION");
+    assert_string_equal(grpc_status_name(16), "UNAUTHENTICATED");
+    assert_string_equal(grpc_status_name(99), "UNKNOWN");
+}
+
+static void steal_leaves_null(void **state)
+{
+    (void)state;
+    int value = 3;
+    int *owner = &value;
+    int *taken = STEAL(owner);
+    assert_ptr_equal(taken, &value);
+    assert_null(owner);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fail_fills_code_place_and_text), cmocka_unit_test(fail_works_without_storage),
+        cmocka_unit_test(long_texts_are_cut),             cmocka_unit_test(codes_have_their_grpc_status),
+        cmocka_unit_test(steal_leaves_null),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Checks that no compiler makes.
+
+  layers    who may include whom: a module includes base, itself, and what LAYERS grants it, and includes nobody's
+            private headers (*_int.h) but its own
+  banned    calls that write or read without a bound or without an error: strcpy, strcat, sprintf, gets, atoi, ...
+  alone     with --headers BUILD_DIR: every header compiles on its own
+
+Usage: check.py [--headers BUILD_DIR]
+
+Prints each violation as file:line: text. The last line is "N passed, N failed", counting files.
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SRC = os.path.join(ROOT, "src")
+
+MODULES = {"base", "codec", "metrics", "config", "rpc", "store", "core", "shard", "coord", "route", "query", "service",
+           "web", "server", "client"}
+
+# What a module may include besides base and itself; "module/file.h" grants that header alone. Tests may in addition
+# include what TESTS grants everybody.
+LAYERS = {
+    "base": set(),
+    "codec": set(),
+    "metrics": set(),
+    "config": {"sdbx_toml.h"},
+    "core": {"codec"},
+    "store": {"codec", "metrics"},
+    "rpc": {"codec", "metrics"},
+    "shard": {"core", "codec", "metrics", "store/store.h"},
+    "coord": {"codec", "store/store.h"},  # the cluster record lies in the object store
+    "route": {"coord/coord.h", "rpc", "codec"},
+    "query": {"codec", "route/route.h", "store/store.h"},
+    "service": {"shard/shard.h", "route", "query", "codec", "metrics", "config", "rpc"},
+    "web": {"shard/shard.h", "route", "query", "codec", "metrics", "config", "rpc"},
+    "client": {"codec", "rpc"},
+    "server": MODULES | {"sdbx.h", "sdbx_toml.h"},
+}
+
+# Headers that are granted to single files.
+FILE_GRANTS = {"store/store_slate.c": {"sdbx.h"}}
+# Files of store/ that make up its side of the bridge share the name.
+BRIDGE_FILE = re.compile(r"^store/store_slate(_\w+)?\.[ch]$")
+
+# base headers that a module must not use: core knows no thread, clock or log.
+DENIED = {"core": {"base/env.h", "base/log.h", "base/mailbox.h"}}
+
+# Tests run against the store kept in memory; those of the service against everything below it.
+TEST_GRANTS = {"shard": {"store"}, "coord": {"store"}, "service": MODULES}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]')
+BANNED = re.compile(r"(?<![\w.>])(strcpy|strcat|sprintf|vsprintf|gets|atoi|atol|atoll|atof|strtok|alloca|scanf|sscanf)\s*\(")
+OPAQUE = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
+
+
+def sources():
+    for top in ("src", "bench", "sim", "fuzz", "tests", "tools"):
+        for directory, _, files in sorted(os.walk(os.path.join(ROOT, top))):
+            for file in sorted(files):
+                if file.endswith((".c", ".h")):
+                    yield os.path.relpath(os.path.join(directory, file), ROOT)
+
+
+def granted(module, name, header, is_test):
+    """Whether src/<name> may include `header`, which is of a module of ours or of the bridge."""
+    allowed = LAYERS.get(module, set()) | FILE_GRANTS.get(name, set())
+    if BRIDGE_FILE.match(name):
+        allowed = allowed | {"sdbx.h"}
+    if is_test:
+        allowed = allowed | TEST_GRANTS.get(module, set())
+    target = header.split("/")[0]
+    if header in DENIED.get(module, set()) and not is_test:
+        return False
+    if header.endswith("_int.h") and target != module:
+        return False
+    return target in (module, "base") or target in allowed or header in allowed
+
+
+def check_layers(path, text):
+    if not path.startswith("src/"):
+        return
+    name = path[len("src/"):]
+    module = name.split("/")[0]
+    is_test = name.endswith("_test.c")
+    for number, line in enumerate(text.split("\n"), 1):
+        match = INCLUDE.match(line)
+        if not match:
+            continue
+        header = match.group(1)
+        ours = header.split("/")[0] in MODULES and "/" in header and os.path.exists(os.path.join(SRC, header))
+        if (ours or header.startswith("sdbx")) and not granted(module, name, header, is_test):
+            yield number, f"{module} must not include {header}"
+
+
+def check_banned(text):
+    blank = OPAQUE.sub(lambda m: re.sub(r"[^\n]", " ", m.group(0)), text)
+    for number, line in enumerate(blank.split("\n"), 1):
+        match = BANNED.search(line)
+        if match:
+            yield number, f"banned call {match.group(1)}"
+
+
+def compile_flags(build):
+    """-I, -isystem and -D of all compile commands, and the compiler."""
+    flags = []
+    compiler = "cc"
+    with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
+        for entry in json.load(file):
+            words = shlex.split(entry["command"])
+            compiler = words[0]
+            for at, word in enumerate(words):
+                pair = [word, words[at + 1]] if word == "-isystem" else [word] if word[:2] in ("-I", "-D") else None
+                if pair and pair not in flags and not word.startswith("-DSILO_VERSION"):
+                    flags.append(pair)
+    return [compiler, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"] + [w for pair in flags for w in pair]
+
+
+def check_alone(command, path):
+    include = path[len("src/"):] if path.startswith("src/") else os.path.join(ROOT, path)
+    with tempfile.NamedTemporaryFile("w", suffix=".c") as file:
+        file.write(f'#include "{include}"\n#include "{include}"\nint header_alone;\n')
+        file.flush()
+        result = subprocess.run(command + [file.name], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        yield 1, "does not compile alone:\n" + result.stderr
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--headers", metavar="BUILD_DIR")
+    args = parser.parse_args()
+    files = list(sources())
+    found = {}
+    for path in files:
+        with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+            text = file.read()
+        found[path] = list(check_layers(path, text)) + list(check_banned(text))
+    if args.headers:
+        command = compile_flags(os.path.join(ROOT, args.headers))
+        headers = [path for path in files if path.endswith(".h")]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for path, violations in zip(headers, pool.map(lambda p: list(check_alone(command, p)), headers)):
+                found[path] += violations
+    for path, violations in sorted(found.items()):
+        for number, text in violations:
+            print(f"{path}:{number}: {text}")
+    failed = sum(1 for violations in found.values() if violations)
+    print(f"{len(found) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
