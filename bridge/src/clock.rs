@@ -1,0 +1,131 @@
+//! The clock the engine sees. It never steps back and starts no lower than the last tick the database stored.
+//!
+//! The engine stalls up to 10 s and then closes when a write finds its clock behind the last tick, and a wall
+//! clock may be set back between two runs or by NTP. So the clock is the wall time at open, or the stored tick if
+//! that is later, plus the time since then by a clock that counts on through a suspend.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use object_store::path::Path;
+use object_store::ObjectStore;
+use slatedb::admin::Admin;
+use slatedb::WalReader;
+use slatedb_common::clock::{SystemClock, SystemClockTicker};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// WAL objects looked at from the newest backwards; fence markers are empty.
+const WAL_OBJECTS_MAX: usize = 8;
+/// Rows read of the newest WAL object: later rows can be ahead of these by one flush at most.
+const WAL_ROWS_MAX: usize = 4096;
+
+#[derive(Debug)]
+pub struct EngineClock {
+    start: DateTime<Utc>,
+    origin_ns: i64,
+}
+
+fn boot_ns() -> i64 {
+    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes one timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut ts) };
+    ts.tv_sec * 1_000_000_000 + ts.tv_nsec
+}
+
+impl EngineClock {
+    pub fn starting_at_least(tick_ms: i64) -> Self {
+        let wall = Utc::now();
+        let start = match DateTime::<Utc>::from_timestamp_millis(tick_ms) {
+            Some(tick) if tick > wall => {
+                log::warn!(
+                    "the wall clock is behind the last stored tick by {}; going on from the tick",
+                    tick - wall
+                );
+                tick
+            }
+            _ => wall,
+        };
+        EngineClock { start, origin_ns: boot_ns() }
+    }
+}
+
+impl SystemClock for EngineClock {
+    fn now(&self) -> DateTime<Utc> {
+        self.start + TimeDelta::nanoseconds(boot_ns() - self.origin_ns)
+    }
+
+    fn sleep<'a>(&'a self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn ticker<'a>(&'a self, duration: Duration) -> SystemClockTicker<'a> {
+        SystemClockTicker::new(self, duration)
+    }
+}
+
+/// The last tick this database stored, as far as it can be told: in the manifest or in the newest WAL object
+/// with rows. i64::MIN for a new database.
+pub async fn last_tick(
+    path: &Path,
+    store: &Arc<dyn ObjectStore>,
+    wal_store: &Arc<dyn ObjectStore>,
+) -> Result<i64, slatedb::Error> {
+    let admin = Admin::builder(path.clone(), store.clone()).build();
+    let Some(manifest) = admin.read_manifest(None).await? else {
+        return Ok(i64::MIN);
+    };
+    let tick = manifest.last_l0_clock_tick();
+    match newest_wal_tick(path, wal_store, manifest.replay_after_wal_id() + 1).await {
+        Ok(wal_tick) => Ok(tick.max(wal_tick)),
+        Err(error) => {
+            // An object collected under the reader: the engine waits the difference out, which is short.
+            log::warn!("cannot read the last tick of the WAL: {error}");
+            Ok(tick)
+        }
+    }
+}
+
+async fn newest_wal_tick(
+    path: &Path,
+    store: &Arc<dyn ObjectStore>,
+    first: u64,
+) -> Result<i64, slatedb::Error> {
+    let mut tick = i64::MIN;
+    let files = WalReader::new(path.clone(), store.clone()).list(first..).await?;
+    for file in files.iter().rev().take(WAL_OBJECTS_MAX) {
+        let mut rows = file.iterator().await?;
+        let mut seen = 0;
+        while seen < WAL_ROWS_MAX {
+            let Some(row) = rows.next().await? else { break };
+            tick = tick.max(row.create_ts.unwrap_or(i64::MIN));
+            seen += 1;
+        }
+        if seen > 0 {
+            break;
+        }
+    }
+    Ok(tick)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_at_the_stored_tick_when_that_is_later() {
+        let ahead = Utc::now().timestamp_millis() + 3_600_000;
+        let clock = EngineClock::starting_at_least(ahead);
+        let first = clock.now();
+        assert!(first.timestamp_millis() >= ahead);
+        assert!(clock.now() >= first);
+    }
+
+    #[test]
+    fn starts_at_wall_time_for_a_new_database() {
+        let before = Utc::now();
+        let clock = EngineClock::starting_at_least(i64::MIN);
+        assert!(clock.now() >= before);
+        assert!(clock.now() - before < TimeDelta::seconds(60));
+    }
+}

@@ -1,0 +1,104 @@
+//! Status codes of the C ABI, and how errors of the engine and of the object store map to them.
+
+use slatedb::{CloseReason, ErrorKind};
+
+pub const OK: i32 = 0;
+pub const EAGAIN: i32 = -1;
+pub const EINVAL: i32 = -2;
+pub const ENOTFOUND: i32 = -3;
+pub const EFENCED: i32 = -4;
+pub const ECLOSED: i32 = -5;
+pub const EUNAVAIL: i32 = -6;
+pub const EDATA: i32 = -7;
+pub const ECONFLICT: i32 = -8;
+pub const EINTERNAL: i32 = -9;
+pub const EEXIST: i32 = -10;
+
+/// A status and the sentence that goes with it.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub status: i32,
+    pub text: String,
+}
+
+impl Failure {
+    pub fn new(status: i32, text: impl Into<String>) -> Self {
+        Failure { status, text: text.into() }
+    }
+
+    pub fn invalid(text: impl Into<String>) -> Self {
+        Failure::new(EINVAL, text)
+    }
+
+    pub fn given_up() -> Self {
+        Failure::new(ECLOSED, "the database was closed before this ended")
+    }
+}
+
+pub fn close_status(reason: CloseReason) -> i32 {
+    match reason {
+        CloseReason::Fenced => EFENCED,
+        _ => ECLOSED,
+    }
+}
+
+impl From<slatedb::Error> for Failure {
+    fn from(error: slatedb::Error) -> Self {
+        let status = match error.kind() {
+            ErrorKind::Transaction => ECONFLICT,
+            ErrorKind::Closed(reason) => close_status(reason),
+            ErrorKind::Unavailable => EUNAVAIL,
+            ErrorKind::Invalid => EINVAL,
+            ErrorKind::Data => EDATA,
+            _ => EINTERNAL,
+        };
+        Failure::new(status, error.to_string())
+    }
+}
+
+impl From<object_store::Error> for Failure {
+    fn from(error: object_store::Error) -> Self {
+        use object_store::Error as E;
+        let status = match &error {
+            E::NotFound { .. } => ENOTFOUND,
+            E::AlreadyExists { .. } => EEXIST,
+            E::Precondition { .. } => ECONFLICT,
+            E::InvalidPath { .. } => EINVAL,
+            _ => EUNAVAIL,
+        };
+        Failure::new(status, error_chain(&error))
+    }
+}
+
+/// The error and its causes in one line; causes already said are left out.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let part = inner.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        cause = inner.source();
+    }
+    text.replace('\n', " ")
+}
+
+/// Static text for a status, NUL-terminated for C.
+pub fn status_text(status: i32) -> &'static [u8] {
+    match status {
+        OK => b"ok\0",
+        EAGAIN => b"a queue or byte budget is full\0",
+        EINVAL => b"invalid argument\0",
+        ENOTFOUND => b"not found\0",
+        EFENCED => b"fenced: somebody else opened this database\0",
+        ECLOSED => b"closed\0",
+        EUNAVAIL => b"object store unavailable\0",
+        EDATA => b"stored data is corrupt\0",
+        ECONFLICT => b"conflict\0",
+        EINTERNAL => b"internal error\0",
+        EEXIST => b"exists already\0",
+        _ => b"unknown status\0",
+    }
+}

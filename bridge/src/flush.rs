@@ -1,0 +1,81 @@
+//! Flushes: one task for the WAL and one for memtables, each one flush at a time in the order of the calls.
+//!
+//! The engine freezes its WAL buffer as soon as it handles a flush request, so a request given to it early would
+//! leave later writes for another object. Here a request waits for the one in flight to end and freezes
+//! only then: everything applied by that moment rides along. A memtable flush has its own task, so that
+//! building sorted files never holds up the WAL.
+
+use crate::cq::{Event, EV_FLUSHED};
+use crate::db::{borrow, Db};
+use crate::error::{Failure, EAGAIN, ECLOSED, EINVAL, OK};
+use crate::ffi::guard;
+use slatedb::config::{FlushOptions, FlushType};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+const FLUSHES_MAX: usize = 1024; // SDBX_FLUSHES_MAX
+
+pub enum FlushMsg {
+    Flush(u64),
+    Stop(oneshot::Sender<()>),
+}
+
+fn finish(db: &Arc<Db>, token: u64, result: Result<(), Failure>) {
+    let event = match result {
+        Ok(()) => Event { seq: db.note_durable(), ..Event::new(EV_FLUSHED, token) },
+        Err(failure) => Event::failed(EV_FLUSHED, token, db.blame(failure)),
+    };
+    db.flushes.fetch_sub(1, Ordering::AcqRel);
+    db.cq.push(event.of(db));
+}
+
+pub async fn run(db: Arc<Db>, mut requests: mpsc::UnboundedReceiver<FlushMsg>, what: FlushType) {
+    while let Some(message) = requests.recv().await {
+        match message {
+            FlushMsg::Flush(token) => {
+                let options = FlushOptions { flush_type: what.clone() };
+                let flushing = async { db.engine.flush_with_options(options).await.map_err(Failure::from) };
+                let result = db.unless_given_up(flushing).await;
+                finish(&db, token, result);
+            }
+            FlushMsg::Stop(done) => {
+                requests.close();
+                while let Ok(message) = requests.try_recv() {
+                    match message {
+                        FlushMsg::Flush(late) => finish(&db, late, Err(Failure::given_up())),
+                        FlushMsg::Stop(done) => drop(done),
+                    }
+                }
+                let _ = done.send(());
+                return;
+            }
+        }
+    }
+}
+
+/// # Safety
+/// See sdbx.h.
+#[no_mangle]
+pub unsafe extern "C" fn sdbx_flush(db: *const Db, what: i32, token: u64) -> i32 {
+    guard(|| {
+        let Some(db) = borrow(db) else { return EINVAL };
+        let requests = match what {
+            1 => &db.wal_flushes,
+            2 => &db.memtable_flushes,
+            _ => return EINVAL,
+        };
+        if let Err(status) = db.check_open() {
+            return status;
+        }
+        if db.flushes.fetch_add(1, Ordering::AcqRel) >= FLUSHES_MAX {
+            db.flushes.fetch_sub(1, Ordering::AcqRel);
+            return EAGAIN;
+        }
+        if requests.send(FlushMsg::Flush(token)).is_err() {
+            db.flushes.fetch_sub(1, Ordering::AcqRel);
+            return ECLOSED;
+        }
+        OK
+    })
+}

@@ -1,0 +1,36 @@
+//! C ABI over SlateDB; the contract is include/sdbx.h and include/sdbx_toml.h.
+//!
+//! Mechanism only: grouping, pacing, retries of our own and their limits are decided in C. No thread of ours
+//! ever calls into C; results wait in a completion queue.
+
+pub mod buf;
+mod clock;
+pub mod cq;
+pub mod db;
+pub mod env;
+pub mod error;
+mod ffi;
+pub mod flush;
+pub mod info;
+pub mod logring;
+pub mod metrics;
+pub mod objects;
+pub mod read;
+mod settings;
+pub mod store;
+pub mod toml_json;
+mod watch;
+pub mod write;
+
+const ABI_VERSION: u32 = 1; // SDBX_ABI_VERSION
+
+#[no_mangle]
+pub extern "C" fn sdbx_abi_version() -> u32 {
+    ABI_VERSION
+}
+
+/// The engine's version as pinned in Cargo.toml.
+#[no_mangle]
+pub extern "C" fn sdbx_engine_version() -> *const std::ffi::c_char {
+    c"slatedb 0.18.0".as_ptr()
+}

@@ -1,0 +1,206 @@
+//! A thin layer over an object store: remembers the last error and the last success, counts, and can add latency.
+//!
+//! The engine retries for ever, so an outage is silence above this layer; here it has a name. "Not there",
+//! "there already" and failed conditions are answers, not errors.
+
+use crate::error::error_chain;
+use crate::logring::wall_ms;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::StreamExt;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+};
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const ERROR_TEXT_BYTES_MAX: usize = 1024;
+
+#[derive(Debug, Default)]
+pub struct Health {
+    last_error: Mutex<Option<(String, i64)>>,
+    last_ok_ms: AtomicI64,
+    pub requests: AtomicU64,
+    pub errors: AtomicU64,
+    latency_read: Duration,
+    latency_write: Duration,
+}
+
+impl Health {
+    pub fn new(latency_read: Duration, latency_write: Duration) -> Self {
+        Health { latency_read, latency_write, ..Health::default() }
+    }
+
+    fn note<T>(&self, what: &str, location: &str, result: &Result<T>) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let error = match result {
+            Ok(_) => None,
+            Err(Error::NotFound { .. } | Error::AlreadyExists { .. }) => None,
+            Err(Error::Precondition { .. } | Error::NotModified { .. }) => None,
+            Err(error) => Some(error),
+        };
+        let Some(error) = error else {
+            self.last_ok_ms.store(wall_ms(), Ordering::Relaxed);
+            return;
+        };
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        let mut text = format!("{what} {location}: {}", error_chain(error));
+        if text.len() > ERROR_TEXT_BYTES_MAX {
+            let cut = (0..=ERROR_TEXT_BYTES_MAX).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+            text.truncate(cut);
+        }
+        *self.last_error.lock().unwrap_or_else(|e| e.into_inner()) = Some((text, wall_ms()));
+    }
+
+    /// Text and time of the newest error, and time of the newest success (0: none).
+    pub fn last(&self) -> (Option<(String, i64)>, i64) {
+        let error = self.last_error.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        (error, self.last_ok_ms.load(Ordering::Relaxed))
+    }
+
+    async fn before_read(&self) {
+        if !self.latency_read.is_zero() {
+            tokio::time::sleep(self.latency_read).await;
+        }
+    }
+
+    async fn before_write(&self) {
+        if !self.latency_write.is_zero() {
+            tokio::time::sleep(self.latency_write).await;
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct WatchedStore {
+    inner: Arc<dyn ObjectStore>,
+    health: Arc<Health>,
+}
+
+impl WatchedStore {
+    pub fn new(inner: Arc<dyn ObjectStore>, health: Arc<Health>) -> Self {
+        WatchedStore { inner, health }
+    }
+
+    fn noted<T>(&self, what: &str, location: &Path, result: Result<T>) -> Result<T> {
+        self.health.note(what, location.as_ref(), &result);
+        result
+    }
+
+    fn noted_stream<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        stream: BoxStream<'static, Result<T>>,
+    ) -> BoxStream<'static, Result<T>> {
+        let health = self.health.clone();
+        stream.inspect(move |item| health.note(what, "", item)).boxed()
+    }
+}
+
+impl fmt::Display for WatchedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for WatchedStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        self.health.before_write().await;
+        let result = self.inner.put_opts(location, payload, opts).await;
+        self.noted("PUT", location, result)
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        let result = self.inner.put_multipart_opts(location, opts).await;
+        let inner = self.noted("create upload", location, result)?;
+        Ok(Box::new(WatchedUpload { inner, location: location.clone(), health: self.health.clone() }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.health.before_read().await;
+        let result = self.inner.get_opts(location, options).await;
+        self.noted("GET", location, result)
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.health.before_read().await;
+        let result = self.inner.get_ranges(location, ranges).await;
+        self.noted("GET", location, result)
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.noted_stream("DELETE", self.inner.delete_stream(locations))
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.noted_stream("LIST", self.inner.list(prefix))
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.noted_stream("LIST", self.inner.list_with_offset(prefix, offset))
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.health.before_read().await;
+        let result = self.inner.list_with_delimiter(prefix).await;
+        self.noted("LIST", prefix.unwrap_or(&Path::default()), result)
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.health.before_write().await;
+        let result = self.inner.copy_opts(from, to, options).await;
+        self.noted("COPY", from, result)
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.health.before_write().await;
+        let result = self.inner.rename_opts(from, to, options).await;
+        self.noted("RENAME", from, result)
+    }
+}
+
+#[derive(Debug)]
+struct WatchedUpload {
+    inner: Box<dyn MultipartUpload>,
+    location: Path,
+    health: Arc<Health>,
+}
+
+#[async_trait]
+impl MultipartUpload for WatchedUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let part = self.inner.put_part(data);
+        let (health, location) = (self.health.clone(), self.location.clone());
+        Box::pin(async move {
+            health.before_write().await;
+            let result = part.await;
+            health.note("PUT part of", location.as_ref(), &result);
+            result
+        })
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let result = self.inner.complete().await;
+        self.health.note("complete upload", self.location.as_ref(), &result);
+        result
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.inner.abort().await
+    }
+}
