@@ -1,0 +1,27 @@
+/*
+ * codec/limit.h - a job's limits in their stored form: encoded `Limit` messages, one item each (item_append).
+ *
+ * What is stored is complete: an absent retry policy of a rate limit is filled in, unknown algorithms become TOKEN_BUCKET,
+ * maps are sorted with the last of equal keys kept, and fields this build does not know are dropped. So equal limits have
+ * equal bytes, and readers need no defaults of their own.
+ *
+ * Ownership  unpacked messages lie in the given arena.
+ * Threads    no shared state.
+ */
+#ifndef SILO_CODEC_LIMIT_H
+#define SILO_CODEC_LIMIT_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "silo.pb-c.h"
+
+#define RATE_RETRY_INITIAL_MS 100
+#define RATE_RETRY_MAX_MS 30000
+#define RATE_RETRY_MULTIPLIER 2.0
+
+/* False, and nothing appended, for a limit that has no member set (such a limit is dropped). */
+bool limit_append(struct buf *buf, struct arena *scratch, const Silo__V1__Limit *limit);
+/* Of one stored item; NULL for malformed bytes. */
+Silo__V1__Limit *limit_unpack(struct arena *arena, struct bytes item);
+
+#endif

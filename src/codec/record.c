@@ -1,0 +1,474 @@
+/*
+ * codec/record.c - encoding and decoding of stored values.
+ *
+ * Rule for changes: never change what a version means. A new field is a new version byte with its own branch in the
+ * decoder; old versions stay readable. The golden test pins the bytes of version 1.
+ */
+#include "codec/record.h"
+
+#define RECORD_V1 1
+
+/* --- writing --- */
+
+static void put_var(struct buf *buf, uint64_t v)
+{
+    uint8_t tmp[10];
+    size_t n = 0;
+    do {
+        tmp[n++] = (uint8_t)(v | 0x80);
+        v >>= 7;
+    } while (v != 0);
+    tmp[n - 1] &= 0x7f;
+    buf_append(buf, tmp, n);
+}
+
+static void put_zig(struct buf *buf, int64_t v)
+{
+    put_var(buf, ((uint64_t)v << 1) ^ (uint64_t)(v >> 63));
+}
+
+static void put_double(struct buf *buf, double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    uint8_t raw[8];
+    for (int i = 0; i < 8; i++) {
+        raw[i] = (uint8_t)(bits >> (8 * i));
+    }
+    buf_append(buf, raw, sizeof raw);
+}
+
+void item_append(struct buf *buf, struct bytes item)
+{
+    put_var(buf, item.len);
+    buf_append(buf, item.ptr, item.len);
+}
+
+static void put_retry(struct buf *buf, bool has, const struct retry_policy *retry)
+{
+    buf_u8(buf, has ? 1 : 0);
+    if (has) {
+        put_var(buf, retry->retry_count);
+        put_zig(buf, retry->initial_ms);
+        put_zig(buf, retry->max_ms);
+        put_double(buf, retry->factor);
+        buf_u8(buf, retry->jitter ? 1 : 0);
+    }
+}
+
+static void put_blob(struct buf *buf, const struct blob_ref *blob)
+{
+    buf_u8(buf, blob->is_blob ? 1 : 0);
+    if (blob->is_blob) {
+        put_var(buf, blob->len);
+        put_var(buf, blob->hash);
+    } else {
+        item_append(buf, blob->inline_bytes);
+    }
+}
+
+static void put_attempt(struct buf *buf, const struct attempt *attempt)
+{
+    put_var(buf, attempt->relative);
+    buf_append(buf, attempt->task_id.b, sizeof attempt->task_id.b);
+    put_zig(buf, attempt->started_ms);
+    buf_u8(buf, (uint8_t)attempt->outcome.status);
+    put_zig(buf, attempt->outcome.finished_ms);
+    item_append(buf, attempt->outcome.error_code);
+    put_blob(buf, &attempt->outcome.data);
+}
+
+/* --- reading: every get checks; `bad` sticks and is looked at once, at the end --- */
+
+struct reader {
+    const uint8_t *at, *end;
+    bool bad;
+};
+
+static struct reader reader_of(struct bytes value)
+{
+    struct reader r = {.at = value.ptr, .end = value.ptr + value.len, .bad = value.len == 0};
+    if (!r.bad && *r.at++ != RECORD_V1) {
+        r.bad = true;
+    }
+    return r;
+}
+
+static uint8_t get_u8(struct reader *r)
+{
+    if (r->bad || r->at == r->end) {
+        r->bad = true;
+        return 0;
+    }
+    return *r->at++;
+}
+
+static uint64_t get_var(struct reader *r)
+{
+    uint64_t v = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+        const uint8_t c = get_u8(r);
+        if (shift == 63 && c > 1) {
+            break;
+        }
+        v |= (uint64_t)(c & 0x7f) << shift;
+        if ((c & 0x80) == 0) {
+            return v;
+        }
+    }
+    r->bad = true;
+    return 0;
+}
+
+static int64_t get_zig(struct reader *r)
+{
+    const uint64_t v = get_var(r);
+    return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
+}
+
+static uint32_t get_u32(struct reader *r)
+{
+    const uint64_t v = get_var(r);
+    r->bad |= v > UINT32_MAX;
+    return (uint32_t)v;
+}
+
+static bool get_bool(struct reader *r)
+{
+    const uint8_t v = get_u8(r);
+    r->bad |= v > 1;
+    return v == 1;
+}
+
+static struct bytes get_raw(struct reader *r, size_t len)
+{
+    if (r->bad || (size_t)(r->end - r->at) < len) {
+        r->bad = true;
+        return BYTES_NONE;
+    }
+    const struct bytes b = bytes_of(r->at, len);
+    r->at += len;
+    return b;
+}
+
+static struct bytes get_item(struct reader *r)
+{
+    const uint64_t len = get_var(r);
+    if (len > SIZE_MAX / 2) {
+        r->bad = true;
+        return BYTES_NONE;
+    }
+    return get_raw(r, (size_t)len);
+}
+
+static double get_double(struct reader *r)
+{
+    const struct bytes raw = get_raw(r, 8);
+    uint64_t bits = 0;
+    for (size_t i = 0; i < raw.len; i++) {
+        bits |= (uint64_t)raw.ptr[i] << (8 * i);
+    }
+    double v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+static struct uuid get_uuid(struct reader *r)
+{
+    struct uuid u = {{0}};
+    const struct bytes raw = get_raw(r, sizeof u.b);
+    if (raw.len == sizeof u.b) {
+        memcpy(u.b, raw.ptr, sizeof u.b);
+    }
+    return u;
+}
+
+static bool get_retry(struct reader *r, struct retry_policy *ret)
+{
+    const bool has = get_bool(r);
+    *ret = (struct retry_policy){0};
+    if (has) {
+        ret->retry_count = get_u32(r);
+        ret->initial_ms = get_zig(r);
+        ret->max_ms = get_zig(r);
+        ret->factor = get_double(r);
+        ret->jitter = get_bool(r);
+    }
+    return has;
+}
+
+static struct blob_ref get_blob(struct reader *r)
+{
+    struct blob_ref blob = {.is_blob = get_bool(r)};
+    if (blob.is_blob) {
+        blob.len = get_var(r);
+        blob.hash = get_var(r);
+    } else {
+        blob.inline_bytes = get_item(r);
+    }
+    return blob;
+}
+
+static void get_attempt(struct reader *r, struct attempt *ret)
+{
+    ret->relative = get_u32(r);
+    ret->task_id = get_uuid(r);
+    ret->started_ms = get_zig(r);
+    const uint8_t status = get_u8(r);
+    r->bad |= status < ATTEMPT_SUCCEEDED || status > ATTEMPT_CANCELLED;
+    ret->outcome.status = (enum attempt_status)status;
+    ret->outcome.finished_ms = get_zig(r);
+    ret->outcome.error_code = get_item(r);
+    ret->outcome.data = get_blob(r);
+}
+
+/* `count` items in a row, lent as one run. */
+static struct bytes get_items(struct reader *r, uint32_t count)
+{
+    const uint8_t *from = r->at;
+    for (uint32_t i = 0; i < count && !r->bad; i++) {
+        (void)get_item(r);
+    }
+    return r->bad ? BYTES_NONE : bytes_of(from, (size_t)(r->at - from));
+}
+
+static bool reader_done(const struct reader *r)
+{
+    return !r->bad && r->at == r->end;
+}
+
+bool item_next(struct bytes *at, struct bytes *ret_item)
+{
+    struct reader r = {.at = at->ptr, .end = at->ptr + at->len};
+    if (at->len == 0) {
+        return false;
+    }
+    const struct bytes item = get_item(&r);
+    if (r.bad) {
+        return false;
+    }
+    *ret_item = item;
+    *at = bytes_of(r.at, (size_t)(r.end - r.at));
+    return true;
+}
+
+/* --- records --- */
+
+const char *job_status_name(enum job_status status)
+{
+    static const char *const names[] = {"Scheduled", "Running", "Succeeded", "Failed", "Cancelled"};
+    return names[status];
+}
+
+void info_encode(struct buf *buf, const struct info *info)
+{
+    buf_u8(buf, RECORD_V1);
+    buf_u8(buf, info->priority);
+    put_retry(buf, info->has_retry, &info->retry);
+    item_append(buf, info->group);
+    put_zig(buf, info->enqueue_ms);
+    put_zig(buf, info->requested_start_ms);
+    put_zig(buf, info->due_ms);
+    put_var(buf, info->arrival);
+    put_var(buf, info->metadata_count);
+    buf_append(buf, info->metadata.ptr, info->metadata.len);
+    put_var(buf, info->limit_count);
+    buf_append(buf, info->limits.ptr, info->limits.len);
+    put_blob(buf, &info->payload);
+}
+
+bool info_decode(struct bytes value, struct info *ret)
+{
+    struct reader r = reader_of(value);
+    ret->priority = get_u8(&r);
+    ret->has_retry = get_retry(&r, &ret->retry);
+    ret->group = get_item(&r);
+    ret->enqueue_ms = get_zig(&r);
+    ret->requested_start_ms = get_zig(&r);
+    ret->due_ms = get_zig(&r);
+    ret->arrival = get_var(&r);
+    ret->metadata_count = get_u32(&r);
+    r.bad |= ret->metadata_count > UINT32_MAX / 2;
+    ret->metadata = get_items(&r, ret->metadata_count * 2);
+    ret->limit_count = get_u32(&r);
+    ret->limits = get_items(&r, ret->limit_count);
+    ret->payload = get_blob(&r);
+    return reader_done(&r);
+}
+
+void state_encode(struct buf *buf, const struct state *state)
+{
+    buf_u8(buf, RECORD_V1);
+    buf_u8(buf, (uint8_t)state->status);
+    put_zig(buf, state->changed_ms);
+    buf_u8(buf, state->has_mark ? 1 : 0);
+    put_zig(buf, state->has_mark ? state->mark_ms : 0);
+    put_var(buf, state->attempt);
+    put_var(buf, state->relative);
+    buf_u8(buf, state->has_next ? 1 : 0);
+    put_zig(buf, state->due_ms);
+    put_var(buf, state->arrival);
+    buf_u8(buf, state->has_outcome ? 1 : 0);
+    if (state->has_outcome) {
+        buf_u8(buf, state->by_attempt ? 1 : 0);
+        put_attempt(buf, &state->final);
+    }
+}
+
+bool state_decode(struct bytes value, struct state *ret)
+{
+    struct reader r = reader_of(value);
+    *ret = (struct state){0};
+    const uint8_t status = get_u8(&r);
+    r.bad |= status > JOB_CANCELLED || status == JOB_RUNNING;
+    ret->status = (enum job_status)status;
+    ret->changed_ms = get_zig(&r);
+    ret->has_mark = get_bool(&r);
+    ret->mark_ms = get_zig(&r);
+    ret->attempt = get_u32(&r);
+    ret->relative = get_u32(&r);
+    ret->has_next = get_bool(&r);
+    ret->due_ms = get_zig(&r);
+    ret->arrival = get_var(&r);
+    ret->has_outcome = get_bool(&r);
+    if (ret->has_outcome) {
+        ret->by_attempt = get_bool(&r);
+        get_attempt(&r, &ret->final);
+    }
+    return reader_done(&r) && ret->has_outcome == job_status_terminal(ret->status);
+}
+
+void attempt_encode(struct buf *buf, const struct attempt *attempt)
+{
+    buf_u8(buf, RECORD_V1);
+    put_attempt(buf, attempt);
+}
+
+bool attempt_decode(struct bytes value, struct attempt *ret)
+{
+    struct reader r = reader_of(value);
+    get_attempt(&r, ret);
+    return reader_done(&r);
+}
+
+void task_encode(struct buf *buf, const struct task_rec *task)
+{
+    buf_u8(buf, RECORD_V1);
+    item_append(buf, task->job_ref);
+    put_var(buf, task->attempt);
+    put_var(buf, task->relative);
+    item_append(buf, task->group);
+}
+
+bool task_decode(struct bytes value, struct task_rec *ret)
+{
+    struct reader r = reader_of(value);
+    ret->job_ref = get_item(&r);
+    ret->attempt = get_u32(&r);
+    ret->relative = get_u32(&r);
+    ret->group = get_item(&r);
+    return reader_done(&r);
+}
+
+void lease_encode(struct buf *buf, const struct lease_rec *lease)
+{
+    buf_u8(buf, RECORD_V1);
+    buf_append(buf, lease->task_id.b, sizeof lease->task_id.b);
+    item_append(buf, lease->worker_id);
+    put_var(buf, lease->attempt);
+    put_var(buf, lease->relative);
+    put_zig(buf, lease->started_ms);
+    buf_u8(buf, lease->has_mark ? 1 : 0);
+    put_zig(buf, lease->has_mark ? lease->mark_ms : 0);
+    put_zig(buf, lease->enqueue_ms);
+    buf_u8(buf, lease->priority);
+    put_zig(buf, lease->due_ms);
+    put_var(buf, lease->arrival);
+    item_append(buf, lease->group);
+    put_retry(buf, lease->has_retry, &lease->retry);
+    put_var(buf, lease->limit_count);
+}
+
+bool lease_decode(struct bytes value, struct lease_rec *ret)
+{
+    struct reader r = reader_of(value);
+    ret->task_id = get_uuid(&r);
+    ret->worker_id = get_item(&r);
+    ret->attempt = get_u32(&r);
+    ret->relative = get_u32(&r);
+    ret->started_ms = get_zig(&r);
+    ret->has_mark = get_bool(&r);
+    ret->mark_ms = get_zig(&r);
+    ret->enqueue_ms = get_zig(&r);
+    ret->priority = get_u8(&r);
+    ret->due_ms = get_zig(&r);
+    ret->arrival = get_var(&r);
+    ret->group = get_item(&r);
+    ret->has_retry = get_retry(&r, &ret->retry);
+    ret->limit_count = get_u32(&r);
+    return reader_done(&r);
+}
+
+void counts_encode(struct buf *buf, const struct counts *counts)
+{
+    buf_u8(buf, RECORD_V1);
+    put_var(buf, counts->open);
+    put_var(buf, counts->succeeded);
+    put_var(buf, counts->failed);
+    put_var(buf, counts->cancelled);
+}
+
+bool counts_decode(struct bytes value, struct counts *ret)
+{
+    struct reader r = reader_of(value);
+    ret->open = get_var(&r);
+    ret->succeeded = get_var(&r);
+    ret->failed = get_var(&r);
+    ret->cancelled = get_var(&r);
+    return reader_done(&r);
+}
+
+void shard_encode(struct buf *buf, const struct shard_rec *shard)
+{
+    buf_u8(buf, RECORD_V1);
+    put_zig(buf, shard->created_ms);
+    buf_u8(buf, shard->dispatch_order);
+}
+
+bool shard_decode(struct bytes value, struct shard_rec *ret)
+{
+    struct reader r = reader_of(value);
+    ret->created_ms = get_zig(&r);
+    ret->dispatch_order = get_u8(&r);
+    return reader_done(&r);
+}
+
+void number_encode(struct buf *buf, uint64_t number)
+{
+    buf_u8(buf, RECORD_V1);
+    put_var(buf, number);
+}
+
+bool number_decode(struct bytes value, uint64_t *ret)
+{
+    struct reader r = reader_of(value);
+    *ret = get_var(&r);
+    return reader_done(&r);
+}
+
+void low_encode(struct buf *buf, int64_t due_ms, uint8_t priority, uint64_t arrival)
+{
+    buf_u8(buf, RECORD_V1);
+    put_zig(buf, due_ms);
+    buf_u8(buf, priority);
+    put_var(buf, arrival);
+}
+
+bool low_decode(struct bytes value, int64_t *ret_due_ms, uint8_t *ret_priority, uint64_t *ret_arrival)
+{
+    struct reader r = reader_of(value);
+    *ret_due_ms = get_zig(&r);
+    *ret_priority = get_u8(&r);
+    *ret_arrival = get_var(&r);
+    return reader_done(&r);
+}

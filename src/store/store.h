@@ -1,0 +1,158 @@
+/*
+ * store/store.h - the interface to the storage engine: ordered rows in one database per shard, and plain objects beside them.
+ *
+ * Everything is asynchronous: a call is accepted or refused at once, and an accepted call is followed by exactly one
+ * event with its token on the queue it names. Two implementations: store_slate.c (SlateDB through the bridge) and
+ * store_mem.c (tests and simulation, with faults). Nothing is grouped, paced, retried or flushed by the store itself.
+ *
+ * Rows       keys are 1..65,535 bytes, ordered bytewise; the first byte is the table. Batches are atomic and applied in
+ *            the order of store_write. APPLIED means visible to every read that starts later; FLUSHED carries the
+ *            sequence up to which all is durable.
+ * Ownership  store_write takes the buffers, whatever it answers. Events own their data: store_event_free.
+ * Threads    calls from any thread; one queue is drained by one thread; one iterator is used by one caller at a time.
+ * Limits     undurable bytes per database (`bytes_max` of the open arguments): more is SILO_EXHAUSTED.
+ */
+#ifndef SILO_STORE_STORE_H
+#define SILO_STORE_STORE_H
+
+#include "base/bytes.h"
+#include "base/rc.h"
+
+struct store;       /* one object store with its settings; process-wide */
+struct store_queue; /* where events arrive */
+struct store_db;    /* one open database */
+struct store_iter;  /* the rest of a scan */
+struct store_snap;  /* a read view of one database at one sequence */
+
+enum store_event_kind {
+    STORE_OPENED,    /* db, seq */
+    STORE_CLOSED,    /* the handle is dead */
+    STORE_APPLIED,   /* seq of the batch; rc on failure: the outcome is unknown */
+    STORE_FLUSHED,   /* seq: all up to it is durable */
+    STORE_ROWS,      /* answer to mget and scan */
+    STORE_REFRESHED, /* the database was still ours */
+    STORE_DOWN,      /* unsolicited, once, token 0: fenced (SILO_CONFLICT) or failed */
+    STORE_OBJECT,    /* answer to the object calls: data in `rows.data` */
+    STORE_TESTED,    /* answer to store_selftest */
+};
+
+/*
+ * Rows as they cross the interface, little-endian and unaligned:
+ * u16 key bytes, u16 flags (0), u32 value bytes, key, value. STORE_ABSENT as value size: no such row (mget only).
+ */
+#define STORE_ABSENT UINT32_MAX
+
+struct store_rows {
+    struct bytes data;
+    uint32_t count;
+};
+
+struct store_event {
+    enum store_event_kind kind;
+    silo_rc rc;
+    uint64_t token;
+    struct store_db *db;
+    uint64_t seq;
+    struct store_rows rows;
+    struct store_iter *iter; /* STORE_ROWS: there is more; the receiver's to free */
+    char text[256];          /* what went wrong, when rc is not OK */
+    void *owned[3];          /* the implementation's */
+};
+
+/* Memory of one batch or part of it; from store_buf_alloc. */
+struct store_buf {
+    uint8_t *ptr;
+    size_t len, cap;
+};
+
+enum store_flush_what { STORE_FLUSH_WAL, STORE_FLUSH_MEMTABLE };
+enum store_close_how { STORE_CLOSE_DROP, STORE_CLOSE_WAL, STORE_CLOSE_MEMTABLE };
+
+struct store_open_args {
+    const char *path;          /* of the database, below the store's root */
+    const char *settings_json; /* engine settings to merge over the defaults, NULL = none */
+    size_t bytes_max;          /* undurable bytes before store_write refuses */
+};
+
+struct store_scan_args {
+    struct bytes lo, hi; /* [lo, hi) */
+    bool descending;
+    bool keys_only;
+    uint32_t rows_max;
+    size_t bytes_max;
+};
+
+struct store_ops {
+    void (*free)(struct store *store);
+    silo_rc (*queue_new)(struct store *store, struct store_queue **ret_queue, struct silo_err *err);
+    void (*queue_free)(struct store_queue *queue);
+    int (*queue_fd)(struct store_queue *queue);
+    size_t (*queue_drain)(struct store_queue *queue, struct store_event *events, size_t max);
+    void (*event_free)(struct store_event *event);
+    struct store_buf (*buf_alloc)(size_t size);
+    void (*buf_free)(struct store_buf buf);
+
+    silo_rc (*open)(struct store *store, struct store_queue *queue, const struct store_open_args *args, uint64_t token,
+                    struct silo_err *err);
+    silo_rc (*close)(struct store_db *db, enum store_close_how how, uint64_t token, struct silo_err *err);
+    silo_rc (*write)(struct store_db *db, struct store_buf *bufs, size_t count, uint32_t ops, uint64_t token,
+                     struct silo_err *err);
+    silo_rc (*flush)(struct store_db *db, enum store_flush_what what, uint64_t token, struct silo_err *err);
+    silo_rc (*mget)(struct store_db *db, struct store_snap *snap, const struct bytes *keys, size_t count,
+                    uint64_t token, struct silo_err *err);
+    silo_rc (*scan)(struct store_db *db, struct store_snap *snap, const struct store_scan_args *args, uint64_t token,
+                    struct silo_err *err);
+    silo_rc (*iter_next)(struct store_iter *iter, uint32_t rows_max, size_t bytes_max, uint64_t token,
+                         struct silo_err *err);
+    void (*iter_free)(struct store_iter *iter);
+    silo_rc (*refresh)(struct store_db *db, uint64_t token, struct silo_err *err);
+    silo_rc (*snapshot)(struct store_db *db, struct store_snap **ret_snap, uint64_t *ret_seq, struct silo_err *err);
+    void (*snapshot_free)(struct store_snap *snap);
+    size_t (*queued_bytes)(struct store_db *db);
+    /* The newest error of the object store under it, "" if none; copied. */
+    void (*last_error)(struct store *store, char *ret_text, size_t size);
+    /* Engine facts as JSON; figures in Prometheus text with label shard="<label>". malloc'd text, NULL on failure. */
+    char *(*info_json)(struct store_db *db);
+    char *(*metrics_text)(struct store_db *db, const char *label);
+
+    /* Objects beside the databases, names relative to the store's root. */
+    silo_rc (*object_get)(struct store *store, struct store_queue *queue, const char *name, uint64_t token,
+                          struct silo_err *err);
+    /* Create if absent: SILO_EXISTS in the event when it is there. */
+    silo_rc (*object_put_new)(struct store *store, struct store_queue *queue, const char *name, struct bytes data,
+                              uint64_t token, struct silo_err *err);
+    /* Names below the prefix, one to a line, sorted. */
+    silo_rc (*object_list)(struct store *store, struct store_queue *queue, const char *prefix, uint64_t token,
+                           struct silo_err *err);
+    silo_rc (*object_delete_prefix)(struct store *store, struct store_queue *queue, const char *prefix, uint64_t token,
+                                    struct silo_err *err);
+    /* Whether create-if-absent holds on this store; leaves nothing behind. */
+    silo_rc (*selftest)(struct store *store, struct store_queue *queue, uint64_t token, struct silo_err *err);
+};
+
+/* Every implementation's struct store, store_queue, store_db, store_iter and store_snap begins with this. */
+struct store_base {
+    const struct store_ops *ops;
+};
+
+static inline const struct store_ops *store_ops_of(const void *handle)
+{
+    return ((const struct store_base *)handle)->ops;
+}
+
+/* The next row of a packed answer; false at the end. A row that is absent has present = false. */
+struct store_row {
+    struct bytes key, value;
+    bool present;
+};
+bool store_rows_next(struct store_rows *rows, struct store_row *ret_row);
+
+/* Packing of batches: u8 op (0 put, 1 delete), u8 0, u16 key bytes, u32 value bytes, key, value. */
+static inline size_t store_op_size(size_t key_bytes, size_t value_bytes)
+{
+    return 8 + key_bytes + value_bytes;
+}
+/* Appends to buf, which must have room for store_op_size bytes. value.ptr NULL with del = true. */
+void store_op_pack(struct store_buf *buf, struct bytes key, struct bytes value, bool del);
+
+#endif
