@@ -1,0 +1,186 @@
+/*
+ * core/command.h - what can be asked of a shard, and how it answers: one struct that travels from the service to the
+ * shard's executor and back.
+ *
+ * The sender fills `kind`, `arena`, `job_ref` and the arguments; the shard fills `rc`, `error` and the result. What the
+ * arguments lend must live until the command is back; what the result holds lies in the command's arena.
+ *
+ * Answers leave when what they saw is durable. `rc` with SILO_UNAVAILABLE means: outcome unknown, or not tried.
+ *
+ * Units      _ms: milliseconds; wall clock for stamps and starts.
+ * Ownership  the sender's, but only the shard may look at it between sending and the answer.
+ * Threads    one at a time, as above.
+ */
+#ifndef SILO_CORE_COMMAND_H
+#define SILO_CORE_COMMAND_H
+
+#include "base/arena.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/rc.h"
+#include "codec/record.h"
+
+enum command_kind {
+    CMD_ENQUEUE,
+    CMD_GET_JOB,
+    CMD_GET_RESULT,
+    CMD_CANCEL_JOB,
+    CMD_DELETE_JOB,
+    CMD_POLL,
+    CMD_POLL_STOP,
+    CMD_GIVE_BACK,
+    CMD_HEARTBEAT,
+    CMD_REPORT,
+    CMD_TOTALS,
+};
+
+/*
+ * A new job. `info` comes without enqueue_ms, due_ms, arrival and payload, which the core fills; its metadata pairs are
+ * sorted by name, so that equal jobs have equal bytes.
+ */
+struct enqueue_args {
+    struct info info;
+    struct bytes payload;
+    bool id_is_fresh;     /* made by the server: no check for a namesake */
+    bool return_existing; /* a repeat of the same job succeeds */
+};
+
+struct get_args {
+    bool include_attempts; /* CMD_GET_JOB */
+    uint32_t wait_ms;      /* CMD_GET_RESULT: wait so long for the end; 0 = answer at once */
+};
+
+/*
+ * A worker asks for tasks of a group. With wait_ms it parks until one is there. A poll parked on several shards shares
+ * `claim`: the shard whose claim returns true fills it, the others answer it empty. claim may be NULL.
+ */
+struct poll_args {
+    struct bytes group, worker_id;
+    uint32_t tasks_max;
+    uint32_t wait_ms;
+    bool (*claim)(void *context);
+    void *claim_context;
+};
+
+/* Ends a parked poll with what it has; no effect on one that is done. The answer to `poll` comes first. */
+struct poll_stop_args {
+    struct command *poll;
+};
+
+/* Undoes leases whose worker left before it could hear of them: same attempt numbers, same places. */
+struct give_back_args {
+    const struct uuid *task_ids;
+    size_t count;
+};
+
+struct heartbeat_args {
+    bool has_task_id; /* false: the id was no UUID, so no lease has it */
+    struct uuid task_id;
+    struct bytes worker_id;
+};
+
+struct report_args {
+    bool has_task_id;
+    struct uuid task_id;
+    enum attempt_status status; /* SUCCEEDED, FAILED or CANCELLED */
+    struct bytes error_code;    /* FAILED */
+    struct bytes data;          /* SUCCEEDED: result; FAILED: error data */
+};
+
+/* A job as CMD_GET_JOB and CMD_GET_RESULT see it. */
+struct job_view {
+    struct info info;
+    bool has_state;
+    struct state state;
+    bool running; /* then the lease's: */
+    uint32_t lease_attempt, lease_relative;
+    struct uuid lease_task_id;
+    int64_t lease_started_ms;
+    enum job_status status;
+    struct bytes payload; /* inline or from its own row; CMD_GET_JOB */
+    struct bytes data;    /* of the final outcome */
+    /* With include_attempts: all that were recorded, ascending; `number` counts from 1. */
+    struct job_view_attempt {
+        uint32_t number;
+        struct attempt attempt;
+        struct bytes data;
+    } *attempts;
+    size_t attempt_count;
+};
+
+struct leased_task {
+    struct uuid task_id;
+    struct bytes tenant, job_id;
+    uint32_t attempt, relative;
+    struct info info;
+    struct bytes payload;
+};
+
+struct poll_result {
+    struct leased_task *tasks;
+    size_t count;
+};
+
+struct heartbeat_result {
+    bool cancelled;
+    int64_t cancelled_ms;
+};
+
+struct totals_result {
+    struct counts counts;
+    int64_t created_ms;
+};
+
+/* A row the answer needs that is read after it became durable (attempts, payloads and results of their own). */
+struct command_want {
+    struct bytes key;
+    bool present;
+    struct bytes value; /* in the arena */
+};
+
+#define COMMAND_WANT_ROUNDS_MAX 2
+
+struct command {
+    enum command_kind kind;
+    struct arena *arena;
+    struct bytes job_ref; /* ENQUEUE, GET_*, CANCEL, DELETE; see codec/key.h */
+    union {
+        struct enqueue_args enqueue;
+        struct get_args get;
+        struct poll_args poll;
+        struct poll_stop_args poll_stop;
+        struct give_back_args give_back;
+        struct heartbeat_args heartbeat;
+        struct report_args report;
+    } args;
+
+    /* The answer. */
+    silo_rc rc;
+    const char *error; /* text when rc is not OK; static or in the arena */
+    union {
+        struct job_view job;
+        struct poll_result poll;
+        struct heartbeat_result heartbeat;
+        struct totals_result totals;
+    } result;
+
+    /* The shard's own; the sender leaves it zero. */
+    uint8_t seed[16];          /* random, drawn once; ids of this command come from it */
+    uint64_t wait_batch;       /* the answer leaves when this batch is durable */
+    bool changes;              /* rows were written for it */
+    uint32_t rounds;           /* times it asked for reads */
+    int64_t deadline_mono_ms;  /* parked polls and waits */
+    struct heap_node deadline; /* in the core's heap of parked commands */
+    struct list_node node;     /* wherever it waits */
+    struct list reads;         /* rows pinned for it */
+    uint32_t reads_open;       /* of them, not there yet */
+    bool read_failed;          /* one of them could not be read */
+    bool internal;             /* made by the core itself */
+    struct poll *parked;       /* core/poll.c */
+    struct job_watch *watch;   /* core/watch.c */
+    struct command_want *wants;
+    size_t want_count;
+    uint32_t want_rounds;
+};
+
+#endif

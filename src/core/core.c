@@ -1,0 +1,483 @@
+/*
+ * core/core.c - commands in, answers out.
+ *
+ *   submit ──► run ──ANSWER──► answered ──► driver
+ *               │ ▲
+ *          NEED │ │ all reads there
+ *               ▼ │
+ *             blocked ──► woken            run ──PARK──► parked (poll, watch) ──► answered or woken
+ *
+ * 1. A run that NEEDs has changed nothing. 2. Woken commands run before fresh ones. 3. Every command inside is in exactly
+ * one of blocked, woken, parked and answered, or is running.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "core/core_int.h"
+
+enum run run_fail(struct command *cmd, enum silo_code code, const char *text)
+{
+    cmd->rc = (silo_rc){code};
+    cmd->error = text;
+    return RUN_ANSWER;
+}
+
+enum run run_ok(struct command *cmd)
+{
+    cmd->rc = RC_OK;
+    return RUN_ANSWER;
+}
+
+enum run run_changed(struct command *cmd)
+{
+    cmd->changes = true;
+    return run_ok(cmd);
+}
+
+void core_break(struct core *core, const char *fmt, ...)
+{
+    if (core->phase != CORE_BROKEN) {
+        va_list ap;
+        va_start(ap, fmt);
+        (void)vsnprintf(core->broken, sizeof core->broken, fmt, ap);
+        va_end(ap);
+        core->phase = CORE_BROKEN;
+    }
+}
+
+struct core *core_new(enum dispatch_order order, int64_t wall_ms, int64_t mono_ms)
+{
+    struct core *core = xcalloc(1, sizeof *core);
+    view_init(&core->view);
+    core->order = order;
+    core->lane_count = order == ORDER_PRIORITY ? LANES_MAX : 1;
+    core->wall_ms = wall_ms;
+    core->mono_ms = mono_ms;
+    map_init(&core->groups);
+    map_init(&core->tasks);
+    map_init(&core->leases_by_job);
+    map_init(&core->leases_by_task);
+    map_init(&core->counts);
+    map_init(&core->watches);
+    list_init(&core->group_lru);
+    list_init(&core->hot_groups);
+    list_init(&core->dirty_groups);
+    list_init(&core->counts_lru);
+    list_init(&core->counts_dirty);
+    list_init(&core->reads);
+    list_init(&core->answered);
+    list_init(&core->woken);
+    list_init(&core->blocked);
+    list_init(&core->parked);
+    heap_init(&core->expiry);
+    heap_init(&core->deadlines);
+    lane_init(&core->timers);
+    arena_init(&core->fire_arena);
+    core->fire = (struct command){.arena = &core->fire_arena, .internal = true};
+    list_init(&core->fire.reads);
+    buf_init(&core->scratch, SIZE_MAX / 4);
+    open_start(core);
+    return core;
+}
+
+struct core *core_free(struct core *core)
+{
+    if (core == NULL) {
+        return NULL;
+    }
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&core->reads)) != NULL) {
+        core_read_end(core, CONTAINER_OF(node, struct core_read, node), false, false);
+    }
+    view_release(&core->view, &core->fire);
+    arena_deinit(&core->fire_arena);
+    for (uint32_t i = 0; i < core->timers.count; i++) {
+        task_discard(core, lane_at(&core->timers, i));
+    }
+    lane_deinit(&core->timers);
+    groups_free(core);
+    leases_free(core);
+    counts_free(core);
+    map_deinit(&core->tasks);
+    map_deinit(&core->watches);
+    heap_deinit(&core->deadlines);
+    buf_deinit(&core->scratch);
+    view_deinit(&core->view);
+    free(core);
+    return NULL;
+}
+
+enum core_phase core_phase(const struct core *core)
+{
+    return core->phase;
+}
+
+const char *core_broken(const struct core *core)
+{
+    return core->broken;
+}
+
+struct view *core_view(struct core *core)
+{
+    return &core->view;
+}
+
+void core_set_time(struct core *core, int64_t wall_ms, int64_t mono_ms)
+{
+    core->wall_ms = wall_ms > core->wall_ms ? wall_ms : core->wall_ms;
+    core->mono_ms = mono_ms > core->mono_ms ? mono_ms : core->mono_ms;
+}
+
+/* --- commands --- */
+
+static enum run core_dispatch(struct core *core, struct command *cmd)
+{
+    switch (cmd->kind) {
+    case CMD_ENQUEUE:
+        return enqueue_run(core, cmd);
+    case CMD_GET_JOB:
+    case CMD_GET_RESULT:
+        return get_run(core, cmd);
+    case CMD_CANCEL_JOB:
+        return cancel_run(core, cmd);
+    case CMD_DELETE_JOB:
+        return delete_run(core, cmd);
+    case CMD_POLL:
+        return poll_run(core, cmd);
+    case CMD_POLL_STOP:
+        return poll_stop_run(core, cmd);
+    case CMD_GIVE_BACK:
+        return give_back_run(core, cmd);
+    case CMD_HEARTBEAT:
+        return heartbeat_run(core, cmd);
+    case CMD_REPORT:
+        return report_run(core, cmd);
+    case CMD_TOTALS:
+        return totals_run(core, cmd);
+    }
+    ASSERT(!"a command kind out of range");
+}
+
+void core_answer(struct core *core, struct command *cmd)
+{
+    view_release(&core->view, cmd);
+    cmd->wait_batch = cmd->changes ? core->view.open : core->view.touched;
+    if (cmd->wait_batch == core->view.open && core->view.open_rows == 0) {
+        cmd->wait_batch--; /* what it changed or saw in the open batch has vanished again */
+    }
+    core->command_count--;
+    list_push_back(&core->answered, &cmd->node);
+}
+
+static void core_run(struct core *core, struct command *cmd)
+{
+    view_begin(&core->view);
+    cmd->rounds++;
+    enum run run = RUN_ANSWER;
+    if (cmd->read_failed) {
+        run = run_fail(cmd, SILO_UNAVAILABLE, "the storage could not be read; nothing was changed");
+    } else if (cmd->rounds > NEED_ROUNDS_MAX) {
+        run = run_fail(cmd, SILO_UNAVAILABLE, "the request kept losing races with others; nothing was changed");
+    } else {
+        run = core_dispatch(core, cmd);
+    }
+    if (run == RUN_ANSWER) {
+        core_answer(core, cmd);
+    } else if (run == RUN_NEED) {
+        list_push_back(cmd->reads_open != 0 ? &core->blocked : &core->woken, &cmd->node);
+    }
+}
+
+void core_submit(struct core *core, struct command *cmd)
+{
+    list_init(&cmd->reads);
+    core->command_count++;
+    if (core->phase != CORE_OPEN) {
+        (void)run_fail(cmd, SILO_UNAVAILABLE, "shard not ready: acquisition in progress");
+        view_begin(&core->view);
+        core_answer(core, cmd);
+    } else if (core->command_count > SHARD_COMMANDS_MAX) {
+        (void)run_fail(cmd, SILO_EXHAUSTED, "too many requests are waiting in this shard");
+        view_begin(&core->view);
+        core_answer(core, cmd);
+    } else {
+        core_run(core, cmd);
+    }
+}
+
+void core_wake(struct core *core, struct command *cmd)
+{
+    list_remove(&cmd->node);
+    list_push_back(&core->woken, &cmd->node);
+}
+
+void core_park(struct core *core, struct command *cmd, int64_t deadline_mono_ms)
+{
+    list_push_back(&core->parked, &cmd->node);
+    heap_insert(&core->deadlines, &cmd->deadline, deadline_mono_ms);
+}
+
+void core_unpark(struct core *core, struct command *cmd)
+{
+    list_remove(&cmd->node);
+    heap_remove(&core->deadlines, &cmd->deadline);
+}
+
+static void core_run_woken(struct core *core)
+{
+    struct list now;
+    list_init(&now);
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&core->woken)) != NULL) {
+        list_push_back(&now, node);
+    }
+    while ((node = list_pop_front(&now)) != NULL) {
+        core_run(core, CONTAINER_OF(node, struct command, node));
+    }
+}
+
+/* Parked commands whose time is up: polls leave empty, waits look once more and tell the state they see. */
+static void core_run_deadlines(struct core *core)
+{
+    for (struct heap_node *node = heap_min(&core->deadlines); node != NULL && node->key <= core->mono_ms;
+         node = heap_min(&core->deadlines)) {
+        struct command *cmd = CONTAINER_OF(node, struct command, deadline);
+        if (cmd->parked != NULL) {
+            poll_answer(core, cmd->parked);
+        } else {
+            watch_remove(core, cmd);
+            cmd->args.get.wait_ms = 0;
+            core_run(core, cmd);
+        }
+    }
+}
+
+void core_turn(struct core *core)
+{
+    if (core->phase != CORE_OPEN) {
+        return;
+    }
+    core_run_woken(core);
+    timer_turn(core);
+    lease_turn(core);
+    poll_turn(core);
+    core_run_deadlines(core);
+    low_turn(core);
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+int64_t core_next_mono_ms(const struct core *core)
+{
+    if (core->phase != CORE_OPEN) {
+        return INT64_MAX;
+    }
+    if (!list_empty(&core->woken)) {
+        return core->mono_ms;
+    }
+    int64_t next = earlier(poll_next_mono_ms(core), earlier(timer_next_mono_ms(core), low_next_mono_ms(core)));
+    const struct heap_node *deadline = heap_min(&core->deadlines);
+    const struct heap_node *expiry = core->leases_frozen ? NULL : heap_min(&core->expiry);
+    next = earlier(next, deadline != NULL ? deadline->key : INT64_MAX);
+    return earlier(next, expiry != NULL ? expiry->key : INT64_MAX);
+}
+
+/* Internal commands end here; a failed one is tried again by whoever made it. */
+static void core_end_internal(struct core *core, struct command *cmd)
+{
+    if (cmd->kind == CMD_REPORT) {
+        struct lease *lease = lease_find(core, &cmd->args.report.task_id);
+        if (lease != NULL && lease->expiring) {
+            lease->expiring = false;
+            heap_update(&core->expiry, &lease->expiry, core->mono_ms + OWNERSHIP_RENEW_MS);
+        }
+    }
+    struct arena *arena = cmd->arena;
+    arena_deinit(arena);
+    free(arena); /* the command lies behind its arena, in one allocation */
+}
+
+struct command *core_answered(struct core *core)
+{
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&core->answered)) != NULL) {
+        struct command *cmd = CONTAINER_OF(node, struct command, node);
+        if (!cmd->internal) {
+            return cmd;
+        }
+        core_end_internal(core, cmd);
+    }
+    return NULL;
+}
+
+void core_release_polls(struct core *core)
+{
+    core->polls_released = true;
+    for (struct map_node *n = map_next(&core->groups, NULL); n != NULL; n = map_next(&core->groups, n)) {
+        group_hot(core, CONTAINER_OF(n, struct group, node));
+    }
+    for (struct map_node *n = map_next(&core->watches, NULL); n != NULL; n = map_next(&core->watches, n)) {
+        const struct job_watch *watch = CONTAINER_OF(n, struct job_watch, node);
+        for (struct list_node *c = list_first(&watch->commands); c != NULL; c = list_next(&watch->commands, c)) {
+            heap_update(&core->deadlines, &CONTAINER_OF(c, struct command, node)->deadline, core->mono_ms);
+        }
+    }
+}
+
+static void core_abandon_list(struct core *core, struct list *list, const char *why)
+{
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(list)) != NULL) {
+        struct command *cmd = CONTAINER_OF(node, struct command, node);
+        if (heap_has(&cmd->deadline)) {
+            heap_remove(&core->deadlines, &cmd->deadline);
+        }
+        if (cmd->parked != NULL) {
+            list_remove(&cmd->parked->node);
+            cmd->parked = NULL;
+        }
+        (void)run_fail(cmd, SILO_UNAVAILABLE, why);
+        core_answer(core, cmd);
+    }
+}
+
+void core_abandon(struct core *core, const char *why)
+{
+    core_break(core, "%s", why);
+    view_begin(&core->view);
+    for (struct map_node *n = map_next(&core->watches, NULL); n != NULL; n = map_next(&core->watches, NULL)) {
+        const struct job_watch *watch = CONTAINER_OF(n, struct job_watch, node);
+        struct command *cmd = LIST_ENTRY(list_first(&watch->commands), struct command, node);
+        watch_remove(core, cmd); /* the last one takes the watch with it */
+        list_push_back(&core->blocked, &cmd->node);
+    }
+    core_abandon_list(core, &core->blocked, why);
+    core_abandon_list(core, &core->woken, why);
+    core_abandon_list(core, &core->parked, why);
+}
+
+struct core_stats core_stats(const struct core *core)
+{
+    return (struct core_stats){
+        .leases = core->leases_by_job.count,
+        .tasks = core->tasks.count,
+        .groups = core->groups.count,
+        .commands = core->command_count,
+        .corrupt_rows = core->corrupt_rows,
+    };
+}
+
+void core_before_seal(struct core *core)
+{
+    counts_write(core);
+}
+
+/* --- reads --- */
+
+enum view_answer look(struct core *core, struct command *cmd, struct bytes key, struct bytes *ret_value)
+{
+    const enum view_answer answer = view_get(&core->view, key, ret_value);
+    if (answer == VIEW_UNKNOWN) {
+        view_need(&core->view, key, cmd);
+    }
+    return answer;
+}
+
+struct core_read *read_new(void)
+{
+    struct core_read *read = xcalloc(1, sizeof *read);
+    arena_init(&read->arena);
+    return read;
+}
+
+void read_queue(struct core *core, struct core_read *read)
+{
+    list_push_back(&core->reads, &read->node);
+}
+
+static void pins_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value, bool present)
+{
+    (void)read;
+    struct pin *pin = MAP_ENTRY(map_find(&core->view.pins, key), struct pin, node);
+    ASSERT(pin != NULL && pin->state == PIN_FLYING);
+    pin->present = present;
+    pin->value = present ? blob_new(value) : NULL;
+    pin->state = PIN_READY;
+}
+
+/* Every command whose last row arrived is woken; a pin nobody wants any more goes. */
+static void pins_end(struct core *core, struct core_read *read, bool ok, bool more)
+{
+    (void)more;
+    for (size_t i = 0; i < read->key_count; i++) {
+        struct pin *pin = MAP_ENTRY(map_find(&core->view.pins, read->keys[i]), struct pin, node);
+        ASSERT(pin != NULL);
+        if (!ok || pin->state != PIN_READY) {
+            pin->state = PIN_FAILED;
+        }
+        for (struct list_node *n = list_first(&pin->users); n != NULL; n = list_next(&pin->users, n)) {
+            struct command *cmd = CONTAINER_OF(n, struct pin_use, in_pin)->command;
+            cmd->read_failed |= pin->state == PIN_FAILED;
+            ASSERT(cmd->reads_open != 0);
+            if (--cmd->reads_open == 0 && cmd != &core->fire) {
+                core_wake(core, cmd);
+            }
+        }
+        view_drop_idle(&core->view, pin);
+    }
+}
+
+/* All rows wanted by commands leave as one read. */
+static void read_queue_pins(struct core *core)
+{
+    if (list_empty(&core->view.wanted)) {
+        return;
+    }
+    struct core_read *read = read_new();
+    size_t count = 0;
+    for (struct list_node *n = list_first(&core->view.wanted); n != NULL; n = list_next(&core->view.wanted, n)) {
+        count++;
+    }
+    read->keys = arena_alloc(&read->arena, count * sizeof read->keys[0]);
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&core->view.wanted)) != NULL) {
+        struct pin *pin = CONTAINER_OF(node, struct pin, wanted);
+        pin->state = PIN_FLYING;
+        view_hold(&core->view, &pin->hold);
+        read->keys[read->key_count++] = arena_copy(&read->arena, bytes_of(pin->key, pin->key_len));
+    }
+    read->on_row = pins_row;
+    read->on_end = pins_end;
+    read_queue(core, read);
+}
+
+struct core_read *core_read_next(struct core *core)
+{
+    read_queue_pins(core);
+    struct core_read *read = LIST_ENTRY(list_pop_front(&core->reads), struct core_read, node);
+    if (read != NULL) {
+        view_hold(&core->view, &read->hold);
+    }
+    return read;
+}
+
+void core_read_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value, bool present)
+{
+    read->on_row(core, read, key, value, present);
+}
+
+void core_read_end(struct core *core, struct core_read *read, bool ok, bool more)
+{
+    read->on_end(core, read, ok, more);
+    view_unhold(&core->view, &read->hold);
+    for (size_t i = 0; i < read->page_count; i++) {
+        task_free(read->page[i]);
+    }
+    free(read->page);
+    arena_deinit(&read->arena);
+    free(read);
+}

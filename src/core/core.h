@@ -1,0 +1,93 @@
+/*
+ * core/core.h - one shard as a deterministic function: commands and time in; row changes, reads and answers out.
+ *
+ * The core does no I/O and knows no thread and no clock. Its driver (shard/, the simulator) does, each turn:
+ *
+ *     core_set_time;  core_submit(every new command);  core_turn;
+ *     while (core_read_next): start the reads; later core_read_row for each row, core_read_end
+ *     while (core_answered): park or send the answers (command->wait_batch)
+ *     seal, write and flush batches through core_view, core_before_seal
+ *
+ * A command runs to its end or not at all: what it misses is read, and it runs again from the start.
+ *
+ * Units      wall_ms: Unix time; mono_ms: a clock that never steps. The wall clock never falls within a core's life.
+ * Ownership  the core owns all it holds; commands are lent until answered.
+ * Threads    the shard's executor only.
+ * Limits     base/limits.h, SHARD_*.
+ */
+#ifndef SILO_CORE_CORE_H
+#define SILO_CORE_CORE_H
+
+#include "core/view.h"
+
+struct core;
+
+enum core_phase { CORE_OPENING, CORE_OPEN, CORE_BROKEN };
+
+/* Rows the core wants: those of `keys`, or up to rows_max rows of [lo, hi) in order. */
+struct core_read {
+    struct list_node node;
+    bool scan;
+    struct bytes *keys;
+    size_t key_count;
+    struct bytes lo, hi;
+    uint32_t rows_max;
+    /* The core's own. */
+    struct view_hold hold;
+    struct arena arena;
+    void (*on_row)(struct core *core, struct core_read *read, struct bytes key, struct bytes value, bool present);
+    void (*on_end)(struct core *core, struct core_read *read, bool ok, bool more);
+    void *context;
+    struct place mark;    /* lane pages: the window's mark when it began */
+    uint32_t lanes_until; /* group pages: lanes known afterwards; lane pages: the lane */
+    struct bytes last;    /* last key seen */
+    struct task **page;   /* tasks read so far */
+    size_t page_count, page_cap;
+};
+
+/* `order` is that of a shard made now; a stored one must agree with it, else the core is broken. */
+struct core *core_new(enum dispatch_order order, int64_t wall_ms, int64_t mono_ms);
+struct core *core_free(struct core *core);
+
+enum core_phase core_phase(const struct core *core);
+/* Why it is broken, static or the core's own. */
+const char *core_broken(const struct core *core);
+
+void core_set_time(struct core *core, int64_t wall_ms, int64_t mono_ms);
+/* Runs it; it comes back through core_answered, perhaps much later. */
+void core_submit(struct core *core, struct command *command);
+/* Woken commands, due timers, expired leases, hand-over to parked polls. */
+void core_turn(struct core *core);
+/* Monotonic time of the next thing core_turn would do by itself; INT64_MAX: nothing. */
+int64_t core_next_mono_ms(const struct core *core);
+
+struct core_read *core_read_next(struct core *core);
+void core_read_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value, bool present);
+/* more: the scan ended at rows_max. Frees the read. */
+void core_read_end(struct core *core, struct core_read *read, bool ok, bool more);
+
+/* An answered command, oldest first; NULL when there is none. */
+struct command *core_answered(struct core *core);
+/* After command->wants were filled: completes the result; true when further rows are wanted. Touches only the command. */
+bool core_answer_more(struct command *command);
+
+/* The batch side: core_before_seal adds what is written once per batch. */
+struct view *core_view(struct core *core);
+void core_before_seal(struct core *core);
+
+/* Shutdown: parked polls are answered with what is there, later ones do not park. */
+void core_release_polls(struct core *core);
+/* While ownership is unproved no lease expires; after an outage every lease has a fresh term. */
+void core_freeze_leases(struct core *core, bool frozen);
+void core_renew_leases(struct core *core);
+/* Whether a lease would expire now. */
+bool core_leases_due(const struct core *core);
+/* Answers everything that waits inside with UNAVAILABLE. The core can then only be freed. */
+void core_abandon(struct core *core, const char *why);
+
+struct core_stats {
+    size_t leases, tasks, groups, commands, corrupt_rows;
+};
+struct core_stats core_stats(const struct core *core);
+
+#endif

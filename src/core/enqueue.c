@@ -1,0 +1,120 @@
+/*
+ * core/enqueue.c - a job comes into being: info, index, metadata rows and its token.
+ */
+#include <xxhash.h>
+
+#include "base/assert.h"
+#include "core/core_int.h"
+
+static struct blob_ref blob_of(struct bytes b)
+{
+    if (b.len > BLOB_INLINE_MAX) {
+        return (struct blob_ref){.is_blob = true, .len = b.len, .hash = XXH64(b.ptr, b.len, 0)};
+    }
+    return (struct blob_ref){.inline_bytes = b};
+}
+
+static bool blob_same(const struct blob_ref *a, const struct blob_ref *b)
+{
+    return a->is_blob == b->is_blob && a->len == b->len && a->hash == b->hash &&
+           bytes_eq(a->inline_bytes, b->inline_bytes);
+}
+
+static bool retry_same(const struct info *a, const struct info *b)
+{
+    const struct retry_policy *p = &a->retry;
+    const struct retry_policy *q = &b->retry;
+    return a->has_retry == b->has_retry &&
+           (!a->has_retry ||
+            (p->retry_count == q->retry_count && p->initial_ms == q->initial_ms && p->max_ms == q->max_ms &&
+             memcmp(&p->factor, &q->factor, sizeof p->factor) == 0 && p->jitter == q->jitter));
+}
+
+/* All a caller chose, but the start. */
+static bool info_same(const struct info *a, const struct info *b)
+{
+    return a->priority == b->priority && bytes_eq(a->group, b->group) && retry_same(a, b) &&
+           bytes_eq(a->metadata, b->metadata) && bytes_eq(a->limits, b->limits) && blob_same(&a->payload, &b->payload);
+}
+
+static enum run enqueue_exists(struct command *cmd, struct bytes value, const struct info *wanted)
+{
+    struct info stored;
+    if (cmd->args.enqueue.return_existing && info_decode(value, &stored) && info_same(&stored, wanted)) {
+        return run_ok(cmd);
+    }
+    const struct bytes tenant = job_ref_tenant(cmd->job_ref);
+    const struct bytes id = bytes_of(cmd->job_ref.ptr + tenant.len, cmd->job_ref.len - tenant.len);
+    return run_fail(cmd, SILO_EXISTS, arena_printf(cmd->arena, "job already exists with id %.*s", BYTES_FMT(id)));
+}
+
+static void enqueue_rows(struct core *core, const struct command *cmd, const struct info *info, struct blob *row)
+{
+    struct key key;
+    key_by_ref(&key, TABLE_INFO, cmd->job_ref);
+    view_put_blob(&core->view, key_bytes(&key), row, false);
+    key_index(&key, cmd->job_ref, INDEX_OPEN, info->enqueue_ms);
+    view_put(&core->view, key_bytes(&key), BYTES_NONE, false);
+    struct bytes at = info->metadata;
+    struct bytes name;
+    struct bytes value;
+    while (pair_next(&at, &name, &value)) {
+        key_metadata(&key, cmd->job_ref, name, value);
+        view_put(&core->view, key_bytes(&key), BYTES_NONE, false);
+    }
+    if (info->payload.is_blob) {
+        key_blob(&key, cmd->job_ref, BLOB_PAYLOAD, 0);
+        view_put_lent(&core->view, key_bytes(&key), cmd->args.enqueue.payload);
+    }
+}
+
+static void enqueue_apply(struct core *core, struct command *cmd, struct info *info, struct tenant_count *count)
+{
+    info->arrival = arrival_next(core);
+    buf_reset(&core->scratch);
+    info_encode(&core->scratch, info);
+    struct blob *row = blob_new(buf_bytes(&core->scratch));
+    enqueue_rows(core, cmd, info, row);
+    const struct token to = {
+        .where = info->due_ms > core->wall_ms ? TOKEN_TIMER : TOKEN_READY,
+        .group = info->group,
+        .place = {.due_ms = info->due_ms, .priority = info->priority, .arrival = info->arrival},
+        .attempt = 1,
+        .relative = 1,
+        .info = row,
+    };
+    token_move(core, cmd->job_ref, &(struct token){.where = TOKEN_NONE}, &to);
+    count_move(core, count, COUNT_NONE, COUNT_OPEN);
+    blob_unref(row);
+}
+
+enum run enqueue_run(struct core *core, struct command *cmd)
+{
+    const struct enqueue_args *args = &cmd->args.enqueue;
+    struct info info = args->info;
+    info.payload = blob_of(args->payload);
+    info.enqueue_ms = core->wall_ms;
+    info.due_ms = info.requested_start_ms > 0 ? info.requested_start_ms : core->wall_ms;
+
+    bool ready = true;
+    if (!args->id_is_fresh) {
+        struct key key;
+        struct bytes value;
+        key_by_ref(&key, TABLE_INFO, cmd->job_ref);
+        const enum view_answer there = look(core, cmd, key_bytes(&key), &value);
+        if (there == VIEW_FOUND) {
+            return enqueue_exists(cmd, value, &info);
+        }
+        ready = there == VIEW_ABSENT;
+    }
+    struct tenant_count *count = count_find(core, cmd->job_ref, cmd);
+    ready = ready && count != NULL;
+    if (info.due_ms <= core->wall_ms) {
+        ready = group_low_ready(core, group_get(core, info.group), cmd) && ready;
+    }
+    if (!ready) {
+        return RUN_NEED;
+    }
+    enqueue_apply(core, cmd, &info, count);
+    return run_changed(cmd);
+}

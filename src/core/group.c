@@ -1,0 +1,241 @@
+/*
+ * core/group.c - task groups and the windows over their ready lanes.
+ *
+ * 1. Lanes below group->known are known: their windows hold exactly the live rows up to their marks. The others are
+ *    unknown: inserts go to storage alone.
+ * 2. A task is on offer only once its info row is loaded.
+ * 3. A worse lane is used only when every better one is known to be empty.
+ * 4. The group unused longest loses its windows first; groups with polls or reads on their way stay.
+ */
+#include "base/assert.h"
+#include "core/core_int.h"
+
+struct group *group_find(struct core *core, struct bytes name)
+{
+    return MAP_ENTRY(map_find(&core->groups, name), struct group, node);
+}
+
+static void group_forget(struct core *core, struct group *group)
+{
+    for (uint32_t i = 0; i < LANES_MAX; i++) {
+        struct group_lane *gl = group->lanes[i];
+        if (gl == NULL) {
+            continue;
+        }
+        for (uint32_t t = 0; t < gl->window.count; t++) {
+            task_discard(core, lane_at(&gl->window, t));
+        }
+        lane_deinit(&gl->window);
+        free(gl);
+    }
+    map_remove(&core->groups, &group->node);
+    list_remove(&group->lru);
+    list_remove(&group->hot);
+    list_remove(&group->dirty);
+    blob_unref(group->name);
+    free(group);
+}
+
+void group_shrink(struct core *core, const struct group *keep)
+{
+    struct list_node *next = NULL;
+    for (struct list_node *n = list_first(&core->group_lru);
+         n != NULL && (core->groups.count > SHARD_GROUPS_MAX || core->tasks.count > SHARD_TASKS_MAX); n = next) {
+        next = list_next(&core->group_lru, n);
+        struct group *group = CONTAINER_OF(n, struct group, lru);
+        if (group != keep && list_empty(&group->polls) && !group->loading) {
+            group_forget(core, group);
+        }
+    }
+}
+
+struct group *group_get(struct core *core, struct bytes name)
+{
+    struct group *group = group_find(core, name);
+    if (group != NULL) {
+        list_remove(&group->lru);
+        list_push_back(&core->group_lru, &group->lru);
+        return group;
+    }
+    group = xcalloc(1, sizeof *group);
+    group->name = blob_new(name);
+    list_init(&group->polls);
+    map_insert(&core->groups, &group->node, blob_bytes(group->name));
+    list_push_back(&core->group_lru, &group->lru);
+    group_shrink(core, group);
+    return group;
+}
+
+void groups_free(struct core *core)
+{
+    for (struct map_node *n = map_next(&core->groups, NULL); n != NULL; n = map_next(&core->groups, NULL)) {
+        group_forget(core, CONTAINER_OF(n, struct group, node));
+    }
+    map_deinit(&core->groups);
+}
+
+bool group_low_ready(struct core *core, struct group *group, struct command *cmd)
+{
+    if (group->low_known) {
+        return true;
+    }
+    struct key key;
+    key_low_ready(&key, blob_bytes(group->name), 0);
+    struct bytes value = BYTES_NONE;
+    const enum view_answer answer = look(core, cmd, key_bytes(&key), &value);
+    if (answer == VIEW_UNKNOWN) {
+        return false;
+    }
+    low_group_decode(core, group, answer == VIEW_FOUND, value);
+    return true;
+}
+
+uint32_t group_lane_of(const struct core *core, const struct place *place)
+{
+    return core->order == ORDER_PRIORITY ? place->priority : 0;
+}
+
+struct group_lane *group_lane_get(struct group *group, uint32_t lane)
+{
+    ASSERT(lane < LANES_MAX);
+    if (group->lanes[lane] == NULL) {
+        group->lanes[lane] = xcalloc(1, sizeof *group->lanes[lane]);
+        lane_init(&group->lanes[lane]->window);
+    }
+    return group->lanes[lane];
+}
+
+void group_busy_update(struct core *core, struct group *group, uint32_t lane)
+{
+    (void)core;
+    const struct group_lane *gl = group->lanes[lane];
+    const uint64_t bit = (uint64_t)1 << (lane % 64);
+    if (lane < group->known && gl != NULL && (gl->window.count != 0 || gl->window.bounded)) {
+        group->busy[lane / 64] |= bit;
+    } else {
+        group->busy[lane / 64] &= ~bit;
+    }
+}
+
+void group_hot(struct core *core, struct group *group)
+{
+    if (!list_linked(&group->hot) && !list_empty(&group->polls)) {
+        list_push_back(&core->hot_groups, &group->hot);
+    }
+}
+
+/* --- tasks --- */
+
+void task_index(struct core *core, struct task *task)
+{
+    map_insert(&core->tasks, &task->by_job, task_ref(task));
+}
+
+void task_set_info(struct core *core, struct task *task, struct blob *info)
+{
+    ASSERT(task->info == NULL);
+    task->info = blob_ref(info);
+    core->info_bytes += info->len;
+}
+
+void task_discard(struct core *core, struct task *task)
+{
+    map_remove(&core->tasks, &task->by_job);
+    if (task->info != NULL) {
+        core->info_bytes -= task->info->len;
+    }
+    if (task->group != NULL) {
+        task->group->task_count--;
+    }
+    task_free(task);
+}
+
+static void task_free_loose(struct core *core, struct task *task)
+{
+    if (task->info != NULL) {
+        core->info_bytes -= task->info->len;
+    }
+    task_free(task);
+}
+
+void group_add(struct core *core, struct group *group, struct task *task)
+{
+    const uint32_t lane = group_lane_of(core, &task->place);
+    struct group_lane *gl = lane < group->known ? group_lane_get(group, lane) : NULL;
+    if (gl == NULL || !lane_covers(&gl->window, &task->place)) {
+        task_free_loose(core, task);
+        group_hot(core, group); /* a parked poll has it read */
+        return;
+    }
+    if (task->info != NULL && core->info_bytes > SHARD_INFO_BYTES_MAX && gl->window.count >= INFO_AHEAD / 16) {
+        core->info_bytes -= task->info->len;
+        task->info = blob_unref(task->info);
+    }
+    task->group = group;
+    group->task_count++;
+    task_index(core, task);
+    struct task *dropped = lane_insert(&gl->window, task);
+    if (dropped != NULL) {
+        task_discard(core, dropped);
+    }
+    group_busy_update(core, group, lane);
+    group_hot(core, group);
+    if (core->tasks.count > SHARD_TASKS_MAX) {
+        group_shrink(core, group);
+    }
+}
+
+void group_drop(struct core *core, struct bytes name, const struct place *place)
+{
+    struct group *group = group_find(core, name);
+    const uint32_t lane = group_lane_of(core, place);
+    struct group_lane *gl = group != NULL ? group->lanes[lane] : NULL;
+    struct task *task = gl != NULL && lane < group->known ? lane_find(&gl->window, place) : NULL;
+    if (task == NULL) {
+        return;
+    }
+    low_note_remove(core, group, &gl->low, place); /* may look at the window: before the task goes */
+    lane_remove(&gl->window, task);
+    task_discard(core, task);
+    group_busy_update(core, group, lane);
+    if (gl->window.count > INFO_AHEAD / 2) {
+        const struct task *ahead = lane_at(&gl->window, INFO_AHEAD / 2);
+        if (ahead->info == NULL && !ahead->info_wanted) {
+            lane_want_infos(core, &gl->window);
+        }
+    }
+}
+
+static uint32_t group_first_busy(const struct group *group)
+{
+    if (group->busy[0] != 0) {
+        return (uint32_t)__builtin_ctzll(group->busy[0]);
+    }
+    return group->busy[1] != 0 ? 64 + (uint32_t)__builtin_ctzll(group->busy[1]) : LANES_MAX;
+}
+
+enum best group_best(struct core *core, struct group *group, struct task **ret_task)
+{
+    const uint32_t lane = group_first_busy(group);
+    if (lane == LANES_MAX) {
+        if (group->known == core->lane_count) {
+            return BEST_EMPTY;
+        }
+        page_load_group(core, group);
+        return group->loading ? BEST_LOADING : BEST_EMPTY;
+    }
+    struct lane *window = &group->lanes[lane]->window;
+    if (lane_wants_page(window, LANE_TASKS_MAX)) {
+        page_load_lane(core, group, lane);
+    }
+    if (window->count == 0) {
+        return group->loading ? BEST_LOADING : BEST_EMPTY;
+    }
+    struct task *task = lane_at(window, 0);
+    if (task->info == NULL) {
+        lane_want_infos(core, window);
+        return BEST_LOADING;
+    }
+    *ret_task = task;
+    return BEST_TASK;
+}

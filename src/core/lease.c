@@ -1,0 +1,171 @@
+/*
+ * core/lease.c - running jobs: which worker holds which task, and until when.
+ *
+ * All leases are in memory. Heartbeats move the deadline in memory only; after a reopen, and after ownership was in
+ * doubt, each lease has a fresh term. An expired lease is reported as a failed attempt by an internal command, so that
+ * expiry and reports share their code.
+ */
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "core/core_int.h"
+
+struct lease *lease_find(const struct core *core, const struct uuid *task_id)
+{
+    return MAP_ENTRY(map_find(&core->leases_by_task, uuid_bytes(task_id)), struct lease, by_task);
+}
+
+struct lease *lease_of_job(const struct core *core, struct bytes job_ref)
+{
+    return MAP_ENTRY(map_find(&core->leases_by_job, job_ref), struct lease, by_job);
+}
+
+static struct bytes storage_put(uint8_t **at, struct bytes b)
+{
+    uint8_t *to = *at;
+    if (b.len != 0) {
+        memcpy(to, b.ptr, b.len);
+    }
+    *at += b.len;
+    return bytes_of(to, b.len);
+}
+
+struct lease *lease_add(struct core *core, struct bytes job_ref, const struct lease_rec *rec)
+{
+    struct lease *lease = xmalloc(sizeof *lease + job_ref.len + rec->worker_id.len + rec->group.len);
+    *lease = (struct lease){.rec = *rec, .batch = core->view.open};
+    uint8_t *at = lease->storage;
+    lease->job_ref = storage_put(&at, job_ref);
+    lease->rec.worker_id = storage_put(&at, rec->worker_id);
+    lease->rec.group = storage_put(&at, rec->group);
+    ASSERT(lease_of_job(core, job_ref) == NULL && lease_find(core, &rec->task_id) == NULL);
+    map_insert(&core->leases_by_job, &lease->by_job, lease->job_ref);
+    map_insert(&core->leases_by_task, &lease->by_task, uuid_bytes(&lease->rec.task_id));
+    heap_insert(&core->expiry, &lease->expiry, core->mono_ms + LEASE_MS);
+    return lease;
+}
+
+void lease_remove(struct core *core, struct lease *lease)
+{
+    map_remove(&core->leases_by_job, &lease->by_job);
+    map_remove(&core->leases_by_task, &lease->by_task);
+    heap_remove(&core->expiry, &lease->expiry);
+    free(lease);
+}
+
+void lease_write(struct core *core, struct lease *lease, bool fresh)
+{
+    struct key key;
+    key_by_ref(&key, TABLE_LEASE, lease->job_ref);
+    buf_reset(&core->scratch);
+    lease_encode(&core->scratch, &lease->rec);
+    view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), fresh);
+    lease->batch = core->view.open;
+}
+
+void lease_renew(struct core *core, struct lease *lease)
+{
+    lease->expiring = false; /* an expiry on its way comes too late */
+    heap_update(&core->expiry, &lease->expiry, core->mono_ms + LEASE_MS);
+}
+
+/* A MessagePack str 16 that says what happened; the worker id is cut to what fits. */
+static struct bytes expiry_text(const struct core *core, const struct lease *lease, struct arena *arena)
+{
+    const struct bytes worker = lease->rec.worker_id;
+    const size_t shown = worker.len < 256 ? worker.len : 256;
+    const char *text = arena_printf(arena, "lease expired %lld ms after its start (now %lld), worker %.*s",
+                                    (long long)(core->wall_ms - lease->rec.started_ms), (long long)core->wall_ms,
+                                    (int)shown, (const char *)worker.ptr);
+    const size_t len = strlen(text);
+    uint8_t *out = arena_alloc(arena, len + 3);
+    out[0] = 0xda;
+    out[1] = (uint8_t)(len >> 8);
+    out[2] = (uint8_t)len;
+    memcpy(out + 3, text, len);
+    return bytes_of(out, len + 3);
+}
+
+static void lease_expire(struct core *core, struct lease *lease)
+{
+    struct {
+        struct arena arena;
+        struct command cmd;
+    } *made = xcalloc(1, sizeof *made);
+    arena_init(&made->arena);
+    lease->expiring = true;
+    /* Out of the way of others until the report is through. */
+    heap_update(&core->expiry, &lease->expiry, INT64_MAX);
+    made->cmd = (struct command){
+        .kind = CMD_REPORT,
+        .arena = &made->arena,
+        .internal = true,
+        .args.report = {.has_task_id = true,
+                        .task_id = lease->rec.task_id,
+                        .status = lease->rec.has_mark ? ATTEMPT_CANCELLED : ATTEMPT_FAILED,
+                        .error_code = BYTES_LIT("WORKER_CRASHED"),
+                        .data = expiry_text(core, lease, &made->arena)},
+    };
+    core_submit(core, &made->cmd);
+}
+
+void lease_turn(struct core *core)
+{
+    if (core->leases_frozen) {
+        return;
+    }
+    for (uint32_t n = 0; n < TURN_EXPIRIES_MAX; n++) {
+        struct heap_node *node = heap_min(&core->expiry);
+        if (node == NULL || node->key > core->mono_ms) {
+            return;
+        }
+        lease_expire(core, CONTAINER_OF(node, struct lease, expiry));
+    }
+}
+
+void core_freeze_leases(struct core *core, bool frozen)
+{
+    core->leases_frozen = frozen;
+}
+
+void core_renew_leases(struct core *core)
+{
+    for (struct map_node *n = map_next(&core->leases_by_job, NULL); n != NULL; n = map_next(&core->leases_by_job, n)) {
+        lease_renew(core, CONTAINER_OF(n, struct lease, by_job));
+    }
+}
+
+bool core_leases_due(const struct core *core)
+{
+    const struct heap_node *node = heap_min(&core->expiry);
+    return node != NULL && node->key <= core->mono_ms;
+}
+
+void leases_free(struct core *core)
+{
+    for (struct map_node *n = map_next(&core->leases_by_job, NULL); n != NULL;
+         n = map_next(&core->leases_by_job, NULL)) {
+        lease_remove(core, CONTAINER_OF(n, struct lease, by_job));
+    }
+    map_deinit(&core->leases_by_job);
+    map_deinit(&core->leases_by_task);
+    heap_deinit(&core->expiry);
+}
+
+enum run heartbeat_run(struct core *core, struct command *cmd)
+{
+    const struct heartbeat_args *args = &cmd->args.heartbeat;
+    struct lease *lease = args->has_task_id ? lease_find(core, &args->task_id) : NULL;
+    if (lease == NULL) {
+        view_touch_absent(&core->view);
+        return run_fail(cmd, SILO_NOT_FOUND, "lease not found");
+    }
+    view_touch(&core->view, lease->batch);
+    if (!bytes_eq(lease->rec.worker_id, args->worker_id)) {
+        return run_fail(cmd, SILO_PRECONDITION, "lease owner mismatch");
+    }
+    lease_renew(core, lease);
+    cmd->result.heartbeat =
+        (struct heartbeat_result){.cancelled = lease->rec.has_mark, .cancelled_ms = lease->rec.mark_ms};
+    return run_ok(cmd);
+}

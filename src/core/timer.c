@@ -1,0 +1,110 @@
+/*
+ * core/timer.c - work that is not due yet: one lane over all groups, ordered by due time. A due task moves to the ready
+ * range of its group; a parked poll then takes it in the same batch.
+ */
+#include "base/assert.h"
+#include "core/core_int.h"
+
+void timer_add(struct core *core, struct task *task)
+{
+    const struct low *low = &core->timer_low;
+    if (task->batch == core->view.open && low->has && place_cmp(&task->place, &low->place) < 0) {
+        core->timer_low.place = task->place;
+        low_write_timers(core);
+    }
+    if (!core->timers_known || !lane_covers(&core->timers, &task->place)) {
+        if (task->info != NULL) {
+            core->info_bytes -= task->info->len;
+        }
+        task_free(task);
+        return;
+    }
+    if (task->info != NULL) { /* read again when it is due: the wait may be long */
+        core->info_bytes -= task->info->len;
+        task->info = blob_unref(task->info);
+    }
+    task_index(core, task);
+    struct task *dropped = lane_insert(&core->timers, task);
+    if (dropped != NULL) {
+        task_discard(core, dropped);
+    }
+}
+
+void timer_drop(struct core *core, const struct place *place)
+{
+    struct task *task = core->timers_known ? lane_find(&core->timers, place) : NULL;
+    if (task == NULL) {
+        return;
+    }
+    lane_remove(&core->timers, task);
+    task_discard(core, task);
+    struct low *low = &core->timer_low;
+    if (!low->has_removed || place_cmp(place, &low->removed_max) > 0) {
+        low->has_removed = true;
+        low->removed_max = *place;
+    }
+    if (core->timer_removals++ == 0) {
+        core->timer_dirty_mono_ms = core->mono_ms > 0 ? core->mono_ms : 1;
+    }
+}
+
+static void timer_fire(struct core *core, struct task *task)
+{
+    struct token from = {.where = TOKEN_TIMER,
+                         .group = blob_bytes(task->group_name),
+                         .place = task->place,
+                         .attempt = task->attempt,
+                         .relative = task->relative};
+    struct token to = from;
+    to.where = TOKEN_READY;
+    token_move(core, task_ref(task), &from, &to);
+}
+
+void timer_turn(struct core *core)
+{
+    if (core->fire.reads_open != 0 || core->mono_ms < core->timers_retry_mono_ms) {
+        return; /* low-water rows of groups are on their way, or could not be read just now */
+    }
+    uint32_t fired = 0;
+    uint32_t at = 0;
+    while (core->timers_known && fired < TURN_TIMERS_MAX && at < core->timers.count) {
+        struct task *task = lane_at(&core->timers, at);
+        if (task->place.due_ms > core->wall_ms) {
+            break;
+        }
+        struct group *group = group_get(core, blob_bytes(task->group_name));
+        if (!group_low_ready(core, group, &core->fire)) {
+            at++;
+            continue;
+        }
+        timer_fire(core, task);
+        fired++;
+    }
+    if (core->fire.reads_open == 0) {
+        view_release(&core->view, &core->fire);
+        arena_reset(&core->fire_arena);
+        if (core->fire.read_failed) {
+            core->timers_retry_mono_ms = core->mono_ms + READ_RETRY_MS;
+            core->fire.read_failed = false;
+        }
+    }
+    if (!core->timers_known || lane_wants_page(&core->timers, LANE_TASKS_MAX)) {
+        page_load_timers(core);
+    }
+}
+
+int64_t timer_next_mono_ms(const struct core *core)
+{
+    if (core->fire.reads_open != 0 || core->timers_loading) {
+        return INT64_MAX;
+    }
+    const int64_t soon = core->timers_retry_mono_ms > core->mono_ms ? core->timers_retry_mono_ms : core->mono_ms;
+    if (!core->timers_known || (core->timers.count == 0 && core->timers.bounded)) {
+        return soon;
+    }
+    if (core->timers.count == 0) {
+        return INT64_MAX;
+    }
+    const int64_t wait = lane_at(&core->timers, 0)->place.due_ms - core->wall_ms;
+    return wait > soon - core->mono_ms ? core->mono_ms + wait : soon;
+}

@@ -1,0 +1,50 @@
+/*
+ * core/watch.c - GetJobResult calls that wait for the end of a job: parked by job, run again when it ends or when their
+ * time is up.
+ */
+#include "base/assert.h"
+#include "core/core_int.h"
+
+void watch_add(struct core *core, struct command *cmd)
+{
+    struct job_watch *watch = MAP_ENTRY(map_find(&core->watches, cmd->job_ref), struct job_watch, node);
+    if (watch == NULL) {
+        watch = xmalloc(sizeof *watch + cmd->job_ref.len);
+        *watch = (struct job_watch){.key_len = cmd->job_ref.len};
+        memcpy(watch->key, cmd->job_ref.ptr, cmd->job_ref.len);
+        list_init(&watch->commands);
+        map_insert(&core->watches, &watch->node, bytes_of(watch->key, watch->key_len));
+    }
+    if (cmd->deadline_mono_ms == 0) {
+        const int64_t wait = cmd->args.get.wait_ms;
+        cmd->deadline_mono_ms = core->mono_ms + (wait < POLL_WAIT_MS_MAX ? wait : POLL_WAIT_MS_MAX);
+    }
+    view_release(&core->view, cmd);
+    cmd->rounds = 0;
+    cmd->watch = watch;
+    list_push_back(&watch->commands, &cmd->node);
+    heap_insert(&core->deadlines, &cmd->deadline, cmd->deadline_mono_ms);
+}
+
+void watch_remove(struct core *core, struct command *cmd)
+{
+    struct job_watch *watch = cmd->watch;
+    ASSERT(watch != NULL);
+    list_remove(&cmd->node);
+    heap_remove(&core->deadlines, &cmd->deadline);
+    cmd->watch = NULL;
+    if (list_empty(&watch->commands)) {
+        map_remove(&core->watches, &watch->node);
+        free(watch);
+    }
+}
+
+void watch_fire(struct core *core, struct bytes job_ref)
+{
+    struct job_watch *watch = NULL;
+    while ((watch = MAP_ENTRY(map_find(&core->watches, job_ref), struct job_watch, node)) != NULL) {
+        struct command *cmd = CONTAINER_OF(list_first(&watch->commands), struct command, node);
+        watch_remove(core, cmd);
+        list_push_back(&core->woken, &cmd->node);
+    }
+}

@@ -1,0 +1,321 @@
+/*
+ * shard/commit.c - group commit.
+ *
+ *   open batch ──seal──► writing ──APPLIED──► applied ──WAL flush──► durable: its replies leave
+ *
+ * 1. A batch is written when the one before is applied, or when it reaches its bound; so ingesting overlaps the upload.
+ * 2. A flush is asked for whenever something applied is not durable. One is in flight; with no spacing to keep one more
+ *    is queued behind it, and the engine lets everything applied by then ride along.
+ * 3. Batches become durable in order; a reply waits for the batch it names.
+ * 4. A failed write or flush ends the incarnation: its parked replies say UNAVAILABLE, outcome unknown.
+ */
+#include "base/assert.h"
+#include "shard/shard_int.h"
+
+static const struct store_ops *inc_ops(const struct incarnation *inc)
+{
+    return store_ops_of(inc->db);
+}
+
+/* --- replies --- */
+
+void commit_release(struct incarnation *inc, struct command *cmd)
+{
+    if (cmd->rc.code == SILO_OK && cmd->want_count != 0 && inc->phase != INC_DEAD && inc->db != NULL) {
+        wants_start(inc, cmd);
+    } else {
+        request_answer(cmd);
+    }
+}
+
+static void reply_park(struct incarnation *inc, struct command *cmd)
+{
+    const struct view *view = core_view(inc->core);
+    if (cmd->wait_batch == view->open) {
+        list_push_back(&inc->open_replies, &cmd->node);
+        return;
+    }
+    for (struct list_node *n = list_first(&inc->batches); n != NULL; n = list_next(&inc->batches, n)) {
+        struct batch *batch = CONTAINER_OF(n, struct batch, node);
+        if (batch->number == cmd->wait_batch) {
+            list_push_back(&batch->replies, &cmd->node);
+            return;
+        }
+    }
+    ASSERT(!"an undurable batch is open or in the list");
+}
+
+static void batch_submit(struct incarnation *inc);
+
+static bool batch_full(const struct incarnation *inc)
+{
+    const struct view *view = core_view(inc->core);
+    return view->open_rows >= BATCH_ROWS_MAX || view->open_bytes >= BATCH_BYTES_MAX;
+}
+
+/* Takes the core's answers: each leaves at once, or waits for its batch or for a proof of ownership. */
+void commit_answers(struct incarnation *inc)
+{
+    struct command *cmd = NULL;
+    while ((cmd = core_answered(inc->core)) != NULL) {
+        if (cmd->wait_batch > core_view(inc->core)->durable) {
+            reply_park(inc, cmd);
+        } else if (!command_changes(cmd) && cmd->kind != CMD_POLL_STOP && cmd->kind != CMD_GIVE_BACK) {
+            proof_answer(inc, cmd);
+        } else {
+            commit_release(inc, cmd);
+        }
+    }
+    if (inc->phase == INC_OPEN && batch_full(inc)) {
+        batch_submit(inc);
+    }
+}
+
+static void replies_send(struct incarnation *inc, struct list *replies)
+{
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(replies)) != NULL) {
+        commit_release(inc, CONTAINER_OF(node, struct command, node));
+    }
+}
+
+static void replies_fail(struct list *replies, const char *why)
+{
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(replies)) != NULL) {
+        request_fail(CONTAINER_OF(node, struct command, node), SILO_UNAVAILABLE, why);
+    }
+}
+
+/* --- batches --- */
+
+static struct bytes row_value(const struct row *row)
+{
+    return row->value != NULL ? blob_bytes(row->value) : row->lent;
+}
+
+static uint32_t batch_pack(struct view *view, struct store_buf *buf)
+{
+    uint32_t ops = 0;
+    for (struct row *row = view_sealed_next(view, NULL); row != NULL; row = view_sealed_next(view, row)) {
+        store_op_pack(buf, bytes_of(row->key, row->key_len), row->del ? BYTES_NONE : row_value(row), row->del);
+        ops++;
+    }
+    return ops;
+}
+
+static size_t batch_size(struct view *view)
+{
+    size_t size = 0;
+    for (struct row *row = view_sealed_next(view, NULL); row != NULL; row = view_sealed_next(view, row)) {
+        size += store_op_size(row->key_len, row->del ? 0 : row_value(row).len);
+    }
+    return size;
+}
+
+static struct batch *batch_seal(struct incarnation *inc, struct store_buf *ret_buf, uint32_t *ret_ops)
+{
+    struct view *view = core_view(inc->core);
+    core_before_seal(inc->core);
+    *ret_buf = inc_ops(inc)->buf_alloc(batch_size(view));
+    *ret_ops = batch_pack(view, ret_buf);
+    struct batch *batch = xcalloc(1, sizeof *batch);
+    batch->bytes = ret_buf->len;
+    list_init(&batch->replies);
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&inc->open_replies)) != NULL) {
+        list_push_back(&batch->replies, node);
+    }
+    batch->number = view_seal(view);
+    list_push_back(&inc->batches, &batch->node);
+    inc->undurable_bytes += batch->bytes;
+    return batch;
+}
+
+static void batch_submit(struct incarnation *inc)
+{
+    struct store_buf buf;
+    uint32_t ops = 0;
+    const bool idle = list_empty(&inc->batches);
+    const struct batch *batch = batch_seal(inc, &buf, &ops);
+    if (idle) {
+        inc->progress_mono_ms = inc->shard->executor->mono_ms; /* the clock of an outage starts with the work */
+    }
+    struct op *op = op_new(inc, OP_WRITE);
+    op->batch = batch->number;
+    inc->writes++;
+    struct silo_err err;
+    if (inc_ops(inc)->write(inc->db, &buf, 1, ops, (uintptr_t)op, &err).code != SILO_OK) {
+        inc->writes--;
+        op_free(op);
+        life_fail(inc, err.text);
+    }
+}
+
+void commit_written(struct incarnation *inc, const struct op *op, const struct store_event *event)
+{
+    if (inc->phase == INC_DEAD) {
+        return;
+    }
+    inc->writes--;
+    if (event->rc.code != SILO_OK) {
+        life_fail(inc, event->text);
+        return;
+    }
+    for (struct list_node *n = list_first(&inc->batches); n != NULL; n = list_next(&inc->batches, n)) {
+        struct batch *batch = CONTAINER_OF(n, struct batch, node);
+        if (batch->number == op->batch) {
+            batch->applied = true;
+            batch->seq = event->seq;
+            inc->wal_bytes += batch->bytes;
+        }
+    }
+    view_applied(core_view(inc->core), op->batch);
+    proof_progress(inc);
+}
+
+/* --- flushes --- */
+
+static void flush_start(struct incarnation *inc, enum op_kind kind)
+{
+    struct op *op = op_new(inc, kind);
+    op->batch = core_view(inc->core)->applied;
+    const bool wal = kind == OP_FLUSH_WAL;
+    struct silo_err err;
+    if (inc_ops(inc)->flush(inc->db, wal ? STORE_FLUSH_WAL : STORE_FLUSH_MEMTABLE, (uintptr_t)op, &err).code !=
+        SILO_OK) {
+        op_free(op);
+        life_fail(inc, err.text);
+        return;
+    }
+    if (wal) {
+        inc->flushes++;
+        inc->flush_covers = op->batch;
+        inc->flush_start_mono_ms = op->start_mono_ms;
+        inc->wal_objects++;
+    } else {
+        inc->memtable_flushing = true;
+        inc->wal_objects = 0;
+        inc->wal_bytes = 0;
+        inc->memtable_mono_ms = op->start_mono_ms;
+    }
+}
+
+static int64_t flush_spacing(const struct incarnation *inc)
+{
+    return inc->shard->shards->options.flush_spacing_ms;
+}
+
+static bool flush_wanted(const struct incarnation *inc)
+{
+    const struct view *view = core_view(inc->core);
+    return view->applied > view->durable && view->applied > inc->flush_covers &&
+           inc->flushes < (flush_spacing(inc) == 0 ? 2u : 1u);
+}
+
+static bool memtable_wanted(const struct incarnation *inc)
+{
+    return !inc->memtable_flushing && inc->wal_objects != 0 &&
+           (inc->wal_objects >= inc->shard->shards->options.wal_objects_max || inc->wal_bytes >= MEMTABLE_FLUSH_BYTES ||
+            inc->shard->executor->mono_ms - inc->memtable_mono_ms >= MEMTABLE_FLUSH_MS);
+}
+
+static void batches_durable(struct incarnation *inc, uint64_t seq)
+{
+    uint64_t durable = 0;
+    struct list done;
+    list_init(&done);
+    for (struct list_node *n = list_first(&inc->batches); n != NULL; n = list_first(&inc->batches)) {
+        struct batch *batch = CONTAINER_OF(n, struct batch, node);
+        if (!batch->applied || batch->seq > seq) {
+            break;
+        }
+        durable = batch->number;
+        inc->undurable_bytes -= batch->bytes;
+        list_remove(&batch->node);
+        list_push_back(&done, &batch->node);
+    }
+    if (durable == 0) {
+        return;
+    }
+    view_durable(core_view(inc->core), durable);
+    proof_progress(inc);
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&done)) != NULL) {
+        struct batch *batch = CONTAINER_OF(node, struct batch, node);
+        replies_send(inc, &batch->replies);
+        free(batch);
+    }
+}
+
+void commit_flushed(struct incarnation *inc, const struct op *op, const struct store_event *event)
+{
+    if (inc->phase == INC_DEAD) {
+        return;
+    }
+    if (op->kind == OP_FLUSH_WAL) {
+        inc->flushes--;
+    } else {
+        inc->memtable_flushing = false;
+    }
+    if (event->rc.code != SILO_OK) {
+        life_fail(inc, event->text);
+        return;
+    }
+    proof_gained(inc, op->start_mono_ms);
+    batches_durable(inc, event->seq);
+}
+
+void commit_turn(struct incarnation *inc)
+{
+    const struct view *view = core_view(inc->core);
+    if (inc->phase != INC_OPEN && inc->phase != INC_DRAINING) {
+        return;
+    }
+    if (view->open_rows != 0 && (inc->writes == 0 || batch_full(inc))) {
+        batch_submit(inc);
+    }
+    if (inc->phase != INC_DEAD && flush_wanted(inc) &&
+        inc->shard->executor->mono_ms >= inc->flush_start_mono_ms + flush_spacing(inc)) {
+        flush_start(inc, OP_FLUSH_WAL);
+    }
+    if (inc->phase != INC_DEAD && memtable_wanted(inc)) {
+        flush_start(inc, OP_FLUSH_MEMTABLE);
+    }
+}
+
+int64_t commit_next_mono_ms(const struct incarnation *inc)
+{
+    int64_t next = INT64_MAX;
+    if (flush_wanted(inc)) {
+        next = inc->flush_start_mono_ms + flush_spacing(inc);
+    }
+    if (!inc->memtable_flushing && inc->wal_objects != 0 && inc->memtable_mono_ms + MEMTABLE_FLUSH_MS < next) {
+        next = inc->memtable_mono_ms + MEMTABLE_FLUSH_MS;
+    }
+    return next;
+}
+
+bool commit_idle(const struct incarnation *inc)
+{
+    return list_empty(&inc->batches) && list_empty(&inc->open_replies) && list_empty(&inc->unproved) &&
+           core_view(inc->core)->open_rows == 0;
+}
+
+void commit_abandon(struct incarnation *inc)
+{
+    const char *why = "the shard lost its storage; the outcome of this request is unknown";
+    replies_fail(&inc->open_replies, why);
+    replies_fail(&inc->unproved, why);
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&inc->batches)) != NULL) {
+        struct batch *batch = CONTAINER_OF(node, struct batch, node);
+        replies_fail(&batch->replies, why);
+        free(batch);
+    }
+    core_abandon(inc->core, why);
+    struct command *cmd = NULL;
+    while ((cmd = core_answered(inc->core)) != NULL) {
+        request_answer(cmd);
+    }
+}

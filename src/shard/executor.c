@@ -1,0 +1,375 @@
+/*
+ * shard/executor.c - the thread that runs shards, and the turn that is its whole work.
+ *
+ * One turn: take the mail, read the clocks (after the mail: a start stamped by a client on this machine must not lie in
+ * the future), take the store's events, run what arrived, then let every shard finish its turn: core, reads, batches.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "shard/shard_int.h"
+
+#define EVENTS_PER_DRAIN 64
+#define DRAINS_PER_TURN 16
+#define SLEEP_MS_MAX 60000
+
+static struct shard_request *request_of(struct command *cmd)
+{
+    return CONTAINER_OF(cmd, struct shard_request, cmd);
+}
+
+void request_answer(struct command *cmd)
+{
+    struct shard_request *request = request_of(cmd);
+    request->done(request);
+}
+
+void request_fail(struct command *cmd, enum silo_code code, const char *text)
+{
+    cmd->rc = (silo_rc){code};
+    cmd->error = text;
+    request_answer(cmd);
+}
+
+struct op *op_new(struct incarnation *inc, enum op_kind kind)
+{
+    struct op *op = xcalloc(1, sizeof *op);
+    op->kind = kind;
+    op->inc = inc;
+    op->start_mono_ms = inc->shard->executor->mono_ms;
+    list_push_back(&inc->ops, &op->node);
+    return op;
+}
+
+void op_free(struct op *op)
+{
+    list_remove(&op->node);
+    free(op);
+}
+
+bool command_changes(const struct command *cmd)
+{
+    switch (cmd->kind) {
+    case CMD_ENQUEUE:
+    case CMD_CANCEL_JOB:
+    case CMD_DELETE_JOB:
+    case CMD_POLL:
+    case CMD_REPORT:
+        return true;
+    case CMD_GET_JOB:
+    case CMD_GET_RESULT:
+    case CMD_POLL_STOP:
+    case CMD_GIVE_BACK:
+    case CMD_HEARTBEAT:
+    case CMD_TOTALS:
+        return false;
+    }
+    ASSERT(!"a command kind out of range");
+}
+
+/* --- mail --- */
+
+static void request_refuse_outage(struct incarnation *inc, struct command *cmd)
+{
+    char last[160];
+    store_ops_of(shard_store(inc->shard))->last_error(shard_store(inc->shard), last, sizeof last);
+    request_fail(cmd, SILO_UNAVAILABLE,
+                 arena_printf(cmd->arena, "the storage is not answering, nothing was changed%s%s",
+                              last[0] != '\0' ? "; its last error: " : "", last));
+}
+
+static void request_run(struct executor *executor, struct shard_request *request)
+{
+    struct incarnation *inc = request->shard->inc;
+    struct command *cmd = &request->cmd;
+    if (inc == NULL || inc->phase != INC_OPEN) {
+        if (cmd->kind == CMD_POLL_STOP) {
+            cmd->rc = RC_OK; /* the poll was answered when its incarnation ended */
+            request_answer(cmd);
+            return;
+        }
+        request_fail(cmd, SILO_UNAVAILABLE, "shard not ready: acquisition in progress");
+        return;
+    }
+    if (command_changes(cmd) && inc->outage) {
+        request_refuse_outage(inc, cmd);
+        return;
+    }
+    if (command_changes(cmd) && inc->undurable_bytes + core_view(inc->core)->open_bytes > SHARD_REPLIES_BYTES_MAX) {
+        request_fail(cmd, SILO_EXHAUSTED, "too many bytes of this shard wait to become durable");
+        return;
+    }
+    env_random(executor->env, cmd->seed, sizeof cmd->seed);
+    core_submit(inc->core, cmd);
+}
+
+static void executor_mail(struct executor *executor, struct mail *controls, struct mail *requests)
+{
+    while (controls != NULL) {
+        struct shard_control *control = CONTAINER_OF(controls, struct shard_control, mail);
+        controls = controls->next;
+        life_control(control->shard, control);
+    }
+    while (requests != NULL) {
+        struct shard_request *request = CONTAINER_OF(requests, struct shard_request, mail);
+        requests = requests->next;
+        request_run(executor, request);
+        /* A batch at its bound leaves between two commands, never inside one. */
+        if (request->shard->inc != NULL && request->shard->inc->phase == INC_OPEN) {
+            commit_answers(request->shard->inc);
+        }
+    }
+}
+
+/* --- store events --- */
+
+static void executor_down(struct executor *executor, const struct store_event *event)
+{
+    for (size_t i = 0; i < executor->count; i++) {
+        struct incarnation *inc = executor->owned[i]->inc;
+        if (inc != NULL && inc->db == event->db && inc->phase != INC_DEAD && inc->phase != INC_CLOSING) {
+            life_fail(inc, event->text[0] != '\0' ? event->text : "the storage closed the database");
+        }
+    }
+}
+
+static void executor_event(struct executor *executor, struct store_event *event)
+{
+    if (event->kind == STORE_DOWN) {
+        executor_down(executor, event);
+        return;
+    }
+    struct op *op = (struct op *)(uintptr_t)event->token; /* NOLINT(performance-no-int-to-ptr): tokens are ours */
+    if (op->kind == OP_WIPE) {
+        life_wiped(CONTAINER_OF(op, struct shard, wipe), event);
+        return;
+    }
+    struct incarnation *inc = op->inc;
+    switch (op->kind) {
+    case OP_OPEN:
+        life_opened(inc, event);
+        break;
+    case OP_CLOSE:
+        life_closed(inc, event);
+        break;
+    case OP_WRITE:
+        commit_written(inc, op, event);
+        break;
+    case OP_FLUSH_WAL:
+    case OP_FLUSH_MEMTABLE:
+        commit_flushed(inc, op, event);
+        break;
+    case OP_READ:
+        reads_done(inc, op, event);
+        break;
+    case OP_WANTS:
+        wants_done(inc, op, event);
+        break;
+    case OP_REFRESH:
+        proof_refreshed(inc, op, event);
+        break;
+    case OP_WIPE:
+        break;
+    }
+    op_free(op);
+}
+
+static void executor_events(struct executor *executor)
+{
+    const struct store_ops *ops = store_ops_of(executor->queue);
+    struct store_event events[EVENTS_PER_DRAIN];
+    for (int drain = 0; drain < DRAINS_PER_TURN; drain++) {
+        const size_t count = ops->queue_drain(executor->queue, events, EVENTS_PER_DRAIN);
+        for (size_t i = 0; i < count; i++) {
+            executor_event(executor, &events[i]);
+            ops->event_free(&events[i]);
+        }
+        if (count < EVENTS_PER_DRAIN) {
+            return;
+        }
+    }
+}
+
+/* --- the turn --- */
+
+static void executor_clocks(struct executor *executor)
+{
+    executor->wall_ms = env_wall_ms(executor->env);
+    executor->mono_ms = env_mono_ms(executor->env);
+    for (size_t i = 0; i < executor->count; i++) {
+        struct incarnation *inc = executor->owned[i]->inc;
+        if (inc != NULL && inc->core != NULL) {
+            core_set_time(inc->core, executor->wall_ms, executor->mono_ms);
+        }
+    }
+}
+
+static void shard_turn(struct shard *shard)
+{
+    struct incarnation *inc = shard->inc;
+    if (inc != NULL && inc->core != NULL && inc->phase != INC_DEAD) {
+        proof_turn(inc);
+        core_turn(inc->core);
+        reads_turn(inc);
+        commit_answers(inc);
+        commit_turn(inc);
+    }
+    life_turn(shard);
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t shard_next(const struct shard *shard)
+{
+    int64_t next = life_next_mono_ms(shard);
+    const struct incarnation *inc = shard->inc;
+    if (inc != NULL && inc->core != NULL && inc->phase != INC_DEAD) {
+        next = earlier(next, core_next_mono_ms(inc->core));
+        next = earlier(next, commit_next_mono_ms(inc));
+        next = earlier(next, proof_next_mono_ms(inc));
+    }
+    return next;
+}
+
+int64_t executor_turn(struct executor *executor)
+{
+    struct mail *controls = mailbox_take(&executor->controls);
+    struct mail *requests = mailbox_take(&executor->requests);
+    executor_clocks(executor);
+    executor_events(executor);
+    if (!executor->released && atomic_load_explicit(&executor->release_polls, memory_order_acquire)) {
+        executor->released = true;
+        for (size_t i = 0; i < executor->count; i++) {
+            struct incarnation *inc = executor->owned[i]->inc;
+            if (inc != NULL && inc->core != NULL) {
+                core_release_polls(inc->core);
+            }
+        }
+    }
+    executor_mail(executor, controls, requests);
+    int64_t next = INT64_MAX;
+    for (size_t i = 0; i < executor->count; i++) {
+        shard_turn(executor->owned[i]);
+        next = earlier(next, shard_next(executor->owned[i]));
+    }
+    life_reap(executor);
+    return next == INT64_MAX ? INT64_MAX : next * 1000;
+}
+
+/* --- the thread --- */
+
+static void executor_wake(void *context)
+{
+    const struct executor *executor = context;
+    const uint64_t one = 1;
+    const ssize_t written = write(executor->wake_fd, &one, sizeof one);
+    (void)written; /* a full counter wakes, too */
+}
+
+static void executor_sleep(struct executor *executor, int64_t next_us)
+{
+    if (!mailbox_sleep(&executor->controls) || !mailbox_sleep(&executor->requests)) {
+        return;
+    }
+    const int64_t wait_us = next_us == INT64_MAX ? INT64_MAX : next_us - env_mono_us(executor->env);
+    int timeout = SLEEP_MS_MAX;
+    if (wait_us <= 0) {
+        timeout = 0;
+    } else if (wait_us < (int64_t)SLEEP_MS_MAX * 1000) {
+        timeout = (int)((wait_us + 999) / 1000);
+    }
+    struct pollfd fds[2] = {
+        {.fd = executor->wake_fd, .events = POLLIN},
+        {.fd = store_ops_of(executor->queue)->queue_fd(executor->queue), .events = POLLIN},
+    };
+    if (poll(fds, 2, timeout) > 0 && (fds[0].revents & POLLIN) != 0) {
+        uint64_t count = 0;
+        const ssize_t got = read(executor->wake_fd, &count, sizeof count);
+        (void)got;
+    }
+}
+
+static int executor_main(void *context)
+{
+    struct executor *executor = context;
+    /* Runs until shards_stop. */
+    while (!atomic_load_explicit(&executor->stop, memory_order_acquire)) {
+        const int64_t next_us = executor_turn(executor);
+        executor_sleep(executor, next_us);
+    }
+    return 0;
+}
+
+static SILO_RC executor_start(struct executor *executor, struct silo_err *err)
+{
+    const struct store_ops *ops = store_ops_of(executor->shards->options.store);
+    executor->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (executor->wake_fd < 0) {
+        return FAIL(err, SILO_INTERNAL, "eventfd: errno %d", errno);
+    }
+    mailbox_init(&executor->requests, MAILBOX_MESSAGES_MAX, executor_wake, executor);
+    mailbox_init(&executor->controls, SIZE_MAX / 2, executor_wake, executor);
+    list_init(&executor->dead);
+    TRY(ops->queue_new(executor->shards->options.store, &executor->queue, err));
+    executor_clocks(executor);
+    if (!executor->shards->options.by_hand) {
+        sigset_t all;
+        sigset_t old;
+        (void)sigfillset(&all);
+        (void)pthread_sigmask(SIG_SETMASK, &all, &old);
+        const int made = thrd_create(&executor->thread, executor_main, executor);
+        (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+        if (made != thrd_success) {
+            return FAIL(err, SILO_INTERNAL, "the executor thread could not be made");
+        }
+        executor->running = true;
+    }
+    return RC_OK;
+}
+
+SILO_RC shards_start(struct shards *shards, struct silo_err *err)
+{
+    for (uint32_t i = 0; i < shards->options.executors; i++) {
+        TRY(executor_start(&shards->executors[i], err));
+    }
+    return RC_OK;
+}
+
+void shards_stop(struct shards *shards)
+{
+    for (uint32_t i = 0; i < shards->options.executors; i++) {
+        struct executor *executor = &shards->executors[i];
+        if (executor->running) {
+            atomic_store_explicit(&executor->stop, true, memory_order_release);
+            executor_wake(executor);
+            (void)thrd_join(executor->thread, NULL);
+            executor->running = false;
+        }
+        if (executor->queue != NULL) {
+            store_ops_of(executor->queue)->queue_free(executor->queue);
+            executor->queue = NULL;
+        }
+        if (executor->wake_fd >= 0) {
+            (void)close(executor->wake_fd);
+            executor->wake_fd = -1;
+        }
+    }
+}
+
+void shards_release_polls(struct shards *shards)
+{
+    for (uint32_t i = 0; i < shards->options.executors; i++) {
+        atomic_store_explicit(&shards->executors[i].release_polls, true, memory_order_release);
+        if (shards->executors[i].wake_fd >= 0) {
+            executor_wake(&shards->executors[i]);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+/*
+ * shard/life.c - a shard's life.
+ *
+ *   closed ──open──► OPENING ──db there──► LOADING ──core ready──► OPEN ──close──► DRAINING ──► CLOSING ──► closed
+ *                       │                     │                     │
+ *                       └────────── any failure: the incarnation is dropped (DEAD) ──────► reopened after a pause
+ *
+ * One control (open, close, reset) is served at a time; later ones wait. A failure while serving an open ends that open;
+ * a failure of an open shard reopens it by itself, with a growing pause.
+ */
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "shard/shard_int.h"
+
+#define DRAIN_MS 3000
+#define REOPEN_MS_FIRST 200
+#define REOPEN_MS_MAX 10000
+
+static void control_next(struct shard *shard);
+
+static void control_done(struct shard *shard, enum silo_code code, const char *text)
+{
+    struct shard_control *control = shard->control;
+    shard->control = NULL;
+    control->rc = (silo_rc){code};
+    (void)snprintf(control->text, sizeof control->text, "%s", text);
+    control->done(control);
+    control_next(shard);
+}
+
+/* --- opening --- */
+
+static void inc_dead(struct incarnation *inc)
+{
+    inc->phase = INC_DEAD;
+    inc->shard->inc = NULL;
+    list_push_back(&inc->shard->executor->dead, &inc->dead);
+}
+
+static struct incarnation *inc_new(struct shard *shard)
+{
+    struct executor *executor = shard->executor;
+    struct incarnation *inc = xcalloc(1, sizeof *inc);
+    inc->shard = shard;
+    inc->phase = INC_OPENING;
+    list_init(&inc->ops);
+    list_init(&inc->batches);
+    list_init(&inc->open_replies);
+    list_init(&inc->unproved);
+    inc->progress_mono_ms = executor->mono_ms;
+    inc->memtable_mono_ms = executor->mono_ms;
+    inc->proof_mono_ms = executor->mono_ms;
+    inc->flush_start_mono_ms = INT64_MIN / 2;
+    inc->refresh_mono_ms = INT64_MIN / 2;
+    return inc;
+}
+
+static void life_open(struct shard *shard)
+{
+    ASSERT(shard->inc == NULL);
+    shard->reopen = false;
+    shard_set_status(shard, SHARD_OPENING);
+    struct incarnation *inc = inc_new(shard);
+    shard->inc = inc;
+    struct op *op = op_new(inc, OP_OPEN);
+    const struct store_open_args args = {
+        .path = shard->path,
+        .settings_json = shard->shards->options.settings_json,
+        .bytes_max = 2 * (size_t)SHARD_REPLIES_BYTES_MAX,
+    };
+    struct silo_err err;
+    struct store *store = shard_store(shard);
+    if (store_ops_of(store)->open(store, shard->executor->queue, &args, (uintptr_t)op, &err).code != SILO_OK) {
+        op_free(op);
+        life_fail(inc, err.text);
+    }
+}
+
+void life_opened(struct incarnation *inc, const struct store_event *event)
+{
+    ASSERT(inc->phase == INC_OPENING);
+    if (event->rc.code != SILO_OK) {
+        life_fail(inc, event->text);
+        return;
+    }
+    inc->db = event->db;
+    inc->phase = INC_LOADING;
+    const struct executor *executor = inc->shard->executor;
+    inc->proof_mono_ms = executor->mono_ms;
+    inc->core = core_new(inc->shard->shards->options.order, executor->wall_ms, executor->mono_ms);
+    if (executor->released) {
+        core_release_polls(inc->core);
+    }
+}
+
+static void life_loaded(struct incarnation *inc)
+{
+    struct shard *shard = inc->shard;
+    inc->phase = INC_OPEN;
+    shard->reopen_tries = 0;
+    shard_set_status(shard, SHARD_OPEN);
+    const struct core_stats stats = core_stats(inc->core);
+    log_info("shard_opened", LOG_STR("shard", shard->id_text), LOG_INT("leases", stats.leases), LOG_END);
+    if (shard->control != NULL && shard->control->op != CONTROL_CLOSE) {
+        control_done(shard, SILO_OK, "");
+    }
+}
+
+/* --- failing --- */
+
+static void db_close(struct incarnation *inc, enum store_close_how how)
+{
+    if (inc->db == NULL) {
+        return;
+    }
+    struct op *op = op_new(inc, OP_CLOSE);
+    if (store_ops_of(inc->db)->close(inc->db, how, (uintptr_t)op, NULL).code != SILO_OK) {
+        op_free(op);
+    }
+}
+
+void life_fail(struct incarnation *inc, const char *why)
+{
+    struct shard *shard = inc->shard;
+    if (inc->phase == INC_DEAD) {
+        return;
+    }
+    const enum inc_phase was = inc->phase;
+    log_warn("shard_failed", LOG_STR("shard", shard->id_text), LOG_STR("reason", why), LOG_END);
+    inc_dead(inc);
+    if (inc->core != NULL) {
+        commit_abandon(inc);
+    }
+    if (was != INC_CLOSING) {
+        db_close(inc, STORE_CLOSE_DROP);
+    }
+    shard_set_status(shard, SHARD_FAILED);
+    if (shard->control != NULL) {
+        char text[sizeof shard->control->text];
+        (void)snprintf(text, sizeof text, "%s", why);
+        control_done(shard, SILO_UNAVAILABLE, text);
+    } else {
+        const uint32_t doublings = shard->reopen_tries < 6 ? shard->reopen_tries++ : 6;
+        const int64_t pause = (int64_t)REOPEN_MS_FIRST << doublings;
+        shard->reopen = true;
+        shard->reopen_mono_ms = shard->executor->mono_ms + (pause < REOPEN_MS_MAX ? pause : REOPEN_MS_MAX);
+    }
+}
+
+void life_reap(struct executor *executor)
+{
+    struct list_node *next = NULL;
+    for (struct list_node *n = list_first(&executor->dead); n != NULL; n = next) {
+        next = list_next(&executor->dead, n);
+        struct incarnation *inc = CONTAINER_OF(n, struct incarnation, dead);
+        if (list_empty(&inc->ops)) {
+            list_remove(&inc->dead);
+            core_free(inc->core);
+            free(inc);
+        }
+    }
+}
+
+/* --- closing --- */
+
+static void life_drain(struct incarnation *inc)
+{
+    inc->phase = INC_DRAINING;
+    inc->drain_until_mono_ms = inc->shard->executor->mono_ms + DRAIN_MS;
+    shard_set_status(inc->shard, SHARD_CLOSING);
+    core_release_polls(inc->core);
+}
+
+static bool life_drained(const struct incarnation *inc)
+{
+    return (commit_idle(inc) && core_stats(inc->core).commands == 0) ||
+           inc->shard->executor->mono_ms >= inc->drain_until_mono_ms;
+}
+
+static void life_close(struct incarnation *inc)
+{
+    const bool reset = inc->shard->control->op == CONTROL_RESET;
+    commit_abandon(inc); /* what is left ran out of time */
+    inc->phase = INC_CLOSING;
+    db_close(inc, reset ? STORE_CLOSE_DROP : STORE_CLOSE_MEMTABLE);
+}
+
+static void life_wipe(struct shard *shard)
+{
+    struct store *store = shard_store(shard);
+    char prefix[512];
+    (void)snprintf(prefix, sizeof prefix, "%s/", shard->path);
+    shard->wipe = (struct op){.kind = OP_WIPE};
+    struct silo_err err;
+    if (store_ops_of(store)
+            ->object_delete_prefix(store, shard->executor->queue, prefix, (uintptr_t)&shard->wipe, &err)
+            .code != SILO_OK) {
+        control_done(shard, err.code, err.text);
+    }
+}
+
+void life_closed(struct incarnation *inc, const struct store_event *event)
+{
+    struct shard *shard = inc->shard;
+    if (inc->phase == INC_DEAD) {
+        return;
+    }
+    inc_dead(inc);
+    shard_set_status(shard, SHARD_CLOSED);
+    log_info("shard_closed", LOG_STR("shard", shard->id_text), LOG_STR("result", silo_code_name(event->rc.code)),
+             LOG_END);
+    if (shard->control->op == CONTROL_RESET) {
+        life_wipe(shard);
+    } else {
+        control_done(shard, event->rc.code, event->text);
+    }
+}
+
+void life_wiped(struct shard *shard, const struct store_event *event)
+{
+    if (event->rc.code != SILO_OK) {
+        control_done(shard, event->rc.code, event->text);
+    } else {
+        life_open(shard);
+    }
+}
+
+/* --- controls --- */
+
+static void control_start(struct shard *shard)
+{
+    const struct incarnation *inc = shard->inc;
+    switch ((enum control_op)shard->control->op) {
+    case CONTROL_OPEN:
+        if (inc != NULL && inc->phase == INC_OPEN) {
+            control_done(shard, SILO_OK, "");
+        } else if (inc == NULL) {
+            life_open(shard);
+        } /* else it is opening already: done when it is loaded */
+        return;
+    case CONTROL_CLOSE:
+        shard->reopen = false;
+        if (inc == NULL) {
+            shard_set_status(shard, SHARD_CLOSED);
+            control_done(shard, SILO_OK, "");
+        } /* else life_turn drains it as soon as it is open */
+        return;
+    case CONTROL_RESET:
+        shard->reopen = false;
+        if (inc == NULL) {
+            life_wipe(shard);
+        }
+        return;
+    }
+}
+
+static void control_next(struct shard *shard)
+{
+    if (shard->control == NULL && shard->waiting != NULL) {
+        struct mail *mail = shard->waiting;
+        shard->waiting = mail->next;
+        shard->control = CONTAINER_OF(mail, struct shard_control, mail);
+        control_start(shard);
+    }
+}
+
+void life_control(struct shard *shard, struct shard_control *control)
+{
+    struct mail **at = &shard->waiting;
+    while (*at != NULL) {
+        at = &(*at)->next;
+    }
+    control->mail.next = NULL;
+    *at = &control->mail;
+    control_next(shard);
+}
+
+void life_turn(struct shard *shard)
+{
+    struct incarnation *inc = shard->inc;
+    if (inc == NULL) {
+        if (shard->reopen && shard->control == NULL && shard->executor->mono_ms >= shard->reopen_mono_ms) {
+            life_open(shard);
+        }
+        return;
+    }
+    if (inc->phase == INC_LOADING && core_phase(inc->core) == CORE_OPEN) {
+        life_loaded(inc);
+    } else if (inc->core != NULL && inc->phase <= INC_OPEN && core_phase(inc->core) == CORE_BROKEN) {
+        life_fail(inc, core_broken(inc->core));
+        return;
+    }
+    if (inc->phase == INC_OPEN && shard->control != NULL && shard->control->op != CONTROL_OPEN) {
+        life_drain(inc);
+    }
+    if (inc->phase == INC_DRAINING && life_drained(inc)) {
+        life_close(inc);
+    }
+}
+
+int64_t life_next_mono_ms(const struct shard *shard)
+{
+    const struct incarnation *inc = shard->inc;
+    if (inc == NULL) {
+        return shard->reopen ? shard->reopen_mono_ms : INT64_MAX;
+    }
+    if (inc->phase == INC_DRAINING) {
+        /* What drains wakes the executor by itself; answers of this turn are seen in the next. */
+        return commit_idle(inc) ? shard->executor->mono_ms : inc->drain_until_mono_ms;
+    }
+    const bool just_open = inc->phase == INC_LOADING && core_phase(inc->core) == CORE_OPEN;
+    return just_open ? shard->executor->mono_ms : INT64_MAX;
+}

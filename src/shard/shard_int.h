@@ -1,0 +1,168 @@
+/*
+ * shard/shard_int.h - what the files of shard/ share.
+ *
+ *   shards.c     the set: shards, executors, look-ups
+ *   executor.c   the thread: mailboxes, store events, turns
+ *   life.c       opening, closing, resetting, reopening after a failure
+ *   commit.c     the open batch, writes, flushes, parked replies
+ *   reads.c      the core's reads, and the rows an answer wants
+ *   proof.c      whether the shard is still ours, outages, leases meanwhile
+ *
+ * An *incarnation* is one opening of a shard: its core, its database and all that is on its way. When it fails it is
+ * dropped whole and another is opened; events of a dropped one only release memory.
+ */
+#ifndef SILO_SHARD_SHARD_INT_H
+#define SILO_SHARD_SHARD_INT_H
+
+#include <stdatomic.h>
+#include <threads.h>
+
+#include "base/limits.h"
+#include "core/core.h"
+#include "shard/shard.h"
+
+enum control_op { CONTROL_OPEN, CONTROL_CLOSE, CONTROL_RESET };
+
+enum op_kind { OP_OPEN, OP_CLOSE, OP_WRITE, OP_FLUSH_WAL, OP_FLUSH_MEMTABLE, OP_READ, OP_WANTS, OP_REFRESH, OP_WIPE };
+
+/* A store call on its way; its address is the token. */
+struct op {
+    struct list_node node; /* in the incarnation */
+    enum op_kind kind;
+    struct incarnation *inc;
+    uint64_t batch;         /* WRITE: its batch; FLUSH_WAL: newest batch applied when it was asked for */
+    int64_t start_mono_ms;
+    struct core_read *read; /* READ */
+    struct command *cmd;    /* WANTS */
+};
+
+struct batch {
+    struct list_node node;
+    uint64_t number, seq;
+    bool applied;
+    size_t bytes;
+    struct list replies; /* command.node */
+};
+
+enum inc_phase { INC_OPENING, INC_LOADING, INC_OPEN, INC_DRAINING, INC_CLOSING, INC_DEAD };
+
+struct incarnation {
+    struct list_node dead; /* in the executor, when INC_DEAD */
+    struct shard *shard;
+    enum inc_phase phase;
+    struct core *core;
+    struct store_db *db;
+    struct list ops;
+
+    struct list batches; /* sealed and not durable, oldest first */
+    struct list open_replies;
+    uint32_t writes;     /* on their way */
+    uint32_t flushes;    /* WAL flushes on their way */
+    uint64_t flush_covers; /* newest batch applied when the last flush was asked for */
+    int64_t flush_start_mono_ms;
+    size_t undurable_bytes;
+    uint32_t wal_objects; /* since the last memtable flush */
+    size_t wal_bytes;
+    int64_t memtable_mono_ms;
+    bool memtable_flushing;
+
+    int64_t progress_mono_ms; /* last time the store got on with our work */
+    bool outage;
+    int64_t proof_mono_ms;    /* the shard was ours then */
+    int64_t refresh_mono_ms;  /* last refresh asked for */
+    bool refreshing, leases_held;
+    struct list unproved;     /* answers that wait for a proof; command.node */
+    int64_t drain_until_mono_ms;
+};
+
+struct shard {
+    struct shards *shards;
+    struct executor *executor;
+    struct uuid id;
+    char id_text[UUID_TEXT_LEN + 1];
+    char *path, *range_start, *range_end;
+    atomic_int status; /* enum shard_status; written by the executor, relaxed: a reader may be a moment late */
+    struct incarnation *inc;
+    struct shard_control *control; /* the one being served */
+    struct mail *waiting;          /* later ones, oldest first */
+    bool reopen;
+    int64_t reopen_mono_ms;
+    uint32_t reopen_tries;
+    struct op wipe;
+};
+
+struct executor {
+    struct shards *shards;
+    const struct env *env;
+    struct store_queue *queue;
+    struct mailbox requests, controls;
+    int wake_fd;
+    thrd_t thread;
+    bool running;
+    atomic_bool stop;          /* set by shards_stop, read by the thread after a wake */
+    atomic_bool release_polls; /* set once at shutdown */
+    bool released;
+    struct shard **owned;
+    size_t count;
+    struct list dead; /* struct incarnation.dead */
+    int64_t wall_ms, mono_ms;
+};
+
+struct shards {
+    struct shards_options options;
+    struct executor *executors;
+    struct shard **all;
+    size_t count;
+    char *settings_json;
+};
+
+static inline struct store *shard_store(const struct shard *shard)
+{
+    return shard->shards->options.store;
+}
+
+/* executor.c */
+void request_answer(struct command *cmd);
+void request_fail(struct command *cmd, enum silo_code code, const char *text);
+struct op *op_new(struct incarnation *inc, enum op_kind kind);
+void op_free(struct op *op);
+bool command_changes(const struct command *cmd);
+
+/* life.c */
+void life_control(struct shard *shard, struct shard_control *control);
+void life_opened(struct incarnation *inc, const struct store_event *event);
+void life_closed(struct incarnation *inc, const struct store_event *event);
+void life_wiped(struct shard *shard, const struct store_event *event);
+void life_turn(struct shard *shard);
+int64_t life_next_mono_ms(const struct shard *shard);
+void life_fail(struct incarnation *inc, const char *why);
+/* Frees the dropped incarnations for which nothing is on its way any more. */
+void life_reap(struct executor *executor);
+void shard_set_status(struct shard *shard, enum shard_status status);
+
+/* commit.c */
+void commit_answers(struct incarnation *inc);
+void commit_turn(struct incarnation *inc);
+void commit_written(struct incarnation *inc, const struct op *op, const struct store_event *event);
+void commit_flushed(struct incarnation *inc, const struct op *op, const struct store_event *event);
+void commit_abandon(struct incarnation *inc);
+bool commit_idle(const struct incarnation *inc);
+int64_t commit_next_mono_ms(const struct incarnation *inc);
+/* The command's batch is durable, or it waits for none. */
+void commit_release(struct incarnation *inc, struct command *cmd);
+
+/* reads.c */
+void reads_turn(struct incarnation *inc);
+void reads_done(struct incarnation *inc, struct op *op, struct store_event *event);
+void wants_start(struct incarnation *inc, struct command *cmd);
+void wants_done(struct incarnation *inc, struct op *op, struct store_event *event);
+
+/* proof.c */
+void proof_answer(struct incarnation *inc, struct command *cmd);
+void proof_gained(struct incarnation *inc, int64_t since_mono_ms);
+void proof_refreshed(struct incarnation *inc, const struct op *op, const struct store_event *event);
+void proof_progress(struct incarnation *inc);
+void proof_turn(struct incarnation *inc);
+int64_t proof_next_mono_ms(const struct incarnation *inc);
+
+#endif
