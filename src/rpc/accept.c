@@ -1,0 +1,229 @@
+/*
+ * rpc/accept.c - the listening socket, watched by loop 0.
+ *
+ * A gRPC client opens one connection and keeps it, so what counts is where it goes: each one is handed to the loop
+ * with the fewest connections (SO_REUSEPORT would pin by hash instead).
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* accept4 */
+#endif
+#include "rpc/accept_int.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+
+#define ACCEPT_BACKLOG 1024
+#define ACCEPT_TURN_MAX 64u      /* connections taken in one turn */
+#define ACCEPT_PAUSE_US 100000   /* after running out of descriptors or memory */
+
+static SILO_RC accept_parse_port(const char *text, uint16_t *ret_port)
+{
+    char *end = NULL;
+    errno = 0;
+    const unsigned long port = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || port > 65535) {
+        return (silo_rc){SILO_INVALID};
+    }
+    *ret_port = (uint16_t)port;
+    return RC_OK;
+}
+
+SILO_RC address_split(const char *text, char *ret_host, size_t host_size, uint16_t *ret_port,
+                      struct silo_err *err)
+{
+    const char *colon = strrchr(text, ':');
+    const char *host = text;
+    size_t host_len = colon != NULL ? (size_t)(colon - text) : 0;
+    if (host_len >= 2 && host[0] == '[' && host[host_len - 1] == ']') {
+        host++;
+        host_len -= 2;
+    } else if (host_len != 0 && memchr(host, ':', host_len) != NULL) {
+        return FAIL(err, SILO_INVALID, "address \"%s\": an IPv6 address needs brackets", text);
+    }
+    uint16_t port = 0;
+    if (host_len == 0 || host_len >= host_size || accept_parse_port(colon + 1, &port).code != SILO_OK) {
+        return FAIL(err, SILO_INVALID, "address \"%s\" is not host:port", text);
+    }
+    memcpy(ret_host, host, host_len);
+    ret_host[host_len] = '\0';
+    *ret_port = port;
+    return RC_OK;
+}
+
+static SILO_RC accept_address(const char *text, struct sockaddr_storage *ret_address, socklen_t *ret_len,
+                              struct silo_err *err)
+{
+    char host[64];
+    uint16_t port = 0;
+    TRY(address_split(text, host, sizeof host, &port, err));
+    memset(ret_address, 0, sizeof *ret_address);
+    const char *ip = strcmp(host, "localhost") == 0 ? "127.0.0.1" : host;
+    if (uv_ip4_addr(ip, port, (struct sockaddr_in *)ret_address) == 0) {
+        *ret_len = sizeof(struct sockaddr_in);
+        return RC_OK;
+    }
+    if (uv_ip6_addr(ip, port, (struct sockaddr_in6 *)ret_address) == 0) {
+        *ret_len = sizeof(struct sockaddr_in6);
+        return RC_OK;
+    }
+    return FAIL(err, SILO_INVALID, "listen address \"%s\" is not ip:port", text);
+}
+
+SILO_RC accept_listen(struct rpc_server *server, struct silo_err *err)
+{
+    struct sockaddr_storage address;
+    socklen_t len = 0;
+    const char *text = server->options.listen;
+    TRY(accept_address(text, &address, &len, err));
+    const int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return FAIL(err, SILO_UNAVAILABLE, "cannot make a socket: %s", strerror(errno));
+    }
+    const int on = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd, (struct sockaddr *)&address, len) != 0 || listen(fd, ACCEPT_BACKLOG) != 0 ||
+        getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
+        const int failed = errno;
+        (void)close(fd);
+        return FAIL(err, SILO_UNAVAILABLE, "cannot listen on %s: %s", text, strerror(failed));
+    }
+    server->listen_fd = fd;
+    server->port = ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)&address)->sin_port
+                                                      : ((struct sockaddr_in6 *)&address)->sin6_port);
+    return RC_OK;
+}
+
+static void accept_peer_text(const struct sockaddr_storage *address, char ret_text[CONN_PEER_BYTES])
+{
+    char ip[INET6_ADDRSTRLEN] = "?";
+    memset(ret_text, 0, CONN_PEER_BYTES);
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+        (void)inet_ntop(AF_INET, &in->sin_addr, ip, sizeof ip);
+        (void)snprintf(ret_text, CONN_PEER_BYTES, "%s:%u", ip, ntohs(in->sin_port));
+    } else {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+        (void)inet_ntop(AF_INET6, &in6->sin6_addr, ip, sizeof ip);
+        (void)snprintf(ret_text, CONN_PEER_BYTES, "[%s]:%u", ip, ntohs(in6->sin6_port));
+    }
+}
+
+struct accept_mail {
+    struct rpc_mail mail;
+    struct rpc_server *server;
+    struct rpc_loop *loop;
+    int fd;
+    char peer[CONN_PEER_BYTES];
+};
+
+static void accept_run_mail(struct rpc_mail *mail)
+{
+    struct accept_mail *m = CONTAINER_OF(mail, struct accept_mail, mail);
+    server_conn_new(m->server, m->loop, m->fd, m->peer);
+    free(m);
+}
+
+static struct rpc_loop *accept_pick(struct rpc_server *server)
+{
+    struct rpc_loop *best = NULL;
+    unsigned best_count = UINT32_MAX;
+    for (uint32_t i = 0; i < server->loop_count; i++) {
+        /* Equal loads take turns. */
+        struct rpc_loop *loop = &server->loops[(server->accept_next + i) % server->loop_count];
+        const unsigned count = atomic_load_explicit(&loop->conn_count, memory_order_relaxed);
+        if (count < best_count) {
+            best = loop;
+            best_count = count;
+        }
+    }
+    server->accept_next = (server->accept_next + 1) % server->loop_count;
+    return best;
+}
+
+static void accept_one(struct rpc_server *server, int fd, const struct sockaddr_storage *address)
+{
+    if (atomic_load_explicit(&server->conn_count, memory_order_relaxed) >= server->options.conns_max) {
+        (void)close(fd);
+        return;
+    }
+    const int on = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    struct rpc_loop *loop = accept_pick(server);
+    atomic_fetch_add_explicit(&server->conn_count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&loop->conn_count, 1, memory_order_relaxed);
+    struct accept_mail *m = xcalloc(1, sizeof *m);
+    m->mail.run = accept_run_mail;
+    m->server = server;
+    m->loop = loop;
+    m->fd = fd;
+    accept_peer_text(address, m->peer);
+    if (loop == &server->loops[0]) {
+        accept_run_mail(&m->mail);
+    } else {
+        rpc_loop_post(loop, &m->mail);
+    }
+}
+
+static void accept_on_poll(uv_poll_t *handle, int status, int events)
+{
+    (void)status;
+    (void)events;
+    struct rpc_server *server = handle->data;
+    for (uint32_t i = 0; i < ACCEPT_TURN_MAX; i++) {
+        struct sockaddr_storage address;
+        socklen_t len = sizeof address;
+        const int fd =
+            accept4(server->listen_fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            accept_one(server, fd, &address);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            log_warn("rpc_accept_paused", LOG_STR("reason", strerror(errno)), LOG_END);
+            struct rpc_loop *loop = &server->loops[0];
+            (void)uv_poll_stop(&server->listen_poll);
+            rpc_timer_start(loop, &server->accept_again, rpc_loop_now_us(loop) + ACCEPT_PAUSE_US);
+        }
+        return; /* none left, or one that went away before it was taken */
+    }
+}
+
+static void accept_on_timer(struct rpc_timer *timer)
+{
+    struct rpc_server *server = CONTAINER_OF(timer, struct rpc_server, accept_again);
+    if (server->listening) {
+        (void)uv_poll_start(&server->listen_poll, UV_READABLE, accept_on_poll);
+    }
+}
+
+SILO_RC accept_start(struct rpc_server *server, struct silo_err *err)
+{
+    server->accept_again.fire = accept_on_timer;
+    server->listen_poll.data = server;
+    if (uv_poll_init(&server->loops[0].uv, &server->listen_poll, server->listen_fd) != 0 ||
+        uv_poll_start(&server->listen_poll, UV_READABLE, accept_on_poll) != 0) {
+        return FAIL(err, SILO_UNAVAILABLE, "cannot watch the listening socket");
+    }
+    server->listening = true;
+    return RC_OK;
+}
+
+void accept_stop(struct rpc_server *server)
+{
+    if (server->listening) {
+        server->listening = false;
+        rpc_timer_stop(&server->loops[0], &server->accept_again);
+        (void)uv_poll_stop(&server->listen_poll);
+        (void)close(server->listen_fd);
+        server->listen_fd = -1;
+    }
+}

@@ -1,0 +1,461 @@
+/*
+ * rpc/call.c - a server call: how it is answered and when it is freed.
+ *
+ *     headers, body --> held by the handler --> answered --> stream closed --> freed
+ *                         |                                     ^
+ *                         +-- reset / lost / deadline: told by on_cancel, still held until it is finished
+ *
+ * 1. A call is in memory while its stream is open (conn != NULL) or a handler holds it.
+ * 2. One answer: `answered` is set once. Without a message it is trailers only; else headers, messages, trailers, the
+ *    trailers submitted from the read callback when the queue has been used up.
+ * 3. An answer before the request's end is followed by RST_STREAM(NO_ERROR), from session.c once the trailers left.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "rpc/server_int.h"
+#include "rpc/text_int.h"
+
+#define NV_LIT(name_, value_)                                                                      \
+    {                                                                                              \
+        (uint8_t *)(name_), (uint8_t *)(value_), sizeof(name_) - 1, sizeof(value_) - 1,            \
+            NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE                           \
+    }
+
+static const char *const status_digits[] = {"0", "1", "2",  "3",  "4",  "5",  "6",  "7", "8",
+                                            "9", "10", "11", "12", "13", "14", "15", "16"};
+
+static void held_add(struct rpc_loop *loop, int by)
+{
+    const unsigned now = atomic_load_explicit(&loop->held_calls, memory_order_relaxed);
+    atomic_store_explicit(&loop->held_calls, now + (unsigned)by, memory_order_relaxed);
+}
+
+static nghttp2_nv nv_lent(struct bytes name, struct bytes value)
+{
+    return (nghttp2_nv){(uint8_t *)(uintptr_t)name.ptr, (uint8_t *)(uintptr_t)value.ptr, name.len, value.len,
+                        NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE};
+}
+
+static void call_on_deadline(struct rpc_timer *timer)
+{
+    struct rpc_call *call = CONTAINER_OF(timer, struct rpc_call, deadline);
+    call_abort(call, RPC_CANCEL_DEADLINE, RPC_STATUS_DEADLINE_EXCEEDED, "deadline exceeded");
+}
+
+struct rpc_call *call_new(struct server_conn *conn, int32_t stream_id)
+{
+    struct rpc_loop *loop = conn->conn.loop;
+    struct arena arena = {0};
+    struct rpc_call *call = LIST_ENTRY(list_pop_front(&loop->free_calls), struct rpc_call, node);
+    if (call != NULL) {
+        loop->free_call_count--;
+        arena = call->arena;
+    } else {
+        call = xmalloc(sizeof *call);
+    }
+    *call = (struct rpc_call){.server = conn->server,
+                              .loop = loop,
+                              .conn = conn,
+                              .arena = arena,
+                              .stream_id = stream_id,
+                              .start_us = rpc_loop_now_us(loop),
+                              .deadline.fire = call_on_deadline};
+    memcpy(call->peer, conn->conn.peer, sizeof call->peer);
+    frame_reader_init(&call->reader, conn->server->options.message_bytes_max, &call->arena);
+    list_push_back(&conn->calls, &call->node);
+    return call;
+}
+
+static void call_free(struct rpc_call *call)
+{
+    ASSERT(call->conn == NULL && !call->held && !heap_has(&call->deadline.node));
+    struct rpc_loop *loop = call->loop;
+    frame_queue_clear(&call->queue);
+    frame_reader_deinit(&call->reader);
+    if (call->counted_bytes != 0) {
+        atomic_fetch_sub_explicit(&call->server->inflight_bytes, call->counted_bytes, memory_order_relaxed);
+    }
+    if (loop->free_call_count >= LOOP_CALLS_KEPT) {
+        arena_deinit(&call->arena);
+        free(call);
+        return;
+    }
+    arena_reset(&call->arena);
+    list_push_front(&loop->free_calls, &call->node);
+    loop->free_call_count++;
+}
+
+void calls_free_kept(struct rpc_loop *loop)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(&loop->free_calls)) != NULL) {
+        struct rpc_call *call = CONTAINER_OF(node, struct rpc_call, node);
+        arena_deinit(&call->arena);
+        free(call);
+    }
+    loop->free_call_count = 0;
+}
+
+void call_count_bytes(struct rpc_call *call, uint64_t bytes)
+{
+    call->counted_bytes += bytes;
+    atomic_fetch_add_explicit(&call->server->inflight_bytes, bytes, memory_order_relaxed);
+}
+
+/* The outcome is known: counters. */
+static void call_tell_done(struct rpc_call *call, uint32_t status)
+{
+    const struct rpc_server_options *options = &call->server->options;
+    if (call->told) {
+        return;
+    }
+    call->told = true;
+    call->status = status;
+    if (options->on_done != NULL && call->method != NULL) {
+        options->on_done(options->context, call->method, status,
+                         rpc_loop_now_us(call->loop) - call->start_us);
+    }
+}
+
+static void call_tell_cancel(struct rpc_call *call, enum rpc_cancel reason)
+{
+    void (*const on_cancel)(struct rpc_call *, enum rpc_cancel, void *) = call->on_cancel;
+    if (call->held && on_cancel != NULL) {
+        call->on_cancel = NULL;
+        on_cancel(call, reason, call->cancel_context);
+    }
+}
+
+void call_gone(struct rpc_call *call, enum rpc_cancel reason)
+{
+    ASSERT(call->conn != NULL);
+    list_remove(&call->node);
+    list_remove(&call->writable);
+    call->conn = NULL;
+    rpc_timer_stop(call->loop, &call->deadline);
+    frame_queue_clear(&call->queue);
+    call_tell_done(call, RPC_STATUS_CANCELLED);
+    if (!call->held) {
+        call_free(call);
+        return;
+    }
+    call_tell_cancel(call, reason);
+}
+
+/* --- answers ------------------------------------------------------------------------------------------------- */
+
+static size_t call_status_nv(struct rpc_call *call, nghttp2_nv *nv)
+{
+    size_t count = 0;
+    nv[count++] = nv_lent(BYTES_LIT("grpc-status"), bytes_str(status_digits[call->status]));
+    if (call->text.len != 0) {
+        nv[count++] = nv_lent(BYTES_LIT("grpc-message"), call->text);
+    }
+    for (size_t i = 0; i < call->trailer_count; i++) {
+        nv[count++] = nv_lent(call->trailers[i].name, call->trailers[i].value);
+    }
+    if (call->plain_accept) {
+        nv[count++] = nv_lent(BYTES_LIT("grpc-accept-encoding"), BYTES_LIT("identity"));
+    }
+    return count;
+}
+
+static ssize_t call_read(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t length,
+                         uint32_t *data_flags, nghttp2_data_source *source, void *user_data)
+{
+    (void)buf;
+    (void)user_data;
+    struct rpc_call *call = source->ptr;
+    const size_t n = call->queue.bytes < length ? call->queue.bytes : length;
+    if (n == 0 && !call->end) {
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    *data_flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (n == call->queue.bytes && call->end) {
+        *data_flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        nghttp2_nv nv[RPC_TRAILERS_MAX + 3];
+        const size_t count = call_status_nv(call, nv);
+        if (nghttp2_submit_trailer(session, stream_id, nv, count) != 0) {
+            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        }
+    }
+    return (ssize_t)n;
+}
+
+/* Lets nghttp2 know that the queue, or its end, changed. */
+static void call_push(struct rpc_call *call)
+{
+    static const nghttp2_nv nv[] = {NV_LIT(":status", "200"),
+                                    NV_LIT("content-type", "application/grpc")};
+    nghttp2_session *session = call->conn->conn.session;
+    int rc = 0;
+    if (!call->headers_sent) {
+        call->headers_sent = true;
+        const nghttp2_data_provider provider = {.source.ptr = call, .read_callback = call_read};
+        rc = nghttp2_submit_response(session, call->stream_id, nv, sizeof nv / sizeof nv[0], &provider);
+    } else {
+        rc = nghttp2_session_resume_data(session, call->stream_id);
+        rc = rc == NGHTTP2_ERR_INVALID_ARGUMENT ? 0 : rc; /* it was not waiting */
+    }
+    if (rc != 0) {
+        conn_break(&call->conn->conn); /* out of memory, or a state that must not be */
+    }
+    conn_dirty(&call->conn->conn);
+}
+
+/* Status and trailers are set: send them, after what is queued. */
+static void call_push_end(struct rpc_call *call)
+{
+    call->answered = true;
+    call->end = true;
+    rpc_timer_stop(call->loop, &call->deadline);
+    if (call->headers_sent || call->queue.bytes != 0) {
+        call_push(call);
+        return;
+    }
+    nghttp2_nv nv[RPC_TRAILERS_MAX + 5] = {NV_LIT(":status", "200"),
+                                           NV_LIT("content-type", "application/grpc")};
+    const size_t count = 2 + call_status_nv(call, nv + 2);
+    call->headers_sent = true;
+    if (nghttp2_submit_response(call->conn->conn.session, call->stream_id, nv, count, NULL) != 0) {
+        conn_break(&call->conn->conn);
+    }
+    conn_dirty(&call->conn->conn);
+}
+
+void call_abort(struct rpc_call *call, enum rpc_cancel reason, uint32_t status, const char *text)
+{
+    if (call->conn == NULL || call->answered) {
+        return;
+    }
+    frame_queue_clear(&call->queue);
+    /* The arena of a held call may be in use on another thread; its texts are literals in plain ASCII. */
+    call->text = call->held ? bytes_str(text) : text_encode(&call->arena, bytes_str(text));
+    call_tell_done(call, status);
+    call_push_end(call);
+    call_tell_cancel(call, reason);
+}
+
+void call_answer_http(struct rpc_call *call, const char *http_status)
+{
+    const nghttp2_nv nv = nv_lent(BYTES_LIT(":status"), bytes_str(http_status));
+    call->answered = true;
+    call->headers_sent = true;
+    call->end = true;
+    call->told = true;
+    if (nghttp2_submit_response(call->conn->conn.session, call->stream_id, &nv, 1, NULL) != 0) {
+        conn_break(&call->conn->conn);
+    }
+    conn_dirty(&call->conn->conn);
+}
+
+void call_begin(struct rpc_call *call, struct bytes request)
+{
+    call->held = true;
+    held_add(call->loop, 1);
+    call->method->on_call(call, request, call->method->context);
+}
+
+/* The handler gives the call back. */
+static void call_release(struct rpc_call *call)
+{
+    ASSERT(call->held);
+    call->held = false;
+    held_add(call->loop, -1);
+    call->on_cancel = NULL;
+    call->on_writable = NULL;
+    if (call->conn == NULL) {
+        call_free(call);
+    }
+}
+
+/* --- what handlers call --------------------------------------------------------------------------------------- */
+
+struct arena *rpc_call_arena(struct rpc_call *call)
+{
+    return &call->arena;
+}
+
+struct rpc_loop *rpc_call_loop(const struct rpc_call *call)
+{
+    return call->loop;
+}
+
+const struct rpc_method *rpc_call_method(const struct rpc_call *call)
+{
+    return call->method;
+}
+
+struct bytes rpc_call_request(const struct rpc_call *call)
+{
+    return call->method->bidi ? BYTES_LIT("") : frame_message(&call->reader);
+}
+
+struct bytes rpc_call_header(const struct rpc_call *call, const char *name)
+{
+    const struct bytes wanted = bytes_str(name);
+    for (uint32_t i = 0; i < call->header_count; i++) {
+        if (bytes_eq(call->headers[i].name, wanted)) {
+            return call->headers[i].value;
+        }
+    }
+    return BYTES_NONE;
+}
+
+int64_t rpc_call_deadline_us(const struct rpc_call *call)
+{
+    return call->deadline_us;
+}
+
+const char *rpc_call_peer(const struct rpc_call *call)
+{
+    return call->peer;
+}
+
+bool rpc_call_alive(const struct rpc_call *call)
+{
+    return call->conn != NULL && !call->answered && !call->conn->conn.broken;
+}
+
+void rpc_call_on_cancel(struct rpc_call *call,
+                        void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason, void *context),
+                        void *context)
+{
+    ASSERT(call->held);
+    call->on_cancel = on_cancel;
+    call->cancel_context = context;
+}
+
+static void segments_drop(const struct rpc_segment *segments, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (segments[i].release != NULL) {
+            segments[i].release(segments[i].context, false);
+        }
+    }
+}
+
+static uint64_t segments_bytes(const struct rpc_segment *segments, size_t count)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        bytes += segments[i].bytes.len;
+    }
+    return bytes;
+}
+
+static bool call_too_large(struct rpc_call *call, uint64_t bytes)
+{
+    return bytes > call->server->options.message_bytes_max;
+}
+
+bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments, size_t count)
+{
+    ASSERT(call->held && rpc_loop_here(call->loop));
+    const bool alive = rpc_call_alive(call);
+    const uint64_t bytes = segments_bytes(segments, count);
+    if (!alive || call_too_large(call, bytes)) {
+        segments_drop(segments, count);
+        call->on_cancel = NULL;
+        call_abort(call, RPC_CANCEL_RESET, RPC_STATUS_OUT_OF_RANGE, "reply message length too large");
+    } else {
+        call_count_bytes(call, bytes);
+        frame_queue_push(&call->queue, &call->arena, segments, count, false);
+        call_tell_done(call, RPC_STATUS_OK);
+        call_push_end(call);
+    }
+    call_release(call);
+    return alive;
+}
+
+bool rpc_call_reply(struct rpc_call *call, struct bytes message)
+{
+    const struct rpc_segment segment = {.bytes = message};
+    return rpc_call_reply_segments(call, &segment, 1);
+}
+
+static void call_copy_trailers(struct rpc_call *call, const struct rpc_header *trailers, size_t count)
+{
+    ASSERT(count <= RPC_TRAILERS_MAX);
+    if (count == 0) {
+        return;
+    }
+    call->trailers = arena_alloc(&call->arena, count * sizeof trailers[0]);
+    for (size_t i = 0; i < count; i++) {
+        if (rpc_header_text_ok(trailers[i].value)) {
+            call->trailers[call->trailer_count++] =
+                (struct rpc_header){arena_copy(&call->arena, trailers[i].name),
+                                    arena_copy(&call->arena, trailers[i].value)};
+        }
+    }
+}
+
+bool rpc_call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
+                     const struct rpc_header *trailers, size_t trailer_count)
+{
+    ASSERT(call->held && rpc_loop_here(call->loop));
+    const bool alive = rpc_call_alive(call);
+    if (alive) {
+        call->text = text_encode(&call->arena, text);
+        call_copy_trailers(call, trailers, trailer_count);
+        call_tell_done(call, status <= 16 ? status : RPC_STATUS_UNKNOWN);
+        call_push_end(call);
+    }
+    call_release(call);
+    return alive;
+}
+
+bool rpc_call_fail(struct rpc_call *call, const struct silo_err *err)
+{
+    return rpc_call_finish(call, silo_code_grpc(err->code), bytes_str(err->text), NULL, 0);
+}
+
+static bool call_send(struct rpc_call *call, const struct rpc_segment *segments, size_t count, bool copy)
+{
+    ASSERT(call->held && rpc_loop_here(call->loop));
+    if (!rpc_call_alive(call) || call_too_large(call, segments_bytes(segments, count))) {
+        segments_drop(segments, count);
+        call_abort(call, RPC_CANCEL_RESET, RPC_STATUS_OUT_OF_RANGE, "reply message length too large");
+        return false;
+    }
+    frame_queue_push(&call->queue, NULL, segments, count, copy);
+    call_push(call);
+    if (!rpc_call_writable(call)) {
+        call->was_full = true;
+    }
+    return true;
+}
+
+bool rpc_call_send(struct rpc_call *call, const struct rpc_segment *segments, size_t count)
+{
+    return call_send(call, segments, count, false);
+}
+
+bool rpc_call_send_copy(struct rpc_call *call, struct bytes message)
+{
+    const struct rpc_segment segment = {.bytes = message};
+    return call_send(call, &segment, 1, true);
+}
+
+bool rpc_call_writable(const struct rpc_call *call)
+{
+    return call->queue.bytes < RPC_STREAM_QUEUE_BYTES;
+}
+
+void rpc_call_on_writable(struct rpc_call *call, void (*on_writable)(struct rpc_call *call, void *context),
+                          void *context)
+{
+    ASSERT(call->held);
+    call->on_writable = on_writable;
+    call->writable_context = context;
+}
+
+void call_tell_writable(struct rpc_call *call)
+{
+    call->was_full = false;
+    if (call->held && call->on_writable != NULL) {
+        call->on_writable(call, call->writable_context);
+    }
+}

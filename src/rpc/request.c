@@ -1,0 +1,273 @@
+/*
+ * rpc/request.c - what a client sent: headers, then framed messages; every refusal of the protocol layer.
+ *
+ * Order of checks: header size, method and content type (HTTP answers), authorization, path, load. Authorization comes
+ * before the path, so that a stranger does not learn which methods exist. An answered call ignores what still comes.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "rpc/server_int.h"
+#include "rpc/text_int.h"
+
+#define HEADER_COUNT_FIRST 16u
+#define HEADER_OVERHEAD_BYTES 32u
+
+static void request_keep_header(struct rpc_call *call, struct bytes name, struct bytes value)
+{
+    if (call->header_count == call->header_cap) {
+        const uint32_t cap = call->header_cap != 0 ? call->header_cap * 2 : HEADER_COUNT_FIRST;
+        struct call_header *grown = arena_alloc(&call->arena, cap * sizeof *grown);
+        if (call->header_count != 0) {
+            memcpy(grown, call->headers, call->header_count * sizeof *grown);
+        }
+        call->headers = grown;
+        call->header_cap = cap;
+    }
+    call->headers[call->header_count++] =
+        (struct call_header){arena_copy(&call->arena, name), arena_copy(&call->arena, value)};
+}
+
+/* Where a header the protocol layer reads is kept; NULL for all others. */
+static struct bytes *request_field(struct rpc_call *call, struct bytes name)
+{
+    switch (name.len) {
+    case 5:
+        return bytes_eq(name, BYTES_LIT(":path")) ? &call->path : NULL;
+    case 7:
+        return bytes_eq(name, BYTES_LIT(":method")) ? &call->http_method : NULL;
+    case 12:
+        return bytes_eq(name, BYTES_LIT("content-type"))   ? &call->content_type
+               : bytes_eq(name, BYTES_LIT("grpc-timeout")) ? &call->timeout
+                                                           : NULL;
+    case 13:
+        return bytes_eq(name, BYTES_LIT("authorization")) ? &call->auth : NULL;
+    default:
+        return NULL;
+    }
+}
+
+void request_header(struct rpc_call *call, struct bytes name, struct bytes value)
+{
+    if (call->headers_done) {
+        return; /* request trailers mean nothing here */
+    }
+    call->header_bytes += name.len + value.len + HEADER_OVERHEAD_BYTES;
+    if (call->header_bytes > call->server->options.header_bytes_max) {
+        call->headers_over = true;
+        return;
+    }
+    struct bytes *field = request_field(call, name);
+    if (field != NULL) {
+        if (field->ptr == NULL) { /* the first one counts */
+            *field = arena_copy(&call->arena, value);
+        }
+    } else if (name.len != 0 && name.ptr[0] != ':' && !bytes_eq(name, BYTES_LIT("te"))) {
+        request_keep_header(call, name, value);
+    }
+}
+
+static bool content_type_ok(struct bytes type)
+{
+    const struct bytes grpc = BYTES_LIT("application/grpc");
+    return bytes_starts(type, grpc) &&
+           (type.len == grpc.len || type.ptr[grpc.len] == '+' || type.ptr[grpc.len] == ';');
+}
+
+/* Equal in time that depends on lengths only. */
+static bool secret_eq(struct bytes given, struct bytes secret)
+{
+    unsigned diff = given.len != secret.len;
+    for (size_t i = 0; i < secret.len; i++) {
+        const uint8_t c = given.len != 0 ? given.ptr[i % given.len] : 0;
+        diff |= (unsigned)(c ^ secret.ptr[i]);
+    }
+    return diff == 0;
+}
+
+/* NULL when the caller may go on, else why not. */
+static const char *request_auth_error(const struct rpc_call *call)
+{
+    const struct bytes wanted = call->server->auth_value;
+    if (wanted.ptr == NULL) {
+        return NULL;
+    }
+    if (call->auth.ptr == NULL) {
+        return "missing authorization header";
+    }
+    for (size_t i = 0; i < call->auth.len; i++) {
+        if (call->auth.ptr[i] < 0x20 || call->auth.ptr[i] > 0x7e) {
+            return "invalid authorization header";
+        }
+    }
+    return secret_eq(call->auth, wanted) ? NULL : "invalid auth token";
+}
+
+static void request_refuse(struct rpc_call *call, uint32_t status, const char *text)
+{
+    call_abort(call, RPC_CANCEL_RESET, status, text);
+}
+
+static void request_refuse_path(struct rpc_call *call, bool known_service)
+{
+    const struct bytes service = server_service_name(call->path);
+    request_refuse(call, RPC_STATUS_UNIMPLEMENTED,
+                   known_service || service.len == 0
+                       ? arena_printf(&call->arena, "unknown method %.*s", BYTES_FMT(call->path))
+                       : arena_printf(&call->arena, "unknown service %.*s", BYTES_FMT(service)));
+}
+
+static void request_set_deadline(struct rpc_call *call)
+{
+    int64_t timeout_us = 0;
+    if (call->timeout.ptr != NULL && timeout_parse(call->timeout, &timeout_us)) {
+        call->deadline_us = call->start_us + timeout_us;
+        rpc_timer_start(call->loop, &call->deadline, call->deadline_us);
+    }
+}
+
+static bool request_http_ok(struct rpc_call *call)
+{
+    if (call->headers_over) {
+        request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED,
+                       arena_printf(&call->arena, "request headers are larger than %zu bytes",
+                                    call->server->options.header_bytes_max));
+        return false;
+    }
+    if (!bytes_eq(call->http_method, BYTES_LIT("POST"))) {
+        call_answer_http(call, "405");
+        return false;
+    }
+    if (!content_type_ok(call->content_type)) {
+        call_answer_http(call, "415");
+        return false;
+    }
+    return true;
+}
+
+void request_headers_done(struct rpc_call *call)
+{
+    call->headers_done = true;
+    if (!request_http_ok(call)) {
+        return;
+    }
+    struct server_method *method =
+        MAP_ENTRY(map_find(&call->server->methods, call->path), struct server_method, node);
+    const struct server_service *service = NULL;
+    if (method != NULL) {
+        call->method = method->method;
+    } else {
+        service = server_service_find(call->server, call->path);
+    }
+    if (method != NULL ? method->method->needs_auth : service != NULL && service->needs_auth) {
+        const char *why = request_auth_error(call);
+        if (why != NULL) {
+            request_refuse(call, RPC_STATUS_UNAUTHENTICATED, why);
+            return;
+        }
+    }
+    if (method == NULL) {
+        request_refuse_path(call, service != NULL);
+        return;
+    }
+    if (atomic_load_explicit(&call->loop->held_calls, memory_order_relaxed) >= RPC_CALLS_PER_LOOP_MAX) {
+        request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED, "too many calls in flight");
+        return;
+    }
+    request_set_deadline(call);
+    if (call->method->bidi) {
+        call->reader.arena = NULL;
+        call_begin(call, BYTES_LIT(""));
+    }
+}
+
+/* False when the call is over. */
+static bool request_message(struct rpc_call *call)
+{
+    call->message_count++;
+    if (!call->method->bidi) {
+        return true;
+    }
+    call->method->on_message(call, frame_message(&call->reader), call->method->context);
+    if (!call->held || call->answered) {
+        return false;
+    }
+    frame_next(&call->reader);
+    return true;
+}
+
+/* What is wrong with the framing is the whole answer. */
+static void request_refuse_frame(struct rpc_call *call, enum frame_result result)
+{
+    switch (result) {
+    case FRAME_TOO_LARGE:
+        request_refuse(call, RPC_STATUS_OUT_OF_RANGE,
+                       arena_printf(&call->arena,
+                                    "decoded message length too large: found %zu bytes, the limit is: %zu bytes",
+                                    call->reader.want, call->reader.bytes_max));
+        break;
+    case FRAME_COMPRESSED:
+        call->plain_accept = true;
+        request_refuse(call, RPC_STATUS_UNIMPLEMENTED, "compressed messages are not supported");
+        break;
+    case FRAME_BAD:
+        request_refuse(call, RPC_STATUS_INTERNAL, "malformed message frame: bad compression flag");
+        break;
+    case FRAME_MORE:
+    case FRAME_DONE:
+        break;
+    }
+}
+
+void request_data(struct rpc_call *call, struct bytes data)
+{
+    if (call->answered || call->method == NULL) {
+        return;
+    }
+    if (!call->method->bidi) {
+        call_count_bytes(call, data.len);
+        if (atomic_load_explicit(&call->server->inflight_bytes, memory_order_relaxed) >
+            call->server->options.inflight_bytes_max) {
+            request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED, "too many bytes of calls in flight");
+            return;
+        }
+    }
+    while (data.len != 0) {
+        if (call->message_count != 0 && !call->method->bidi) {
+            request_refuse(call, RPC_STATUS_INTERNAL, "more than one request message");
+            return;
+        }
+        const enum frame_result result = frame_read(&call->reader, &data);
+        if (result == FRAME_MORE) {
+            return;
+        }
+        if (result != FRAME_DONE) {
+            request_refuse_frame(call, result);
+            return;
+        }
+        if (!request_message(call)) {
+            return;
+        }
+    }
+}
+
+void request_end(struct rpc_call *call)
+{
+    call->request_end = true;
+    if (call->answered || call->method == NULL) {
+        return;
+    }
+    if (call->method->bidi) {
+        if (frame_partial(&call->reader)) {
+            request_refuse(call, RPC_STATUS_INTERNAL, "the request ended inside a message");
+        } else if (call->held) {
+            call->method->on_end(call, call->method->context);
+        }
+    } else if (call->message_count != 0) {
+        call_begin(call, frame_message(&call->reader));
+    } else {
+        request_refuse(call, RPC_STATUS_INTERNAL,
+                       frame_partial(&call->reader) ? "the request ended inside a message"
+                                                    : "missing request message");
+    }
+}

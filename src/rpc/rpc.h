@@ -1,0 +1,320 @@
+/*
+ * rpc/rpc.h - gRPC over HTTP/2 (nghttp2) on libuv loops: the server, its calls, and a client channel.
+ *
+ * A server has a fixed set of loops, each one thread. A connection lives on one loop for life, and so does every
+ * call that arrives on it. A handler gets the call on the loop's thread, may send it to any other thread inside a
+ * message of its own, and must bring it back with rpc_loop_post: the functions of a call run on its loop only.
+ * Everything written during one turn of a loop leaves in one write per connection.
+ *
+ * Units      times ending in _us are microseconds of env_system's monotonic clock; sizes are bytes.
+ * Ownership  a call is the handler's from on_call until exactly one rpc_call_reply*, rpc_call_finish or
+ *            rpc_call_fail. Request bytes, headers and the arena live until that finishing call returns, except that
+ *            memory handed over as a reply (arena or segment) lives on until it was sent or the stream is gone.
+ * Threads    named at each function; "loop" = the thread of the call's or channel's loop.
+ * Limits     the RPC_*_DEFAULT values below and RPC_CALLS_PER_LOOP_MAX; each can be lowered or raised in the options.
+ */
+#ifndef SILO_RPC_RPC_H
+#define SILO_RPC_RPC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/bytes.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/mailbox.h"
+#include "base/rc.h"
+
+#define RPC_MESSAGE_BYTES_DEFAULT (128u << 20)     /* one message, either direction */
+#define RPC_HEADER_BYTES_DEFAULT (16u << 10)       /* names + values + 32 each, as HTTP/2 counts them */
+#define RPC_INFLIGHT_BYTES_DEFAULT (1024ull << 20) /* request bodies held by one server */
+#define RPC_STREAMS_DEFAULT 4096u                  /* concurrent calls on one connection */
+#define RPC_CONNS_DEFAULT 16384u                   /* connections of one server */
+#define RPC_CALLS_PER_LOOP_MAX 131072u             /* calls that handlers hold, gone callers included */
+#define RPC_SEGMENTS_MAX 64u                       /* of one reply */
+#define RPC_TRAILERS_MAX 8u                        /* extra trailers of one answer */
+#define RPC_STREAM_QUEUE_BYTES (1u << 20)          /* a server stream above this is not writable */
+
+/* gRPC status numbers used by name; silo_code_grpc gives those of our own codes. */
+enum rpc_status {
+    RPC_STATUS_OK = 0,
+    RPC_STATUS_CANCELLED = 1,
+    RPC_STATUS_UNKNOWN = 2,
+    RPC_STATUS_INVALID_ARGUMENT = 3,
+    RPC_STATUS_DEADLINE_EXCEEDED = 4,
+    RPC_STATUS_NOT_FOUND = 5,
+    RPC_STATUS_PERMISSION_DENIED = 7,
+    RPC_STATUS_RESOURCE_EXHAUSTED = 8,
+    RPC_STATUS_OUT_OF_RANGE = 11,
+    RPC_STATUS_UNIMPLEMENTED = 12,
+    RPC_STATUS_INTERNAL = 13,
+    RPC_STATUS_UNAVAILABLE = 14,
+    RPC_STATUS_UNAUTHENTICATED = 16,
+};
+
+/* --- loops --------------------------------------------------------------------------------------------------- */
+
+struct rpc_loop;
+
+/* Embedded in whatever is sent to a loop; `run` is called once on its thread and owns the message from then on. */
+struct rpc_mail {
+    struct mail mail;
+    void (*run)(struct rpc_mail *mail);
+};
+
+/* Embedded by its user, all zero when idle; fires once on the loop's thread. */
+struct rpc_timer {
+    struct heap_node node;
+    void (*fire)(struct rpc_timer *timer);
+};
+
+/* A loop of its own for client channels; a server makes its own. Starts the thread. */
+SILO_RC rpc_loop_new(struct rpc_loop **ret_loop, struct silo_err *err);
+/* Runs what was posted, then joins the thread. Channels on it must have been freed. Returns NULL. */
+struct rpc_loop *rpc_loop_free(struct rpc_loop *loop);
+
+/* Any thread. Never blocks and never fails; many posts in one turn cost one wake-up. */
+void rpc_loop_post(struct rpc_loop *loop, struct rpc_mail *mail);
+/* Whether the calling thread is the loop's. */
+bool rpc_loop_here(const struct rpc_loop *loop);
+/* Loop. The monotonic time, read at most once in a turn. */
+int64_t rpc_loop_now_us(struct rpc_loop *loop);
+/* Loop. Sets or moves a timer; the resolution is a millisecond, never early. */
+void rpc_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us);
+/* Loop. No-op for an idle timer. */
+void rpc_timer_stop(struct rpc_loop *loop, struct rpc_timer *timer);
+
+/* --- server calls -------------------------------------------------------------------------------------------- */
+
+struct rpc_call;
+
+enum rpc_cancel {
+    RPC_CANCEL_RESET,    /* the client reset the stream */
+    RPC_CANCEL_GONE,     /* the connection is gone */
+    RPC_CANCEL_DEADLINE, /* grpc-timeout ran out; the client has been answered DEADLINE_EXCEEDED */
+    RPC_CANCEL_SHUTDOWN, /* the server closes its connections */
+};
+
+/* A header or trailer; name lower-case, value legal header text (rpc_header_text_ok). */
+struct rpc_header {
+    struct bytes name, value;
+};
+
+/* Part of a message that is sent from where it lies. */
+struct rpc_segment {
+    struct bytes bytes;
+    /*
+     * Called exactly once, on the loop, when the bytes are no longer needed. NULL: nothing to release (arena or
+     * static memory). sent: this segment's bytes went to the socket whole.
+     */
+    void (*release)(void *context, bool sent);
+    void *context;
+};
+
+/* The call's own memory; moves with the call from thread to thread. */
+struct arena *rpc_call_arena(struct rpc_call *call);
+struct rpc_loop *rpc_call_loop(const struct rpc_call *call);
+const struct rpc_method *rpc_call_method(const struct rpc_call *call);
+/* The request message (again); empty for RPC bidi calls. */
+struct bytes rpc_call_request(const struct rpc_call *call);
+/* First header of that lower-case name, as sent; ptr NULL if absent. Any thread that has the call. */
+struct bytes rpc_call_header(const struct rpc_call *call, const char *name);
+/* When the caller's patience ends; 0 = never. Any thread that has the call. */
+int64_t rpc_call_deadline_us(const struct rpc_call *call);
+/* "ip:port" of the peer. Any thread that has the call; lives as long as the call. */
+const char *rpc_call_peer(const struct rpc_call *call);
+
+/* Loop. Whether an answer can still reach the caller: false after reset, lost connection or deadline. */
+bool rpc_call_alive(const struct rpc_call *call);
+/*
+ * Loop. on_cancel runs at most once, while the handler holds the call; the call stays held and must still be
+ * finished (which then only releases it). Set it in on_call, before the call goes to another thread.
+ */
+void rpc_call_on_cancel(struct rpc_call *call,
+                        void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason, void *context),
+                        void *context);
+
+/*
+ * Loop. Answer OK with one message and end the call. `message` must lie in the call's arena, in the request, or in
+ * static memory. Returns false if nobody was there to hear it (rpc_call_alive was false).
+ */
+bool rpc_call_reply(struct rpc_call *call, struct bytes message);
+/* Loop. The same from up to RPC_SEGMENTS_MAX pieces; released also when false is returned. */
+bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments, size_t count);
+/*
+ * Loop. End the call with a status; status 0 ends a server stream well. text is UTF-8 (copied and encoded),
+ * trailers are copied. A trailer whose value is not legal header text is left out.
+ */
+bool rpc_call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
+                     const struct rpc_header *trailers, size_t trailer_count);
+/* Loop. The same from an error. */
+bool rpc_call_fail(struct rpc_call *call, const struct silo_err *err);
+
+/* Loop. Server streaming: queue one message; the call goes on. False: the caller has gone (segments released). */
+bool rpc_call_send(struct rpc_call *call, const struct rpc_segment *segments, size_t count);
+/* Loop. The same with a copy of the bytes. */
+bool rpc_call_send_copy(struct rpc_call *call, struct bytes message);
+/* Loop. Whether less than RPC_STREAM_QUEUE_BYTES wait to be sent. */
+bool rpc_call_writable(const struct rpc_call *call);
+/* Loop. Called each time the queue falls from "not writable" to empty enough again. */
+void rpc_call_on_writable(struct rpc_call *call, void (*on_writable)(struct rpc_call *call, void *context),
+                          void *context);
+
+/* Whether a value may stand in a header: printable ASCII, no blank at either end. */
+bool rpc_header_text_ok(struct bytes value);
+
+/* --- server -------------------------------------------------------------------------------------------------- */
+
+struct rpc_server;
+
+struct rpc_method {
+    const char *path; /* "/silo.v1.Silo/Enqueue" */
+    bool server_streaming;
+    bool needs_auth; /* also: unknown methods of a service one of whose methods needs auth are checked first */
+    bool bidi;       /* on_call comes with the headers and an empty request, then on_message, then on_end */
+    void (*on_call)(struct rpc_call *call, struct bytes request, void *context);
+    void *context;
+    /* bidi only; the message is lent for the call of the function. No more come once the call was finished. */
+    void (*on_message)(struct rpc_call *call, struct bytes message, void *context);
+    void (*on_end)(struct rpc_call *call, void *context);
+};
+
+struct rpc_server_options {
+    const char *listen;        /* "ip:port", "[ip6]:port"; port 0 = any */
+    uint32_t loops;            /* 0 = 1 */
+    size_t message_bytes_max;  /* 0 = default, here and below */
+    size_t header_bytes_max;
+    uint64_t inflight_bytes_max;
+    uint32_t streams_max;
+    uint32_t conns_max;
+    const char *tls_cert;      /* PEM files; NULL = plaintext */
+    const char *tls_key;
+    const char *tls_client_ca; /* set: clients must show a certificate it signed */
+    const char *auth_token;    /* NULL = no check */
+    struct bytes descriptors;  /* serialized FileDescriptorSet for reflection; static memory; may be empty */
+    /* After each call of a known method, on its loop. NULL = none. Must not block. */
+    void (*on_done)(void *context, const struct rpc_method *method, uint32_t status, int64_t duration_us);
+    void *context;
+};
+
+/* Checks the options, loads certificates, binds and listens. No thread runs yet. Strings are copied. */
+SILO_RC rpc_server_new(const struct rpc_server_options *options, struct rpc_server **ret_server, struct silo_err *err);
+/* Before start only. The method is lent until the server is freed. EXISTS for a path that is there already. */
+SILO_RC rpc_server_add(struct rpc_server *server, const struct rpc_method *method, struct silo_err *err);
+/* Starts the loops and accepts. Health and reflection are registered here. */
+SILO_RC rpc_server_start(struct rpc_server *server, struct silo_err *err);
+/* The bound port. Any thread, from rpc_server_new on. */
+uint16_t rpc_server_port(const struct rpc_server *server);
+/* Loops of the server, for work that belongs on them. Any thread, after start. */
+uint32_t rpc_server_loop_count(const struct rpc_server *server);
+struct rpc_loop *rpc_server_loop(struct rpc_server *server, uint32_t index);
+/* Any thread. Connections open now; calls that handlers hold now. */
+uint32_t rpc_server_conns(const struct rpc_server *server);
+uint32_t rpc_server_calls(const struct rpc_server *server);
+/* Any thread. Request body bytes held now. */
+uint64_t rpc_server_inflight_bytes(const struct rpc_server *server);
+
+/* Any thread but a loop. Stop accepting, tell clients (GOAWAY), let calls finish. Returns at once. */
+void rpc_server_drain(struct rpc_server *server);
+/* Any thread but a loop. Waits until no connection is left, at most wait_ms. True if none is left. */
+bool rpc_server_drained(struct rpc_server *server, int64_t wait_ms);
+/*
+ * Not on a loop. Closes what is open (calls get RPC_CANCEL_SHUTDOWN), waits until handlers have finished every call
+ * they hold, joins the loops. NULL is fine. Returns NULL.
+ */
+struct rpc_server *rpc_server_free(struct rpc_server *server);
+
+/* Any thread, from rpc_server_new on. Health of a service; "" is SERVING from the start. Watchers are told. */
+void rpc_health_set(struct rpc_server *server, const char *service, bool serving);
+
+/* --- client channel ------------------------------------------------------------------------------------------ */
+
+struct rpc_channel;
+
+enum rpc_channel_state {
+    RPC_CHANNEL_IDLE,       /* connects with the next call */
+    RPC_CHANNEL_CONNECTING, /* calls wait */
+    RPC_CHANNEL_READY,
+    RPC_CHANNEL_BACKOFF, /* the last attempt failed; calls fail UNAVAILABLE until the next attempt begins */
+};
+
+struct rpc_channel_options {
+    const char *target; /* "host:port", "[ip6]:port" */
+    bool tls;
+    const char *tls_ca;   /* PEM; NULL = the system's */
+    const char *tls_cert; /* own certificate, for mutual TLS; NULL = none */
+    const char *tls_key;
+    const char *tls_name;     /* name to verify; NULL = host of target */
+    const char *auth_token;   /* sent as Bearer; NULL = none */
+    size_t message_bytes_max; /* 0 = default */
+    uint32_t calls_max;       /* calls waiting or running; 0 = 65,536; one more fails RESOURCE_EXHAUSTED */
+    int64_t connect_timeout_us; /* 0 = 5 s */
+};
+
+/*
+ * A call as the client sees it: storage is the caller's, from rpc_channel_call until on_done. Zero it, fill the upper
+ * part. on_done runs once on the channel's loop; reply and text live until it returns. It may free the request or
+ * start it again.
+ */
+struct rpc_request {
+    const char *path;
+    struct bytes message;     /* lent until on_done */
+    int64_t timeout_us;       /* from rpc_channel_call on; 0 = none; also sent as grpc-timeout */
+    const struct rpc_header *headers; /* lent until on_done */
+    size_t header_count;
+    /* Optional, for server streams: each message as it arrives, lent for the call of the function. */
+    void (*on_message)(struct rpc_request *request, struct bytes message);
+    void (*on_done)(struct rpc_request *request);
+    void *context;
+
+    uint32_t status;   /* gRPC status */
+    struct bytes text; /* decoded grpc-message, or our own words */
+    struct bytes reply; /* the message of a unary call */
+
+    struct { /* the channel's */
+        struct rpc_mail mail;
+        struct rpc_channel *channel;
+        struct list_node node;
+        struct rpc_timer timer;
+        void *stream;
+        int64_t deadline_us;
+        bool posted, cancelled, retried;
+    } own;
+};
+
+/* Does not connect yet. The channel lives on the loop. Strings are copied. */
+SILO_RC rpc_channel_new(struct rpc_loop *loop, const struct rpc_channel_options *options,
+                        struct rpc_channel **ret_channel, struct silo_err *err);
+/*
+ * Open calls end CANCELLED first. Another thread waits for that; on the loop it happens after this turn. No call may
+ * be started from then on. Returns NULL.
+ */
+struct rpc_channel *rpc_channel_free(struct rpc_channel *channel);
+/* Any thread. */
+void rpc_channel_call(struct rpc_channel *channel, struct rpc_request *request);
+/*
+ * Loop. Ends the call with CANCELLED and resets its stream. on_done runs before this returns, or, when the call had not
+ * reached the loop yet, as soon as it does.
+ */
+void rpc_channel_cancel(struct rpc_channel *channel, struct rpc_request *request);
+/* Loop, in on_done. A trailer (or header) of the answer; ptr NULL if absent. */
+struct bytes rpc_request_trailer(const struct rpc_request *request, const char *name);
+/* Any thread; a moment's truth. */
+enum rpc_channel_state rpc_channel_state(const struct rpc_channel *channel);
+
+/* A finished blocking call; rpc_answer_deinit frees what it holds. */
+struct rpc_answer {
+    uint32_t status;
+    struct arena arena;
+    struct bytes text, reply;
+    struct rpc_header *trailers;
+    size_t trailer_count;
+};
+
+/* Any thread but a loop: call and wait. Errors are the answer's status. timeout_us 0 = none. */
+void rpc_channel_call_wait(struct rpc_channel *channel, const char *path, struct bytes message, int64_t timeout_us,
+                           struct rpc_answer *ret_answer);
+void rpc_answer_deinit(struct rpc_answer *answer);
+
+#endif

@@ -1,0 +1,178 @@
+/*
+ * rpc/server_int.h - what server.c, session.c, call.c, health.c and reflection.c share.
+ *
+ * A call's life: headers, request bytes, on_call ("held" by the handler), answer, stream gone. It is freed when the
+ * stream is gone and the handler does not hold it.
+ *
+ * Ownership  the server owns methods' table entries, loops and connections; a connection lists its calls.
+ * Threads    the call's loop, unless said otherwise. Server options and tables do not change after start.
+ */
+#ifndef SILO_RPC_SERVER_INT_H
+#define SILO_RPC_SERVER_INT_H
+
+#include <openssl/ssl.h>
+#include <pthread.h>
+
+#include "base/map.h"
+#include "rpc/conn_int.h"
+
+#define SERVER_METHODS_MAX 512u
+#define SERVER_HANDSHAKE_US 20000000 /* a connection that has not sent its SETTINGS by then is closed */
+#define SERVER_GOAWAY_US 1000000     /* after the notice, when the client does not answer the ping that follows */
+#define SERVER_RESET_BURST 50000u    /* RST_STREAM frames of one connection: that many at once ... */
+#define SERVER_RESET_RATE 10000u     /* ... and that many a second */
+
+struct server_method {
+    struct map_node node; /* server->methods, by path */
+    const struct rpc_method *method;
+};
+
+/* A service name, from the paths of its methods. */
+struct server_service {
+    struct map_node node; /* server->services */
+    struct list_node listed;
+    bool needs_auth;
+};
+
+struct rpc_server {
+    struct rpc_server_options options; /* with defaults filled in */
+    struct bytes auth_value;           /* "Bearer <token>"; ptr NULL = no check */
+    struct arena arena;                /* copies of the options' strings, table entries */
+    struct map methods;
+    struct map services;
+    struct list service_list; /* in order of registration */
+    SSL_CTX *tls;
+    nghttp2_session_callbacks *callbacks;
+    nghttp2_option *option;
+    struct rpc_loop *loops;
+    uint32_t loop_count;
+    int listen_fd;
+    uint16_t port;
+    uv_poll_t listen_poll; /* on loop 0 */
+    struct rpc_timer accept_again;
+    bool listening; /* loop 0 */
+    uint32_t accept_next; /* loop 0: where equal loads go */
+    atomic_bool draining; /* set by rpc_server_drain, read by the loops */
+    atomic_bool closing;  /* set by rpc_server_free, read by the loops */
+    atomic_uint conn_count; /* loops and acceptor; waited on by rpc_server_drained through `gone` */
+    atomic_ullong inflight_bytes;
+    bool started;
+    pthread_mutex_t health_lock; /* guards health */
+    struct map health;           /* health.c: what was set, by service */
+    pthread_mutex_t gone_lock;   /* guards nothing; pairs with `gone` */
+    pthread_cond_t gone;         /* conn_count reached 0 */
+    struct reflection *reflection; /* reflection.c's */
+};
+
+struct server_conn {
+    struct conn conn;
+    struct rpc_server *server;
+    struct list calls;    /* struct rpc_call.node */
+    struct list writable; /* struct rpc_call.writable: tell them after the flush */
+    struct rpc_timer timer; /* handshake, later goaway */
+    bool settled;           /* the client's SETTINGS came */
+    bool draining;
+    bool goaway_sent;
+};
+
+struct call_header {
+    struct bytes name, value;
+};
+
+struct rpc_call {
+    struct list_node node;     /* server_conn.calls, or the loop's free_calls */
+    struct list_node writable; /* server_conn.writable */
+    struct rpc_server *server;
+    struct rpc_loop *loop;
+    struct server_conn *conn; /* NULL once the stream is gone */
+    const struct rpc_method *method;
+    struct arena arena;
+    int32_t stream_id;
+    uint32_t status;
+
+    bool held;        /* by the handler: between on_call and its finish */
+    bool answered;    /* an answer was decided; nothing more of the request matters */
+    bool request_end; /* END_STREAM came */
+    bool headers_sent;
+    bool end;         /* no more messages: trailers follow the queue */
+    bool trailers_sent;
+    bool was_full;    /* a writable notice is owed */
+    bool told;        /* on_done was called */
+    bool headers_done;
+    bool headers_over; /* more than header_bytes_max */
+
+    struct bytes path, http_method, content_type, timeout, auth;
+    struct call_header *headers;
+    uint32_t header_count, header_cap;
+    size_t header_bytes;
+
+    struct frame_reader reader;
+    uint32_t message_count;
+    uint64_t counted_bytes; /* in server->inflight_bytes */
+
+    int64_t start_us, deadline_us;
+    struct rpc_timer deadline;
+
+    struct frame_queue queue;
+    struct bytes text; /* encoded grpc-message */
+    struct rpc_header *trailers;
+    size_t trailer_count;
+    bool plain_accept; /* add grpc-accept-encoding */
+
+    void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason, void *context);
+    void *cancel_context;
+    void (*on_writable)(struct rpc_call *call, void *context);
+    void *writable_context;
+    char peer[CONN_PEER_BYTES];
+};
+
+/* call.c: */
+struct rpc_call *call_new(struct server_conn *conn, int32_t stream_id);
+/* The stream is over for the given reason; the call is freed unless held. */
+void call_gone(struct rpc_call *call, enum rpc_cancel reason);
+/* Answers without the handler's doing: errors of the protocol. A handler that holds the call is told. */
+void call_abort(struct rpc_call *call, enum rpc_cancel reason, uint32_t status, const char *text);
+/* An answer below gRPC: an HTTP status and nothing else. */
+void call_answer_http(struct rpc_call *call, const char *http_status);
+/* Gives the call to its method. */
+void call_begin(struct rpc_call *call, struct bytes request);
+/* Adds to what the call and the server count as in flight. */
+void call_count_bytes(struct rpc_call *call, uint64_t bytes);
+/* A queue that was full has room again: tell the handler. */
+void call_tell_writable(struct rpc_call *call);
+/* Frees the loop's kept calls. */
+void calls_free_kept(struct rpc_loop *loop);
+
+/* session.c: */
+nghttp2_session_callbacks *session_callbacks_new(void);
+/* A connection of a loop as the server's; NULL if it is a channel's. */
+struct server_conn *server_conn_of(struct conn *conn);
+void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, const char *peer);
+/* Tells the client to go elsewhere; the connection ends with its last call. */
+void server_conn_drain(struct server_conn *conn);
+
+/* request.c: */
+void request_header(struct rpc_call *call, struct bytes name, struct bytes value);
+void request_headers_done(struct rpc_call *call);
+void request_data(struct rpc_call *call, struct bytes data);
+void request_end(struct rpc_call *call);
+
+/* server.c: */
+void server_conn_gone(struct rpc_server *server, struct rpc_loop *loop);
+/* The service part of a path, without slashes; empty if there is none. */
+struct bytes server_service_name(struct bytes path);
+struct server_service *server_service_find(const struct rpc_server *server, struct bytes path);
+/* Runs `run` once on each loop. */
+void server_post_all(struct rpc_server *server,
+                     void (*run)(struct rpc_server *server, struct rpc_loop *loop));
+
+/* health.c, reflection.c: */
+SILO_RC health_register(struct rpc_server *server, struct silo_err *err);
+void health_init(struct rpc_server *server);
+/* Ends the watches of this loop, so that they do not hold up a shutdown. */
+void health_watchers_end(struct rpc_loop *loop);
+void health_deinit(struct rpc_server *server);
+SILO_RC reflection_register(struct rpc_server *server, struct silo_err *err);
+void reflection_free(struct rpc_server *server);
+
+#endif

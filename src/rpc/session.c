@@ -1,0 +1,274 @@
+/*
+ * rpc/session.c - nghttp2's callbacks on the server side, and the life of a server connection.
+ *
+ * Flow control is by consumption: bytes are given back to the window once they lie in the call's memory (bounded by
+ * the server's in-flight limit). An answer that came before the request's end is followed by RST_STREAM(NO_ERROR) as
+ * soon as its last frame left, so the client stops sending and the connection stays good for other calls.
+ *
+ * Draining: a GOAWAY that names no last stream, and a ping; when the pong is back (or a second passed) everything the
+ * client sent before it knew has arrived, and the real GOAWAY names the last stream. The connection ends with it.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "rpc/server_int.h"
+#include "rpc/tls_int.h"
+
+static const uint8_t drain_ping[8] = "drain-1";
+
+static struct rpc_call *session_call(nghttp2_session *session, int32_t stream_id)
+{
+    return nghttp2_session_get_stream_user_data(session, stream_id);
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    struct server_conn *conn = user_data;
+    if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        struct rpc_call *call = call_new(conn, frame->hd.stream_id);
+        if (nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call) != 0) {
+            call_gone(call, RPC_CANCEL_RESET);
+            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        }
+    }
+    return 0;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
+                     nghttp2_rcbuf *value, uint8_t flags, void *user_data)
+{
+    (void)flags;
+    (void)user_data;
+    struct rpc_call *call = session_call(session, frame->hd.stream_id);
+    if (call != NULL) {
+        const nghttp2_vec n = nghttp2_rcbuf_get_buf(name);
+        const nghttp2_vec v = nghttp2_rcbuf_get_buf(value);
+        request_header(call, bytes_of(n.base, n.len), bytes_of(v.base, v.len));
+    }
+    return 0;
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data,
+                   size_t len, void *user_data)
+{
+    (void)flags;
+    (void)user_data;
+    struct rpc_call *call = session_call(session, stream_id);
+    if (call != NULL) {
+        request_data(call, bytes_of(data, len));
+    }
+    return nghttp2_session_consume(session, stream_id, len) == 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+static void conn_final_goaway(struct server_conn *conn)
+{
+    if (conn->draining && !conn->goaway_sent) {
+        conn->goaway_sent = true;
+        rpc_timer_stop(conn->conn.loop, &conn->timer);
+        nghttp2_session *session = conn->conn.session;
+        (void)nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE,
+                                    nghttp2_session_get_last_proc_stream_id(session),
+                                    NGHTTP2_NO_ERROR, NULL, 0);
+        conn_dirty(&conn->conn);
+    }
+}
+
+static void on_stream_frame(nghttp2_session *session, const nghttp2_frame *frame)
+{
+    struct rpc_call *call = session_call(session, frame->hd.stream_id);
+    if (call == NULL) {
+        return;
+    }
+    if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        request_headers_done(call);
+    }
+    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
+        request_end(call);
+    }
+}
+
+static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    struct server_conn *conn = user_data;
+    if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) {
+        on_stream_frame(session, frame);
+    } else if (frame->hd.type == NGHTTP2_SETTINGS && !conn->settled) {
+        conn->settled = true;
+        if (!conn->draining) {
+            rpc_timer_stop(conn->conn.loop, &conn->timer);
+        }
+    } else if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 &&
+               memcmp(frame->ping.opaque_data, drain_ping, sizeof drain_ping) == 0) {
+        conn_final_goaway(conn);
+    }
+    return 0;
+}
+
+static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    (void)user_data;
+    if (frame->hd.type != NGHTTP2_HEADERS || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) {
+        return 0;
+    }
+    const struct rpc_call *call = session_call(session, frame->hd.stream_id);
+    if (call != NULL && !call->request_end) {
+        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    }
+    return 0;
+}
+
+static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *framehd,
+                        size_t length, nghttp2_data_source *source, void *user_data)
+{
+    (void)session;
+    (void)frame;
+    struct server_conn *conn = user_data;
+    struct rpc_call *call = source->ptr;
+    conn_put_data(&conn->conn, framehd, &call->queue, length);
+    if (call->was_full && rpc_call_writable(call) && !list_linked(&call->writable)) {
+        list_push_back(&conn->writable, &call->writable);
+    }
+    return 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code,
+                           void *user_data)
+{
+    (void)error_code;
+    (void)user_data;
+    struct rpc_call *call = session_call(session, stream_id);
+    if (call != NULL) {
+        call_gone(call, RPC_CANCEL_RESET);
+    }
+    return 0;
+}
+
+nghttp2_session_callbacks *session_callbacks_new(void)
+{
+    nghttp2_session_callbacks *callbacks = NULL;
+    ASSERT(nghttp2_session_callbacks_new(&callbacks) == 0);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback2(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
+    nghttp2_session_callbacks_set_send_data_callback(callbacks, on_send_data);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    return callbacks;
+}
+
+/* --- the connection ------------------------------------------------------------------------------------------- */
+
+static void server_on_open(struct conn *base)
+{
+    struct server_conn *conn = CONTAINER_OF(base, struct server_conn, conn);
+    const struct rpc_server_options *options = &conn->server->options;
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options->streams_max},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, CONN_STREAM_WINDOW_BYTES},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)options->header_bytes_max},
+    };
+    const bool ok = nghttp2_submit_settings(base->session, NGHTTP2_FLAG_NONE, settings,
+                                            sizeof settings / sizeof settings[0]) == 0 &&
+                    nghttp2_session_set_local_window_size(base->session, NGHTTP2_FLAG_NONE, 0,
+                                                          CONN_WINDOW_BYTES) == 0;
+    if (!ok) {
+        conn_break(base);
+    }
+}
+
+static void server_on_closed(struct conn *base)
+{
+    struct server_conn *conn = CONTAINER_OF(base, struct server_conn, conn);
+    rpc_timer_stop(base->loop, &conn->timer);
+    const bool closing = atomic_load_explicit(&conn->server->closing, memory_order_relaxed);
+    struct list_node *node;
+    while ((node = list_first(&conn->calls)) != NULL) {
+        call_gone(CONTAINER_OF(node, struct rpc_call, node),
+                  closing ? RPC_CANCEL_SHUTDOWN : RPC_CANCEL_GONE);
+    }
+    server_conn_gone(conn->server, base->loop);
+}
+
+static void server_on_free(struct conn *base)
+{
+    free(CONTAINER_OF(base, struct server_conn, conn));
+}
+
+static void server_on_flushed(struct conn *base)
+{
+    struct server_conn *conn = CONTAINER_OF(base, struct server_conn, conn);
+    struct list_node *node;
+    while ((node = list_pop_front(&conn->writable)) != NULL) {
+        call_tell_writable(CONTAINER_OF(node, struct rpc_call, writable));
+    }
+}
+
+static const struct conn_ops server_ops = {
+    .on_open = server_on_open,
+    .on_flushed = server_on_flushed,
+    .on_closed = server_on_closed,
+    .on_free = server_on_free,
+};
+
+struct server_conn *server_conn_of(struct conn *conn)
+{
+    return conn->ops == &server_ops ? CONTAINER_OF(conn, struct server_conn, conn) : NULL;
+}
+
+static void server_on_timer(struct rpc_timer *timer)
+{
+    struct server_conn *conn = CONTAINER_OF(timer, struct server_conn, timer);
+    if (conn->draining) {
+        conn_final_goaway(conn);
+    } else {
+        conn_break(&conn->conn);
+    }
+}
+
+void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, const char *peer)
+{
+    struct server_conn *conn = xcalloc(1, sizeof *conn);
+    conn->server = server;
+    conn->timer.fire = server_on_timer;
+    list_init(&conn->calls);
+    list_init(&conn->writable);
+    memcpy(conn->conn.peer, peer, sizeof conn->conn.peer);
+    SSL *ssl = server->tls != NULL ? tls_accept_new(server->tls) : NULL;
+    const bool ok = (server->tls == NULL) == (ssl == NULL) &&
+                    nghttp2_session_server_new2(&conn->conn.session, server->callbacks, conn,
+                                                server->option) == 0;
+    if (!ok || conn_init(&conn->conn, loop, &server_ops, fd, ssl, false, NULL).code != SILO_OK) {
+        SSL_free(ssl);
+        nghttp2_session_del(conn->conn.session);
+        free(conn);
+        (void)close(fd);
+        server_conn_gone(server, loop);
+        return;
+    }
+    rpc_timer_start(loop, &conn->timer, rpc_loop_now_us(loop) + SERVER_HANDSHAKE_US);
+    if (atomic_load_explicit(&server->closing, memory_order_relaxed)) {
+        conn_break(&conn->conn);
+    } else if (atomic_load_explicit(&server->draining, memory_order_relaxed)) {
+        server_conn_drain(conn);
+    }
+}
+
+void server_conn_drain(struct server_conn *conn)
+{
+    if (conn->draining) {
+        return;
+    }
+    conn->draining = true;
+    if (!conn->conn.opened || !conn->settled) {
+        conn_break(&conn->conn);
+        return;
+    }
+    (void)nghttp2_submit_shutdown_notice(conn->conn.session);
+    (void)nghttp2_submit_ping(conn->conn.session, NGHTTP2_FLAG_NONE, drain_ping);
+    rpc_timer_start(conn->conn.loop, &conn->timer,
+                    rpc_loop_now_us(conn->conn.loop) + SERVER_GOAWAY_US);
+    conn_dirty(&conn->conn);
+}
