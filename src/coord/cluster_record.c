@@ -1,0 +1,279 @@
+/*
+ * coord/cluster_record.c - the cluster's record as JSON text.
+ *
+ *     {
+ *       "format": 1,
+ *       "cluster_id": "<uuid>",
+ *       "shards": [
+ *         {"id": "<uuid>", "range_start": "", "range_end": "8000000000000000",
+ *          "dispatch_order": "priority", "wal_url": null},
+ *         ...
+ *       ]
+ *     }
+ *
+ * Rule for changes: a member that old servers may ignore does not exist; whatever is added raises "format", and a reader
+ * refuses formats above its own. What is read back is checked as if a stranger had written it: exactly these members,
+ * ids unique, ranges in order, from unbounded to unbounded, without gap or overlap.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "coord/coord_int.h"
+
+static const char *const order_names[] = {[ORDER_PRIORITY] = "priority", [ORDER_START] = "start"};
+#define ORDER_COUNT 2
+
+void cluster_record_name(uint64_t number, char ret_name[CLUSTER_NAME_MAX])
+{
+    (void)snprintf(ret_name, CLUSTER_NAME_MAX, CLUSTER_PREFIX "/%llu.json",
+                   (unsigned long long)number);
+}
+
+bool cluster_record_number(struct bytes name, uint64_t *ret_number)
+{
+    const struct bytes before = BYTES_LIT(CLUSTER_PREFIX "/");
+    const struct bytes after = BYTES_LIT(".json");
+    if (!bytes_starts(name, before) || name.len <= before.len + after.len ||
+        !bytes_eq(bytes_of(name.ptr + name.len - after.len, after.len), after)) {
+        return false;
+    }
+    const struct bytes digits = bytes_of(name.ptr + before.len, name.len - before.len - after.len);
+    if (digits.len > 18 || digits.ptr[0] == '0') {
+        return false;
+    }
+    uint64_t number = 0;
+    for (size_t i = 0; i < digits.len; i++) {
+        if (digits.ptr[i] < '0' || digits.ptr[i] > '9') {
+            return false;
+        }
+        number = number * 10 + (uint64_t)(digits.ptr[i] - '0');
+    }
+    *ret_number = number;
+    return true;
+}
+
+SILO_RC cluster_map_make(const struct coord_options *options, struct coord_map *ret_map,
+                         struct silo_err *err)
+{
+    const uint32_t count = options->shard_count;
+    if (count == 0 || count > COORD_SHARDS_MAX) {
+        return FAIL(err, SILO_INVALID, "invalid shard count %u: a cluster has 1 to %u shards",
+                    count, COORD_SHARDS_MAX);
+    }
+    struct coord_map map = {.shards = xcalloc(count, sizeof *map.shards), .shard_count = count};
+    uint8_t random[16];
+    env_random(options->env, random, sizeof random);
+    map.cluster_id = uuid_v4(random);
+    for (uint32_t i = 0; i < count; i++) {
+        struct coord_shard *shard = &map.shards[i];
+        env_random(options->env, random, sizeof random);
+        shard->id = uuid_v4(random);
+        shard->order = options->order;
+        shard->wal_url = options->wal_url != NULL ? xstrdup(options->wal_url) : NULL;
+        if (i != 0) {
+            const unsigned __int128 bound = ((unsigned __int128)i << 64) / count;
+            (void)snprintf(shard->range_start, sizeof shard->range_start, "%016llx",
+                           (unsigned long long)bound);
+            memcpy(map.shards[i - 1].range_end, shard->range_start, sizeof shard->range_start);
+        }
+    }
+    *ret_map = map;
+    return RC_OK;
+}
+
+void cluster_map_deinit(struct coord_map *map)
+{
+    for (size_t i = 0; i < map->shard_count; i++) {
+        free(map->shards[i].wal_url);
+    }
+    free(map->shards);
+    *map = (struct coord_map){0};
+}
+
+static json_t *shard_encode(const struct coord_shard *shard)
+{
+    char id[UUID_TEXT_LEN + 1];
+    uuid_format(&shard->id, id);
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s?}", "id", id, "range_start",
+                             shard->range_start, "range_end", shard->range_end, "dispatch_order",
+                             order_names[shard->order], "wal_url", shard->wal_url);
+    ASSERT(json != NULL); /* all of it is ASCII, or was checked to be UTF-8 */
+    return json;
+}
+
+char *cluster_record_encode(const struct coord_map *map)
+{
+    char id[UUID_TEXT_LEN + 1];
+    uuid_format(&map->cluster_id, id);
+    json_t *shards = json_array();
+    for (size_t i = 0; i < map->shard_count; i++) {
+        ASSERT(json_array_append_new(shards, shard_encode(&map->shards[i])) == 0);
+    }
+    json_t *root =
+        json_pack("{s:i, s:s, s:o}", "format", CLUSTER_FORMAT, "cluster_id", id, "shards", shards);
+    ASSERT(root != NULL);
+    char *text = json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+    ASSERT(text != NULL);
+    json_decref(root);
+    return text;
+}
+
+/* Whether text is a bound: 16 lower-case hex digits, or empty. */
+static bool bound_parse(const char *text, char ret_bound[COORD_BOUND_LEN + 1])
+{
+    const size_t len = strlen(text);
+    if ((len != 0 && len != COORD_BOUND_LEN) || strspn(text, "0123456789abcdef") != len) {
+        return false;
+    }
+    memcpy(ret_bound, text, len + 1);
+    return true;
+}
+
+static bool order_parse(const char *text, enum dispatch_order *ret_order)
+{
+    for (int i = 0; i < ORDER_COUNT; i++) {
+        if (strcmp(text, order_names[i]) == 0) {
+            *ret_order = (enum dispatch_order)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static SILO_RC shard_decode(const char *name, size_t index, json_t *json,
+                            struct coord_shard *ret_shard, struct silo_err *err)
+{
+    const char *id, *start, *end, *order;
+    json_t *wal = NULL;
+    json_error_t why;
+    if (json_unpack_ex(json, &why, JSON_STRICT, "{s:s, s:s, s:s, s:s, s:o}", "id", &id,
+                       "range_start", &start, "range_end", &end, "dispatch_order", &order,
+                       "wal_url", &wal) != 0) {
+        return FAIL(err, SILO_CORRUPT, "%s: shard %zu: %s", name, index, why.text);
+    }
+    if (!uuid_parse(bytes_str(id), &ret_shard->id)) {
+        return FAIL(err, SILO_CORRUPT, "%s: shard %zu: \"id\" is not a UUID", name, index);
+    }
+    if (!bound_parse(start, ret_shard->range_start) || !bound_parse(end, ret_shard->range_end)) {
+        return FAIL(err, SILO_CORRUPT, "%s: shard %zu: a range bound is not 16 hex digits", name,
+                    index);
+    }
+    if (!order_parse(order, &ret_shard->order)) {
+        return FAIL(err, SILO_CORRUPT, "%s: shard %zu: unknown \"dispatch_order\"", name, index);
+    }
+    if (!json_is_null(wal)) {
+        if (!json_is_string(wal) || json_string_length(wal) == 0 ||
+            json_string_length(wal) > COORD_WAL_URL_MAX) {
+            return FAIL(err, SILO_CORRUPT, "%s: shard %zu: \"wal_url\" is neither null nor a URL",
+                        name, index);
+        }
+        ret_shard->wal_url = xstrdup(json_string_value(wal));
+    }
+    return RC_OK;
+}
+
+static int shard_by_id(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct uuid));
+}
+
+static bool ids_unique(const struct coord_map *map)
+{
+    struct uuid *ids = xcalloc(map->shard_count, sizeof *ids);
+    for (size_t i = 0; i < map->shard_count; i++) {
+        ids[i] = map->shards[i].id;
+    }
+    qsort(ids, map->shard_count, sizeof *ids, shard_by_id);
+    bool unique = true;
+    for (size_t i = 1; i < map->shard_count; i++) {
+        unique = unique && !uuid_eq(&ids[i - 1], &ids[i]);
+    }
+    free(ids);
+    return unique;
+}
+
+static SILO_RC ranges_check(const char *name, const struct coord_map *map, struct silo_err *err)
+{
+    const struct coord_shard *shards = map->shards;
+    const size_t last = map->shard_count - 1;
+    if (shards[0].range_start[0] != '\0' || shards[last].range_end[0] != '\0') {
+        return FAIL(err, SILO_CORRUPT, "%s: the ranges do not cover the whole space", name);
+    }
+    for (size_t i = 0; i < last; i++) {
+        if (shards[i].range_end[0] == '\0' ||
+            strcmp(shards[i].range_end, shards[i + 1].range_start) != 0) {
+            return FAIL(err, SILO_CORRUPT,
+                        "%s: gap or overlap between the ranges of shards %zu and %zu", name, i,
+                        i + 1);
+        }
+        /* The first start is "", which sorts before every bound. */
+        if (strcmp(shards[i].range_start, shards[i].range_end) >= 0) {
+            return FAIL(err, SILO_CORRUPT, "%s: the range of shard %zu is empty", name, i);
+        }
+    }
+    return RC_OK;
+}
+
+static SILO_RC map_decode(const char *name, json_t *root, struct coord_map *map,
+                          struct silo_err *err)
+{
+    const char *cluster_id;
+    json_t *shards;
+    json_int_t format;
+    json_error_t why;
+    if (json_unpack_ex(root, &why, 0, "{s:I}", "format", &format) != 0) {
+        return FAIL(err, SILO_CORRUPT, "%s: %s", name, why.text);
+    }
+    if (format > CLUSTER_FORMAT) {
+        return FAIL(err, SILO_PRECONDITION,
+                    "%s has format %lld, this server knows %d: it was written by a newer Silo",
+                    name, (long long)format, CLUSTER_FORMAT);
+    }
+    if (format != CLUSTER_FORMAT ||
+        json_unpack_ex(root, &why, JSON_STRICT, "{s:I, s:s, s:o}", "format", &format, "cluster_id",
+                       &cluster_id, "shards", &shards) != 0) {
+        return FAIL(err, SILO_CORRUPT, "%s: %s", name,
+                    format != CLUSTER_FORMAT ? "unknown format" : why.text);
+    }
+    if (!uuid_parse(bytes_str(cluster_id), &map->cluster_id)) {
+        return FAIL(err, SILO_CORRUPT, "%s: \"cluster_id\" is not a UUID", name);
+    }
+    const size_t count = json_array_size(shards); /* 0 also for what is no array */
+    if (count == 0 || count > COORD_SHARDS_MAX) {
+        return FAIL(err, SILO_CORRUPT, "%s: \"shards\" is not an array of 1 to %u shards", name,
+                    COORD_SHARDS_MAX);
+    }
+    map->shards = xcalloc(count, sizeof *map->shards);
+    map->shard_count = count;
+    for (size_t i = 0; i < count; i++) {
+        TRY(shard_decode(name, i, json_array_get(shards, i), &map->shards[i], err));
+    }
+    if (!ids_unique(map)) {
+        return FAIL(err, SILO_CORRUPT, "%s: two shards have one id", name);
+    }
+    return ranges_check(name, map, err);
+}
+
+SILO_RC cluster_record_decode(const char *name, struct bytes text, struct coord_map *ret_map,
+                              struct silo_err *err)
+{
+    if (text.len > COORD_RECORD_BYTES_MAX) {
+        return FAIL(err, SILO_CORRUPT, "%s: %zu bytes are too many for a record", name, text.len);
+    }
+    json_error_t why;
+    json_t *root = json_loadb((const char *)text.ptr, text.len, JSON_REJECT_DUPLICATES, &why);
+    if (root == NULL) {
+        return FAIL(err, SILO_CORRUPT, "%s: not JSON: %s (line %d)", name, why.text, why.line);
+    }
+    struct coord_map map = {0};
+    const silo_rc rc = map_decode(name, root, &map, err);
+    json_decref(root);
+    if (rc.code != SILO_OK) {
+        cluster_map_deinit(&map);
+        return rc;
+    }
+    *ret_map = map;
+    return RC_OK;
+}

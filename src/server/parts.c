@@ -1,0 +1,211 @@
+/*
+ * server/parts.c - builds the parts in order and takes them down in the opposite order.
+ *
+ * The listener is bound before any shard is opened: opening takes a database over from whoever has it, and a second
+ * server started by mistake must fail on the busy port instead.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/assert.h"
+#include "server/server_int.h"
+#include "silo_descriptor.h"
+
+static enum dispatch_order config_dispatch_order(const struct silo_config *config)
+{
+    switch (config->database.dispatch_order) {
+    case CONFIG_ORDER_PRIORITY:
+        return ORDER_PRIORITY;
+    case CONFIG_ORDER_START:
+        return ORDER_START;
+    }
+    return ORDER_PRIORITY;
+}
+
+static SILO_RC build_coord(struct server *server, struct arena *arena, struct silo_err *err)
+{
+    const struct silo_config *config = server->config;
+    if (config->coordination.backend != CONFIG_COORD_NONE) {
+        return FAIL(err, SILO_UNIMPLEMENTED,
+                    "coordination.backend: this build knows only \"none\"");
+    }
+    const struct coord_options options = {.env = server->env,
+                                          .store = server->store,
+                                          .shard_count =
+                                              (uint32_t)config->coordination.initial_shard_count,
+                                          .order = config_dispatch_order(config),
+                                          .wal_url = store_wal_template(arena, config),
+                                          .timeout_ms = SERVER_STORE_TIMEOUT_MS,
+                                          .stop_fd = server->signal_fd};
+    TRY(coord_none_new(&options, &server->coord, err));
+    const struct coord_map *map = coord_map(server->coord);
+    char cluster_id[UUID_TEXT_LEN + 1];
+    uuid_format(&map->cluster_id, cluster_id);
+    log_info(coord_created(server->coord) ? "cluster_created" : "cluster_found",
+             LOG_STR("cluster", cluster_id), LOG_INT("record", map->number),
+             LOG_INT("shards", map->shard_count), LOG_STR("store", config->database.place.url),
+             LOG_END);
+    return RC_OK;
+}
+
+static void add_shard(struct server *server, struct arena *arena, const struct coord_shard *shard)
+{
+    char id[UUID_TEXT_LEN + 1];
+    uuid_format(&shard->id, id);
+    const struct shard_options options = {
+        .id = shard->id,
+        .path = config_expand_shard(arena, server->config->database.place.shard_path, id),
+        .range_start = shard->range_start,
+        .range_end = shard->range_end};
+    const struct shard *added = shards_add(server->shards, &options);
+    ASSERT(added != NULL);
+}
+
+static SILO_RC build_shards(struct server *server, struct arena *arena, struct silo_err *err)
+{
+    const struct silo_config *config = server->config;
+    const struct config_database *database = &config->database;
+    const enum config_backend wal_backend =
+        database->wal.set ? database->wal.backend : database->place.backend;
+    const bool remote = wal_backend != CONFIG_FS && wal_backend != CONFIG_MEMORY;
+    /* The engine names its local cache files after the object's whole path, so all shards may share a folder. */
+    const char *settings = database->slatedb_json != NULL
+                               ? config_expand_shard(arena, database->slatedb_json, "shards")
+                               : NULL;
+    const struct shards_options options = {
+        .env = server->env,
+        .store = server->store,
+        .executors = (uint32_t)config->server.executors,
+        .settings_json = settings,
+        .flush_spacing_ms = (database->flush_interval_us + 999) / 1000,
+        .wal_objects_max = remote ? SERVER_WAL_OBJECTS_REMOTE : SERVER_WAL_OBJECTS_LOCAL,
+        .order = config_dispatch_order(config)};
+    server->shards = shards_new(&options);
+    const struct coord_map *map = coord_map(server->coord);
+    for (size_t i = 0; i < map->shard_count; i++) {
+        add_shard(server, arena, &map->shards[i]);
+    }
+    TRY(shards_start(server->shards, err));
+    server->shards_running = true;
+    return RC_OK;
+}
+
+static SILO_RC build_rpc(struct server *server, struct silo_err *err)
+{
+    const struct config_server *config = &server->config->server;
+    const struct rpc_server_options options = {
+        .listen = config->grpc_addr.text,
+        .loops = (uint32_t)config->io_loops,
+        .tls_cert = config->tls_cert,
+        .tls_key = config->tls_key,
+        .tls_client_ca = config->tls_client_ca,
+        .auth_token = config->auth_token,
+        .descriptors = bytes_of(silo_descriptor_set, silo_descriptor_set_len)};
+    TRY(rpc_server_new(&options, &server->rpc, err));
+    rpc_health_set(server->rpc, SILO_SERVICE_NAME, false);
+    return RC_OK;
+}
+
+/* The address as it was bound: a configured port 0 is the real one here. */
+static void bound_addr(const struct server *server, char ret_text[SERVER_ADDR_MAX])
+{
+    const char *host = server->config->server.grpc_addr.host;
+    const bool ip6 = strchr(host, ':') != NULL;
+    (void)snprintf(ret_text, SERVER_ADDR_MAX, "%s%s%s:%u", ip6 ? "[" : "", host, ip6 ? "]" : "",
+                   (unsigned)rpc_server_port(server->rpc));
+}
+
+static bool is_wildcard(const char *host)
+{
+    return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
+}
+
+static SILO_RC build_service(struct server *server, struct silo_err *err)
+{
+    const struct silo_config *config = server->config;
+    char addr[SERVER_ADDR_MAX], id_text[UUID_TEXT_LEN + 1];
+    bound_addr(server, addr);
+    uint8_t random[16];
+    env_random(server->env, random, sizeof random);
+    const struct uuid id = uuid_v4(random);
+    uuid_format(&id, id_text);
+    const char *advertised = config->coordination.advertised_grpc_addr;
+    if (advertised == NULL && is_wildcard(config->server.grpc_addr.host)) {
+        log_warn("no_advertised_addr", LOG_STR("grpc", addr),
+                 LOG_STR("text", "clients elsewhere are told this address and cannot reach it; set "
+                                 "coordination.advertised_grpc_addr"),
+                 LOG_END);
+    }
+    const struct service_options options = {
+        .shards = server->shards,
+        .env = server->env,
+        .tenancy = config->tenancy_enabled,
+        .dev_mode = config->server.dev_mode,
+        .node = {.id =
+                     config->coordination.node_id != NULL ? config->coordination.node_id : id_text,
+                 .grpc_addr = advertised != NULL ? advertised : addr,
+                 .rings = config->coordination.placement_rings.items,
+                 .ring_count = config->coordination.placement_rings.count}};
+    server->service = service_new(&options);
+    TRY(service_register(server->service, server->rpc, err));
+    TRY(rpc_server_start(server->rpc, err));
+    log_info("listening", LOG_STR("grpc", addr),
+             LOG_STR("tls", config->server.tls_cert != NULL ? "on" : "off"),
+             LOG_STR("auth", config->server.auth_token != NULL ? "token" : "open"),
+             LOG_STR("tenancy", config->tenancy_enabled ? "on" : "off"),
+             LOG_INT("executors", config->server.executors),
+             LOG_INT("io_loops", config->server.io_loops), LOG_END);
+    return RC_OK;
+}
+
+static SILO_RC build_all(struct server *server, struct arena *arena, struct silo_err *err)
+{
+    TRY(store_setup(server->config, &server->store, err));
+    TRY(build_coord(server, arena, err));
+    TRY(build_rpc(server, err));
+    TRY(build_shards(server, arena, err));
+    openings_init(server);
+    return build_service(server, err);
+}
+
+SILO_RC server_build(struct server *server, const struct silo_config *config, int signal_fd,
+                     struct silo_err *err)
+{
+    *server = (struct server){.config = config, .env = &env_system, .signal_fd = signal_fd};
+    server->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (server->wake_fd < 0) {
+        return FAIL(err, SILO_INTERNAL, "eventfd: %s", strerror(errno));
+    }
+    struct arena arena; /* texts the parts copy */
+    arena_init(&arena);
+    const silo_rc rc = build_all(server, &arena, err);
+    arena_deinit(&arena);
+    return rc;
+}
+
+void server_free(struct server *server)
+{
+    server->rpc = rpc_server_free(server->rpc);
+    server->service = service_free(server->service);
+    openings_deinit(server);
+    if (server->shards_running) {
+        shards_stop(server->shards);
+        server->shards_running = false;
+    }
+    server->shards = shards_free(server->shards);
+    server->coord = coord_free(server->coord);
+    if (server->store != NULL) {
+        store_log_drain(server->store);
+        store_ops_of(server->store)->free(server->store);
+        server->store = NULL;
+    }
+    if (server->wake_fd >= 0) {
+        (void)close(server->wake_fd);
+        server->wake_fd = -1;
+    }
+}

@@ -1,0 +1,101 @@
+/*
+ * server/run.c - the main thread while the process serves, and the order in which it stops.
+ *
+ * Stopping, all steps under one deadline that a watchdog thread enforces (server.shutdown_timeout_ms):
+ *   1  health says NOT_SERVING, parked polls are answered
+ *   2  no new connections, GOAWAY; calls under way may finish, SERVER_DRAIN_MS at most
+ *   3  all shards are flushed and closed at the same time
+ *   4  the parts are taken down
+ * Calls that still wait after step 2 wait for storage: closing their shards answers them, so the connections are closed
+ * after the shards then, and before them otherwise.
+ */
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/server_int.h"
+
+/* SIGHUP: what can change while serving is the log level. */
+static void reload(struct server *server)
+{
+    struct silo_config fresh;
+    struct config_warnings warnings;
+    struct silo_err err = {0};
+    const silo_rc rc =
+        config_load(server->config->file, &config_env_process, &fresh, &warnings, &err);
+    if (rc.code != SILO_OK) {
+        log_warn("reload_failed", LOG_STR("text", err.text), LOG_STR("instead", "nothing changes"),
+                 LOG_END);
+        config_deinit(&fresh);
+        return;
+    }
+    log_set_level(fresh.log_level);
+    /* Whatever the level is now: the operator asked for it. */
+    log_line(LOG_INFO, "reloaded",
+             (const struct log_field[]){LOG_STR("applied", "log level"), LOG_END});
+    config_deinit(&fresh);
+}
+
+int server_run(struct server *server)
+{
+    openings_start(server);
+    for (;;) { /* until a stop signal */
+        openings_drain(server);
+        store_log_drain(server->store);
+        const int64_t wait_ms = openings_tick(server);
+        if (mailbox_sleep(&server->box)) {
+            struct pollfd fds[2] = {{.fd = server->signal_fd, .events = POLLIN},
+                                    {.fd = server->wake_fd, .events = POLLIN}};
+            (void)poll(fds, 2, wait_ms > 0 ? (int)wait_ms : 0);
+        }
+        const int number = signals_take(server->signal_fd);
+        if (number == SIGHUP) {
+            reload(server);
+        } else if (number != 0) {
+            return number;
+        }
+    }
+}
+
+static int64_t left_until(const struct server *server, int64_t deadline_ms)
+{
+    const int64_t left_ms = deadline_ms - env_mono_ms(server->env);
+    return left_ms > 0 ? left_ms : 0;
+}
+
+int server_shutdown(struct server *server, int signal_number, bool *ret_clean)
+{
+    const int64_t begin_ms = env_mono_ms(server->env);
+    const int64_t deadline_ms = begin_ms + server->config->server.shutdown_timeout_ms;
+    log_info("stopping", LOG_STR("signal", strsignal(signal_number)),
+             LOG_INT("timeout_ms", server->config->server.shutdown_timeout_ms), LOG_END);
+    server->stopping = true;
+    signals_watchdog(server->signal_fd, server->env, deadline_ms);
+
+    rpc_health_set(server->rpc, SILO_SERVICE_NAME, false);
+    shards_release_polls(server->shards);
+    rpc_server_drain(server->rpc);
+    const int64_t left_ms = left_until(server, deadline_ms);
+    const bool drained =
+        rpc_server_drained(server->rpc, left_ms < SERVER_DRAIN_MS ? left_ms : SERVER_DRAIN_MS);
+    if (!drained) {
+        log_info("connections_dropped", LOG_INT("connections", rpc_server_conns(server->rpc)),
+                 LOG_INT("calls", rpc_server_calls(server->rpc)), LOG_END);
+    }
+    if (rpc_server_calls(server->rpc) == 0) {
+        server->rpc = rpc_server_free(server->rpc);
+    }
+    /* A little is kept for taking the parts down; the watchdog has the last word. */
+    const int64_t close_ms = deadline_ms - (deadline_ms - begin_ms) / 20;
+    const enum closing closing = openings_close(server, close_ms);
+    *ret_clean = closing == CLOSED_ALL;
+    if (closing == CLOSE_TIMED_OUT) {
+        log_error("close_timeout",
+                  LOG_STR("text", "exiting with shards not closed; nothing acknowledged is lost"),
+                  LOG_END);
+        return EXIT_FAILURE;
+    }
+    log_info("stopped", LOG_INT("after_ms", env_mono_ms(server->env) - begin_ms), LOG_END);
+    return EXIT_SUCCESS;
+}

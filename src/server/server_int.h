@@ -1,0 +1,128 @@
+/*
+ * server/server_int.h - the parts of the process and how they are joined.
+ *
+ *     signals -> store -> coord -> shards -> rpc server (bound) -> service -> serving -> shards open
+ *
+ * and down in the opposite order. Everything here runs on the main thread, except that an executor hands a shard's open
+ * or close back through `box`, and the watchdog thread of the shutdown.
+ *
+ * Units      _ms milliseconds of the monotonic clock.
+ * Ownership  struct server owns all parts; the configuration is main's.
+ * Limits     the constants below.
+ */
+#ifndef SILO_SERVER_INT_H
+#define SILO_SERVER_INT_H
+
+#include "base/env.h"
+#include "base/mailbox.h"
+#include "config/config.h"
+#include "coord/coord.h"
+#include "rpc/rpc.h"
+#include "service/service.h"
+#include "shard/shard.h"
+#include "store/store.h"
+
+#define SERVER_STORE_TIMEOUT_MS \
+    60000 /* for each answer of the store while starting; its own retries fit in */
+#define SERVER_RETRY_MS_MIN 500 /* wait before a shard is opened again, doubled each time */
+#define SERVER_RETRY_MS_MAX 30000
+#define SERVER_READY_MS_MAX 60000 /* healthy with some shards open rather than unhealthy for ever */
+#define SERVER_TICK_MS 1000       /* how often shards are looked at and engine logs fetched */
+#define SERVER_DRAIN_MS 5000      /* for calls under way when the process stops */
+#define SERVER_NEVER_OPEN_MS 1000 /* for shards that are still being opened then */
+#define SERVER_WAL_OBJECTS_REMOTE 256u
+#define SERVER_WAL_OBJECTS_LOCAL 4096u
+#define SERVER_ADDR_MAX 64
+#define SILO_SERVICE_NAME "silo.v1.Silo"
+
+struct server;
+
+/* One shard as the main thread sees it. */
+struct opening {
+    struct server *server;
+    struct shard *shard;
+    struct shard_control open, close;
+    bool open_sent; /* on its way, or back and not looked at yet */
+    bool opened;    /* at least once */
+    bool closed;
+    uint32_t failures; /* in a row */
+    int64_t retry_ms;  /* when to open it again; INT64_MAX = not asked for */
+};
+
+struct server {
+    const struct silo_config *config;
+    const struct env *env;
+    int signal_fd;
+    int wake_fd; /* eventfd: box has mail */
+    struct mailbox box;
+
+    struct store *store;
+    struct coord *coord;
+    struct shards *shards;
+    struct service *service;
+    struct rpc_server *rpc;
+    bool shards_running;
+
+    struct opening *openings;
+    size_t opening_count;
+    int64_t started_ms;
+    bool ready;
+    bool stopping;
+};
+
+/* --- store_setup.c ------------------------------------------------------------------------------------------- */
+
+/* Makes the directories of a local store, then the store of the configuration. */
+SILO_RC store_setup(const struct silo_config *config, struct store **ret_store,
+                    struct silo_err *err);
+/* Where WALs lie as it stands in the cluster's record, in the arena; NULL: with the rest. */
+const char *store_wal_template(struct arena *arena, const struct silo_config *config);
+/* Writes the engine's own log lines to ours. */
+void store_log_drain(struct store *store);
+
+/* --- parts.c ------------------------------------------------------------------------------------------------- */
+
+/* Builds everything up to accepting calls. On failure what was built is left for server_free. */
+SILO_RC server_build(struct server *server, const struct silo_config *config, int signal_fd,
+                     struct silo_err *err);
+/* Takes down what is there; the shards must be closed. */
+void server_free(struct server *server);
+
+/* --- openings.c ---------------------------------------------------------------------------------------------- */
+
+void openings_init(struct server *server);
+void openings_deinit(struct server *server);
+/* Starts to open every shard. */
+void openings_start(struct server *server);
+/* Takes what executors handed back. */
+void openings_drain(struct server *server);
+/* Opens again what failed and is due; marks the server ready. Returns when to be called again, in ms of now. */
+int64_t openings_tick(struct server *server);
+enum closing {
+    CLOSED_ALL,
+    CLOSED_OPENED, /* some were still being opened, which may never end */
+    CLOSE_TIMED_OUT,
+};
+/* Closes every shard at the same time. */
+enum closing openings_close(struct server *server, int64_t deadline_ms);
+
+/* --- signals.c ----------------------------------------------------------------------------------------------- */
+
+/* Blocks the signals we handle in this thread and all it starts; *ret_fd reads them. */
+SILO_RC signals_init(int *ret_fd, struct silo_err *err);
+/* The next pending signal, 0 if there is none. */
+int signals_take(int fd);
+/*
+ * From now on a stop signal, or passing deadline_ms, ends the process at once. What was acknowledged is durable, so
+ * nothing is lost by that.
+ */
+void signals_watchdog(int fd, const struct env *env, int64_t deadline_ms);
+
+/* --- run.c --------------------------------------------------------------------------------------------------- */
+
+/* Serves until a stop signal came; returns it. */
+int server_run(struct server *server);
+/* Stops serving and closes the shards; exit status. *ret_clean: the parts can be taken down now. */
+int server_shutdown(struct server *server, int signal_number, bool *ret_clean);
+
+#endif

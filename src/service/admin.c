@@ -1,0 +1,79 @@
+/* service/admin.c - ResetShards, and the answer of methods that this build lacks. */
+#include "service/call_int.h"
+
+struct reset {
+    struct call *call;
+    size_t open;
+    size_t count;
+    struct reset_part {
+        struct shard_control control;
+        struct rpc_mail mail;
+        struct reset *reset;
+    } parts[];
+};
+
+static void reset_answer(struct reset *reset)
+{
+    struct call *call = reset->call;
+    for (size_t i = 0; i < reset->count; i++) {
+        const struct shard_control *control = &reset->parts[i].control;
+        if (control->rc.code != SILO_OK) {
+            svc_fail(call, SILO_INTERNAL,
+                     arena_printf(call->arena, "resetting shard %s failed: %.*s",
+                                  shard_id_text(control->shard),
+                                  (int)strnlen(control->text, sizeof control->text),
+                                  control->text));
+            return;
+        }
+    }
+    Silo__V1__ResetShardsResponse reply = SILO__V1__RESET_SHARDS_RESPONSE__INIT;
+    reply.shards_reset = (uint32_t)reset->count;
+    svc_reply(call, &reply.base);
+}
+
+static void reset_back(struct rpc_mail *mail)
+{
+    struct reset *reset = CONTAINER_OF(mail, struct reset_part, mail)->reset;
+    if (--reset->open == 0) {
+        reset_answer(reset);
+    }
+}
+
+/* Executor. */
+static void reset_done(struct shard_control *control)
+{
+    struct reset_part *part = CONTAINER_OF(control, struct reset_part, control);
+    rpc_loop_post(rpc_call_loop(part->reset->call->rpc), &part->mail);
+}
+
+void on_reset_shards(struct call *call)
+{
+    if (!call->service->dev_mode) {
+        svc_fail(call, SILO_DENIED, "ResetShards is allowed in dev mode only (server.dev_mode)");
+        return;
+    }
+    struct shards *shards = call->service->shards;
+    const size_t count = shards_count(shards);
+    struct reset *reset = arena_zalloc(call->arena, sizeof *reset + count * sizeof reset->parts[0]);
+    reset->call = call;
+    reset->count = count;
+    reset->open = count;
+    if (count == 0) {
+        reset_answer(reset);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct reset_part *part = &reset->parts[i];
+        part->reset = reset;
+        part->mail.run = reset_back;
+        part->control.done = reset_done;
+        part->control.shard = shards_at(shards, i);
+        shard_reset(part->control.shard, &part->control);
+    }
+}
+
+void on_unimplemented(struct call *call)
+{
+    svc_fail(call, SILO_UNIMPLEMENTED,
+             arena_printf(call->arena, "%s is not available in this build", call->method->name));
+}

@@ -1,0 +1,237 @@
+/*
+ * service/call.c - the pipeline that every call takes.
+ *
+ *     loop:      svc_begin -> decode -> handler's run -> svc_route, svc_tenant, checks -> svc_send
+ *     executor:  the shard answers -> command_done -> rpc_loop_post
+ *     loop:      call_back -> handler's answer -> svc_reply or svc_fail
+ *
+ * Each path ends in exactly one finishing call of the rpc layer; after it the call's memory is gone. Commands are never
+ * abandoned: a call whose caller left is held until its command is back, and then released by the same finishing call.
+ */
+#include "base/assert.h"
+#include "service/call_int.h"
+
+void svc_begin(struct rpc_call *rpc, struct bytes request, void *context)
+{
+    struct service_method *slot = context;
+    struct call *call = ARENA_NEW(rpc_call_arena(rpc), struct call);
+    call->service = slot->service;
+    call->method = slot->method;
+    call->rpc = rpc;
+    call->arena = rpc_call_arena(rpc);
+
+    struct silo_err err;
+    const ProtobufCMessage *message = NULL;
+    if (message_decode(call->arena, slot->method->request, request, &message, &err).code !=
+        SILO_OK) {
+        svc_fail_err(call, &err);
+        return;
+    }
+    call->message = message;
+    slot->method->run(call);
+}
+
+/* --- answers --- */
+
+struct bytes svc_error_text(const char *text, enum silo_code code)
+{
+    struct bytes whole = bytes_str(text != NULL && *text != 0 ? text : silo_code_name(code));
+    if (whole.len > CALL_ERROR_BYTES_MAX) {
+        whole.len = CALL_ERROR_BYTES_MAX;
+        while (whole.len != 0 && (whole.ptr[whole.len] & 0xc0) == 0x80) {
+            whole.len--;
+        }
+    }
+    return whole;
+}
+
+void svc_fail(struct call *call, enum silo_code code, const char *text)
+{
+    rpc_call_finish(call->rpc, silo_code_grpc(code), svc_error_text(text, code), NULL, 0);
+}
+
+void svc_fail_err(struct call *call, const struct silo_err *err)
+{
+    svc_fail(call, err->code, err->text);
+}
+
+void svc_fail_command(struct call *call, const struct command *cmd)
+{
+    svc_fail(call, cmd->rc.code, cmd->error);
+}
+
+struct bytes svc_pack(struct call *call, const ProtobufCMessage *reply)
+{
+    const size_t size = protobuf_c_message_get_packed_size(reply);
+    if (size > MESSAGE_BYTES_MAX) {
+        return BYTES_NONE;
+    }
+    uint8_t *packed = arena_alloc(call->arena, size);
+    protobuf_c_message_pack(reply, packed);
+    return bytes_of(packed, size);
+}
+
+void svc_reply(struct call *call, const ProtobufCMessage *reply)
+{
+    const struct bytes packed = svc_pack(call, reply);
+    if (packed.ptr == NULL) {
+        svc_fail(call, SILO_OUT_OF_RANGE, "the reply is too large: more than 128 MiB");
+        return;
+    }
+    rpc_call_reply(call->rpc, packed);
+}
+
+/* --- shard and tenant --- */
+
+bool svc_route(struct call *call, const char *shard)
+{
+    struct silo_err err;
+    if (route_find(call->service->shards, bytes_str(shard), &call->shard, &err).code != SILO_OK) {
+        svc_fail_err(call, &err);
+        return false;
+    }
+    return true;
+}
+
+bool svc_tenant(struct call *call, bool present, const char *tenant)
+{
+    struct silo_err err;
+    const struct bytes given = present ? bytes_str(tenant) : BYTES_NONE;
+    if (route_client_tenant(call->service, call->shard, given, &call->tenant, &err).code !=
+        SILO_OK) {
+        svc_fail_err(call, &err);
+        return false;
+    }
+    return true;
+}
+
+bool svc_worker_tenant(struct call *call, bool present, const char *tenant)
+{
+    struct silo_err err;
+    const struct bytes given = present ? bytes_str(tenant) : BYTES_NONE;
+    if (route_worker_tenant(call->service, call->shard, given, &err).code != SILO_OK) {
+        svc_fail_err(call, &err);
+        return false;
+    }
+    return true;
+}
+
+bool svc_job(struct call *call, const char *id)
+{
+    const struct bytes job_id = bytes_str(id);
+    if (job_id.len > JOB_ID_BYTES_MAX) {
+        svc_fail(call, SILO_INVALID, ERROR_ID_TOO_LONG);
+        return false;
+    }
+    call->request.cmd.job_ref = job_ref_make(call->arena, call->tenant, job_id);
+    return true;
+}
+
+struct bytes job_ref_make(struct arena *arena, struct bytes tenant, struct bytes id)
+{
+    struct key key;
+    key_job_ref(&key, tenant, id);
+    return arena_copy(arena, key_bytes(&key));
+}
+
+/* --- to the shard and back --- */
+
+/* Executor. */
+static void command_done(struct shard_request *request)
+{
+    struct call *call = CONTAINER_OF(request, struct call, request);
+    rpc_loop_post(rpc_call_loop(call->rpc), &call->mail);
+}
+
+static void call_back(struct rpc_mail *mail)
+{
+    struct call *call = CONTAINER_OF(mail, struct call, mail);
+    call->answer(call);
+}
+
+void svc_send(struct call *call, enum command_kind kind, void (*answer)(struct call *call))
+{
+    call->request.cmd.kind = kind;
+    call->request.cmd.arena = call->arena;
+    call->request.done = command_done;
+    call->mail.run = call_back;
+    call->answer = answer;
+    if (!shard_send(call->shard, &call->request)) {
+        svc_fail(call, SILO_EXHAUSTED, ERROR_MAILBOX_FULL);
+    }
+}
+
+uint32_t svc_wait_ms(const struct call *call, uint32_t wait_ms)
+{
+    int64_t wait = wait_ms < POLL_WAIT_MS_MAX ? wait_ms : POLL_WAIT_MS_MAX;
+    const int64_t deadline_us = rpc_call_deadline_us(call->rpc);
+    if (deadline_us != 0) {
+        const int64_t left_ms = (deadline_us - rpc_loop_now_us(rpc_call_loop(call->rpc))) / 1000 -
+                                POLL_DEADLINE_SLACK_MS;
+        wait = left_ms < wait ? left_ms : wait;
+    }
+    return wait > 0 ? (uint32_t)wait : 0;
+}
+
+/* --- many commands of one call --- */
+
+struct fan *fan_new(struct call *call, size_t count, void (*finished)(struct fan *fan))
+{
+    struct fan *fan = ARENA_NEW(call->arena, struct fan);
+    fan->call = call;
+    fan->count = count;
+    fan->finished = finished;
+    fan->parts = arena_zalloc(call->arena, (count + 1) * sizeof *fan->parts);
+    for (size_t i = 0; i < count; i++) {
+        fan->parts[i].fan = fan;
+        fan->parts[i].index = i;
+    }
+    return fan;
+}
+
+void fan_deinit(struct fan *fan)
+{
+    ASSERT(fan->open == 0);
+    for (size_t i = 0; i < fan->count; i++) {
+        arena_deinit(&fan->parts[i].arena);
+    }
+}
+
+static void part_back(struct rpc_mail *mail)
+{
+    struct fan_part *part = CONTAINER_OF(mail, struct fan_part, mail);
+    struct fan *fan = part->fan;
+    part->back = true;
+    fan->open--;
+    if (fan->part_back != NULL) {
+        fan->part_back(fan, part);
+    }
+    if (fan->open == 0) {
+        fan->finished(fan);
+    }
+}
+
+/* Executor. */
+static void part_done(struct shard_request *request)
+{
+    struct fan_part *part = CONTAINER_OF(request, struct fan_part, request);
+    rpc_loop_post(rpc_call_loop(part->fan->call->rpc), &part->mail);
+}
+
+void fan_send(struct fan_part *part, struct shard *shard)
+{
+    struct fan *fan = part->fan;
+    part->shard = shard;
+    part->back = false;
+    part->mail.run = part_back;
+    part->request.done = part_done;
+    if (part->request.cmd.arena == NULL) {
+        part->request.cmd.arena = &part->arena;
+    }
+    fan->open++;
+    if (!shard_send(shard, &part->request)) {
+        part->request.cmd.rc = (silo_rc){SILO_EXHAUSTED};
+        part->request.cmd.error = ERROR_MAILBOX_FULL;
+        rpc_loop_post(rpc_call_loop(fan->call->rpc), &part->mail);
+    }
+}

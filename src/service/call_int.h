@@ -1,0 +1,52 @@
+/*
+ * service/call_int.h - what the pipeline offers to handlers with many commands, and the texts they share.
+ *
+ * A fan sends one command per part and is finished when all sent ones are back. A part's command uses the part's own arena
+ * unless the sender set another: parts run on different executors at the same time.
+ *
+ * Ownership  fan and parts lie in the call's arena; fan_deinit frees the parts' arenas and comes before the answer that
+ *            ends the call, and after whatever was read from them was packed.
+ * Threads    the call's loop.
+ */
+#ifndef SILO_SERVICE_CALL_INT_H
+#define SILO_SERVICE_CALL_INT_H
+
+#include "service/service_int.h"
+
+#define ERROR_MAILBOX_FULL "the shard has too many requests waiting; try again"
+#define ERROR_ID_TOO_LONG "id too long: at most 4096 bytes"
+
+struct service_method {
+    struct service *service;
+    const struct call_method *method;
+    char *path;
+    struct rpc_method rpc;
+};
+
+struct fan;
+
+struct fan_part {
+    struct shard_request request;
+    struct rpc_mail mail;
+    struct arena arena;
+    struct fan *fan;
+    struct shard *shard;
+    size_t index;
+    bool back;
+};
+
+struct fan {
+    struct call *call;
+    struct fan_part *parts;
+    size_t count;                                              /* parts */
+    size_t open;                                               /* sent and not back */
+    void (*part_back)(struct fan *fan, struct fan_part *part); /* may be NULL */
+    void (*finished)(struct fan *fan);
+};
+
+struct fan *fan_new(struct call *call, size_t count, void (*finished)(struct fan *fan));
+void fan_deinit(struct fan *fan);
+/* Kind and arguments of the part's command are set. It always comes back, later: never within this call. */
+void fan_send(struct fan_part *part, struct shard *shard);
+
+#endif

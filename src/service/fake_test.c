@@ -1,0 +1,325 @@
+/* service/fake_test.c - the functions of shard.h and rpc.h that the service uses, as a test wants them. */
+#include "service/fake_test.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/assert.h"
+
+#define METHODS_MAX 64
+
+struct fake fake;
+static struct mail *posted;
+static const struct rpc_method *registered[METHODS_MAX];
+static size_t registered_count;
+
+/* --- shards --- */
+
+size_t shards_count(const struct shards *shards)
+{
+    (void)shards;
+    return fake.shard_count;
+}
+
+struct shard *shards_at(struct shards *shards, size_t index)
+{
+    (void)shards;
+    return &fake.shards[index];
+}
+
+struct shard *shards_find(struct shards *shards, const struct uuid *id)
+{
+    (void)shards;
+    for (size_t i = 0; i < fake.shard_count; i++) {
+        if (uuid_eq(&fake.shards[i].id, id)) {
+            return &fake.shards[i];
+        }
+    }
+    return NULL;
+}
+
+const char *shard_id_text(const struct shard *shard)
+{
+    return shard->id_text;
+}
+
+const char *shard_range_start(const struct shard *shard)
+{
+    return shard->range_start;
+}
+
+const char *shard_range_end(const struct shard *shard)
+{
+    return shard->range_end;
+}
+
+bool shard_owns_tenant(const struct shard *shard, struct bytes tenant)
+{
+    return shard->owns_all || !bytes_eq(tenant, BYTES_LIT("foreign"));
+}
+
+enum shard_status shard_status(const struct shard *shard)
+{
+    return shard->status;
+}
+
+bool shard_send(struct shard *shard, struct shard_request *request)
+{
+    if (shard->full || fake.request_count == FAKE_REQUESTS_MAX) {
+        return false;
+    }
+    request->shard = shard;
+    fake.requests[fake.request_count++] = request;
+    return true;
+}
+
+void shard_reset(struct shard *shard, struct shard_control *control)
+{
+    control->shard = shard;
+    fake.controls[fake.control_count++] = control;
+}
+
+/* --- rpc --- */
+
+struct arena *rpc_call_arena(struct rpc_call *call)
+{
+    return &call->arena;
+}
+
+struct rpc_loop *rpc_call_loop(const struct rpc_call *call)
+{
+    (void)call;
+    return NULL;
+}
+
+int64_t rpc_call_deadline_us(const struct rpc_call *call)
+{
+    return call->deadline_us;
+}
+
+bool rpc_call_alive(const struct rpc_call *call)
+{
+    return !call->gone;
+}
+
+void rpc_call_on_cancel(struct rpc_call *call,
+                        void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason,
+                                          void *context),
+                        void *context)
+{
+    call->on_cancel = on_cancel;
+    call->cancel_context = context;
+}
+
+int64_t rpc_loop_now_us(struct rpc_loop *loop)
+{
+    (void)loop;
+    return fake.now_us;
+}
+
+void rpc_loop_post(struct rpc_loop *loop, struct rpc_mail *mail)
+{
+    (void)loop;
+    struct mail **end = &posted;
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    mail->mail.next = NULL;
+    *end = &mail->mail;
+}
+
+static bool call_done(struct rpc_call *call, uint32_t status, struct bytes text, struct bytes reply)
+{
+    assert_false(call->done);
+    call->done = true;
+    call->status = status;
+    call->text = xcalloc(1, text.len + 1);
+    memcpy(call->text, text.ptr, text.len);
+    uint8_t *copy = xmalloc(reply.len + 1);
+    if (reply.len != 0) {
+        memcpy(copy, reply.ptr, reply.len);
+    }
+    call->reply = bytes_of(copy, reply.len);
+    return !call->gone;
+}
+
+bool rpc_call_reply(struct rpc_call *call, struct bytes message)
+{
+    return call_done(call, 0, BYTES_LIT(""), message);
+}
+
+bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments,
+                             size_t count)
+{
+    assert_int_equal(count, 1);
+    const bool heard = call_done(call, 0, BYTES_LIT(""), segments[0].bytes);
+    if (!heard) {
+        segments[0].release(segments[0].context, false);
+    } else {
+        call->release = segments[0].release;
+        call->release_context = segments[0].context;
+    }
+    return heard;
+}
+
+bool rpc_call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
+                     const struct rpc_header *trailers, size_t trailer_count)
+{
+    (void)trailers;
+    (void)trailer_count;
+    return call_done(call, status, text, BYTES_NONE);
+}
+
+silo_rc rpc_server_add(struct rpc_server *server, const struct rpc_method *method,
+                       struct silo_err *err)
+{
+    (void)server;
+    (void)err;
+    assert_true(registered_count < METHODS_MAX);
+    registered[registered_count++] = method;
+    return RC_OK;
+}
+
+/* --- the test's side --- */
+
+void fake_start(size_t shard_count, bool tenancy, bool dev_mode)
+{
+    memset(&fake, 0, sizeof fake);
+    posted = NULL;
+    registered_count = 0;
+    fake.now_us = 1000000;
+    fake.shard_count = shard_count;
+    for (size_t i = 0; i < shard_count; i++) {
+        struct shard *shard = &fake.shards[i];
+        shard->id.b[3] = (uint8_t)i;
+        shard->id.b[6] = 0x40;
+        shard->id.b[8] = 0x80;
+        uuid_format(&shard->id, shard->id_text);
+        shard->range_start = i == 0 ? "" : "8000000000000000";
+        shard->range_end = i + 1 == shard_count ? "" : "8000000000000000";
+        shard->status = SHARD_OPEN;
+    }
+    static const char *const rings[] = {"gpu"};
+    const struct service_options options = {
+        .tenancy = tenancy,
+        .dev_mode = dev_mode,
+        .node = {.id = "node-1", .grpc_addr = "127.0.0.1:1", .rings = rings, .ring_count = 1},
+    };
+    fake.service = service_new(&options);
+    struct silo_err err;
+    assert_int_equal(service_register(fake.service, NULL, &err).code, SILO_OK);
+}
+
+void fake_stop(void)
+{
+    assert_null(posted);
+    assert_int_equal(fake.request_count, 0);
+    fake.service = service_free(fake.service);
+}
+
+const char *fake_shard_id(size_t index)
+{
+    return fake.shards[index].id_text;
+}
+
+struct rpc_call *fake_call_bytes(const char *method, struct bytes request)
+{
+    struct rpc_call *call = xcalloc(1, sizeof *call);
+    for (size_t i = 0; i < registered_count; i++) {
+        if (strcmp(strrchr(registered[i]->path, '/') + 1, method) == 0) {
+            assert_true(registered[i]->needs_auth);
+            registered[i]->on_call(call, request, registered[i]->context);
+            return call;
+        }
+    }
+    fail_msg("no method %s", method);
+    return call;
+}
+
+struct rpc_call *fake_call(const char *method, const ProtobufCMessage *request)
+{
+    uint8_t *packed = xmalloc(protobuf_c_message_get_packed_size(request) + 1);
+    const size_t size = protobuf_c_message_pack(request, packed);
+    struct rpc_call *call = fake_call_bytes(method, bytes_of(packed, size));
+    free(packed); /* the handler keeps nothing of it */
+    return call;
+}
+
+struct shard_request *fake_take(enum command_kind kind)
+{
+    assert_true(fake.request_count > 0);
+    struct shard_request *request = fake.requests[0];
+    assert_int_equal(request->cmd.kind, kind);
+    fake.request_count--;
+    memmove(&fake.requests[0], &fake.requests[1], fake.request_count * sizeof fake.requests[0]);
+    return request;
+}
+
+void fake_run(void)
+{
+    while (posted != NULL) {
+        struct rpc_mail *mail = CONTAINER_OF(posted, struct rpc_mail, mail);
+        posted = posted->next;
+        mail->run(mail);
+    }
+}
+
+void fake_answer(struct shard_request *request, enum silo_code code, const char *error)
+{
+    request->cmd.rc = (silo_rc){code};
+    request->cmd.error = error;
+    request->done(request);
+    fake_run();
+}
+
+void fake_cancel(struct rpc_call *call)
+{
+    call->gone = true;
+    if (call->on_cancel != NULL) {
+        call->on_cancel(call, RPC_CANCEL_RESET, call->cancel_context);
+    }
+    fake_run();
+}
+
+void fake_sent(struct rpc_call *call, bool sent)
+{
+    assert_non_null(call->release);
+    void (*release)(void *, bool) = call->release;
+    call->release = NULL;
+    release(call->release_context, sent);
+}
+
+void *fake_reply(struct rpc_call *call, const ProtobufCMessageDescriptor *type)
+{
+    assert_true(call->done);
+    if (call->status != 0) {
+        fail_msg("status %u: %s", call->status, call->text);
+    }
+    ProtobufCMessage *message =
+        protobuf_c_message_unpack(type, NULL, call->reply.len, call->reply.ptr);
+    assert_non_null(message);
+    return message;
+}
+
+void fake_failed(struct rpc_call *call, uint32_t status, const char *text)
+{
+    assert_true(call->done);
+    if (call->status != status || strstr(call->text, text) == NULL) {
+        fail_msg("status %u: %s; expected %u: %s", call->status, call->text, status, text);
+    }
+}
+
+struct rpc_call *fake_free(struct rpc_call *call)
+{
+    assert_true(call->done);
+    assert_null(call->release);
+    arena_deinit(&call->arena);
+    free(call->text);
+    free((void *)call->reply.ptr);
+    free(call);
+    return NULL;
+}

@@ -1,0 +1,73 @@
+/*
+ * service/fake_test.h - shards and an rpc layer that do nothing by themselves, so that a test plays both sides of a call:
+ * it begins calls, looks at the commands that arrive, answers them, and reads what the client would get.
+ *
+ * Threads    one. A test process has one fake at a time.
+ */
+#ifndef SILO_SERVICE_FAKE_TEST_H
+#define SILO_SERVICE_FAKE_TEST_H
+
+#include "service/service.h"
+#include "silo.pb-c.h"
+
+#define FAKE_SHARDS_MAX 4
+#define FAKE_REQUESTS_MAX 4096
+
+struct shard {
+    struct uuid id;
+    char id_text[UUID_TEXT_LEN + 1];
+    const char *range_start, *range_end;
+    enum shard_status status;
+    bool owns_all;
+    bool full; /* its mailbox */
+};
+
+struct rpc_call {
+    struct arena arena;
+    bool done, gone;
+    uint32_t status;
+    char *text;
+    struct bytes reply; /* malloced copy */
+    int64_t deadline_us;
+    void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason, void *context);
+    void *cancel_context;
+    void (*release)(void *context, bool sent); /* of the reply's segment, until fake_sent */
+    void *release_context;
+};
+
+struct fake {
+    struct shard shards[FAKE_SHARDS_MAX];
+    size_t shard_count;
+    struct shard_request *requests[FAKE_REQUESTS_MAX]; /* sent and not answered, oldest first */
+    size_t request_count;
+    struct shard_control *controls[FAKE_SHARDS_MAX];
+    size_t control_count;
+    int64_t now_us;
+    struct service *service;
+};
+
+extern struct fake fake;
+
+/* shard i has the id 0000000i-0000-4000-8000-000000000000 */
+void fake_start(size_t shard_count, bool tenancy, bool dev_mode);
+void fake_stop(void);
+const char *fake_shard_id(size_t index);
+/* Begins a call of the named method. The call ends with fake_free. */
+struct rpc_call *fake_call(const char *method, const ProtobufCMessage *request);
+struct rpc_call *fake_call_bytes(const char *method, struct bytes request);
+/* Takes the oldest command that was sent; fails the test when there is none or it is of another kind. */
+struct shard_request *fake_take(enum command_kind kind);
+/* The shard is done with it; what the loop does then is run. */
+void fake_answer(struct shard_request *request, enum silo_code code, const char *error);
+void fake_run(void);
+/* The client leaves. */
+void fake_cancel(struct rpc_call *call);
+/* The reply's bytes left, or did not. */
+void fake_sent(struct rpc_call *call, bool sent);
+/* Decoded reply of a call that ended well; free with protobuf_c_message_free_unpacked. */
+void *fake_reply(struct rpc_call *call, const ProtobufCMessageDescriptor *type);
+/* Asserts that the call ended with the status and that its text contains `text`. */
+void fake_failed(struct rpc_call *call, uint32_t status, const char *text);
+struct rpc_call *fake_free(struct rpc_call *call);
+
+#endif

@@ -1,0 +1,129 @@
+/* service/job.c - GetJob, GetJobResult, CancelJob, DeleteJob. */
+#include "service/call_int.h"
+
+static void malformed(struct call *call)
+{
+    svc_fail(call, SILO_CORRUPT, "the stored job is malformed");
+}
+
+static void get_job_answer(struct call *call)
+{
+    const struct command *cmd = &call->request.cmd;
+    if (cmd->rc.code != SILO_OK) {
+        svc_fail_command(call, cmd);
+        return;
+    }
+    const Silo__V1__GetJobRequest *request = call->message;
+    const Silo__V1__GetJobResponse *reply =
+        encode_job(call->arena, request->id, &cmd->result.job, request->include_attempts != 0);
+    if (reply == NULL) {
+        malformed(call);
+        return;
+    }
+    svc_reply(call, &reply->base);
+}
+
+void on_get_job(struct call *call)
+{
+    const Silo__V1__GetJobRequest *request = call->message;
+    if (!svc_route(call, request->shard) ||
+        !svc_tenant(call, request->tenant_opt_case != 0, request->tenant) ||
+        !svc_job(call, request->id)) {
+        return;
+    }
+    call->request.cmd.args.get.include_attempts = request->include_attempts != 0;
+    svc_send(call, CMD_GET_JOB, get_job_answer);
+}
+
+/* --- GetJobResult: part 0 asks and may wait in the shard, part 1 ends the wait when the caller leaves --- */
+
+static void get_result_answer(struct fan *fan)
+{
+    struct call *call = fan->call;
+    const struct command *cmd = &fan->parts[0].request.cmd; /* its memory is the call's */
+    fan_deinit(fan);
+    if (cmd->rc.code != SILO_OK) {
+        svc_fail_command(call, cmd);
+        return;
+    }
+    const Silo__V1__GetJobResultRequest *request = call->message;
+    const Silo__V1__GetJobResultResponse *reply =
+        encode_result(call->arena, request->id, &cmd->result.job);
+    svc_reply(call, &reply->base);
+}
+
+static void get_result_cancelled(struct rpc_call *rpc, enum rpc_cancel reason, void *context)
+{
+    (void)rpc;
+    (void)reason;
+    struct fan *fan = context;
+    struct fan_part *asked = &fan->parts[0];
+    struct fan_part *stop = &fan->parts[1];
+    if (!asked->back) {
+        stop->request.cmd.kind = CMD_POLL_STOP;
+        stop->request.cmd.args.poll_stop.poll = &asked->request.cmd;
+        fan_send(stop, asked->shard);
+    }
+}
+
+void on_get_result(struct call *call)
+{
+    const Silo__V1__GetJobResultRequest *request = call->message;
+    if (!svc_route(call, request->shard) ||
+        !svc_tenant(call, request->tenant_opt_case != 0, request->tenant) ||
+        !svc_job(call, request->id)) {
+        return;
+    }
+    struct fan *fan = fan_new(call, 2, get_result_answer);
+    struct command *cmd = &fan->parts[0].request.cmd;
+    cmd->kind = CMD_GET_RESULT;
+    cmd->arena = call->arena;
+    cmd->job_ref = call->request.cmd.job_ref;
+    cmd->args.get.wait_ms = svc_wait_ms(call, request->wait_ms);
+    if (cmd->args.get.wait_ms != 0) {
+        rpc_call_on_cancel(call->rpc, get_result_cancelled, fan);
+    }
+    fan_send(&fan->parts[0], call->shard);
+}
+
+/* --- CancelJob, DeleteJob --- */
+
+static void cancel_answer(struct call *call)
+{
+    if (call->request.cmd.rc.code != SILO_OK) {
+        svc_fail_command(call, &call->request.cmd);
+        return;
+    }
+    const Silo__V1__CancelJobResponse reply = SILO__V1__CANCEL_JOB_RESPONSE__INIT;
+    svc_reply(call, &reply.base);
+}
+
+void on_cancel_job(struct call *call)
+{
+    const Silo__V1__CancelJobRequest *request = call->message;
+    if (svc_route(call, request->shard) &&
+        svc_tenant(call, request->tenant_opt_case != 0, request->tenant) &&
+        svc_job(call, request->id)) {
+        svc_send(call, CMD_CANCEL_JOB, cancel_answer);
+    }
+}
+
+static void delete_answer(struct call *call)
+{
+    if (call->request.cmd.rc.code != SILO_OK) {
+        svc_fail_command(call, &call->request.cmd);
+        return;
+    }
+    const Silo__V1__DeleteJobResponse reply = SILO__V1__DELETE_JOB_RESPONSE__INIT;
+    svc_reply(call, &reply.base);
+}
+
+void on_delete_job(struct call *call)
+{
+    const Silo__V1__DeleteJobRequest *request = call->message;
+    if (svc_route(call, request->shard) &&
+        svc_tenant(call, request->tenant_opt_case != 0, request->tenant) &&
+        svc_job(call, request->id)) {
+        svc_send(call, CMD_DELETE_JOB, delete_answer);
+    }
+}

@@ -1,0 +1,359 @@
+/*
+ * service/lease.c - LeaseTasks.
+ *
+ * A poll of one shard is one command, which waits in the shard. A poll of all shards has two steps: it visits the open
+ * shards in random order without waiting until it has max_tasks, and if it found nothing and may wait, it parks on all of
+ * them at once. Parked polls share one claim: the first shard that has a task takes it and fills the poll, the others
+ * answer empty or are stopped.
+ *
+ *     visit ... visit -> park all -> one is back with tasks, or the caller left -> stop the others -> all back -> reply
+ *
+ * Invariants
+ *   1. The reply leaves, and the call ends, when no command is out: polls and stops lie in the call's memory.
+ *   2. Whatever was leased is either in the reply or given back: a shard's failure never loses another's tasks.
+ *   3. A stop is sent only for a poll that is not back on the loop, so the poll it names is alive.
+ */
+#include <stdatomic.h>
+
+#include "base/log.h"
+#include "service/call_int.h"
+#include "service/handout.h"
+
+struct lease {
+    struct call *call;
+    struct bytes group, worker_id;
+    uint32_t tasks_max;
+    uint32_t leased;
+    int64_t end_us; /* of the wait */
+    struct shard **shards;
+    size_t shard_count;
+    size_t visited;
+    struct fan *visits; /* NULL when a single shard is polled */
+    struct fan *parked; /* NULL until then */
+    struct fan *stops;
+    bool stopping;
+    atomic_bool
+        claimed; /* set by the executor that fills the parked poll; only its winner matters, no data follows it */
+};
+
+static void lease_answer(struct lease *lease);
+static void lease_park(struct lease *lease);
+
+static void poll_fill(const struct lease *lease, struct command *cmd, uint32_t wait_ms)
+{
+    cmd->kind = CMD_POLL;
+    cmd->args.poll = (struct poll_args){
+        .group = lease->group,
+        .worker_id = lease->worker_id,
+        .tasks_max = lease->tasks_max - lease->leased,
+        .wait_ms = wait_ms,
+    };
+}
+
+static size_t part_tasks(const struct fan_part *part)
+{
+    const struct command *cmd = &part->request.cmd;
+    return part->back && cmd->kind == CMD_POLL && cmd->rc.code == SILO_OK ? cmd->result.poll.count
+                                                                          : 0;
+}
+
+/* --- visits --- */
+
+static void visit_next(struct lease *lease)
+{
+    struct fan_part *part = &lease->visits->parts[lease->visited];
+    poll_fill(lease, &part->request.cmd, 0);
+    fan_send(part, lease->shards[lease->visited++]);
+}
+
+static void visit_finished(struct fan *fan)
+{
+    struct lease *lease = fan->call->state;
+    lease->leased += (uint32_t)part_tasks(&fan->parts[lease->visited - 1]);
+    const bool wants_more = rpc_call_alive(lease->call->rpc) && lease->leased < lease->tasks_max;
+    if (wants_more && lease->visited < lease->shard_count) {
+        visit_next(lease);
+    } else if (wants_more && lease->leased == 0 &&
+               lease->end_us > rpc_loop_now_us(rpc_call_loop(lease->call->rpc))) {
+        lease_park(lease);
+    } else {
+        lease_answer(lease);
+    }
+}
+
+/* --- parked polls --- */
+
+/* Executor. */
+static bool lease_claim(void *context)
+{
+    struct lease *lease = context;
+    bool expected = false;
+    return atomic_compare_exchange_strong_explicit(&lease->claimed, &expected, true,
+                                                   memory_order_relaxed, memory_order_relaxed);
+}
+
+static void lease_stop(struct lease *lease)
+{
+    if (lease->stopping) {
+        return;
+    }
+    lease->stopping = true;
+    for (size_t i = 0; i < lease->parked->count; i++) {
+        struct fan_part *poll = &lease->parked->parts[i];
+        struct fan_part *stop = &lease->stops->parts[i];
+        if (!poll->back) {
+            stop->request.cmd.kind = CMD_POLL_STOP;
+            stop->request.cmd.args.poll_stop.poll = &poll->request.cmd;
+            fan_send(stop, poll->shard);
+        }
+    }
+}
+
+static void parked_back(struct fan *fan, struct fan_part *part)
+{
+    struct lease *lease = fan->call->state;
+    if (part_tasks(part) != 0 && fan->open != 0) {
+        lease_stop(lease);
+    }
+}
+
+static void parked_finished(struct fan *fan)
+{
+    struct lease *lease = fan->call->state;
+    if (lease->parked->open == 0 && lease->stops->open == 0) {
+        lease_answer(lease);
+    }
+}
+
+static void lease_cancelled(struct rpc_call *rpc, enum rpc_cancel reason, void *context)
+{
+    (void)rpc;
+    (void)reason;
+    struct lease *lease = ((struct call *)context)->state;
+    if (lease->parked != NULL && lease->parked->open != 0) {
+        lease_stop(lease);
+    }
+}
+
+static void lease_park(struct lease *lease)
+{
+    const int64_t left_us = lease->end_us - rpc_loop_now_us(rpc_call_loop(lease->call->rpc));
+    const uint32_t wait_ms = left_us > 0 ? (uint32_t)(left_us / 1000) : 0;
+    lease->parked = fan_new(lease->call, lease->shard_count, parked_finished);
+    lease->parked->part_back = parked_back;
+    lease->stops = fan_new(lease->call, lease->shard_count, parked_finished);
+    for (size_t i = 0; i < lease->shard_count; i++) {
+        struct command *cmd = &lease->parked->parts[i].request.cmd;
+        poll_fill(lease, cmd, wait_ms);
+        if (lease->shard_count > 1) {
+            cmd->args.poll.claim = lease_claim;
+            cmd->args.poll.claim_context = lease;
+        }
+    }
+    for (size_t i = 0; i < lease->shard_count; i++) {
+        fan_send(&lease->parked->parts[i], lease->shards[i]);
+    }
+}
+
+/* --- the reply --- */
+
+struct lease_reply {
+    Silo__V1__LeaseTasksResponse message;
+    size_t bytes;
+    struct handout *sent, *kept; /* what goes out; what goes back at once */
+};
+
+/* Adds the tasks of one shard that fit into the reply. */
+static void reply_add(struct lease *lease, struct lease_reply *reply, struct fan_part *part)
+{
+    const size_t count = part_tasks(part);
+    if (count == 0) {
+        return;
+    }
+    struct arena *arena = lease->call->arena;
+    const struct poll_result *result = &part->request.cmd.result.poll;
+    struct uuid *sent = arena_alloc(arena, count * sizeof *sent);
+    struct uuid *kept = arena_alloc(arena, count * sizeof *kept);
+    size_t sent_count = 0;
+    size_t kept_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        Silo__V1__Task *task = encode_task(arena, shard_id_text(part->shard), &result->tasks[i]);
+        if (task == NULL) { /* its lease ends and reports it as crashed */
+            log_error("task_malformed", LOG_STR("shard", shard_id_text(part->shard)),
+                      LOG_BYTES("job_id", result->tasks[i].job_id), LOG_END);
+            continue;
+        }
+        const size_t size = silo__v1__task__get_packed_size(task) + REPLY_ITEM_BYTES;
+        if (reply->bytes + size > MESSAGE_BYTES_MAX) {
+            kept[kept_count++] = result->tasks[i].task_id;
+            continue;
+        }
+        reply->bytes += size;
+        reply->message.tasks[reply->message.n_tasks++] = task;
+        sent[sent_count++] = result->tasks[i].task_id;
+    }
+    handout_add(reply->sent, part->shard, sent, sent_count);
+    handout_add(reply->kept, part->shard, kept, kept_count);
+}
+
+static void reply_add_fan(struct lease *lease, struct lease_reply *reply, struct fan *fan)
+{
+    for (size_t i = 0; fan != NULL && i < fan->count; i++) {
+        reply_add(lease, reply, &fan->parts[i]);
+    }
+}
+
+static void lease_release(struct lease *lease)
+{
+    struct fan *const fans[] = {lease->visits, lease->parked, lease->stops};
+    for (size_t i = 0; i < sizeof fans / sizeof fans[0]; i++) {
+        if (fans[i] != NULL) {
+            fan_deinit(fans[i]);
+        }
+    }
+}
+
+/* The first failure, when every shard failed; NULL when one answered. */
+static const struct command *lease_failure(const struct lease *lease)
+{
+    const struct command *failure = NULL;
+    const struct fan *const fans[] = {lease->visits, lease->parked};
+    for (size_t f = 0; f < 2; f++) {
+        for (size_t i = 0; fans[f] != NULL && i < fans[f]->count; i++) {
+            const struct fan_part *part = &fans[f]->parts[i];
+            if (part->back && part->request.cmd.rc.code == SILO_OK) {
+                return NULL;
+            }
+            if (part->back && failure == NULL) {
+                failure = &part->request.cmd;
+            }
+        }
+    }
+    return failure;
+}
+
+static void lease_fail(struct lease *lease, const struct command *failure)
+{
+    struct call *call = lease->call;
+    const struct bytes text = svc_error_text(failure->error, failure->rc.code);
+    const char *copy = arena_str(call->arena, text);
+    const enum silo_code code = failure->rc.code;
+    lease_release(lease);
+    svc_fail(call, code, copy);
+}
+
+static size_t lease_task_count(const struct lease *lease)
+{
+    size_t count = 0;
+    const struct fan *const fans[] = {lease->visits, lease->parked};
+    for (size_t f = 0; f < 2; f++) {
+        for (size_t i = 0; fans[f] != NULL && i < fans[f]->count; i++) {
+            count += part_tasks(&fans[f]->parts[i]);
+        }
+    }
+    return count;
+}
+
+static void lease_answer(struct lease *lease)
+{
+    struct call *call = lease->call;
+    const size_t count = lease_task_count(lease);
+    const struct command *failure = lease_failure(lease);
+    if (failure != NULL) {
+        lease_fail(lease, failure);
+        return;
+    }
+    struct lease_reply reply = {.message = SILO__V1__LEASE_TASKS_RESPONSE__INIT};
+    if (count == 0) {
+        lease_release(lease);
+        svc_reply(call, &reply.message.base);
+        return;
+    }
+    reply.message.tasks = arena_alloc(call->arena, count * sizeof *reply.message.tasks);
+    reply.sent = handout_new(2 * lease->shard_count);
+    reply.kept = handout_new(2 * lease->shard_count);
+    reply_add_fan(lease, &reply, lease->visits);
+    reply_add_fan(lease, &reply, lease->parked);
+    handout_end(reply.kept, false);
+
+    const struct bytes packed = svc_pack(call, &reply.message.base);
+    lease_release(lease);
+    const struct rpc_segment segment = {
+        .bytes = packed, .release = handout_end, .context = reply.sent};
+    rpc_call_reply_segments(call->rpc, &segment, 1);
+}
+
+/* --- the request --- */
+
+static void shards_shuffle(const struct env *env, struct shard **shards, size_t count)
+{
+    for (size_t i = count; i > 1; i--) {
+        uint64_t random;
+        env_random(env, &random, sizeof random);
+        const size_t other = (size_t)(random % i);
+        struct shard *const swap = shards[i - 1];
+        shards[i - 1] = shards[other];
+        shards[other] = swap;
+    }
+}
+
+/* Which shards to poll. False: the call was answered. */
+static bool lease_route(struct lease *lease, const Silo__V1__LeaseTasksRequest *request)
+{
+    struct call *call = lease->call;
+    if (request->shard_opt_case == SILO__V1__LEASE_TASKS_REQUEST__SHARD_OPT__NOT_SET) {
+        lease->shards = route_open(call->service->shards, call->arena, &lease->shard_count);
+        shards_shuffle(call->service->env, lease->shards, lease->shard_count);
+        return true;
+    }
+    if (!svc_route(call, request->shard)) {
+        return false;
+    }
+    lease->shards = &call->shard;
+    lease->shard_count = 1;
+    return true;
+}
+
+static bool lease_sizes(struct lease *lease)
+{
+    if (lease->worker_id.len > WORKER_ID_BYTES_MAX) {
+        svc_fail(lease->call, SILO_INVALID, "worker_id too long: at most 4096 bytes");
+        return false;
+    }
+    if (lease->group.len > GROUP_BYTES_MAX) {
+        svc_fail(lease->call, SILO_INVALID, "task_group too long: at most 4096 bytes");
+        return false;
+    }
+    return true;
+}
+
+void on_lease_tasks(struct call *call)
+{
+    const Silo__V1__LeaseTasksRequest *request = call->message;
+    struct lease *lease = ARENA_NEW(call->arena, struct lease);
+    call->state = lease;
+    lease->call = call;
+    lease->group = bytes_str(request->task_group);
+    lease->worker_id = bytes_str(request->worker_id);
+    if (lease->group.len == 0) {
+        svc_fail(call, SILO_INVALID, "task_group is required");
+        return;
+    }
+    if (!lease_route(lease, request) || !lease_sizes(lease)) {
+        return;
+    }
+    lease->tasks_max = request->max_tasks < POLL_TASKS_MAX ? request->max_tasks : POLL_TASKS_MAX;
+    if (lease->tasks_max == 0 || lease->shard_count == 0) {
+        lease_answer(lease);
+        return;
+    }
+    lease->end_us = rpc_loop_now_us(rpc_call_loop(call->rpc)) +
+                    1000 * (int64_t)svc_wait_ms(call, request->wait_ms);
+    rpc_call_on_cancel(call->rpc, lease_cancelled, call);
+    if (lease->shard_count == 1) {
+        lease_park(lease);
+        return;
+    }
+    lease->visits = fan_new(call, lease->shard_count, visit_finished);
+    visit_next(lease);
+}

@@ -1,0 +1,265 @@
+/* LeaseTasks: which shards are asked, what comes back, and what happens to tasks whose worker left. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+#include "service/fake_test.h"
+
+static struct rpc_call *lease(const char *shard, const char *group, uint32_t max_tasks,
+                              uint32_t wait_ms)
+{
+    Silo__V1__LeaseTasksRequest request = SILO__V1__LEASE_TASKS_REQUEST__INIT;
+    if (shard != NULL) {
+        request.shard_opt_case = SILO__V1__LEASE_TASKS_REQUEST__SHARD_OPT_SHARD;
+        request.shard = (char *)shard;
+    }
+    request.worker_id = (char *)"w";
+    request.task_group = (char *)group;
+    request.max_tasks = max_tasks;
+    request.wait_ms = wait_ms;
+    return fake_call("LeaseTasks", &request.base);
+}
+
+/* Answers a poll with `count` tasks; their payloads have payload_len bytes. */
+static void fill(struct shard_request *request, size_t count, size_t payload_len)
+{
+    struct arena *arena = request->cmd.arena;
+    struct leased_task *tasks = arena_zalloc(arena, (count + 1) * sizeof *tasks);
+    uint8_t *payload = arena_zalloc(arena, payload_len + 1);
+    for (size_t i = 0; i < count; i++) {
+        tasks[i].task_id.b[0] = (uint8_t)i;
+        tasks[i].tenant = BYTES_LIT("-");
+        tasks[i].job_id = BYTES_LIT("job");
+        tasks[i].attempt = 4;
+        tasks[i].relative = 1;
+        tasks[i].info.group = request->cmd.args.poll.group;
+        tasks[i].info.has_retry = true;
+        tasks[i].info.retry.retry_count = UINT32_MAX; /* must not overflow */
+        tasks[i].payload = bytes_of(payload, payload_len);
+    }
+    request->cmd.result.poll = (struct poll_result){.tasks = tasks, .count = count};
+    fake_answer(request, SILO_OK, NULL);
+}
+
+static size_t replied(struct rpc_call *call)
+{
+    Silo__V1__LeaseTasksResponse *reply =
+        fake_reply(call, &silo__v1__lease_tasks_response__descriptor);
+    const size_t count = reply->n_tasks;
+    silo__v1__lease_tasks_response__free_unpacked(reply, NULL);
+    return count;
+}
+
+static void expect_give_back(size_t count)
+{
+    struct shard_request *back = fake_take(CMD_GIVE_BACK);
+    assert_int_equal(back->cmd.args.give_back.count, count);
+    fake_answer(back, SILO_OK, NULL);
+}
+
+static void test_arguments(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = lease("no shard", "", 1, 0);
+    fake_failed(call, 3, "task_group is required");
+    fake_free(call);
+    call = lease("", "g", 1, 0); /* set but empty is not "unset" */
+    fake_failed(call, 3, "invalid shard ID");
+    fake_free(call);
+    call = lease(NULL, "g", 0, 0);
+    assert_int_equal(replied(call), 0);
+    fake_free(call);
+    call = lease(NULL, "g", UINT32_MAX, 1000);
+    struct shard_request *poll = fake_take(CMD_POLL);
+    assert_int_equal(poll->cmd.args.poll.tasks_max, POLL_TASKS_MAX);
+    assert_int_equal(poll->cmd.args.poll.wait_ms, 1000);
+    fill(poll, 0, 0);
+    assert_int_equal(replied(call), 0);
+    fake_free(call);
+    fake.shards[0].status = SHARD_OPENING;
+    call = lease(NULL, "g", 1, 0); /* never fails on look-up */
+    assert_int_equal(replied(call), 0);
+    fake_free(call);
+    fake_stop();
+}
+
+static void test_task_fields(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = lease(fake_shard_id(0), "g", 5, 0);
+    fill(fake_take(CMD_POLL), 1, 3);
+    Silo__V1__LeaseTasksResponse *reply =
+        fake_reply(call, &silo__v1__lease_tasks_response__descriptor);
+    assert_int_equal(reply->n_tasks, 1);
+    const Silo__V1__Task *task = reply->tasks[0];
+    assert_string_equal(task->id, "00000000-0000-0000-0000-000000000000");
+    assert_int_equal(task->tenant_id_opt_case, 0);
+    assert_int_equal(task->attempt_number, 4);
+    assert_int_equal(task->relative_attempt_number, 1);
+    assert_false(task->is_last_attempt);
+    assert_int_equal(task->payload->msgpack.len, 3);
+    assert_string_equal(task->shard, fake_shard_id(0));
+    assert_string_equal(task->task_group, "g");
+    assert_int_equal(task->lease_ms, 10000);
+    silo__v1__lease_tasks_response__free_unpacked(reply, NULL);
+    fake_sent(call, true);
+    fake_free(call);
+    fake_stop();
+}
+
+static void test_all_shards_without_wait(void **state)
+{
+    (void)state;
+    fake_start(3, false, false);
+    struct rpc_call *call = lease(NULL, "g", 4, 0);
+    struct shard_request *poll = fake_take(CMD_POLL);
+    assert_int_equal(poll->cmd.args.poll.tasks_max, 4);
+    fill(poll, 2, 0);
+    fake_answer(fake_take(CMD_POLL), SILO_UNAVAILABLE, "away"); /* does not spoil the others' */
+    poll = fake_take(CMD_POLL);
+    assert_int_equal(poll->cmd.args.poll.tasks_max, 2);
+    fill(poll, 2, 0);
+    assert_int_equal(replied(call), 4);
+    fake_sent(call, true);
+    fake_free(call);
+
+    call = lease(NULL, "g", 1, 0);
+    for (int i = 0; i < 3; i++) {
+        fake_answer(fake_take(CMD_POLL), SILO_UNAVAILABLE, "away");
+    }
+    fake_failed(call, 14, "away");
+    fake_free(call);
+    fake_stop();
+}
+
+static void test_parked_on_all(void **state)
+{
+    (void)state;
+    fake_start(2, false, false);
+    struct rpc_call *call = lease(NULL, "g", 4, 500);
+    for (int i = 0; i < 2; i++) {
+        struct shard_request *visit = fake_take(CMD_POLL);
+        assert_int_equal(visit->cmd.args.poll.wait_ms, 0);
+        assert_null(visit->cmd.args.poll.claim);
+        fill(visit, 0, 0);
+    }
+    struct shard_request *one = fake_take(CMD_POLL);
+    struct shard_request *other = fake_take(CMD_POLL);
+    assert_int_equal(one->cmd.args.poll.wait_ms, 500);
+    assert_true(one->cmd.args.poll.claim(one->cmd.args.poll.claim_context));
+    assert_false(other->cmd.args.poll.claim(other->cmd.args.poll.claim_context));
+    fill(one, 1, 0);
+    assert_false(call->done); /* the other poll is still in the shard */
+    struct shard_request *stop = fake_take(CMD_POLL_STOP);
+    assert_ptr_equal(stop->cmd.args.poll_stop.poll, &other->cmd);
+    fill(other, 0, 0);
+    assert_false(call->done); /* and so is the stop */
+    fake_answer(stop, SILO_OK, NULL);
+    assert_int_equal(replied(call), 1);
+    fake_sent(call, true);
+    fake_free(call);
+    fake_stop();
+}
+
+static void test_cancelled_while_parked(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = lease(NULL, "g", 4, 500);
+    struct shard_request *poll = fake_take(CMD_POLL);
+    fake_cancel(call);
+    struct shard_request *stop = fake_take(CMD_POLL_STOP);
+    assert_ptr_equal(stop->cmd.args.poll_stop.poll, &poll->cmd);
+    fill(poll, 2, 0); /* it was filled at that very moment */
+    fake_answer(stop, SILO_OK, NULL);
+    assert_true(call->done);
+    expect_give_back(2);
+    fake_free(call);
+    fake_stop();
+}
+
+static void test_cancelled_while_visiting(void **state)
+{
+    (void)state;
+    fake_start(2, false, false);
+    struct rpc_call *call = lease(NULL, "g", 4, 500);
+    struct shard_request *poll = fake_take(CMD_POLL);
+    fake_cancel(call);
+    fill(poll, 1, 0);
+    assert_true(call->done); /* the second shard is not asked any more */
+    expect_give_back(1);
+    fake_free(call);
+    fake_stop();
+}
+
+static void test_reply_not_sent(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = lease(NULL, "g", 4, 0);
+    fill(fake_take(CMD_POLL), 3, 0);
+    assert_int_equal(replied(call), 3);
+    fake_sent(call, false);
+    fake_free(call); /* the tasks' way back does not need the call */
+    expect_give_back(3);
+    fake_stop();
+}
+
+static void test_give_back_refused(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = lease(NULL, "g", 4, 0);
+    fill(fake_take(CMD_POLL), 3, 0);
+    fake.shards[0].full = true;
+    fake_sent(call, false); /* the leases end by themselves */
+    fake_free(call);
+    fake_stop();
+}
+
+static void test_reply_size(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = lease(NULL, "g", 10, 0);
+    fill(fake_take(CMD_POLL), 5, 60u << 20); /* two fit into 128 MiB */
+    assert_int_equal(replied(call), 2);
+    fake_sent(call, true);
+    fake_free(call);
+    expect_give_back(3);
+    fake_stop();
+}
+
+static void test_wait_is_cut(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = lease(NULL, "g", 1, 600000);
+    struct shard_request *poll = fake_take(CMD_POLL);
+    assert_int_equal(poll->cmd.args.poll.wait_ms, 60000);
+    fill(poll, 0, 0);
+    fake_free(call);
+    fake_stop();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_task_fields),
+        cmocka_unit_test(test_all_shards_without_wait),
+        cmocka_unit_test(test_parked_on_all),
+        cmocka_unit_test(test_cancelled_while_parked),
+        cmocka_unit_test(test_cancelled_while_visiting),
+        cmocka_unit_test(test_reply_not_sent),
+        cmocka_unit_test(test_give_back_refused),
+        cmocka_unit_test(test_reply_size),
+        cmocka_unit_test(test_wait_is_cut),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,94 @@
+/* What is refused before it is unpacked. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "service/service_int.h"
+
+static void expect(struct bytes wire, enum silo_code code, const char *text)
+{
+    struct arena arena;
+    arena_init(&arena);
+    struct silo_err err = {0};
+    const ProtobufCMessage *message = NULL;
+    const silo_rc rc =
+        message_decode(&arena, &silo__v1__enqueue_request__descriptor, wire, &message, &err);
+    if (rc.code != code || (code != SILO_OK && strstr(err.text, text) == NULL)) {
+        fail_msg("code %d: %s; expected %d: %s", rc.code, err.text, code, text);
+    }
+    arena_deinit(&arena);
+}
+
+static void test_bytes(void **state)
+{
+    (void)state;
+    expect(BYTES_LIT(""), SILO_OK, NULL);
+    expect(BYTES_LIT("\x0a\x02xy"), SILO_OK, NULL);
+    expect(BYTES_LIT("\x0a\x03xy"), SILO_INTERNAL, "malformed");   /* length past the end */
+    expect(BYTES_LIT("\x0a"), SILO_INTERNAL, "malformed");         /* no length */
+    expect(BYTES_LIT("\x00\x01"), SILO_INTERNAL, "malformed");     /* field 0 */
+    expect(BYTES_LIT("\x0b"), SILO_INTERNAL, "malformed");         /* a group */
+    expect(BYTES_LIT("\x18\xff\xff"), SILO_INTERNAL, "malformed"); /* unfinished number */
+    expect(BYTES_LIT("\x08\x01"), SILO_INTERNAL, "malformed"); /* a number where a string belongs */
+    expect(BYTES_LIT("\xfa\x3f\x01z"), SILO_OK, NULL);         /* unknown field 1023 */
+    expect(BYTES_LIT("\x0a\x02\xc3\x28"), SILO_INTERNAL, "UTF-8");     /* shard */
+    expect(BYTES_LIT("\x12\x03\xed\xa0\x80"), SILO_INTERNAL, "UTF-8"); /* id: a surrogate */
+    expect(BYTES_LIT("\x12\x03x\x00y"), SILO_INVALID, "NUL");          /* id */
+    expect(BYTES_LIT("\x4a\x03\x0a\x01\xff"), SILO_INTERNAL, "UTF-8"); /* inside a metadata entry */
+    expect(BYTES_LIT("\x32\x03\x0a\x01\xff"), SILO_OK, NULL);          /* bytes may be anything */
+    expect(BYTES_LIT("\x3a\x05\x0a\x03\x0a\x01\xff"), SILO_INTERNAL,
+           "UTF-8"); /* limits.concurrency.key */
+}
+
+static void test_amplification(void **state)
+{
+    (void)state;
+    const size_t len = 2 * ((size_t)REQUEST_FIELDS_MAX + 1);
+    uint8_t *wire = malloc(len);
+    for (size_t i = 0; i < len; i += 2) {
+        wire[i] = 0x4a; /* an empty metadata entry */
+        wire[i + 1] = 0;
+    }
+    expect(bytes_of(wire, len), SILO_INVALID, "too many entries");
+    free(wire);
+}
+
+/* Every prefix and every changed byte of a full request is answered, never trusted. */
+static void test_mutations(void **state)
+{
+    (void)state;
+    const struct bytes good =
+        BYTES_LIT("\x0a\x01s\x12\x01i\x18\x05\x20\x01\x2a\x0b\x08\x03\x29\x00\x00\x00\x00\x00\x00"
+                  "\x00\x40\x32\x03\x0a\x01p\x3a\x07\x0a\x05\x0a\x01q\x10\x02\x42\x01t\x4a\x06"
+                  "\x0a\x01k\x12\x01v\x52\x01g");
+    struct arena arena;
+    arena_init(&arena);
+    for (size_t i = 0; i < good.len; i++) {
+        for (unsigned v = 0; v < 256; v++) {
+            uint8_t *copy = malloc(good.len);
+            memcpy(copy, good.ptr, good.len);
+            copy[i] = (uint8_t)v;
+            struct silo_err err;
+            const ProtobufCMessage *message = NULL;
+            const size_t len = v % 2 == 0 ? good.len : i;
+            rc_ignore(message_decode(&arena, &silo__v1__enqueue_request__descriptor,
+                                     bytes_of(copy, len), &message, &err),
+                      "any answer will do");
+            free(copy);
+            arena_reset(&arena);
+        }
+    }
+    arena_deinit(&arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_amplification),
+        cmocka_unit_test(test_mutations),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,124 @@
+/* service/service.c - the table of methods, and the service's own life. */
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "service/call_int.h"
+
+#define METHOD(name_, request_, run_)                                                   \
+    {                                                                                   \
+        .name = (name_), .request = &silo__v1__##request_##__descriptor, .run = (run_), \
+    }
+
+static const struct call_method methods[] = {
+    METHOD("GetClusterInfo", get_cluster_info_request, on_cluster_info),
+    METHOD("GetNodeInfo", get_node_info_request, on_node_info),
+    METHOD("Enqueue", enqueue_request, on_enqueue),
+    METHOD("GetJob", get_job_request, on_get_job),
+    METHOD("GetJobResult", get_job_result_request, on_get_result),
+    METHOD("DeleteJob", delete_job_request, on_delete_job),
+    METHOD("CancelJob", cancel_job_request, on_cancel_job),
+    METHOD("DropTenantHolders", drop_tenant_holders_request, on_unimplemented),
+    METHOD("RestartJob", restart_job_request, on_unimplemented),
+    METHOD("ExpediteJob", expedite_job_request, on_unimplemented),
+    METHOD("LeaseTask", lease_task_request, on_unimplemented),
+    METHOD("LeaseTasks", lease_tasks_request, on_lease_tasks),
+    METHOD("ReportOutcome", report_outcome_request, on_report),
+    METHOD("ReportRefreshOutcome", report_refresh_outcome_request, on_unimplemented),
+    METHOD("Heartbeat", heartbeat_request, on_heartbeat),
+    METHOD("Query", query_request, on_unimplemented),
+    {
+        .name = "QueryArrow",
+        .request = &silo__v1__query_arrow_request__descriptor,
+        .run = on_unimplemented,
+        .server_streaming = true,
+    },
+    METHOD("CpuProfile", cpu_profile_request, on_unimplemented),
+    METHOD("HeapProfile", heap_profile_request, on_unimplemented),
+    METHOD("RequestSplit", request_split_request, on_unimplemented),
+    METHOD("GetSplitStatus", get_split_status_request, on_unimplemented),
+    METHOD("ConfigureShard", configure_shard_request, on_unimplemented),
+    METHOD("ImportJobs", import_jobs_request, on_unimplemented),
+    METHOD("ResetShards", reset_shards_request, on_reset_shards),
+    METHOD("ForceReleaseShard", force_release_shard_request, on_unimplemented),
+    METHOD("CompactShard", compact_shard_request, on_unimplemented),
+    METHOD("FlushShard", flush_shard_request, on_unimplemented),
+    METHOD("GetShardStorageInfo", get_shard_storage_info_request, on_unimplemented),
+    METHOD("DumpTasks", dump_tasks_request, on_unimplemented),
+    METHOD("EnqueueMany", enqueue_many_request, on_enqueue_many),
+    METHOD("ReportOutcomes", report_outcomes_request, on_report_many),
+};
+#define METHODS_COUNT (sizeof methods / sizeof methods[0])
+_Static_assert(METHODS_COUNT == 31, "29 methods of the contract and two of ours");
+
+static char *text_new(const char *text)
+{
+    return xstrdup(text != NULL ? text : "");
+}
+
+static char *path_new(const char *method)
+{
+    const size_t size = sizeof "/silo.v1.Silo/" + strlen(method);
+    char *path = xmalloc(size);
+    (void)snprintf(path, size, "/silo.v1.Silo/%s", method);
+    return path;
+}
+
+struct service *service_new(const struct service_options *options)
+{
+    struct service *service = xcalloc(1, sizeof *service);
+    service->shards = options->shards;
+    service->env = options->env != NULL ? options->env : &env_system;
+    service->tenancy = options->tenancy;
+    service->dev_mode = options->dev_mode;
+    service->node_id = text_new(options->node.id);
+    service->grpc_addr = text_new(options->node.grpc_addr);
+    service->ring_count = options->node.ring_count;
+    service->rings = xcalloc(service->ring_count + 1, sizeof *service->rings);
+    for (size_t i = 0; i < service->ring_count; i++) {
+        service->rings[i] = text_new(options->node.rings[i]);
+    }
+
+    service->methods = xcalloc(METHODS_COUNT, sizeof *service->methods);
+    service->method_count = METHODS_COUNT;
+    for (size_t i = 0; i < METHODS_COUNT; i++) {
+        struct service_method *slot = &service->methods[i];
+        slot->service = service;
+        slot->method = &methods[i];
+        slot->path = path_new(methods[i].name);
+        slot->rpc = (struct rpc_method){
+            .path = slot->path,
+            .server_streaming = methods[i].server_streaming,
+            .needs_auth = true,
+            .on_call = svc_begin,
+            .context = slot,
+        };
+    }
+    return service;
+}
+
+struct service *service_free(struct service *service)
+{
+    if (service == NULL) {
+        return NULL;
+    }
+    for (size_t i = 0; i < service->method_count; i++) {
+        free(service->methods[i].path);
+    }
+    for (size_t i = 0; i < service->ring_count; i++) {
+        free(service->rings[i]);
+    }
+    free(service->methods);
+    free(service->rings);
+    free(service->node_id);
+    free(service->grpc_addr);
+    free(service);
+    return NULL;
+}
+
+SILO_RC service_register(struct service *service, struct rpc_server *server, struct silo_err *err)
+{
+    for (size_t i = 0; i < service->method_count; i++) {
+        TRY(rpc_server_add(server, &service->methods[i].rpc, err));
+    }
+    return RC_OK;
+}

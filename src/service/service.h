@@ -1,0 +1,46 @@
+/*
+ * service/service.h - the methods of silo.v1.Silo between the gRPC layer and the shards.
+ *
+ * A call is decoded and checked on its loop, travels to its shard as a command, comes back to its loop and is answered
+ * there. The service keeps no state about jobs; what it knows of the cluster it was told.
+ *
+ *     service_new -> service_register (before rpc_server_start) ... rpc_server_free -> service_free -> shards_free
+ *
+ * Ownership  the service copies its options' strings and lends the shards. It must outlive the server it is registered
+ *            with, the shards must outlive it: an answer that never left gives its tasks back to them.
+ * Threads    service_new, service_register, service_free: one, while no call runs. Calls run on the server's loops.
+ * Limits     service/service_int.h.
+ */
+#ifndef SILO_SERVICE_SERVICE_H
+#define SILO_SERVICE_SERVICE_H
+
+#include "base/env.h"
+#include "base/rc.h"
+#include "rpc/rpc.h"
+#include "shard/shard.h"
+
+struct service;
+
+/* This node as GetClusterInfo and GetNodeInfo show it. */
+struct service_node {
+    const char *id;        /* NULL = "" here and below */
+    const char *grpc_addr; /* as advertised */
+    const char *const *rings;
+    size_t ring_count; /* 0 = the default ring only */
+};
+
+struct service_options {
+    struct shards *shards;
+    const struct env *env; /* NULL = env_system */
+    bool tenancy;
+    bool dev_mode; /* allows ResetShards */
+    struct service_node node;
+};
+
+struct service *service_new(const struct service_options *options);
+/* Returns NULL. */
+struct service *service_free(struct service *service);
+/* Adds every method of the service; those this build lacks answer UNIMPLEMENTED. All of them want the auth token. */
+SILO_RC service_register(struct service *service, struct rpc_server *server, struct silo_err *err);
+
+#endif

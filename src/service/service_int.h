@@ -1,0 +1,169 @@
+/*
+ * service/service_int.h - what the files of the service share: a call on its way, the pipeline every call takes, and
+ * the checks of its fields.
+ *
+ * Pipeline (rpc-semantics 1): auth (rpc layer), decode, shard, tenant, range, fields, shard command, answer.
+ *
+ * Ownership  a call lives in its arena, from on_call until it is answered. Whoever answers may not touch it afterwards.
+ *            While a command that uses the call's arena is at a shard, the loop leaves the arena alone.
+ * Threads    all functions here: the call's loop. Only the `done` callbacks run on executor threads; all they do is
+ *            post the call back.
+ */
+#ifndef SILO_SERVICE_INT_H
+#define SILO_SERVICE_INT_H
+
+#include "base/limits.h"
+#include "service/service.h"
+#include "silo.pb-c.h"
+
+#define CALL_ERROR_BYTES_MAX \
+    1024u /* of a status text: thrice as much percent-encoded still is a small header */
+#define REQUEST_FIELDS_MAX \
+    (1u << 20) /* fields of one request: each costs some 100 bytes decoded, whatever it says */
+#define REQUEST_DEPTH_MAX 8u  /* nesting of the messages we know */
+#define GROUP_BYTES_MAX 4096u /* of a poll: enqueue admits 64 characters, keys bear this much */
+#define LIMIT_NAME_BYTES_MAX 4096u /* limit keys and limiter names stand in keys */
+#define JOB_OVERHEAD_BYTES \
+    (64u << 10)              /* room that a job's message needs beside its payload in any reply */
+#define MANY_WAVE_MAX 2048u  /* items of a bulk call that are at the shard at one time */
+#define REPLY_ITEM_BYTES 16u /* tag and length of one item of a reply */
+
+/* The tenant that stands for "none" while tenancy is off. */
+#define TENANT_NONE BYTES_LIT("-")
+
+struct service {
+    struct shards *shards;
+    const struct env *env;
+    bool tenancy;
+    bool dev_mode;
+    char *node_id, *grpc_addr;
+    char **rings;
+    size_t ring_count;
+    struct service_method *methods; /* as registered */
+    size_t method_count;
+};
+
+struct call;
+
+/* One method: how its request is decoded and who handles it. */
+struct call_method {
+    const char *name;
+    const ProtobufCMessageDescriptor *request;
+    void (*run)(struct call *call);
+    bool server_streaming;
+};
+
+struct call {
+    struct service *service;
+    const struct call_method *method;
+    struct rpc_call *rpc;
+    struct arena *arena;
+    const void *message; /* the decoded request */
+    struct shard *shard; /* from svc_route */
+    struct bytes tenant; /* from svc_tenant */
+    struct shard_request request;
+    struct rpc_mail mail;
+    void (*answer)(struct call *call);
+    void *state; /* the handler's */
+};
+
+/* --- call.c: the pipeline ------------------------------------------------------------------------------------ */
+
+/* What rpc calls for each of our methods. */
+void svc_begin(struct rpc_call *rpc, struct bytes request, void *context);
+
+/* End the call. */
+void svc_fail(struct call *call, enum silo_code code, const char *text);
+void svc_fail_err(struct call *call, const struct silo_err *err);
+void svc_fail_command(struct call *call, const struct command *cmd);
+void svc_reply(struct call *call, const ProtobufCMessage *reply);
+/* The reply's bytes in the call's arena; ptr NULL when it is larger than a message may be. */
+struct bytes svc_pack(struct call *call, const ProtobufCMessage *reply);
+
+/* False: the call was answered with the error. */
+bool svc_route(struct call *call, const char *shard);
+bool svc_tenant(struct call *call, bool present, const char *tenant);
+bool svc_worker_tenant(struct call *call, bool present, const char *tenant);
+/* A job id of a request about an existing job; makes cmd.job_ref. */
+bool svc_job(struct call *call, const char *id);
+
+/* Sends call->request.cmd (kind and arguments set); answer runs on the loop when it is back. */
+void svc_send(struct call *call, enum command_kind kind, void (*answer)(struct call *call));
+/* min(wait_ms, 60 s, the call's deadline - 100 ms), never negative. */
+uint32_t svc_wait_ms(const struct call *call, uint32_t wait_ms);
+
+/* Text of a command's or an error's answer: never NULL, cut to CALL_ERROR_BYTES_MAX between characters. */
+struct bytes svc_error_text(const char *text, enum silo_code code);
+
+/* --- route.c: shard and tenant, without a call --------------------------------------------------------------- */
+
+SILO_RC route_find(struct shards *shards, struct bytes text, struct shard **ret_shard,
+                   struct silo_err *err);
+SILO_RC route_client_tenant(const struct service *service, const struct shard *shard,
+                            struct bytes tenant, struct bytes *ret_tenant, struct silo_err *err);
+SILO_RC route_worker_tenant(const struct service *service, const struct shard *shard,
+                            struct bytes tenant, struct silo_err *err);
+/* Shards of this process that are open now; *ret_count of them, in the arena. */
+struct shard **route_open(struct shards *shards, struct arena *arena, size_t *ret_count);
+
+/* --- message.c: bytes to messages ---------------------------------------------------------------------------- */
+
+/* Decodes into the arena. INTERNAL for what is no such message, INVALID for what we do not take. */
+SILO_RC message_decode(struct arena *arena, const ProtobufCMessageDescriptor *type,
+                       struct bytes wire, const ProtobufCMessage **ret_message,
+                       struct silo_err *err);
+/* Only the check. */
+SILO_RC message_check(const ProtobufCMessageDescriptor *type, struct bytes wire,
+                      struct silo_err *err);
+
+/* --- validate.c: the fields of a new job --------------------------------------------------------------------- */
+
+/*
+ * Checks a job in the order of rpc-semantics 3 and fills what the shard wants of it. job_ref and the id are not part of
+ * it; the arena holds what was encoded, the rest is lent from the message.
+ */
+SILO_RC validate_job(struct arena *arena, const Silo__V1__EnqueueRequest *request,
+                     struct enqueue_args *ret_args, struct silo_err *err);
+struct bytes serialized_bytes(const Silo__V1__SerializedBytes *value);
+/* tenant and id as a job reference in the arena; the id has at most JOB_ID_BYTES_MAX bytes. */
+struct bytes job_ref_make(struct arena *arena, struct bytes tenant, struct bytes id);
+
+/* --- encode.c: jobs to messages ------------------------------------------------------------------------------ */
+
+char *encode_text(struct arena *arena, struct bytes text);
+char *encode_uuid(struct arena *arena, const struct uuid *uuid);
+Silo__V1__SerializedBytes *encode_serialized(struct arena *arena, struct bytes data);
+/* NULL when stored limits or metadata are malformed. */
+Silo__V1__GetJobResponse *encode_job(struct arena *arena, const char *id,
+                                     const struct job_view *view, bool include_attempts);
+Silo__V1__GetJobResultResponse *encode_result(struct arena *arena, const char *id,
+                                              const struct job_view *view);
+Silo__V1__Task *encode_task(struct arena *arena, const char *shard_id,
+                            const struct leased_task *leased);
+
+/* --- handlers ------------------------------------------------------------------------------------------------ */
+
+void on_enqueue(struct call *call);
+void on_get_job(struct call *call);
+void on_get_result(struct call *call);
+void on_cancel_job(struct call *call);
+void on_delete_job(struct call *call);
+void on_lease_tasks(struct call *call);
+void on_heartbeat(struct call *call);
+void on_report(struct call *call);
+void on_enqueue_many(struct call *call);
+void on_report_many(struct call *call);
+void on_cluster_info(struct call *call);
+void on_node_info(struct call *call);
+void on_reset_shards(struct call *call);
+void on_unimplemented(struct call *call);
+
+/* Of ReportOutcome, shared with the bulk form: INVALID when the outcome is missing. */
+SILO_RC report_args_fill(const Silo__V1__ReportOutcomeRequest *request,
+                         struct report_args *ret_args, struct silo_err *err);
+/* Of Enqueue, shared likewise: checks, makes the id when none came and the job reference. */
+SILO_RC enqueue_args_fill(const struct service *service, struct arena *arena, struct bytes tenant,
+                          const Silo__V1__EnqueueRequest *request, struct command *ret_cmd,
+                          char **ret_id, struct silo_err *err);
+
+#endif
