@@ -1,0 +1,448 @@
+import { status as grpcStatus } from "@grpc/grpc-js";
+import { RpcError } from "@protobuf-ts/runtime-rpc";
+import { Connection } from "./connection";
+import type { Invoke } from "./connection";
+import { errorFromStatus } from "./error-mapping";
+import { JobNotTerminalError, SiloFailedPreconditionError } from "./errors";
+import type { LeaseTasksResponse, Task as ProtoTask } from "./gen/silo";
+import { JobHandle } from "./handle";
+import { groupByTenant, importJobRequest, importResults } from "./import";
+import { enqueueRequest, jobFromProto, jobStatusFromProto, outcomeToProto } from "./mapping";
+import { refreshTaskFromProto, resultFromProto } from "./mapping";
+import type { SiloGRPCClientOptions } from "./options";
+import { queryParameter, queryResult } from "./query";
+import type { ShardInfoWithRange } from "./topology";
+import type {
+  EnqueueJobOptions,
+  EnqueueManyResult,
+  GetJobOptions,
+  GetJobResultOptions,
+  HeartbeatResult,
+  ImportJobOptions,
+  ImportJobResult,
+  Job,
+  JobResult,
+  JobStatus,
+  LeaseTaskOptions,
+  LeaseTasksOptions,
+  LeaseTasksResult,
+  QueryBindParameter,
+  QueryResult,
+  ReportOutcomeOptions,
+  ReportRefreshOutcomeOptions,
+} from "./types";
+
+export { decodeBytes, encodeBytes, tolerantDecodeAttemptBytes } from "./codec";
+export { sleep } from "./sleep";
+export type { LeaseTaskOptions } from "./types";
+
+/** Jobs sent in one EnqueueMany call. */
+const ENQUEUE_MANY_JOBS = 1000;
+
+/** Single calls in flight where a server does not know EnqueueMany. */
+const ENQUEUE_MANY_FALLBACK_CALLS = 32;
+
+/** Applies `work` to all items, at most `limit` at a time. */
+async function mapLimited<T, R>(
+  items: readonly T[],
+  limit: number,
+  work: (item: T) => Promise<R>,
+): Promise<R[]> {
+  const results = new Array<R>(items.length);
+  let next = 0;
+  const lane = async () => {
+    while (next < items.length) {
+      const place = next++;
+      results[place] = await work(items[place]);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane));
+  return results;
+}
+
+/**
+ * A client of a Silo cluster.
+ *
+ * Calls that name a tenant (or none, while tenancy is off) go to the server of the tenant's shard.
+ * A call that meets the wrong server, or none, is sent again (see `ShardRoutingConfig`). After
+ * such a retry the first try may have taken effect too: an enqueue without `id` may make two jobs,
+ * and a repeated change may be refused because it was made already.
+ *
+ * Every method rejects with one of the package's error classes: `JobNotFoundError` if the tenant
+ * has no such job, `SiloUnavailableError` and `SiloDeadlineExceededError` after all retries,
+ * `SiloUnauthenticatedError` without a good token, `SiloInvalidArgumentError` for a bad field, or
+ * what its own comment says.
+ */
+export class SiloGRPCClient {
+  private readonly connection: Connection;
+
+  /** Makes channels that connect when first used; nothing is sent. */
+  constructor(options: SiloGRPCClientOptions) {
+    this.connection = new Connection(options);
+  }
+
+  /** Closes all channels without waiting for calls in flight. May be called again. */
+  close(): void {
+    this.connection.close();
+  }
+
+  /**
+   * Reads anew which server owns which shard.
+   * @throws Error if no known server answers.
+   */
+  refreshTopology(): Promise<void> {
+    return this.connection.refreshTopology();
+  }
+
+  /** Copies of what is known of the shards; empty before the first tenant's call. */
+  getTopology(): { shardToServer: Map<string, string>; shards: ShardInfoWithRange[] } {
+    return this.connection.topology.snapshot();
+  }
+
+  /**
+   * The id of a tenant's shard.
+   * @throws Error before the topology is known, or if it has a gap there.
+   */
+  getShardForTenant(tenant: string): string {
+    return this.connection.shardOfTenant(tenant);
+  }
+
+  /** A handle on a job, existing or not. Nothing is sent. */
+  handle(id: string, tenant?: string): JobHandle {
+    return new JobHandle(this, id, tenant);
+  }
+
+  /**
+   * Stores a job. When this resolves the job is durable.
+   * @throws JobAlreadyExistsError if the tenant has a job with this `id` (see `returnExisting`).
+   */
+  async enqueue(options: EnqueueJobOptions): Promise<JobHandle> {
+    const { id: jobId, tenant } = options;
+    // Made once, so that a retry sends the same start.
+    const request = enqueueRequest(options, "");
+    const { id } = await this.connection.tenantCall(
+      tenant,
+      { operation: "enqueue", jobId, tenant },
+      (stub, rpc, shard) => stub.enqueue({ ...request, shard }, rpc).response,
+    );
+    return this.handle(id, tenant);
+  }
+
+  /**
+   * Stores many jobs with few calls. Each job succeeds or fails alone; results come in the order
+   * of the jobs. Falls back on single calls where the server knows no better.
+   * @throws only if a whole call fails, for example because no server can be reached; which jobs
+   *     were stored is then unknown, so give them ids and `returnExisting` to repeat it safely.
+   */
+  async enqueueMany(jobs: EnqueueJobOptions[]): Promise<EnqueueManyResult[]> {
+    const results = new Array<EnqueueManyResult>(jobs.length);
+    for (const group of groupByTenant(jobs)) {
+      for (let from = 0; from < group.items.length; from += ENQUEUE_MANY_JOBS) {
+        const part = group.items.slice(from, from + ENQUEUE_MANY_JOBS);
+        const answers = await this.enqueuePart(group.tenant, part);
+        answers.forEach((answer, i) => {
+          results[group.places[from + i]] = answer;
+        });
+      }
+    }
+    return results;
+  }
+
+  private async enqueuePart(
+    tenant: string | undefined,
+    jobs: EnqueueJobOptions[],
+  ): Promise<EnqueueManyResult[]> {
+    const requests = jobs.map((job) => enqueueRequest(job, ""));
+    const answers = await this.connection.tenantCall(
+      tenant,
+      { operation: "enqueueMany", tenant },
+      async (stub, rpc, shard) => {
+        try {
+          return (await stub.enqueueMany({ shard, jobs: requests }, rpc).response).results;
+        } catch (error) {
+          if (error instanceof RpcError && error.code === "UNIMPLEMENTED") {
+            return undefined;
+          }
+          throw error;
+        }
+      },
+    );
+    if (answers === undefined) {
+      return mapLimited(jobs, ENQUEUE_MANY_FALLBACK_CALLS, (job) => this.enqueueSettled(job));
+    }
+    return jobs.map((job, i) => {
+      const answer = answers.at(i);
+      if (answer === undefined) {
+        return { error: new Error(`No result returned from server for job ${i}`) };
+      }
+      if (answer.code === 0) {
+        return { id: answer.id };
+      }
+      const code = grpcStatus[answer.code] ?? "UNKNOWN";
+      return { error: errorFromStatus(code, answer.message, { jobId: job.id, tenant }) };
+    });
+  }
+
+  private async enqueueSettled(job: EnqueueJobOptions): Promise<EnqueueManyResult> {
+    try {
+      return { id: (await this.enqueue(job)).id };
+    } catch (error) {
+      return { error: error as Error };
+    }
+  }
+
+  /**
+   * Stores jobs with their history, one call for each tenant, one after another. Each job succeeds
+   * or fails alone; results come in the order of the jobs.
+   * @throws if a tenant's call fails; the tenants before it have been imported.
+   */
+  async importJobs(jobs: ImportJobOptions[]): Promise<ImportJobResult[]> {
+    const results = new Array<ImportJobResult>(jobs.length);
+    for (const { tenant, items, places } of groupByTenant(jobs)) {
+      const requests = items.map((job) => importJobRequest(job, ""));
+      const response = await this.connection.tenantCall(
+        tenant,
+        { operation: "importJobs" },
+        (stub, rpc, shard) =>
+          stub.importJobs({ jobs: requests.map((job) => ({ ...job, shard })) }, rpc).response,
+      );
+      importResults(items, response.results).forEach((result, i) => {
+        results[places[i]] = result;
+      });
+    }
+    return results;
+  }
+
+  /**
+   * Reads a job.
+   * @throws JobNotFoundError
+   * @throws Error if the payload is not MessagePack.
+   */
+  async getJob<Payload = unknown, Result = unknown>(
+    id: string,
+    tenant?: string,
+    options: GetJobOptions = {},
+  ): Promise<Job<Payload, Result>> {
+    const includeAttempts = options.includeAttempts ?? false;
+    const response = await this.connection.tenantCall(
+      tenant,
+      { operation: "getJob", jobId: id, tenant },
+      (stub, rpc, shard) => stub.getJob({ shard, id, tenant, includeAttempts }, rpc).response,
+    );
+    return jobFromProto<Payload, Result>(response);
+  }
+
+  /** Reads a job's status. @throws JobNotFoundError */
+  async getJobStatus(id: string, tenant?: string): Promise<JobStatus> {
+    const response = await this.connection.tenantCall(
+      tenant,
+      { operation: "getJobStatus", jobId: id, tenant },
+      (stub, rpc, shard) => stub.getJob({ shard, id, tenant, includeAttempts: false }, rpc).response,
+    );
+    return jobStatusFromProto(response.status);
+  }
+
+  /**
+   * Reads how a job ended.
+   * @throws JobNotFoundError
+   * @throws JobNotTerminalError if it has not ended, not even after `waitMs`.
+   */
+  async getJobResult<T = unknown>(
+    id: string,
+    tenant?: string,
+    options: GetJobResultOptions = {},
+  ): Promise<JobResult<T>> {
+    const waitMs = options.waitMs ?? 0;
+    try {
+      const response = await this.connection.tenantCall(
+        tenant,
+        { operation: "getJobResult", jobId: id, tenant },
+        (stub, rpc, shard) => stub.getJobResult({ shard, id, tenant, waitMs }, rpc).response,
+      );
+      return resultFromProto<T>(response, id, tenant);
+    } catch (error) {
+      if (!(error instanceof SiloFailedPreconditionError)) {
+        throw error;
+      }
+      const status = await this.getJobStatus(id, tenant).catch(() => undefined);
+      throw new JobNotTerminalError(id, tenant, status);
+    }
+  }
+
+  /**
+   * Deletes a finished job. Deleting an unknown job succeeds.
+   * @throws SiloFailedPreconditionError if it is scheduled or running.
+   */
+  async deleteJob(id: string, tenant?: string): Promise<void> {
+    await this.connection.tenantCall(
+      tenant,
+      { operation: "deleteJob", jobId: id, tenant },
+      (stub, rpc, shard) => stub.deleteJob({ shard, id, tenant }, rpc).response,
+    );
+  }
+
+  /**
+   * Cancels a job: at once if it is scheduled, else its worker is told with its next heartbeat.
+   * @throws JobNotFoundError
+   * @throws SiloFailedPreconditionError if it is cancelled or finished already.
+   */
+  async cancelJob(id: string, tenant?: string): Promise<void> {
+    await this.connection.tenantCall(
+      tenant,
+      { operation: "cancelJob", jobId: id, tenant },
+      (stub, rpc, shard) => stub.cancelJob({ shard, id, tenant }, rpc).response,
+    );
+  }
+
+  /**
+   * Runs a failed or cancelled job again with its full number of retries.
+   * @throws JobNotFoundError
+   * @throws SiloFailedPreconditionError if it succeeded or is in progress.
+   */
+  async restartJob(id: string, tenant?: string): Promise<void> {
+    await this.connection.tenantCall(
+      tenant,
+      { operation: "restartJob", jobId: id, tenant },
+      (stub, rpc, shard) => stub.restartJob({ shard, id, tenant }, rpc).response,
+    );
+  }
+
+  /**
+   * Makes a job that waits for its start or its retry due now.
+   * @throws JobNotFoundError
+   * @throws SiloFailedPreconditionError if it does not wait for a time.
+   */
+  async expediteJob(id: string, tenant?: string): Promise<void> {
+    await this.connection.tenantCall(
+      tenant,
+      { operation: "expediteJob", jobId: id, tenant },
+      (stub, rpc, shard) => stub.expediteJob({ shard, id, tenant }, rpc).response,
+    );
+  }
+
+  /**
+   * Leases the task of one job, whatever its start. For tests.
+   * @returns the task as it came over the wire.
+   * @throws JobNotFoundError
+   * @throws SiloFailedPreconditionError if it is running or finished.
+   */
+  async leaseTask(options: LeaseTaskOptions): Promise<ProtoTask> {
+    const { id, workerId, tenant } = options;
+    const { task } = await this.connection.tenantCall(
+      tenant,
+      { operation: "leaseTask", jobId: id, tenant },
+      (stub, rpc, shard) => stub.leaseTask({ shard, id, tenant, workerId }, rpc).response,
+    );
+    if (task === undefined) {
+      throw new Error("leaseTask response missing task");
+    }
+    return task;
+  }
+
+  /**
+   * Leases due tasks of a task group from one server. Each must be reported, or kept by
+   * heartbeats, before its lease ends. `SiloWorker` does all that.
+   * @param serverIndex which known server to ask, modulo their number; default: each in turn.
+   */
+  async leaseTasks(options: LeaseTasksOptions, serverIndex?: number): Promise<LeaseTasksResult> {
+    const { shard, workerId, maxTasks, taskGroup, waitMs = 0 } = options;
+    const request = { shard, workerId, maxTasks, taskGroup, waitMs };
+    const info = { operation: "leaseTasks" };
+    const invoke: Invoke<LeaseTasksResponse> = (stub, rpc) => stub.leaseTasks(request, rpc).response;
+    const response = await (shard === undefined
+      ? this.connection.anyCall(serverIndex, info, invoke)
+      : this.connection.shardCall(shard, info, invoke));
+    return {
+      tasks: response.tasks,
+      refreshTasks: response.refreshTasks.map(refreshTaskFromProto),
+    };
+  }
+
+  /**
+   * Reports how an attempt ended.
+   * @throws TaskNotFoundError if the task is not leased any more.
+   */
+  async reportOutcome<Result = unknown>(options: ReportOutcomeOptions<Result>): Promise<void> {
+    const { taskId, shard, tenant: tenantId } = options;
+    const outcome = outcomeToProto(options.outcome);
+    await this.connection.shardCall(
+      shard,
+      { operation: "reportOutcome", taskId, tenant: tenantId },
+      (stub, rpc) => stub.reportOutcome({ shard, taskId, outcome, tenantId }, rpc).response,
+    );
+  }
+
+  /**
+   * Reports the new maximum of a floating limit, or why there is none.
+   * @throws TaskNotFoundError if the task is not leased any more.
+   */
+  async reportRefreshOutcome(options: ReportRefreshOutcomeOptions): Promise<void> {
+    const { taskId, shard, tenant: tenantId } = options;
+    const given = options.outcome;
+    const outcome =
+      given.type === "success"
+        ? {
+            oneofKind: "success" as const,
+            success: { newMaxConcurrency: given.newMaxConcurrency },
+          }
+        : {
+            oneofKind: "failure" as const,
+            failure: { code: given.code, message: given.message },
+          };
+    await this.connection.shardCall(
+      shard,
+      { operation: "reportRefreshOutcome", taskId, tenant: tenantId },
+      (stub, rpc) => stub.reportRefreshOutcome({ shard, taskId, outcome, tenantId }, rpc).response,
+    );
+  }
+
+  /**
+   * Renews a task's lease and tells whether its job was cancelled.
+   * @param shard the task's shard.
+   * @throws TaskNotFoundError if the task is not leased any more.
+   * @throws SiloFailedPreconditionError if another worker holds it.
+   */
+  async heartbeat(
+    workerId: string,
+    taskId: string,
+    shard: string,
+    tenant?: string,
+  ): Promise<HeartbeatResult> {
+    const { cancelled, cancelledAtMs } = await this.connection.shardCall(
+      shard,
+      { operation: "heartbeat", taskId, tenant },
+      (stub, rpc) => stub.heartbeat({ shard, workerId, taskId, tenantId: tenant }, rpc).response,
+    );
+    return { cancelled, cancelledAtMs };
+  }
+
+  /**
+   * Runs a SQL statement on the tenant's shard. It sees all tenants of that shard.
+   * @param parameters the values of `$1`, `$2`, ...
+   * @throws SiloInvalidArgumentError for a bad statement.
+   * @throws SiloResourceExhaustedError, SiloDeadlineExceededError at the server's limits.
+   */
+  async query<Row = Record<string, unknown>>(
+    sql: string,
+    tenant?: string,
+    parameters: QueryBindParameter[] = [],
+  ): Promise<QueryResult<Row>> {
+    const values = parameters.map(queryParameter);
+    const response = await this.connection.tenantCall(
+      tenant,
+      { operation: "query" },
+      (stub, rpc, shard) => stub.query({ shard, sql, tenant, parameters: values }, rpc).response,
+    );
+    return queryResult<Row>(response);
+  }
+
+  /**
+   * Empties all shards of all known servers. Development mode only.
+   * @throws SiloPermissionDeniedError outside development mode.
+   */
+  resetShards(): Promise<void> {
+    return this.connection.callOwners({ operation: "resetShards" }, async (stub, rpc) => {
+      await stub.resetShards({}, rpc).response;
+    });
+  }
+}

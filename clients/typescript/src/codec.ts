@@ -1,0 +1,61 @@
+// Payloads, results, error data and query rows are MessagePack inside SerializedBytes.
+//
+// What peers can see of the library's choices: plain objects have a map16 header, `undefined` is
+// the extension d4 00 00, a bigint is always 64 bits wide, and 64-bit integers decode to bigint
+// whatever their value.
+import { pack, unpack } from "msgpackr";
+import type { SerializedBytes } from "./gen/silo";
+
+/**
+ * Encodes any value as MessagePack.
+ * @throws RangeError for a bigint beyond 64 bits, Error for a symbol.
+ */
+export function encodeBytes(value: unknown): Uint8Array {
+  return pack(value);
+}
+
+/**
+ * Decodes MessagePack strictly: for job payloads, task payloads and query rows.
+ * @param field what the bytes are, for the error text.
+ * @throws Error if there are no bytes, or if they are not exactly one MessagePack value.
+ */
+export function decodeBytes<T = unknown>(bytes: Uint8Array | undefined, field: string): T {
+  if (bytes === undefined || bytes.length === 0) {
+    throw new Error(`No bytes to decode for field ${field}`);
+  }
+  return unpack(bytes) as T;
+}
+
+/**
+ * Decodes MessagePack of attempts and results, where the server itself may have stored plain text:
+ * nothing gives `undefined`, undecodable bytes give their UTF-8 text, so that one bad blob does not
+ * fail a whole call.
+ */
+export function tolerantDecodeAttemptBytes<T = unknown>(
+  bytes: Uint8Array | undefined,
+  field: string,
+): T | undefined {
+  if (bytes === undefined || bytes.length === 0) {
+    return undefined;
+  }
+  try {
+    return decodeBytes<T>(bytes, field);
+  } catch {
+    return Buffer.from(bytes).toString("utf8") as T;
+  }
+}
+
+/** Wraps already encoded bytes for the wire. */
+export function serialized(bytes: Uint8Array): SerializedBytes {
+  return { encoding: { oneofKind: "msgpack", msgpack: bytes } };
+}
+
+/** Encodes a value and wraps it for the wire. */
+export function serialize(value: unknown): SerializedBytes {
+  return serialized(encodeBytes(value));
+}
+
+/** The bytes inside, or undefined if there are none. */
+export function bytesOf(value: SerializedBytes | undefined): Uint8Array | undefined {
+  return value?.encoding.oneofKind === "msgpack" ? value.encoding.msgpack : undefined;
+}

@@ -1,0 +1,106 @@
+// From gRPC statuses to the package's error classes.
+import { RpcError } from "@protobuf-ts/runtime-rpc";
+import {
+  JobAlreadyExistsError,
+  JobNotFoundError,
+  SiloAlreadyExistsError,
+  SiloDeadlineExceededError,
+  SiloFailedPreconditionError,
+  SiloGrpcError,
+  SiloInvalidArgumentError,
+  SiloNotFoundError,
+  SiloPermissionDeniedError,
+  SiloResourceExhaustedError,
+  SiloUnauthenticatedError,
+  SiloUnavailableError,
+  TaskNotFoundError,
+} from "./errors";
+
+/** What a call was about; decides how NOT_FOUND and ALREADY_EXISTS are named. */
+export interface CallSubject {
+  taskId?: string;
+  jobId?: string;
+  tenant?: string;
+}
+
+/**
+ * Whether an error says that the server could not be reached, or gave up, so that the same call
+ * may succeed elsewhere or later: an `RpcError` with UNAVAILABLE, DEADLINE_EXCEEDED, or an
+ * INTERNAL that reports a reset stream.
+ */
+export function isConnectivityError(error: unknown): boolean {
+  if (!(error instanceof RpcError)) {
+    return false;
+  }
+  return (
+    error.code === "UNAVAILABLE" ||
+    error.code === "DEADLINE_EXCEEDED" ||
+    (error.code === "INTERNAL" && error.message.includes("RST_STREAM"))
+  );
+}
+
+/** Whether the server does not serve the shard that the call named. */
+export function isWrongShardError(error: unknown): error is RpcError {
+  return (
+    error instanceof RpcError &&
+    error.code === "NOT_FOUND" &&
+    error.message.includes("shard not found")
+  );
+}
+
+/** The address a wrong-shard error points to, as the owner advertises it. */
+export function ownerAddressOf(error: RpcError): string | undefined {
+  const value = error.meta["x-silo-shard-owner-addr"];
+  const address = Array.isArray(value) ? value[0] : value;
+  return address === undefined || address === "" ? undefined : String(address);
+}
+
+/** The error for a gRPC status, given by the name of its code. */
+export function errorFromStatus(code: string, message: string, subject: CallSubject): Error {
+  switch (code) {
+    case "NOT_FOUND":
+      if (subject.taskId !== undefined) {
+        return new TaskNotFoundError(subject.taskId, message);
+      }
+      if (subject.jobId !== undefined) {
+        return new JobNotFoundError(subject.jobId, subject.tenant);
+      }
+      return new SiloNotFoundError(message);
+    case "ALREADY_EXISTS":
+      if (subject.jobId !== undefined) {
+        return new JobAlreadyExistsError(subject.jobId, subject.tenant, message);
+      }
+      return new SiloAlreadyExistsError(message);
+    case "INVALID_ARGUMENT":
+      return new SiloInvalidArgumentError(message);
+    case "FAILED_PRECONDITION":
+      return new SiloFailedPreconditionError(message);
+    case "UNAUTHENTICATED":
+      return new SiloUnauthenticatedError(message);
+    case "PERMISSION_DENIED":
+      return new SiloPermissionDeniedError(message);
+    case "RESOURCE_EXHAUSTED":
+      return new SiloResourceExhaustedError(message);
+    case "UNAVAILABLE":
+      return new SiloUnavailableError(message);
+    case "DEADLINE_EXCEEDED":
+      return new SiloDeadlineExceededError(message);
+    default:
+      return new SiloGrpcError(message, code, message);
+  }
+}
+
+/**
+ * What a caller sees of an error: an `RpcError` becomes one of the package's classes, any other
+ * `Error` stays what it is, anything else becomes an `Error`.
+ * @param operation name of the method, for the text of a thrown non-error.
+ */
+export function mapError(error: unknown, operation: string, subject: CallSubject): Error {
+  if (error instanceof RpcError) {
+    return errorFromStatus(error.code, error.message, subject);
+  }
+  if (error instanceof Error) {
+    return error;
+  }
+  return new Error(`${operation} failed: ${String(error)}`);
+}

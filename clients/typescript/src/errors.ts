@@ -1,0 +1,199 @@
+import type { JobStatus } from "./types";
+
+function inTenant(tenant: string | undefined): string {
+  return tenant === undefined ? "" : ` in tenant "${tenant}"`;
+}
+
+/** The tenant has no such job. */
+export class JobNotFoundError extends Error {
+  override readonly name = "JobNotFoundError";
+  readonly code = "SILO_JOB_NOT_FOUND";
+
+  constructor(
+    readonly jobId: string,
+    readonly tenant?: string,
+  ) {
+    super(`Job "${jobId}" not found${inTenant(tenant)}`);
+  }
+}
+
+/** The job has not ended, so it has no result. */
+export class JobNotTerminalError extends Error {
+  override readonly name = "JobNotTerminalError";
+  readonly code = "SILO_JOB_NOT_TERMINAL";
+
+  constructor(
+    readonly jobId: string,
+    readonly tenant?: string,
+    readonly currentStatus?: JobStatus,
+  ) {
+    const status = currentStatus === undefined ? "" : ` (current status: ${currentStatus})`;
+    super(`Job "${jobId}"${inTenant(tenant)} is not in a terminal state${status}`);
+  }
+}
+
+/** The task is not leased any more: it was reported, or its lease ran out. */
+export class TaskNotFoundError extends Error {
+  override readonly name = "TaskNotFoundError";
+  readonly code = "SILO_TASK_NOT_FOUND";
+
+  constructor(
+    readonly taskId: string,
+    readonly grpcMessage?: string,
+  ) {
+    super(`Task "${taskId}" not found${grpcMessage ? `: ${grpcMessage}` : ""}`);
+  }
+}
+
+/** A worker's lease of a task is gone; its handler was told to stop and nothing will be reported. */
+export class TaskLeaseLostError extends Error {
+  override readonly name = "TaskLeaseLostError";
+  readonly code = "SILO_TASK_LEASE_LOST";
+  override readonly cause: Error;
+
+  constructor(
+    readonly taskId: string,
+    readonly jobId: string,
+    cause: Error,
+  ) {
+    super(`Lease lost for task "${taskId}" (job "${jobId}"): ${cause.message}`);
+    this.cause = cause;
+  }
+}
+
+/** A server handed a worker a task that this worker already holds; the second copy was dropped. */
+export class DuplicateTaskDeliveryError extends Error {
+  override readonly name = "DuplicateTaskDeliveryError";
+  readonly code = "SILO_DUPLICATE_TASK_DELIVERY";
+
+  constructor(
+    readonly taskId: string,
+    readonly jobId?: string,
+  ) {
+    const job = jobId === undefined ? "" : ` for job "${jobId}"`;
+    super(`Task "${taskId}"${job} delivered while already executing on this worker`);
+  }
+}
+
+/** A server answered with an error status that has no class of its own. */
+export class SiloGrpcError extends Error {
+  override readonly name: string = "SiloGrpcError";
+  readonly code: string = "SILO_GRPC_ERROR";
+
+  /**
+   * @param grpcCode name of the gRPC status code, for example `INTERNAL`.
+   * @param grpcMessage the server's message.
+   */
+  constructor(
+    message: string,
+    readonly grpcCode: string,
+    readonly grpcMessage: string,
+  ) {
+    super(message);
+  }
+}
+
+/** gRPC NOT_FOUND for something that is neither a job nor a task. */
+export class SiloNotFoundError extends SiloGrpcError {
+  override readonly name = "SiloNotFoundError";
+  override readonly code = "SILO_NOT_FOUND";
+
+  constructor(grpcMessage: string) {
+    super(grpcMessage, "NOT_FOUND", grpcMessage);
+  }
+}
+
+/** gRPC ALREADY_EXISTS. */
+export class SiloAlreadyExistsError extends SiloGrpcError {
+  override readonly name: string = "SiloAlreadyExistsError";
+  override readonly code: string = "SILO_ALREADY_EXISTS";
+
+  constructor(grpcMessage: string) {
+    super(grpcMessage, "ALREADY_EXISTS", grpcMessage);
+  }
+}
+
+/** The tenant already has a job with this id. */
+export class JobAlreadyExistsError extends SiloAlreadyExistsError {
+  override readonly name = "JobAlreadyExistsError";
+  override readonly code = "SILO_JOB_ALREADY_EXISTS";
+
+  constructor(
+    readonly jobId?: string,
+    readonly tenant?: string,
+    grpcMessage?: string,
+  ) {
+    const job = jobId === undefined ? "Job" : `Job "${jobId}"`;
+    super(grpcMessage || `${job} already exists${inTenant(tenant)}`);
+  }
+}
+
+/** gRPC INVALID_ARGUMENT: a field of the request is not acceptable. */
+export class SiloInvalidArgumentError extends SiloGrpcError {
+  override readonly name = "SiloInvalidArgumentError";
+  override readonly code = "SILO_INVALID_ARGUMENT";
+
+  constructor(grpcMessage: string) {
+    super(grpcMessage, "INVALID_ARGUMENT", grpcMessage);
+  }
+}
+
+/** gRPC FAILED_PRECONDITION: the job or shard is not in a state that allows this. */
+export class SiloFailedPreconditionError extends SiloGrpcError {
+  override readonly name = "SiloFailedPreconditionError";
+  override readonly code = "SILO_FAILED_PRECONDITION";
+
+  constructor(grpcMessage: string) {
+    super(grpcMessage, "FAILED_PRECONDITION", grpcMessage);
+  }
+}
+
+/** gRPC UNAUTHENTICATED: the token is missing or wrong. */
+export class SiloUnauthenticatedError extends SiloGrpcError {
+  override readonly name = "SiloUnauthenticatedError";
+  override readonly code = "SILO_UNAUTHENTICATED";
+
+  constructor(grpcMessage: string) {
+    super(grpcMessage, "UNAUTHENTICATED", grpcMessage);
+  }
+}
+
+/** gRPC PERMISSION_DENIED. */
+export class SiloPermissionDeniedError extends SiloGrpcError {
+  override readonly name = "SiloPermissionDeniedError";
+  override readonly code = "SILO_PERMISSION_DENIED";
+
+  constructor(grpcMessage: string) {
+    super(grpcMessage, "PERMISSION_DENIED", grpcMessage);
+  }
+}
+
+/** gRPC RESOURCE_EXHAUSTED: a limit of the server is met. */
+export class SiloResourceExhaustedError extends SiloGrpcError {
+  override readonly name = "SiloResourceExhaustedError";
+  override readonly code = "SILO_RESOURCE_EXHAUSTED";
+
+  constructor(grpcMessage: string) {
+    super(grpcMessage, "RESOURCE_EXHAUSTED", grpcMessage);
+  }
+}
+
+/** gRPC UNAVAILABLE, after all retries. Whether a change was made is not known. */
+export class SiloUnavailableError extends SiloGrpcError {
+  override readonly name = "SiloUnavailableError";
+  override readonly code = "SILO_UNAVAILABLE";
+
+  constructor(grpcMessage: string) {
+    super(grpcMessage, "UNAVAILABLE", grpcMessage);
+  }
+}
+
+/** gRPC DEADLINE_EXCEEDED, after all retries. Whether a change was made is not known. */
+export class SiloDeadlineExceededError extends SiloGrpcError {
+  override readonly name = "SiloDeadlineExceededError";
+  override readonly code = "SILO_DEADLINE_EXCEEDED";
+
+  constructor(grpcMessage: string) {
+    super(grpcMessage, "DEADLINE_EXCEEDED", grpcMessage);
+  }
+}

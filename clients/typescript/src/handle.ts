@@ -1,0 +1,98 @@
+import type { SiloGRPCClient } from "./client";
+import { JobNotTerminalError } from "./errors";
+import { sleep } from "./sleep";
+import type { AwaitJobOptions, GetJobOptions, Job, JobResult, JobStatus } from "./types";
+
+/** Longest time the server is asked to wait for a job's end in one call, in milliseconds. */
+const RESULT_WAIT_MS = 20_000;
+
+/** One job of a tenant. Making a handle asks nothing of the server. */
+export class JobHandle {
+  /** @internal Made by `SiloGRPCClient.enqueue` and `SiloGRPCClient.handle`. */
+  constructor(
+    private readonly client: SiloGRPCClient,
+    /** Job id. */
+    readonly id: string,
+    /** The job's tenant, undefined if none was given. */
+    readonly tenant: string | undefined,
+  ) {}
+
+  /** Reads the job. @throws JobNotFoundError */
+  getJob<Payload = unknown, Result = unknown>(
+    options?: GetJobOptions,
+  ): Promise<Job<Payload, Result>> {
+    return this.client.getJob<Payload, Result>(this.id, this.tenant, options);
+  }
+
+  /** Reads the job's status. @throws JobNotFoundError */
+  getStatus(): Promise<JobStatus> {
+    return this.client.getJobStatus(this.id, this.tenant);
+  }
+
+  /**
+   * Cancels the job: at once if it is scheduled, else its worker is told.
+   * @throws JobNotFoundError
+   * @throws SiloFailedPreconditionError if it is cancelled or finished already.
+   */
+  cancel(): Promise<void> {
+    return this.client.cancelJob(this.id, this.tenant);
+  }
+
+  /**
+   * Runs a failed or cancelled job again.
+   * @throws JobNotFoundError
+   * @throws SiloFailedPreconditionError if it succeeded or is in progress.
+   */
+  restart(): Promise<void> {
+    return this.client.restartJob(this.id, this.tenant);
+  }
+
+  /**
+   * Makes a job that waits for its start or its retry due now.
+   * @throws JobNotFoundError
+   * @throws SiloFailedPreconditionError if it does not wait for a time.
+   */
+  expedite(): Promise<void> {
+    return this.client.expediteJob(this.id, this.tenant);
+  }
+
+  /**
+   * Deletes a finished job. Deleting an unknown job succeeds.
+   * @throws SiloFailedPreconditionError if it is scheduled or running.
+   */
+  delete(): Promise<void> {
+    return this.client.deleteJob(this.id, this.tenant);
+  }
+
+  /**
+   * Waits for the job's end. A failed or cancelled job resolves too: `status` says which.
+   *
+   * The server is asked to wait, so the answer comes as the job ends; servers that cannot wait are
+   * asked again every `pollIntervalMs`.
+   * @throws JobNotFoundError
+   * @throws Error when `timeoutMs` has passed.
+   */
+  async awaitResult<T = unknown>(options: AwaitJobOptions = {}): Promise<JobResult<T>> {
+    const { pollIntervalMs = 500, timeoutMs } = options;
+    const deadline = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs;
+    for (;;) {
+      const started = performance.now();
+      const waitMs = Math.ceil(Math.min(RESULT_WAIT_MS, Math.max(0, deadline - started)));
+      try {
+        return await this.client.getJobResult<T>(this.id, this.tenant, { waitMs });
+      } catch (error) {
+        if (!(error instanceof JobNotTerminalError)) {
+          throw error;
+        }
+      }
+      const now = performance.now();
+      if (now >= deadline) {
+        throw new Error(
+          `Timeout waiting for job ${this.id} to complete after ${String(timeoutMs)}ms`,
+        );
+      }
+      // A server that waited has spent the interval already.
+      await sleep(Math.max(0, started + pollIntervalMs - now));
+    }
+  }
+}

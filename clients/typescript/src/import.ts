@@ -1,0 +1,81 @@
+import { serialize } from "./codec";
+import type { ImportJobRequest, ImportJobResult as ProtoImportJobResult } from "./gen/silo";
+import { attemptStatusToProto, jobStatusFromProto, limitToProto } from "./mapping";
+import { JobStatus } from "./types";
+import type { ImportAttemptOptions, ImportJobOptions, ImportJobResult } from "./types";
+
+/** Jobs of one tenant with their places in the caller's list. */
+export interface TenantGroup<T> {
+  tenant: string | undefined;
+  items: T[];
+  places: number[];
+}
+
+/** Splits a list by tenant, in order of first appearance. */
+export function groupByTenant<T extends { tenant?: string }>(items: readonly T[]): TenantGroup<T>[] {
+  const groups = new Map<string | undefined, TenantGroup<T>>();
+  items.forEach((item, place) => {
+    let group = groups.get(item.tenant);
+    if (group === undefined) {
+      group = { tenant: item.tenant, items: [], places: [] };
+      groups.set(item.tenant, group);
+    }
+    group.items.push(item);
+    group.places.push(place);
+  });
+  return [...groups.values()];
+}
+
+function importAttempt(attempt: ImportAttemptOptions) {
+  return {
+    status: attemptStatusToProto(attempt.status),
+    startedAtMs: attempt.startedAtMs,
+    finishedAtMs: attempt.finishedAtMs,
+    result: attempt.result === undefined ? undefined : serialize(attempt.result),
+    errorCode: attempt.errorCode,
+    errorData: attempt.errorData === undefined ? undefined : serialize(attempt.errorData),
+  };
+}
+
+/** The message of one job to import. */
+export function importJobRequest(job: ImportJobOptions, shard: string): ImportJobRequest {
+  return {
+    shard,
+    id: job.id,
+    priority: job.priority ?? 50,
+    enqueueTimeMs: job.enqueueTimeMs ?? 0n,
+    startAtMs: job.startAtMs ?? 0n,
+    retryPolicy: job.retryPolicy,
+    payload: serialize(job.payload),
+    limits: (job.limits ?? []).map(limitToProto),
+    tenant: job.tenant,
+    metadata: job.metadata ?? {},
+    taskGroup: job.taskGroup,
+    attempts: (job.attempts ?? []).map(importAttempt),
+  };
+}
+
+/** The results of one group in the order of its jobs; jobs the server left out have failed. */
+export function importResults(
+  jobs: readonly ImportJobOptions[],
+  results: readonly ProtoImportJobResult[],
+): ImportJobResult[] {
+  const byId = new Map<string, ProtoImportJobResult[]>();
+  for (const result of results) {
+    const same = byId.get(result.id);
+    if (same === undefined) {
+      byId.set(result.id, [result]);
+    } else {
+      same.push(result);
+    }
+  }
+  return jobs.map(({ id }) => {
+    const result = byId.get(id)?.shift();
+    if (result === undefined) {
+      const error = `No result returned from server for job ${id}`;
+      return { id, success: false, error, status: JobStatus.Scheduled };
+    }
+    const { success, error, status } = result;
+    return { id, success, error, status: jobStatusFromProto(status) };
+  });
+}

@@ -1,0 +1,83 @@
+export { SiloGRPCClient } from "./client";
+export { isConnectivityError } from "./error-mapping";
+export {
+  DuplicateTaskDeliveryError,
+  JobAlreadyExistsError,
+  JobNotFoundError,
+  JobNotTerminalError,
+  SiloAlreadyExistsError,
+  SiloDeadlineExceededError,
+  SiloFailedPreconditionError,
+  SiloGrpcError,
+  SiloInvalidArgumentError,
+  SiloNotFoundError,
+  SiloPermissionDeniedError,
+  SiloResourceExhaustedError,
+  SiloUnauthenticatedError,
+  SiloUnavailableError,
+  TaskLeaseLostError,
+  TaskNotFoundError,
+} from "./errors";
+export { GubernatorAlgorithm, GubernatorBehavior } from "./gen/silo";
+export { JobHandle } from "./handle";
+export { hashTenant, initHasher } from "./hash";
+export { shardForTenant } from "./topology";
+export { AttemptStatus, JobStatus } from "./types";
+export { SiloWorker } from "./worker";
+export { WorkerMetrics } from "./worker-metrics";
+
+export type {
+  ConcurrencyLimit,
+  Failure,
+  FloatingConcurrencyLimit,
+  GubernatorRateLimit,
+  Limit,
+  RetryPolicy,
+  ShardOwner,
+} from "./gen/silo";
+export type { HostAndPort, ShardRoutingConfig, SiloGRPCClientOptions } from "./options";
+export type { ShardInfoWithRange } from "./topology";
+export type {
+  AwaitJobOptions,
+  CancelledOutcome,
+  ConcurrencyLimitConfig,
+  EnqueueJobOptions,
+  EnqueueManyResult,
+  FailureOutcome,
+  FloatingConcurrencyLimitConfig,
+  GetJobOptions,
+  GetJobResultOptions,
+  HeartbeatResult,
+  ImportAttemptOptions,
+  ImportJobOptions,
+  ImportJobResult,
+  Job,
+  JobAttempt,
+  JobLimit,
+  JobResult,
+  LeaseTaskOptions,
+  LeaseTasksOptions,
+  LeaseTasksResult,
+  QueryBindParameter,
+  QueryColumnInfo,
+  QueryResult,
+  RateLimitConfig,
+  RateLimitRetryPolicyConfig,
+  RefreshFailureOutcome,
+  RefreshOutcome,
+  RefreshSuccessOutcome,
+  RefreshTask,
+  ReportOutcomeOptions,
+  ReportRefreshOutcomeOptions,
+  SuccessOutcome,
+  TaskOutcome,
+} from "./types";
+export type {
+  CancellationReason,
+  RefreshHandler,
+  RefreshTaskContext,
+  SiloWorkerOptions,
+  Task,
+  TaskContext,
+  TaskHandler,
+} from "./worker-types";

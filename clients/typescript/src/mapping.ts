@@ -1,0 +1,251 @@
+// Between the messages of silo.v1 and the public types.
+import { bytesOf, decodeBytes, serialize, tolerantDecodeAttemptBytes } from "./codec";
+import { AttemptStatus as ProtoAttemptStatus, JobStatus as ProtoJobStatus } from "./gen/silo";
+import { GubernatorAlgorithm } from "./gen/silo";
+import type {
+  EnqueueRequest,
+  GetJobResponse,
+  GetJobResultResponse,
+  JobAttempt as ProtoJobAttempt,
+  Limit,
+  RefreshFloatingLimitTask,
+  ReportOutcomeRequest,
+} from "./gen/silo";
+import { JobNotTerminalError } from "./errors";
+import { AttemptStatus, JobStatus } from "./types";
+import type {
+  EnqueueJobOptions,
+  Job,
+  JobAttempt,
+  JobLimit,
+  JobResult,
+  RateLimitConfig,
+  RefreshTask,
+  ReportOutcomeOptions,
+} from "./types";
+
+/** @throws Error for a status this package does not know. */
+export function jobStatusFromProto(status: ProtoJobStatus): JobStatus {
+  switch (status) {
+    case ProtoJobStatus.SCHEDULED:
+      return JobStatus.Scheduled;
+    case ProtoJobStatus.RUNNING:
+      return JobStatus.Running;
+    case ProtoJobStatus.SUCCEEDED:
+      return JobStatus.Succeeded;
+    case ProtoJobStatus.FAILED:
+      return JobStatus.Failed;
+    case ProtoJobStatus.CANCELLED:
+      return JobStatus.Cancelled;
+    default:
+      throw new Error(`Unknown job status: ${String(status)}`);
+  }
+}
+
+/** @throws Error for a status this package does not know. */
+export function attemptStatusFromProto(status: ProtoAttemptStatus): AttemptStatus {
+  switch (status) {
+    case ProtoAttemptStatus.RUNNING:
+      return AttemptStatus.Running;
+    case ProtoAttemptStatus.SUCCEEDED:
+      return AttemptStatus.Succeeded;
+    case ProtoAttemptStatus.FAILED:
+      return AttemptStatus.Failed;
+    case ProtoAttemptStatus.CANCELLED:
+      return AttemptStatus.Cancelled;
+    default:
+      throw new Error(`Unknown attempt status: ${String(status)}`);
+  }
+}
+
+/** @throws Error for a status this package does not know. */
+export function attemptStatusToProto(status: AttemptStatus): ProtoAttemptStatus {
+  switch (status) {
+    case AttemptStatus.Running:
+      return ProtoAttemptStatus.RUNNING;
+    case AttemptStatus.Succeeded:
+      return ProtoAttemptStatus.SUCCEEDED;
+    case AttemptStatus.Failed:
+      return ProtoAttemptStatus.FAILED;
+    case AttemptStatus.Cancelled:
+      return ProtoAttemptStatus.CANCELLED;
+    default:
+      throw new Error(`Unknown attempt status: ${String(status)}`);
+  }
+}
+
+function rateLimitToProto(limit: RateLimitConfig): Limit {
+  const policy = limit.retryPolicy;
+  return {
+    limit: {
+      oneofKind: "rateLimit",
+      rateLimit: {
+        name: limit.name,
+        uniqueKey: limit.uniqueKey,
+        limit: limit.limit,
+        durationMs: limit.durationMs,
+        hits: limit.hits ?? 1,
+        algorithm: limit.algorithm ?? GubernatorAlgorithm.TOKEN_BUCKET,
+        behavior: limit.behavior ?? 0,
+        retryPolicy: policy && {
+          initialBackoffMs: policy.initialBackoffMs,
+          maxBackoffMs: policy.maxBackoffMs,
+          backoffMultiplier: policy.backoffMultiplier ?? 2.0,
+          maxRetries: policy.maxRetries ?? 0,
+        },
+      },
+    },
+  };
+}
+
+/** A limit for the wire. */
+export function limitToProto(limit: JobLimit): Limit {
+  switch (limit.type) {
+    case "concurrency":
+      return {
+        limit: {
+          oneofKind: "concurrency",
+          concurrency: { key: limit.key, maxConcurrency: limit.maxConcurrency },
+        },
+      };
+    case "rateLimit":
+      return rateLimitToProto(limit);
+    case "floatingConcurrency":
+      return {
+        limit: {
+          oneofKind: "floatingConcurrency",
+          floatingConcurrency: {
+            key: limit.key,
+            defaultMaxConcurrency: limit.defaultMaxConcurrency,
+            refreshIntervalMs: limit.refreshIntervalMs,
+            metadata: limit.metadata ?? {},
+          },
+        },
+      };
+    default:
+      throw new Error(`Unknown limit type: ${String((limit as { type: unknown }).type)}`);
+  }
+}
+
+/** A limit from the wire; undefined for a kind this package does not know. */
+export function limitFromProto({ limit }: Limit): JobLimit | undefined {
+  switch (limit.oneofKind) {
+    case "concurrency":
+      return { type: "concurrency", ...limit.concurrency };
+    case "rateLimit":
+      return { type: "rateLimit", ...limit.rateLimit };
+    case "floatingConcurrency": {
+      const { metadata, ...rest } = limit.floatingConcurrency;
+      const isEmpty = Object.keys(metadata).length === 0;
+      return { type: "floatingConcurrency", ...rest, metadata: isEmpty ? undefined : metadata };
+    }
+    default:
+      return undefined;
+  }
+}
+
+function limitsFromProto(limits: Limit[]): JobLimit[] {
+  return limits.map(limitFromProto).filter((limit) => limit !== undefined);
+}
+
+/** The message of an enqueue call. @param shard "" where the shard stands beside it. */
+export function enqueueRequest(job: EnqueueJobOptions, shard: string): EnqueueRequest {
+  return {
+    shard,
+    id: job.id ?? "",
+    priority: job.priority ?? 50,
+    startAtMs: job.startAtMs ?? BigInt(Date.now()),
+    retryPolicy: job.retryPolicy,
+    payload: serialize(job.payload),
+    limits: (job.limits ?? []).map(limitToProto),
+    tenant: job.tenant,
+    metadata: job.metadata ?? {},
+    taskGroup: job.taskGroup,
+    returnExisting: job.returnExisting ?? false,
+  };
+}
+
+function attemptFromProto<Result>(attempt: ProtoJobAttempt): JobAttempt<Result> {
+  return {
+    jobId: attempt.jobId,
+    attemptNumber: attempt.attemptNumber,
+    taskId: attempt.taskId,
+    status: attemptStatusFromProto(attempt.status),
+    startedAtMs: attempt.startedAtMs,
+    finishedAtMs: attempt.finishedAtMs,
+    result: tolerantDecodeAttemptBytes<Result>(bytesOf(attempt.result), "result"),
+    errorCode: attempt.errorCode,
+    errorData: tolerantDecodeAttemptBytes(bytesOf(attempt.errorData), "errorData"),
+  };
+}
+
+/** A job from the wire. @throws Error if its payload cannot be decoded. */
+export function jobFromProto<Payload, Result>(job: GetJobResponse): Job<Payload, Result> {
+  return {
+    id: job.id,
+    priority: job.priority,
+    enqueueTimeMs: job.enqueueTimeMs,
+    payload: decodeBytes<Payload>(bytesOf(job.payload), "payload"),
+    retryPolicy: job.retryPolicy,
+    limits: limitsFromProto(job.limits),
+    metadata: job.metadata,
+    status: jobStatusFromProto(job.status),
+    statusChangedAtMs: job.statusChangedAtMs,
+    attempts: job.attempts.length > 0 ? job.attempts.map(attemptFromProto<Result>) : undefined,
+    nextAttemptStartsAfterMs: job.nextAttemptStartsAfterMs,
+    taskGroup: job.taskGroup,
+    result: tolerantDecodeAttemptBytes<Result>(bytesOf(job.result), "result"),
+  };
+}
+
+/** A result from the wire. @throws JobNotTerminalError if the status is not a final one. */
+export function resultFromProto<T>(
+  response: GetJobResultResponse,
+  id: string,
+  tenant: string | undefined,
+): JobResult<T> {
+  const status = jobStatusFromProto(response.status);
+  const { result } = response;
+  switch (status) {
+    case JobStatus.Succeeded: {
+      const data = result.oneofKind === "successData" ? result.successData : undefined;
+      return { status, result: tolerantDecodeAttemptBytes<T>(bytesOf(data), "result") };
+    }
+    case JobStatus.Failed: {
+      const failure = result.oneofKind === "failure" ? result.failure : undefined;
+      const errorData = tolerantDecodeAttemptBytes(bytesOf(failure?.errorData), "errorData");
+      return { status, errorCode: failure?.errorCode, errorData };
+    }
+    case JobStatus.Cancelled:
+      return { status };
+    default:
+      throw new JobNotTerminalError(id, tenant, status);
+  }
+}
+
+/** The outcome part of a report. */
+export function outcomeToProto(
+  outcome: ReportOutcomeOptions["outcome"],
+): ReportOutcomeRequest["outcome"] {
+  switch (outcome.type) {
+    case "success":
+      return { oneofKind: "success", success: serialize(outcome.result) };
+    case "failure": {
+      // Bytes are taken as encoded already.
+      const data: unknown = outcome.data;
+      const encoded =
+        data instanceof Uint8Array
+          ? { encoding: { oneofKind: "msgpack" as const, msgpack: data } }
+          : serialize(data);
+      return { oneofKind: "failure", failure: { code: outcome.code, data: encoded } };
+    }
+    default:
+      return { oneofKind: "cancelled", cancelled: {} };
+  }
+}
+
+/** A refresh task from the wire. */
+export function refreshTaskFromProto(task: RefreshFloatingLimitTask): RefreshTask {
+  const { tenantId, ...rest } = task;
+  return { ...rest, tenant: tenantId };
+}

@@ -1,0 +1,112 @@
+import type { SiloGRPCClient } from "./client";
+import { bytesOf, decodeBytes } from "./codec";
+import type { Task as ProtoTask } from "./gen/silo";
+import type { CancellationReason, Task } from "./worker-types";
+
+/** A task with its payload decoded. @throws Error if the payload is not MessagePack. */
+export function transformTask<Payload = unknown, Metadata = Record<string, string>>(
+  task: ProtoTask,
+): Task<Payload, Metadata> {
+  return {
+    id: task.id,
+    jobId: task.jobId,
+    attemptNumber: task.attemptNumber,
+    relativeAttemptNumber: task.relativeAttemptNumber,
+    leaseMs: task.leaseMs,
+    payload: decodeBytes<Payload>(bytesOf(task.payload), "payload"),
+    priority: task.priority,
+    shard: task.shard,
+    taskGroup: task.taskGroup,
+    tenantId: task.tenantId,
+    isLastAttempt: task.isLastAttempt,
+    metadata: task.metadata as Metadata,
+    limits: task.limits,
+  };
+}
+
+/** What one execution of a task has come to: cancelled, lease lost, settled. */
+export class TaskExecution {
+  private readonly controller = new AbortController();
+  private reason: CancellationReason | undefined;
+  private leaseLost = false;
+  private settled = false;
+
+  constructor(
+    readonly task: Task,
+    readonly workerId: string,
+    private readonly client: Pick<SiloGRPCClient, "cancelJob">,
+  ) {}
+
+  /** Aborts on cancellation and when the lease is lost. */
+  get signal(): AbortSignal {
+    return this.controller.signal;
+  }
+
+  /** Whether the signal has aborted. */
+  get isCancelled(): boolean {
+    return this.reason !== undefined;
+  }
+
+  /** What aborted the signal first. */
+  get cancellationReason(): CancellationReason | undefined {
+    return this.reason;
+  }
+
+  /** Whether the outcome is "cancelled", whatever the handler says. */
+  get shouldReportCancelled(): boolean {
+    return !this.leaseLost && (this.reason === "server" || this.reason === "client");
+  }
+
+  /** Whether the task is not this worker's any more, so that nothing may be reported. */
+  get isLeaseLost(): boolean {
+    return this.leaseLost;
+  }
+
+  /** Whether the handler has returned or thrown. */
+  get isSettled(): boolean {
+    return this.settled;
+  }
+
+  /** The handler has returned or thrown. */
+  markSettled(): void {
+    this.settled = true;
+  }
+
+  /** A heartbeat said that the job is cancelled. */
+  markCancelledByServer(): void {
+    this.abort("server");
+  }
+
+  /**
+   * Aborts the signal, then cancels the job; errors of that call are swallowed. Does nothing once
+   * cancelled or settled.
+   */
+  async cancelFromClient(): Promise<void> {
+    if (this.isCancelled || this.settled) {
+      return;
+    }
+    this.abort("client");
+    try {
+      await this.client.cancelJob(this.task.jobId, this.task.tenantId);
+    } catch {
+      // The handler stops and reports "cancelled" all the same.
+    }
+  }
+
+  /** The lease is gone. @returns whether this call is the first to say so. */
+  markLeaseLost(): boolean {
+    if (this.leaseLost) {
+      return false;
+    }
+    this.leaseLost = true;
+    this.abort("lease-lost");
+    return true;
+  }
+
+  private abort(reason: CancellationReason): void {
+    if (this.reason === undefined) {
+      this.reason = reason;
+      this.controller.abort();
+    }
+  }
+}

@@ -1,0 +1,107 @@
+import type { Meter } from "@opentelemetry/api";
+import type { SiloGRPCClient } from "./client";
+import type { Limit } from "./gen/silo";
+import type { RefreshTask, TaskOutcome } from "./types";
+
+/** Why a task's `cancellationSignal` aborted: told by the server, by `cancel()`, or lease lost. */
+export type CancellationReason = "server" | "client" | "lease-lost";
+
+/** One attempt of a job, as handlers see it. */
+export interface Task<Payload = unknown, Metadata = Record<string, string>> {
+  /** Task id. */
+  id: string;
+  jobId: string;
+  /** From 1; counts on over restarts. */
+  attemptNumber: number;
+  /** From 1 after each restart. */
+  relativeAttemptNumber: number;
+  /** How long the lease lasts from each heartbeat, in milliseconds. */
+  leaseMs: bigint;
+  /** What the job was enqueued with. */
+  payload: Payload;
+  /** 0 (most urgent) to 99. */
+  priority: number;
+  shard: string;
+  taskGroup: string;
+  /** Undefined while tenancy is off. */
+  tenantId?: string;
+  /** Whether a failure of this attempt is final. */
+  isLastAttempt: boolean;
+  /** The job's labels. */
+  metadata: Metadata;
+  /** The job's limits. */
+  limits: Limit[];
+}
+
+/** A handler's argument: the task's fields, and what steers its execution. */
+export interface TaskContext<Payload = unknown, Metadata = Record<string, string>>
+  extends Task<Payload, Metadata> {
+  /** The same task as one object. */
+  task: Task<Payload, Metadata>;
+  /** Aborts when the job is cancelled or the lease is lost, not when the worker stops. */
+  cancellationSignal: AbortSignal;
+  /** Aborts `cancellationSignal` and cancels the job; resolves when the server has heard of it. */
+  cancel(): Promise<void>;
+}
+
+/**
+ * Does a task's work. What it resolves with is the job's result, unless it is an object whose
+ * `type` is `success`, `failure` or `cancelled`: that is the outcome itself. A throw fails the
+ * attempt with the code `HANDLER_ERROR` and the error as its data.
+ */
+export type TaskHandler<Payload = unknown, Metadata = Record<string, string>, Result = unknown> = (
+  context: TaskContext<Payload, Metadata>,
+) => Promise<TaskOutcome<Result> | Result>;
+
+/** A refresh handler's argument. */
+export interface RefreshTaskContext {
+  task: RefreshTask;
+  shard: string;
+  workerId: string;
+  /** Aborts when the worker stops. */
+  signal: AbortSignal;
+}
+
+/** Finds the present maximum of a floating limit. A throw leaves it as it is. */
+export type RefreshHandler = (context: RefreshTaskContext) => Promise<number>;
+
+/** Hears of errors that no caller can. */
+export type ErrorListener = (error: Error, context?: { taskId?: string }) => void;
+
+/** Options of `SiloWorker`. */
+export interface SiloWorkerOptions<
+  Payload = any,
+  Metadata = Record<string, string>,
+  Result = unknown,
+> {
+  client: SiloGRPCClient;
+  /** Name of this worker, at most 4096 bytes. Use another for each process. */
+  workerId: string;
+  /** Which jobs to run. */
+  taskGroup: string;
+  handler: TaskHandler<Payload, Metadata, Result>;
+  /** Needed if jobs of the group have floating limits. */
+  refreshHandler?: RefreshHandler;
+  /** Has no effect: a worker serves all tenants of its task group. */
+  tenant?: string;
+  /** Independent poll loops; default 1. */
+  concurrentPollers?: number;
+  /** Handlers running at once; default 10. */
+  maxConcurrentTasks?: number;
+  /** Most tasks asked for in one poll; default half of `maxConcurrentTasks`, rounded up. */
+  tasksPerPoll?: number;
+  /** Shortest time between two polls that bring nothing, in milliseconds; default 1000. */
+  pollIntervalMs?: number;
+  /**
+   * How long a server holds a poll that finds no task, 0 to 60000 milliseconds; default
+   * `pollIntervalMs`. A new task reaches a waiting poll at once. `stop()` waits for polls, so it
+   * may take this long.
+   */
+  pollWaitMs?: number;
+  /** Time between two heartbeats of a task, in milliseconds; default 5000, the lease is 10000. */
+  heartbeatIntervalMs?: number;
+  /** Default: `console.error`. */
+  onError?: ErrorListener;
+  /** Default: the global provider's meter `silo-worker`. */
+  meter?: Meter;
+}
