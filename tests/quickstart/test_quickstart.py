@@ -21,6 +21,14 @@ class QuickStart(unittest.TestCase):
         with quick_start.claim_port(SiloServer(settings={"database.fsync": True})) as silo:
             quick_start.check(silo)
 
+    def test_readme_shows_the_program(self):
+        """What people paste from the README is the program that runs here, word for word."""
+        root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+        with open(os.path.join(root, "README.md"), encoding="utf-8") as file:
+            shown = file.read().split("```typescript\n", 1)[1].split("```", 1)[0]
+        with open(os.path.join(root, "examples", "quickstart", "quickstart.ts"), encoding="utf-8") as file:
+            self.assertTrue(file.read().endswith(shown), "README.md and quickstart.ts differ")
+
     def test_bare_server(self):
         """`silo` without arguments in an empty directory serves, and keeps its data in ./silo-data."""
         with tempfile.TemporaryDirectory(prefix="silo-bare-") as directory:
