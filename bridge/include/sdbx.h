@@ -317,7 +317,8 @@ int sdbx_metrics(struct sdbx_db *db, const char *labels, int with_types, struct 
 /*
  * The newest error of the database's object store since open, and when it happened (ms since the Unix
  * epoch); a later success does not erase it, but *ret_ok_ms (may be NULL) is the newest success. The engine
- * retries for ever, so this is how an outage gets a name. SDBX_ENOTFOUND: no error so far. Ends at once.
+ * retries for ever, so this is how an outage gets a name. A request without an answer for 3 s counts as an
+ * error while it lasts. SDBX_ENOTFOUND: no error so far. Ends at once.
  */
 int sdbx_last_error(struct sdbx_db *db, struct sdbx_buf *ret_text, int64_t *ret_when_ms, int64_t *ret_ok_ms);
 

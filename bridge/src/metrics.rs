@@ -16,8 +16,9 @@ use std::sync::atomic::Ordering;
 
 const PREFIX: &str = "silo_";
 
-/// (engine name, label that must match, our name): labels are dropped and series of one name summed.
-const RENAMED: [(&str, Option<(&str, &str)>, &str); 27] = [
+/// Engine name, label that must match, our name: labels are dropped and series of one name summed.
+type Rename = (&'static str, Option<(&'static str, &'static str)>, &'static str);
+const RENAMED: [Rename; 27] = [
     ("slatedb.db.request_count", Some(("op", "get")), "slatedb_get_requests_total"),
     ("slatedb.db.request_count", Some(("op", "scan")), "slatedb_scan_requests_total"),
     ("slatedb.db.request_count", Some(("op", "flush")), "slatedb_flush_requests_total"),

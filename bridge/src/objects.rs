@@ -94,10 +94,7 @@ async fn selftest(store: &Store, at: &Path) -> Result<String, Failure> {
     };
     let (first, second) = (fresh_id(), fresh_id());
     put_new(store, at, Bytes::from(first.clone())).await.map_err(unavailable("cannot create an object"))?;
-    let read = async {
-        let object = store.objects.get(at).await?;
-        Ok::<_, object_store::Error>(object.bytes().await?)
-    };
+    let read = async { store.objects.get(at).await?.bytes().await };
     let read = read.await.map_err(|e| unavailable("cannot read it back")(e.into()));
     let again = put_new(store, at, Bytes::from(second)).await;
     tidy(store, at).await;

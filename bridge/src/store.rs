@@ -12,7 +12,7 @@ use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig};
+use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, ObjectStoreScheme, RetryConfig};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_char;
@@ -163,8 +163,14 @@ const GCS_KEYS: [&str; 7] = [
     "connect_timeout",
 ];
 
+/// Shorter than the client's own: reaching a host takes milliseconds or does not happen.
+const CONNECT_TIMEOUT: &str = "3 seconds";
+
 fn open_s3(url: &Url, options: &Options) -> Result<Arc<dyn ObjectStore>, Failure> {
-    let mut builder = AmazonS3Builder::new().with_url(url.as_str()).with_retry(retry());
+    let mut builder = AmazonS3Builder::new()
+        .with_url(url.as_str())
+        .with_retry(retry())
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), CONNECT_TIMEOUT);
     let mut plain_http = false;
     for (key, value) in from_environment(&["aws_"]) {
         if let Ok(known) = key.parse::<AmazonS3ConfigKey>() {
@@ -186,7 +192,10 @@ fn open_s3(url: &Url, options: &Options) -> Result<Arc<dyn ObjectStore>, Failure
 }
 
 fn open_gcs(url: &Url, options: &Options) -> Result<Arc<dyn ObjectStore>, Failure> {
-    let mut builder = GoogleCloudStorageBuilder::new().with_url(url.as_str()).with_retry(retry());
+    let mut builder = GoogleCloudStorageBuilder::new()
+        .with_url(url.as_str())
+        .with_retry(retry())
+        .with_config(GoogleConfigKey::Client(ClientConfigKey::ConnectTimeout), CONNECT_TIMEOUT);
     for (key, value) in from_environment(&["google_"]) {
         if let Ok(known) = key.parse::<GoogleConfigKey>() {
             builder = builder.with_config(known, value);

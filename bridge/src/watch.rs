@@ -1,7 +1,8 @@
 //! A thin layer over an object store: remembers the last error and the last success, counts, and can add latency.
 //!
 //! The engine retries for ever, so an outage is silence above this layer; here it has a name. "Not there",
-//! "there already" and failed conditions are answers, not errors.
+//! "there already" and failed conditions are answers, not errors. A request that hangs counts as an error
+//! from HANGS_AFTER_MS on: a store that swallows requests would have no name for half a minute otherwise.
 
 use crate::error::error_chain;
 use crate::logring::wall_ms;
@@ -14,6 +15,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -21,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const ERROR_TEXT_BYTES_MAX: usize = 1024;
+const HANGS_AFTER_MS: i64 = 3000;
 
 #[derive(Debug, Default)]
 pub struct Health {
@@ -30,11 +33,42 @@ pub struct Health {
     pub errors: AtomicU64,
     latency_read: Duration,
     latency_write: Duration,
+    /// Requests without an answer so far, in the order they began.
+    waiting: Mutex<BTreeMap<u64, (&'static str, Path, i64)>>,
+    next_request: AtomicU64,
+}
+
+/// A request under way; gone with its answer, or when its caller gives up.
+struct Waiting<'a> {
+    health: &'a Health,
+    request: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.health.waiting.lock().unwrap_or_else(|e| e.into_inner()).remove(&self.request);
+    }
 }
 
 impl Health {
     pub fn new(latency_read: Duration, latency_write: Duration) -> Self {
         Health { latency_read, latency_write, ..Health::default() }
+    }
+
+    fn begin(&self, what: &'static str, location: &Path) -> Waiting<'_> {
+        let request = self.next_request.fetch_add(1, Ordering::Relaxed);
+        let entry = (what, location.clone(), wall_ms());
+        self.waiting.lock().unwrap_or_else(|e| e.into_inner()).insert(request, entry);
+        Waiting { health: self, request }
+    }
+
+    /// The oldest request that hangs: text, and when it began to.
+    fn hanging(&self) -> Option<(String, i64)> {
+        let waiting = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
+        let (what, location, since) = waiting.values().next()?;
+        let age = wall_ms() - since;
+        (age >= HANGS_AFTER_MS)
+            .then(|| (format!("{what} {location}: no answer for {} s", age / 1000), since + HANGS_AFTER_MS))
     }
 
     fn note<T>(&self, what: &str, location: &str, result: &Result<T>) {
@@ -61,7 +95,8 @@ impl Health {
     /// Text and time of the newest error, and time of the newest success (0: none).
     pub fn last(&self) -> (Option<(String, i64)>, i64) {
         let error = self.last_error.lock().unwrap_or_else(|e| e.into_inner()).clone();
-        (error, self.last_ok_ms.load(Ordering::Relaxed))
+        let newest = [error, self.hanging()].into_iter().flatten().max_by_key(|(_, when)| *when);
+        (newest, self.last_ok_ms.load(Ordering::Relaxed))
     }
 
     async fn before_read(&self) {
@@ -113,6 +148,7 @@ impl fmt::Display for WatchedStore {
 impl ObjectStore for WatchedStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         self.health.before_write().await;
+        let _waiting = self.health.begin("PUT", location);
         let result = self.inner.put_opts(location, payload, opts).await;
         self.noted("PUT", location, result)
     }
@@ -122,6 +158,7 @@ impl ObjectStore for WatchedStore {
         location: &Path,
         opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
+        let _waiting = self.health.begin("create upload", location);
         let result = self.inner.put_multipart_opts(location, opts).await;
         let inner = self.noted("create upload", location, result)?;
         Ok(Box::new(WatchedUpload { inner, location: location.clone(), health: self.health.clone() }))
@@ -129,12 +166,14 @@ impl ObjectStore for WatchedStore {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.health.before_read().await;
+        let _waiting = self.health.begin("GET", location);
         let result = self.inner.get_opts(location, options).await;
         self.noted("GET", location, result)
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         self.health.before_read().await;
+        let _waiting = self.health.begin("GET", location);
         let result = self.inner.get_ranges(location, ranges).await;
         self.noted("GET", location, result)
     }
@@ -157,6 +196,7 @@ impl ObjectStore for WatchedStore {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         self.health.before_read().await;
+        let _waiting = self.health.begin("LIST", prefix.unwrap_or(&Path::default()));
         let result = self.inner.list_with_delimiter(prefix).await;
         self.noted("LIST", prefix.unwrap_or(&Path::default()), result)
     }
@@ -188,19 +228,62 @@ impl MultipartUpload for WatchedUpload {
         let (health, location) = (self.health.clone(), self.location.clone());
         Box::pin(async move {
             health.before_write().await;
+            let waiting = health.begin("PUT part of", &location);
             let result = part.await;
+            drop(waiting);
             health.note("PUT part of", location.as_ref(), &result);
             result
         })
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
+        let waiting = self.health.begin("complete upload", &self.location);
         let result = self.inner.complete().await;
+        drop(waiting);
         self.health.note("complete upload", self.location.as_ref(), &result);
         result
     }
 
     async fn abort(&mut self) -> Result<()> {
         self.inner.abort().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed() -> Result<()> {
+        Err(Error::Generic { store: "test", source: "broken pipe".into() })
+    }
+
+    #[test]
+    fn answers_are_not_errors() {
+        let health = Health::default();
+        let absent: Result<()> = Err(Error::NotFound { path: "a".to_string(), source: "x".into() });
+        health.note("GET", "a", &absent);
+        assert!(health.last().0.is_none());
+        assert!(health.last().1 > 0);
+        health.note("PUT", "a/b", &failed());
+        let (text, when) = health.last().0.unwrap();
+        assert!(text.starts_with("PUT a/b: ") && text.contains("broken pipe"), "{text}");
+        assert!(when > 0);
+        health.note("GET", "a", &Ok(()));
+        assert!(health.last().0.is_some(), "a success does not erase it");
+        assert_eq!(health.requests.load(Ordering::Relaxed), 3);
+        assert_eq!(health.errors.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_request_that_hangs_is_named() {
+        let health = Health::default();
+        let waiting = health.begin("PUT", &Path::from("wal/1"));
+        assert!(health.last().0.is_none(), "not yet");
+        for entry in health.waiting.lock().unwrap().values_mut() {
+            entry.2 -= 7000;
+        }
+        assert_eq!(health.last().0.unwrap().0, "PUT wal/1: no answer for 7 s");
+        drop(waiting);
+        assert!(health.last().0.is_none());
     }
 }

@@ -42,8 +42,11 @@ uint8_t *buf_room(struct buf *buf, size_t size)
 
 void buf_append(struct buf *buf, const void *ptr, size_t len)
 {
+    if (len == 0) {
+        return;
+    }
     uint8_t *room = buf_room(buf, len);
-    if (room != NULL && len != 0) {
+    if (room != NULL) {
         memcpy(room, ptr, len);
         buf->len += len;
     }

@@ -90,6 +90,9 @@ static size_t str_span(struct bytes b)
             if (b.ptr[i + 1] == 0x01) {
                 return i + 2;
             }
+            if (b.ptr[i + 1] != 0xff) {
+                return 0;
+            }
             i++;
         }
     }

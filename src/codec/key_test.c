@@ -60,7 +60,9 @@ static void check_hex(const struct key *key, const char *want)
 
 /* --- the bytes --- */
 
-#define DASH "7a162ebe4ce6fc55" "2d0001" /* tenant "-" */
+#define DASH           \
+    "7a162ebe4ce6fc55" \
+    "2d0001" /* tenant "-" */
 #define J1 "6a31"
 
 static void ref_init(struct key *ref)
@@ -80,19 +82,27 @@ static void bytes_of_job_keys_are_pinned(void **state)
     key_by_ref(&key, TABLE_STATE, r);
     check_hex(&key, "02" DASH J1);
     key_attempt(&key, r, 0x01020304);
-    check_hex(&key, "03" DASH J1 "0001" "01020304");
+    check_hex(&key, "03" DASH J1 "0001"
+                    "01020304");
     key_index(&key, r, INDEX_SUCCEEDED, 0x0102);
-    check_hex(&key, "04" DASH "01" "fffffffffffffefd" J1);
+    check_hex(&key, "04" DASH "01"
+                    "fffffffffffffefd" J1);
     key_metadata(&key, r, BYTES_LIT("n"), BYTES_LIT("a"));
-    check_hex(&key, "05" DASH "6e0001" "610001" "d24ec4f1a98c6e5b" J1);
+    check_hex(&key, "05" DASH "6e0001"
+                    "610001"
+                    "d24ec4f1a98c6e5b" J1);
     key_by_ref(&key, TABLE_LEASE, r);
     check_hex(&key, "08" DASH J1);
     key_count(&key, r);
     check_hex(&key, "0c" DASH);
     key_blob(&key, r, BLOB_PAYLOAD, 0);
-    check_hex(&key, "0e" DASH J1 "0001" "50" "00000000");
+    check_hex(&key, "0e" DASH J1 "0001"
+                    "50"
+                    "00000000");
     key_blob(&key, r, BLOB_RESULT, 3);
-    check_hex(&key, "0e" DASH J1 "0001" "52" "00000003");
+    check_hex(&key, "0e" DASH J1 "0001"
+                    "52"
+                    "00000003");
 }
 
 static void bytes_of_task_and_shard_keys_are_pinned(void **state)
@@ -101,29 +111,51 @@ static void bytes_of_task_and_shard_keys_are_pinned(void **state)
     struct key key;
     const struct place place = {.due_ms = 0x0102, .arrival = 0x0a0b0c, .priority = 5};
     key_ready(&key, ORDER_PRIORITY, BYTES_LIT("g"), &place);
-    check_hex(&key, "06" "670001" "05" "0000000000000102" "00000000000a0b0c");
+    check_hex(&key, "06"
+                    "670001"
+                    "05"
+                    "0000000000000102"
+                    "00000000000a0b0c");
     key_ready(&key, ORDER_START, BYTES_LIT("g"), &place);
-    check_hex(&key, "06" "670001" "0000000000000102" "05" "00000000000a0b0c");
+    check_hex(&key, "06"
+                    "670001"
+                    "0000000000000102"
+                    "05"
+                    "00000000000a0b0c");
     key_timer(&key, &place);
-    check_hex(&key, "07" "0000000000000102" "05" "00000000000a0b0c");
+    check_hex(&key, "07"
+                    "0000000000000102"
+                    "05"
+                    "00000000000a0b0c");
     key_ready_group(&key, BYTES_LIT("g"));
-    check_hex(&key, "06" "670001");
+    check_hex(&key, "06"
+                    "670001");
     key_ready_lane(&key, ORDER_PRIORITY, BYTES_LIT("g"), 5);
-    check_hex(&key, "06" "670001" "05");
+    check_hex(&key, "06"
+                    "670001"
+                    "05");
     key_ready_lane(&key, ORDER_START, BYTES_LIT("g"), 5);
-    check_hex(&key, "06" "670001");
+    check_hex(&key, "06"
+                    "670001");
     key_table(&key, TABLE_TIMER);
     check_hex(&key, "07");
     key_meta(&key, META_SHARD);
-    check_hex(&key, "0d" "53");
+    check_hex(&key, "0d"
+                    "53");
     key_meta(&key, META_ARRIVAL);
-    check_hex(&key, "0d" "41");
+    check_hex(&key, "0d"
+                    "41");
     key_meta(&key, META_TOTALS);
-    check_hex(&key, "0d" "54");
+    check_hex(&key, "0d"
+                    "54");
     key_low_ready(&key, BYTES_LIT("g"), 5);
-    check_hex(&key, "0d" "4c" "670001" "05");
+    check_hex(&key, "0d"
+                    "4c"
+                    "670001"
+                    "05");
     key_meta(&key, META_LOW_TIMER);
-    check_hex(&key, "0d" "4d");
+    check_hex(&key, "0d"
+                    "4d");
 }
 
 static void zeroes_inside_strings_are_escaped(void **state)
@@ -131,11 +163,19 @@ static void zeroes_inside_strings_are_escaped(void **state)
     (void)state;
     struct key key;
     key_ready_group(&key, bytes_of("\0a\0\0", 4));
-    check_hex(&key, "06" "00ff" "61" "00ff" "00ff" "0001");
+    check_hex(&key, "06"
+                    "00ff"
+                    "61"
+                    "00ff"
+                    "00ff"
+                    "0001");
     key_ready_group(&key, BYTES_NONE);
-    check_hex(&key, "06" "0001");
+    check_hex(&key, "06"
+                    "0001");
     key_ready_group(&key, bytes_of("\xff\x01", 2));
-    check_hex(&key, "06" "ff01" "0001");
+    check_hex(&key, "06"
+                    "ff01"
+                    "0001");
 }
 
 static void negative_times_count_as_zero(void **state)
@@ -257,7 +297,8 @@ static void tasks_stand_in_dispatch_order(void **state)
         for (int order = ORDER_PRIORITY; order <= ORDER_START; order++) {
             key_ready(&a_key, (enum dispatch_order)order, BYTES_LIT("g"), &a);
             key_ready(&b_key, (enum dispatch_order)order, BYTES_LIT("g"), &b);
-            assert_int_equal(key_cmp(&a_key, &b_key), place_cmp(&a, &b, (enum dispatch_order)order));
+            assert_int_equal(key_cmp(&a_key, &b_key),
+                             place_cmp(&a, &b, (enum dispatch_order)order));
         }
         key_timer(&a_key, &a);
         key_timer(&b_key, &b);
@@ -358,7 +399,8 @@ static void places_come_back(void **state)
         for (int order = ORDER_PRIORITY; order <= ORDER_START; order++) {
             key_ready(&key, (enum dispatch_order)order, group, &place);
             assert_true(bytes_starts(key_bytes(&key), key_bytes(&prefix)));
-            assert_true(key_ready_parse(key_bytes(&key), (enum dispatch_order)order, prefix.len, &got));
+            assert_true(
+                key_ready_parse(key_bytes(&key), (enum dispatch_order)order, prefix.len, &got));
             assert_int_equal(place_cmp(&got, &place, ORDER_PRIORITY), 0);
             struct key lane;
             key_ready_lane(&lane, (enum dispatch_order)order, group, place.priority);
@@ -395,7 +437,8 @@ static void after_prefix_is_the_end_of_its_range(void **state)
         struct key end = {.len = prefix.len};
         memcpy(end.b, prefix_bytes, prefix.len);
         if (key_after_prefix(&end)) {
-            const bool inside = bytes_cmp(other, prefix) >= 0 && bytes_cmp(other, key_bytes(&end)) < 0;
+            const bool inside =
+                bytes_cmp(other, prefix) >= 0 && bytes_cmp(other, key_bytes(&end)) < 0;
             assert_int_equal(inside, bytes_starts(other, prefix));
         }
     }
@@ -426,7 +469,8 @@ static void the_longest_keys_fit(void **state)
     key_attempt(&key, key_bytes(&ref), UINT32_MAX);
     assert_true(key.len <= KEY_BYTES_MAX);
     key_blob(&key, key_bytes(&ref), BLOB_RESULT, UINT32_MAX);
-    key_metadata(&key, key_bytes(&ref), bytes_of(wide, 4 * METADATA_KEY_CHARS_MAX), bytes_of(zeroes, sizeof zeroes));
+    key_metadata(&key, key_bytes(&ref), bytes_of(wide, 4 * METADATA_KEY_CHARS_MAX),
+                 bytes_of(zeroes, sizeof zeroes));
     assert_true(key.len <= KEY_BYTES_MAX);
     key_index(&key, key_bytes(&ref), INDEX_OPEN, 0);
     key_by_ref(&key, TABLE_INFO, key_bytes(&ref));

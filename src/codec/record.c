@@ -87,8 +87,11 @@ struct reader {
 
 static struct reader reader_of(struct bytes value)
 {
-    struct reader r = {.at = value.ptr, .end = value.ptr + value.len, .bad = value.len == 0};
-    if (!r.bad && *r.at++ != RECORD_V1) {
+    if (value.len == 0) {
+        return (struct reader){.bad = true};
+    }
+    struct reader r = {.at = value.ptr, .end = value.ptr + value.len};
+    if (*r.at++ != RECORD_V1) {
         r.bad = true;
     }
     return r;
@@ -239,10 +242,10 @@ static bool reader_done(const struct reader *r)
 
 bool item_next(struct bytes *at, struct bytes *ret_item)
 {
-    struct reader r = {.at = at->ptr, .end = at->ptr + at->len};
     if (at->len == 0) {
         return false;
     }
+    struct reader r = {.at = at->ptr, .end = at->ptr + at->len};
     const struct bytes item = get_item(&r);
     if (r.bad) {
         return false;

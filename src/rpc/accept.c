@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +23,8 @@
 #include "base/log.h"
 
 #define ACCEPT_BACKLOG 1024
-#define ACCEPT_TURN_MAX 64u      /* connections taken in one turn */
-#define ACCEPT_PAUSE_US 100000   /* after running out of descriptors or memory */
+#define ACCEPT_TURN_MAX 64u    /* connections taken in one turn */
+#define ACCEPT_PAUSE_US 100000 /* after running out of descriptors or memory */
 
 static SILO_RC accept_parse_port(const char *text, uint16_t *ret_port)
 {
@@ -50,7 +51,8 @@ SILO_RC address_split(const char *text, char *ret_host, size_t host_size, uint16
         return FAIL(err, SILO_INVALID, "address \"%s\": an IPv6 address needs brackets", text);
     }
     uint16_t port = 0;
-    if (host_len == 0 || host_len >= host_size || accept_parse_port(colon + 1, &port).code != SILO_OK) {
+    if (host_len == 0 || host_len >= host_size ||
+        accept_parse_port(colon + 1, &port).code != SILO_OK) {
         return FAIL(err, SILO_INVALID, "address \"%s\" is not host:port", text);
     }
     memcpy(ret_host, host, host_len);
@@ -59,8 +61,8 @@ SILO_RC address_split(const char *text, char *ret_host, size_t host_size, uint16
     return RC_OK;
 }
 
-static SILO_RC accept_address(const char *text, struct sockaddr_storage *ret_address, socklen_t *ret_len,
-                              struct silo_err *err)
+static SILO_RC accept_address(const char *text, struct sockaddr_storage *ret_address,
+                              socklen_t *ret_len, struct silo_err *err)
 {
     char host[64];
     uint16_t port = 0;
@@ -97,24 +99,21 @@ SILO_RC accept_listen(struct rpc_server *server, struct silo_err *err)
         return FAIL(err, SILO_UNAVAILABLE, "cannot listen on %s: %s", text, strerror(failed));
     }
     server->listen_fd = fd;
-    server->port = ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)&address)->sin_port
-                                                      : ((struct sockaddr_in6 *)&address)->sin6_port);
+    server->port =
+        ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)&address)->sin_port
+                                           : ((struct sockaddr_in6 *)&address)->sin6_port);
     return RC_OK;
 }
 
-static void accept_peer_text(const struct sockaddr_storage *address, char ret_text[CONN_PEER_BYTES])
+static void accept_peer_text(const struct sockaddr_storage *address, socklen_t len,
+                             char ret_text[CONN_PEER_BYTES])
 {
-    char ip[INET6_ADDRSTRLEN] = "?";
+    char ip[INET6_ADDRSTRLEN] = "?", port[8] = "?";
     memset(ret_text, 0, CONN_PEER_BYTES);
-    if (address->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-        (void)inet_ntop(AF_INET, &in->sin_addr, ip, sizeof ip);
-        (void)snprintf(ret_text, CONN_PEER_BYTES, "%s:%u", ip, ntohs(in->sin_port));
-    } else {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-        (void)inet_ntop(AF_INET6, &in6->sin6_addr, ip, sizeof ip);
-        (void)snprintf(ret_text, CONN_PEER_BYTES, "[%s]:%u", ip, ntohs(in6->sin6_port));
-    }
+    (void)getnameinfo((const struct sockaddr *)address, len, ip, sizeof ip, port, sizeof port,
+                      NI_NUMERICHOST | NI_NUMERICSERV);
+    const bool bare = strchr(ip, ':') == NULL;
+    (void)snprintf(ret_text, CONN_PEER_BYTES, bare ? "%s:%s" : "[%s]:%s", ip, port);
 }
 
 struct accept_mail {
@@ -145,13 +144,16 @@ static struct rpc_loop *accept_pick(struct rpc_server *server)
             best_count = count;
         }
     }
+    ASSERT(best != NULL);
     server->accept_next = (server->accept_next + 1) % server->loop_count;
     return best;
 }
 
-static void accept_one(struct rpc_server *server, int fd, const struct sockaddr_storage *address)
+static void accept_one(struct rpc_server *server, int fd, const struct sockaddr_storage *address,
+                       socklen_t len)
 {
-    if (atomic_load_explicit(&server->conn_count, memory_order_relaxed) >= server->options.conns_max) {
+    if (atomic_load_explicit(&server->conn_count, memory_order_relaxed) >=
+        server->options.conns_max) {
         (void)close(fd);
         return;
     }
@@ -165,7 +167,7 @@ static void accept_one(struct rpc_server *server, int fd, const struct sockaddr_
     m->server = server;
     m->loop = loop;
     m->fd = fd;
-    accept_peer_text(address, m->peer);
+    accept_peer_text(address, len, m->peer);
     if (loop == &server->loops[0]) {
         accept_run_mail(&m->mail);
     } else {
@@ -179,12 +181,12 @@ static void accept_on_poll(uv_poll_t *handle, int status, int events)
     (void)events;
     struct rpc_server *server = handle->data;
     for (uint32_t i = 0; i < ACCEPT_TURN_MAX; i++) {
-        struct sockaddr_storage address;
+        struct sockaddr_storage address = {0};
         socklen_t len = sizeof address;
-        const int fd =
-            accept4(server->listen_fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        const int fd = accept4(server->listen_fd, (struct sockaddr *)&address, &len,
+                               SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            accept_one(server, fd, &address);
+            accept_one(server, fd, &address, len);
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {

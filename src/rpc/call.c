@@ -17,13 +17,13 @@
 #include "rpc/server_int.h"
 #include "rpc/text_int.h"
 
-#define NV_LIT(name_, value_)                                                                      \
-    {                                                                                              \
-        (uint8_t *)(name_), (uint8_t *)(value_), sizeof(name_) - 1, sizeof(value_) - 1,            \
-            NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE                           \
+#define NV_LIT(name_, value_)                                                           \
+    {                                                                                   \
+        (uint8_t *)(name_), (uint8_t *)(value_), sizeof(name_) - 1, sizeof(value_) - 1, \
+            NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE                \
     }
 
-static const char *const status_digits[] = {"0", "1", "2",  "3",  "4",  "5",  "6",  "7", "8",
+static const char *const status_digits[] = {"0", "1",  "2",  "3",  "4",  "5",  "6",  "7", "8",
                                             "9", "10", "11", "12", "13", "14", "15", "16"};
 
 static void held_add(struct rpc_loop *loop, int by)
@@ -34,8 +34,8 @@ static void held_add(struct rpc_loop *loop, int by)
 
 static nghttp2_nv nv_lent(struct bytes name, struct bytes value)
 {
-    return (nghttp2_nv){(uint8_t *)(uintptr_t)name.ptr, (uint8_t *)(uintptr_t)value.ptr, name.len, value.len,
-                        NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE};
+    return (nghttp2_nv){(uint8_t *)(uintptr_t)name.ptr, (uint8_t *)(uintptr_t)value.ptr, name.len,
+                        value.len, NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE};
 }
 
 static void call_on_deadline(struct rpc_timer *timer)
@@ -75,7 +75,8 @@ static void call_free(struct rpc_call *call)
     frame_queue_clear(&call->queue);
     frame_reader_deinit(&call->reader);
     if (call->counted_bytes != 0) {
-        atomic_fetch_sub_explicit(&call->server->inflight_bytes, call->counted_bytes, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&call->server->inflight_bytes, call->counted_bytes,
+                                  memory_order_relaxed);
     }
     if (loop->free_call_count >= LOOP_CALLS_KEPT) {
         arena_deinit(&call->arena);
@@ -194,7 +195,8 @@ static void call_push(struct rpc_call *call)
     if (!call->headers_sent) {
         call->headers_sent = true;
         const nghttp2_data_provider provider = {.source.ptr = call, .read_callback = call_read};
-        rc = nghttp2_submit_response(session, call->stream_id, nv, sizeof nv / sizeof nv[0], &provider);
+        rc = nghttp2_submit_response(session, call->stream_id, nv, sizeof nv / sizeof nv[0],
+                                     &provider);
     } else {
         rc = nghttp2_session_resume_data(session, call->stream_id);
         rc = rc == NGHTTP2_ERR_INVALID_ARGUMENT ? 0 : rc; /* it was not waiting */
@@ -320,7 +322,8 @@ bool rpc_call_alive(const struct rpc_call *call)
 }
 
 void rpc_call_on_cancel(struct rpc_call *call,
-                        void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason, void *context),
+                        void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason,
+                                          void *context),
                         void *context)
 {
     ASSERT(call->held);
@@ -351,7 +354,8 @@ static bool call_too_large(struct rpc_call *call, uint64_t bytes)
     return bytes > call->server->options.message_bytes_max;
 }
 
-bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments, size_t count)
+bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments,
+                             size_t count)
 {
     ASSERT(call->held && rpc_loop_here(call->loop));
     const bool alive = rpc_call_alive(call);
@@ -359,7 +363,8 @@ bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *se
     if (!alive || call_too_large(call, bytes)) {
         segments_drop(segments, count);
         call->on_cancel = NULL;
-        call_abort(call, RPC_CANCEL_RESET, RPC_STATUS_OUT_OF_RANGE, "reply message length too large");
+        call_abort(call, RPC_CANCEL_RESET, RPC_STATUS_OUT_OF_RANGE,
+                   "reply message length too large");
     } else {
         call_count_bytes(call, bytes);
         frame_queue_push(&call->queue, &call->arena, segments, count, false);
@@ -376,7 +381,8 @@ bool rpc_call_reply(struct rpc_call *call, struct bytes message)
     return rpc_call_reply_segments(call, &segment, 1);
 }
 
-static void call_copy_trailers(struct rpc_call *call, const struct rpc_header *trailers, size_t count)
+static void call_copy_trailers(struct rpc_call *call, const struct rpc_header *trailers,
+                               size_t count)
 {
     ASSERT(count <= RPC_TRAILERS_MAX);
     if (count == 0) {
@@ -412,12 +418,14 @@ bool rpc_call_fail(struct rpc_call *call, const struct silo_err *err)
     return rpc_call_finish(call, silo_code_grpc(err->code), bytes_str(err->text), NULL, 0);
 }
 
-static bool call_send(struct rpc_call *call, const struct rpc_segment *segments, size_t count, bool copy)
+static bool call_send(struct rpc_call *call, const struct rpc_segment *segments, size_t count,
+                      bool copy)
 {
     ASSERT(call->held && rpc_loop_here(call->loop));
     if (!rpc_call_alive(call) || call_too_large(call, segments_bytes(segments, count))) {
         segments_drop(segments, count);
-        call_abort(call, RPC_CANCEL_RESET, RPC_STATUS_OUT_OF_RANGE, "reply message length too large");
+        call_abort(call, RPC_CANCEL_RESET, RPC_STATUS_OUT_OF_RANGE,
+                   "reply message length too large");
         return false;
     }
     frame_queue_push(&call->queue, NULL, segments, count, copy);
@@ -444,8 +452,8 @@ bool rpc_call_writable(const struct rpc_call *call)
     return call->queue.bytes < RPC_STREAM_QUEUE_BYTES;
 }
 
-void rpc_call_on_writable(struct rpc_call *call, void (*on_writable)(struct rpc_call *call, void *context),
-                          void *context)
+void rpc_call_on_writable(struct rpc_call *call,
+                          void (*on_writable)(struct rpc_call *call, void *context), void *context)
 {
     ASSERT(call->held);
     call->on_writable = on_writable;

@@ -42,7 +42,8 @@ enum rpc_channel_state rpc_channel_state(const struct rpc_channel *channel)
 
 /* --- calls ---------------------------------------------------------------------------------------------------- */
 
-void channel_finish(struct rpc_request *request, uint32_t status, struct bytes text, struct bytes reply)
+void channel_finish(struct rpc_request *request, uint32_t status, struct bytes text,
+                    struct bytes reply)
 {
     struct rpc_channel *channel = request->own.channel;
     struct client_stream *stream = request->own.stream;
@@ -57,7 +58,8 @@ void channel_finish(struct rpc_request *request, uint32_t status, struct bytes t
         request->on_done(request);
         return;
     }
-    request->own.stream = stream; /* for rpc_request_trailer; the request may be gone after on_done */
+    request->own.stream =
+        stream; /* for rpc_request_trailer; the request may be gone after on_done */
     request->on_done(request);
     client_stream_leave(stream);
 }
@@ -172,15 +174,17 @@ static void channel_fail_waiting(struct rpc_channel *channel, uint32_t status)
 
 static void channel_back_off(struct rpc_channel *channel, const char *why)
 {
-    (void)snprintf(channel->error, sizeof channel->error, "cannot connect to %s:%u: %s", channel->host,
-                   channel->port, why);
-    channel->backoff_us = channel->backoff_us == 0 ? CHANNEL_BACKOFF_FIRST_US : channel->backoff_us * 2;
+    (void)snprintf(channel->error, sizeof channel->error, "cannot connect to %s:%u: %s",
+                   channel->host, channel->port, why);
+    channel->backoff_us =
+        channel->backoff_us == 0 ? CHANNEL_BACKOFF_FIRST_US : channel->backoff_us * 2;
     if (channel->backoff_us > CHANNEL_BACKOFF_MAX_US) {
         channel->backoff_us = CHANNEL_BACKOFF_MAX_US;
     }
     uint32_t random = 0;
     env_random(&env_system, &random, sizeof random);
-    const int64_t jitter = (int64_t)(random % 1000) * channel->backoff_us / 5000; /* up to a fifth */
+    const int64_t jitter =
+        (int64_t)(random % 1000) * channel->backoff_us / 5000; /* up to a fifth */
     channel_set_state(channel, RPC_CHANNEL_BACKOFF);
     rpc_timer_start(channel->loop, &channel->timer,
                     rpc_loop_now_us(channel->loop) + channel->backoff_us + jitter);
@@ -306,7 +310,8 @@ static void channel_connect(struct rpc_channel *channel)
     struct channel_lookup *lookup = xcalloc(1, sizeof *lookup);
     lookup->channel = channel;
     channel->lookup = lookup;
-    if (uv_getaddrinfo(&channel->loop->uv, &lookup->uv, channel_on_lookup, channel->host, port, &hints) != 0) {
+    if (uv_getaddrinfo(&channel->loop->uv, &lookup->uv, channel_on_lookup, channel->host, port,
+                       &hints) != 0) {
         free(lookup);
         channel->lookup = NULL;
         channel_lost(channel, "cannot look up the name");
@@ -320,7 +325,8 @@ static const char *channel_copy(struct rpc_channel *channel, const char *text)
     return text != NULL ? arena_str(&channel->arena, bytes_str(text)) : NULL;
 }
 
-static void channel_take_options(struct rpc_channel *channel, const struct rpc_channel_options *from)
+static void channel_take_options(struct rpc_channel *channel,
+                                 const struct rpc_channel_options *from)
 {
     struct rpc_channel_options *to = &channel->options;
     *to = *from;
@@ -329,9 +335,11 @@ static void channel_take_options(struct rpc_channel *channel, const struct rpc_c
     to->tls_cert = channel_copy(channel, from->tls_cert);
     to->tls_key = channel_copy(channel, from->tls_key);
     to->tls_name = channel_copy(channel, from->tls_name != NULL ? from->tls_name : channel->host);
-    to->message_bytes_max = from->message_bytes_max != 0 ? from->message_bytes_max : RPC_MESSAGE_BYTES_DEFAULT;
+    to->message_bytes_max =
+        from->message_bytes_max != 0 ? from->message_bytes_max : RPC_MESSAGE_BYTES_DEFAULT;
     to->calls_max = from->calls_max != 0 ? from->calls_max : CHANNEL_CALLS_DEFAULT;
-    to->connect_timeout_us = from->connect_timeout_us != 0 ? from->connect_timeout_us : CHANNEL_CONNECT_US;
+    to->connect_timeout_us =
+        from->connect_timeout_us != 0 ? from->connect_timeout_us : CHANNEL_CONNECT_US;
     if (from->auth_token != NULL) {
         channel->auth = arena_printf(&channel->arena, "Bearer %s", from->auth_token);
     }
@@ -350,7 +358,8 @@ static SILO_RC channel_setup(struct rpc_channel *channel, const struct rpc_chann
     }
     channel_take_options(channel, options);
     if (options->tls) {
-        TRY(tls_client_new(options->tls_ca, options->tls_cert, options->tls_key, &channel->tls, err));
+        TRY(tls_client_new(options->tls_ca, options->tls_cert, options->tls_key, &channel->tls,
+                           err));
     }
     return RC_OK;
 }
@@ -398,7 +407,8 @@ void channel_teardown(struct rpc_channel *channel)
     struct list_node *node;
     while ((node = list_pop_front(&channel->conns)) != NULL) {
         struct client_conn *conn = CONTAINER_OF(node, struct client_conn, node);
-        for (struct list_node *at = list_first(&conn->streams); at != NULL; at = list_next(&conn->streams, at)) {
+        for (struct list_node *at = list_first(&conn->streams); at != NULL;
+             at = list_next(&conn->streams, at)) {
             struct client_stream *stream = CONTAINER_OF(at, struct client_stream, node);
             if (stream->request != NULL) {
                 channel_fail(stream->request, RPC_STATUS_CANCELLED, channel->error);

@@ -57,7 +57,8 @@ void client_stream_leave(struct client_stream *stream)
     if (stream->closed || stream->id == 0 || stream->conn->conn.closed) {
         return;
     }
-    const bool ended = stream->remote_end && nghttp2_session_get_stream_local_close(session, stream->id) == 1;
+    const bool ended =
+        stream->remote_end && nghttp2_session_get_stream_local_close(session, stream->id) == 1;
     if (!ended) {
         (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_CANCEL);
         conn_dirty(&stream->conn->conn);
@@ -108,8 +109,10 @@ static void stream_finish(struct client_stream *stream, uint32_t error_code)
     const bool unary = request->on_message == NULL;
     if (stream->refused) {
         channel_finish(request, stream->status, stream->text, BYTES_NONE);
-    } else if (stream->has_status && stream->status == RPC_STATUS_OK && unary && stream->messages == 0) {
-        channel_finish(request, RPC_STATUS_INTERNAL, BYTES_LIT("the answer has no message"), BYTES_NONE);
+    } else if (stream->has_status && stream->status == RPC_STATUS_OK && unary &&
+               stream->messages == 0) {
+        channel_finish(request, RPC_STATUS_INTERNAL, BYTES_LIT("the answer has no message"),
+                       BYTES_NONE);
     } else if (stream->has_status) {
         const bool ok = stream->status == RPC_STATUS_OK && unary;
         channel_finish(request, stream->status, stream->text,
@@ -242,7 +245,6 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
 static void client_going(struct client_conn *conn)
 {
     struct rpc_channel *channel = conn->channel;
-    conn->going = true;
     if (channel != NULL && channel->conn == conn) {
         channel_lost(channel, "the server is going away");
     }
@@ -270,7 +272,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
-static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code, void *user_data)
+static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code,
+                           void *user_data)
 {
     struct client_conn *conn = user_data;
     struct client_stream *stream = stream_of(session, stream_id);
@@ -338,8 +341,8 @@ static ssize_t stream_read(nghttp2_session *session, int32_t stream_id, uint8_t 
 
 static nghttp2_nv nv_of(struct bytes name, struct bytes value)
 {
-    return (nghttp2_nv){(uint8_t *)(uintptr_t)name.ptr, (uint8_t *)(uintptr_t)value.ptr, name.len, value.len,
-                        NGHTTP2_NV_FLAG_NONE};
+    return (nghttp2_nv){(uint8_t *)(uintptr_t)name.ptr, (uint8_t *)(uintptr_t)value.ptr, name.len,
+                        value.len, NGHTTP2_NV_FLAG_NONE};
 }
 
 static size_t request_nv(const struct rpc_channel *channel, const struct rpc_request *request,
@@ -347,7 +350,8 @@ static size_t request_nv(const struct rpc_channel *channel, const struct rpc_req
 {
     size_t n = 0;
     nv[n++] = nv_of(BYTES_LIT(":method"), BYTES_LIT("POST"));
-    nv[n++] = nv_of(BYTES_LIT(":scheme"), channel->tls != NULL ? BYTES_LIT("https") : BYTES_LIT("http"));
+    nv[n++] =
+        nv_of(BYTES_LIT(":scheme"), channel->tls != NULL ? BYTES_LIT("https") : BYTES_LIT("http"));
     nv[n++] = nv_of(BYTES_LIT(":path"), bytes_str(request->path));
     nv[n++] = nv_of(BYTES_LIT(":authority"), bytes_str(channel->options.target));
     nv[n++] = nv_of(BYTES_LIT("te"), BYTES_LIT("trailers"));
@@ -399,8 +403,8 @@ void client_stream_start(struct rpc_channel *channel, struct rpc_request *reques
     conn_dirty(&channel->conn->conn);
     if (stream->id < 0) { /* stream ids are used up, or a header is not legal */
         stream->id = 0;
-        channel_finish(request, RPC_STATUS_UNAVAILABLE, BYTES_LIT("cannot start a call on this connection"),
-                       BYTES_NONE);
+        channel_finish(request, RPC_STATUS_UNAVAILABLE,
+                       BYTES_LIT("cannot start a call on this connection"), BYTES_NONE);
         stream_free(stream);
     }
 }
@@ -428,14 +432,15 @@ static void client_on_closed(struct conn *base)
     struct rpc_channel *channel = conn->channel;
     list_remove(&conn->node);
     if (channel != NULL && channel->conn == conn) {
-        channel_lost(channel,
-                     conn->conn.error != 0 ? strerror(conn->conn.error) : "the connection was closed");
+        channel_lost(channel, conn->conn.error != 0 ? strerror(conn->conn.error)
+                                                    : "the connection was closed");
     }
     struct list_node *node;
     while ((node = list_first(&conn->streams)) != NULL) {
         struct client_stream *stream = CONTAINER_OF(node, struct client_stream, node);
         if (stream->request != NULL) {
-            channel_finish(stream->request, RPC_STATUS_UNAVAILABLE, BYTES_LIT("connection lost"), BYTES_NONE);
+            channel_finish(stream->request, RPC_STATUS_UNAVAILABLE, BYTES_LIT("connection lost"),
+                           BYTES_NONE);
         }
         stream_free(stream);
     }
@@ -463,11 +468,13 @@ bool client_conn_new(struct rpc_channel *channel, int fd)
     struct client_conn *conn = xcalloc(1, sizeof *conn);
     conn->channel = channel;
     list_init(&conn->streams);
-    SSL *ssl = channel->tls != NULL ? tls_connect_new(channel->tls, channel->options.tls_name) : NULL;
+    SSL *ssl =
+        channel->tls != NULL ? tls_connect_new(channel->tls, channel->options.tls_name) : NULL;
     const bool ok = (channel->tls == NULL) == (ssl == NULL) &&
                     nghttp2_session_client_new2(&conn->conn.session, channel->callbacks, conn,
                                                 channel->option) == 0;
-    if (!ok || conn_init(&conn->conn, channel->loop, &client_ops, fd, ssl, true, NULL).code != SILO_OK) {
+    if (!ok ||
+        conn_init(&conn->conn, channel->loop, &client_ops, fd, ssl, true, NULL).code != SILO_OK) {
         SSL_free(ssl);
         nghttp2_session_del(conn->conn.session);
         free(conn);

@@ -18,7 +18,7 @@
 #define CHANNEL_HOST_BYTES 256u
 #define CHANNEL_HEADER_BYTES_MAX (64u << 10) /* of one answer */
 #define CHANNEL_HEADERS_MAX 32u              /* a caller's own, of one call */
-#define CHANNEL_ADDRESSES_MAX 16u /* tried in one attempt */
+#define CHANNEL_ADDRESSES_MAX 16u            /* tried in one attempt */
 #define CHANNEL_STREAMS_KEPT 1024u
 
 struct channel_lookup;
@@ -33,14 +33,14 @@ struct rpc_channel {
     SSL_CTX *tls;
     nghttp2_session_callbacks *callbacks;
     nghttp2_option *option;
-    atomic_int state; /* enum rpc_channel_state; written on the loop, read anywhere */
-    struct list waiting; /* struct rpc_request.own.node: no stream yet */
-    struct list conns;   /* struct client_conn.node */
+    atomic_int state;         /* enum rpc_channel_state; written on the loop, read anywhere */
+    struct list waiting;      /* struct rpc_request.own.node: no stream yet */
+    struct list conns;        /* struct client_conn.node */
     struct client_conn *conn; /* takes new calls, or is being set up */
     struct channel_lookup *lookup;
     struct addrinfo *addresses;    /* of the attempt under way */
     struct addrinfo *next_address; /* in `addresses`; NULL = all were tried */
-    struct rpc_timer timer; /* connect timeout, then back-off */
+    struct rpc_timer timer;        /* connect timeout, then back-off */
     int64_t backoff_us;
     uint32_t calls;
     struct list free_streams;
@@ -54,7 +54,6 @@ struct client_conn {
     struct list_node node;
     struct list streams;
     bool settled; /* the server's SETTINGS came */
-    bool going;   /* GOAWAY came */
 };
 
 struct client_stream {
@@ -73,7 +72,7 @@ struct client_stream {
     bool has_status;
     bool remote_end; /* END_STREAM came */
     bool closed;     /* nghttp2 has closed it */
-    bool refused; /* what the server said cannot be read: `status` is our own verdict */
+    bool refused;    /* what the server said cannot be read: `status` is our own verdict */
     uint32_t status;
     struct bytes text;
 };
@@ -91,7 +90,8 @@ void client_streams_free_kept(struct rpc_channel *channel);
 /* channel.c */
 void channel_start(struct rpc_channel *channel, struct rpc_request *request);
 /* Ends a call; text and reply may lie in its stream. */
-void channel_finish(struct rpc_request *request, uint32_t status, struct bytes text, struct bytes reply);
+void channel_finish(struct rpc_request *request, uint32_t status, struct bytes text,
+                    struct bytes reply);
 /* The connection may talk. */
 void channel_ready(struct rpc_channel *channel);
 /* The connection, or the attempt at one, takes no new calls any more. */

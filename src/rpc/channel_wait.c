@@ -57,7 +57,8 @@ static void waiting_call_done(struct rpc_request *request)
     answer->reply = arena_copy(&answer->arena, request->reply);
     if (stream != NULL && stream->header_count != 0) {
         answer->trailer_count = stream->header_count;
-        answer->trailers = arena_alloc(&answer->arena, stream->header_count * sizeof *answer->trailers);
+        answer->trailers =
+            arena_alloc(&answer->arena, stream->header_count * sizeof *answer->trailers);
         for (uint32_t i = 0; i < stream->header_count; i++) {
             answer->trailers[i].name = arena_copy(&answer->arena, stream->headers[i].name);
             answer->trailers[i].value = arena_copy(&answer->arena, stream->headers[i].value);
@@ -66,8 +67,8 @@ static void waiting_call_done(struct rpc_request *request)
     gate_open(&call->gate);
 }
 
-void rpc_channel_call_wait(struct rpc_channel *channel, const char *path, struct bytes message, int64_t timeout_us,
-                           struct rpc_answer *ret_answer)
+void rpc_channel_call_wait(struct rpc_channel *channel, const char *path, struct bytes message,
+                           int64_t timeout_us, struct rpc_answer *ret_answer)
 {
     ASSERT(!rpc_loop_here(channel->loop));
     struct waiting_call call = {.answer = ret_answer};
@@ -118,7 +119,8 @@ struct rpc_channel *rpc_channel_free(struct rpc_channel *channel)
         gate_init(&gate);
     }
     struct closing *closing = xcalloc(1, sizeof *closing);
-    *closing = (struct closing){.mail.run = closing_run, .channel = channel, .gate = waits ? &gate : NULL};
+    *closing =
+        (struct closing){.mail.run = closing_run, .channel = channel, .gate = waits ? &gate : NULL};
     rpc_loop_post(loop, &closing->mail);
     if (waits) {
         gate_wait(&gate);

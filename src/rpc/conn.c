@@ -31,8 +31,8 @@ static void conn_watch(struct conn *conn)
     }
 }
 
-SILO_RC conn_init(struct conn *conn, struct rpc_loop *loop, const struct conn_ops *ops, int fd, SSL *ssl,
-                  bool connecting, struct silo_err *err)
+SILO_RC conn_init(struct conn *conn, struct rpc_loop *loop, const struct conn_ops *ops, int fd,
+                  SSL *ssl, bool connecting, struct silo_err *err)
 {
     conn->loop = loop;
     conn->ops = ops;
@@ -225,7 +225,8 @@ static void conn_on_poll(uv_poll_t *handle, int status, int events)
     }
 }
 
-void conn_put_data(struct conn *conn, const uint8_t *frame_header, struct frame_queue *queue, size_t len)
+void conn_put_data(struct conn *conn, const uint8_t *frame_header, struct frame_queue *queue,
+                   size_t len)
 {
     uint8_t *to = buf_room(&conn->loop->out, 9 + len);
     ASSERT(to != NULL);

@@ -30,8 +30,9 @@
 struct conn;
 
 struct conn_ops {
-    void (*on_open)(struct conn *conn);   /* connected, TLS done: the session may talk */
-    void (*on_flushed)(struct conn *conn); /* frames of this turn were written; nghttp2 may be called */
+    void (*on_open)(struct conn *conn); /* connected, TLS done: the session may talk */
+    void (*on_flushed)(
+        struct conn *conn); /* frames of this turn were written; nghttp2 may be called */
     void (*on_closed)(struct conn *conn); /* the connection is over; the session still exists */
     void (*on_free)(struct conn *conn);   /* nothing refers to it any more */
 };
@@ -49,19 +50,19 @@ struct conn {
     int events;         /* what `poll` waits for */
     struct buf pending; /* frames the socket did not take */
     size_t pending_sent;
-    bool connecting;   /* client: connect(2) under way */
-    bool opened;       /* on_open was called */
-    bool broken;       /* to be torn down at the next flush */
-    bool flushing;     /* inside conn_flush's drain */
-    bool want_write;   /* the socket, or TLS, is waited for */
-    bool read_more;    /* bytes may wait inside TLS */
+    bool connecting; /* client: connect(2) under way */
+    bool opened;     /* on_open was called */
+    bool broken;     /* to be torn down at the next flush */
+    bool flushing;   /* inside conn_flush's drain */
+    bool want_write; /* the socket, or TLS, is waited for */
+    bool read_more;  /* bytes may wait inside TLS */
     bool closed;
     char peer[CONN_PEER_BYTES];
 };
 
 /* Takes fd, non-blocking. ssl may be NULL; connecting: connect(2) has been started. */
-SILO_RC conn_init(struct conn *conn, struct rpc_loop *loop, const struct conn_ops *ops, int fd, SSL *ssl,
-                  bool connecting, struct silo_err *err);
+SILO_RC conn_init(struct conn *conn, struct rpc_loop *loop, const struct conn_ops *ops, int fd,
+                  SSL *ssl, bool connecting, struct silo_err *err);
 /* There is something to send (or to tear down): look at it at the end of the turn. */
 void conn_dirty(struct conn *conn);
 /* Tear down at the end of the turn, without waiting for output. */
@@ -69,7 +70,8 @@ void conn_break(struct conn *conn);
 /* The loop's: send what there is. */
 void conn_flush(struct conn *conn);
 /* nghttp2's send_data callback body: frame header, then bytes of the queue, into the loop's buffer. */
-void conn_put_data(struct conn *conn, const uint8_t *frame_header, struct frame_queue *queue, size_t len);
+void conn_put_data(struct conn *conn, const uint8_t *frame_header, struct frame_queue *queue,
+                   size_t len);
 /* nghttp2 options both sides share. */
 nghttp2_option *conn_options_new(void);
 

@@ -47,8 +47,7 @@ static enum frame_result frame_read_prefix(struct frame_reader *reader, struct b
     if (p[0] > 1) {
         return FRAME_BAD;
     }
-    reader->want =
-        (size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | (size_t)p[4];
+    reader->want = (size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | (size_t)p[4];
     if (reader->want > reader->bytes_max) {
         return FRAME_TOO_LARGE;
     }
@@ -155,8 +154,8 @@ static void frame_copy_in(struct frame_out *out, const struct rpc_segment *segme
     }
 }
 
-void frame_queue_push(struct frame_queue *queue, struct arena *arena, const struct rpc_segment *segments,
-                      size_t count, bool copy)
+void frame_queue_push(struct frame_queue *queue, struct arena *arena,
+                      const struct rpc_segment *segments, size_t count, bool copy)
 {
     ASSERT(count <= RPC_SEGMENTS_MAX);
     size_t len = 0;
@@ -164,8 +163,8 @@ void frame_queue_push(struct frame_queue *queue, struct arena *arena, const stru
         len += segments[i].bytes.len;
     }
     ASSERT(len <= UINT32_MAX);
-    const size_t size = sizeof(struct frame_out) +
-                        (copy ? sizeof segments[0] + len : count * sizeof segments[0]);
+    const size_t size =
+        sizeof(struct frame_out) + (copy ? sizeof segments[0] + len : count * sizeof segments[0]);
     struct frame_out *out = arena != NULL ? arena_alloc(arena, size) : xmalloc(size);
     *out = (struct frame_out){.on_heap = arena == NULL};
     frame_put_prefix(out, len);

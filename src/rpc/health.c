@@ -90,6 +90,11 @@ static void health_watch(struct rpc_call *call, struct bytes request, void *cont
     if (entry == NULL) {
         return;
     }
+    if (atomic_load_explicit(&call->server->draining, memory_order_relaxed)) {
+        (void)rpc_call_finish(call, RPC_STATUS_UNAVAILABLE,
+                              BYTES_LIT("the server is shutting down"), NULL, 0);
+        return;
+    }
     struct health_watch *watch = xcalloc(1, sizeof *watch);
     watch->call = call;
     watch->entry = entry;

@@ -15,10 +15,11 @@
 #include "base/buf.h"
 #include "rpc/rpc.h"
 
-#define LOOP_READ_BYTES (128u << 10)      /* one read(2) */
-#define LOOP_OUT_BYTES (192u << 10)       /* collected frames before they are written */
-#define LOOP_OUT_BYTES_MAX (32u << 20)    /* of the buffer: LOOP_OUT_BYTES and the largest frame block */
-#define LOOP_CALLS_KEPT 1024u             /* finished calls kept for reuse, with a chunk of arena each */
+#define LOOP_READ_BYTES (128u << 10) /* one read(2) */
+#define LOOP_OUT_BYTES (192u << 10)  /* collected frames before they are written */
+#define LOOP_OUT_BYTES_MAX \
+    (32u << 20)               /* of the buffer: LOOP_OUT_BYTES and the largest frame block */
+#define LOOP_CALLS_KEPT 1024u /* finished calls kept for reuse, with a chunk of arena each */
 
 struct conn;
 
@@ -39,11 +40,11 @@ struct rpc_loop {
     uint8_t *read_buf;
     struct list free_calls; /* struct rpc_call.node */
     uint32_t free_call_count;
-    struct list conns;        /* struct conn.node, all of this loop */
-    atomic_uint conn_count;   /* written by the loop and the acceptor, read by both */
-    atomic_uint held_calls;   /* written by the loop, read by rpc_server_calls */
-    struct list watchers;     /* health watches on this loop */
-    bool running;             /* the thread was started */
+    struct list conns;      /* struct conn.node, all of this loop */
+    atomic_uint conn_count; /* written by the loop and the acceptor, read by both */
+    atomic_uint held_calls; /* written by the loop, read by rpc_server_calls */
+    struct list watchers;   /* health watches on this loop */
+    bool running;           /* the thread was started */
     bool stopping;
 };
 

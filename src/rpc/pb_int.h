@@ -10,7 +10,7 @@
 
 struct pb_field {
     uint32_t number;
-    bool is_bytes;      /* length-delimited: `bytes`; else `value` */
+    bool is_bytes; /* length-delimited: `bytes`; else `value` */
     struct bytes bytes;
     uint64_t value;
 };

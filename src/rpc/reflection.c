@@ -18,9 +18,22 @@
 #define REFLECTION_QUEUE_BYTES_MAX (32u << 20) /* answers a client asked for and does not read */
 
 /* Numbers of ServerReflectionRequest's and -Response's fields, and of descriptor.proto. */
-enum { ASK_FILE = 3, ASK_SYMBOL = 4, ASK_EXTENSION = 5, ASK_EXTENSION_NUMBERS = 6, ASK_SERVICES = 7 };
+enum {
+    ASK_FILE = 3,
+    ASK_SYMBOL = 4,
+    ASK_EXTENSION = 5,
+    ASK_EXTENSION_NUMBERS = 6,
+    ASK_SERVICES = 7
+};
 enum { SAY_REQUEST = 2, SAY_FILES = 4, SAY_EXTENSION_NUMBERS = 5, SAY_SERVICES = 6, SAY_ERROR = 7 };
-enum { FILE_NAME = 1, FILE_PACKAGE = 2, FILE_IMPORT = 3, FILE_MESSAGE = 4, FILE_ENUM = 5, FILE_SERVICE = 6 };
+enum {
+    FILE_NAME = 1,
+    FILE_PACKAGE = 2,
+    FILE_IMPORT = 3,
+    FILE_MESSAGE = 4,
+    FILE_ENUM = 5,
+    FILE_SERVICE = 6
+};
 enum { MESSAGE_FIELD = 2, MESSAGE_NESTED = 3, MESSAGE_ENUM = 4 };
 
 struct reflection_file {
@@ -42,12 +55,12 @@ struct reflection {
 
 /* --- the index ------------------------------------------------------------------------------------------------ */
 
-static struct bytes symbol_add(struct reflection *r, struct bytes scope, struct bytes name, uint32_t file,
-                               bool is_message)
+static struct bytes symbol_add(struct reflection *r, struct bytes scope, struct bytes name,
+                               uint32_t file, bool is_message)
 {
-    const struct bytes full = bytes_str(scope.len == 0
-                                            ? arena_str(&r->arena, name)
-                                            : arena_printf(&r->arena, "%.*s.%.*s", BYTES_FMT(scope), BYTES_FMT(name)));
+    const struct bytes full = bytes_str(
+        scope.len == 0 ? arena_str(&r->arena, name)
+                       : arena_printf(&r->arena, "%.*s.%.*s", BYTES_FMT(scope), BYTES_FMT(name)));
     if (map_find(&r->symbols, full) == NULL) {
         struct reflection_symbol *symbol = ARENA_NEW(&r->arena, struct reflection_symbol);
         symbol->file = file;
@@ -58,8 +71,8 @@ static struct bytes symbol_add(struct reflection *r, struct bytes scope, struct 
 }
 
 /* Everything in `message` whose field number is `number` has a name (field 1): index those under scope. */
-static void symbols_add_all(struct reflection *r, struct bytes message, uint32_t number, struct bytes scope,
-                            uint32_t file)
+static void symbols_add_all(struct reflection *r, struct bytes message, uint32_t number,
+                            struct bytes scope, uint32_t file)
 {
     struct pb_field field;
     while (pb_next(&message, &field)) {
@@ -70,14 +83,15 @@ static void symbols_add_all(struct reflection *r, struct bytes message, uint32_t
 }
 
 /* An enum's values are its siblings. */
-static void symbols_add_enum(struct reflection *r, struct bytes scope, struct bytes raw, uint32_t file)
+static void symbols_add_enum(struct reflection *r, struct bytes scope, struct bytes raw,
+                             uint32_t file)
 {
     (void)symbol_add(r, scope, pb_find(raw, 1), file, false);
     symbols_add_all(r, raw, 2, scope, file);
 }
 
-static void symbols_add_message(struct reflection *r, struct bytes scope, struct bytes raw, uint32_t file,
-                                uint32_t depth)
+static void symbols_add_message(struct reflection *r, struct bytes scope, struct bytes raw,
+                                uint32_t file, uint32_t depth)
 {
     const struct bytes full = symbol_add(r, scope, pb_find(raw, 1), file, true);
     symbols_add_all(r, raw, MESSAGE_FIELD, full, file);
@@ -142,7 +156,8 @@ static void say_error(struct buf *out, uint32_t status, const char *text)
     buf_deinit(&error);
 }
 
-static const struct reflection_file *file_find(const struct reflection *r, struct bytes name, uint32_t *ret_index)
+static const struct reflection_file *file_find(const struct reflection *r, struct bytes name,
+                                               uint32_t *ret_index)
 {
     for (uint32_t i = 0; i < r->file_count; i++) {
         if (bytes_eq(r->files[i].name, name)) {
@@ -169,8 +184,8 @@ static void say_file(const struct reflection *r, struct buf *out, uint32_t first
         struct pb_field field;
         while (pb_next(&raw, &field)) {
             uint32_t at = 0;
-            if (field.number == FILE_IMPORT && field.is_bytes && file_find(r, field.bytes, &at) != NULL &&
-                !seen[at]) {
+            if (field.number == FILE_IMPORT && field.is_bytes &&
+                file_find(r, field.bytes, &at) != NULL && !seen[at]) {
                 seen[at] = true;
                 queue[count++] = at;
             }
@@ -224,7 +239,8 @@ static void say_extension_numbers(const struct reflection *r, struct buf *out, s
     buf_deinit(&numbers);
 }
 
-static void reflection_answer(const struct rpc_server *server, struct buf *out, struct bytes message)
+static void reflection_answer(const struct rpc_server *server, struct buf *out,
+                              struct bytes message)
 {
     const struct reflection *r = server->reflection;
     struct pb_field asked = {0}, field;
@@ -282,7 +298,8 @@ static void reflection_on_message(struct rpc_call *call, struct bytes message, v
 {
     (void)context;
     if (call->queue.bytes > REFLECTION_QUEUE_BYTES_MAX) {
-        (void)rpc_call_finish(call, RPC_STATUS_RESOURCE_EXHAUSTED, BYTES_LIT("too many unread answers"), NULL, 0);
+        (void)rpc_call_finish(call, RPC_STATUS_RESOURCE_EXHAUSTED,
+                              BYTES_LIT("too many unread answers"), NULL, 0);
         return;
     }
     struct pb_field field;
@@ -290,7 +307,8 @@ static void reflection_on_message(struct rpc_call *call, struct bytes message, v
     while (pb_next(&rest, &field)) {
     }
     if (rest.len != 0) {
-        (void)rpc_call_finish(call, RPC_STATUS_INTERNAL, BYTES_LIT("malformed reflection request"), NULL, 0);
+        (void)rpc_call_finish(call, RPC_STATUS_INTERNAL, BYTES_LIT("malformed reflection request"),
+                              NULL, 0);
         return;
     }
     struct buf out;
@@ -306,10 +324,10 @@ static void reflection_on_end(struct rpc_call *call, void *context)
     (void)rpc_call_finish(call, RPC_STATUS_OK, BYTES_LIT(""), NULL, 0);
 }
 
-#define REFLECTION_METHOD(path_)                                                                   \
-    {                                                                                              \
-        .path = (path_), .server_streaming = true, .bidi = true, .on_call = reflection_on_call,   \
-        .on_message = reflection_on_message, .on_end = reflection_on_end                           \
+#define REFLECTION_METHOD(path_)                                                                \
+    {                                                                                           \
+        .path = (path_), .server_streaming = true, .bidi = true, .on_call = reflection_on_call, \
+        .on_message = reflection_on_message, .on_end = reflection_on_end                        \
     }
 
 SILO_RC reflection_register(struct rpc_server *server, struct silo_err *err)

@@ -170,7 +170,8 @@ void request_headers_done(struct rpc_call *call)
         request_refuse_path(call, service != NULL);
         return;
     }
-    if (atomic_load_explicit(&call->loop->held_calls, memory_order_relaxed) >= RPC_CALLS_PER_LOOP_MAX) {
+    if (atomic_load_explicit(&call->loop->held_calls, memory_order_relaxed) >=
+        RPC_CALLS_PER_LOOP_MAX) {
         request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED, "too many calls in flight");
         return;
     }
@@ -201,10 +202,12 @@ static void request_refuse_frame(struct rpc_call *call, enum frame_result result
 {
     switch (result) {
     case FRAME_TOO_LARGE:
-        request_refuse(call, RPC_STATUS_OUT_OF_RANGE,
-                       arena_printf(&call->arena,
-                                    "decoded message length too large: found %zu bytes, the limit is: %zu bytes",
-                                    call->reader.want, call->reader.bytes_max));
+        request_refuse(
+            call, RPC_STATUS_OUT_OF_RANGE,
+            arena_printf(
+                &call->arena,
+                "decoded message length too large: found %zu bytes, the limit is: %zu bytes",
+                call->reader.want, call->reader.bytes_max));
         break;
     case FRAME_COMPRESSED:
         call->plain_accept = true;
@@ -228,7 +231,8 @@ void request_data(struct rpc_call *call, struct bytes data)
         call_count_bytes(call, data.len);
         if (atomic_load_explicit(&call->server->inflight_bytes, memory_order_relaxed) >
             call->server->options.inflight_bytes_max) {
-            request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED, "too many bytes of calls in flight");
+            request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED,
+                           "too many bytes of calls in flight");
             return;
         }
     }

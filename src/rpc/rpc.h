@@ -26,15 +26,15 @@
 #include "base/mailbox.h"
 #include "base/rc.h"
 
-#define RPC_MESSAGE_BYTES_DEFAULT (128u << 20)     /* one message, either direction */
-#define RPC_HEADER_BYTES_DEFAULT (16u << 10)       /* names + values + 32 each, as HTTP/2 counts them */
+#define RPC_MESSAGE_BYTES_DEFAULT (128u << 20) /* one message, either direction */
+#define RPC_HEADER_BYTES_DEFAULT (16u << 10)   /* names + values + 32 each, as HTTP/2 counts them */
 #define RPC_INFLIGHT_BYTES_DEFAULT (1024ull << 20) /* request bodies held by one server */
 #define RPC_STREAMS_DEFAULT 4096u                  /* concurrent calls on one connection */
 #define RPC_CONNS_DEFAULT 16384u                   /* connections of one server */
-#define RPC_CALLS_PER_LOOP_MAX 131072u             /* calls that handlers hold, gone callers included */
-#define RPC_SEGMENTS_MAX 64u                       /* of one reply */
-#define RPC_TRAILERS_MAX 8u                        /* extra trailers of one answer */
-#define RPC_STREAM_QUEUE_BYTES (1u << 20)          /* a server stream above this is not writable */
+#define RPC_CALLS_PER_LOOP_MAX 131072u    /* calls that handlers hold, gone callers included */
+#define RPC_SEGMENTS_MAX 64u              /* of one reply */
+#define RPC_TRAILERS_MAX 8u               /* extra trailers of one answer */
+#define RPC_STREAM_QUEUE_BYTES (1u << 20) /* a server stream above this is not writable */
 
 /* gRPC status numbers used by name; silo_code_grpc gives those of our own codes. */
 enum rpc_status {
@@ -116,7 +116,7 @@ struct rpc_segment {
 struct arena *rpc_call_arena(struct rpc_call *call);
 struct rpc_loop *rpc_call_loop(const struct rpc_call *call);
 const struct rpc_method *rpc_call_method(const struct rpc_call *call);
-/* The request message (again); empty for RPC bidi calls. */
+/* The request message (again); empty for bidi calls. */
 struct bytes rpc_call_request(const struct rpc_call *call);
 /* First header of that lower-case name, as sent; ptr NULL if absent. Any thread that has the call. */
 struct bytes rpc_call_header(const struct rpc_call *call, const char *name);
@@ -132,7 +132,8 @@ bool rpc_call_alive(const struct rpc_call *call);
  * finished (which then only releases it). Set it in on_call, before the call goes to another thread.
  */
 void rpc_call_on_cancel(struct rpc_call *call,
-                        void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason, void *context),
+                        void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason,
+                                          void *context),
                         void *context);
 
 /*
@@ -141,7 +142,8 @@ void rpc_call_on_cancel(struct rpc_call *call,
  */
 bool rpc_call_reply(struct rpc_call *call, struct bytes message);
 /* Loop. The same from up to RPC_SEGMENTS_MAX pieces; released also when false is returned. */
-bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments, size_t count);
+bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments,
+                             size_t count);
 /*
  * Loop. End the call with a status; status 0 ends a server stream well. text is UTF-8 (copied and encoded),
  * trailers are copied. A trailer whose value is not legal header text is left out.
@@ -158,8 +160,8 @@ bool rpc_call_send_copy(struct rpc_call *call, struct bytes message);
 /* Loop. Whether less than RPC_STREAM_QUEUE_BYTES wait to be sent. */
 bool rpc_call_writable(const struct rpc_call *call);
 /* Loop. Called each time the queue falls from "not writable" to empty enough again. */
-void rpc_call_on_writable(struct rpc_call *call, void (*on_writable)(struct rpc_call *call, void *context),
-                          void *context);
+void rpc_call_on_writable(struct rpc_call *call,
+                          void (*on_writable)(struct rpc_call *call, void *context), void *context);
 
 /* Whether a value may stand in a header: printable ASCII, no blank at either end. */
 bool rpc_header_text_ok(struct bytes value);
@@ -171,8 +173,10 @@ struct rpc_server;
 struct rpc_method {
     const char *path; /* "/silo.v1.Silo/Enqueue" */
     bool server_streaming;
-    bool needs_auth; /* also: unknown methods of a service one of whose methods needs auth are checked first */
-    bool bidi;       /* on_call comes with the headers and an empty request, then on_message, then on_end */
+    bool
+        needs_auth; /* also: unknown methods of a service one of whose methods needs auth are checked first */
+    bool
+        bidi; /* on_call comes with the headers and an empty request, then on_message, then on_end */
     void (*on_call)(struct rpc_call *call, struct bytes request, void *context);
     void *context;
     /* bidi only; the message is lent for the call of the function. No more come once the call was finished. */
@@ -181,27 +185,31 @@ struct rpc_method {
 };
 
 struct rpc_server_options {
-    const char *listen;        /* "ip:port", "[ip6]:port"; port 0 = any */
-    uint32_t loops;            /* 0 = 1 */
-    size_t message_bytes_max;  /* 0 = default, here and below */
+    const char *listen;       /* "ip:port", "[ip6]:port"; port 0 = any */
+    uint32_t loops;           /* 0 = 1 */
+    size_t message_bytes_max; /* 0 = default, here and below */
     size_t header_bytes_max;
     uint64_t inflight_bytes_max;
     uint32_t streams_max;
     uint32_t conns_max;
-    const char *tls_cert;      /* PEM files; NULL = plaintext */
+    const char *tls_cert; /* PEM files; NULL = plaintext */
     const char *tls_key;
     const char *tls_client_ca; /* set: clients must show a certificate it signed */
     const char *auth_token;    /* NULL = no check */
-    struct bytes descriptors;  /* serialized FileDescriptorSet for reflection; static memory; may be empty */
+    struct bytes
+        descriptors; /* serialized FileDescriptorSet for reflection; static memory; may be empty */
     /* After each call of a known method, on its loop. NULL = none. Must not block. */
-    void (*on_done)(void *context, const struct rpc_method *method, uint32_t status, int64_t duration_us);
+    void (*on_done)(void *context, const struct rpc_method *method, uint32_t status,
+                    int64_t duration_us);
     void *context;
 };
 
 /* Checks the options, loads certificates, binds and listens. No thread runs yet. Strings are copied. */
-SILO_RC rpc_server_new(const struct rpc_server_options *options, struct rpc_server **ret_server, struct silo_err *err);
+SILO_RC rpc_server_new(const struct rpc_server_options *options, struct rpc_server **ret_server,
+                       struct silo_err *err);
 /* Before start only. The method is lent until the server is freed. EXISTS for a path that is there already. */
-SILO_RC rpc_server_add(struct rpc_server *server, const struct rpc_method *method, struct silo_err *err);
+SILO_RC rpc_server_add(struct rpc_server *server, const struct rpc_method *method,
+                       struct silo_err *err);
 /* Starts the loops and accepts. Health and reflection are registered here. */
 SILO_RC rpc_server_start(struct rpc_server *server, struct silo_err *err);
 /* The bound port. Any thread, from rpc_server_new on. */
@@ -248,7 +256,8 @@ struct rpc_channel_options {
     const char *tls_name;     /* name to verify; NULL = host of target */
     const char *auth_token;   /* sent as Bearer; NULL = none */
     size_t message_bytes_max; /* 0 = default */
-    uint32_t calls_max;       /* calls waiting or running; 0 = 65,536; one more fails RESOURCE_EXHAUSTED */
+    uint32_t
+        calls_max; /* calls waiting or running; 0 = 65,536; one more fails RESOURCE_EXHAUSTED */
     int64_t connect_timeout_us; /* 0 = 5 s */
 };
 
@@ -259,8 +268,8 @@ struct rpc_channel_options {
  */
 struct rpc_request {
     const char *path;
-    struct bytes message;     /* lent until on_done */
-    int64_t timeout_us;       /* from rpc_channel_call on; 0 = none; also sent as grpc-timeout */
+    struct bytes message; /* lent until on_done */
+    int64_t timeout_us;   /* from rpc_channel_call on; 0 = none; also sent as grpc-timeout */
     const struct rpc_header *headers; /* lent until on_done */
     size_t header_count;
     /* Optional, for server streams: each message as it arrives, lent for the call of the function. */
@@ -268,8 +277,8 @@ struct rpc_request {
     void (*on_done)(struct rpc_request *request);
     void *context;
 
-    uint32_t status;   /* gRPC status */
-    struct bytes text; /* decoded grpc-message, or our own words */
+    uint32_t status;    /* gRPC status */
+    struct bytes text;  /* decoded grpc-message, or our own words */
     struct bytes reply; /* the message of a unary call */
 
     struct { /* the channel's */
@@ -313,8 +322,8 @@ struct rpc_answer {
 };
 
 /* Any thread but a loop: call and wait. Errors are the answer's status. timeout_us 0 = none. */
-void rpc_channel_call_wait(struct rpc_channel *channel, const char *path, struct bytes message, int64_t timeout_us,
-                           struct rpc_answer *ret_answer);
+void rpc_channel_call_wait(struct rpc_channel *channel, const char *path, struct bytes message,
+                           int64_t timeout_us, struct rpc_answer *ret_answer);
 void rpc_answer_deinit(struct rpc_answer *answer);
 
 #endif

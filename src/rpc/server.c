@@ -34,9 +34,12 @@ static void server_take_options(struct rpc_server *server, const struct rpc_serv
     to->tls_client_ca = server_copy(server, from->tls_client_ca);
     to->auth_token = server_copy(server, from->auth_token);
     to->loops = from->loops != 0 ? from->loops : 1;
-    to->message_bytes_max = from->message_bytes_max != 0 ? from->message_bytes_max : RPC_MESSAGE_BYTES_DEFAULT;
-    to->header_bytes_max = from->header_bytes_max != 0 ? from->header_bytes_max : RPC_HEADER_BYTES_DEFAULT;
-    to->inflight_bytes_max = from->inflight_bytes_max != 0 ? from->inflight_bytes_max : RPC_INFLIGHT_BYTES_DEFAULT;
+    to->message_bytes_max =
+        from->message_bytes_max != 0 ? from->message_bytes_max : RPC_MESSAGE_BYTES_DEFAULT;
+    to->header_bytes_max =
+        from->header_bytes_max != 0 ? from->header_bytes_max : RPC_HEADER_BYTES_DEFAULT;
+    to->inflight_bytes_max =
+        from->inflight_bytes_max != 0 ? from->inflight_bytes_max : RPC_INFLIGHT_BYTES_DEFAULT;
     to->streams_max = from->streams_max != 0 ? from->streams_max : RPC_STREAMS_DEFAULT;
     to->conns_max = from->conns_max != 0 ? from->conns_max : RPC_CONNS_DEFAULT;
     if (to->auth_token != NULL) {
@@ -75,7 +78,8 @@ static void server_init_locks(struct rpc_server *server)
     (void)pthread_mutex_init(&server->health_lock, NULL);
 }
 
-SILO_RC rpc_server_new(const struct rpc_server_options *options, struct rpc_server **ret_server, struct silo_err *err)
+SILO_RC rpc_server_new(const struct rpc_server_options *options, struct rpc_server **ret_server,
+                       struct silo_err *err)
 {
     TRY(server_check_options(options, err));
     struct rpc_server *server = xcalloc(1, sizeof *server);
@@ -89,7 +93,8 @@ SILO_RC rpc_server_new(const struct rpc_server_options *options, struct rpc_serv
     health_init(server);
     server->callbacks = session_callbacks_new();
     server->option = conn_options_new();
-    nghttp2_option_set_stream_reset_rate_limit(server->option, SERVER_RESET_BURST, SERVER_RESET_RATE);
+    nghttp2_option_set_stream_reset_rate_limit(server->option, SERVER_RESET_BURST,
+                                               SERVER_RESET_RATE);
     silo_rc rc = RC_OK;
     if (server->options.tls_cert != NULL) {
         rc = tls_server_new(server->options.tls_cert, server->options.tls_key,
@@ -123,10 +128,12 @@ struct bytes server_service_name(struct bytes path)
 
 struct server_service *server_service_find(const struct rpc_server *server, struct bytes path)
 {
-    return MAP_ENTRY(map_find(&server->services, server_service_name(path)), struct server_service, node);
+    return MAP_ENTRY(map_find(&server->services, server_service_name(path)), struct server_service,
+                     node);
 }
 
-SILO_RC rpc_server_add(struct rpc_server *server, const struct rpc_method *method, struct silo_err *err)
+SILO_RC rpc_server_add(struct rpc_server *server, const struct rpc_method *method,
+                       struct silo_err *err)
 {
     ASSERT(!server->started && method->on_call != NULL);
     const struct bytes path = bytes_str(method->path);
@@ -228,7 +235,8 @@ static void server_run_mail(struct rpc_mail *mail)
     free(m);
 }
 
-void server_post_all(struct rpc_server *server, void (*run)(struct rpc_server *server, struct rpc_loop *loop))
+void server_post_all(struct rpc_server *server,
+                     void (*run)(struct rpc_server *server, struct rpc_loop *loop))
 {
     for (uint32_t i = 0; i < server->loop_count; i++) {
         struct server_mail *m = xcalloc(1, sizeof *m);
@@ -296,7 +304,8 @@ bool rpc_server_drained(struct rpc_server *server, int64_t wait_ms)
     }
     (void)pthread_mutex_lock(&server->gone_lock);
     int rc = 0;
-    while (atomic_load_explicit(&server->conn_count, memory_order_acquire) != 0 && rc != ETIMEDOUT) {
+    while (atomic_load_explicit(&server->conn_count, memory_order_acquire) != 0 &&
+           rc != ETIMEDOUT) {
         rc = pthread_cond_timedwait(&server->gone, &server->gone_lock, &until);
     }
     (void)pthread_mutex_unlock(&server->gone_lock);

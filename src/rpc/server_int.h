@@ -17,10 +17,12 @@
 #include "rpc/conn_int.h"
 
 #define SERVER_METHODS_MAX 512u
-#define SERVER_HANDSHAKE_US 20000000 /* a connection that has not sent its SETTINGS by then is closed */
-#define SERVER_GOAWAY_US 1000000     /* after the notice, when the client does not answer the ping that follows */
-#define SERVER_RESET_BURST 50000u    /* RST_STREAM frames of one connection: that many at once ... */
-#define SERVER_RESET_RATE 10000u     /* ... and that many a second */
+#define SERVER_HANDSHAKE_US \
+    20000000 /* a connection that has not sent its SETTINGS by then is closed */
+#define SERVER_GOAWAY_US \
+    1000000 /* after the notice, when the client does not answer the ping that follows */
+#define SERVER_RESET_BURST 50000u /* RST_STREAM frames of one connection: that many at once ... */
+#define SERVER_RESET_RATE 10000u  /* ... and that many a second */
 
 struct server_method {
     struct map_node node; /* server->methods, by path */
@@ -50,25 +52,25 @@ struct rpc_server {
     uint16_t port;
     uv_poll_t listen_poll; /* on loop 0 */
     struct rpc_timer accept_again;
-    bool listening; /* loop 0 */
-    uint32_t accept_next; /* loop 0: where equal loads go */
-    atomic_bool draining; /* set by rpc_server_drain, read by the loops */
-    atomic_bool closing;  /* set by rpc_server_free, read by the loops */
+    bool listening;         /* loop 0 */
+    uint32_t accept_next;   /* loop 0: where equal loads go */
+    atomic_bool draining;   /* set by rpc_server_drain, read by the loops */
+    atomic_bool closing;    /* set by rpc_server_free, read by the loops */
     atomic_uint conn_count; /* loops and acceptor; waited on by rpc_server_drained through `gone` */
     atomic_ullong inflight_bytes;
     bool started;
-    pthread_mutex_t health_lock; /* guards health */
-    struct map health;           /* health.c: what was set, by service */
-    pthread_mutex_t gone_lock;   /* guards nothing; pairs with `gone` */
-    pthread_cond_t gone;         /* conn_count reached 0 */
+    pthread_mutex_t health_lock;   /* guards health */
+    struct map health;             /* health.c: what was set, by service */
+    pthread_mutex_t gone_lock;     /* guards nothing; pairs with `gone` */
+    pthread_cond_t gone;           /* conn_count reached 0 */
     struct reflection *reflection; /* reflection.c's */
 };
 
 struct server_conn {
     struct conn conn;
     struct rpc_server *server;
-    struct list calls;    /* struct rpc_call.node */
-    struct list writable; /* struct rpc_call.writable: tell them after the flush */
+    struct list calls;      /* struct rpc_call.node */
+    struct list writable;   /* struct rpc_call.writable: tell them after the flush */
     struct rpc_timer timer; /* handshake, later goaway */
     bool settled;           /* the client's SETTINGS came */
     bool draining;
@@ -94,10 +96,10 @@ struct rpc_call {
     bool answered;    /* an answer was decided; nothing more of the request matters */
     bool request_end; /* END_STREAM came */
     bool headers_sent;
-    bool end;         /* no more messages: trailers follow the queue */
+    bool end; /* no more messages: trailers follow the queue */
     bool trailers_sent;
-    bool was_full;    /* a writable notice is owed */
-    bool told;        /* on_done was called */
+    bool was_full; /* a writable notice is owed */
+    bool told;     /* on_done was called */
     bool headers_done;
     bool headers_over; /* more than header_bytes_max */
 

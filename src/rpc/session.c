@@ -114,7 +114,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     }
     const struct rpc_call *call = session_call(session, frame->hd.stream_id);
     if (call != NULL && !call->request_end) {
-        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                        NGHTTP2_NO_ERROR);
     }
     return 0;
 }

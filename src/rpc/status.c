@@ -63,8 +63,8 @@ struct bytes text_decode(struct arena *arena, struct bytes text)
     uint8_t *out = arena_alloc(arena, text.len + 1);
     size_t len = 0;
     for (size_t i = 0; i < text.len; i++) {
-        const bool escape = text.ptr[i] == '%' && i + 2 < text.len && hex_value(text.ptr[i + 1]) >= 0 &&
-                            hex_value(text.ptr[i + 2]) >= 0;
+        const bool escape = text.ptr[i] == '%' && i + 2 < text.len &&
+                            hex_value(text.ptr[i + 1]) >= 0 && hex_value(text.ptr[i + 2]) >= 0;
         if (escape) {
             out[len++] = (uint8_t)(hex_value(text.ptr[i + 1]) * 16 + hex_value(text.ptr[i + 2]));
             i += 2;

@@ -42,8 +42,8 @@ static SSL_CTX *tls_ctx_new(const SSL_METHOD *method)
         return NULL;
     }
     (void)SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-    (void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                    SSL_MODE_RELEASE_BUFFERS);
+    (void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     (void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                        SSL_OP_IGNORE_UNEXPECTED_EOF);
     return ctx;
@@ -52,7 +52,8 @@ static SSL_CTX *tls_ctx_new(const SSL_METHOD *method)
 static SILO_RC tls_load_own(SSL_CTX *ctx, const char *cert, const char *key, struct silo_err *err)
 {
     if (SSL_CTX_use_certificate_chain_file(ctx, cert) != 1) {
-        return FAIL(err, SILO_INVALID, "cannot load the TLS certificate %s: %s", cert, tls_reason());
+        return FAIL(err, SILO_INVALID, "cannot load the TLS certificate %s: %s", cert,
+                    tls_reason());
     }
     if (key == NULL) {
         return FAIL(err, SILO_INVALID, "a TLS certificate needs its key");
@@ -74,8 +75,8 @@ static SILO_RC tls_load_ca(SSL_CTX *ctx, const char *ca, struct silo_err *err)
     return RC_OK;
 }
 
-static SILO_RC tls_server_setup(SSL_CTX *ctx, const char *cert, const char *key, const char *client_ca,
-                                struct silo_err *err)
+static SILO_RC tls_server_setup(SSL_CTX *ctx, const char *cert, const char *key,
+                                const char *client_ca, struct silo_err *err)
 {
     TRY(tls_load_own(ctx, cert, key, err));
     SSL_CTX_set_alpn_select_cb(ctx, tls_select_alpn, NULL);
@@ -154,9 +155,11 @@ SSL *tls_connect_new(SSL_CTX *ctx, const char *name)
     }
     SSL_set_connect_state(ssl);
     unsigned char address[16];
-    const bool is_ip = inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
-    const int ok = is_ip ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name)
-                         : SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
+    const bool is_ip =
+        inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
+    const int ok = is_ip
+                       ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name)
+                       : SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
     if (ok != 1) {
         SSL_free(ssl);
         return NULL;

@@ -29,7 +29,7 @@ enum store_event_kind {
     STORE_CLOSED,    /* the handle is dead */
     STORE_APPLIED,   /* seq of the batch; rc on failure: the outcome is unknown */
     STORE_FLUSHED,   /* seq: all up to it is durable */
-    STORE_ROWS,      /* answer to mget and scan */
+    STORE_ROWS,      /* answer to mget (its keys in the order asked) and scan */
     STORE_REFRESHED, /* the database was still ours */
     STORE_DOWN,      /* unsolicited, once, token 0: fenced (SILO_CONFLICT) or failed */
     STORE_OBJECT,    /* answer to the object calls: data in `rows.data` */

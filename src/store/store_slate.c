@@ -536,8 +536,7 @@ static silo_rc slate_close(struct store_db *db, enum store_close_how how, uint64
 static silo_rc slate_write(struct store_db *db, struct store_buf *bufs, size_t count, uint32_t ops,
                            uint64_t token, struct silo_err *err)
 {
-    struct sdbx_buf
-        few[8]; /* a batch has a buffer of its own for each large value; most have none */
+    struct sdbx_buf few[8] = {0}; /* enough but for batches with many large values */
     struct sdbx_buf *all = count <= sizeof few / sizeof few[0] ? few : xmalloc(count * sizeof *all);
     for (size_t i = 0; i < count; i++) {
         all[i] = buf_of(bufs[i]);

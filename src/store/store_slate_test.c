@@ -115,15 +115,21 @@ static uint64_t expect_seq(struct fix *f, enum store_event_kind kind, enum silo_
     return seq;
 }
 
-static struct store_db *open_db(struct fix *f, size_t bytes_max)
+static struct store_db *open_with(struct fix *f, size_t bytes_max, const char *settings_json)
 {
-    const struct store_open_args args = {.path = "shard/one", .bytes_max = bytes_max};
+    const struct store_open_args args = {
+        .path = "shard/one", .bytes_max = bytes_max, .settings_json = settings_json};
     assert_int_equal(f->ops->open(f->store, f->queue, &args, ++f->token, NULL).code, SILO_OK);
     struct store_event event = expect(f, STORE_OPENED, f->token, SILO_OK);
     struct store_db *db = event.db;
     assert_non_null(db);
     f->ops->event_free(&event);
     return db;
+}
+
+static struct store_db *open_db(struct fix *f, size_t bytes_max)
+{
+    return open_with(f, bytes_max, NULL);
 }
 
 static void close_db(struct fix *f, struct store_db *db, enum store_close_how how,
@@ -222,7 +228,9 @@ static void second_open_fences_the_first(void **state)
 {
     (void)state;
     struct fix *f = fix_disk();
-    struct store_db *old = open_db(f, 0);
+    /* It learns of its fence by what it does, not by its own poll or its compactor's. */
+    struct store_db *old =
+        open_with(f, 0, "{\"manifest_poll_interval\":\"600s\",\"compactor_options\":false}");
     put(f, old, "tkey", "old");
     flush(f, old, STORE_FLUSH_WAL);
     struct store_db *new = open_db(f, 0);

@@ -71,7 +71,7 @@ class Reflected:
         for raw in self.ask(**fields).file_descriptor_response.file_descriptor_proto:
             self._add(raw)
 
-    def call(self, service, method, timeout=30, **fields):
+    def call(self, service, method, /, timeout=30, **fields):
         """One unary call, with messages made from what the server said of itself."""
         self.load(file_containing_symbol=service)
         found = self.pool.FindServiceByName(service).methods_by_name[method]

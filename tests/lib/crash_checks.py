@@ -15,7 +15,8 @@ GROUP = "crash"
 LEASE_S = 10
 RETRIES = dict(retry_count=1000, initial_interval_ms=1, backoff_factor=1.0, max_interval_ms=1)
 
-SCHEDULED, RUNNING, SUCCEEDED, FAILED, CANCELLED = range(5)
+SCHEDULED, RUNNING, SUCCEEDED, FAILED, CANCELLED = range(5)  # of a job
+ATTEMPT_RUNNING, ATTEMPT_SUCCEEDED, ATTEMPT_FAILED = range(3)
 
 
 def restart(server):
@@ -91,8 +92,8 @@ def check_lease(server):
         raise AssertionError("a lease ended %.1f s after the restart" % (time.monotonic() - began))
     equal((again.job_id, again.attempt_number), ("lost", 2), "the task delivered again")
     first, second = attempts_of(api, shard, "lost")
-    equal((first.task_id, first.status, first.error_code), (lost_task.id, FAILED, "WORKER_CRASHED"), "attempt 1")
-    equal((second.task_id, second.status), (again.id, RUNNING), "attempt 2")
+    equal((first.task_id, first.status, first.error_code), (lost_task.id, ATTEMPT_FAILED, "WORKER_CRASHED"), "attempt 1")
+    equal((second.task_id, second.status), (again.id, ATTEMPT_RUNNING), "attempt 2")
     failure = until(lambda: result_or_none(api, shard, "final"), "the end of a job without retries", 3 * LEASE_S)
     equal((failure.status, failure.failure.error_code), (FAILED, "WORKER_CRASHED"), "the job without retries")
     equal(attempts_of(api, shard, "final")[0].task_id, final_task.id)
@@ -275,9 +276,9 @@ def audit_job(api, shard, ledger, job_id):
     equal(job.result.msgpack, job_id.encode(), "result of " + job_id)
     equal([a.attempt_number for a in job.attempts], list(range(1, len(job.attempts) + 1)), "attempts of " + job_id)
     *earlier, last = job.attempts
-    equal(last.status, SUCCEEDED, "last attempt of " + job_id)
+    equal(last.status, ATTEMPT_SUCCEEDED, "last attempt of " + job_id)
     for attempt in earlier:
-        equal((attempt.status, attempt.error_code), (FAILED, "WORKER_CRASHED"), "an attempt of " + job_id)
+        equal((attempt.status, attempt.error_code), (ATTEMPT_FAILED, "WORKER_CRASHED"), "an attempt of " + job_id)
     if job_id in ledger.succeeded:
         equal(last.task_id, ledger.succeeded[job_id], "the acknowledged attempt of " + job_id)
     task_ids = {attempt.task_id for attempt in job.attempts}

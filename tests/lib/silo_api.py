@@ -63,7 +63,7 @@ class Api:
                 ("grpc.enable_http_proxy", 0),
             ],
         )
-        self.metadata = [] if token is None else [("authorization", "Bearer " + token)]
+        self.headers = [] if token is None else [("authorization", "Bearer " + token)]
 
     def close(self):
         self.channel.close()
@@ -76,18 +76,18 @@ class Api:
     def request(self, method, **fields):
         return getattr(pb, METHODS[method].input_type.name)(**fields)
 
-    def raw(self, path, data, reply=bytes, metadata=None, timeout=30):
+    def raw(self, path, data, reply=bytes, headers=None, timeout=30):
         """Sends bytes; `reply` makes something of the answer's bytes."""
         call = self.channel.unary_unary(path)
         try:
-            return reply(call(data, metadata=self.metadata if metadata is None else metadata, timeout=timeout))
+            return reply(call(data, metadata=self.headers if headers is None else headers, timeout=timeout))
         except grpc.RpcError as error:
             raise Status(path, error) from None
 
-    def call(self, method, timeout=30, metadata=None, message=None, **fields):
+    def call(self, method, timeout=30, headers=None, message=None, **fields):
         message = message if message is not None else self.request(method, **fields)
         reply = getattr(pb, METHODS[method].output_type.name)
-        return self.raw("/silo.v1.Silo/" + method, message.SerializeToString(), reply.FromString, metadata, timeout)
+        return self.raw("/silo.v1.Silo/" + method, message.SerializeToString(), reply.FromString, headers, timeout)
 
     def start(self, method, timeout=90, **fields):
         """A call on its way: .result(), .cancel()."""
@@ -97,7 +97,7 @@ class Api:
             request_serializer=lambda m: m.SerializeToString(),
             response_deserializer=reply.FromString,
         )
-        return call.future(self.request(method, **fields), metadata=self.metadata, timeout=timeout)
+        return call.future(self.request(method, **fields), metadata=self.headers, timeout=timeout)
 
     def fails(self, method, **fields):
         try:

@@ -96,16 +96,28 @@ class SiloServer:
         self.wait_ready()
         return self
 
+    def _accepts(self):
+        host, port = self.address.rsplit(":", 1)
+        try:
+            socket.create_connection((host, int(port)), 1).close()
+            return True
+        except OSError:
+            return False
+
     def wait_ready(self):
+        """The channel is made when the port accepts: one that was refused comes back only after seconds."""
         deadline = time.monotonic() + READY_SECONDS
-        self.api = Api(self.address, self.token)
-        while not self.api.serving("silo.v1.Silo"):
+        while True:
             if self.process.poll() is not None:
                 raise RuntimeError("the server ended with %d:\n%s" % (self.process.returncode, self.log()))
             if time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError("the server was not ready in time:\n" + self.log())
-            time.sleep(0.02)
+            if self.api is None and self._accepts():
+                self.api = Api(self.address, self.token)
+            if self.api is not None and self.api.serving("silo.v1.Silo"):
+                return
+            time.sleep(0.01)
 
     def _ended(self):
         if self.api is not None:

@@ -61,7 +61,7 @@ class Start(unittest.TestCase):
     def test_fixed_settings(self):
         with SiloServer() as silo:
             equal(silo.stop(), 0, "exit status")
-            text = rewrite(silo, **{"database.dispatch_order": "start"})
+            text = rewrite(silo, **{"database.dispatch_order": "start"}).replace('\\"', '"')
             self.assertIn("ended with 1", text)
             self.assertIn('dispatch_order = "start" is configured', text)
             self.assertIn('created with "priority"', text)
@@ -243,9 +243,11 @@ class Shards(unittest.TestCase):
                 silo.api.Enqueue(shard=shard, id="there", task_group="g")
             equal(silo.stop(), 0, "exit status")
             kept = spoil(silo, shards[0])
-            silo.process = subprocess.Popen(
-                [program(), "--config", os.path.join(silo.directory, "silo.toml")], cwd=silo.directory,
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(silo.log_path, "ab"))
+            with open(silo.log_path, "ab") as log:
+                silo.process = subprocess.Popen(
+                    [program(), "--config", os.path.join(silo.directory, "silo.toml")], cwd=silo.directory,
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
+            until(silo._accepts, "the server to listen", 60)
             silo.api = Api(silo.address)
             until(lambda: silo.api.serving(""), "the server", 60)
             until(lambda: job_status(silo.api, shards[1]) == "OK", "the good shard", 60)

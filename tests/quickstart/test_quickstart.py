@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,12 @@ import runner  # noqa: E402
 from checks import equal, until  # noqa: E402
 from silo_api import Api  # noqa: E402
 from silo_server import SiloServer, program  # noqa: E402
+
+
+def listens(address):
+    host, port = address.split(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
 
 
 class QuickStart(unittest.TestCase):
@@ -42,9 +49,10 @@ class QuickStart(unittest.TestCase):
     def bare_run(self, directory, address):
         with open(os.path.join(directory, "server.log"), "ab") as log:
             process = subprocess.Popen([program()], cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        until(lambda: listens(address), "the server to listen", 60)
         api = Api(address)
         try:
-            until(lambda: api.serving("silo.v1.Silo"), "the server", 60)
+            until(lambda: api.serving("silo.v1.Silo"), "the server to be ready", 60)
             return [owner.shard_id for owner in api.GetClusterInfo().shard_owners]
         finally:
             api.close()

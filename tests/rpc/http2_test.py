@@ -99,17 +99,17 @@ class Raw:
 
     def answer(self, stream):
         """All header blocks and data of a stream, to its end; and the reset that follows, if any."""
-        blocks, data = b"", b""
+        blocks, pieces = b"", []
         while True:
             kind, flags, at, payload = self.until(lambda f: f[2] == stream)
             if kind == HEADERS:
                 blocks += payload
             elif kind == DATA:
-                data += payload
+                pieces.append(payload)
             elif kind == RST:
-                return blocks, data, int.from_bytes(payload, "big")
+                return blocks, b"".join(pieces), int.from_bytes(payload, "big")
             if flags & END_STREAM and kind in (HEADERS, DATA):
-                return blocks, data, None
+                return blocks, b"".join(pieces), None
 
     def works(self):
         _, data, _ = self.answer(self.request(head(), message(b"still")))
@@ -249,13 +249,13 @@ def test_ping_flood():
 def test_reset_flood():
     """4,000 calls and resets in one go on one connection: it stays, and no call is left behind."""
     raw = Raw()
-    out = b""
+    out = []
     for _ in range(4000):
-        out += frame(HEADERS, END_HEADERS, raw.next, head("/test.Echo/Sleep"))
-        out += frame(DATA, END_STREAM, raw.next, message(b"60000"))
-        out += frame(RST, 0, raw.next, b"\0\0\0\x08")
+        out.append(frame(HEADERS, END_HEADERS, raw.next, head("/test.Echo/Sleep")))
+        out.append(frame(DATA, END_STREAM, raw.next, message(b"60000")))
+        out.append(frame(RST, 0, raw.next, b"\0\0\0\x08"))
         raw.next += 2
-    raw.send(out)
+    raw.send(b"".join(out))
     assert raw.works()
     wait_for(lambda: stats(channel)["sleeping"] == 0)
     raw.close()

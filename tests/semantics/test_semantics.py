@@ -184,10 +184,10 @@ def the_token_is_checked_first(server):
         ([("authorization", "bearer " + TOKEN)], "invalid auth token"),
         ([("authorization", TOKEN)], "invalid auth token"),
     )
-    for metadata, text in wrong:
+    for headers, text in wrong:
         for path in ("/silo.v1.Silo/GetClusterInfo", "/silo.v1.Silo/Enqueue", "/silo.v1.Silo/Nonsense"):
             try:
-                server.api.raw(path, b"\xff", metadata=metadata)
+                server.api.raw(path, b"\xff", headers=headers)
                 raise AssertionError("accepted")
             except Status as status:
                 status_is(status, "UNAUTHENTICATED", text)

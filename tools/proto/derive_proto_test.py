@@ -32,7 +32,7 @@ SAMPLES = [
     ("HeartbeatResponse", "cancelled: true cancelled_at_ms: 1700000000000"),
     ("ConfigureShardRequest", 'shard: "s" placement_ring: "" tenant: "t"'),
     ("ReportOutcomesRequest", 'shard: "s" outcomes { task_id: "t" success { msgpack: "\\300" } }'),
-    ("ImportJobsRequest", 'jobs { id: "i" tenant: "t" attempts { status: ATTEMPT_STATUS_FAILED } }'),
+    ("ImportJobsRequest", 'jobs { tenant: "t" attempts { status: ATTEMPT_STATUS_FAILED } }'),
 ]
 
 

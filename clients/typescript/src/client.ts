@@ -237,7 +237,8 @@ export class SiloGRPCClient {
     const response = await this.connection.tenantCall(
       tenant,
       { operation: "getJobStatus", jobId: id, tenant },
-      (stub, rpc, shard) => stub.getJob({ shard, id, tenant, includeAttempts: false }, rpc).response,
+      (stub, rpc, shard) =>
+        stub.getJob({ shard, id, tenant, includeAttempts: false }, rpc).response,
     );
     return jobStatusFromProto(response.status);
   }
@@ -348,7 +349,8 @@ export class SiloGRPCClient {
     const { shard, workerId, maxTasks, taskGroup, waitMs = 0 } = options;
     const request = { shard, workerId, maxTasks, taskGroup, waitMs };
     const info = { operation: "leaseTasks" };
-    const invoke: Invoke<LeaseTasksResponse> = (stub, rpc) => stub.leaseTasks(request, rpc).response;
+    const invoke: Invoke<LeaseTasksResponse> = (stub, rpc) =>
+      stub.leaseTasks(request, rpc).response;
     const response = await (shard === undefined
       ? this.connection.anyCall(serverIndex, info, invoke)
       : this.connection.shardCall(shard, info, invoke));

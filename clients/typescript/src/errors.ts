@@ -45,7 +45,7 @@ export class TaskNotFoundError extends Error {
   }
 }
 
-/** A worker's lease of a task is gone; its handler was told to stop and nothing will be reported. */
+/** A worker lost the lease of a task: the handler was told to stop, nothing will be reported. */
 export class TaskLeaseLostError extends Error {
   override readonly name = "TaskLeaseLostError";
   readonly code = "SILO_TASK_LEASE_LOST";

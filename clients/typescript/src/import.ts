@@ -12,7 +12,9 @@ export interface TenantGroup<T> {
 }
 
 /** Splits a list by tenant, in order of first appearance. */
-export function groupByTenant<T extends { tenant?: string }>(items: readonly T[]): TenantGroup<T>[] {
+export function groupByTenant<T extends { tenant?: string }>(
+  items: readonly T[],
+): TenantGroup<T>[] {
   const groups = new Map<string | undefined, TenantGroup<T>>();
   items.forEach((item, place) => {
     let group = groups.get(item.tenant);

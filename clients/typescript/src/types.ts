@@ -202,7 +202,7 @@ export interface GetJobOptions {
 
 /** Options of `getJobResult`. */
 export interface GetJobResultOptions {
-  /** How long the server waits for the job's end, 0 to 60000; default 0. Older servers ignore it. */
+  /** How long the server waits for the end, 0 to 60000; default 0. Older servers ignore it. */
   waitMs?: number;
 }
 

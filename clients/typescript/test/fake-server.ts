@@ -60,8 +60,9 @@ export class FakeServer {
       };
     }
     fake.server.addService(definition(), implementation);
+    const credentials = ServerCredentials.createInsecure();
     fake.port = await new Promise<number>((resolve, reject) => {
-      fake.server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, bound) =>
+      fake.server.bindAsync(`127.0.0.1:${port}`, credentials, (error, bound) =>
         error ? reject(error) : resolve(bound),
       );
     });
@@ -81,7 +82,12 @@ export class FakeServer {
     this.server.forceShutdown();
   }
 
-  private answer(method: string, output: { create(value: object): object }, call: any, callback: any) {
+  private answer(
+    method: string,
+    output: { create(value: object): object },
+    call: any,
+    callback: any,
+  ): void {
     this.calls.push({ method, request: call.request, metadata: call.metadata });
     const handler = this.handlers[method];
     if (handler === undefined) {
@@ -135,7 +141,9 @@ export function protoTask(id: string, payload: unknown = { n: 1 }, more: Partial
 }
 
 /** A handler of LeaseTasks that hands out each batch once and then holds polls as a server does. */
-export function batches(...list: (Task[] | { tasks?: Task[]; refreshTasks?: object[] })[]): Handler {
+export function batches(
+  ...list: (Task[] | { tasks?: Task[]; refreshTasks?: object[] })[]
+): Handler {
   const left = [...list];
   return async (request: { waitMs: number }) => {
     const next = left.shift();

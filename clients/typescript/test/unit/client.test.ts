@@ -285,7 +285,10 @@ test("reports", async () => {
 test("refresh reports and heartbeats", async () => {
   server.handlers.reportRefreshOutcome = () => ({});
   const task = { taskId: "k", shard: SHARD };
-  await client.reportRefreshOutcome({ ...task, outcome: { type: "success", newMaxConcurrency: 4 } });
+  await client.reportRefreshOutcome({
+    ...task,
+    outcome: { type: "success", newMaxConcurrency: 4 },
+  });
   await client.reportRefreshOutcome({
     ...task,
     outcome: { type: "failure", code: "C", message: "m" },

@@ -110,7 +110,9 @@ test("an answer without owners keeps the bootstrap channels and is asked for aga
 });
 
 test("addressMap applies to what servers say", async () => {
-  const server = await startServer({ getClusterInfo: () => clusterInfo(["silo-0.internal:50051"]) });
+  const server = await startServer({
+    getClusterInfo: () => clusterInfo(["silo-0.internal:50051"]),
+  });
   const client = makeClient({
     servers: server.address,
     addressMap: { "silo-0.internal:50051": server.address },

@@ -131,23 +131,27 @@ test("no more than maxConcurrentTasks handlers run, and the queue is bounded", a
   server.handlers.leaseTasks = (request) => ({
     tasks: Array.from({ length: request.maxTasks }, () => protoTask(`k${n++}`)),
   });
-  let running = 0;
   let most = 0;
-  let mostQueued = 0;
+  let running = 0;
+  let open: () => void = () => {};
+  const gate = new Promise<void>((resolve) => (open = resolve));
   makeWorker({
     maxConcurrentTasks: 3,
     handler: async () => {
       most = Math.max(most, ++running);
-      mostQueued = Math.max(mostQueued, worker.queuedTasks);
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await gate;
       running--;
     },
   });
   await worker.start();
+  await until(() => worker.activeTasks === 3 && worker.queuedTasks === 3, "a full worker");
+  assert.equal(worker.availableTaskSlots, -3);
+  const polls = server.requests("leaseTasks").length;
+  await client.heartbeat("w", "any", SHARD);
+  assert.equal(server.requests("leaseTasks").length, polls, "a full worker does not poll");
+  open();
   await until(() => reports().length >= 20);
   assert.equal(most, 3);
-  assert.ok(mostQueued > 0 && mostQueued <= 3, `queued ${mostQueued}`);
-  assert.equal(worker.availableTaskSlots, 3 - worker.activeTasks - worker.queuedTasks);
 });
 
 test("a poll that brought tasks is repeated at once, one held by the server too", async () => {
