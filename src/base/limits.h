@@ -21,28 +21,52 @@
 /* Stored values. */
 #define BLOB_INLINE_MAX 4096u /* a larger payload or result has a row of its own, so the state row stays small */
 
-/* One shard's memory. */
+/* One shard's memory. Those with an #ifndef are smaller in tests, so that few jobs reach paging and eviction. */
+#ifndef LANE_TASKS_MAX
 #define LANE_TASKS_MAX 1024u               /* a window of one lane: two pages ahead of the workers */
+#endif
+#ifndef SHARD_TASKS_MAX
 #define SHARD_TASKS_MAX 262144u            /* all windows of a shard */
+#endif
+#ifndef SHARD_INFO_BYTES_MAX
 #define SHARD_INFO_BYTES_MAX (64u << 20)   /* info rows kept with waiting tasks */
+#endif
+#ifndef SHARD_LEASES_MAX
 #define SHARD_LEASES_MAX 262144u           /* running jobs */
+#endif
+#ifndef SHARD_GROUPS_MAX
 #define SHARD_GROUPS_MAX 16384u            /* task groups with a window or a parked poll */
+#endif
+#ifndef SHARD_TENANT_COUNTS_MAX
 #define SHARD_TENANT_COUNTS_MAX 65536u     /* counter rows kept in memory */
+#endif
 #define SHARD_COMMANDS_MAX 65536u          /* commands waiting for reads, polls parked, results awaited */
 #define SHARD_REPLIES_BYTES_MAX (256u << 20) /* undurable bytes of open and sealed batches */
 #define MAILBOX_MESSAGES_MAX 65536u
 
 /* One turn of a shard: nobody waits behind unbounded work. */
+#ifndef TURN_TIMERS_MAX
 #define TURN_TIMERS_MAX 512u
+#endif
+#ifndef TURN_EXPIRIES_MAX
 #define TURN_EXPIRIES_MAX 512u
+#endif
+#ifndef TURN_HANDOVERS_MAX
 #define TURN_HANDOVERS_MAX 4096u
+#endif
+#ifndef BATCH_ROWS_MAX
 #define BATCH_ROWS_MAX 512u
+#endif
 #define BATCH_BYTES_MAX (1u << 20)
 #define NEED_ROUNDS_MAX 64u /* a command asks for reads at most so often */
+#ifndef PAGE_ROWS_MAX
 #define PAGE_ROWS_MAX 1024u
+#endif
 #define PAGE_BYTES_MAX (1u << 20)
 #define POLL_TASKS_MAX 8192u /* LeaseTasks: larger wishes are clamped */
+#ifndef INFO_AHEAD
 #define INFO_AHEAD 256u /* info rows are loaded for so many tasks at the front of a lane */
+#endif
 #define JOB_ATTEMPTS_SHOWN_MAX 65536u /* attempts listed by one GetJob: the newest ones */
 
 /* Time, in milliseconds. */
@@ -55,10 +79,14 @@
 #define OWNERSHIP_RENEW_MS 1000
 #define LOW_WATER_MS 1000
 #define READ_RETRY_MS 100 /* a window page that could not be read is asked for again after so long */
+#ifndef LOW_WATER_REMOVALS
 #define LOW_WATER_REMOVALS 1024u
+#endif
 #define MEMTABLE_FLUSH_MS 60000
 #define MEMTABLE_FLUSH_BYTES (64u << 20)
 
+#ifndef ARRIVAL_BLOCK
 #define ARRIVAL_BLOCK (1u << 20) /* arrival numbers reserved with one row */
+#endif
 
 #endif

@@ -189,6 +189,19 @@ static void core_run(struct core *core, struct command *cmd)
     }
 }
 
+static void core_run_woken(struct core *core)
+{
+    struct list now;
+    list_init(&now);
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&core->woken)) != NULL) {
+        list_push_back(&now, node);
+    }
+    while ((node = list_pop_front(&now)) != NULL) {
+        core_run(core, CONTAINER_OF(node, struct command, node));
+    }
+}
+
 void core_submit(struct core *core, struct command *cmd)
 {
     list_init(&cmd->reads);
@@ -202,6 +215,7 @@ void core_submit(struct core *core, struct command *cmd)
         view_begin(&core->view);
         core_answer(core, cmd);
     } else {
+        core_run_woken(core); /* those that waited for reads come first */
         core_run(core, cmd);
     }
 }
@@ -222,19 +236,6 @@ void core_unpark(struct core *core, struct command *cmd)
 {
     list_remove(&cmd->node);
     heap_remove(&core->deadlines, &cmd->deadline);
-}
-
-static void core_run_woken(struct core *core)
-{
-    struct list now;
-    list_init(&now);
-    struct list_node *node = NULL;
-    while ((node = list_pop_front(&core->woken)) != NULL) {
-        list_push_back(&now, node);
-    }
-    while ((node = list_pop_front(&now)) != NULL) {
-        core_run(core, CONTAINER_OF(node, struct command, node));
-    }
 }
 
 /* Parked commands whose time is up: polls leave empty, waits look once more and tell the state they see. */
@@ -264,6 +265,7 @@ void core_turn(struct core *core)
     poll_turn(core);
     core_run_deadlines(core);
     low_turn(core);
+    groups_shrink(core);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -317,9 +319,7 @@ struct command *core_answered(struct core *core)
 void core_release_polls(struct core *core)
 {
     core->polls_released = true;
-    for (struct map_node *n = map_next(&core->groups, NULL); n != NULL; n = map_next(&core->groups, n)) {
-        group_hot(core, CONTAINER_OF(n, struct group, node));
-    }
+    groups_hot(core);
     for (struct map_node *n = map_next(&core->watches, NULL); n != NULL; n = map_next(&core->watches, n)) {
         const struct job_watch *watch = CONTAINER_OF(n, struct job_watch, node);
         for (struct list_node *c = list_first(&watch->commands); c != NULL; c = list_next(&watch->commands, c)) {

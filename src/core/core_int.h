@@ -194,7 +194,8 @@ void group_drop(struct core *core, struct bytes name, const struct place *place)
 enum best { BEST_TASK, BEST_EMPTY, BEST_LOADING };
 enum best group_best(struct core *core, struct group *group, struct task **ret_task);
 void group_hot(struct core *core, struct group *group);
-void group_shrink(struct core *core, const struct group *keep);
+void groups_hot(struct core *core);
+void groups_shrink(struct core *core);
 void groups_free(struct core *core);
 void task_index(struct core *core, struct task *task);
 void task_discard(struct core *core, struct task *task); /* out of the index, and freed */

@@ -27,7 +27,7 @@ static bool retry_same(const struct info *a, const struct info *b)
     return a->has_retry == b->has_retry &&
            (!a->has_retry ||
             (p->retry_count == q->retry_count && p->initial_ms == q->initial_ms && p->max_ms == q->max_ms &&
-             memcmp(&p->factor, &q->factor, sizeof p->factor) == 0 && p->jitter == q->jitter));
+             p->factor == q->factor && p->jitter == q->jitter));
 }
 
 /* All a caller chose, but the start. */

@@ -36,14 +36,15 @@ static void group_forget(struct core *core, struct group *group)
     free(group);
 }
 
-void group_shrink(struct core *core, const struct group *keep)
+/* Once a turn, never while a command runs: what it has found known must stay so. */
+void groups_shrink(struct core *core)
 {
     struct list_node *next = NULL;
     for (struct list_node *n = list_first(&core->group_lru);
          n != NULL && (core->groups.count > SHARD_GROUPS_MAX || core->tasks.count > SHARD_TASKS_MAX); n = next) {
         next = list_next(&core->group_lru, n);
         struct group *group = CONTAINER_OF(n, struct group, lru);
-        if (group != keep && list_empty(&group->polls) && !group->loading) {
+        if (list_empty(&group->polls) && !group->loading) {
             group_forget(core, group);
         }
     }
@@ -62,7 +63,6 @@ struct group *group_get(struct core *core, struct bytes name)
     list_init(&group->polls);
     map_insert(&core->groups, &group->node, blob_bytes(group->name));
     list_push_back(&core->group_lru, &group->lru);
-    group_shrink(core, group);
     return group;
 }
 
@@ -124,6 +124,13 @@ void group_hot(struct core *core, struct group *group)
     }
 }
 
+void groups_hot(struct core *core)
+{
+    for (struct map_node *n = map_next(&core->groups, NULL); n != NULL; n = map_next(&core->groups, n)) {
+        group_hot(core, CONTAINER_OF(n, struct group, node));
+    }
+}
+
 /* --- tasks --- */
 
 void task_index(struct core *core, struct task *task)
@@ -180,9 +187,6 @@ void group_add(struct core *core, struct group *group, struct task *task)
     }
     group_busy_update(core, group, lane);
     group_hot(core, group);
-    if (core->tasks.count > SHARD_TASKS_MAX) {
-        group_shrink(core, group);
-    }
 }
 
 void group_drop(struct core *core, struct bytes name, const struct place *place)

@@ -47,6 +47,9 @@ struct lease *lease_add(struct core *core, struct bytes job_ref, const struct le
 
 void lease_remove(struct core *core, struct lease *lease)
 {
+    if (core->leases_by_job.count >= SHARD_LEASES_MAX) {
+        groups_hot(core); /* parked polls waited for room */
+    }
     map_remove(&core->leases_by_job, &lease->by_job);
     map_remove(&core->leases_by_task, &lease->by_task);
     heap_remove(&core->expiry, &lease->expiry);
@@ -82,7 +85,7 @@ static struct bytes expiry_text(const struct core *core, const struct lease *lea
     out[0] = 0xda;
     out[1] = (uint8_t)(len >> 8);
     out[2] = (uint8_t)len;
-    memcpy(out + 3, text, len);
+    memcpy(out + 3, text, len); /* NOLINT(bugprone-not-null-terminated-result): MessagePack has lengths */
     return bytes_of(out, len + 3);
 }
 

@@ -106,5 +106,8 @@ int64_t timer_next_mono_ms(const struct core *core)
         return INT64_MAX;
     }
     const int64_t wait = lane_at(&core->timers, 0)->place.due_ms - core->wall_ms;
-    return wait > soon - core->mono_ms ? core->mono_ms + wait : soon;
+    if (wait <= soon - core->mono_ms) {
+        return soon;
+    }
+    return wait < INT64_MAX - core->mono_ms ? core->mono_ms + wait : INT64_MAX;
 }

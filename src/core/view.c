@@ -203,6 +203,8 @@ void view_need(struct view *view, struct bytes key, struct command *command)
     list_push_back(&pin->users, &use->in_pin);
     if (pin->state == PIN_WANTED || pin->state == PIN_FLYING) {
         command->reads_open++;
+    } else if (pin->state == PIN_FAILED) {
+        command->read_failed = true; /* it shares the failed read */
     }
 }
 

@@ -24,20 +24,20 @@ static void expect(struct bytes wire, enum silo_code code, const char *text)
 static void test_bytes(void **state)
 {
     (void)state;
-    expect(BYTES_LIT(""), SILO_OK, NULL);
-    expect(BYTES_LIT("\x0a\x02xy"), SILO_OK, NULL);
+    expect(BYTES_LIT(""), SILO_OK, "");
+    expect(BYTES_LIT("\x0a\x02xy"), SILO_OK, "");
     expect(BYTES_LIT("\x0a\x03xy"), SILO_INTERNAL, "malformed");   /* length past the end */
     expect(BYTES_LIT("\x0a"), SILO_INTERNAL, "malformed");         /* no length */
     expect(BYTES_LIT("\x00\x01"), SILO_INTERNAL, "malformed");     /* field 0 */
     expect(BYTES_LIT("\x0b"), SILO_INTERNAL, "malformed");         /* a group */
     expect(BYTES_LIT("\x18\xff\xff"), SILO_INTERNAL, "malformed"); /* unfinished number */
     expect(BYTES_LIT("\x08\x01"), SILO_INTERNAL, "malformed"); /* a number where a string belongs */
-    expect(BYTES_LIT("\xfa\x3f\x01z"), SILO_OK, NULL);         /* unknown field 1023 */
+    expect(BYTES_LIT("\xfa\x3f\x01z"), SILO_OK, "");           /* unknown field 1023 */
     expect(BYTES_LIT("\x0a\x02\xc3\x28"), SILO_INTERNAL, "UTF-8");     /* shard */
     expect(BYTES_LIT("\x12\x03\xed\xa0\x80"), SILO_INTERNAL, "UTF-8"); /* id: a surrogate */
     expect(BYTES_LIT("\x12\x03x\x00y"), SILO_INVALID, "NUL");          /* id */
     expect(BYTES_LIT("\x4a\x03\x0a\x01\xff"), SILO_INTERNAL, "UTF-8"); /* inside a metadata entry */
-    expect(BYTES_LIT("\x32\x03\x0a\x01\xff"), SILO_OK, NULL);          /* bytes may be anything */
+    expect(BYTES_LIT("\x32\x03\x0a\x01\xff"), SILO_OK, "");            /* bytes may be anything */
     expect(BYTES_LIT("\x3a\x05\x0a\x03\x0a\x01\xff"), SILO_INTERNAL,
            "UTF-8"); /* limits.concurrency.key */
 }

@@ -74,7 +74,7 @@ static void test_priority(void **state)
     (void)state;
     struct fixture *f = fixture_new();
     f->request.priority = 99;
-    expect(f, SILO_OK, NULL);
+    expect(f, SILO_OK, "");
     assert_int_equal(f->args.info.priority, 99);
     f->request.priority = 100;
     f->request.task_group = (char *)""; /* the first failure wins */
@@ -92,7 +92,7 @@ static void test_metadata(void **state)
     f->request.task_group = (char *)"g";
     f->entries[16].key = f->names[3]; /* one name twice: 16 remain */
     f->entries[16].value = (char *)"last";
-    expect(f, SILO_OK, NULL);
+    expect(f, SILO_OK, "");
     assert_int_equal(f->args.info.metadata_count, 16);
 
     struct bytes at = f->args.info.metadata;
@@ -109,12 +109,12 @@ static void test_metadata(void **state)
 
     f->request.n_metadata = 1;
     f->entries[0].key = long_text(f, "\u00e9", 63);
-    expect(f, SILO_OK, NULL);
+    expect(f, SILO_OK, "");
     f->entries[0].key = long_text(f, "\u00e9", 64);
     expect(f, SILO_INVALID, "metadata key too long");
     f->entries[0].key = (char *)"";
     f->entries[0].value = long_text(f, "v", 65534);
-    expect(f, SILO_OK, NULL);
+    expect(f, SILO_OK, "");
     f->entries[0].value = long_text(f, "v", 65535);
     expect(f, SILO_INVALID, "metadata value too long");
     fixture_free(f);
@@ -127,7 +127,7 @@ static void test_group(void **state)
     f->request.task_group = (char *)"";
     expect(f, SILO_INVALID, "task_group is required");
     f->request.task_group = long_text(f, "\U0001f600", 64); /* characters, not bytes */
-    expect(f, SILO_OK, NULL);
+    expect(f, SILO_OK, "");
     f->request.task_group = long_text(f, "g", 65);
     expect(f, SILO_INVALID, "task_group too long");
     fixture_free(f);
@@ -138,7 +138,7 @@ static void test_sizes(void **state)
     (void)state;
     struct fixture *f = fixture_new();
     f->request.id = long_text(f, "i", 4096);
-    expect(f, SILO_OK, NULL);
+    expect(f, SILO_OK, "");
     f->request.id = long_text(f, "i", 4097);
     expect(f, SILO_INVALID, "id too long");
     f->request.id = (char *)"";
@@ -147,7 +147,7 @@ static void test_sizes(void **state)
     payload.msgpack.data = (uint8_t *)f; /* not read */
     payload.msgpack.len = 100000000;
     f->request.payload = &payload;
-    expect(f, SILO_OK, NULL);
+    expect(f, SILO_OK, "");
     payload.msgpack.len = MESSAGE_BYTES_MAX;
     expect(f, SILO_INVALID, "too large");
     fixture_free(f);
@@ -157,11 +157,11 @@ static void test_retry(void **state)
 {
     (void)state;
     struct fixture *f = fixture_new();
-    expect(f, SILO_OK, NULL);
+    expect(f, SILO_OK, "");
     assert_false(f->args.info.has_retry);
     f->request.retry_policy_opt_case = SILO__V1__ENQUEUE_REQUEST__RETRY_POLICY_OPT_RETRY_POLICY;
     f->request.retry_policy = &f->retry;
-    expect(f, SILO_OK, NULL);
+    expect(f, SILO_OK, "");
     assert_true(f->args.info.has_retry);
     f->retry.initial_interval_ms = -1;
     expect(f, SILO_INVALID, "initial_interval_ms");
@@ -184,7 +184,7 @@ static void test_limits(void **state)
     (void)state;
     struct fixture *f = fixture_new();
     f->request.n_limits = MANY; /* none has a member: all are dropped */
-    expect(f, SILO_OK, NULL);
+    expect(f, SILO_OK, "");
     assert_int_equal(f->args.info.limit_count, 0);
     Silo__V1__ConcurrencyLimit concurrency = SILO__V1__CONCURRENCY_LIMIT__INIT;
     concurrency.key = (char *)"q";
@@ -207,10 +207,10 @@ static void test_start(void **state)
     (void)state;
     struct fixture *f = fixture_new();
     f->request.start_at_ms = -5;
-    expect(f, SILO_OK, NULL);
+    expect(f, SILO_OK, "");
     assert_int_equal(f->args.info.requested_start_ms, 0);
     f->request.start_at_ms = 12345;
-    expect(f, SILO_OK, NULL);
+    expect(f, SILO_OK, "");
     assert_int_equal(f->args.info.requested_start_ms, 12345);
     fixture_free(f);
 }

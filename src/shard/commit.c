@@ -171,7 +171,6 @@ void commit_written(struct incarnation *inc, const struct op *op, const struct s
         }
     }
     view_applied(core_view(inc->core), op->batch);
-    proof_progress(inc);
 }
 
 /* --- flushes --- */
@@ -286,6 +285,9 @@ void commit_turn(struct incarnation *inc)
 
 int64_t commit_next_mono_ms(const struct incarnation *inc)
 {
+    if (inc->phase != INC_OPEN && inc->phase != INC_DRAINING) {
+        return INT64_MAX;
+    }
     int64_t next = INT64_MAX;
     if (flush_wanted(inc)) {
         next = inc->flush_start_mono_ms + flush_spacing(inc);

@@ -118,10 +118,11 @@ static void executor_mail(struct executor *executor, struct mail *controls, stru
     while (requests != NULL) {
         struct shard_request *request = CONTAINER_OF(requests, struct shard_request, mail);
         requests = requests->next;
+        const struct shard *shard = request->shard; /* an answered request is its sender's again */
         request_run(executor, request);
         /* A batch at its bound leaves between two commands, never inside one. */
-        if (request->shard->inc != NULL && request->shard->inc->phase == INC_OPEN) {
-            commit_answers(request->shard->inc);
+        if (shard->inc != NULL && shard->inc->phase == INC_OPEN) {
+            commit_answers(shard->inc);
         }
     }
 }
@@ -261,7 +262,7 @@ int64_t executor_turn(struct executor *executor)
         next = earlier(next, shard_next(executor->owned[i]));
     }
     life_reap(executor);
-    return next == INT64_MAX ? INT64_MAX : next * 1000;
+    return next > INT64_MAX / 1000 ? INT64_MAX : next * 1000;
 }
 
 /* --- the thread --- */
@@ -297,7 +298,7 @@ static void executor_sleep(struct executor *executor, int64_t next_us)
     }
 }
 
-static int executor_main(void *context)
+static void *executor_main(void *context)
 {
     struct executor *executor = context;
     /* Runs until shards_stop. */
@@ -305,7 +306,7 @@ static int executor_main(void *context)
         const int64_t next_us = executor_turn(executor);
         executor_sleep(executor, next_us);
     }
-    return 0;
+    return NULL;
 }
 
 static SILO_RC executor_start(struct executor *executor, struct silo_err *err)
@@ -325,9 +326,9 @@ static SILO_RC executor_start(struct executor *executor, struct silo_err *err)
         sigset_t old;
         (void)sigfillset(&all);
         (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-        const int made = thrd_create(&executor->thread, executor_main, executor);
+        const int made = pthread_create(&executor->thread, NULL, executor_main, executor);
         (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-        if (made != thrd_success) {
+        if (made != 0) {
             return FAIL(err, SILO_INTERNAL, "the executor thread could not be made");
         }
         executor->running = true;
@@ -350,7 +351,7 @@ void shards_stop(struct shards *shards)
         if (executor->running) {
             atomic_store_explicit(&executor->stop, true, memory_order_release);
             executor_wake(executor);
-            (void)thrd_join(executor->thread, NULL);
+            (void)pthread_join(executor->thread, NULL);
             executor->running = false;
         }
         if (executor->queue != NULL) {

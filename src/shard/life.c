@@ -24,6 +24,7 @@ static void control_done(struct shard *shard, enum silo_code code, const char *t
 {
     struct shard_control *control = shard->control;
     shard->control = NULL;
+    shard->wiped = false;
     control->rc = (silo_rc){code};
     (void)snprintf(control->text, sizeof control->text, "%s", text);
     control->done(control);
@@ -103,7 +104,7 @@ static void life_loaded(struct incarnation *inc)
     shard_set_status(shard, SHARD_OPEN);
     const struct core_stats stats = core_stats(inc->core);
     log_info("shard_opened", LOG_STR("shard", shard->id_text), LOG_INT("leases", stats.leases), LOG_END);
-    if (shard->control != NULL && shard->control->op != CONTROL_CLOSE) {
+    if (shard->control != NULL && (shard->control->op == CONTROL_OPEN || shard->wiped)) {
         control_done(shard, SILO_OK, "");
     }
 }
@@ -223,6 +224,7 @@ void life_wiped(struct shard *shard, const struct store_event *event)
     if (event->rc.code != SILO_OK) {
         control_done(shard, event->rc.code, event->text);
     } else {
+        shard->wiped = true;
         life_open(shard);
     }
 }
@@ -307,8 +309,7 @@ int64_t life_next_mono_ms(const struct shard *shard)
         return shard->reopen ? shard->reopen_mono_ms : INT64_MAX;
     }
     if (inc->phase == INC_DRAINING) {
-        /* What drains wakes the executor by itself; answers of this turn are seen in the next. */
-        return commit_idle(inc) ? shard->executor->mono_ms : inc->drain_until_mono_ms;
+        return inc->drain_until_mono_ms; /* what drains wakes the executor by itself */
     }
     const bool just_open = inc->phase == INC_LOADING && core_phase(inc->core) == CORE_OPEN;
     return just_open ? shard->executor->mono_ms : INT64_MAX;

@@ -82,10 +82,31 @@ void proof_refreshed(struct incarnation *inc, const struct op *op, const struct 
 void proof_progress(struct incarnation *inc)
 {
     inc->progress_mono_ms = now_ms(inc);
-    if (inc->outage) {
-        inc->outage = false;
+}
+
+/* When the store has had our oldest work for too long: a batch that does not become durable, or a read. */
+static int64_t outage_mono_ms(const struct incarnation *inc)
+{
+    int64_t since = list_empty(&inc->batches) ? INT64_MAX : inc->progress_mono_ms;
+    for (struct list_node *n = list_first(&inc->ops); n != NULL; n = list_next(&inc->ops, n)) {
+        const struct op *op = CONTAINER_OF(n, struct op, node);
+        if (op->start_mono_ms >= since) {
+            break; /* they are in the order of their starts */
+        }
+        if (op->kind == OP_READ || op->kind == OP_WANTS) {
+            since = op->start_mono_ms;
+        }
+    }
+    return since != INT64_MAX ? since + OUTAGE_MS : INT64_MAX;
+}
+
+static void outage_turn(struct incarnation *inc)
+{
+    const bool outage = now_ms(inc) >= outage_mono_ms(inc);
+    if (inc->outage && !outage) {
         core_renew_leases(inc->core);
     }
+    inc->outage = outage;
 }
 
 /* Answers that waited longer than a proof may take are given up: their caller should ask again. */
@@ -106,9 +127,7 @@ void proof_turn(struct incarnation *inc)
     if (inc->phase != INC_OPEN) {
         return;
     }
-    if (!list_empty(&inc->batches) && now_ms(inc) - inc->progress_mono_ms >= OUTAGE_MS) {
-        inc->outage = true;
-    }
+    outage_turn(inc);
     if (!list_empty(&inc->unproved)) {
         refresh_start(inc);
     }
@@ -129,8 +148,8 @@ int64_t proof_next_mono_ms(const struct incarnation *inc)
         return INT64_MAX;
     }
     int64_t next = INT64_MAX;
-    if (!list_empty(&inc->batches) && !inc->outage) {
-        next = inc->progress_mono_ms + OUTAGE_MS;
+    if (!inc->outage) {
+        next = outage_mono_ms(inc);
     }
     if (!list_empty(&inc->unproved) || inc->leases_held) {
         const int64_t renew = inc->refresh_mono_ms + (inc->refreshing ? OWNERSHIP_MS : OWNERSHIP_RENEW_MS);

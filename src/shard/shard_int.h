@@ -14,8 +14,8 @@
 #ifndef SILO_SHARD_SHARD_INT_H
 #define SILO_SHARD_SHARD_INT_H
 
+#include <pthread.h>
 #include <stdatomic.h>
-#include <threads.h>
 
 #include "base/limits.h"
 #include "core/core.h"
@@ -84,6 +84,7 @@ struct shard {
     atomic_int status; /* enum shard_status; written by the executor, relaxed: a reader may be a moment late */
     struct incarnation *inc;
     struct shard_control *control; /* the one being served */
+    bool wiped;                    /* a reset has deleted the data and opens the shard again */
     struct mail *waiting;          /* later ones, oldest first */
     bool reopen;
     int64_t reopen_mono_ms;
@@ -97,7 +98,7 @@ struct executor {
     struct store_queue *queue;
     struct mailbox requests, controls;
     int wake_fd;
-    thrd_t thread;
+    pthread_t thread;
     bool running;
     atomic_bool stop;          /* set by shards_stop, read by the thread after a wake */
     atomic_bool release_polls; /* set once at shutdown */
