@@ -13,8 +13,8 @@ import sys
 
 CTEST_RESULT = re.compile(r"^\s*\d+/\d+ Test\s+#(\d+): .*?(\s+Passed|\*\*\*\S.*?)\s+[\d.]+ sec")
 CTEST_LINE = re.compile(r"^(\d+): (.*)$")
-CMOCKA_PASSED = re.compile(r"^\[  PASSED  \] (\d+) test\(s\)\.")
-CMOCKA_FAILED = re.compile(r"^\[  FAILED  \] .*: (\d+) test\(s\), listed below:|^ ?(\d+) FAILED TEST\(S\)")
+CMOCKA_PASSED = re.compile(r"^\[  PASSED  \] (?:.*: )?(\d+) test\(s\)\.")
+CMOCKA_FAILED = re.compile(r"^\[  FAILED  \] (?:.*: )?(\d+) test\(s\), listed below:")
 CARGO = re.compile(r"^test result: .*?(\d+) passed; (\d+) failed;")
 NODE = re.compile(r"^(?:#|\u2139) (pass|fail|cancelled) (\d+)\s*$")
 UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in ")
@@ -41,7 +41,7 @@ def count_ctest(lines):
         if match:
             passed[number] = passed.get(number, 0) + int(match.group(1))
         match = CMOCKA_FAILED.match(text)
-        if match and match.group(1):
+        if match:
             failed[number] = failed.get(number, 0) + int(match.group(1))
     lost = sum(1 for number in broken if not failed.get(number))
     return sum(passed.values()), sum(failed.values()) + lost

@@ -54,11 +54,12 @@ static void ill_formed_utf8_is_refused(void **state)
         "\xf0\x8f\xbf\xbf", /* overlong */
         "\xed\xa0\x80",     /* surrogate */
         "\xf4\x90\x80\x80", /* past U+10FFFF */
-        "\xf5\x80\x80\x80", "\xff",
-        "\xe2\x82",         /* cut short */
-        "\xf0\x9f\x98",     /* cut short */
-        "a\xe2\x28\xa1",    /* wrong second byte */
-        "\xe2\x82\x28",     /* wrong third byte */
+        "\xf5\x80\x80\x80",
+        "\xff",
+        "\xe2\x82",      /* cut short */
+        "\xf0\x9f\x98",  /* cut short */
+        "a\xe2\x28\xa1", /* wrong second byte */
+        "\xe2\x82\x28",  /* wrong third byte */
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_false(bytes_utf8(bytes_str(bad[i]), NULL));

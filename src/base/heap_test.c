@@ -73,6 +73,7 @@ static void drains_in_order(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(min_is_always_the_smallest), cmocka_unit_test(drains_in_order)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(min_is_always_the_smallest),
+                                       cmocka_unit_test(drains_in_order)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

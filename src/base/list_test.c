@@ -60,6 +60,7 @@ static void removal_is_idempotent(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(order_of_pushes), cmocka_unit_test(removal_is_idempotent)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(order_of_pushes),
+                                       cmocka_unit_test(removal_is_idempotent)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

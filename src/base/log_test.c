@@ -37,11 +37,13 @@ static void text_lines(void **state)
     char line[2 * LOG_LINE_MAX];
     log_init(pipe_fds[1], false, LOG_INFO);
     log_debug("not_this", LOG_END);
-    log_warn("shard_opened", LOG_STR("shard", "a1"), LOG_INT("jobs", -5), LOG_STR("why", "two words"),
-             LOG_BYTES("raw", BYTES_LIT("q\"\n")), LOG_END);
+    log_warn("shard_opened", LOG_STR("shard", "a1"), LOG_INT("jobs", -5),
+             LOG_STR("why", "two words"), LOG_BYTES("raw", BYTES_LIT("q\"\n")), LOG_END);
     read_line(line);
     assert_int_equal(line[4], '-');
-    assert_string_equal(strchr(line, 'Z'), "Z warn  shard_opened shard=a1 jobs=-5 why=\"two words\" raw=\"q\\\"\\u000a\"\n");
+    assert_string_equal(
+        strchr(line, 'Z'),
+        "Z warn  shard_opened shard=a1 jobs=-5 why=\"two words\" raw=\"q\\\"\\u000a\"\n");
 }
 
 static void json_lines(void **state)
@@ -52,7 +54,8 @@ static void json_lines(void **state)
     log_debug("e", LOG_STR("k", "v\\"), LOG_INT("n", 7), LOG_END);
     read_line(line);
     assert_memory_equal(line, "{\"timestamp\":\"", 14);
-    assert_string_equal(strstr(line, "\"level\""), "\"level\":\"debug\",\"event\":\"e\",\"k\":\"v\\\\\",\"n\":7}\n");
+    assert_string_equal(strstr(line, "\"level\""),
+                        "\"level\":\"debug\",\"event\":\"e\",\"k\":\"v\\\\\",\"n\":7}\n");
 }
 
 static void long_values_are_cut_and_the_line_still_ends(void **state)
@@ -92,7 +95,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(text_lines, setup, teardown),
         cmocka_unit_test_setup_teardown(json_lines, setup, teardown),
-        cmocka_unit_test_setup_teardown(long_values_are_cut_and_the_line_still_ends, setup, teardown),
+        cmocka_unit_test_setup_teardown(long_values_are_cut_and_the_line_still_ends, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(levels, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,7 +31,8 @@ static void insert_find_remove(void **state)
         map_remove(&map, &entries[i].node);
     }
     for (size_t i = 0; i < ENTRIES; i++) {
-        const struct entry *found = MAP_ENTRY(map_find(&map, bytes_str(entries[i].text)), struct entry, node);
+        const struct entry *found =
+            MAP_ENTRY(map_find(&map, bytes_str(entries[i].text)), struct entry, node);
         assert_ptr_equal(found, i % 2 == 0 ? NULL : &entries[i]);
     }
     assert_null(map_find(&map, BYTES_LIT("key-")));

@@ -71,8 +71,10 @@ static void steal_leaves_null(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fail_fills_code_place_and_text), cmocka_unit_test(fail_works_without_storage),
-        cmocka_unit_test(long_texts_are_cut),             cmocka_unit_test(codes_have_their_grpc_status),
+        cmocka_unit_test(fail_fills_code_place_and_text),
+        cmocka_unit_test(fail_works_without_storage),
+        cmocka_unit_test(long_texts_are_cut),
+        cmocka_unit_test(codes_have_their_grpc_status),
         cmocka_unit_test(steal_leaves_null),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

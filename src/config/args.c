@@ -47,26 +47,31 @@ SILO_RC config_args_parse(int argc, char **argv, struct config_args *ret_args, s
             args.action = CONFIG_CHECK;
             break;
         case ':':
-            return FAIL(err, SILO_INVALID, "%s needs a value; --help lists the options", argv[optind - 1]);
+            return FAIL(err, SILO_INVALID, "%s needs a value; --help lists the options",
+                        argv[optind - 1]);
         default:
-            return FAIL(err, SILO_INVALID, "unknown option %s; --help lists the options", argv[optind - 1]);
+            return FAIL(err, SILO_INVALID, "unknown option %s; --help lists the options",
+                        argv[optind - 1]);
         }
     }
     if (optind < argc) {
-        return FAIL(err, SILO_INVALID, "unexpected argument %s; --help lists the options", argv[optind]);
+        return FAIL(err, SILO_INVALID, "unexpected argument %s; --help lists the options",
+                    argv[optind]);
     }
     *ret_args = args;
     return RC_OK;
 }
 
 static const char help_head[] =
-    "Silo is a durable background-job server. Its data lies in object storage or on a local disk; producers and\n"
+    "Silo is a durable background-job server. Its data lies in object storage or on a local disk; "
+    "producers and\n"
     "workers speak gRPC.\n"
     "\n"
     "Usage: %s [-c PATH]\n"
     "\n"
     "  -c, --config PATH   TOML file; without it every setting has its default\n"
-    "      --check-config  check the configuration, print the effective one with secrets hidden, and exit\n"
+    "      --check-config  check the configuration, print the effective one with secrets hidden, "
+    "and exit\n"
     "      --version       print the version and exit\n"
     "  -v                  accepted, no effect\n"
     "  -h, --help          print this and exit\n"
@@ -76,7 +81,8 @@ static const char help_head[] =
     "  RUST_LOG            the same, if SILO_LOG is not set\n"
     "  AWS_*               region, endpoint and credentials for the backend s3\n"
     "  GOOGLE_*            credentials for the backend gcs\n"
-    "  ${NAME}, ${NAME:-text} inside strings of the file are replaced by the variable's value, or by the text\n"
+    "  ${NAME}, ${NAME:-text} inside strings of the file are replaced by the variable's value, or "
+    "by the text\n"
     "                      when it is not set\n"
     "\n"
     "Settings and their defaults:\n";
@@ -116,8 +122,8 @@ static void print_warnings(const struct config_warnings *warnings)
     }
 }
 
-bool config_startup(int argc, char **argv, struct silo_config *ret_config, struct config_warnings *ret_warnings,
-                    int *ret_exit)
+bool config_startup(int argc, char **argv, struct silo_config *ret_config,
+                    struct config_warnings *ret_warnings, int *ret_exit)
 {
     struct silo_err err;
     struct config_args args;
@@ -138,7 +144,8 @@ bool config_startup(int argc, char **argv, struct silo_config *ret_config, struc
         (void)puts("silo " SILO_VERSION);
         return false;
     }
-    if (config_load(args.path, &config_env_process, ret_config, ret_warnings, &err).code != SILO_OK) {
+    if (config_load(args.path, &config_env_process, ret_config, ret_warnings, &err).code !=
+        SILO_OK) {
         (void)fprintf(stderr, "Config error: %s\n", err.text);
         *ret_exit = 1;
         return false;

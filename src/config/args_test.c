@@ -19,9 +19,12 @@ static void accepted(void **state)
     assert_int_equal(parse((char *[]){(char *)"silo", NULL}, &args, NULL).code, SILO_OK);
     assert_int_equal(args.action, CONFIG_RUN);
     assert_null(args.path);
-    assert_int_equal(parse(ARGV((char *)"-c", (char *)"a.toml", (char *)"-v"), &args, NULL).code, SILO_OK);
+    assert_int_equal(parse(ARGV((char *)"-c", (char *)"a.toml", (char *)"-v"), &args, NULL).code,
+                     SILO_OK);
     assert_string_equal(args.path, "a.toml");
-    assert_int_equal(parse(ARGV((char *)"--config=b.toml", (char *)"--check-config"), &args, NULL).code, SILO_OK);
+    assert_int_equal(
+        parse(ARGV((char *)"--config=b.toml", (char *)"--check-config"), &args, NULL).code,
+        SILO_OK);
     assert_string_equal(args.path, "b.toml");
     assert_int_equal(args.action, CONFIG_CHECK);
     assert_int_equal(parse(ARGV((char *)"--version"), &args, NULL).code, SILO_OK);
@@ -49,8 +52,14 @@ static void help_names_settings_and_variables(void **state)
     struct arena arena;
     arena_init(&arena);
     const char *help = config_help(&arena, "silo");
-    static const char *const wanted[] = {"--config", "--check-config", "SILO_LOG", "AWS_", "server.grpc_addr",
-                                         "127.0.0.1:50051", "./silo-data/%shard%", "database.dispatch_order"};
+    static const char *const wanted[] = {"--config",
+                                         "--check-config",
+                                         "SILO_LOG",
+                                         "AWS_",
+                                         "server.grpc_addr",
+                                         "127.0.0.1:50051",
+                                         "./silo-data/%shard%",
+                                         "database.dispatch_order"};
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         assert_non_null(strstr(help, wanted[i]));
     }

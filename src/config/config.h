@@ -47,10 +47,11 @@ struct config_place {
     bool set;                    /* false only for a WAL that lies with the rest */
     enum config_backend backend; /* CONFIG_FS: a local disk */
     const char *path;            /* as configured, after expansion */
-    const char *url;             /* the store: file:///abs/dir, memory:///name, s3://..., gs://... */
-    const char *shard_path;      /* relative to url, holds the placeholder: "%shard%" or "%shard%/more" */
-    const char *options_json;    /* for the store, NULL = none */
-    const char *directory;       /* CONFIG_FS: the absolute directory of url, not encoded; else NULL */
+    const char *url; /* the store: file:///abs/dir, memory:///name, s3://..., gs://... */
+    const char
+        *shard_path; /* relative to url, holds the placeholder: "%shard%" or "%shard%/more" */
+    const char *options_json; /* for the store, NULL = none */
+    const char *directory;    /* CONFIG_FS: the absolute directory of url, not encoded; else NULL */
 };
 
 struct config_server {
@@ -73,7 +74,7 @@ struct config_coord {
     enum config_coordination backend;
     const char *cluster_prefix;
     int64_t lease_ttl_secs;
-    int64_t initial_shard_count; /* resolved: never 0 */
+    int64_t initial_shard_count;      /* resolved: never 0 */
     const char *advertised_grpc_addr; /* NULL = server.grpc_addr */
     struct config_list etcd_endpoints;
     const char *k8s_namespace;
@@ -107,8 +108,10 @@ struct config_database {
     int64_t meta_cache_bytes;
     int64_t latency_read_ms; /* for tests and benchmarks: added to each request to the store */
     int64_t latency_write_ms;
-    int64_t flush_interval_us; /* least spacing, start to start, of WAL uploads; resolved by backend */
-    const char *slatedb_json;  /* the rest of [database.slatedb], an object for the engine; strings may hold the
+    int64_t
+        flush_interval_us; /* least spacing, start to start, of WAL uploads; resolved by backend */
+    const char *
+        slatedb_json; /* the rest of [database.slatedb], an object for the engine; strings may hold the
                                 * shard placeholder */
 };
 
@@ -150,8 +153,8 @@ extern const struct config_env config_env_process; /* getenv(3) */
  * printed (help and version on stdout; "Config error: <reason>" on stderr with exit status 1). ret_config must be
  * deinitialised in either case.
  */
-bool config_startup(int argc, char **argv, struct silo_config *ret_config, struct config_warnings *ret_warnings,
-                    int *ret_exit);
+bool config_startup(int argc, char **argv, struct silo_config *ret_config,
+                    struct config_warnings *ret_warnings, int *ret_exit);
 
 /* The file at path, or the defaults when path is NULL. On failure *ret_config is empty. */
 SILO_RC config_load(const char *path, const struct config_env *env, struct silo_config *ret_config,
@@ -159,7 +162,8 @@ SILO_RC config_load(const char *path, const struct config_env *env, struct silo_
 
 /* The same from TOML text; name stands for the file in messages. */
 SILO_RC config_parse(struct bytes toml, const char *name, const struct config_env *env,
-                     struct silo_config *ret_config, struct config_warnings *ret_warnings, struct silo_err *err);
+                     struct silo_config *ret_config, struct config_warnings *ret_warnings,
+                     struct silo_err *err);
 
 void config_deinit(struct silo_config *config);
 

@@ -21,8 +21,8 @@ static const char *getenv_process(void *context, const char *name)
 const struct config_env config_env_process = {.get = getenv_process};
 
 /* The variable between "${" and "}" of len bytes at text. */
-static void expand_one(struct arena *arena, struct buf *out, const char *text, size_t len, const struct config_env *env,
-                       const char **ret_unset)
+static void expand_one(struct arena *arena, struct buf *out, const char *text, size_t len,
+                       const struct config_env *env, const char **ret_unset)
 {
     const char *split = memmem(text, len, ":-", 2);
     const size_t name_len = split != NULL ? (size_t)(split - text) : len;
@@ -37,8 +37,8 @@ static void expand_one(struct arena *arena, struct buf *out, const char *text, s
     }
 }
 
-const char *config_expand_env(struct arena *arena, const char *text, const struct config_env *env, bool *ret_expanded,
-                              const char **ret_unset)
+const char *config_expand_env(struct arena *arena, const char *text, const struct config_env *env,
+                              bool *ret_expanded, const char **ret_unset)
 {
     struct buf out;
     bool expanded = false;
@@ -75,7 +75,8 @@ static const struct {
 static int64_t duration_unit(const char *text, size_t len)
 {
     for (size_t i = 0; i < sizeof duration_units / sizeof duration_units[0]; i++) {
-        if (strlen(duration_units[i].unit) == len && strncmp(duration_units[i].unit, text, len) == 0) {
+        if (strlen(duration_units[i].unit) == len &&
+            strncmp(duration_units[i].unit, text, len) == 0) {
             return duration_units[i].us;
         }
     }
@@ -94,7 +95,8 @@ bool config_duration_parse(const char *text, int64_t *ret_us)
             return false;
         }
         int64_t part = 0;
-        if (__builtin_mul_overflow(strtoll(at, NULL, 10), unit, &part) || __builtin_add_overflow(total, part, &total)) {
+        if (__builtin_mul_overflow(strtoll(at, NULL, 10), unit, &part) ||
+            __builtin_add_overflow(total, part, &total)) {
             return false;
         }
         at += digits + letters;

@@ -1,7 +1,8 @@
 /* config/expand_test.c - variables, durations, placeholders. */
 #include "config/testing_int.h"
 
-static const char *const pairs[] = {"NAME", "value", "EMPTY", "", "INJECT", "x\"\n[server]\n", NULL};
+static const char *const pairs[] = {"NAME",   "value",           "EMPTY", "",
+                                    "INJECT", "x\"\n[server]\n", NULL};
 
 static void variables(void **state)
 {
@@ -28,7 +29,8 @@ static void variables(void **state)
     arena_init(&arena);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const char *unset = "";
-        assert_string_equal(config_expand_env(&arena, cases[i][0], &env, NULL, &unset), cases[i][1]);
+        assert_string_equal(config_expand_env(&arena, cases[i][0], &env, NULL, &unset),
+                            cases[i][1]);
         assert_null(unset);
     }
     arena_deinit(&arena);
@@ -42,7 +44,8 @@ static void unset_variables_are_named(void **state)
     bool expanded = false;
     struct arena arena;
     arena_init(&arena);
-    assert_string_equal(config_expand_env(&arena, "a${FIRST}b${SECOND}", &env, &expanded, &unset), "ab");
+    assert_string_equal(config_expand_env(&arena, "a${FIRST}b${SECOND}", &env, &expanded, &unset),
+                        "ab");
     assert_string_equal(unset, "FIRST");
     assert_true(expanded);
     assert_string_equal(config_expand_env(&arena, "none", &env, &expanded, &unset), "none");
@@ -58,11 +61,12 @@ static void durations(void **state)
         const char *text;
         int64_t us;
     } good[] = {
-        {"0ms", 0},           {"250us", 250},          {"100ms", 100000},
-        {"5s", 5000000},      {"1m", 60000000},        {"1h", 3600000000},
-        {"1m30s", 90000000},  {"1h 5ms", 3600005000},  {"2d", 172800000000},
+        {"0ms", 0},          {"250us", 250},         {"100ms", 100000},
+        {"5s", 5000000},     {"1m", 60000000},       {"1h", 3600000000},
+        {"1m30s", 90000000}, {"1h 5ms", 3600005000}, {"2d", 172800000000},
     };
-    static const char *const bad[] = {"", "5", "ms", "5 s", "-5s", "1.5s", "5x", "5mss", "s5", "99999999999d"};
+    static const char *const bad[] = {"",     "5",  "ms",   "5 s", "-5s",
+                                      "1.5s", "5x", "5mss", "s5",  "99999999999d"};
     int64_t us = 0;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         assert_true(config_duration_parse(good[i].text, &us));

@@ -12,21 +12,42 @@
 #include "base/assert.h"
 
 #define AT(member) offsetof(struct silo_config, member)
-#define BOOL(path, member, fallback, flags, meaning) \
-    {path, CONFIG_T_BOOL, flags, AT(member), fallback, NULL, 0, 0, meaning}
-#define INT(path, member, fallback, min, max, flags, meaning) \
-    {path, CONFIG_T_INT, flags, AT(member), fallback, NULL, min, max, meaning}
-#define TEXT(path, member, fallback, flags, meaning) \
-    {path, CONFIG_T_STRING, flags, AT(member), fallback, NULL, 0, 0, meaning}
-#define SECRET(path, member, meaning) {path, CONFIG_T_SECRET, 0, AT(member), NULL, NULL, 0, 0, meaning}
-#define ADDR(path, member, fallback, flags, meaning) \
-    {path, CONFIG_T_ADDR, flags, AT(member), fallback, NULL, 0, 0, meaning}
-#define CHOICE(path, member, fallback, choices, flags, meaning) \
-    {path, CONFIG_T_CHOICE, flags, AT(member), fallback, choices, 0, 0, meaning}
-#define LIST(path, member, fallback, flags, meaning) \
-    {path, CONFIG_T_STRINGS, flags, AT(member), fallback, NULL, 0, 0, meaning}
-#define DURATION(path, member, max, meaning) {path, CONFIG_T_DURATION, 0, AT(member), NULL, NULL, 0, max, meaning}
-#define IGNORED(path) {path, CONFIG_T_IGNORED, 0, 0, NULL, NULL, 0, 0, "no effect here; accepted with a warning"}
+#define BOOL(path, member, fallback, flags, meaning)                          \
+    {                                                                         \
+        path, CONFIG_T_BOOL, flags, AT(member), fallback, NULL, 0, 0, meaning \
+    }
+#define INT(path, member, fallback, min, max, flags, meaning)                    \
+    {                                                                            \
+        path, CONFIG_T_INT, flags, AT(member), fallback, NULL, min, max, meaning \
+    }
+#define TEXT(path, member, fallback, flags, meaning)                            \
+    {                                                                           \
+        path, CONFIG_T_STRING, flags, AT(member), fallback, NULL, 0, 0, meaning \
+    }
+#define SECRET(path, member, meaning)                                   \
+    {                                                                   \
+        path, CONFIG_T_SECRET, 0, AT(member), NULL, NULL, 0, 0, meaning \
+    }
+#define ADDR(path, member, fallback, flags, meaning)                          \
+    {                                                                         \
+        path, CONFIG_T_ADDR, flags, AT(member), fallback, NULL, 0, 0, meaning \
+    }
+#define CHOICE(path, member, fallback, choices, flags, meaning)                    \
+    {                                                                              \
+        path, CONFIG_T_CHOICE, flags, AT(member), fallback, choices, 0, 0, meaning \
+    }
+#define LIST(path, member, fallback, flags, meaning)                             \
+    {                                                                            \
+        path, CONFIG_T_STRINGS, flags, AT(member), fallback, NULL, 0, 0, meaning \
+    }
+#define DURATION(path, member, max, meaning)                                \
+    {                                                                       \
+        path, CONFIG_T_DURATION, 0, AT(member), NULL, NULL, 0, max, meaning \
+    }
+#define IGNORED(path)                                                                             \
+    {                                                                                             \
+        path, CONFIG_T_IGNORED, 0, 0, NULL, NULL, 0, 0, "no effect here; accepted with a warning" \
+    }
 
 #define BACKENDS "fs|s3|gcs|memory|url"
 #define MS_MAX 86400000
@@ -39,16 +60,20 @@
 #define COUNT_MAX 1000000
 
 const struct config_key config_keys[] = {
-    ADDR("server.grpc_addr", server.grpc_addr, "127.0.0.1:50051", 0, "gRPC listen address; port 0 takes a free one"),
-    BOOL("server.dev_mode", server.dev_mode, "false", 0, "allows ResetShards, which deletes all data"),
+    ADDR("server.grpc_addr", server.grpc_addr, "127.0.0.1:50051", 0,
+         "gRPC listen address; port 0 takes a free one"),
+    BOOL("server.dev_mode", server.dev_mode, "false", 0,
+         "allows ResetShards, which deletes all data"),
     INT("server.shutdown_timeout_ms", server.shutdown_timeout_ms, "25000", 100, MS_MAX, 0,
         "bound on the whole orderly shutdown"),
     INT("server.executors", server.executors, "0", 0, THREADS_MAX, 0,
         "threads that run shards; 0 = one up to 4 cores, one more per further 4"),
     INT("server.io_loops", server.io_loops, "0", 0, THREADS_MAX, 0,
         "threads that serve connections; 0 = as for executors"),
-    SECRET("server.auth_token", server.auth_token, "bearer token that every call must carry; unset = open"),
-    TEXT("server.tls_cert", server.tls_cert, NULL, 0, "PEM file of the certificate chain; unset = plaintext"),
+    SECRET("server.auth_token", server.auth_token,
+           "bearer token that every call must carry; unset = open"),
+    TEXT("server.tls_cert", server.tls_cert, NULL, 0,
+         "PEM file of the certificate chain; unset = plaintext"),
     TEXT("server.tls_key", server.tls_key, NULL, 0, "PEM file of its private key"),
     TEXT("server.tls_client_ca", server.tls_client_ca, NULL, 0,
          "PEM file of the authorities whose client certificates are required"),
@@ -56,30 +81,32 @@ const struct config_key config_keys[] = {
         "time limit of one SQL statement; 0 = none"),
     INT("server.max_result_bytes", server.max_result_bytes, "67108864", 0, BYTES_MAX, CONFIG_LATER,
         "bound on the encoded result of one Query; 0 = none"),
-    INT("server.max_concurrent_statements", server.max_concurrent_statements, "8", 0, COUNT_MAX, CONFIG_LATER,
-        "SQL statements under way on one shard; 0 = unlimited"),
+    INT("server.max_concurrent_statements", server.max_concurrent_statements, "8", 0, COUNT_MAX,
+        CONFIG_LATER, "SQL statements under way on one shard; 0 = unlimited"),
     INT("server.slow_query_log_ms", server.slow_query_log_ms, "1000", 0, MS_MAX, CONFIG_LATER,
         "statements at least this slow are logged; 0 = off"),
 
     CHOICE("coordination.backend", coordination.backend, "none", "none|etcd|k8s", 0,
            "how nodes find each other; none = a single node, all that this version runs"),
-    INT("coordination.initial_shard_count", coordination.initial_shard_count, NULL, 1, SHARDS_MAX, 0,
-        "shards of a new cluster, 1 with tenancy off and 8 with it on; a stored shard map wins"),
+    INT("coordination.initial_shard_count", coordination.initial_shard_count, NULL, 1, SHARDS_MAX,
+        0, "shards of a new cluster, 1 with tenancy off and 8 with it on; a stored shard map wins"),
     TEXT("coordination.cluster_prefix", coordination.cluster_prefix, "silo", CONFIG_LATER,
          "namespace of the cluster's keys"),
     INT("coordination.lease_ttl_secs", coordination.lease_ttl_secs, "10", 1, 3600, CONFIG_LATER,
         "time to live of a node's membership"),
     TEXT("coordination.advertised_grpc_addr", coordination.advertised_grpc_addr, NULL, CONFIG_LATER,
          "address told to peers and clients; unset = server.grpc_addr"),
-    LIST("coordination.etcd_endpoints", coordination.etcd_endpoints, "http://127.0.0.1:2379", CONFIG_LATER,
-         "etcd servers"),
-    TEXT("coordination.k8s_namespace", coordination.k8s_namespace, "default", CONFIG_LATER, "Kubernetes namespace"),
+    LIST("coordination.etcd_endpoints", coordination.etcd_endpoints, "http://127.0.0.1:2379",
+         CONFIG_LATER, "etcd servers"),
+    TEXT("coordination.k8s_namespace", coordination.k8s_namespace, "default", CONFIG_LATER,
+         "Kubernetes namespace"),
     LIST("coordination.placement_rings", coordination.placement_rings, "", CONFIG_LATER,
          "rings that this node serves; empty = the default ring"),
     TEXT("coordination.node_id", coordination.node_id, NULL, CONFIG_LATER,
          "stable name of this node; unset = a random one"),
 
-    BOOL("tenancy.enabled", tenancy_enabled, "false", 0, "on: every request names its tenant; off: none does"),
+    BOOL("tenancy.enabled", tenancy_enabled, "false", 0,
+         "on: every request names its tenant; off: none does"),
     BOOL("webui.enabled", webui_enabled, "true", CONFIG_LATER, "serve the web UI"),
     ADDR("webui.addr", webui_addr, "127.0.0.1:8080", CONFIG_LATER, "web UI listen address"),
     BOOL("metrics.enabled", metrics_enabled, "true", CONFIG_LATER, "serve Prometheus metrics"),
@@ -89,14 +116,14 @@ const struct config_key config_keys[] = {
            "least level logged; the variable SILO_LOG goes before it"),
     TEXT("gubernator.address", gubernator.address, NULL, CONFIG_LATER,
          "external rate limiter; unset = the built-in one"),
-    INT("gubernator.coalesce_interval_ms", gubernator.coalesce_interval_ms, "5", 0, 10000, CONFIG_LATER,
-        "how long checks wait for others to share a call"),
+    INT("gubernator.coalesce_interval_ms", gubernator.coalesce_interval_ms, "5", 0, 10000,
+        CONFIG_LATER, "how long checks wait for others to share a call"),
     INT("gubernator.max_batch_size", gubernator.max_batch_size, "100", 1, COUNT_MAX, CONFIG_LATER,
         "checks in one call"),
-    INT("gubernator.connect_timeout_ms", gubernator.connect_timeout_ms, "5000", 1, MS_MAX, CONFIG_LATER,
-        "time to connect"),
-    INT("gubernator.request_timeout_ms", gubernator.request_timeout_ms, "10000", 1, MS_MAX, CONFIG_LATER,
-        "time for one call"),
+    INT("gubernator.connect_timeout_ms", gubernator.connect_timeout_ms, "5000", 1, MS_MAX,
+        CONFIG_LATER, "time to connect"),
+    INT("gubernator.request_timeout_ms", gubernator.request_timeout_ms, "10000", 1, MS_MAX,
+        CONFIG_LATER, "time for one call"),
 
     CHOICE("database.backend", database.backend, "fs", BACKENDS, 0, "where the data lies"),
     TEXT("database.path", database.path, "./silo-data/%shard%", 0,
@@ -110,24 +137,25 @@ const struct config_key config_keys[] = {
     TEXT("database.wal.path", database.wal_path, NULL, 0, "template of each shard's place in it"),
     BOOL("database.apply_wal_on_close", database.apply_wal_on_close, "true", CONFIG_LATER,
          "move a local write-ahead log into the main store on an orderly close"),
-    INT("database.memory_cache.block_cache_bytes", database.block_cache_bytes, "536870912", 1 << 20, BYTES_MAX, 0,
-        "cache of data blocks, of the whole process"),
-    INT("database.memory_cache.meta_cache_bytes", database.meta_cache_bytes, "134217728", 1 << 20, BYTES_MAX, 0,
-        "cache of indexes and filters, of the whole process"),
+    INT("database.memory_cache.block_cache_bytes", database.block_cache_bytes, "536870912", 1 << 20,
+        BYTES_MAX, 0, "cache of data blocks, of the whole process"),
+    INT("database.memory_cache.meta_cache_bytes", database.meta_cache_bytes, "134217728", 1 << 20,
+        BYTES_MAX, 0, "cache of indexes and filters, of the whole process"),
     DURATION("database.slatedb.flush_interval", database.flush_interval_us, FLUSH_US_MAX,
-             "least spacing of write-ahead log uploads; 0ms for fs and memory, 50ms for s3, gcs and url"),
+             "least spacing of write-ahead log uploads; 0ms for fs and memory, 50ms for s3, gcs "
+             "and url"),
     INT("database.latency_read_ms", database.latency_read_ms, "0", 0, LATENCY_MS_MAX, 0,
         "for tests and benchmarks: added to each read of the store"),
     INT("database.latency_write_ms", database.latency_write_ms, "0", 0, LATENCY_MS_MAX, 0,
         "for tests and benchmarks: added to each write to the store"),
-    INT("database.completed_job_expire_s", database.completed_job_expire_s, "0", 0, SECONDS_MAX, CONFIG_LATER,
-        "how long succeeded jobs are kept; 0 = for ever"),
-    INT("database.terminal_job_expire_s", database.terminal_job_expire_s, "0", 0, SECONDS_MAX, CONFIG_LATER,
-        "how long failed and cancelled jobs are kept; 0 = for ever"),
-    INT("database.periodic_full_compaction_s", database.periodic_full_compaction_s, "0", 0, SECONDS_MAX, CONFIG_LATER,
-        "period of full compactions; 0 = off"),
-    BOOL("database.count_from_status_counters", database.count_from_status_counters, "true", CONFIG_LATER,
-         "SQL counts are read from counters where they can be"),
+    INT("database.completed_job_expire_s", database.completed_job_expire_s, "0", 0, SECONDS_MAX,
+        CONFIG_LATER, "how long succeeded jobs are kept; 0 = for ever"),
+    INT("database.terminal_job_expire_s", database.terminal_job_expire_s, "0", 0, SECONDS_MAX,
+        CONFIG_LATER, "how long failed and cancelled jobs are kept; 0 = for ever"),
+    INT("database.periodic_full_compaction_s", database.periodic_full_compaction_s, "0", 0,
+        SECONDS_MAX, CONFIG_LATER, "period of full compactions; 0 = off"),
+    BOOL("database.count_from_status_counters", database.count_from_status_counters, "true",
+         CONFIG_LATER, "SQL counts are read from counters where they can be"),
 
     IGNORED("database.concurrency_reconcile_interval_ms"),
     IGNORED("database.concurrency_reconcile_scan_slice"),
@@ -146,7 +174,8 @@ const struct config_key config_keys[] = {
 const size_t config_keys_count = sizeof config_keys / sizeof config_keys[0];
 
 _Static_assert(sizeof(enum config_backend) == sizeof(int), "choices are stored as int");
-_Static_assert((int)LOG_DEBUG == 0 && (int)LOG_OFF == 4, "logging.level lists the levels in their order");
+_Static_assert((int)LOG_DEBUG == 0 && (int)LOG_OFF == 4,
+               "logging.level lists the levels in their order");
 
 const struct config_key *config_key_find(const char *path)
 {
@@ -198,10 +227,12 @@ static void *key_place(const struct config_key *key, struct silo_config *config)
     return (char *)config + key->offset;
 }
 
-SILO_RC config_key_set_bool(const struct config_key *key, struct silo_config *config, bool value, struct silo_err *err)
+SILO_RC config_key_set_bool(const struct config_key *key, struct silo_config *config, bool value,
+                            struct silo_err *err)
 {
     if (key->type != CONFIG_T_BOOL) {
-        return FAIL(err, SILO_INVALID, "must be %s, not true or false", config_type_name(key->type));
+        return FAIL(err, SILO_INVALID, "must be %s, not true or false",
+                    config_type_name(key->type));
     }
     *(bool *)key_place(key, config) = value;
     return RC_OK;
@@ -214,15 +245,16 @@ SILO_RC config_key_set_int(const struct config_key *key, struct silo_config *con
         return FAIL(err, SILO_INVALID, "must be %s, not a number", config_type_name(key->type));
     }
     if (value < key->min || value > key->max) {
-        return FAIL(err, SILO_INVALID, "must be from %" PRId64 " to %" PRId64 ", not %" PRId64, key->min, key->max,
-                    value);
+        return FAIL(err, SILO_INVALID, "must be from %" PRId64 " to %" PRId64 ", not %" PRId64,
+                    key->min, key->max, value);
     }
     *(int64_t *)key_place(key, config) = value;
     return RC_OK;
 }
 
 /* "IP:port" or "[IPv6]:port". */
-static SILO_RC addr_parse(struct arena *arena, const char *text, struct config_addr *ret_addr, struct silo_err *err)
+static SILO_RC addr_parse(struct arena *arena, const char *text, struct config_addr *ret_addr,
+                          struct silo_err *err)
 {
     struct config_addr addr = {.text = text};
     const char *colon = strrchr(text, ':');
@@ -243,7 +275,8 @@ static SILO_RC addr_parse(struct arena *arena, const char *text, struct config_a
     errno = 0;
     const long port = ok && colon[1] >= '0' && colon[1] <= '9' ? strtol(colon + 1, &end, 10) : -1;
     if (!ok || end == NULL || *end != '\0' || errno != 0 || port < 0 || port > UINT16_MAX) {
-        return FAIL(err, SILO_INVALID, "must be a literal IP:port such as 127.0.0.1:50051 or [::1]:50051, not \"%s\"",
+        return FAIL(err, SILO_INVALID,
+                    "must be a literal IP:port such as 127.0.0.1:50051 or [::1]:50051, not \"%s\"",
                     text);
     }
     addr.port = (uint16_t)port;
@@ -280,22 +313,24 @@ static SILO_RC int_parse(const char *text, int64_t *ret_value, struct silo_err *
     return RC_OK;
 }
 
-static SILO_RC duration_set(const struct config_key *key, struct silo_config *config, const char *text,
-                            struct silo_err *err)
+static SILO_RC duration_set(const struct config_key *key, struct silo_config *config,
+                            const char *text, struct silo_err *err)
 {
     int64_t us = 0;
     if (!config_duration_parse(text, &us)) {
-        return FAIL(err, SILO_INVALID, "must be a duration such as \"50ms\", \"5s\" or \"1m\", not \"%s\"", text);
+        return FAIL(err, SILO_INVALID,
+                    "must be a duration such as \"50ms\", \"5s\" or \"1m\", not \"%s\"", text);
     }
     if (us < key->min || us > key->max) {
-        return FAIL(err, SILO_INVALID, "must be at most %" PRId64 "s, not \"%s\"", key->max / 1000000, text);
+        return FAIL(err, SILO_INVALID, "must be at most %" PRId64 "s, not \"%s\"",
+                    key->max / 1000000, text);
     }
     *(int64_t *)key_place(key, config) = us;
     return RC_OK;
 }
 
-SILO_RC config_key_set_text(const struct config_key *key, struct silo_config *config, const char *text,
-                            struct silo_err *err)
+SILO_RC config_key_set_text(const struct config_key *key, struct silo_config *config,
+                            const char *text, struct silo_err *err)
 {
     int64_t number = 0;
     switch (key->type) {
@@ -334,7 +369,8 @@ SILO_RC config_key_set_text(const struct config_key *key, struct silo_config *co
     return FAIL(err, SILO_INTERNAL, "key of no type");
 }
 
-void config_key_set_list(const struct config_key *key, struct silo_config *config, struct config_list list)
+void config_key_set_list(const struct config_key *key, struct silo_config *config,
+                         struct config_list list)
 {
     ASSERT(key->type == CONFIG_T_STRINGS);
     *(struct config_list *)key_place(key, config) = list;

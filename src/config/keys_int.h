@@ -21,7 +21,7 @@ enum config_type {
     CONFIG_T_CHOICE,   /* an enum, by its place in `choices` */
     CONFIG_T_STRINGS,  /* struct config_list */
     CONFIG_T_DURATION, /* int64_t microseconds, in [min, max] */
-    CONFIG_T_IGNORED,  /* a tuning key of the reference that means nothing here: any value, and a warning */
+    CONFIG_T_IGNORED, /* a tuning key of the reference that means nothing here: any value, and a warning */
 };
 
 /* The key's part of Silo is not in this version: its value is checked and kept, and setting it gives a warning. */
@@ -32,8 +32,9 @@ struct config_key {
     enum config_type type;
     unsigned flags;
     size_t offset; /* into struct silo_config */
-    const char *fallback; /* the default as text; NULL: none, or one that depends (then `meaning` says on what) */
-    const char *choices;  /* "a|b|c" */
+    const char *
+        fallback; /* the default as text; NULL: none, or one that depends (then `meaning` says on what) */
+    const char *choices; /* "a|b|c" */
     int64_t min, max;
     const char *meaning;
 };
@@ -49,13 +50,15 @@ bool config_table_known(const char *path);
 const struct config_key *config_key_nearest(const char *path);
 
 /* Each puts a value of the type named into the key's place, or says why it does not fit. */
-SILO_RC config_key_set_bool(const struct config_key *key, struct silo_config *config, bool value, struct silo_err *err);
+SILO_RC config_key_set_bool(const struct config_key *key, struct silo_config *config, bool value,
+                            struct silo_err *err);
 SILO_RC config_key_set_int(const struct config_key *key, struct silo_config *config, int64_t value,
                            struct silo_err *err);
 /* From text, whatever the key's type (except lists). */
-SILO_RC config_key_set_text(const struct config_key *key, struct silo_config *config, const char *text,
-                            struct silo_err *err);
-void config_key_set_list(const struct config_key *key, struct silo_config *config, struct config_list list);
+SILO_RC config_key_set_text(const struct config_key *key, struct silo_config *config,
+                            const char *text, struct silo_err *err);
+void config_key_set_list(const struct config_key *key, struct silo_config *config,
+                         struct config_list list);
 
 /* Puts the default of every key in its place. */
 void config_keys_set_defaults(struct silo_config *config);
@@ -72,20 +75,22 @@ void config_warn(struct silo_config *config, struct config_warnings *warnings, c
  * text with ${NAME} and ${NAME:-fallback} replaced, in the arena. *ret_expanded (may be NULL) says whether there was
  * any; *ret_unset is the name of the first variable that was unset and had no fallback, else NULL.
  */
-const char *config_expand_env(struct arena *arena, const char *text, const struct config_env *env, bool *ret_expanded,
-                              const char **ret_unset);
+const char *config_expand_env(struct arena *arena, const char *text, const struct config_env *env,
+                              bool *ret_expanded, const char **ret_unset);
 
 /* From {"value": ..., "lines": ...} as sdbx_toml_to_json makes it; fills what the text says over the defaults. */
-SILO_RC config_apply_json(struct bytes json, const char *name, const struct config_env *env, struct silo_config *config,
-                          struct config_warnings *warnings, struct silo_err *err);
+SILO_RC config_apply_json(struct bytes json, const char *name, const struct config_env *env,
+                          struct silo_config *config, struct config_warnings *warnings,
+                          struct silo_err *err);
 
 /* backend and path into a place; key_prefix ("database" or "database.wal") is for messages. */
 SILO_RC config_place_resolve(struct arena *arena, enum config_backend backend, const char *path,
-                             const char *key_prefix, struct config_place *ret_place, struct silo_err *err);
+                             const char *key_prefix, struct config_place *ret_place,
+                             struct silo_err *err);
 
 /* Defaults that depend on other values, and rules between keys. Last step of every load. */
-SILO_RC config_finish(struct silo_config *config, const struct config_env *env, struct config_warnings *warnings,
-                      struct silo_err *err);
+SILO_RC config_finish(struct silo_config *config, const struct config_env *env,
+                      struct config_warnings *warnings, struct silo_err *err);
 
 /* "100ms", "5s", "1m", "1h", also "250us" and sums such as "1m30s", in microseconds. */
 bool config_duration_parse(const char *text, int64_t *ret_us);
@@ -97,7 +102,8 @@ struct config_args {
     const char *path; /* argv's memory; NULL = none given */
 };
 
-SILO_RC config_args_parse(int argc, char **argv, struct config_args *ret_args, struct silo_err *err);
+SILO_RC config_args_parse(int argc, char **argv, struct config_args *ret_args,
+                          struct silo_err *err);
 /* The help text, in the arena. */
 const char *config_help(struct arena *arena, const char *program);
 

@@ -61,7 +61,8 @@ static void the_reference_page_lists_every_key_with_its_default(void **state)
     if (root == NULL) {
         skip();
     }
-    assert_true(snprintf(path, sizeof path, "%s/docs/reference/configuration.md", root) < (int)sizeof path);
+    assert_true(snprintf(path, sizeof path, "%s/docs/reference/configuration.md", root) <
+                (int)sizeof path);
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     assert_true(fd >= 0);
     char *page = calloc(1, PAGE_BYTES_MAX);
@@ -76,9 +77,11 @@ static void the_reference_page_lists_every_key_with_its_default(void **state)
             fail_msg("docs/reference/configuration.md has no row for %s", key->path);
         }
         const char *end = strchr(at, '\n');
-        const char *fallback = key->fallback != NULL && *key->fallback != '\0' ? strstr(at, key->fallback) : at;
+        const char *fallback =
+            key->fallback != NULL && *key->fallback != '\0' ? strstr(at, key->fallback) : at;
         if (fallback == NULL || fallback > end) {
-            fail_msg("docs/reference/configuration.md does not give the default %s of %s", key->fallback, key->path);
+            fail_msg("docs/reference/configuration.md does not give the default %s of %s",
+                     key->fallback, key->path);
         }
         const char *later = strstr(at, "not in this version");
         assert_int_equal((key->flags & CONFIG_LATER) != 0, later != NULL && later < end);

@@ -36,13 +36,17 @@ static SILO_RC finish_log_level(struct silo_config *config, const struct config_
     const char *compatible = env->get(env->context, "RUST_LOG");
     if (own != NULL && *own != '\0') {
         if (!log_level_parse(bytes_str(own), &config->log_level)) {
-            return FAIL(err, SILO_INVALID, "the variable SILO_LOG must be one of debug|info|warn|error|off, not \"%s\"",
-                        own);
+            return FAIL(
+                err, SILO_INVALID,
+                "the variable SILO_LOG must be one of debug|info|warn|error|off, not \"%s\"", own);
         }
     } else if (compatible != NULL && *compatible != '\0' &&
                !log_level_parse(bytes_str(compatible), &config->log_level)) {
-        config_warn(config, warnings, "the variable RUST_LOG=%s is not a plain level and is ignored; SILO_LOG takes one of "
-                    "debug|info|warn|error|off", compatible);
+        config_warn(
+            config, warnings,
+            "the variable RUST_LOG=%s is not a plain level and is ignored; SILO_LOG takes one of "
+            "debug|info|warn|error|off",
+            compatible);
     }
     return RC_OK;
 }
@@ -54,11 +58,13 @@ static SILO_RC finish_server(struct silo_config *config, struct silo_err *err)
     server->executors = server->executors != 0 ? server->executors : threads;
     server->io_loops = server->io_loops != 0 ? server->io_loops : threads;
     if ((server->tls_cert == NULL) != (server->tls_key == NULL)) {
-        return FAIL(err, SILO_INVALID, "server.tls_cert and server.tls_key go together; only server.%s is set",
+        return FAIL(err, SILO_INVALID,
+                    "server.tls_cert and server.tls_key go together; only server.%s is set",
                     server->tls_cert != NULL ? "tls_cert" : "tls_key");
     }
     if (server->tls_client_ca != NULL && server->tls_cert == NULL) {
-        return FAIL(err, SILO_INVALID, "server.tls_client_ca needs server.tls_cert and server.tls_key");
+        return FAIL(err, SILO_INVALID,
+                    "server.tls_client_ca needs server.tls_cert and server.tls_key");
     }
     return RC_OK;
 }
@@ -67,7 +73,8 @@ static SILO_RC finish_coordination(struct silo_config *config, struct silo_err *
 {
     struct config_coord *coord = &config->coordination;
     if (coord->backend != CONFIG_COORD_NONE) {
-        return FAIL(err, SILO_INVALID, "coordination.backend must be \"none\": this version runs as a single node");
+        return FAIL(err, SILO_INVALID,
+                    "coordination.backend must be \"none\": this version runs as a single node");
     }
     if (coord->initial_shard_count == 0) {
         coord->initial_shard_count = config->tenancy_enabled ? SHARDS_WITH_TENANCY : 1;
@@ -86,7 +93,8 @@ static const char *store_options(struct silo_config *config)
                         (long long)db->latency_read_ms, (long long)db->latency_write_ms);
 }
 
-static SILO_RC finish_database(struct silo_config *config, bool wal_backend_set, struct silo_err *err)
+static SILO_RC finish_database(struct silo_config *config, bool wal_backend_set,
+                               struct silo_err *err)
 {
     struct config_database *db = &config->database;
     TRY(config_place_resolve(&config->arena, db->backend, db->path, "database", &db->place, err));
@@ -95,7 +103,8 @@ static SILO_RC finish_database(struct silo_config *config, bool wal_backend_set,
         return FAIL(err, SILO_INVALID, "database.wal.backend and database.wal.path go together");
     }
     if (db->wal_path != NULL) {
-        TRY(config_place_resolve(&config->arena, db->wal_backend, db->wal_path, "database.wal", &db->wal, err));
+        TRY(config_place_resolve(&config->arena, db->wal_backend, db->wal_path, "database.wal",
+                                 &db->wal, err));
         db->wal.options_json = db->place.options_json;
     }
     if (db->flush_interval_us == FLUSH_US_UNSET) {
@@ -110,8 +119,8 @@ static SILO_RC finish_database(struct silo_config *config, bool wal_backend_set,
 /* wal_backend has no default: until it is set it holds this. */
 #define WAL_BACKEND_UNSET ((enum config_backend)99)
 
-SILO_RC config_finish(struct silo_config *config, const struct config_env *env, struct config_warnings *warnings,
-                      struct silo_err *err)
+SILO_RC config_finish(struct silo_config *config, const struct config_env *env,
+                      struct config_warnings *warnings, struct silo_err *err)
 {
     struct config_database *db = &config->database;
     const bool wal_backend_set = db->wal_backend != WAL_BACKEND_UNSET;
@@ -141,34 +150,40 @@ void config_deinit(struct silo_config *config)
     *config = (struct silo_config){0};
 }
 
-static SILO_RC apply_toml(struct bytes toml, const char *name, const struct config_env *env, struct silo_config *config,
-                          struct config_warnings *warnings, struct silo_err *err)
+static SILO_RC apply_toml(struct bytes toml, const char *name, const struct config_env *env,
+                          struct silo_config *config, struct config_warnings *warnings,
+                          struct silo_err *err)
 {
     struct sdbx_buf json = {0};
     struct sdbx_buf why = {0};
     uint32_t line = 0;
     uint32_t column = 0;
-    const int status = sdbx_toml_to_json((const char *)toml.ptr, toml.len, &json, &why, &line, &column);
+    const int status =
+        sdbx_toml_to_json((const char *)toml.ptr, toml.len, &json, &why, &line, &column);
     if (status != SDBX_OK) {
         const bool bare_variable = memmem(toml.ptr, toml.len, "${", 2) != NULL;
-        const silo_rc rc = FAIL(err, SILO_INVALID, "%s: %.*s%s", name, (int)why.len, (const char *)why.p,
-                                bare_variable ? " (a ${NAME} must stand inside quotes)" : "");
+        const silo_rc rc =
+            FAIL(err, SILO_INVALID, "%s: %.*s%s", name, (int)why.len, (const char *)why.p,
+                 bare_variable ? " (a ${NAME} must stand inside quotes)" : "");
         sdbx_buf_free(why);
         return rc;
     }
-    const silo_rc rc = config_apply_json(bytes_of(json.p, json.len), name, env, config, warnings, err);
+    const silo_rc rc =
+        config_apply_json(bytes_of(json.p, json.len), name, env, config, warnings, err);
     sdbx_buf_free(json);
     return rc;
 }
 
-SILO_RC config_parse(struct bytes toml, const char *name, const struct config_env *env, struct silo_config *ret_config,
-                     struct config_warnings *ret_warnings, struct silo_err *err)
+SILO_RC config_parse(struct bytes toml, const char *name, const struct config_env *env,
+                     struct silo_config *ret_config, struct config_warnings *ret_warnings,
+                     struct silo_err *err)
 {
     config_init(ret_config, ret_warnings);
     ret_config->file = name != NULL ? arena_str(&ret_config->arena, bytes_str(name)) : NULL;
     silo_rc rc = RC_OK;
     if (toml.len != 0) {
-        rc = apply_toml(toml, ret_config->file != NULL ? ret_config->file : "config", env, ret_config, ret_warnings, err);
+        rc = apply_toml(toml, ret_config->file != NULL ? ret_config->file : "config", env,
+                        ret_config, ret_warnings, err);
     }
     if (rc.code == SILO_OK) {
         rc = config_finish(ret_config, env, ret_warnings, err);
@@ -187,7 +202,8 @@ static void fd_close(int *fd)
     }
 }
 
-static SILO_RC file_read(const char *path, struct arena *arena, struct bytes *ret_text, struct silo_err *err)
+static SILO_RC file_read(const char *path, struct arena *arena, struct bytes *ret_text,
+                         struct silo_err *err)
 {
     AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {

@@ -52,11 +52,13 @@ static const char *walk_place(const struct walk *walk, const char *path)
     if (!json_is_integer(line)) {
         return walk->name;
     }
-    return arena_printf(&walk->config->arena, "%s:%lld", walk->name, (long long)json_integer_value(line));
+    return arena_printf(&walk->config->arena, "%s:%lld", walk->name,
+                        (long long)json_integer_value(line));
 }
 
 /* Puts "file:line: key " before the text of an error about one value. */
-static silo_rc walk_refuse(const struct walk *walk, const char *path, const struct silo_err *why, struct silo_err *err)
+static silo_rc walk_refuse(const struct walk *walk, const char *path, const struct silo_err *why,
+                           struct silo_err *err)
 {
     return FAIL(err, why->code, "%s: %s %s", walk_place(walk, path), path, why->text);
 }
@@ -64,7 +66,10 @@ static silo_rc walk_refuse(const struct walk *walk, const char *path, const stru
 /* A key as the bridge writes it in a path: bare, or a JSON string. */
 static const char *path_join(struct arena *arena, const char *path, const char *key)
 {
-    const bool bare = *key != '\0' && key[strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")] == '\0';
+    const bool bare =
+        *key != '\0' &&
+        key[strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")] ==
+            '\0';
     const char *part = key;
     if (!bare) {
         json_t *quoted = json_string(key);
@@ -76,13 +81,15 @@ static const char *path_join(struct arena *arena, const char *path, const char *
     return *path != '\0' ? arena_printf(arena, "%s.%s", path, part) : part;
 }
 
-static silo_rc unknown_key(const struct walk *walk, const char *path, bool is_table, struct silo_err *err)
+static silo_rc unknown_key(const struct walk *walk, const char *path, bool is_table,
+                           struct silo_err *err)
 {
     const char *dot = strrchr(path, '.');
     const char *nearest = config_key_nearest(path)->path;
     const char *what = is_table ? "table" : "key";
     if (dot == NULL) {
-        return FAIL(err, SILO_INVALID, "%s: unknown %s \"%s\" at the top level; the nearest known key is %s",
+        return FAIL(err, SILO_INVALID,
+                    "%s: unknown %s \"%s\" at the top level; the nearest known key is %s",
                     walk_place(walk, path), what, path, nearest);
     }
     return FAIL(err, SILO_INVALID, "%s: unknown %s \"%s\" in [%.*s]; the nearest known key is %s",
@@ -90,26 +97,31 @@ static silo_rc unknown_key(const struct walk *walk, const char *path, bool is_ta
 }
 
 /* text after ${...} expansion; unset variables become warnings. NULL: too long, err says so. */
-static const char *walk_expand(struct walk *walk, const char *path, const char *text, bool *ret_expanded,
-                               struct silo_err *err)
+static const char *walk_expand(struct walk *walk, const char *path, const char *text,
+                               bool *ret_expanded, struct silo_err *err)
 {
     const char *unset = NULL;
-    const char *result = config_expand_env(&walk->config->arena, text, walk->env, ret_expanded, &unset);
+    const char *result =
+        config_expand_env(&walk->config->arena, text, walk->env, ret_expanded, &unset);
     if (unset != NULL) {
-        config_warn(walk->config, walk->warnings, "%s: %s: the variable %s is not set and has no default; it counts as empty",
+        config_warn(walk->config, walk->warnings,
+                    "%s: %s: the variable %s is not set and has no default; it counts as empty",
                     walk_place(walk, path), path, unset);
     }
     if (result == NULL) {
-        rc_ignore(FAIL(err, SILO_INVALID, "%s: %s is too long after expansion", walk_place(walk, path), path),
+        rc_ignore(FAIL(err, SILO_INVALID, "%s: %s is too long after expansion",
+                       walk_place(walk, path), path),
                   "NULL says it");
     }
     return result;
 }
 
-static SILO_RC leaf_list(struct walk *walk, const struct config_key *key, const json_t *value, struct silo_err *err)
+static SILO_RC leaf_list(struct walk *walk, const struct config_key *key, const json_t *value,
+                         struct silo_err *err)
 {
     struct arena *arena = &walk->config->arena;
-    struct config_list list = {.items = arena_alloc(arena, (json_array_size(value) + 1) * sizeof list.items[0])};
+    struct config_list list = {
+        .items = arena_alloc(arena, (json_array_size(value) + 1) * sizeof list.items[0])};
     for (size_t i = 0; i < json_array_size(value); i++) {
         const json_t *item = json_array_get(value, i);
         const char *path = arena_printf(arena, "%s[%zu]", key->path, i);
@@ -121,7 +133,8 @@ static SILO_RC leaf_list(struct walk *walk, const struct config_key *key, const 
             return (silo_rc){SILO_INVALID};
         }
         if (*text == '\0') {
-            return FAIL(err, SILO_INVALID, "%s: %s must not be empty", walk_place(walk, path), path);
+            return FAIL(err, SILO_INVALID, "%s: %s must not be empty", walk_place(walk, path),
+                        path);
         }
         list.items[list.count++] = text;
     }
@@ -129,7 +142,8 @@ static SILO_RC leaf_list(struct walk *walk, const struct config_key *key, const 
     return RC_OK;
 }
 
-static SILO_RC leaf_string(struct walk *walk, const struct config_key *key, const char *raw, struct silo_err *err)
+static SILO_RC leaf_string(struct walk *walk, const struct config_key *key, const char *raw,
+                           struct silo_err *err)
 {
     struct silo_err why;
     bool expanded = false;
@@ -139,8 +153,8 @@ static SILO_RC leaf_string(struct walk *walk, const struct config_key *key, cons
     }
     if (!expanded && (key->type == CONFIG_T_BOOL || key->type == CONFIG_T_INT)) {
         /* Only a substituted string may stand for a number or a truth value: TOML has types for the others. */
-        return FAIL(err, SILO_INVALID, "%s: %s must be %s, not a string", walk_place(walk, key->path), key->path,
-                    config_type_name(key->type));
+        return FAIL(err, SILO_INVALID, "%s: %s must be %s, not a string",
+                    walk_place(walk, key->path), key->path, config_type_name(key->type));
     }
     if (config_key_set_text(key, walk->config, text, &why).code != SILO_OK) {
         return walk_refuse(walk, key->path, &why, err);
@@ -148,17 +162,19 @@ static SILO_RC leaf_string(struct walk *walk, const struct config_key *key, cons
     return RC_OK;
 }
 
-static SILO_RC leaf_set(struct walk *walk, const struct config_key *key, const json_t *value, struct silo_err *err)
+static SILO_RC leaf_set(struct walk *walk, const struct config_key *key, const json_t *value,
+                        struct silo_err *err)
 {
     struct silo_err why;
     silo_rc rc = RC_OK;
     if (key->type == CONFIG_T_IGNORED) {
-        config_warn(walk->config, walk->warnings, "%s: %s has no effect here", walk_place(walk, key->path), key->path);
+        config_warn(walk->config, walk->warnings, "%s: %s has no effect here",
+                    walk_place(walk, key->path), key->path);
         return RC_OK;
     }
     if ((key->flags & CONFIG_LATER) != 0) {
-        config_warn(walk->config, walk->warnings, "%s: %s has no effect in this version", walk_place(walk, key->path),
-                    key->path);
+        config_warn(walk->config, walk->warnings, "%s: %s has no effect in this version",
+                    walk_place(walk, key->path), key->path);
     }
     if (json_is_string(value)) {
         return leaf_string(walk, key, json_string_value(value), err);
@@ -177,10 +193,12 @@ static SILO_RC leaf_set(struct walk *walk, const struct config_key *key, const j
 }
 
 /* A copy of an engine value with its strings expanded; NULL on failure. */
-static json_t *engine_copy(struct walk *walk, const char *path, const json_t *value, int depth, struct silo_err *err)
+static json_t *engine_copy(struct walk *walk, const char *path, const json_t *value, int depth,
+                           struct silo_err *err)
 {
     if (depth > DEPTH_MAX) {
-        rc_ignore(FAIL(err, SILO_INVALID, "%s: %s is nested too deeply", walk->name, path), "NULL says it");
+        rc_ignore(FAIL(err, SILO_INVALID, "%s: %s is nested too deeply", walk->name, path),
+                  "NULL says it");
         return NULL;
     }
     if (json_is_string(value)) {
@@ -193,7 +211,8 @@ static json_t *engine_copy(struct walk *walk, const char *path, const json_t *va
         json_t *member = NULL;
         json_object_foreach((json_t *)value, key, member)
         {
-            json_t *below = engine_copy(walk, path_join(&walk->config->arena, path, key), member, depth + 1, err);
+            json_t *below = engine_copy(walk, path_join(&walk->config->arena, path, key), member,
+                                        depth + 1, err);
             if (below == NULL) {
                 return NULL;
             }
@@ -233,7 +252,8 @@ static SILO_RC walk_engine(struct walk *walk, const json_t *table, struct silo_e
 }
 
 /* Depth is bounded by the table of keys: the walk goes only into tables that some key lies below. */
-static SILO_RC walk_table(struct walk *walk, const char *path, const json_t *table, struct silo_err *err)
+static SILO_RC walk_table(struct walk *walk, const char *path, const json_t *table,
+                          struct silo_err *err)
 {
     const char *name = NULL;
     json_t *value = NULL;
@@ -256,8 +276,9 @@ static SILO_RC walk_table(struct walk *walk, const char *path, const json_t *tab
     return RC_OK;
 }
 
-SILO_RC config_apply_json(struct bytes json, const char *name, const struct config_env *env, struct silo_config *config,
-                          struct config_warnings *warnings, struct silo_err *err)
+SILO_RC config_apply_json(struct bytes json, const char *name, const struct config_env *env,
+                          struct silo_config *config, struct config_warnings *warnings,
+                          struct silo_err *err)
 {
     json_error_t why;
     AUTO(json_freep) json_t *document = json_loadb((const char *)json.ptr, json.len, 0, &why);
@@ -271,8 +292,9 @@ SILO_RC config_apply_json(struct bytes json, const char *name, const struct conf
                         .name = name,
                         .lines = json_object_get(document, "lines"),
                         .engine = json_object()};
-    const silo_rc rc = json_is_object(value) ? walk_table(&walk, "", value, err)
-                                             : FAIL(err, SILO_INTERNAL, "%s: the parser gave no table", name);
+    const silo_rc rc = json_is_object(value)
+                           ? walk_table(&walk, "", value, err)
+                           : FAIL(err, SILO_INTERNAL, "%s: the parser gave no table", name);
     if (rc.code == SILO_OK) {
         char *text = json_dumps(walk.engine, JSON_COMPACT | JSON_SORT_KEYS);
         ASSERT(text != NULL);

@@ -5,8 +5,9 @@
 
 #include "config/testing_int.h"
 
-static const char *const pairs[] = {"TOKEN", "s3cret", "PORT", "7000", "YES", "true", "COUNT", "3", "INJECT",
-                                    "x\"\ndev_mode = true\n", NULL};
+static const char *const pairs[] = {"TOKEN", "s3cret", "PORT", "7000",   "YES",
+                                    "true",  "COUNT",  "3",    "INJECT", "x\"\ndev_mode = true\n",
+                                    NULL};
 
 struct fixture {
     struct silo_config config;
@@ -111,7 +112,8 @@ static void every_kind_of_value(void **state)
     assert_string_equal(c->coordination.placement_rings.items[1], "b");
     assert_string_equal(c->database.place.url, "s3://bucket/x");
     assert_int_equal(c->database.dispatch_order, CONFIG_ORDER_START);
-    assert_string_equal(c->database.place.options_json, "{\"latency_read_ms\":30,\"latency_write_ms\":0}");
+    assert_string_equal(c->database.place.options_json,
+                        "{\"latency_read_ms\":30,\"latency_write_ms\":0}");
     assert_true(c->database.wal.set);
     assert_string_equal(c->database.wal.directory, "/wal");
     assert_int_equal(c->database.flush_interval_us, 0); /* the log's store is local */
@@ -131,13 +133,15 @@ static void the_engine_table_is_passed_on(void **state)
                "root_folder = '/cache/${PORT}/%shard%'\n");
     assert_int_equal(f.config.database.flush_interval_us, 50000);
     assert_string_equal(f.config.database.slatedb_json,
-                        "{\"l0_max_ssts\":9,\"object_store_cache_options\":{\"root_folder\":\"/cache/7000/%shard%\"}}");
+                        "{\"l0_max_ssts\":9,\"object_store_cache_options\":{\"root_folder\":\"/"
+                        "cache/7000/%shard%\"}}");
     config_deinit(&f.config);
     accept(&f, "[database.slatedb]\nflush_interval = '1ms'\nmanifest_poll_interval = '1s'\n");
     assert_int_equal(f.config.database.flush_interval_us, 1000);
     assert_string_equal(f.config.database.slatedb_json, "{\"manifest_poll_interval\":\"1s\"}");
     config_deinit(&f.config);
-    refuse("[database.slatedb]\nflush_interval = 'often'\n", "silo.toml:2: database.slatedb.flush_interval must be a duration");
+    refuse("[database.slatedb]\nflush_interval = 'often'\n",
+           "silo.toml:2: database.slatedb.flush_interval must be a duration");
     refuse("[database.slatedb]\nflush_interval = 5\n", "must be a duration");
     refuse("[database]\nslatedb = 5\n", "database.slatedb must be a table");
 }
@@ -166,7 +170,8 @@ static void variables_are_expanded_after_parsing(void **state)
 
     accept(&f, "[database]\npath = '/var/lib${UNSET}/%shard%'\n");
     assert_int_equal(f.warnings.count, 1);
-    assert_non_null(strstr(f.warnings.texts[0], "silo.toml:2: database.path: the variable UNSET is not set"));
+    assert_non_null(
+        strstr(f.warnings.texts[0], "silo.toml:2: database.path: the variable UNSET is not set"));
     config_deinit(&f.config);
 
     refuse("[coordination]\nnode_id = '${UNSET}'\n", "coordination.node_id must not be empty");
@@ -178,11 +183,13 @@ static void variables_are_expanded_after_parsing(void **state)
 static void unknown_keys_name_their_place_and_the_nearest(void **state)
 {
     (void)state;
-    refuse("[server]\ngrpc_adr = 'x'\n",
-           "silo.toml:2: unknown key \"grpc_adr\" in [server]; the nearest known key is server.grpc_addr");
-    refuse("\n\n[database.wall]\npath = 'x'\n", "silo.toml:3: unknown table \"wall\" in [database]");
-    refuse("num_shards = 8\n", "silo.toml:1: unknown key \"num_shards\" at the top level; the nearest known key is "
-                               "coordination.initial_shard_count");
+    refuse("[server]\ngrpc_adr = 'x'\n", "silo.toml:2: unknown key \"grpc_adr\" in [server]; the "
+                                         "nearest known key is server.grpc_addr");
+    refuse("\n\n[database.wall]\npath = 'x'\n",
+           "silo.toml:3: unknown table \"wall\" in [database]");
+    refuse("num_shards = 8\n",
+           "silo.toml:1: unknown key \"num_shards\" at the top level; the nearest known key is "
+           "coordination.initial_shard_count");
     refuse("[nonsense]\n", "unknown table \"nonsense\" at the top level");
     refuse("[server]\n\"grpc addr\" = 1\n", "silo.toml:2: unknown key");
     refuse("server = 5\n", "silo.toml:1: server must be a table");
@@ -192,8 +199,10 @@ static void unknown_keys_name_their_place_and_the_nearest(void **state)
 static void values_that_do_not_fit(void **state)
 {
     (void)state;
-    refuse("[server]\ndev_mode = 1\n", "silo.toml:2: server.dev_mode must be true or false, not a number");
-    refuse("[server]\nexecutors = true\n", "server.executors must be an integer, not true or false");
+    refuse("[server]\ndev_mode = 1\n",
+           "silo.toml:2: server.dev_mode must be true or false, not a number");
+    refuse("[server]\nexecutors = true\n",
+           "server.executors must be an integer, not true or false");
     refuse("[server]\nexecutors = 1.5\n", "server.executors must be an integer");
     refuse("[server]\nexecutors = -1\n", "server.executors must be from 0 to 64, not -1");
     refuse("[server]\nshutdown_timeout_ms = 0\n", "must be from 100 to");
@@ -205,16 +214,19 @@ static void values_that_do_not_fit(void **state)
     refuse("[server]\ngrpc_addr = '::1:50051'\n", "must be a literal IP:port");
     refuse("[server]\nauth_token = ''\n", "server.auth_token must not be empty");
     refuse("[logging]\nformat = 'xml'\n", "logging.format must be one of text|json, not \"xml\"");
-    refuse("[database]\nbackend = 'disk'\n", "database.backend must be one of fs|s3|gcs|memory|url");
+    refuse("[database]\nbackend = 'disk'\n",
+           "database.backend must be one of fs|s3|gcs|memory|url");
     refuse("[database]\nbackend = 's3'\n", "database.path must look like s3://");
     refuse("[database]\npath = '/x'\n", "database.path must hold %shard%");
     refuse("[database]\ndispatch_order = 'random'\n", "must be one of priority|start");
-    refuse("[database.wal]\nbackend = 'fs'\n", "database.wal.backend and database.wal.path go together");
+    refuse("[database.wal]\nbackend = 'fs'\n",
+           "database.wal.backend and database.wal.path go together");
     refuse("[database.wal]\npath = '/x/%shard%'\n", "go together");
     refuse("[coordination]\ninitial_shard_count = 0\n", "must be from 1 to");
     refuse("[coordination]\nbackend = 'etcd'\n", "this version runs as a single node");
     refuse("[coordination]\nplacement_rings = 'a'\n", "must be an array of strings");
-    refuse("[coordination]\nplacement_rings = [1]\n", "coordination.placement_rings[0] must be a string");
+    refuse("[coordination]\nplacement_rings = [1]\n",
+           "coordination.placement_rings[0] must be a string");
     refuse("[server]\ntls_cert = 'a.pem'\n", "go together; only server.tls_cert is set");
     refuse("[server]\ntls_client_ca = 'a.pem'\n", "server.tls_client_ca needs");
     refuse("[server]\nauth_token = \"a\\u0000b\"\n", "silo.toml");
@@ -228,8 +240,10 @@ static void keys_of_the_reference_warn(void **state)
     accept(&f, "[database]\ngrant_scanner_batch_size = 5\nhydrate_all_at_startup = true\n"
                "[webui]\nenabled = false\n");
     assert_int_equal(f.warnings.count, 3);
-    assert_string_equal(f.warnings.texts[0], "silo.toml:2: database.grant_scanner_batch_size has no effect here");
-    assert_string_equal(f.warnings.texts[2], "silo.toml:5: webui.enabled has no effect in this version");
+    assert_string_equal(f.warnings.texts[0],
+                        "silo.toml:2: database.grant_scanner_batch_size has no effect here");
+    assert_string_equal(f.warnings.texts[2],
+                        "silo.toml:5: webui.enabled has no effect in this version");
     config_deinit(&f.config);
 }
 
@@ -256,7 +270,8 @@ static void the_log_level_of_the_environment_goes_first(void **state)
     assert_int_equal(f.warnings.count, 1);
     config_deinit(&f.config);
     env = pairs_env(wrong);
-    assert_int_equal(config_parse(text, "t", &env, &f.config, &f.warnings, &f.err).code, SILO_INVALID);
+    assert_int_equal(config_parse(text, "t", &env, &f.config, &f.warnings, &f.err).code,
+                     SILO_INVALID);
 }
 
 static void files(void **state)
@@ -268,15 +283,21 @@ static void files(void **state)
     assert_true(fd >= 0);
     assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
     (void)close(fd);
-    assert_int_equal(config_load("load_test.toml", &config_env_process, &f.config, &f.warnings, &f.err).code, SILO_OK);
+    assert_int_equal(
+        config_load("load_test.toml", &config_env_process, &f.config, &f.warnings, &f.err).code,
+        SILO_OK);
     assert_true(f.config.server.dev_mode);
     assert_string_equal(f.config.file, "load_test.toml");
     config_deinit(&f.config);
     (void)unlink("load_test.toml");
-    assert_int_equal(config_load("absent.toml", &config_env_process, &f.config, &f.warnings, &f.err).code, SILO_INVALID);
+    assert_int_equal(
+        config_load("absent.toml", &config_env_process, &f.config, &f.warnings, &f.err).code,
+        SILO_INVALID);
     assert_non_null(strstr(f.err.text, "cannot open absent.toml"));
-    assert_int_equal(config_load(".", &config_env_process, &f.config, &f.warnings, &f.err).code, SILO_INVALID);
-    assert_int_equal(config_load(NULL, &config_env_process, &f.config, &f.warnings, &f.err).code, SILO_OK);
+    assert_int_equal(config_load(".", &config_env_process, &f.config, &f.warnings, &f.err).code,
+                     SILO_INVALID);
+    assert_int_equal(config_load(NULL, &config_env_process, &f.config, &f.warnings, &f.err).code,
+                     SILO_OK);
     assert_null(f.config.file);
     config_deinit(&f.config);
 }

@@ -62,7 +62,8 @@ static const char *absolute_path(struct arena *arena, const char *path, struct s
 {
     char cwd[PLACE_BYTES_MAX] = "";
     if (*path != '/' && getcwd(cwd, sizeof cwd) == NULL) {
-        rc_ignore(FAIL(err, SILO_INVALID, "cannot tell the current directory: %s", strerror(errno)), "NULL says it");
+        rc_ignore(FAIL(err, SILO_INVALID, "cannot tell the current directory: %s", strerror(errno)),
+                  "NULL says it");
         return NULL;
     }
     struct buf out;
@@ -85,32 +86,39 @@ static const char *absolute_path(struct arena *arena, const char *path, struct s
     return result;
 }
 
-static SILO_RC scheme_check(enum config_backend backend, const char *path, const char *prefix, struct silo_err *err)
+static SILO_RC scheme_check(enum config_backend backend, const char *path, const char *prefix,
+                            struct silo_err *err)
 {
     const char *scheme = backend == CONFIG_S3 ? "s3://" : backend == CONFIG_GCS ? "gs://" : NULL;
     if (scheme != NULL && (strncmp(path, scheme, 5) != 0 || path[5] == '\0' || path[5] == '/')) {
-        return FAIL(err, SILO_INVALID, "%s.path must look like %sbucket/prefix/%%shard%%, not \"%s\"", prefix, scheme,
+        return FAIL(err, SILO_INVALID,
+                    "%s.path must look like %sbucket/prefix/%%shard%%, not \"%s\"", prefix, scheme,
                     path);
     }
     if (backend == CONFIG_URL && strstr(path, "://") == NULL) {
-        return FAIL(err, SILO_INVALID, "%s.path must be a URL for the backend url, not \"%s\"", prefix, path);
+        return FAIL(err, SILO_INVALID, "%s.path must be a URL for the backend url, not \"%s\"",
+                    prefix, path);
     }
     if (backend == CONFIG_FS && strstr(path, "://") != NULL) {
-        return FAIL(err, SILO_INVALID, "%s.path must be a directory for the backend fs, not \"%s\"", prefix, path);
+        return FAIL(err, SILO_INVALID, "%s.path must be a directory for the backend fs, not \"%s\"",
+                    prefix, path);
     }
     return RC_OK;
 }
 
 /* Splits the template into what is before the placeholder and the path from it on. */
-static SILO_RC template_split(struct arena *arena, enum config_backend backend, const char *path, const char *prefix,
-                              const char **ret_root, const char **ret_shard_path, struct silo_err *err)
+static SILO_RC template_split(struct arena *arena, enum config_backend backend, const char *path,
+                              const char *prefix, const char **ret_root,
+                              const char **ret_shard_path, struct silo_err *err)
 {
     size_t len = 0;
     const char *mark = placeholder_find(path, &len);
     if (mark == NULL) {
         if (backend == CONFIG_FS) {
-            return FAIL(err, SILO_INVALID, "%s.path must hold %%shard%% or {shard} as a whole segment, such as "
-                        "\"/var/lib/silo/%%shard%%\"; \"%s\" has none", prefix, path);
+            return FAIL(err, SILO_INVALID,
+                        "%s.path must hold %%shard%% or {shard} as a whole segment, such as "
+                        "\"/var/lib/silo/%%shard%%\"; \"%s\" has none",
+                        prefix, path);
         }
         *ret_root = path;
         *ret_shard_path = "%shard%";
@@ -120,11 +128,14 @@ static SILO_RC template_split(struct arena *arena, enum config_backend backend, 
     size_t again_len = 0;
     const bool starts = mark == path || mark[-1] == '/';
     if (backend != CONFIG_MEMORY && (!starts || (*after != '\0' && *after != '/'))) {
-        return FAIL(err, SILO_INVALID, "%s.path: the placeholder must be a whole path segment (\"foo/%%shard%%\", not "
-                    "\"foo/x-%%shard%%\"); got \"%s\"", prefix, path);
+        return FAIL(err, SILO_INVALID,
+                    "%s.path: the placeholder must be a whole path segment (\"foo/%%shard%%\", not "
+                    "\"foo/x-%%shard%%\"); got \"%s\"",
+                    prefix, path);
     }
     if (placeholder_find(after, &again_len) != NULL) {
-        return FAIL(err, SILO_INVALID, "%s.path holds the placeholder more than once: \"%s\"", prefix, path);
+        return FAIL(err, SILO_INVALID, "%s.path holds the placeholder more than once: \"%s\"",
+                    prefix, path);
     }
     const char *rest = *after == '/' ? after + 1 : after;
     *ret_root = arena_span(arena, path, mark);
@@ -133,12 +144,14 @@ static SILO_RC template_split(struct arena *arena, enum config_backend backend, 
 }
 
 SILO_RC config_place_resolve(struct arena *arena, enum config_backend backend, const char *path,
-                             const char *key_prefix, struct config_place *ret_place, struct silo_err *err)
+                             const char *key_prefix, struct config_place *ret_place,
+                             struct silo_err *err)
 {
     struct config_place place = {.set = true, .backend = backend, .path = path};
     const char *root = NULL;
     if (strlen(path) >= PLACE_BYTES_MAX) {
-        return FAIL(err, SILO_INVALID, "%s.path is longer than %u bytes", key_prefix, PLACE_BYTES_MAX - 1);
+        return FAIL(err, SILO_INVALID, "%s.path is longer than %u bytes", key_prefix,
+                    PLACE_BYTES_MAX - 1);
     }
     TRY(scheme_check(backend, path, key_prefix, err));
     TRY(template_split(arena, backend, path, key_prefix, &root, &place.shard_path, err));

@@ -22,7 +22,8 @@ static void templates(void **state)
         {CONFIG_S3, "s3://bucket/{shard}/x", "s3://bucket", "%shard%/x"},
         {CONFIG_S3, "s3://bucket", "s3://bucket", "%shard%"},
         {CONFIG_GCS, "gs://bucket/silo/", "gs://bucket/silo", "%shard%"},
-        {CONFIG_URL, "http://127.0.0.1:9000/bucket/%shard%", "http://127.0.0.1:9000/bucket", "%shard%"},
+        {CONFIG_URL, "http://127.0.0.1:9000/bucket/%shard%", "http://127.0.0.1:9000/bucket",
+         "%shard%"},
         {CONFIG_MEMORY, "anything", "memory:///anything", "%shard%"},
         {CONFIG_MEMORY, "%shard%", "memory:///silo", "%shard%"},
         {CONFIG_MEMORY, "/tmp/x-%shard%", "memory:///tmp/x-", "%shard%"},
@@ -32,7 +33,8 @@ static void templates(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct config_place place = {0};
         struct silo_err err = {0};
-        const silo_rc rc = config_place_resolve(&arena, cases[i].backend, cases[i].path, "database", &place, &err);
+        const silo_rc rc =
+            config_place_resolve(&arena, cases[i].backend, cases[i].path, "database", &place, &err);
         assert_int_equal(rc.code, SILO_OK);
         assert_true(place.set);
         assert_string_equal(place.url, cases[i].url);
@@ -53,7 +55,9 @@ static void relative_paths_start_at_the_current_directory(void **state)
     assert_non_null(getcwd(cwd, sizeof cwd));
     (void)snprintf(want, sizeof want, "%s/silo-data", cwd);
     assert_int_equal(
-        config_place_resolve(&arena, CONFIG_FS, "./silo-data/%shard%", "database", &place, NULL).code, SILO_OK);
+        config_place_resolve(&arena, CONFIG_FS, "./silo-data/%shard%", "database", &place, NULL)
+            .code,
+        SILO_OK);
     assert_string_equal(place.directory, want);
     arena_deinit(&arena);
 }
@@ -78,7 +82,8 @@ static void refused_templates(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct config_place place = {0};
         struct silo_err err = {0};
-        const silo_rc rc = config_place_resolve(&arena, cases[i].backend, cases[i].path, "database.wal", &place, &err);
+        const silo_rc rc = config_place_resolve(&arena, cases[i].backend, cases[i].path,
+                                                "database.wal", &place, &err);
         assert_int_equal(rc.code, SILO_INVALID);
         assert_non_null(strstr(err.text, "database.wal.path"));
         assert_non_null(strstr(err.text, cases[i].url));

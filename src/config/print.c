@@ -74,7 +74,8 @@ static bool key_is_set(const struct config_key *key, const struct silo_config *c
     return false;
 }
 
-static void print_value(struct buf *out, const struct config_key *key, const struct silo_config *config)
+static void print_value(struct buf *out, const struct config_key *key,
+                        const struct silo_config *config)
 {
     const void *place = (const char *)config + key->offset;
     switch (key->type) {
@@ -108,7 +109,8 @@ static void print_value(struct buf *out, const struct config_key *key, const str
 }
 
 /* One table: its header and the keys that lie directly in it. */
-static void print_table(struct buf *out, const struct silo_config *config, const char *table, size_t table_len)
+static void print_table(struct buf *out, const struct silo_config *config, const char *table,
+                        size_t table_len)
 {
     bool headed = false;
     for (size_t i = 0; i < config_keys_count; i++) {
@@ -138,14 +140,16 @@ const char *config_print(struct arena *arena, const struct silo_config *config)
         bool seen = false;
         for (size_t j = 0; j < i && !seen; j++) {
             const char *other = config_keys[j].path;
-            seen = (size_t)(strrchr(other, '.') - other) == table_len && strncmp(other, path, table_len) == 0;
+            seen = (size_t)(strrchr(other, '.') - other) == table_len &&
+                   strncmp(other, path, table_len) == 0;
         }
         if (!seen) {
             print_table(&out, config, path, table_len);
         }
     }
     if (strcmp(config->database.slatedb_json, "{}") != 0) {
-        buf_printf(&out, "\n# passed on to the storage engine: %s\n", config->database.slatedb_json);
+        buf_printf(&out, "\n# passed on to the storage engine: %s\n",
+                   config->database.slatedb_json);
     }
     const char *text = arena_str(arena, buf_bytes(&out));
     buf_deinit(&out);

@@ -6,11 +6,12 @@ static void printed_text_loads_to_the_same(void **state)
     (void)state;
     static const char *const none[] = {NULL};
     const struct config_env env = pairs_env(none);
-    const struct bytes toml = BYTES_LIT("[server]\nexecutors = 2\nio_loops = 3\n"
-                                        "[coordination]\ncluster_prefix = \"a\\\"b\\\\\"\nplacement_rings = ['x', 'y']\n"
-                                        "[database]\nbackend = 'memory'\npath = 'm'\ndispatch_order = 'start'\n"
-                                        "[database.wal]\nbackend = 'fs'\npath = '/w/%shard%'\n"
-                                        "[database.slatedb]\nflush_interval = '250us'\n");
+    const struct bytes toml =
+        BYTES_LIT("[server]\nexecutors = 2\nio_loops = 3\n"
+                  "[coordination]\ncluster_prefix = \"a\\\"b\\\\\"\nplacement_rings = ['x', 'y']\n"
+                  "[database]\nbackend = 'memory'\npath = 'm'\ndispatch_order = 'start'\n"
+                  "[database.wal]\nbackend = 'fs'\npath = '/w/%shard%'\n"
+                  "[database.slatedb]\nflush_interval = '250us'\n");
     struct silo_config first;
     struct silo_config second;
     struct config_warnings warnings;
@@ -19,7 +20,8 @@ static void printed_text_loads_to_the_same(void **state)
     arena_init(&arena);
     assert_int_equal(config_parse(toml, "t", &env, &first, &warnings, &err).code, SILO_OK);
     const char *once = config_print(&arena, &first);
-    assert_int_equal(config_parse(bytes_str(once), "t", &env, &second, &warnings, &err).code, SILO_OK);
+    assert_int_equal(config_parse(bytes_str(once), "t", &env, &second, &warnings, &err).code,
+                     SILO_OK);
     const char *twice = config_print(&arena, &second);
     assert_string_equal(once, twice);
     assert_non_null(strstr(once, "cluster_prefix = \"a\\\"b\\\\\""));
@@ -38,10 +40,12 @@ static void secrets_are_hidden(void **state)
     struct config_warnings warnings;
     struct arena arena;
     arena_init(&arena);
-    assert_int_equal(config_parse(BYTES_LIT("[server]\nauth_token = 'hush-hush'\n[database.slatedb]\nl0_max_ssts = 9\n"),
-                                  "t", &env, &config, &warnings, NULL)
-                         .code,
-                     SILO_OK);
+    assert_int_equal(
+        config_parse(
+            BYTES_LIT("[server]\nauth_token = 'hush-hush'\n[database.slatedb]\nl0_max_ssts = 9\n"),
+            "t", &env, &config, &warnings, NULL)
+            .code,
+        SILO_OK);
     const char *text = config_print(&arena, &config);
     assert_null(strstr(text, "hush-hush"));
     assert_non_null(strstr(text, "auth_token = \"(hidden)\""));

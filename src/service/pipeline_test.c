@@ -1,6 +1,7 @@
 /* Calls from their bytes to their answers, over fake shards and a fake rpc layer. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -479,7 +480,7 @@ static void test_reset(void **state)
         for (size_t i = 0; i < 2; i++) {
             assert_false(call->done);
             fake.controls[i]->rc = (silo_rc){fails && i == 0 ? SILO_UNAVAILABLE : SILO_OK};
-            strcpy(fake.controls[i]->text, "disk on fire");
+            (void)snprintf(fake.controls[i]->text, sizeof fake.controls[i]->text, "disk on fire");
             fake.controls[i]->done(fake.controls[i]);
             fake_run();
         }

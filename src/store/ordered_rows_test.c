@@ -35,7 +35,7 @@ static struct bytes model_key(int k, uint8_t *scratch)
 
 static struct bytes model_value(int number, char *scratch)
 {
-    return bytes_of(scratch, (size_t)sprintf(scratch, "value-%d", number));
+    return bytes_of(scratch, (size_t)snprintf(scratch, 32, "value-%d", number));
 }
 
 static void check_gets(const struct ordered_rows *rows, uint64_t seq)

@@ -199,7 +199,7 @@ SILO_RC store_slate_new(const struct store_slate_options *options, struct store 
     json_number(json, sizeof json, "cache_bytes", options->block_cache_bytes);
     json_number(json, sizeof json, "meta_bytes", options->meta_cache_bytes);
     json_number(json, sizeof json, "io_threads", options->io_threads);
-    strcat(json, "}");
+    (void)snprintf(json + strlen(json), sizeof json - strlen(json), "}");
     struct sdbx_env *env = NULL;
     struct sdbx_buf text = {0};
     const int status = sdbx_env_new(json, strlen(json), &env, &text);

@@ -178,7 +178,8 @@ async function main() {
   };
   await run("reflection", learn);
   if (Silo !== undefined) {
-    for (const [name, check] of Object.entries(checks)) {
+    const tsan = process.env.SILO_BUILD === "tsan"; // the engine takes minutes for large values there
+    for (const [name, check] of Object.entries(checks).filter(([n]) => !tsan || !n.startsWith("payload_of_"))) {
       await run(name, check);
     }
   }
