@@ -1,0 +1,269 @@
+/* shard/life_test.c - a shard from open to close, through crashes, outages, fences and failed reads. */
+#include <stdio.h>
+
+#include "base/limits.h"
+#include "base/test.h"
+#include "shard/jobs_test.h"
+
+/* --- life of the shard --- */
+
+static void test_reopen(void **state)
+{
+    (void)state;
+    for (int kill = 0; kill < 2; kill++) {
+        struct rig *rig = open_plain();
+        enqueue(rig, "a", 5, 0);
+        enqueue(rig, "b", 4, 0);
+        enqueue(rig, "later", 0, rig->wall_ms + 5000);
+        const struct uuid task = lease_one(rig, "b");
+        if (kill != 0) {
+            rig_kill(rig, STORE_MEM_LOSE);
+        } else {
+            assert_int_equal(rig_stop(rig), SILO_OK);
+        }
+        rig->mono_us += 3600 * 1000000LL;
+        rig_start(rig);
+        rig_settle(rig);
+        assert_true(rig_is_open(rig));
+        assert_int_equal(totals(rig).open, 3);
+        assert_int_equal(status(rig, "b"), JOB_RUNNING);
+        rig_pass(rig, LEASE_MS - 1000); /* a fresh term */
+        assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
+        (void)lease_one(rig, "later");
+        (void)lease_one(rig, "a");
+        close_all(rig);
+    }
+}
+
+static void test_reset(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "a", 5, 0);
+    assert_int_equal(rig_control(rig, shard_reset), SILO_OK);
+    assert_true(rig_is_open(rig));
+    assert_int_equal(totals(rig).open, 0);
+    assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_NOT_FOUND);
+    enqueue(rig, "a", 5, 0);
+    (void)lease_one(rig, "a");
+    close_all(rig);
+}
+
+static struct rig *reset_rig;
+
+static void reset_as_it_opens(struct shard *shard, struct shard_control *control)
+{
+    shard_reset(shard, control);
+    store_mem_outage(reset_rig->store, 0, NULL);
+}
+
+/* A reset that arrives while the shard opens by itself still deletes its data. */
+static void test_reset_while_opening(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "a", 5, 0);
+    rig_fence(rig);
+    store_mem_notice_fences(rig->store);
+    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_OPEN), "slow");
+    rig_pass(rig, 1000);
+    assert_int_equal(shard_status(rig->shard), SHARD_OPENING);
+    reset_rig = rig;
+    assert_int_equal(rig_control(rig, reset_as_it_opens), SILO_OK);
+    assert_int_equal(totals(rig).open, 0);
+    close_all(rig);
+}
+
+/* Writes into memory go on when nothing becomes durable: they are no progress. */
+static void test_outage_of_flushes(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "a", 5, 0);
+    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "no uploads");
+    struct call *calls[60];
+    for (size_t i = 0; i < 60; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof id, "s%zu", i);
+        calls[i] = enqueue_call(id, "g", 5, 0);
+        rig_send(rig, calls[i]);
+        rig_pass(rig, 100);
+        assert_int_equal(calls[i]->done, i >= 50); /* refused after OUTAGE_MS */
+    }
+    store_mem_outage(rig->store, 0, NULL);
+    rig_settle(rig);
+    for (size_t i = 0; i < 60; i++) {
+        assert_int_equal(calls[i]->request.cmd.rc.code, i < 50 ? SILO_OK : SILO_UNAVAILABLE);
+        rig_call_free(calls[i]);
+    }
+    enqueue(rig, "b", 5, 0);
+    close_all(rig);
+}
+
+static void test_closed(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new(&(struct rig_options){.seed = 1});
+    rig_start(rig);
+    assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_UNAVAILABLE);
+    rig_settle(rig);
+    struct call *poll = poll_call(1, 60000);
+    struct call *wait = rig_call(CMD_GET_RESULT, T, "a");
+    wait->request.cmd.args.get.wait_ms = 60000;
+    enqueue(rig, "a", 5, rig->wall_ms + 60000);
+    rig_send(rig, poll);
+    rig_send(rig, wait);
+    rig_settle(rig);
+    assert_int_equal(rig_control(rig, shard_close), SILO_OK);
+    assert_true(poll->done && wait->done);
+    assert_int_equal(poll_count(poll), 0);
+    assert_int_equal(wait->request.cmd.rc.code, SILO_PRECONDITION);
+    rig_call_free(poll);
+    rig_call_free(wait);
+    assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_UNAVAILABLE);
+    assert_int_equal(rig_control(rig, shard_open), SILO_OK);
+    assert_int_equal(status(rig, "a"), JOB_SCHEDULED);
+    close_all(rig);
+}
+
+/* Answers leave when what they saw is durable, not before. */
+static void test_durable_first(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "a", 5, 0);
+    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "slow");
+    struct call *calls[] = {enqueue_call("b", "g", 5, 0),     poll_call(2, 0),
+                            rig_call(CMD_CANCEL_JOB, T, "a"), rig_call(CMD_GET_JOB, T, "b"),
+                            enqueue_call("b", "g", 5, 0),     rig_call(CMD_GET_JOB, T, "none"),
+                            rig_call(CMD_TOTALS, NULL, NULL)};
+    const size_t count = sizeof calls / sizeof calls[0];
+    for (size_t i = 0; i < count; i++) {
+        rig_send(rig, calls[i]);
+        rig_pass(rig, 10);
+    }
+    for (size_t i = 0; i < count; i++) {
+        assert_false(calls[i]->done);
+    }
+    store_mem_outage(rig->store, 0, NULL);
+    rig_settle(rig);
+    static const enum silo_code codes[] = {SILO_OK,     SILO_OK,        SILO_OK, SILO_OK,
+                                           SILO_EXISTS, SILO_NOT_FOUND, SILO_OK};
+    for (size_t i = 0; i < count; i++) {
+        assert_true(calls[i]->done);
+        assert_int_equal(calls[i]->request.cmd.rc.code, codes[i]);
+        rig_call_free(calls[i]);
+    }
+    close_all(rig);
+}
+
+static void test_outage(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "a", 5, 0);
+    const struct uuid task = lease_one(rig, "a");
+    store_mem_outage(rig->store, STORE_MEM_REMOTE, "the bucket is on fire");
+    struct call *stuck[60];
+    size_t count = 0;
+    /* Writes into memory go on all the time: they are no progress. */
+    for (int ms = 0; ms < 4900; ms += 100) {
+        char id[16];
+        (void)snprintf(id, sizeof id, "s%zu", count);
+        stuck[count] = enqueue_call(id, "g", 5, 0);
+        rig_send(rig, stuck[count]);
+        count++;
+        rig_pass(rig, 100);
+    }
+    rig_pass(rig, 200);
+    struct call *refused = enqueue_call("x", "g", 5, 0);
+    rig_do(rig, refused);
+    assert_int_equal(refused->request.cmd.rc.code, SILO_UNAVAILABLE);
+    assert_non_null(strstr(refused->request.cmd.error, "the bucket is on fire"));
+    rig_call_free(refused);
+    struct call *read = heartbeat_call(&task, "w1");
+    rig_send(rig, read);
+    rig_pass(rig, 20000);
+    assert_true(read->done);
+    assert_int_equal(read->request.cmd.rc.code, SILO_UNAVAILABLE);
+    rig_call_free(read);
+    store_mem_outage(rig->store, 0, NULL);
+    rig_settle(rig);
+    for (size_t i = 0; i < count; i++) {
+        assert_true(stuck[i]->done);
+        assert_int_equal(stuck[i]->request.cmd.rc.code, SILO_OK);
+        rig_call_free(stuck[i]);
+    }
+    /* 25 s without a heartbeat, and the lease has a fresh term. */
+    rig_pass(rig, LEASE_MS - 100);
+    assert_int_equal(status(rig, "a"), JOB_RUNNING);
+    assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
+    enqueue(rig, "x", 5, 0);
+    close_all(rig);
+}
+
+static void test_fenced(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "a", 5, 0);
+    rig_fence(rig);
+    struct call *call = enqueue_call("b", "g", 5, 0);
+    rig_send(rig, call);
+    rig_settle(rig);
+    assert_true(call->done);
+    assert_int_equal(call->request.cmd.rc.code, SILO_UNAVAILABLE);
+    rig_call_free(call);
+    rig_pass(rig, 1000);
+    assert_true(rig_is_open(rig));
+    assert_int_equal(status(rig, "a"), JOB_SCHEDULED);
+    assert_int_equal(on_job(rig, CMD_GET_JOB, "b"), SILO_NOT_FOUND);
+    /* A shard that only reads finds out by its proof of ownership. */
+    rig_fence(rig);
+    rig_pass(rig, OWNERSHIP_MS + 1);
+    assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_UNAVAILABLE);
+    rig_pass(rig, 1000);
+    assert_int_equal(status(rig, "a"), JOB_SCHEDULED);
+    close_all(rig);
+}
+
+static void test_read_failure(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "a", 5, 0);
+    assert_int_equal(rig_stop(rig), SILO_OK);
+    rig_start(rig);
+    rig_settle(rig);
+    store_mem_fail(rig->store, &(struct store_mem_fault){
+                                   .kind = STORE_MEM_MGET, .nth = 1, .code = SILO_UNAVAILABLE});
+    assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a"), SILO_UNAVAILABLE);
+    assert_true(rig_is_open(rig));
+    assert_int_equal(status(rig, "a"), JOB_SCHEDULED);
+    /* A page that cannot be read is asked for again. */
+    store_mem_fail(rig->store, &(struct store_mem_fault){
+                                   .kind = STORE_MEM_SCAN, .nth = 1, .code = SILO_UNAVAILABLE});
+    struct call *poll = poll_call(1, 5000);
+    rig_send(rig, poll);
+    rig_pass(rig, READ_RETRY_MS + 1);
+    assert_true(poll->done);
+    assert_int_equal(poll_count(poll), 1);
+    rig_call_free(poll);
+    close_all(rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reopen),
+        cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_reset_while_opening),
+        cmocka_unit_test(test_closed),
+        cmocka_unit_test(test_durable_first),
+        cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_outage_of_flushes),
+        cmocka_unit_test(test_fenced),
+        cmocka_unit_test(test_read_failure),
+    };
+    return cmocka_run_group_tests_name("shard life", tests, NULL, NULL);
+}
