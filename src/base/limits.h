@@ -72,7 +72,7 @@
 /* Time, in milliseconds. */
 #define LEASE_MS 10000
 #define POLL_WAIT_MS_MAX 60000
-#define POLL_NOWAIT_MS 25      /* how long a poll that does not wait may wait for the page it caused to be read */
+#define POLL_NOWAIT_MS 1000 /* a poll that does not wait still waits for the first page of its group, at most so long */
 #define POLL_DEADLINE_SLACK_MS 100
 #define OUTAGE_MS 5000         /* no durable progress for so long: changes are refused */
 #define OWNERSHIP_MS 3000      /* age of the proof that lets reads be answered */
