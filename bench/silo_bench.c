@@ -53,7 +53,8 @@ struct bench {
     uint8_t *enqueue;
     size_t enqueue_len;
     struct hist steps[STEPS], life;
-    uint64_t jobs, errors; /* written by the loop thread, read by main once a second: a torn view does no harm */
+    uint64_t jobs,
+        errors; /* written by the loop thread, read by main once a second: a torn view does no harm */
     char first_error[256];
     bool stop;
     uint32_t idle;
@@ -96,7 +97,7 @@ static void bench_encode_enqueue(struct bench *bench)
 static struct bytes client_lease_message(struct client *client)
 {
     Silo__V1__LeaseTasksRequest m = SILO__V1__LEASE_TASKS_REQUEST__INIT;
-    m.worker_id = (char *)(uintptr_t)"bench";
+    m.worker_id = (char *)(uintptr_t) "bench";
     m.max_tasks = 1;
     m.wait_ms = POLL_WAIT_MS;
     m.task_group = (char *)(uintptr_t)client->bench->options.group;
@@ -137,9 +138,10 @@ static void client_next(struct client *client)
 /* Takes the task's id out of the answer; false when there was none. */
 static bool client_take_task(struct client *client)
 {
-    Silo__V1__LeaseTasksResponse *m =
-        silo__v1__lease_tasks_response__unpack(NULL, client->request.reply.len, client->request.reply.ptr);
-    const bool got = m != NULL && m->n_tasks == 1 && strlen(m->tasks[0]->id) < sizeof client->task_id;
+    Silo__V1__LeaseTasksResponse *m = silo__v1__lease_tasks_response__unpack(
+        NULL, client->request.reply.len, client->request.reply.ptr);
+    const bool got =
+        m != NULL && m->n_tasks == 1 && strlen(m->tasks[0]->id) < sizeof client->task_id;
     if (got) {
         (void)snprintf(client->task_id, sizeof client->task_id, "%s", m->tasks[0]->id);
     }
@@ -153,9 +155,9 @@ static void client_failed(struct client *client)
 {
     struct bench *bench = client->bench;
     if (bench->errors++ == 0) {
-        (void)snprintf(bench->first_error, sizeof bench->first_error, "%s: %s: %.*s", step_names[client->step],
-                       grpc_status_name(client->request.status), (int)client->request.text.len,
-                       (const char *)client->request.text.ptr);
+        (void)snprintf(bench->first_error, sizeof bench->first_error, "%s: %s: %.*s",
+                       step_names[client->step], grpc_status_name(client->request.status),
+                       (int)client->request.text.len, (const char *)client->request.text.ptr);
     }
     bench->idle++; /* a client that failed rests: an error must show, not spin */
 }
@@ -213,7 +215,8 @@ static void client_send(struct client *client, enum step step, struct bytes mess
 static bool bench_find_shard(struct bench *bench)
 {
     struct rpc_answer answer;
-    rpc_channel_call_wait(bench->channels[0], "/silo.v1.Silo/GetClusterInfo", BYTES_NONE, 5000000, &answer);
+    rpc_channel_call_wait(bench->channels[0], "/silo.v1.Silo/GetClusterInfo", BYTES_NONE, 5000000,
+                          &answer);
     bool found = false;
     if (answer.status == 0) {
         Silo__V1__GetClusterInfoResponse *m =
@@ -226,8 +229,8 @@ static bool bench_find_shard(struct bench *bench)
             silo__v1__get_cluster_info_response__free_unpacked(m, NULL);
         }
     } else {
-        (void)fprintf(stderr, "silo-bench: %s: %s: %.*s\n", bench->options.addr, grpc_status_name(answer.status),
-                      BYTES_FMT(answer.text));
+        (void)fprintf(stderr, "silo-bench: %s: %s: %.*s\n", bench->options.addr,
+                      grpc_status_name(answer.status), BYTES_FMT(answer.text));
     }
     rpc_answer_deinit(&answer);
     return found;
@@ -266,9 +269,10 @@ static void bench_print(const struct bench *bench, double seconds, double cpu_s)
     const double rate = (double)bench->jobs / seconds;
     const double cpu_us = bench->jobs != 0 ? cpu_s * 1e6 / (double)bench->jobs : 0;
     if (bench->options.json) {
-        json_t *root = json_pack("{s:s,s:I,s:f,s:f,s:I,s:f}", "scenario", "life", "jobs", (json_int_t)bench->jobs,
-                                 "seconds", seconds, "jobs_per_s", rate, "errors", (json_int_t)bench->errors,
-                                 "server_cpu_us_per_job", cpu_us);
+        json_t *root =
+            json_pack("{s:s,s:I,s:f,s:f,s:I,s:f}", "scenario", "life", "jobs",
+                      (json_int_t)bench->jobs, "seconds", seconds, "jobs_per_s", rate, "errors",
+                      (json_int_t)bench->errors, "server_cpu_us_per_job", cpu_us);
         ASSERT(root != NULL);
         (void)json_dumpf(root, stdout, JSON_INDENT(1));
         (void)putchar('\n');
@@ -282,8 +286,8 @@ static void bench_print(const struct bench *bench, double seconds, double cpu_s)
                      (long long)hist_quantile(h, 0.5), (long long)hist_quantile(h, 0.99),
                      (long long)hist_quantile(h, 0.999), (long long)h->max_us);
     }
-    (void)printf("%llu jobs in %.2f s: %.0f jobs/s, %llu errors", (unsigned long long)bench->jobs, seconds, rate,
-                 (unsigned long long)bench->errors);
+    (void)printf("%llu jobs in %.2f s: %.0f jobs/s, %llu errors", (unsigned long long)bench->jobs,
+                 seconds, rate, (unsigned long long)bench->errors);
     if (bench->options.pid != 0) {
         (void)printf(", server CPU %.1f us/job (%.2f cores)", cpu_us, cpu_s / seconds);
     }
@@ -308,7 +312,8 @@ static void bench_run(struct bench *bench)
         (void)sleep(1);
         const uint64_t jobs = bench->jobs;
         (void)fprintf(stderr, "%4u s  %8llu jobs/s  %10llu jobs  %llu errors\n", s + 1,
-                      (unsigned long long)(jobs - last), (unsigned long long)jobs, (unsigned long long)bench->errors);
+                      (unsigned long long)(jobs - last), (unsigned long long)jobs,
+                      (unsigned long long)bench->errors);
         last = jobs;
     }
     const double seconds = (double)(env_mono_us(&env_system) - start) / 1e6;
@@ -321,7 +326,8 @@ static const char help[] =
     "silo-bench - load for a running silo\n"
     "\n"
     "usage: silo-bench [options]\n"
-    "  Scenario `life`: clients in a closed loop of enqueue, lease (waiting), report, on one shard.\n"
+    "  Scenario `life`: clients in a closed loop of enqueue, lease (waiting), report, on one "
+    "shard.\n"
     "\n"
     "  -a, --addr HOST:PORT     server (127.0.0.1:50051)\n"
     "  -c, --clients N          closed loops (64)\n"
@@ -349,11 +355,16 @@ static bool number_arg(const char *text, uint32_t max, uint32_t *ret)
 static int options_parse(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {
-        {"addr", required_argument, NULL, 'a'},    {"clients", required_argument, NULL, 'c'},
-        {"connections", required_argument, NULL, 'n'}, {"seconds", required_argument, NULL, 's'},
-        {"payload", required_argument, NULL, 'b'}, {"group", required_argument, NULL, 'g'},
-        {"pid", required_argument, NULL, 'p'},     {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+        {"addr", required_argument, NULL, 'a'},
+        {"clients", required_argument, NULL, 'c'},
+        {"connections", required_argument, NULL, 'n'},
+        {"seconds", required_argument, NULL, 's'},
+        {"payload", required_argument, NULL, 'b'},
+        {"group", required_argument, NULL, 'g'},
+        {"pid", required_argument, NULL, 'p'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     uint32_t pid = 0;
     bool ok = true;

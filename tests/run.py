@@ -12,16 +12,18 @@ What they find in their environment:
   SILO_BIN_DIR  the directory it lies in
   SILO_BUILD    release, debug, asan or tsan: sanitized builds are several times slower
 
-Usage: run.py [--build TYPE] [--bin-dir DIR] [--suite NAME ...] [--timeout SECONDS] [--list]
+Usage: run.py [--build TYPE] [--bin-dir DIR] [--suite NAME ...] [--timeout SECONDS] [--jobs N] [--list]
 
 The last line is "N passed, N failed" over all suites.
 """
 
 import argparse
+import concurrent.futures
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -66,8 +68,7 @@ def stop_group(process):
 
 
 def run_part(name, command, timeout, env):
-    """Runs one part, showing its output as it comes. Returns (exit status, lines)."""
-    lines = []
+    """Runs one part. Returns (exit status, lines of its output)."""
     process = subprocess.Popen(
         command,
         cwd=os.path.join(TESTS, name),
@@ -81,24 +82,22 @@ def run_part(name, command, timeout, env):
     )
     timed_out = []
 
-    def give_up(_signal, _frame):
+    def give_up():
         timed_out.append(True)
         stop_group(process)
 
-    signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(timeout)
+    timer = threading.Timer(timeout, give_up)
+    timer.start()
     try:
-        for line in process.stdout:
-            lines.append(line.rstrip("\n"))
-            print("    " + lines[-1], flush=True)
+        lines = [line.rstrip("\n") for line in process.stdout]
         status = process.wait()
     except BaseException:
         stop_group(process)
         raise
     finally:
-        signal.alarm(0)
+        timer.cancel()
     if timed_out:
-        print(f"    took longer than {timeout} s and was ended", flush=True)
+        lines.append(f"took longer than {timeout} s and was ended")
         status = status or 1
     return status, lines
 
@@ -122,30 +121,34 @@ def main():
     parser.add_argument("--bin-dir", default="build/bin")
     parser.add_argument("--suite", action="append", default=[])
     parser.add_argument("--timeout", type=int, default=900, help="seconds for one part")
+    parser.add_argument("--jobs", type=int, default=2, help="parts at a time: most of their time is waiting")
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
     known = suites()
     unknown = set(args.suite) - {name for name, _ in known}
     if unknown:
         parser.error("no such suite: " + ", ".join(sorted(unknown)))
+    parts = [(name, *part) for name, found in known if not args.suite or name in args.suite for part in found]
+    if args.list:
+        print("\n".join(label for _, label, _, _ in parts))
+        return 0
     env = environment(args)
+
+    def run(part):
+        name, label, command, kind = part
+        start = time.monotonic()
+        status, lines = run_part(name, command, args.timeout, env)
+        return label, lines, counts.counts(kind, lines, status), time.monotonic() - start
+
     passed = failed = 0
-    for name, parts in known:
-        if args.suite and name not in args.suite:
-            continue
-        for label, command, kind in parts:
-            if args.list:
-                print(label)
-                continue
-            print(f"--- {label} ({args.build})", flush=True)
-            start = time.monotonic()
-            status, lines = run_part(name, command, args.timeout, env)
-            part_passed, part_failed = counts.counts(kind, lines, status)
-            print(f"--- {label}: {part_passed} passed, {part_failed} failed, {time.monotonic() - start:.1f} s", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        for done in concurrent.futures.as_completed([pool.submit(run, part) for part in parts]):
+            label, lines, (part_passed, part_failed), seconds = done.result()
+            print(f"--- {label} ({args.build})")
+            print("".join(f"    {line}\n" for line in lines), end="")
+            print(f"--- {label}: {part_passed} passed, {part_failed} failed, {seconds:.1f} s", flush=True)
             passed += part_passed
             failed += part_failed
-    if args.list:
-        return 0
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 

@@ -27,8 +27,10 @@ void arena_deinit(struct arena *arena);
 void arena_reset(struct arena *arena);
 
 /* 16-byte aligned, never NULL. */
-void *arena_alloc(struct arena *arena, size_t size) __attribute__((malloc, alloc_size(2), returns_nonnull));
-void *arena_zalloc(struct arena *arena, size_t size) __attribute__((malloc, alloc_size(2), returns_nonnull));
+void *arena_alloc(struct arena *arena, size_t size)
+    __attribute__((malloc, alloc_size(2), returns_nonnull));
+void *arena_zalloc(struct arena *arena, size_t size)
+    __attribute__((malloc, alloc_size(2), returns_nonnull));
 struct bytes arena_copy(struct arena *arena, struct bytes b);
 /* A NUL-terminated copy. */
 char *arena_str(struct arena *arena, struct bytes b);

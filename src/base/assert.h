@@ -12,11 +12,11 @@ _Noreturn void assert_failed(const char *what, const char *where);
 
 #define ASSERT_STR2(x) #x
 #define ASSERT_STR(x) ASSERT_STR2(x)
-#define ASSERT(cond)                                                         \
-    do {                                                                     \
-        if (__builtin_expect(!(cond), 0)) {                                  \
-            assert_failed(#cond, __FILE__ ":" ASSERT_STR(__LINE__));         \
-        }                                                                    \
+#define ASSERT(cond)                                                 \
+    do {                                                             \
+        if (__builtin_expect(!(cond), 0)) {                          \
+            assert_failed(#cond, __FILE__ ":" ASSERT_STR(__LINE__)); \
+        }                                                            \
     } while (0)
 
 #ifdef SILO_SLOW_CHECKS

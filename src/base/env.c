@@ -43,4 +43,5 @@ static void system_random(void *context, void *ret_bytes, size_t len)
     memset(pool + left, 0, len);
 }
 
-const struct env env_system = {.wall_ms = system_wall_ms, .mono_us = system_mono_us, .random = system_random};
+const struct env env_system = {
+    .wall_ms = system_wall_ms, .mono_us = system_mono_us, .random = system_random};

@@ -19,28 +19,29 @@
 #define METADATA_VALUE_BYTES_MAX 65534u
 
 /* Stored values. */
-#define BLOB_INLINE_MAX 4096u /* a larger payload or result has a row of its own, so the state row stays small */
+#define BLOB_INLINE_MAX \
+    4096u /* a larger payload or result has a row of its own, so the state row stays small */
 
 /* One shard's memory. Those with an #ifndef are smaller in tests, so that few jobs reach paging and eviction. */
 #ifndef LANE_TASKS_MAX
-#define LANE_TASKS_MAX 1024u               /* a window of one lane: two pages ahead of the workers */
+#define LANE_TASKS_MAX 1024u /* a window of one lane: two pages ahead of the workers */
 #endif
 #ifndef SHARD_TASKS_MAX
-#define SHARD_TASKS_MAX 262144u            /* all windows of a shard */
+#define SHARD_TASKS_MAX 262144u /* all windows of a shard */
 #endif
 #ifndef SHARD_INFO_BYTES_MAX
-#define SHARD_INFO_BYTES_MAX (64u << 20)   /* info rows kept with waiting tasks */
+#define SHARD_INFO_BYTES_MAX (64u << 20) /* info rows kept with waiting tasks */
 #endif
 #ifndef SHARD_LEASES_MAX
-#define SHARD_LEASES_MAX 262144u           /* running jobs */
+#define SHARD_LEASES_MAX 262144u /* running jobs */
 #endif
 #ifndef SHARD_GROUPS_MAX
-#define SHARD_GROUPS_MAX 16384u            /* task groups with a window or a parked poll */
+#define SHARD_GROUPS_MAX 16384u /* task groups with a window or a parked poll */
 #endif
 #ifndef SHARD_TENANT_COUNTS_MAX
-#define SHARD_TENANT_COUNTS_MAX 65536u     /* counter rows kept in memory */
+#define SHARD_TENANT_COUNTS_MAX 65536u /* counter rows kept in memory */
 #endif
-#define SHARD_COMMANDS_MAX 65536u          /* commands waiting for reads, polls parked, results awaited */
+#define SHARD_COMMANDS_MAX 65536u /* commands waiting for reads, polls parked, results awaited */
 #define SHARD_REPLIES_BYTES_MAX (256u << 20) /* undurable bytes of open and sealed batches */
 #define MAILBOX_MESSAGES_MAX 65536u
 
@@ -72,13 +73,15 @@
 /* Time, in milliseconds. */
 #define LEASE_MS 10000
 #define POLL_WAIT_MS_MAX 60000
-#define POLL_NOWAIT_MS 1000 /* a poll that does not wait still waits for the first page of its group, at most so long */
+#define POLL_NOWAIT_MS \
+    1000 /* a poll that does not wait still waits for the first page of its group, at most so long */
 #define POLL_DEADLINE_SLACK_MS 100
-#define OUTAGE_MS 5000         /* no durable progress for so long: changes are refused */
-#define OWNERSHIP_MS 3000      /* age of the proof that lets reads be answered */
+#define OUTAGE_MS 5000    /* no durable progress for so long: changes are refused */
+#define OWNERSHIP_MS 3000 /* age of the proof that lets reads be answered */
 #define OWNERSHIP_RENEW_MS 1000
 #define LOW_WATER_MS 1000
-#define READ_RETRY_MS 100 /* a window page that could not be read is asked for again after so long */
+#define READ_RETRY_MS \
+    100 /* a window page that could not be read is asked for again after so long */
 #ifndef LOW_WATER_REMOVALS
 #define LOW_WATER_REMOVALS 1024u
 #endif

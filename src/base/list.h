@@ -18,9 +18,9 @@ struct list {
 
 #define CONTAINER_OF(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 /* The entry of a node, or NULL of a NULL node. */
-#define LIST_ENTRY(node, type, member)                             \
-    ({                                                             \
-        struct list_node *entry_ = (node);                         \
+#define LIST_ENTRY(node, type, member)                              \
+    ({                                                              \
+        struct list_node *entry_ = (node);                          \
         entry_ != NULL ? CONTAINER_OF(entry_, type, member) : NULL; \
     })
 

@@ -83,7 +83,8 @@ static void line_escaped(struct line *line, struct bytes b)
 static bool text_is_plain(struct bytes b)
 {
     for (size_t i = 0; i < b.len; i++) {
-        if (b.ptr[i] <= ' ' || b.ptr[i] == '"' || b.ptr[i] == '\\' || b.ptr[i] == '=' || b.ptr[i] == 0x7f) {
+        if (b.ptr[i] <= ' ' || b.ptr[i] == '"' || b.ptr[i] == '\\' || b.ptr[i] == '=' ||
+            b.ptr[i] == 0x7f) {
             return false;
         }
     }
@@ -106,7 +107,8 @@ static void line_field(struct line *line, const struct log_field *field, bool js
         line_put(line, num, (size_t)snprintf(num, sizeof num, "%lld", field->value.num));
         return;
     }
-    const struct bytes b = field->kind == LOG_KIND_STR ? bytes_str(field->value.str) : field->value.bytes;
+    const struct bytes b =
+        field->kind == LOG_KIND_STR ? bytes_str(field->value.str) : field->value.bytes;
     if (!json && text_is_plain(b)) {
         line_put(line, (const char *)b.ptr, b.len);
     } else {
@@ -121,8 +123,9 @@ static void line_head(struct line *line, enum log_level level, const char *event
     (void)clock_gettime(CLOCK_REALTIME, &ts);
     (void)gmtime_r(&ts.tv_sec, &tm);
     char head[96];
-    const int n = snprintf(head, sizeof head, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", tm.tm_year + 1900, tm.tm_mon + 1,
-                           tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000000);
+    const int n =
+        snprintf(head, sizeof head, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", tm.tm_year + 1900,
+                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000000);
     if (json) {
         line_str(line, "{\"timestamp\":\"");
         line_put(line, head, (size_t)n);

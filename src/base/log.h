@@ -33,8 +33,10 @@ struct log_field {
 };
 
 #define LOG_STR(key_, v) ((struct log_field){.kind = LOG_KIND_STR, .key = (key_), .value.str = (v)})
-#define LOG_BYTES(key_, v) ((struct log_field){.kind = LOG_KIND_BYTES, .key = (key_), .value.bytes = (v)})
-#define LOG_INT(key_, v) ((struct log_field){.kind = LOG_KIND_INT, .key = (key_), .value.num = (long long)(v)})
+#define LOG_BYTES(key_, v) \
+    ((struct log_field){.kind = LOG_KIND_BYTES, .key = (key_), .value.bytes = (v)})
+#define LOG_INT(key_, v) \
+    ((struct log_field){.kind = LOG_KIND_INT, .key = (key_), .value.num = (long long)(v)})
 #define LOG_END ((struct log_field){.kind = LOG_KIND_END})
 
 /* json: one JSON object a line. Lines go to fd. */

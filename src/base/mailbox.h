@@ -21,9 +21,10 @@ struct mail {
 };
 
 struct mailbox {
-    _Atomic(struct mail *) top; /* newest first; release by senders pairs with acquire in mailbox_take */
-    atomic_size_t count;        /* messages inside, approximate while senders race */
-    atomic_bool asleep;         /* set by mailbox_sleep, cleared by the sender that wakes */
+    _Atomic(struct mail *)
+        top;             /* newest first; release by senders pairs with acquire in mailbox_take */
+    atomic_size_t count; /* messages inside, approximate while senders race */
+    atomic_bool asleep;  /* set by mailbox_sleep, cleared by the sender that wakes */
     size_t limit;
     void (*wake)(void *context);
     void *context;

@@ -11,12 +11,14 @@ struct code_row {
 };
 
 static const struct code_row code_rows[] = {
-#define SILO_CODE_ROW(id, grpc_, retry_, text_) [SILO_##id] = {.grpc = (grpc_), .retry = (retry_), .name = (text_)},
+#define SILO_CODE_ROW(id, grpc_, retry_, text_) \
+    [SILO_##id] = {.grpc = (grpc_), .retry = (retry_), .name = (text_)},
     SILO_CODES(SILO_CODE_ROW)
 #undef SILO_CODE_ROW
 };
 
-silo_rc silo_fail(struct silo_err *err, enum silo_code code, const char *where, const char *fmt, ...)
+silo_rc silo_fail(struct silo_err *err, enum silo_code code, const char *where, const char *fmt,
+                  ...)
 {
     if (err != NULL) {
         err->code = code;
@@ -47,10 +49,23 @@ const char *silo_code_name(enum silo_code code)
 const char *grpc_status_name(uint32_t status)
 {
     static const char *const names[] = {
-        "OK",           "CANCELLED",          "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
-        "NOT_FOUND",    "ALREADY_EXISTS",     "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
-        "ABORTED",      "OUT_OF_RANGE",       "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
-        "DATA_LOSS",    "UNAUTHENTICATED",
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
     };
     return status < sizeof names / sizeof names[0] ? names[status] : "UNKNOWN";
 }

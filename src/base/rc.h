@@ -18,23 +18,23 @@
 #define SILO_ERR_TEXT_MAX 512
 
 /* code, gRPC status number, a retry can help, name */
-#define SILO_CODES(X)                             \
-    X(OK, 0, false, "ok")                         \
-    X(INVALID, 3, false, "invalid argument")      \
-    X(NOT_FOUND, 5, false, "not found")           \
-    X(NOT_OWNER, 5, true, "not owner")            \
-    X(EXISTS, 6, false, "already exists")         \
+#define SILO_CODES(X)                                \
+    X(OK, 0, false, "ok")                            \
+    X(INVALID, 3, false, "invalid argument")         \
+    X(NOT_FOUND, 5, false, "not found")              \
+    X(NOT_OWNER, 5, true, "not owner")               \
+    X(EXISTS, 6, false, "already exists")            \
     X(PRECONDITION, 9, false, "failed precondition") \
-    X(EXHAUSTED, 8, true, "resource exhausted")   \
-    X(CONFLICT, 10, true, "aborted")              \
-    X(OUT_OF_RANGE, 11, false, "out of range")    \
-    X(UNIMPLEMENTED, 12, false, "unimplemented")  \
-    X(UNAVAILABLE, 14, true, "unavailable")       \
-    X(DEADLINE, 4, true, "deadline exceeded")     \
-    X(CANCELLED, 1, false, "cancelled")           \
-    X(NO_AUTH, 16, false, "unauthenticated")      \
-    X(DENIED, 7, false, "permission denied")      \
-    X(CORRUPT, 15, false, "data loss")            \
+    X(EXHAUSTED, 8, true, "resource exhausted")      \
+    X(CONFLICT, 10, true, "aborted")                 \
+    X(OUT_OF_RANGE, 11, false, "out of range")       \
+    X(UNIMPLEMENTED, 12, false, "unimplemented")     \
+    X(UNAVAILABLE, 14, true, "unavailable")          \
+    X(DEADLINE, 4, true, "deadline exceeded")        \
+    X(CANCELLED, 1, false, "cancelled")              \
+    X(NO_AUTH, 16, false, "unauthenticated")         \
+    X(DENIED, 7, false, "permission denied")         \
+    X(CORRUPT, 15, false, "data loss")               \
     X(INTERNAL, 13, false, "internal")
 
 enum silo_code {
@@ -61,22 +61,23 @@ struct silo_err {
 #define SILO_WHERE __FILE__ ":" SILO_STR(__LINE__)
 
 /* Fills err (if not NULL) and returns the code as a silo_rc. */
-silo_rc silo_fail(struct silo_err *err, enum silo_code code, const char *where, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+silo_rc silo_fail(struct silo_err *err, enum silo_code code, const char *where, const char *fmt,
+                  ...) __attribute__((format(printf, 4, 5)));
 #define FAIL(err, code, ...) silo_fail((err), (code), SILO_WHERE, __VA_ARGS__)
 
-#define TRY(call)                                    \
-    do {                                             \
-        const silo_rc try_rc_ = (call);              \
-        if (try_rc_.code != SILO_OK) return try_rc_; \
+#define TRY(call)                       \
+    do {                                \
+        const silo_rc try_rc_ = (call); \
+        if (try_rc_.code != SILO_OK)    \
+            return try_rc_;             \
     } while (0)
 
 #define AUTO(free_fn) __attribute__((cleanup(free_fn)))
-#define STEAL(p)                  \
-    ({                            \
+#define STEAL(p)                    \
+    ({                              \
         __typeof__(p) steal_ = (p); \
-        (p) = NULL;               \
-        steal_;                   \
+        (p) = NULL;                 \
+        steal_;                     \
     })
 
 /* Spells out that a result is ignored, and why. */

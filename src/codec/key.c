@@ -135,7 +135,8 @@ static struct bytes ref_job(struct bytes ref)
     return bytes_of(ref.ptr + len, ref.len - len);
 }
 
-bool job_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_tenant, struct bytes *ret_job_id)
+bool job_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_tenant,
+                   struct bytes *ret_job_id)
 {
     const size_t len = ref_tenant_len(ref);
     if (len == 0) {
@@ -190,7 +191,8 @@ void key_metadata(struct key *key, struct bytes job_ref, struct bytes name, stru
 {
     key_tenant(key, TABLE_METADATA, job_ref);
     put_str(key, name);
-    put_str(key, bytes_of(value.ptr, value.len < KEY_METADATA_VALUE_MAX ? value.len : KEY_METADATA_VALUE_MAX));
+    put_str(key, bytes_of(value.ptr,
+                          value.len < KEY_METADATA_VALUE_MAX ? value.len : KEY_METADATA_VALUE_MAX));
     put_u64(key, XXH64(value.ptr, value.len, 0));
     put_raw(key, ref_job(job_ref));
 }
@@ -214,7 +216,8 @@ void key_ready_group(struct key *key, struct bytes group)
     put_str(key, group);
 }
 
-void key_ready_lane(struct key *key, enum dispatch_order order, struct bytes group, uint8_t priority)
+void key_ready_lane(struct key *key, enum dispatch_order order, struct bytes group,
+                    uint8_t priority)
 {
     key_ready_group(key, group);
     if (order == ORDER_PRIORITY) {
@@ -222,7 +225,8 @@ void key_ready_lane(struct key *key, enum dispatch_order order, struct bytes gro
     }
 }
 
-void key_ready(struct key *key, enum dispatch_order order, struct bytes group, const struct place *place)
+void key_ready(struct key *key, enum dispatch_order order, struct bytes group,
+               const struct place *place)
 {
     key_ready_lane(key, order, group, place->priority);
     put_time(key, place->due_ms);
@@ -232,7 +236,8 @@ void key_ready(struct key *key, enum dispatch_order order, struct bytes group, c
     put_u64(key, place->arrival);
 }
 
-bool key_ready_parse(struct bytes key, enum dispatch_order order, size_t group_prefix_len, struct place *ret_place)
+bool key_ready_parse(struct bytes key, enum dispatch_order order, size_t group_prefix_len,
+                     struct place *ret_place)
 {
     if (key.len != group_prefix_len + 17) {
         return false;
@@ -260,8 +265,9 @@ bool key_timer_parse(struct bytes key, struct place *ret_place)
     if (key.len != 18) {
         return false;
     }
-    *ret_place = (struct place){
-        .due_ms = (int64_t)get_u64(key.ptr + 1), .priority = key.ptr[9], .arrival = get_u64(key.ptr + 10)};
+    *ret_place = (struct place){.due_ms = (int64_t)get_u64(key.ptr + 1),
+                                .priority = key.ptr[9],
+                                .arrival = get_u64(key.ptr + 10)};
     return true;
 }
 

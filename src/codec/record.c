@@ -467,7 +467,8 @@ void low_encode(struct buf *buf, int64_t due_ms, uint8_t priority, uint64_t arri
     put_var(buf, arrival);
 }
 
-bool low_decode(struct bytes value, int64_t *ret_due_ms, uint8_t *ret_priority, uint64_t *ret_arrival)
+bool low_decode(struct bytes value, int64_t *ret_due_ms, uint8_t *ret_priority,
+                uint64_t *ret_arrival)
 {
     struct reader r = reader_of(value);
     *ret_due_ms = get_zig(&r);

@@ -14,8 +14,19 @@
 #include "base/uuid.h"
 
 /* Numbers as on the wire (JobStatus, AttemptStatus), so that they are stored as they are sent. */
-enum job_status { JOB_SCHEDULED = 0, JOB_RUNNING = 1, JOB_SUCCEEDED = 2, JOB_FAILED = 3, JOB_CANCELLED = 4 };
-enum attempt_status { ATTEMPT_RUNNING = 0, ATTEMPT_SUCCEEDED = 1, ATTEMPT_FAILED = 2, ATTEMPT_CANCELLED = 3 };
+enum job_status {
+    JOB_SCHEDULED = 0,
+    JOB_RUNNING = 1,
+    JOB_SUCCEEDED = 2,
+    JOB_FAILED = 3,
+    JOB_CANCELLED = 4
+};
+enum attempt_status {
+    ATTEMPT_RUNNING = 0,
+    ATTEMPT_SUCCEEDED = 1,
+    ATTEMPT_FAILED = 2,
+    ATTEMPT_CANCELLED = 3
+};
 
 static inline bool job_status_terminal(enum job_status status)
 {
@@ -36,7 +47,8 @@ struct retry_policy {
 struct blob_ref {
     bool is_blob;
     struct bytes inline_bytes; /* when not is_blob */
-    uint64_t len, hash;        /* when is_blob: size and XXH64 (seed 0) of the bytes, to compare without a read */
+    uint64_t len,
+        hash; /* when is_blob: size and XXH64 (seed 0) of the bytes, to compare without a read */
 };
 
 /* What enqueue fixed. */
@@ -140,7 +152,8 @@ void number_encode(struct buf *buf, uint64_t number);
 bool number_decode(struct bytes value, uint64_t *ret);
 /* A low-water mark: no live row of the lane stands before it. */
 void low_encode(struct buf *buf, int64_t due_ms, uint8_t priority, uint64_t arrival);
-bool low_decode(struct bytes value, int64_t *ret_due_ms, uint8_t *ret_priority, uint64_t *ret_arrival);
+bool low_decode(struct bytes value, int64_t *ret_due_ms, uint8_t *ret_priority,
+                uint64_t *ret_arrival);
 
 /* Building and walking info.metadata and info.limits; *at starts as the whole and is advanced. */
 void item_append(struct buf *buf, struct bytes item);

@@ -40,7 +40,8 @@ static bool job_more(struct command *cmd)
         }
         view->payload = cmd->wants[at++].value;
     }
-    if (view->has_state && view->state.has_outcome && view->state.final.outcome.data.is_blob && !view->running) {
+    if (view->has_state && view->state.has_outcome && view->state.final.outcome.data.is_blob &&
+        !view->running) {
         if (!cmd->wants[at].present) {
             return answer_gone(cmd);
         }

@@ -104,7 +104,7 @@ struct job_view {
         uint32_t number;
         struct attempt attempt;
         struct bytes data;
-    } *attempts;
+    } * attempts;
     size_t attempt_count;
 };
 

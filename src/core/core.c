@@ -178,7 +178,8 @@ static void core_run(struct core *core, struct command *cmd)
     if (cmd->read_failed) {
         run = run_fail(cmd, SILO_UNAVAILABLE, "the storage could not be read; nothing was changed");
     } else if (cmd->rounds > NEED_ROUNDS_MAX) {
-        run = run_fail(cmd, SILO_UNAVAILABLE, "the request kept losing races with others; nothing was changed");
+        run = run_fail(cmd, SILO_UNAVAILABLE,
+                       "the request kept losing races with others; nothing was changed");
     } else {
         run = core_dispatch(core, cmd);
     }
@@ -241,8 +242,8 @@ void core_unpark(struct core *core, struct command *cmd)
 /* Parked commands whose time is up: polls leave empty, waits look once more and tell the state they see. */
 static void core_run_deadlines(struct core *core)
 {
-    for (struct heap_node *node = heap_min(&core->deadlines); node != NULL && node->key <= core->mono_ms;
-         node = heap_min(&core->deadlines)) {
+    for (struct heap_node *node = heap_min(&core->deadlines);
+         node != NULL && node->key <= core->mono_ms; node = heap_min(&core->deadlines)) {
         struct command *cmd = CONTAINER_OF(node, struct command, deadline);
         if (cmd->parked != NULL) {
             poll_answer(core, cmd->parked);
@@ -281,7 +282,8 @@ int64_t core_next_mono_ms(const struct core *core)
     if (!list_empty(&core->woken)) {
         return core->mono_ms;
     }
-    int64_t next = earlier(poll_next_mono_ms(core), earlier(timer_next_mono_ms(core), low_next_mono_ms(core)));
+    int64_t next =
+        earlier(poll_next_mono_ms(core), earlier(timer_next_mono_ms(core), low_next_mono_ms(core)));
     const struct heap_node *deadline = heap_min(&core->deadlines);
     const struct heap_node *expiry = core->leases_frozen ? NULL : heap_min(&core->expiry);
     next = earlier(next, deadline != NULL ? deadline->key : INT64_MAX);
@@ -320,10 +322,13 @@ void core_release_polls(struct core *core)
 {
     core->polls_released = true;
     groups_hot(core);
-    for (struct map_node *n = map_next(&core->watches, NULL); n != NULL; n = map_next(&core->watches, n)) {
+    for (struct map_node *n = map_next(&core->watches, NULL); n != NULL;
+         n = map_next(&core->watches, n)) {
         const struct job_watch *watch = CONTAINER_OF(n, struct job_watch, node);
-        for (struct list_node *c = list_first(&watch->commands); c != NULL; c = list_next(&watch->commands, c)) {
-            heap_update(&core->deadlines, &CONTAINER_OF(c, struct command, node)->deadline, core->mono_ms);
+        for (struct list_node *c = list_first(&watch->commands); c != NULL;
+             c = list_next(&watch->commands, c)) {
+            heap_update(&core->deadlines, &CONTAINER_OF(c, struct command, node)->deadline,
+                        core->mono_ms);
         }
     }
 }
@@ -349,7 +354,8 @@ void core_abandon(struct core *core, const char *why)
 {
     core_break(core, "%s", why);
     view_begin(&core->view);
-    for (struct map_node *n = map_next(&core->watches, NULL); n != NULL; n = map_next(&core->watches, NULL)) {
+    for (struct map_node *n = map_next(&core->watches, NULL); n != NULL;
+         n = map_next(&core->watches, NULL)) {
         const struct job_watch *watch = CONTAINER_OF(n, struct job_watch, node);
         struct command *cmd = LIST_ENTRY(list_first(&watch->commands), struct command, node);
         watch_remove(core, cmd); /* the last one takes the watch with it */
@@ -378,7 +384,8 @@ void core_before_seal(struct core *core)
 
 /* --- reads --- */
 
-enum view_answer look(struct core *core, struct command *cmd, struct bytes key, struct bytes *ret_value)
+enum view_answer look(struct core *core, struct command *cmd, struct bytes key,
+                      struct bytes *ret_value)
 {
     const enum view_answer answer = view_get(&core->view, key, ret_value);
     if (answer == VIEW_UNKNOWN) {
@@ -399,7 +406,8 @@ void read_queue(struct core *core, struct core_read *read)
     list_push_back(&core->reads, &read->node);
 }
 
-static void pins_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value, bool present)
+static void pins_row(struct core *core, struct core_read *read, struct bytes key,
+                     struct bytes value, bool present)
 {
     (void)read;
     struct pin *pin = MAP_ENTRY(map_find(&core->view.pins, key), struct pin, node);
@@ -419,7 +427,8 @@ static void pins_end(struct core *core, struct core_read *read, bool ok, bool mo
         if (!ok || pin->state != PIN_READY) {
             pin->state = PIN_FAILED;
         }
-        for (struct list_node *n = list_first(&pin->users); n != NULL; n = list_next(&pin->users, n)) {
+        for (struct list_node *n = list_first(&pin->users); n != NULL;
+             n = list_next(&pin->users, n)) {
             struct command *cmd = CONTAINER_OF(n, struct pin_use, in_pin)->command;
             cmd->read_failed |= pin->state == PIN_FAILED;
             ASSERT(cmd->reads_open != 0);
@@ -439,7 +448,8 @@ static void read_queue_pins(struct core *core)
     }
     struct core_read *read = read_new();
     size_t count = 0;
-    for (struct list_node *n = list_first(&core->view.wanted); n != NULL; n = list_next(&core->view.wanted, n)) {
+    for (struct list_node *n = list_first(&core->view.wanted); n != NULL;
+         n = list_next(&core->view.wanted, n)) {
         count++;
     }
     read->keys = arena_alloc(&read->arena, count * sizeof read->keys[0]);
@@ -465,7 +475,8 @@ struct core_read *core_read_next(struct core *core)
     return read;
 }
 
-void core_read_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value, bool present)
+void core_read_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value,
+                   bool present)
 {
     read->on_row(core, read, key, value, present);
 }

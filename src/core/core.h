@@ -35,7 +35,8 @@ struct core_read {
     /* The core's own. */
     struct view_hold hold;
     struct arena arena;
-    void (*on_row)(struct core *core, struct core_read *read, struct bytes key, struct bytes value, bool present);
+    void (*on_row)(struct core *core, struct core_read *read, struct bytes key, struct bytes value,
+                   bool present);
     void (*on_end)(struct core *core, struct core_read *read, bool ok, bool more);
     void *context;
     struct place mark;    /* lane pages: the window's mark when it began */
@@ -62,7 +63,8 @@ void core_turn(struct core *core);
 int64_t core_next_mono_ms(const struct core *core);
 
 struct core_read *core_read_next(struct core *core);
-void core_read_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value, bool present);
+void core_read_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value,
+                   bool present);
 /* more: the scan ended at rows_max. Frees the read. */
 void core_read_end(struct core *core, struct core_read *read, bool ok, bool more);
 

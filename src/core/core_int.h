@@ -24,7 +24,7 @@
 /* A low-water mark: no live row of the lane stands before `place`. */
 struct low {
     bool has;
-    struct place place;       /* as last written */
+    struct place place; /* as last written */
     bool has_removed;
     struct place removed_max; /* greatest place removed since it became known */
 };
@@ -41,16 +41,16 @@ struct group {
     struct list_node hot;   /* to be handed over this turn */
     struct list_node dirty; /* low-water row to be written */
     struct blob *name;
-    uint32_t known;                        /* lanes below it are known */
-    struct group_lane *lanes[LANES_MAX];   /* NULL: no task, no low-water mark */
-    uint64_t busy[2];                      /* known lanes with tasks, or with more in storage */
+    uint32_t known;                      /* lanes below it are known */
+    struct group_lane *lanes[LANES_MAX]; /* NULL: no task, no low-water mark */
+    uint64_t busy[2];                    /* known lanes with tasks, or with more in storage */
     bool low_known;
-    uint32_t removals;      /* since the low-water row was written */
-    int64_t dirty_mono_ms;  /* when the first of them happened */
-    bool loading;           /* a page or the low-water row is being read */
-    int64_t retry_mono_ms;  /* not before, after a failed read */
+    uint32_t removals;     /* since the low-water row was written */
+    int64_t dirty_mono_ms; /* when the first of them happened */
+    bool loading;          /* a page or the low-water row is being read */
+    int64_t retry_mono_ms; /* not before, after a failed read */
     uint32_t task_count;
-    struct list polls;      /* struct poll.node, oldest first */
+    struct list polls; /* struct poll.node, oldest first */
 };
 
 struct lease {
@@ -152,7 +152,8 @@ void core_wake(struct core *core, struct command *cmd);
 void core_break(struct core *core, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* A key looked up for a command; UNKNOWN has been asked for. */
-enum view_answer look(struct core *core, struct command *cmd, struct bytes key, struct bytes *ret_value);
+enum view_answer look(struct core *core, struct command *cmd, struct bytes key,
+                      struct bytes *ret_value);
 struct core_read *read_new(void);
 void read_queue(struct core *core, struct core_read *read);
 
@@ -176,7 +177,8 @@ struct token {
     const struct lease_rec *lease_rec;
 };
 /* The only function that creates, moves or ends a token. Needs: low-water marks of where it goes are known. */
-void token_move(struct core *core, struct bytes job_ref, const struct token *from, const struct token *to);
+void token_move(struct core *core, struct bytes job_ref, const struct token *from,
+                const struct token *to);
 
 /* --- groups, pages, low-water marks, timers --- */
 
@@ -209,7 +211,8 @@ void page_load_timers(struct core *core);
 
 void low_group_decode(struct core *core, struct group *group, bool present, struct bytes value);
 void low_note_insert(struct core *core, struct group *group, const struct place *place);
-void low_note_remove(struct core *core, struct group *group, struct low *low, const struct place *place);
+void low_note_remove(struct core *core, struct group *group, struct low *low,
+                     const struct place *place);
 void low_write_group(struct core *core, struct group *group);
 void low_write_timers(struct core *core);
 void low_turn(struct core *core);
@@ -235,7 +238,8 @@ void leases_free(struct core *core);
 struct tenant_count *count_find(struct core *core, struct bytes job_ref, struct command *cmd);
 enum count_kind { COUNT_NONE, COUNT_OPEN, COUNT_SUCCEEDED, COUNT_FAILED, COUNT_CANCELLED };
 enum count_kind count_kind_of(enum job_status status);
-void count_move(struct core *core, struct tenant_count *count, enum count_kind from, enum count_kind to);
+void count_move(struct core *core, struct tenant_count *count, enum count_kind from,
+                enum count_kind to);
 void counts_write(struct core *core);
 void counts_free(struct core *core);
 
@@ -258,7 +262,8 @@ enum key_index index_kind_of(enum job_status status);
 
 uint64_t arrival_next(struct core *core);
 /* Delay before the retry that follows failed attempt `relative` (1 = the first), in ms. */
-int64_t retry_delay_ms(const struct retry_policy *policy, uint32_t relative, const struct uuid *task_id);
+int64_t retry_delay_ms(const struct retry_policy *policy, uint32_t relative,
+                       const struct uuid *task_id);
 struct uuid id_from_seed(const uint8_t seed[16], uint64_t n);
 
 enum run enqueue_run(struct core *core, struct command *cmd);

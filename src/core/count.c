@@ -18,7 +18,8 @@ static void count_free(struct core *core, struct tenant_count *count)
 static void counts_shrink(struct core *core)
 {
     while (core->counts.count >= SHARD_TENANT_COUNTS_MAX) {
-        struct tenant_count *oldest = LIST_ENTRY(list_first(&core->counts_lru), struct tenant_count, lru);
+        struct tenant_count *oldest =
+            LIST_ENTRY(list_first(&core->counts_lru), struct tenant_count, lru);
         if (list_linked(&oldest->dirty)) {
             return;
         }
@@ -29,7 +30,8 @@ static void counts_shrink(struct core *core)
 struct tenant_count *count_find(struct core *core, struct bytes job_ref, struct command *cmd)
 {
     const struct bytes tenant = job_ref_tenant(job_ref);
-    struct tenant_count *count = MAP_ENTRY(map_find(&core->counts, tenant), struct tenant_count, node);
+    struct tenant_count *count =
+        MAP_ENTRY(map_find(&core->counts, tenant), struct tenant_count, node);
     if (count != NULL) {
         list_remove(&count->lru);
         list_push_back(&core->counts_lru, &count->lru);
@@ -105,7 +107,8 @@ static void counts_move(struct counts *counts, enum count_kind from, enum count_
     }
 }
 
-void count_move(struct core *core, struct tenant_count *count, enum count_kind from, enum count_kind to)
+void count_move(struct core *core, struct tenant_count *count, enum count_kind from,
+                enum count_kind to)
 {
     counts_move(&count->counts, from, to);
     counts_move(&core->totals, from, to);
@@ -138,7 +141,8 @@ void counts_write(struct core *core)
 
 void counts_free(struct core *core)
 {
-    for (struct map_node *n = map_next(&core->counts, NULL); n != NULL; n = map_next(&core->counts, NULL)) {
+    for (struct map_node *n = map_next(&core->counts, NULL); n != NULL;
+         n = map_next(&core->counts, NULL)) {
         count_free(core, CONTAINER_OF(n, struct tenant_count, node));
     }
     map_deinit(&core->counts);
@@ -146,7 +150,8 @@ void counts_free(struct core *core)
 
 enum run totals_run(struct core *core, struct command *cmd)
 {
-    cmd->result.totals = (struct totals_result){.counts = core->totals, .created_ms = core->shard.created_ms};
+    cmd->result.totals =
+        (struct totals_result){.counts = core->totals, .created_ms = core->shard.created_ms};
     view_touch_absent(&core->view);
     return run_ok(cmd);
 }

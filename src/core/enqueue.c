@@ -26,29 +26,33 @@ static bool retry_same(const struct info *a, const struct info *b)
     const struct retry_policy *q = &b->retry;
     return a->has_retry == b->has_retry &&
            (!a->has_retry ||
-            (p->retry_count == q->retry_count && p->initial_ms == q->initial_ms && p->max_ms == q->max_ms &&
-             p->factor == q->factor && p->jitter == q->jitter));
+            (p->retry_count == q->retry_count && p->initial_ms == q->initial_ms &&
+             p->max_ms == q->max_ms && p->factor == q->factor && p->jitter == q->jitter));
 }
 
 /* All a caller chose, but the start. */
 static bool info_same(const struct info *a, const struct info *b)
 {
     return a->priority == b->priority && bytes_eq(a->group, b->group) && retry_same(a, b) &&
-           bytes_eq(a->metadata, b->metadata) && bytes_eq(a->limits, b->limits) && blob_same(&a->payload, &b->payload);
+           bytes_eq(a->metadata, b->metadata) && bytes_eq(a->limits, b->limits) &&
+           blob_same(&a->payload, &b->payload);
 }
 
 static enum run enqueue_exists(struct command *cmd, struct bytes value, const struct info *wanted)
 {
     struct info stored;
-    if (cmd->args.enqueue.return_existing && info_decode(value, &stored) && info_same(&stored, wanted)) {
+    if (cmd->args.enqueue.return_existing && info_decode(value, &stored) &&
+        info_same(&stored, wanted)) {
         return run_ok(cmd);
     }
     const struct bytes tenant = job_ref_tenant(cmd->job_ref);
     const struct bytes id = bytes_of(cmd->job_ref.ptr + tenant.len, cmd->job_ref.len - tenant.len);
-    return run_fail(cmd, SILO_EXISTS, arena_printf(cmd->arena, "job already exists with id %.*s", BYTES_FMT(id)));
+    return run_fail(cmd, SILO_EXISTS,
+                    arena_printf(cmd->arena, "job already exists with id %.*s", BYTES_FMT(id)));
 }
 
-static void enqueue_rows(struct core *core, const struct command *cmd, const struct info *info, struct blob *row)
+static void enqueue_rows(struct core *core, const struct command *cmd, const struct info *info,
+                         struct blob *row)
 {
     struct key key;
     key_by_ref(&key, TABLE_INFO, cmd->job_ref);
@@ -68,7 +72,8 @@ static void enqueue_rows(struct core *core, const struct command *cmd, const str
     }
 }
 
-static void enqueue_apply(struct core *core, struct command *cmd, struct info *info, struct tenant_count *count)
+static void enqueue_apply(struct core *core, struct command *cmd, struct info *info,
+                          struct tenant_count *count)
 {
     info->arrival = arrival_next(core);
     buf_reset(&core->scratch);

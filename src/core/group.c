@@ -41,7 +41,9 @@ void groups_shrink(struct core *core)
 {
     struct list_node *next = NULL;
     for (struct list_node *n = list_first(&core->group_lru);
-         n != NULL && (core->groups.count > SHARD_GROUPS_MAX || core->tasks.count > SHARD_TASKS_MAX); n = next) {
+         n != NULL &&
+         (core->groups.count > SHARD_GROUPS_MAX || core->tasks.count > SHARD_TASKS_MAX);
+         n = next) {
         next = list_next(&core->group_lru, n);
         struct group *group = CONTAINER_OF(n, struct group, lru);
         if (list_empty(&group->polls) && !group->loading) {
@@ -68,7 +70,8 @@ struct group *group_get(struct core *core, struct bytes name)
 
 void groups_free(struct core *core)
 {
-    for (struct map_node *n = map_next(&core->groups, NULL); n != NULL; n = map_next(&core->groups, NULL)) {
+    for (struct map_node *n = map_next(&core->groups, NULL); n != NULL;
+         n = map_next(&core->groups, NULL)) {
         group_forget(core, CONTAINER_OF(n, struct group, node));
     }
     map_deinit(&core->groups);
@@ -126,7 +129,8 @@ void group_hot(struct core *core, struct group *group)
 
 void groups_hot(struct core *core)
 {
-    for (struct map_node *n = map_next(&core->groups, NULL); n != NULL; n = map_next(&core->groups, n)) {
+    for (struct map_node *n = map_next(&core->groups, NULL); n != NULL;
+         n = map_next(&core->groups, n)) {
         group_hot(core, CONTAINER_OF(n, struct group, node));
     }
 }
@@ -174,7 +178,8 @@ void group_add(struct core *core, struct group *group, struct task *task)
         group_hot(core, group); /* a parked poll has it read */
         return;
     }
-    if (task->info != NULL && core->info_bytes > SHARD_INFO_BYTES_MAX && gl->window.count >= INFO_AHEAD / 16) {
+    if (task->info != NULL && core->info_bytes > SHARD_INFO_BYTES_MAX &&
+        gl->window.count >= INFO_AHEAD / 16) {
         core->info_bytes -= task->info->len;
         task->info = blob_unref(task->info);
     }
@@ -198,7 +203,8 @@ void group_drop(struct core *core, struct bytes name, const struct place *place)
     if (task == NULL) {
         return;
     }
-    low_note_remove(core, group, &gl->low, place); /* may look at the window: before the task goes */
+    low_note_remove(core, group, &gl->low,
+                    place); /* may look at the window: before the task goes */
     lane_remove(&gl->window, task);
     task_discard(core, task);
     group_busy_update(core, group, lane);

@@ -22,7 +22,8 @@ enum job_load job_load(struct core *core, struct command *cmd, struct job *ret)
         return JOB_NEEDS;
     }
     ret->has_state = state == VIEW_FOUND;
-    if (!info_decode(info_row, &ret->info) || (ret->has_state && !state_decode(state_row, &ret->state))) {
+    if (!info_decode(info_row, &ret->info) ||
+        (ret->has_state && !state_decode(state_row, &ret->state))) {
         return JOB_CORRUPT;
     }
     ret->lease = lease_of_job(core, cmd->job_ref);
@@ -121,7 +122,8 @@ static void get_wants(struct command *cmd, const struct job_view *view, uint32_t
         key_blob(&key, cmd->job_ref, BLOB_PAYLOAD, 0);
         want(cmd, &key);
     }
-    if (view->has_state && view->state.has_outcome && view->state.final.outcome.data.is_blob && !view->running) {
+    if (view->has_state && view->state.has_outcome && view->state.final.outcome.data.is_blob &&
+        !view->running) {
         key_blob(&key, cmd->job_ref, BLOB_RESULT, view->state.attempt);
         want(cmd, &key);
     }
@@ -131,7 +133,8 @@ static void get_wants(struct command *cmd, const struct job_view *view, uint32_t
     }
 }
 
-static void view_attempts(struct command *cmd, struct job_view *view, uint32_t rows, uint32_t skipped)
+static void view_attempts(struct command *cmd, struct job_view *view, uint32_t rows,
+                          uint32_t skipped)
 {
     view->attempts = arena_zalloc(cmd->arena, ((size_t)rows + 1) * sizeof view->attempts[0]);
     for (uint32_t i = 0; i < rows; i++) {
@@ -142,7 +145,8 @@ static void view_attempts(struct command *cmd, struct job_view *view, uint32_t r
 static enum run get_answer(struct core *core, struct command *cmd, const struct job *job)
 {
     struct job_view *view = &cmd->result.job;
-    *view = (struct job_view){.has_state = job->has_state, .running = job->lease != NULL, .status = job->status};
+    *view = (struct job_view){
+        .has_state = job->has_state, .running = job->lease != NULL, .status = job->status};
     ASSERT(info_decode(row_copy(core, cmd, TABLE_INFO), &view->info));
     view->payload = view->info.payload.inline_bytes;
     if (job->has_state) {
@@ -181,7 +185,8 @@ enum run get_run(struct core *core, struct command *cmd)
             return RUN_PARK;
         }
         return run_fail(cmd, SILO_PRECONDITION,
-                        arena_printf(cmd->arena, "job is not complete: status is %s", job_status_name(job.status)));
+                        arena_printf(cmd->arena, "job is not complete: status is %s",
+                                     job_status_name(job.status)));
     }
     return get_answer(core, cmd, &job);
 }
@@ -189,7 +194,8 @@ enum run get_run(struct core *core, struct command *cmd)
 /* --- cancel --- */
 
 /* Finds the token of a Scheduled job: in a window, or by the two keys it can have. False: rows were asked for. */
-static bool token_find(struct core *core, struct command *cmd, const struct job *job, struct token *ret)
+static bool token_find(struct core *core, struct command *cmd, const struct job *job,
+                       struct token *ret)
 {
     const struct state *state = job->has_state ? &job->state : NULL;
     *ret = (struct token){
@@ -289,10 +295,11 @@ enum run cancel_run(struct core *core, struct command *cmd)
 static enum run delete_refuse(struct command *cmd)
 {
     const struct bytes tenant = job_ref_tenant(cmd->job_ref);
-    return run_fail(cmd, SILO_PRECONDITION,
-                    arena_printf(cmd->arena,
-                                 "cannot delete job %.*s: job is currently running or has pending requests",
-                                 (int)(cmd->job_ref.len - tenant.len), (const char *)cmd->job_ref.ptr + tenant.len));
+    return run_fail(
+        cmd, SILO_PRECONDITION,
+        arena_printf(
+            cmd->arena, "cannot delete job %.*s: job is currently running or has pending requests",
+            (int)(cmd->job_ref.len - tenant.len), (const char *)cmd->job_ref.ptr + tenant.len));
 }
 
 static void delete_key(struct core *core, const struct key *key)

@@ -4,10 +4,12 @@
 #include "base/assert.h"
 #include "base/limits.h"
 
-struct task *task_new(struct bytes job_ref, const struct place *place, uint32_t attempt, uint32_t relative)
+struct task *task_new(struct bytes job_ref, const struct place *place, uint32_t attempt,
+                      uint32_t relative)
 {
     struct task *task = xmalloc(sizeof *task + job_ref.len);
-    *task = (struct task){.place = *place, .attempt = attempt, .relative = relative, .ref_len = job_ref.len};
+    *task = (struct task){
+        .place = *place, .attempt = attempt, .relative = relative, .ref_len = job_ref.len};
     memcpy(task->ref, job_ref.ptr, job_ref.len);
     return task;
 }

@@ -21,9 +21,9 @@ struct task {
     struct group *group;    /* NULL: a timer */
     struct place place;
     uint32_t attempt, relative;
-    struct blob *info;     /* the job's info row, when loaded */
-    bool info_wanted;      /* a read is on its way */
-    uint64_t batch;        /* that put it here; 0 when read */
+    struct blob *info;       /* the job's info row, when loaded */
+    bool info_wanted;        /* a read is on its way */
+    uint64_t batch;          /* that put it here; 0 when read */
     struct blob *group_name; /* timers only */
     size_t ref_len;
     uint8_t ref[];
@@ -52,7 +52,8 @@ static inline int place_cmp(const struct place *a, const struct place *b)
     return (a->arrival > b->arrival) - (a->arrival < b->arrival);
 }
 
-struct task *task_new(struct bytes job_ref, const struct place *place, uint32_t attempt, uint32_t relative);
+struct task *task_new(struct bytes job_ref, const struct place *place, uint32_t attempt,
+                      uint32_t relative);
 void task_free(struct task *task);
 
 void lane_init(struct lane *lane);

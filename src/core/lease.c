@@ -32,7 +32,8 @@ static struct bytes storage_put(uint8_t **at, struct bytes b)
 
 struct lease *lease_add(struct core *core, struct bytes job_ref, const struct lease_rec *rec)
 {
-    struct lease *lease = xmalloc(sizeof *lease + job_ref.len + rec->worker_id.len + rec->group.len);
+    struct lease *lease =
+        xmalloc(sizeof *lease + job_ref.len + rec->worker_id.len + rec->group.len);
     *lease = (struct lease){.rec = *rec, .batch = core->view.open};
     uint8_t *at = lease->storage;
     lease->job_ref = storage_put(&at, job_ref);
@@ -73,19 +74,22 @@ void lease_renew(struct core *core, struct lease *lease)
 }
 
 /* A MessagePack str 16 that says what happened; the worker id is cut to what fits. */
-static struct bytes expiry_text(const struct core *core, const struct lease *lease, struct arena *arena)
+static struct bytes expiry_text(const struct core *core, const struct lease *lease,
+                                struct arena *arena)
 {
     const struct bytes worker = lease->rec.worker_id;
     const size_t shown = worker.len < 256 ? worker.len : 256;
-    const char *text = arena_printf(arena, "lease expired %lld ms after its start (now %lld), worker %.*s",
-                                    (long long)(core->wall_ms - lease->rec.started_ms), (long long)core->wall_ms,
-                                    (int)shown, (const char *)worker.ptr);
+    const char *text =
+        arena_printf(arena, "lease expired %lld ms after its start (now %lld), worker %.*s",
+                     (long long)(core->wall_ms - lease->rec.started_ms), (long long)core->wall_ms,
+                     (int)shown, (const char *)worker.ptr);
     const size_t len = strlen(text);
     uint8_t *out = arena_alloc(arena, len + 3);
     out[0] = 0xda;
     out[1] = (uint8_t)(len >> 8);
     out[2] = (uint8_t)len;
-    memcpy(out + 3, text, len); /* NOLINT(bugprone-not-null-terminated-result): MessagePack has lengths */
+    memcpy(out + 3, text,
+           len); /* NOLINT(bugprone-not-null-terminated-result): MessagePack has lengths */
     return bytes_of(out, len + 3);
 }
 
@@ -133,7 +137,8 @@ void core_freeze_leases(struct core *core, bool frozen)
 
 void core_renew_leases(struct core *core)
 {
-    for (struct map_node *n = map_next(&core->leases_by_job, NULL); n != NULL; n = map_next(&core->leases_by_job, n)) {
+    for (struct map_node *n = map_next(&core->leases_by_job, NULL); n != NULL;
+         n = map_next(&core->leases_by_job, n)) {
         lease_renew(core, CONTAINER_OF(n, struct lease, by_job));
     }
 }
@@ -168,7 +173,7 @@ enum run heartbeat_run(struct core *core, struct command *cmd)
         return run_fail(cmd, SILO_PRECONDITION, "lease owner mismatch");
     }
     lease_renew(core, lease);
-    cmd->result.heartbeat =
-        (struct heartbeat_result){.cancelled = lease->rec.has_mark, .cancelled_ms = lease->rec.mark_ms};
+    cmd->result.heartbeat = (struct heartbeat_result){.cancelled = lease->rec.has_mark,
+                                                      .cancelled_ms = lease->rec.mark_ms};
     return run_ok(cmd);
 }

@@ -116,7 +116,8 @@ static void low_raise_group(struct core *core, struct group *group)
     low_write_group(core, group);
 }
 
-void low_note_remove(struct core *core, struct group *group, struct low *low, const struct place *place)
+void low_note_remove(struct core *core, struct group *group, struct low *low,
+                     const struct place *place)
 {
     low_note_removed_max(low, place);
     if (group->removals++ == 0) {
@@ -141,7 +142,8 @@ void low_write_timers(struct core *core)
 
 void low_turn(struct core *core)
 {
-    for (struct list_node *n = list_first(&core->dirty_groups); n != NULL; n = list_first(&core->dirty_groups)) {
+    for (struct list_node *n = list_first(&core->dirty_groups); n != NULL;
+         n = list_first(&core->dirty_groups)) {
         struct group *group = CONTAINER_OF(n, struct group, dirty);
         if (group->dirty_mono_ms + LOW_WATER_MS > core->mono_ms) {
             break;
@@ -149,7 +151,8 @@ void low_turn(struct core *core)
         low_raise_group(core, group);
     }
     if (core->timer_dirty_mono_ms != 0 && core->timers_known &&
-        (core->timer_dirty_mono_ms + LOW_WATER_MS <= core->mono_ms || core->timer_removals >= LOW_WATER_REMOVALS)) {
+        (core->timer_dirty_mono_ms + LOW_WATER_MS <= core->mono_ms ||
+         core->timer_removals >= LOW_WATER_REMOVALS)) {
         low_raise(&core->timers, &core->timer_low);
         low_write_timers(core);
     }

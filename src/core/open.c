@@ -14,13 +14,16 @@ static void open_shard_row(struct core *core, struct bytes value)
     if (!shard_decode(value, &core->shard)) {
         core_break(core, "the shard's own record is corrupt");
     } else if (core->shard.dispatch_order != (uint8_t)core->order) {
-        core_break(core, "the shard was made with dispatch_order = \"%s\" and cannot be opened with another",
-                   core->shard.dispatch_order == ORDER_START ? "start" : "priority");
+        core_break(
+            core,
+            "the shard was made with dispatch_order = \"%s\" and cannot be opened with another",
+            core->shard.dispatch_order == ORDER_START ? "start" : "priority");
     }
     core->shard_found = true;
 }
 
-static void open_meta_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value, bool present)
+static void open_meta_row(struct core *core, struct core_read *read, struct bytes key,
+                          struct bytes value, bool present)
 {
     (void)read;
     if (!present) {
@@ -38,8 +41,9 @@ static void open_meta_row(struct core *core, struct core_read *read, struct byte
         fine = counts_decode(value, &core->totals);
         break;
     case META_LOW_TIMER:
-        core->timer_low.has = low_decode(value, &core->timer_low.place.due_ms, &core->timer_low.place.priority,
-                                         &core->timer_low.place.arrival);
+        core->timer_low.has =
+            low_decode(value, &core->timer_low.place.due_ms, &core->timer_low.place.priority,
+                       &core->timer_low.place.arrival);
         fine = core->timer_low.has;
         break;
     case META_LOW_READY:
@@ -62,7 +66,8 @@ static void open_meta_end(struct core *core, struct core_read *read, bool ok, bo
     }
 }
 
-static void open_lease_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value, bool present)
+static void open_lease_row(struct core *core, struct core_read *read, struct bytes key,
+                           struct bytes value, bool present)
 {
     (void)present;
     struct lease_rec rec;
@@ -78,7 +83,8 @@ static void open_lease_row(struct core *core, struct core_read *read, struct byt
 /* The first rows of a new shard. They are in its first batch; a reply to anything later waits for that. */
 static void open_write_shard(struct core *core)
 {
-    core->shard = (struct shard_rec){.created_ms = core->wall_ms, .dispatch_order = (uint8_t)core->order};
+    core->shard =
+        (struct shard_rec){.created_ms = core->wall_ms, .dispatch_order = (uint8_t)core->order};
     struct key key;
     key_meta(&key, META_SHARD);
     buf_reset(&core->scratch);

@@ -49,7 +49,8 @@ static size_t group_prefix_len(const struct group *group)
     return key.len;
 }
 
-static void ready_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value, bool present)
+static void ready_row(struct core *core, struct core_read *read, struct bytes key,
+                      struct bytes value, bool present)
 {
     (void)present;
     const struct group *group = read->context;
@@ -120,7 +121,8 @@ static void group_page_end(struct core *core, struct core_read *read, bool ok, b
     struct group *group = read->context;
     group->loading = false;
     struct place last;
-    if (!ok || (more && !key_ready_parse(read->last, core->order, group_prefix_len(group), &last))) {
+    if (!ok ||
+        (more && !key_ready_parse(read->last, core->order, group_prefix_len(group), &last))) {
         page_failed(core, group);
     } else {
         group->known = read->lanes_until;
@@ -136,7 +138,8 @@ static void group_page_end(struct core *core, struct core_read *read, bool ok, b
     group_hot(core, group);
 }
 
-static void low_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value, bool present)
+static void low_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value,
+                    bool present)
 {
     struct group *group = read->context;
     if (!group->low_known) {
@@ -181,7 +184,8 @@ static bool load_allowed(const struct core *core, const struct group *group)
     return !group->loading && core->mono_ms >= group->retry_mono_ms;
 }
 
-static struct core_read *ready_scan(struct core *core, struct group *group, const struct key *lo, const struct key *hi)
+static struct core_read *ready_scan(struct core *core, struct group *group, const struct key *lo,
+                                    const struct key *hi)
 {
     struct core_read *read = read_new();
     read->scan = true;
@@ -212,7 +216,8 @@ void page_load_group(struct core *core, struct group *group)
         key_ready_lane(&lo, core->order, blob_bytes(group->name), (uint8_t)group->known);
     }
     uint32_t until = group->known + 1;
-    while (until < core->lane_count && !(group->lanes[until] != NULL && group->lanes[until]->low.has)) {
+    while (until < core->lane_count &&
+           !(group->lanes[until] != NULL && group->lanes[until]->low.has)) {
         until++;
     }
     struct key hi;
@@ -234,7 +239,8 @@ static void lane_page_end(struct core *core, struct core_read *read, bool ok, bo
     group->loading = false;
     struct lane *window = &group->lanes[read->lanes_until]->window;
     struct place last;
-    if (!ok || (more && !key_ready_parse(read->last, core->order, group_prefix_len(group), &last))) {
+    if (!ok ||
+        (more && !key_ready_parse(read->last, core->order, group_prefix_len(group), &last))) {
         page_failed(core, group);
     } else if (window->bounded && place_cmp(&window->mark, &read->mark) == 0) {
         window->bounded = more;
@@ -281,10 +287,12 @@ static void task_orphaned(struct core *core, const struct task *task)
 
 static struct task *info_task(struct core *core, struct bytes key)
 {
-    return MAP_ENTRY(map_find(&core->tasks, bytes_of(key.ptr + 1, key.len - 1)), struct task, by_job);
+    return MAP_ENTRY(map_find(&core->tasks, bytes_of(key.ptr + 1, key.len - 1)), struct task,
+                     by_job);
 }
 
-static void info_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value, bool present)
+static void info_row(struct core *core, struct core_read *read, struct bytes key,
+                     struct bytes value, bool present)
 {
     (void)read;
     struct task *task = info_task(core, key);
@@ -358,7 +366,8 @@ void lane_want_infos(struct core *core, const struct lane *lane)
 
 /* --- timers --- */
 
-static void timer_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value, bool present)
+static void timer_row(struct core *core, struct core_read *read, struct bytes key,
+                      struct bytes value, bool present)
 {
     (void)present;
     struct place place;

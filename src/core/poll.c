@@ -74,7 +74,8 @@ static void poll_lease(struct core *core, struct poll *poll, struct task *task)
         .retry = out->info.retry,
         .limit_count = out->info.limit_count,
     };
-    const struct token from = {.where = TOKEN_READY, .group = out->info.group, .place = task->place};
+    const struct token from = {
+        .where = TOKEN_READY, .group = out->info.group, .place = task->place};
     const struct token to = {.where = TOKEN_LEASE, .lease_rec = &rec};
     token_move(core, ref, &from, &to);
 }
@@ -146,9 +147,11 @@ void poll_turn(struct core *core)
 int64_t poll_next_mono_ms(const struct core *core)
 {
     int64_t next = INT64_MAX;
-    for (struct list_node *n = list_first(&core->hot_groups); n != NULL; n = list_next(&core->hot_groups, n)) {
+    for (struct list_node *n = list_first(&core->hot_groups); n != NULL;
+         n = list_next(&core->hot_groups, n)) {
         const struct group *group = CONTAINER_OF(n, struct group, hot);
-        const int64_t when = group->retry_mono_ms > core->mono_ms ? group->retry_mono_ms : core->mono_ms;
+        const int64_t when =
+            group->retry_mono_ms > core->mono_ms ? group->retry_mono_ms : core->mono_ms;
         next = when < next ? when : next;
     }
     return next;

@@ -22,7 +22,8 @@ static enum job_status report_end_status(const struct lease_rec *lease, enum att
     return status == ATTEMPT_CANCELLED || lease->has_mark ? JOB_CANCELLED : JOB_FAILED;
 }
 
-static struct attempt report_attempt(const struct core *core, const struct command *cmd, const struct lease_rec *lease)
+static struct attempt report_attempt(const struct core *core, const struct command *cmd,
+                                     const struct lease_rec *lease)
 {
     const struct report_args *args = &cmd->args.report;
     struct attempt attempt = {
@@ -41,12 +42,14 @@ static struct attempt report_attempt(const struct core *core, const struct comma
 }
 
 /* The attempt that ends the job lives in the state row; a large result has a row of its own. */
-static void report_end(struct core *core, const struct command *cmd, struct lease *lease, struct tenant_count *count)
+static void report_end(struct core *core, const struct command *cmd, struct lease *lease,
+                       struct tenant_count *count)
 {
     struct attempt attempt = report_attempt(core, cmd, &lease->rec);
     const struct bytes data = attempt.outcome.data.inline_bytes;
     if (data.len > BLOB_INLINE_MAX) {
-        attempt.outcome.data = (struct blob_ref){.is_blob = true, .len = data.len, .hash = XXH64(data.ptr, data.len, 0)};
+        attempt.outcome.data = (struct blob_ref){
+            .is_blob = true, .len = data.len, .hash = XXH64(data.ptr, data.len, 0)};
         struct key key;
         key_blob(&key, lease->job_ref, BLOB_RESULT, lease->rec.attempt);
         view_put_lent(&core->view, key_bytes(&key), data);
@@ -75,7 +78,8 @@ static int64_t add_saturated(int64_t a, int64_t b)
     return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
 }
 
-static void report_retry(struct core *core, const struct command *cmd, struct lease *lease, int64_t due_ms)
+static void report_retry(struct core *core, const struct command *cmd, struct lease *lease,
+                         int64_t due_ms)
 {
     const struct attempt attempt = report_attempt(core, cmd, &lease->rec);
     struct key key;
@@ -114,9 +118,11 @@ enum run report_run(struct core *core, struct command *cmd)
         return run_fail(cmd, SILO_NOT_FOUND, "lease not found");
     }
     if (report_retries(&lease->rec, args->status)) {
-        const int64_t due_ms = add_saturated(
-            core->wall_ms, retry_delay_ms(&lease->rec.retry, lease->rec.relative, &lease->rec.task_id));
-        if (due_ms <= core->wall_ms && !group_low_ready(core, group_get(core, lease->rec.group), cmd)) {
+        const int64_t due_ms =
+            add_saturated(core->wall_ms, retry_delay_ms(&lease->rec.retry, lease->rec.relative,
+                                                        &lease->rec.task_id));
+        if (due_ms <= core->wall_ms &&
+            !group_low_ready(core, group_get(core, lease->rec.group), cmd)) {
             return RUN_NEED;
         }
         report_retry(core, cmd, lease, due_ms);
@@ -153,7 +159,9 @@ enum run give_back_run(struct core *core, struct command *cmd)
         const struct token to = {
             .where = TOKEN_READY,
             .group = lease->rec.group,
-            .place = {.due_ms = lease->rec.due_ms, .priority = lease->rec.priority, .arrival = lease->rec.arrival},
+            .place = {.due_ms = lease->rec.due_ms,
+                      .priority = lease->rec.priority,
+                      .arrival = lease->rec.arrival},
             .attempt = lease->rec.attempt,
             .relative = lease->rec.relative,
         };

@@ -19,7 +19,8 @@ static int64_t round_saturated(double d)
     return d >= 9.2e18 ? INT64_MAX : (int64_t)llround(d);
 }
 
-int64_t retry_delay_ms(const struct retry_policy *policy, uint32_t relative, const struct uuid *task_id)
+int64_t retry_delay_ms(const struct retry_policy *policy, uint32_t relative,
+                       const struct uuid *task_id)
 {
     const double factor = policy->factor == 0 ? 2.0 : policy->factor;
     double delay = (double)policy->initial_ms * pow(factor, (double)relative - 1);

@@ -98,7 +98,8 @@ int64_t timer_next_mono_ms(const struct core *core)
     if (core->fire.reads_open != 0 || core->timers_loading) {
         return INT64_MAX;
     }
-    const int64_t soon = core->timers_retry_mono_ms > core->mono_ms ? core->timers_retry_mono_ms : core->mono_ms;
+    const int64_t soon =
+        core->timers_retry_mono_ms > core->mono_ms ? core->timers_retry_mono_ms : core->mono_ms;
     if (!core->timers_known || (core->timers.count == 0 && core->timers.bounded)) {
         return soon;
     }

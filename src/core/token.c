@@ -36,7 +36,8 @@ static void token_leave(struct core *core, const struct token *from)
     }
 }
 
-static void token_put_row(struct core *core, const struct key *key, struct bytes job_ref, const struct token *to)
+static void token_put_row(struct core *core, const struct key *key, struct bytes job_ref,
+                          const struct token *to)
 {
     const struct task_rec rec = {
         .job_ref = job_ref,
@@ -90,7 +91,8 @@ static void token_arrive(struct core *core, struct bytes job_ref, const struct t
     }
 }
 
-void token_move(struct core *core, struct bytes job_ref, const struct token *from, const struct token *to)
+void token_move(struct core *core, struct bytes job_ref, const struct token *from,
+                const struct token *to)
 {
     /* The bytes may lie in what is about to be freed. */
     struct key ref;

@@ -71,7 +71,8 @@ void view_deinit(struct view *view)
     for (struct list_node *n = list_first(&view->order); n != NULL; n = list_first(&view->order)) {
         row_free(view, CONTAINER_OF(n, struct row, order));
     }
-    for (struct map_node *n = map_next(&view->pins, NULL); n != NULL; n = map_next(&view->pins, NULL)) {
+    for (struct map_node *n = map_next(&view->pins, NULL); n != NULL;
+         n = map_next(&view->pins, NULL)) {
         pin_free(view, CONTAINER_OF(n, struct pin, node));
     }
     map_deinit(&view->rows);
@@ -192,7 +193,8 @@ void view_need(struct view *view, struct bytes key, struct command *command)
         map_insert(&view->pins, &pin->node, bytes_of(pin->key, key.len));
         list_push_back(&view->wanted, &pin->wanted);
     }
-    for (struct list_node *n = list_first(&command->reads); n != NULL; n = list_next(&command->reads, n)) {
+    for (struct list_node *n = list_first(&command->reads); n != NULL;
+         n = list_next(&command->reads, n)) {
         if (CONTAINER_OF(n, struct pin_use, in_command)->pin == pin) {
             return; /* asked for twice in one run */
         }
@@ -255,10 +257,10 @@ struct row *view_sealed_next(struct view *view, struct row *row)
     return first;
 }
 
-
 uint64_t view_seal(struct view *view)
 {
-    for (struct row *row = view_sealed_next(view, NULL); row != NULL; row = view_sealed_next(view, row)) {
+    for (struct row *row = view_sealed_next(view, NULL); row != NULL;
+         row = view_sealed_next(view, row)) {
         row->fresh = false;
         if (row->lent.ptr != NULL) {
             /* The memory goes back with its command: nothing may look at the value any more. */
@@ -273,7 +275,8 @@ uint64_t view_seal(struct view *view)
 static void view_purge(struct view *view)
 {
     const struct view_hold *oldest = LIST_ENTRY(list_first(&view->holds), struct view_hold, node);
-    const uint64_t limit = oldest != NULL && oldest->since < view->durable ? oldest->since : view->durable;
+    const uint64_t limit =
+        oldest != NULL && oldest->since < view->durable ? oldest->since : view->durable;
     for (struct list_node *n = list_first(&view->order); n != NULL; n = list_first(&view->order)) {
         struct row *row = CONTAINER_OF(n, struct row, order);
         if (row->batch > limit) {

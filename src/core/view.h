@@ -86,7 +86,7 @@ struct view {
     uint64_t applied, durable;
     uint32_t open_rows; /* in the open batch */
     size_t open_bytes;
-    uint64_t newest; /* newest batch with rows */
+    uint64_t newest;  /* newest batch with rows */
     uint64_t touched; /* newest batch a look-up depended on, since view_begin */
 };
 

@@ -7,7 +7,8 @@
 
 void watch_add(struct core *core, struct command *cmd)
 {
-    struct job_watch *watch = MAP_ENTRY(map_find(&core->watches, cmd->job_ref), struct job_watch, node);
+    struct job_watch *watch =
+        MAP_ENTRY(map_find(&core->watches, cmd->job_ref), struct job_watch, node);
     if (watch == NULL) {
         watch = xmalloc(sizeof *watch + cmd->job_ref.len);
         *watch = (struct job_watch){.key_len = cmd->job_ref.len};

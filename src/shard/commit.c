@@ -21,7 +21,8 @@ static const struct store_ops *inc_ops(const struct incarnation *inc)
 
 void commit_release(struct incarnation *inc, struct command *cmd)
 {
-    if (cmd->rc.code == SILO_OK && cmd->want_count != 0 && inc->phase != INC_DEAD && inc->db != NULL) {
+    if (cmd->rc.code == SILO_OK && cmd->want_count != 0 && inc->phase != INC_DEAD &&
+        inc->db != NULL) {
         wants_start(inc, cmd);
     } else {
         request_answer(cmd);
@@ -35,7 +36,8 @@ static void reply_park(struct incarnation *inc, struct command *cmd)
         list_push_back(&inc->open_replies, &cmd->node);
         return;
     }
-    for (struct list_node *n = list_first(&inc->batches); n != NULL; n = list_next(&inc->batches, n)) {
+    for (struct list_node *n = list_first(&inc->batches); n != NULL;
+         n = list_next(&inc->batches, n)) {
         struct batch *batch = CONTAINER_OF(n, struct batch, node);
         if (batch->number == cmd->wait_batch) {
             list_push_back(&batch->replies, &cmd->node);
@@ -60,7 +62,8 @@ void commit_answers(struct incarnation *inc)
     while ((cmd = core_answered(inc->core)) != NULL) {
         if (cmd->wait_batch > core_view(inc->core)->durable) {
             reply_park(inc, cmd);
-        } else if (!command_changes(cmd) && cmd->kind != CMD_POLL_STOP && cmd->kind != CMD_GIVE_BACK) {
+        } else if (!command_changes(cmd) && cmd->kind != CMD_POLL_STOP &&
+                   cmd->kind != CMD_GIVE_BACK) {
             proof_answer(inc, cmd);
         } else {
             commit_release(inc, cmd);
@@ -97,8 +100,10 @@ static struct bytes row_value(const struct row *row)
 static uint32_t batch_pack(struct view *view, struct store_buf *buf)
 {
     uint32_t ops = 0;
-    for (struct row *row = view_sealed_next(view, NULL); row != NULL; row = view_sealed_next(view, row)) {
-        store_op_pack(buf, bytes_of(row->key, row->key_len), row->del ? BYTES_NONE : row_value(row), row->del);
+    for (struct row *row = view_sealed_next(view, NULL); row != NULL;
+         row = view_sealed_next(view, row)) {
+        store_op_pack(buf, bytes_of(row->key, row->key_len), row->del ? BYTES_NONE : row_value(row),
+                      row->del);
         ops++;
     }
     return ops;
@@ -107,13 +112,15 @@ static uint32_t batch_pack(struct view *view, struct store_buf *buf)
 static size_t batch_size(struct view *view)
 {
     size_t size = 0;
-    for (struct row *row = view_sealed_next(view, NULL); row != NULL; row = view_sealed_next(view, row)) {
+    for (struct row *row = view_sealed_next(view, NULL); row != NULL;
+         row = view_sealed_next(view, row)) {
         size += store_op_size(row->key_len, row->del ? 0 : row_value(row).len);
     }
     return size;
 }
 
-static struct batch *batch_seal(struct incarnation *inc, struct store_buf *ret_buf, uint32_t *ret_ops)
+static struct batch *batch_seal(struct incarnation *inc, struct store_buf *ret_buf,
+                                uint32_t *ret_ops)
 {
     struct view *view = core_view(inc->core);
     core_before_seal(inc->core);
@@ -139,7 +146,8 @@ static void batch_submit(struct incarnation *inc)
     const bool idle = list_empty(&inc->batches);
     const struct batch *batch = batch_seal(inc, &buf, &ops);
     if (idle) {
-        inc->progress_mono_ms = inc->shard->executor->mono_ms; /* the clock of an outage starts with the work */
+        inc->progress_mono_ms =
+            inc->shard->executor->mono_ms; /* the clock of an outage starts with the work */
     }
     struct op *op = op_new(inc, OP_WRITE);
     op->batch = batch->number;
@@ -162,7 +170,8 @@ void commit_written(struct incarnation *inc, const struct op *op, const struct s
         life_fail(inc, event->text);
         return;
     }
-    for (struct list_node *n = list_first(&inc->batches); n != NULL; n = list_next(&inc->batches, n)) {
+    for (struct list_node *n = list_first(&inc->batches); n != NULL;
+         n = list_next(&inc->batches, n)) {
         struct batch *batch = CONTAINER_OF(n, struct batch, node);
         if (batch->number == op->batch) {
             batch->applied = true;
@@ -181,8 +190,9 @@ static void flush_start(struct incarnation *inc, enum op_kind kind)
     op->batch = core_view(inc->core)->applied;
     const bool wal = kind == OP_FLUSH_WAL;
     struct silo_err err;
-    if (inc_ops(inc)->flush(inc->db, wal ? STORE_FLUSH_WAL : STORE_FLUSH_MEMTABLE, (uintptr_t)op, &err).code !=
-        SILO_OK) {
+    if (inc_ops(inc)
+            ->flush(inc->db, wal ? STORE_FLUSH_WAL : STORE_FLUSH_MEMTABLE, (uintptr_t)op, &err)
+            .code != SILO_OK) {
         op_free(op);
         life_fail(inc, err.text);
         return;
@@ -215,7 +225,8 @@ static bool flush_wanted(const struct incarnation *inc)
 static bool memtable_wanted(const struct incarnation *inc)
 {
     return !inc->memtable_flushing && inc->wal_objects != 0 &&
-           (inc->wal_objects >= inc->shard->shards->options.wal_objects_max || inc->wal_bytes >= MEMTABLE_FLUSH_BYTES ||
+           (inc->wal_objects >= inc->shard->shards->options.wal_objects_max ||
+            inc->wal_bytes >= MEMTABLE_FLUSH_BYTES ||
             inc->shard->executor->mono_ms - inc->memtable_mono_ms >= MEMTABLE_FLUSH_MS);
 }
 
@@ -224,7 +235,8 @@ static void batches_durable(struct incarnation *inc, uint64_t seq)
     uint64_t durable = 0;
     struct list done;
     list_init(&done);
-    for (struct list_node *n = list_first(&inc->batches); n != NULL; n = list_first(&inc->batches)) {
+    for (struct list_node *n = list_first(&inc->batches); n != NULL;
+         n = list_first(&inc->batches)) {
         struct batch *batch = CONTAINER_OF(n, struct batch, node);
         if (!batch->applied || batch->seq > seq) {
             break;
@@ -292,7 +304,8 @@ int64_t commit_next_mono_ms(const struct incarnation *inc)
     if (flush_wanted(inc)) {
         next = inc->flush_start_mono_ms + flush_spacing(inc);
     }
-    if (!inc->memtable_flushing && inc->wal_objects != 0 && inc->memtable_mono_ms + MEMTABLE_FLUSH_MS < next) {
+    if (!inc->memtable_flushing && inc->wal_objects != 0 &&
+        inc->memtable_mono_ms + MEMTABLE_FLUSH_MS < next) {
         next = inc->memtable_mono_ms + MEMTABLE_FLUSH_MS;
     }
     return next;
@@ -300,8 +313,8 @@ int64_t commit_next_mono_ms(const struct incarnation *inc)
 
 bool commit_idle(const struct incarnation *inc)
 {
-    return list_empty(&inc->batches) && list_empty(&inc->open_replies) && list_empty(&inc->unproved) &&
-           core_view(inc->core)->open_rows == 0;
+    return list_empty(&inc->batches) && list_empty(&inc->open_replies) &&
+           list_empty(&inc->unproved) && core_view(inc->core)->open_rows == 0;
 }
 
 void commit_abandon(struct incarnation *inc)

@@ -100,7 +100,8 @@ static void request_run(struct executor *executor, struct shard_request *request
         request_refuse_outage(inc, cmd);
         return;
     }
-    if (command_changes(cmd) && inc->undurable_bytes + core_view(inc->core)->open_bytes > SHARD_REPLIES_BYTES_MAX) {
+    if (command_changes(cmd) &&
+        inc->undurable_bytes + core_view(inc->core)->open_bytes > SHARD_REPLIES_BYTES_MAX) {
         request_fail(cmd, SILO_EXHAUSTED, "too many bytes of this shard wait to become durable");
         return;
     }
@@ -133,8 +134,10 @@ static void executor_down(struct executor *executor, const struct store_event *e
 {
     for (size_t i = 0; i < executor->count; i++) {
         struct incarnation *inc = executor->owned[i]->inc;
-        if (inc != NULL && inc->db == event->db && inc->phase != INC_DEAD && inc->phase != INC_CLOSING) {
-            life_fail(inc, event->text[0] != '\0' ? event->text : "the storage closed the database");
+        if (inc != NULL && inc->db == event->db && inc->phase != INC_DEAD &&
+            inc->phase != INC_CLOSING) {
+            life_fail(inc,
+                      event->text[0] != '\0' ? event->text : "the storage closed the database");
         }
     }
 }
@@ -145,7 +148,8 @@ static void executor_event(struct executor *executor, struct store_event *event)
         executor_down(executor, event);
         return;
     }
-    struct op *op = (struct op *)(uintptr_t)event->token; /* NOLINT(performance-no-int-to-ptr): tokens are ours */
+    struct op *op = (struct op *)(uintptr_t)
+                        event->token; /* NOLINT(performance-no-int-to-ptr): tokens are ours */
     if (op->kind == OP_WIPE) {
         life_wiped(CONTAINER_OF(op, struct shard, wipe), event);
         return;
@@ -246,7 +250,8 @@ int64_t executor_turn(struct executor *executor)
     struct mail *requests = mailbox_take(&executor->requests);
     executor_clocks(executor);
     executor_events(executor);
-    if (!executor->released && atomic_load_explicit(&executor->release_polls, memory_order_acquire)) {
+    if (!executor->released &&
+        atomic_load_explicit(&executor->release_polls, memory_order_acquire)) {
         executor->released = true;
         for (size_t i = 0; i < executor->count; i++) {
             struct incarnation *inc = executor->owned[i]->inc;

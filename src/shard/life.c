@@ -73,7 +73,8 @@ static void life_open(struct shard *shard)
     };
     struct silo_err err;
     struct store *store = shard_store(shard);
-    if (store_ops_of(store)->open(store, shard->executor->queue, &args, (uintptr_t)op, &err).code != SILO_OK) {
+    if (store_ops_of(store)->open(store, shard->executor->queue, &args, (uintptr_t)op, &err).code !=
+        SILO_OK) {
         op_free(op);
         life_fail(inc, err.text);
     }
@@ -103,7 +104,8 @@ static void life_loaded(struct incarnation *inc)
     shard->reopen_tries = 0;
     shard_set_status(shard, SHARD_OPEN);
     const struct core_stats stats = core_stats(inc->core);
-    log_info("shard_opened", LOG_STR("shard", shard->id_text), LOG_INT("leases", stats.leases), LOG_END);
+    log_info("shard_opened", LOG_STR("shard", shard->id_text), LOG_INT("leases", stats.leases),
+             LOG_END);
     if (shard->control != NULL && (shard->control->op == CONTROL_OPEN || shard->wiped)) {
         control_done(shard, SILO_OK, "");
     }
@@ -146,7 +148,8 @@ void life_fail(struct incarnation *inc, const char *why)
         const uint32_t doublings = shard->reopen_tries < 6 ? shard->reopen_tries++ : 6;
         const int64_t pause = (int64_t)REOPEN_MS_FIRST << doublings;
         shard->reopen = true;
-        shard->reopen_mono_ms = shard->executor->mono_ms + (pause < REOPEN_MS_MAX ? pause : REOPEN_MS_MAX);
+        shard->reopen_mono_ms =
+            shard->executor->mono_ms + (pause < REOPEN_MS_MAX ? pause : REOPEN_MS_MAX);
     }
 }
 
@@ -196,7 +199,8 @@ static void life_wipe(struct shard *shard)
     shard->wipe = (struct op){.kind = OP_WIPE};
     struct silo_err err;
     if (store_ops_of(store)
-            ->object_delete_prefix(store, shard->executor->queue, prefix, (uintptr_t)&shard->wipe, &err)
+            ->object_delete_prefix(store, shard->executor->queue, prefix, (uintptr_t)&shard->wipe,
+                                   &err)
             .code != SILO_OK) {
         control_done(shard, err.code, err.text);
     }
@@ -210,8 +214,8 @@ void life_closed(struct incarnation *inc, const struct store_event *event)
     }
     inc_dead(inc);
     shard_set_status(shard, SHARD_CLOSED);
-    log_info("shard_closed", LOG_STR("shard", shard->id_text), LOG_STR("result", silo_code_name(event->rc.code)),
-             LOG_END);
+    log_info("shard_closed", LOG_STR("shard", shard->id_text),
+             LOG_STR("result", silo_code_name(event->rc.code)), LOG_END);
     if (shard->control->op == CONTROL_RESET) {
         life_wipe(shard);
     } else {
@@ -283,14 +287,16 @@ void life_turn(struct shard *shard)
 {
     struct incarnation *inc = shard->inc;
     if (inc == NULL) {
-        if (shard->reopen && shard->control == NULL && shard->executor->mono_ms >= shard->reopen_mono_ms) {
+        if (shard->reopen && shard->control == NULL &&
+            shard->executor->mono_ms >= shard->reopen_mono_ms) {
             life_open(shard);
         }
         return;
     }
     if (inc->phase == INC_LOADING && core_phase(inc->core) == CORE_OPEN) {
         life_loaded(inc);
-    } else if (inc->core != NULL && inc->phase <= INC_OPEN && core_phase(inc->core) == CORE_BROKEN) {
+    } else if (inc->core != NULL && inc->phase <= INC_OPEN &&
+               core_phase(inc->core) == CORE_BROKEN) {
         life_fail(inc, core_broken(inc->core));
         return;
     }

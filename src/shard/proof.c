@@ -20,7 +20,8 @@ static bool proof_fresh(const struct incarnation *inc)
 
 static void refresh_start(struct incarnation *inc)
 {
-    if (inc->refreshing || inc->db == NULL || now_ms(inc) - inc->refresh_mono_ms < OWNERSHIP_RENEW_MS) {
+    if (inc->refreshing || inc->db == NULL ||
+        now_ms(inc) - inc->refresh_mono_ms < OWNERSHIP_RENEW_MS) {
         return;
     }
     struct op *op = op_new(inc, OP_REFRESH);
@@ -112,13 +113,15 @@ static void outage_turn(struct incarnation *inc)
 /* Answers that waited longer than a proof may take are given up: their caller should ask again. */
 static void unproved_fail(struct incarnation *inc)
 {
-    if (list_empty(&inc->unproved) || !inc->refreshing || now_ms(inc) - inc->refresh_mono_ms < OWNERSHIP_MS) {
+    if (list_empty(&inc->unproved) || !inc->refreshing ||
+        now_ms(inc) - inc->refresh_mono_ms < OWNERSHIP_MS) {
         return;
     }
     struct list_node *node = NULL;
     while ((node = list_pop_front(&inc->unproved)) != NULL) {
-        request_fail(CONTAINER_OF(node, struct command, node), SILO_UNAVAILABLE,
-                     "the storage does not answer, so the shard cannot prove that it still owns its data");
+        request_fail(
+            CONTAINER_OF(node, struct command, node), SILO_UNAVAILABLE,
+            "the storage does not answer, so the shard cannot prove that it still owns its data");
     }
 }
 
@@ -152,7 +155,8 @@ int64_t proof_next_mono_ms(const struct incarnation *inc)
         next = outage_mono_ms(inc);
     }
     if (!list_empty(&inc->unproved) || inc->leases_held) {
-        const int64_t renew = inc->refresh_mono_ms + (inc->refreshing ? OWNERSHIP_MS : OWNERSHIP_RENEW_MS);
+        const int64_t renew =
+            inc->refresh_mono_ms + (inc->refreshing ? OWNERSHIP_MS : OWNERSHIP_RENEW_MS);
         const int64_t later = renew > now_ms(inc) ? renew : now_ms(inc) + OWNERSHIP_RENEW_MS;
         next = later < next ? later : next;
     }

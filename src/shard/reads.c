@@ -51,7 +51,9 @@ void wants_start(struct incarnation *inc, struct command *cmd)
     }
     struct op *op = op_new(inc, OP_WANTS);
     op->cmd = cmd;
-    if (store_ops_of(inc->db)->mget(inc->db, NULL, keys, cmd->want_count, (uintptr_t)op, NULL).code != SILO_OK) {
+    if (store_ops_of(inc->db)
+            ->mget(inc->db, NULL, keys, cmd->want_count, (uintptr_t)op, NULL)
+            .code != SILO_OK) {
         op_free(op);
         request_fail(cmd, SILO_UNAVAILABLE, "the storage could not be read");
     }

@@ -29,18 +29,18 @@ struct executor;
 struct shards_options {
     const struct env *env;
     struct store *store;
-    uint32_t executors;           /* at least 1 */
-    const char *settings_json;    /* engine settings, NULL = defaults */
-    int64_t flush_spacing_ms;     /* minimum time from start to start of WAL uploads */
-    uint32_t wal_objects_max;     /* memtable flush after so many WAL uploads */
-    enum dispatch_order order;    /* for shards made now */
-    bool by_hand;                 /* no threads: the caller runs executor_turn */
+    uint32_t executors;        /* at least 1 */
+    const char *settings_json; /* engine settings, NULL = defaults */
+    int64_t flush_spacing_ms;  /* minimum time from start to start of WAL uploads */
+    uint32_t wal_objects_max;  /* memtable flush after so many WAL uploads */
+    enum dispatch_order order; /* for shards made now */
+    bool by_hand;              /* no threads: the caller runs executor_turn */
 };
 
 struct shard_options {
     struct uuid id;
-    const char *path;                     /* of its database below the store's root */
-    const char *range_start, *range_end;  /* tenant hashes, 16 hex digits; "" = unbounded */
+    const char *path;                    /* of its database below the store's root */
+    const char *range_start, *range_end; /* tenant hashes, 16 hex digits; "" = unbounded */
 };
 
 enum shard_status { SHARD_CLOSED, SHARD_OPENING, SHARD_OPEN, SHARD_CLOSING, SHARD_FAILED };

@@ -23,14 +23,24 @@
 
 enum control_op { CONTROL_OPEN, CONTROL_CLOSE, CONTROL_RESET };
 
-enum op_kind { OP_OPEN, OP_CLOSE, OP_WRITE, OP_FLUSH_WAL, OP_FLUSH_MEMTABLE, OP_READ, OP_WANTS, OP_REFRESH, OP_WIPE };
+enum op_kind {
+    OP_OPEN,
+    OP_CLOSE,
+    OP_WRITE,
+    OP_FLUSH_WAL,
+    OP_FLUSH_MEMTABLE,
+    OP_READ,
+    OP_WANTS,
+    OP_REFRESH,
+    OP_WIPE
+};
 
 /* A store call on its way; its address is the token. */
 struct op {
     struct list_node node; /* in the incarnation */
     enum op_kind kind;
     struct incarnation *inc;
-    uint64_t batch;         /* WRITE: its batch; FLUSH_WAL: newest batch applied when it was asked for */
+    uint64_t batch; /* WRITE: its batch; FLUSH_WAL: newest batch applied when it was asked for */
     int64_t start_mono_ms;
     struct core_read *read; /* READ */
     struct command *cmd;    /* WANTS */
@@ -56,8 +66,8 @@ struct incarnation {
 
     struct list batches; /* sealed and not durable, oldest first */
     struct list open_replies;
-    uint32_t writes;     /* on their way */
-    uint32_t flushes;    /* WAL flushes on their way */
+    uint32_t writes;       /* on their way */
+    uint32_t flushes;      /* WAL flushes on their way */
     uint64_t flush_covers; /* newest batch applied when the last flush was asked for */
     int64_t flush_start_mono_ms;
     size_t undurable_bytes;
@@ -68,10 +78,10 @@ struct incarnation {
 
     int64_t progress_mono_ms; /* last time the store got on with our work */
     bool outage;
-    int64_t proof_mono_ms;    /* the shard was ours then */
-    int64_t refresh_mono_ms;  /* last refresh asked for */
+    int64_t proof_mono_ms;   /* the shard was ours then */
+    int64_t refresh_mono_ms; /* last refresh asked for */
     bool refreshing, leases_held;
-    struct list unproved;     /* answers that wait for a proof; command.node */
+    struct list unproved; /* answers that wait for a proof; command.node */
     int64_t drain_until_mono_ms;
 };
 
@@ -81,7 +91,8 @@ struct shard {
     struct uuid id;
     char id_text[UUID_TEXT_LEN + 1];
     char *path, *range_start, *range_end;
-    atomic_int status; /* enum shard_status; written by the executor, relaxed: a reader may be a moment late */
+    atomic_int
+        status; /* enum shard_status; written by the executor, relaxed: a reader may be a moment late */
     struct incarnation *inc;
     struct shard_control *control; /* the one being served */
     bool wiped;                    /* a reset has deleted the data and opens the shard again */

@@ -122,7 +122,8 @@ bool shard_owns_tenant(const struct shard *shard, struct bytes tenant)
     }
     const struct bytes at = bytes_of(text, sizeof text);
     const struct bytes end = bytes_str(shard->range_end);
-    return bytes_cmp(at, bytes_str(shard->range_start)) >= 0 && (end.len == 0 || bytes_cmp(at, end) < 0);
+    return bytes_cmp(at, bytes_str(shard->range_start)) >= 0 &&
+           (end.len == 0 || bytes_cmp(at, end) < 0);
 }
 
 enum shard_status shard_status(const struct shard *shard)
@@ -141,7 +142,8 @@ bool shard_send(struct shard *shard, struct shard_request *request)
     return mailbox_send(&shard->executor->requests, &request->mail);
 }
 
-static void shard_control_send(struct shard *shard, struct shard_control *control, enum control_op op)
+static void shard_control_send(struct shard *shard, struct shard_control *control,
+                               enum control_op op)
 {
     control->shard = shard;
     control->op = (int)op;

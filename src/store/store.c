@@ -28,8 +28,9 @@ bool store_rows_next(struct store_rows *rows, struct store_row *ret_row)
     const bool present = value_size != STORE_ABSENT;
     const size_t value_len = present ? value_size : 0;
     ASSERT(rows->data.len - 8 >= key_len && rows->data.len - 8 - key_len >= value_len);
-    *ret_row = (struct store_row){
-        .key = bytes_of(p + 8, key_len), .value = bytes_of(p + 8 + key_len, value_len), .present = present};
+    *ret_row = (struct store_row){.key = bytes_of(p + 8, key_len),
+                                  .value = bytes_of(p + 8 + key_len, value_len),
+                                  .present = present};
     const size_t size = 8 + key_len + value_len;
     rows->data = bytes_of(p + size, rows->data.len - size);
     rows->count--;

@@ -92,21 +92,24 @@ struct store_ops {
     struct store_buf (*buf_alloc)(size_t size);
     void (*buf_free)(struct store_buf buf);
 
-    silo_rc (*open)(struct store *store, struct store_queue *queue, const struct store_open_args *args, uint64_t token,
-                    struct silo_err *err);
-    silo_rc (*close)(struct store_db *db, enum store_close_how how, uint64_t token, struct silo_err *err);
-    silo_rc (*write)(struct store_db *db, struct store_buf *bufs, size_t count, uint32_t ops, uint64_t token,
+    silo_rc (*open)(struct store *store, struct store_queue *queue,
+                    const struct store_open_args *args, uint64_t token, struct silo_err *err);
+    silo_rc (*close)(struct store_db *db, enum store_close_how how, uint64_t token,
                      struct silo_err *err);
-    silo_rc (*flush)(struct store_db *db, enum store_flush_what what, uint64_t token, struct silo_err *err);
-    silo_rc (*mget)(struct store_db *db, struct store_snap *snap, const struct bytes *keys, size_t count,
-                    uint64_t token, struct silo_err *err);
-    silo_rc (*scan)(struct store_db *db, struct store_snap *snap, const struct store_scan_args *args, uint64_t token,
-                    struct silo_err *err);
-    silo_rc (*iter_next)(struct store_iter *iter, uint32_t rows_max, size_t bytes_max, uint64_t token,
-                         struct silo_err *err);
+    silo_rc (*write)(struct store_db *db, struct store_buf *bufs, size_t count, uint32_t ops,
+                     uint64_t token, struct silo_err *err);
+    silo_rc (*flush)(struct store_db *db, enum store_flush_what what, uint64_t token,
+                     struct silo_err *err);
+    silo_rc (*mget)(struct store_db *db, struct store_snap *snap, const struct bytes *keys,
+                    size_t count, uint64_t token, struct silo_err *err);
+    silo_rc (*scan)(struct store_db *db, struct store_snap *snap,
+                    const struct store_scan_args *args, uint64_t token, struct silo_err *err);
+    silo_rc (*iter_next)(struct store_iter *iter, uint32_t rows_max, size_t bytes_max,
+                         uint64_t token, struct silo_err *err);
     void (*iter_free)(struct store_iter *iter);
     silo_rc (*refresh)(struct store_db *db, uint64_t token, struct silo_err *err);
-    silo_rc (*snapshot)(struct store_db *db, struct store_snap **ret_snap, uint64_t *ret_seq, struct silo_err *err);
+    silo_rc (*snapshot)(struct store_db *db, struct store_snap **ret_snap, uint64_t *ret_seq,
+                        struct silo_err *err);
     void (*snapshot_free)(struct store_snap *snap);
     size_t (*queued_bytes)(struct store_db *db);
     /* The newest error of the object store under it, "" if none; copied. */
@@ -116,18 +119,19 @@ struct store_ops {
     char *(*metrics_text)(struct store_db *db, const char *label);
 
     /* Objects beside the databases, names relative to the store's root. */
-    silo_rc (*object_get)(struct store *store, struct store_queue *queue, const char *name, uint64_t token,
-                          struct silo_err *err);
+    silo_rc (*object_get)(struct store *store, struct store_queue *queue, const char *name,
+                          uint64_t token, struct silo_err *err);
     /* Create if absent: SILO_EXISTS in the event when it is there. */
-    silo_rc (*object_put_new)(struct store *store, struct store_queue *queue, const char *name, struct bytes data,
-                              uint64_t token, struct silo_err *err);
+    silo_rc (*object_put_new)(struct store *store, struct store_queue *queue, const char *name,
+                              struct bytes data, uint64_t token, struct silo_err *err);
     /* Names below the prefix, one to a line, sorted. */
-    silo_rc (*object_list)(struct store *store, struct store_queue *queue, const char *prefix, uint64_t token,
-                           struct silo_err *err);
-    silo_rc (*object_delete_prefix)(struct store *store, struct store_queue *queue, const char *prefix, uint64_t token,
-                                    struct silo_err *err);
+    silo_rc (*object_list)(struct store *store, struct store_queue *queue, const char *prefix,
+                           uint64_t token, struct silo_err *err);
+    silo_rc (*object_delete_prefix)(struct store *store, struct store_queue *queue,
+                                    const char *prefix, uint64_t token, struct silo_err *err);
     /* Whether create-if-absent holds on this store; leaves nothing behind. */
-    silo_rc (*selftest)(struct store *store, struct store_queue *queue, uint64_t token, struct silo_err *err);
+    silo_rc (*selftest)(struct store *store, struct store_queue *queue, uint64_t token,
+                        struct silo_err *err);
 };
 
 /* Every implementation's struct store, store_queue, store_db, store_iter and store_snap begins with this. */

@@ -12,7 +12,6 @@ from checks import equal, until  # noqa: E402
 from silo_server import SiloServer  # noqa: E402
 
 SANITIZED = os.environ.get("SILO_BUILD") in ("asan", "tsan")
-TSAN = os.environ.get("SILO_BUILD") == "tsan"  # the engine's own hand-overs are looked at and dismissed, one by one
 
 
 def server(**settings):
@@ -34,10 +33,7 @@ class Crash(unittest.TestCase):
 
     def test_kills_under_load(self):
         with server() as silo:
-            if TSAN:
-                crash_checks.check_under_load(silo, rounds=2, producers=2, workers=2)
-            else:
-                crash_checks.check_under_load(silo, rounds=4 if SANITIZED else 10)
+            crash_checks.check_under_load(silo, rounds=4 if SANITIZED else 10)
 
     def test_shard_map_is_kept(self):
         with server(**{"coordination.initial_shard_count": 3}) as silo:
@@ -65,7 +61,6 @@ class Crash(unittest.TestCase):
             silo.api.ReportOutcome(shard=shard, task_id=task.id, success={"msgpack": b"late but valid"})
             equal(silo.api.GetJobResult(shard=shard, id=task.job_id).success_data.msgpack, b"late but valid")
 
-    @unittest.skipIf(TSAN, "takes minutes for what is the engine's part")
     def test_sorted_files_in_between(self):
         """Enough rows that memory moved to sorted files before the kill."""
         with server(**{"database.slatedb.l0_sst_size_bytes": 1 << 20}) as silo:

@@ -15,9 +15,6 @@ CLIENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "client.cjs")
 CHECKS = ["reflection", "small_round_trip", "payload_of_5_MiB", "payload_of_100_MiB", "errors_carry_their_text",
           "bursts_of_resets", "pings_every_second"]
 
-if os.environ.get("SILO_BUILD") == "tsan":  # client.cjs leaves them out as well: the engine takes minutes for them
-    CHECKS = [name for name in CHECKS if not name.startswith("payload_of_")]
-
 
 class Node(unittest.TestCase):
     @classmethod

@@ -17,7 +17,6 @@ from checks import equal, until  # noqa: E402
 from silo_api import Status, blob  # noqa: E402
 
 SANITIZED = os.environ.get("SILO_BUILD") in ("asan", "tsan")
-not_tsan = unittest.skipIf(os.environ.get("SILO_BUILD") == "tsan", "differs from the crash suite by the engine alone")
 
 
 class S3(unittest.TestCase):
@@ -66,27 +65,22 @@ class S3(unittest.TestCase):
             self.assertIn("this object store cannot be used", str(failure.exception))
             equal([key for key in careless.server.objects if "cluster/" in key], [], "records written")
 
-    @not_tsan
     def test_enqueue_is_kept(self):
         with self.server() as silo:
             crash_checks.check_enqueue(silo, rounds=4)
 
-    @not_tsan
     def test_lease_is_kept_and_expires(self):
         with self.server() as silo:
             crash_checks.check_lease(silo)
 
-    @not_tsan
     def test_outcome_is_kept(self):
         with self.server() as silo:
             crash_checks.check_report(silo, rounds=3)
 
-    @not_tsan
     def test_kills_under_load(self):
         with self.server() as silo:
             crash_checks.check_under_load(silo, rounds=2 if SANITIZED else 5, producers=16, workers=4, seconds=1.0)
 
-    @not_tsan
     def test_outage(self):
         """The store goes away: changes are refused, naming its error. It comes back: nothing is lost."""
         with self.server() as silo:
@@ -105,7 +99,6 @@ class S3(unittest.TestCase):
             silo.api.ReportOutcome(shard=shard, task_id=task.id, success=blob(b"late"))
             equal(silo.api.GetJobResult(shard=shard, id=kept).success_data.msgpack, b"late")
 
-    @not_tsan
     def test_quick_start(self):
         with quick_start.claim_port(self.server()) as silo:
             quick_start.check(silo)
