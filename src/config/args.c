@@ -126,7 +126,7 @@ bool config_startup(int argc, char **argv, struct silo_config *ret_config,
                     struct config_warnings *ret_warnings, int *ret_exit)
 {
     struct silo_err err;
-    struct config_args args;
+    struct config_args args = {0};
     AUTO(arena_deinit) struct arena scratch;
     arena_init(&scratch);
     *ret_config = (struct silo_config){0};

@@ -75,6 +75,7 @@ static void the_reference_page_lists_every_key_with_its_default(void **state)
         const char *at = strstr(page, row);
         if (at == NULL) {
             fail_msg("docs/reference/configuration.md has no row for %s", key->path);
+            return;
         }
         const char *end = strchr(at, '\n');
         const char *fallback =

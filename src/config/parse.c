@@ -166,7 +166,7 @@ static SILO_RC leaf_set(struct walk *walk, const struct config_key *key, const j
                         struct silo_err *err)
 {
     struct silo_err why;
-    silo_rc rc = RC_OK;
+    silo_rc rc;
     if (key->type == CONFIG_T_IGNORED) {
         config_warn(walk->config, walk->warnings, "%s: %s has no effect here",
                     walk_place(walk, key->path), key->path);

@@ -10,6 +10,7 @@
  * All shards of a template share one store root, which is what a later split of a shard needs: parent and children
  * refer to each other by relative path. The placeholder is a whole path segment; `fs` must have one.
  */
+#include "base/assert.h"
 #include "config/keys_int.h"
 
 #include <ctype.h>
@@ -45,6 +46,7 @@ static const char *url_path(struct arena *arena, const char *scheme, const char 
     struct buf out;
     buf_init(&out, 4 * PLACE_BYTES_MAX);
     buf_append(&out, scheme, strlen(scheme));
+    ASSERT(path != NULL);
     for (const char *at = path; *at != '\0'; at++) {
         if (isalnum((unsigned char)*at) || strchr("/-._~", *at) != NULL) {
             buf_append(&out, at, 1);
@@ -155,6 +157,7 @@ SILO_RC config_place_resolve(struct arena *arena, enum config_backend backend, c
     }
     TRY(scheme_check(backend, path, key_prefix, err));
     TRY(template_split(arena, backend, path, key_prefix, &root, &place.shard_path, err));
+    ASSERT(root != NULL);
     switch (backend) {
     case CONFIG_FS:
         place.directory = absolute_path(arena, root, err);

@@ -94,7 +94,7 @@ static SILO_RC wait_answer(struct store_wait *wait, const char *what, struct sto
 static SILO_RC wait_data(struct store_wait *wait, const char *what, char **ret_data,
                          size_t *ret_len, struct silo_err *err)
 {
-    struct store_event event;
+    struct store_event event = {0};
     TRY(wait_answer(wait, what, &event, err));
     const struct bytes data = event.rows.data;
     char *copy = xmalloc(data.len + 1);

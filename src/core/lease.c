@@ -88,8 +88,8 @@ static struct bytes expiry_text(const struct core *core, const struct lease *lea
     out[0] = 0xda;
     out[1] = (uint8_t)(len >> 8);
     out[2] = (uint8_t)len;
-    memcpy(out + 3, text,
-           len); /* NOLINT(bugprone-not-null-terminated-result): MessagePack has lengths */
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): MessagePack strings have a length instead */
+    memcpy(out + 3, text, len);
     return bytes_of(out, len + 3);
 }
 

@@ -574,10 +574,10 @@ static void test_histories(void **state)
     const uint64_t count =
         env_number("SILO_SEQUENCES", getenv("SILO_SEED") != NULL ? 1 : PROPERTY_SEQUENCES);
     char error[700];
-    for (uint64_t i = 0; i < count; i++) {
-        (void)history_run(first + i, error, sizeof error);
+    for (uint64_t seed = first; seed - first < count; seed++) {
+        (void)history_run(seed, error, sizeof error);
         if (error[0] != '\0') {
-            print_error("SILO_SEED=%llu: %s\n", (unsigned long long)(first + i), error);
+            print_error("SILO_SEED=%llu: %s\n", (unsigned long long)seed, error);
             fail();
         }
     }
