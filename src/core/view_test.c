@@ -182,7 +182,7 @@ static void test_failed_pin(void **state)
     struct command *one = command_new(&arena);
     struct command *two = command_new(&arena);
     view_need(&view, KEY("a"), one);
-    MAP_ENTRY(map_find(&view.pins, KEY("a")), struct pin, node)->state = PIN_FAILED;
+    CONTAINER_OF(map_find(&view.pins, KEY("a")), struct pin, node)->state = PIN_FAILED;
     view_need(&view, KEY("a"), two);
     assert_true(two->read_failed);
     assert_int_equal(two->reads_open, 0);

@@ -286,6 +286,7 @@ static void mget_complete(struct store *store, struct mem_op *op)
 /* What is left of the iterator's range begins after (downwards: ends before) the last key of the page. */
 static void iter_advance(struct store_iter *iter, struct bytes last)
 {
+    ASSERT(last.ptr != NULL); /* a page with more behind it has a row */
     uint8_t *bound = xmalloc(last.len + 1);
     memcpy(bound, last.ptr, last.len);
     if (iter->descending) {
