@@ -112,11 +112,13 @@ def check_banned(text):
 
 
 def compile_flags(build):
-    """-I, -isystem and -D of all compile commands, and the compiler."""
+    """-I, -isystem and -D of all compile commands but those of tests, which may set limits anew, and the compiler."""
     flags = []
     compiler = "cc"
     with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
         for entry in json.load(file):
+            if "_test.dir/" in entry["command"]:
+                continue
             words = shlex.split(entry["command"])
             compiler = words[0]
             for at, word in enumerate(words):
