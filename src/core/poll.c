@@ -90,8 +90,8 @@ static bool poll_claim(struct poll *poll)
     return true;
 }
 
-/* Gives the poll what there is. False: nothing more to give in this group now. */
-static bool poll_serve(struct core *core, struct group *group, struct poll *poll, uint32_t *budget)
+/* Gives the poll what there is. It leaves with tasks, or empty if it does not wait and nothing is being read. */
+static void poll_serve(struct core *core, struct group *group, struct poll *poll, uint32_t *budget)
 {
     struct task *task = NULL;
     enum best best = BEST_TASK;
@@ -100,21 +100,15 @@ static bool poll_serve(struct core *core, struct group *group, struct poll *poll
            (best = group_best(core, group, &task)) == BEST_TASK) {
         if (!poll_claim(poll)) {
             poll_answer(core, poll); /* another shard fills it */
-            return true;
+            return;
         }
         poll_lease(core, poll, task);
         --*budget;
     }
     const bool waits = poll->command->args.poll.wait_ms != 0 && !core->polls_released;
-    if (poll->command->result.poll.count != 0) {
+    if (poll->command->result.poll.count != 0 || (!waits && best != BEST_LOADING)) {
         poll_answer(core, poll);
-        return true;
     }
-    if (!waits && best != BEST_LOADING) {
-        poll_answer(core, poll);
-        return true;
-    }
-    return false;
 }
 
 static void group_hand_over(struct core *core, struct group *group, uint32_t *budget)
@@ -122,7 +116,7 @@ static void group_hand_over(struct core *core, struct group *group, uint32_t *bu
     struct list_node *next = NULL;
     for (struct list_node *n = list_first(&group->polls); n != NULL && *budget != 0; n = next) {
         next = list_next(&group->polls, n);
-        (void)poll_serve(core, group, CONTAINER_OF(n, struct poll, node), budget);
+        poll_serve(core, group, CONTAINER_OF(n, struct poll, node), budget);
     }
 }
 
