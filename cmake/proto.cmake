@@ -3,6 +3,8 @@
 #   silo.pb-c.h                      proto/silo/v1/silo.proto, each proto3 `optional` as a oneof of one member
 #                                    (same bytes), since Debian's protoc-c refuses the keyword
 #   grpc/<dir>/<file>.pb-c.h         proto/grpc/<dir>/<file>.proto
+#   gubernator.pb-c.h                proto/gubernator/gubernator.proto: what we call and do not serve, so it is in no
+#                                    descriptor set
 #   silo_descriptor.h                silo_descriptor_set[], silo_descriptor_set_len: a serialized FileDescriptorSet
 #                                    made by protoc from the files as they are; ours is named silo.proto in it
 
@@ -41,6 +43,8 @@ foreach(file IN LISTS proto_grpc)
     list(APPEND proto_sources ${proto_c})
     list(APPEND proto_files ${proto_dir}/${file})
 endforeach()
+silo_proto_file(${proto_dir}/gubernator/gubernator.proto gubernator proto_c)
+list(APPEND proto_sources ${proto_c})
 
 add_custom_command(OUTPUT ${proto_gen}/descriptor.bin
     COMMAND ${PROTOC} -I ${proto_dir}/silo/v1 -I ${proto_dir} --include_imports

@@ -41,6 +41,14 @@
 #ifndef SHARD_TENANT_COUNTS_MAX
 #define SHARD_TENANT_COUNTS_MAX 65536u /* counter rows kept in memory */
 #endif
+#ifndef SHARD_QUEUES_MAX
+#define SHARD_QUEUES_MAX 262144u /* concurrency queues kept in memory though nobody holds a slot of them */
+#endif
+#define QUEUE_LINES_MAX 1024u /* different maxima among one queue's waiters, when another job is enqueued */
+#ifndef SHARD_BUCKETS_MAX
+#define SHARD_BUCKETS_MAX 65536u /* rate-limit buckets kept in memory */
+#endif
+#define SHARD_CHECKS_MAX 16384u /* rate limits asked and not answered */
 #define SHARD_COMMANDS_MAX 65536u /* commands waiting for reads, polls parked, results awaited */
 #define SHARD_REPLIES_BYTES_MAX (256u << 20) /* undurable bytes of open and sealed batches */
 #define MAILBOX_MESSAGES_MAX 65536u
@@ -55,6 +63,13 @@
 #ifndef TURN_HANDOVERS_MAX
 #define TURN_HANDOVERS_MAX 4096u
 #endif
+#ifndef TURN_GRANTS_MAX
+#define TURN_GRANTS_MAX 512u
+#endif
+#ifndef TURN_DROPS_MAX
+#define TURN_DROPS_MAX 512u
+#endif
+#define TURN_LOCATES_MAX 64u /* tokens being looked up after open, at one time */
 #ifndef BATCH_ROWS_MAX
 #define BATCH_ROWS_MAX 512u
 #endif
@@ -68,6 +83,9 @@
 #ifndef INFO_AHEAD
 #define INFO_AHEAD 256u /* info rows are loaded for so many tasks at the front of a lane */
 #endif
+#ifndef LINE_INFO_AHEAD
+#define LINE_INFO_AHEAD 16u /* info rows loaded for the first waiters of a line, so that a grant can be handed over at once */
+#endif
 #define JOB_ATTEMPTS_SHOWN_MAX 65536u /* attempts listed by one GetJob: the newest ones */
 
 /* Time, in milliseconds. */
@@ -75,11 +93,15 @@
 #define POLL_WAIT_MS_MAX 60000
 #define POLL_NOWAIT_MS \
     1000 /* a poll that does not wait still waits for the first page of its group, at most so long */
+#define POLL_CHECKS_MS 25 /* ... and so long for the rate limits asked for it */
 #define POLL_DEADLINE_SLACK_MS 100
 #define OUTAGE_MS 5000    /* no durable progress for so long: changes are refused */
 #define OWNERSHIP_MS 3000 /* age of the proof that lets reads be answered */
 #define OWNERSHIP_RENEW_MS 1000
 #define LOW_WATER_MS 1000
+#define REFRESH_BACKOFF_MS 1000      /* after the first failed refresh of a floating limit; doubles */
+#define REFRESH_BACKOFF_MAX_MS 60000
+#define BUCKET_SWEEP_MS 60000 /* between two pages of the search for rate-limit buckets that have refilled */
 #define READ_RETRY_MS \
     100 /* a window page that could not be read is asked for again after so long */
 #ifndef LOW_WATER_REMOVALS

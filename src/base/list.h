@@ -71,6 +71,11 @@ static inline struct list_node *list_first(const struct list *list)
     return list_empty(list) ? NULL : list->head.next;
 }
 
+static inline struct list_node *list_last(const struct list *list)
+{
+    return list_empty(list) ? NULL : list->head.prev;
+}
+
 static inline struct list_node *list_next(const struct list *list, const struct list_node *node)
 {
     return node->next == &list->head ? NULL : node->next;

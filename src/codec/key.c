@@ -10,7 +10,14 @@
  *   timer                table | due u64 | priority u8 | arrival u64
  *   count                table | hash u64 | tenant str
  *   blob                 table | hash u64 | tenant str | job str | kind u8 | attempt u32
- *   meta                 table | what u8 [| group str | lane u8]
+ *   meta                 table | what u8 [| group str | lane u8], table | what u8 | queue ref or tenant part
+ *   request              table | queue ref | floating u8 | max u32 | priority, due, arrival as in ready, by the order
+ *   holder               table | queue ref | task id, 16 bytes
+ *   queue                table | queue ref | kind u8
+ *   limiter              table | hash u64 | tenant str | name str (cut) | unique key str (cut) | hash of both, 16 bytes
+ *   expiry               table | time u64 | job ref
+ *
+ * A queue ref is hash u64 | tenant str | queue str.
  *
  * A change of any of these layouts needs a new table number; the golden test pins the bytes.
  */
@@ -21,6 +28,8 @@
 #include "base/assert.h"
 
 #define KEY_METADATA_VALUE_MAX 512u
+#define KEY_LIMITER_PART_MAX 512u
+#define KEY_PLACE_LEN 17u /* priority, due and arrival in either order */
 
 static void put_u8(struct key *key, uint8_t v)
 {
@@ -68,9 +77,28 @@ static void put_str(struct key *key, struct bytes b)
     put_u8(key, 0x01);
 }
 
+/* No more than the first `max` bytes of it. */
+static void put_str_cut(struct key *key, struct bytes b, size_t max)
+{
+    put_str(key, bytes_of(b.ptr, b.len < max ? b.len : max));
+}
+
 static void put_time(struct key *key, int64_t ms)
 {
     put_u64(key, ms > 0 ? (uint64_t)ms : 0);
+}
+
+/* A place in dispatch order. */
+static void put_place(struct key *key, enum dispatch_order order, const struct place *place)
+{
+    if (order == ORDER_PRIORITY) {
+        put_u8(key, place->priority);
+    }
+    put_time(key, place->due_ms);
+    if (order == ORDER_START) {
+        put_u8(key, place->priority);
+    }
+    put_u64(key, place->arrival);
 }
 
 static uint64_t get_u64(const uint8_t *p)
@@ -80,6 +108,17 @@ static uint64_t get_u64(const uint8_t *p)
         v = v << 8 | p[i];
     }
     return v;
+}
+
+/* KEY_PLACE_LEN bytes that put_place wrote. */
+static struct place get_place(const uint8_t *p, enum dispatch_order order)
+{
+    const bool by_priority = order == ORDER_PRIORITY;
+    return (struct place){
+        .priority = by_priority ? p[0] : p[8],
+        .due_ms = (int64_t)get_u64(by_priority ? p + 1 : p),
+        .arrival = get_u64(p + 9),
+    };
 }
 
 /* Bytes of the escaped string at b, its end included; 0 when it does not end. */
@@ -135,6 +174,19 @@ static struct bytes ref_job(struct bytes ref)
     return bytes_of(ref.ptr + len, ref.len - len);
 }
 
+/* What an escaped string (its end included) says, written to `out`. */
+static struct bytes str_unescape(struct bytes str, uint8_t *out)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < str.len - 2; i++) {
+        out[len++] = str.ptr[i];
+        if (str.ptr[i] == 0) {
+            i++;
+        }
+    }
+    return bytes_of(out, len);
+}
+
 bool job_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_tenant,
                    struct bytes *ret_job_id)
 {
@@ -142,14 +194,7 @@ bool job_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_tenant,
     if (len == 0) {
         return false;
     }
-    size_t out = 0;
-    for (size_t i = 8; i < len - 2; i++) {
-        scratch[out++] = ref.ptr[i];
-        if (ref.ptr[i] == 0) {
-            i++;
-        }
-    }
-    *ret_tenant = bytes_of(scratch, out);
+    *ret_tenant = str_unescape(bytes_of(ref.ptr + 8, len - 8), scratch);
     *ret_job_id = bytes_of(ref.ptr + len, ref.len - len);
     return true;
 }
@@ -191,8 +236,7 @@ void key_metadata(struct key *key, struct bytes job_ref, struct bytes name, stru
 {
     key_tenant(key, TABLE_METADATA, job_ref);
     put_str(key, name);
-    put_str(key, bytes_of(value.ptr,
-                          value.len < KEY_METADATA_VALUE_MAX ? value.len : KEY_METADATA_VALUE_MAX));
+    put_str_cut(key, value, KEY_METADATA_VALUE_MAX);
     put_u64(key, XXH64(value.ptr, value.len, 0));
     put_raw(key, ref_job(job_ref));
 }
@@ -228,46 +272,152 @@ void key_ready_lane(struct key *key, enum dispatch_order order, struct bytes gro
 void key_ready(struct key *key, enum dispatch_order order, struct bytes group,
                const struct place *place)
 {
-    key_ready_lane(key, order, group, place->priority);
-    put_time(key, place->due_ms);
-    if (order == ORDER_START) {
-        put_u8(key, place->priority);
-    }
-    put_u64(key, place->arrival);
+    key_ready_group(key, group);
+    put_place(key, order, place);
 }
 
 bool key_ready_parse(struct bytes key, enum dispatch_order order, size_t group_prefix_len,
                      struct place *ret_place)
 {
-    if (key.len != group_prefix_len + 17) {
+    if (key.len != group_prefix_len + KEY_PLACE_LEN) {
         return false;
     }
-    const uint8_t *p = key.ptr + group_prefix_len;
-    const bool by_priority = order == ORDER_PRIORITY;
-    *ret_place = (struct place){
-        .priority = by_priority ? p[0] : p[8],
-        .due_ms = (int64_t)get_u64(by_priority ? p + 1 : p),
-        .arrival = get_u64(p + 9),
-    };
+    *ret_place = get_place(key.ptr + group_prefix_len, order);
     return true;
 }
 
 void key_timer(struct key *key, const struct place *place)
 {
     key_table(key, TABLE_TIMER);
-    put_time(key, place->due_ms);
-    put_u8(key, place->priority);
-    put_u64(key, place->arrival);
+    put_place(key, ORDER_START, place);
 }
 
 bool key_timer_parse(struct bytes key, struct place *ret_place)
 {
-    if (key.len != 18) {
+    if (key.len != 1 + KEY_PLACE_LEN) {
         return false;
     }
-    *ret_place = (struct place){.due_ms = (int64_t)get_u64(key.ptr + 1),
-                                .priority = key.ptr[9],
-                                .arrival = get_u64(key.ptr + 10)};
+    *ret_place = get_place(key.ptr + 1, ORDER_START);
+    return true;
+}
+
+void key_queue_ref(struct key *key, struct bytes tenant_part, struct bytes queue)
+{
+    key->len = 0;
+    put_raw(key, tenant_part);
+    put_str(key, queue);
+}
+
+/* Cuts off the queue's escaped name; false when anything is wrong with the reference. */
+static bool queue_ref_split(struct bytes ref, size_t *ret_tenant_len, struct bytes *ret_queue)
+{
+    const size_t len = ref_tenant_len(ref);
+    if (len == 0) {
+        return false;
+    }
+    *ret_tenant_len = len;
+    *ret_queue = bytes_of(ref.ptr + len, ref.len - len);
+    return ret_queue->len != 0 && str_span(*ret_queue) == ret_queue->len;
+}
+
+bool queue_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_tenant,
+                     struct bytes *ret_queue)
+{
+    size_t tenant_len = 0;
+    struct bytes queue;
+    if (!queue_ref_split(ref, &tenant_len, &queue)) {
+        return false;
+    }
+    *ret_tenant = str_unescape(bytes_of(ref.ptr + 8, tenant_len - 8), scratch);
+    *ret_queue = str_unescape(queue, scratch + ret_tenant->len);
+    return true;
+}
+
+void key_request_line(struct key *key, struct bytes queue_ref, struct line_id line)
+{
+    key_by_ref(key, TABLE_REQUEST, queue_ref);
+    put_u8(key, line.floating ? 1 : 0);
+    put_u32(key, line.max);
+}
+
+void key_request(struct key *key, enum dispatch_order order, struct bytes queue_ref,
+                 struct line_id line, const struct place *place)
+{
+    key_request_line(key, queue_ref, line);
+    put_place(key, order, place);
+}
+
+bool key_request_parse(struct bytes key, enum dispatch_order order, size_t line_prefix_len,
+                       struct place *ret_place)
+{
+    return key_ready_parse(key, order, line_prefix_len, ret_place);
+}
+
+void key_holder(struct key *key, struct bytes queue_ref, const struct uuid *task_id)
+{
+    key_by_ref(key, TABLE_HOLDER, queue_ref);
+    put_raw(key, uuid_bytes(task_id));
+}
+
+bool key_holder_parse(struct bytes key, struct bytes *ret_queue_ref, struct uuid *ret_task_id)
+{
+    const size_t id_len = sizeof ret_task_id->b;
+    if (key.len <= 1 + id_len || key.ptr[0] != TABLE_HOLDER) {
+        return false;
+    }
+    const struct bytes ref = bytes_of(key.ptr + 1, key.len - 1 - id_len);
+    size_t tenant_len = 0;
+    struct bytes queue;
+    if (!queue_ref_split(ref, &tenant_len, &queue)) {
+        return false;
+    }
+    *ret_queue_ref = ref;
+    memcpy(ret_task_id->b, ref.ptr + ref.len, id_len);
+    return true;
+}
+
+void key_queue(struct key *key, struct bytes queue_ref, enum key_queue what)
+{
+    key_by_ref(key, TABLE_QUEUE, queue_ref);
+    put_u8(key, (uint8_t)what);
+}
+
+void key_limiter(struct key *key, struct bytes tenant_part, struct bytes name,
+                 struct bytes unique_key)
+{
+    key_by_ref(key, TABLE_LIMITER, tenant_part);
+    put_str_cut(key, name, KEY_LIMITER_PART_MAX);
+    put_str_cut(key, unique_key, KEY_LIMITER_PART_MAX);
+
+    struct key whole; /* the name's length first: where it ends is part of the hash */
+    whole.len = 0;
+    put_u64(&whole, name.len);
+    put_raw(&whole, name);
+    put_raw(&whole, unique_key);
+    XXH128_canonical_t hash;
+    XXH128_canonicalFromHash(&hash, XXH3_128bits(whole.b, whole.len));
+    put_raw(key, bytes_of(hash.digest, sizeof hash.digest));
+}
+
+void key_expiry(struct key *key, int64_t expire_ms, struct bytes job_ref)
+{
+    key_table(key, TABLE_EXPIRY);
+    put_time(key, expire_ms);
+    put_raw(key, job_ref);
+}
+
+bool key_expiry_parse(struct bytes key, int64_t *ret_expire_ms, struct bytes *ret_job_ref)
+{
+    if (key.len < 9 || key.ptr[0] != TABLE_EXPIRY) {
+        return false;
+    }
+    const struct bytes ref = bytes_of(key.ptr + 9, key.len - 9);
+    const uint64_t time = get_u64(key.ptr + 1);
+    if (ref_tenant_len(ref) == 0 || time > INT64_MAX) {
+        return false;
+    }
+    *ret_expire_ms = (int64_t)time;
+    *ret_job_ref = ref;
     return true;
 }
 
@@ -275,6 +425,12 @@ void key_meta(struct key *key, enum key_meta what)
 {
     key_table(key, TABLE_META);
     put_u8(key, (uint8_t)what);
+}
+
+void key_meta_ref(struct key *key, enum key_meta what, struct bytes ref)
+{
+    key_meta(key, what);
+    put_raw(key, ref);
 }
 
 void key_low_ready(struct key *key, struct bytes group, uint8_t lane)

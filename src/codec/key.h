@@ -15,6 +15,7 @@
 #define SILO_CODEC_KEY_H
 
 #include "base/bytes.h"
+#include "base/uuid.h"
 
 /* Tables; each is a segment of the engine, which allows 16. Numbers are stored: never renumber. */
 enum key_table {
@@ -24,12 +25,18 @@ enum key_table {
     TABLE_INDEX = 0x04,   /* tenant, kind, inverted time, job -> nothing */
     TABLE_METADATA =
         0x05, /* tenant, name, value (first 512 bytes), hash of the value, job -> nothing */
-    TABLE_READY = 0x06, /* group, priority, due, arrival -> task record */
-    TABLE_TIMER = 0x07, /* due, priority, arrival -> task record */
-    TABLE_LEASE = 0x08, /* job ref -> lease record */
-    TABLE_COUNT = 0x0c, /* tenant -> counter record */
-    TABLE_META = 0x0d,  /* facts of the shard */
-    TABLE_BLOB = 0x0e,  /* tenant, job, kind, attempt -> payload or result above BLOB_INLINE_MAX */
+    TABLE_READY = 0x06,   /* group, priority, due, arrival -> task record */
+    TABLE_TIMER = 0x07,   /* due, priority, arrival -> task record */
+    TABLE_LEASE = 0x08,   /* job ref -> lease record */
+    TABLE_REQUEST = 0x09, /* queue ref, line, place -> task record: a token that waits for a slot */
+    TABLE_HOLDER = 0x0a,  /* queue ref, task id -> holder record: a slot that is taken */
+    TABLE_QUEUE = 0x0b,   /* queue ref, kind -> queue record (its lines) or floating record */
+    TABLE_COUNT = 0x0c,   /* tenant -> counter record */
+    TABLE_META = 0x0d,    /* facts of the shard */
+    TABLE_BLOB = 0x0e, /* tenant, job, kind, attempt -> payload or result above BLOB_INLINE_MAX */
+    TABLE_LIMITER =
+        0x0f, /* tenant, name, unique key (512 bytes each), hash of both -> bucket record */
+    TABLE_EXPIRY = 0x10, /* time, job ref -> nothing: when an ended job's retention is over */
 };
 
 enum key_meta {
@@ -38,12 +45,29 @@ enum key_meta {
     META_TOTALS = 'T',    /* totals record of the shard */
     META_LOW_READY = 'L', /* group, priority -> low-water mark of a ready lane */
     META_LOW_TIMER = 'M', /* low-water mark of the timers */
+    META_GRANT = 'G',     /* queue ref -> nothing: free slots are still to be handed to waiters */
+    META_REFRESH =
+        'F', /* queue ref -> nothing: the floating limit has waiters or a refresh under way */
+    META_DROP = 'D',       /* tenant -> nothing: its holders are being dropped */
+    META_LOW_EXPIRY = 'X', /* no live expiry row stands before this time (number record) */
 };
 
 enum key_blob { BLOB_PAYLOAD = 'P', BLOB_RESULT = 'R' };
 
 /* Index kinds are ordered and stored. */
 enum key_index { INDEX_OPEN = 0, INDEX_SUCCEEDED = 1, INDEX_FAILED = 2, INDEX_CANCELLED = 3 };
+
+/* What follows the queue reference of a TABLE_QUEUE key. */
+enum key_queue { QUEUE_LINES = 'C', QUEUE_FLOATING = 'F' };
+
+/*
+ * Waiters of one queue stand in lines: one for each maximum they were enqueued with. Those of a floating limit share a
+ * line; `max` is then a further bound of the job itself, UINT32_MAX for none.
+ */
+struct line_id {
+    bool floating;
+    uint32_t max;
+};
 
 #define KEY_BYTES_MAX 9216u
 
@@ -96,6 +120,32 @@ bool key_ready_parse(struct bytes key, enum dispatch_order order, size_t group_p
                      struct place *ret_place);
 void key_timer(struct key *key, const struct place *place);
 bool key_timer_parse(struct bytes key, struct place *ret_place);
+
+/*
+ * A *queue reference* names a concurrency queue inside a shard: tenant part of a job reference, queue name (a string of
+ * keys). `tenant_part` is what job_ref_tenant gives.
+ */
+void key_queue_ref(struct key *key, struct bytes tenant_part, struct bytes queue);
+/* The queue's name, unescaped into scratch (at least ref.len bytes); false for malformed bytes. */
+bool queue_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_tenant,
+                     struct bytes *ret_queue);
+/* The tenant part of a queue reference is job_ref_tenant(ref), too. */
+void key_request_line(struct key *key, struct bytes queue_ref, struct line_id line);
+void key_request(struct key *key, enum dispatch_order order, struct bytes queue_ref,
+                 struct line_id line, const struct place *place);
+/* Of a request key below its line's prefix. False for malformed bytes. */
+bool key_request_parse(struct bytes key, enum dispatch_order order, size_t line_prefix_len,
+                       struct place *ret_place);
+void key_holder(struct key *key, struct bytes queue_ref, const struct uuid *task_id);
+/* Splits a holder key. False for malformed bytes. */
+bool key_holder_parse(struct bytes key, struct bytes *ret_queue_ref, struct uuid *ret_task_id);
+void key_queue(struct key *key, struct bytes queue_ref, enum key_queue what);
+/* META_GRANT, META_REFRESH: with a queue reference; META_DROP: with a tenant part. */
+void key_meta_ref(struct key *key, enum key_meta what, struct bytes ref);
+void key_limiter(struct key *key, struct bytes tenant_part, struct bytes name,
+                 struct bytes unique_key);
+void key_expiry(struct key *key, int64_t expire_ms, struct bytes job_ref);
+bool key_expiry_parse(struct bytes key, int64_t *ret_expire_ms, struct bytes *ret_job_ref);
 void key_table(struct key *key, enum key_table table);
 
 void key_meta(struct key *key, enum key_meta what);

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "base/limits.h"
 #include "codec/record.h"
 
 typedef Silo__V1__FloatingConcurrencyLimit__MetadataEntry floating_entry;
@@ -156,4 +157,76 @@ Silo__V1__Limit *limit_unpack(struct arena *arena, struct bytes item)
 {
     ProtobufCAllocator allocator = limit_allocator(arena);
     return silo__v1__limit__unpack(&allocator, item.len, item.ptr);
+}
+
+/* Fills in what the message alone says. False when it has no member. */
+static bool limit_read(struct limit *limit, const Silo__V1__Limit *message)
+{
+    *limit = (struct limit){0};
+    switch ((int)message->limit_case) {
+    case SILO__V1__LIMIT__LIMIT_CONCURRENCY:
+        limit->kind = LIMIT_CONCURRENCY;
+        limit->key = bytes_str(message->concurrency->key);
+        limit->line = (struct line_id){.max = message->concurrency->max_concurrency};
+        return true;
+    case SILO__V1__LIMIT__LIMIT_FLOATING_CONCURRENCY:
+        limit->kind = LIMIT_FLOATING;
+        limit->floating = message->floating_concurrency;
+        limit->key = bytes_str(limit->floating->key);
+        limit->line = (struct line_id){.floating = true, .max = UINT32_MAX};
+        return true;
+    case SILO__V1__LIMIT__LIMIT_RATE_LIMIT:
+        limit->kind = LIMIT_RATE;
+        limit->rate = message->rate_limit;
+        return limit->rate->retry_policy != NULL;
+    default:
+        return false;
+    }
+}
+
+/* If the queue of the last one was named before, what the last one says goes to where that was. */
+static void limit_merge(struct limits *limits, struct limit *last)
+{
+    for (struct limit *first = limits->items; first != last; first++) {
+        if (first->kind == LIMIT_RATE || first->repeated || !bytes_eq(first->key, last->key)) {
+            continue;
+        }
+        last->repeated = true;
+        if (last->line.max < first->line.max) {
+            first->line.max = last->line.max;
+        }
+        if (last->kind == LIMIT_FLOATING && first->kind == LIMIT_CONCURRENCY) {
+            first->kind = LIMIT_FLOATING;
+            first->line.floating = true;
+            first->floating = last->floating;
+        }
+        return;
+    }
+}
+
+bool limits_decode(struct arena *arena, struct bytes items, uint32_t count, struct limits *ret)
+{
+    *ret = (struct limits){0};
+    if (count > JOB_LIMITS_MAX) {
+        return false;
+    }
+    struct limits limits = {.count = count};
+    limits.items = count != 0 ? arena_alloc(arena, count * sizeof *limits.items) : NULL;
+    struct bytes item;
+    for (uint32_t i = 0; i < count; i++) {
+        const Silo__V1__Limit *message =
+            item_next(&items, &item) ? limit_unpack(arena, item) : NULL;
+        struct limit *limit = &limits.items[i];
+        if (message == NULL || !limit_read(limit, message)) {
+            return false;
+        }
+        if (limit->kind != LIMIT_RATE) {
+            limit_merge(&limits, limit);
+        }
+    }
+    if (items.len != 0) {
+        return false;
+    }
+    *ret = limits;
+    return true;
 }

@@ -13,6 +13,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "codec/key.h"
 #include "silo.pb-c.h"
 
 #define RATE_RETRY_INITIAL_MS 100
@@ -23,5 +24,29 @@
 bool limit_append(struct buf *buf, struct arena *scratch, const Silo__V1__Limit *limit);
 /* Of one stored item; NULL for malformed bytes. */
 Silo__V1__Limit *limit_unpack(struct arena *arena, struct bytes item);
+
+enum limit_kind { LIMIT_CONCURRENCY, LIMIT_FLOATING, LIMIT_RATE };
+
+/*
+ * One limit as the core walks it. A queue that a job names twice counts once, at its first place, against the smallest
+ * maximum: the later ones are `repeated`. The line of a queue named both ways is floating, bounded by the fixed maximum.
+ */
+struct limit {
+    enum limit_kind kind;
+    bool repeated;       /* its queue was named before: nothing to do */
+    struct bytes key;    /* CONCURRENCY, FLOATING: the queue */
+    struct line_id line; /* where its waiters stand; fixed: line.max is the maximum */
+    const Silo__V1__FloatingConcurrencyLimit
+        *floating;                             /* FLOATING; also for a queue named both ways */
+    const Silo__V1__GubernatorRateLimit *rate; /* RATE; its retry_policy is set */
+};
+
+struct limits {
+    uint32_t count;
+    struct limit *items;
+};
+
+/* Decodes `count` stored items into the arena; false for malformed bytes. */
+bool limits_decode(struct arena *arena, struct bytes items, uint32_t count, struct limits *ret);
 
 #endif

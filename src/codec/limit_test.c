@@ -1,10 +1,15 @@
-/* Limits in their stored form: defaults filled in, maps ordered, nothing unknown kept. */
+/*
+ * Limits in their stored form: defaults filled in, maps ordered, nothing unknown kept. Limits as the core walks them: each
+ * queue once.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
 
+#include "base/limits.h"
 #include "codec/limit.h"
 #include "codec/record.h"
 
@@ -134,13 +139,198 @@ static void test_floating_map(void **state)
     fixture_free(f);
 }
 
+/* --- limits_decode --- */
+
+static void add_concurrency(struct fixture *f, const char *key, uint32_t max)
+{
+    Silo__V1__ConcurrencyLimit concurrency = SILO__V1__CONCURRENCY_LIMIT__INIT;
+    concurrency.key = (char *)key;
+    concurrency.max_concurrency = max;
+    Silo__V1__Limit limit = SILO__V1__LIMIT__INIT;
+    limit.limit_case = SILO__V1__LIMIT__LIMIT_CONCURRENCY;
+    limit.concurrency = &concurrency;
+    assert_true(limit_append(&f->buf, &f->arena, &limit));
+}
+
+static void add_floating(struct fixture *f, const char *key, uint32_t default_max)
+{
+    Silo__V1__FloatingConcurrencyLimit floating = SILO__V1__FLOATING_CONCURRENCY_LIMIT__INIT;
+    floating.key = (char *)key;
+    floating.default_max_concurrency = default_max;
+    Silo__V1__Limit limit = SILO__V1__LIMIT__INIT;
+    limit.limit_case = SILO__V1__LIMIT__LIMIT_FLOATING_CONCURRENCY;
+    limit.floating_concurrency = &floating;
+    assert_true(limit_append(&f->buf, &f->arena, &limit));
+}
+
+static void add_rate(struct fixture *f, const char *name)
+{
+    Silo__V1__GubernatorRateLimit rate = SILO__V1__GUBERNATOR_RATE_LIMIT__INIT;
+    rate.name = (char *)name;
+    rate.unique_key = (char *)"u";
+    Silo__V1__Limit limit = SILO__V1__LIMIT__INIT;
+    limit.limit_case = SILO__V1__LIMIT__LIMIT_RATE_LIMIT;
+    limit.rate_limit = &rate;
+    assert_true(limit_append(&f->buf, &f->arena, &limit));
+}
+
+static const struct limit *decode(struct fixture *f, uint32_t count)
+{
+    struct limits limits;
+    assert_true(limits_decode(&f->arena, buf_bytes(&f->buf), count, &limits));
+    assert_int_equal(limits.count, count);
+    return limits.items;
+}
+
+static void check_queue(const struct limit *limit, const char *key, bool floating, uint32_t max)
+{
+    assert_int_equal(limit->kind, floating ? LIMIT_FLOATING : LIMIT_CONCURRENCY);
+    assert_false(limit->repeated);
+    assert_true(bytes_eq(limit->key, bytes_str(key)));
+    assert_int_equal(limit->line.floating, floating);
+    assert_int_equal(limit->line.max, max);
+    assert_int_equal(limit->floating != NULL, floating);
+    assert_null(limit->rate);
+}
+
+static void test_decode_plain(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new();
+    add_concurrency(f, "a", 3);
+    add_rate(f, "n");
+    add_floating(f, "b", 7);
+    add_concurrency(f, "", 0);
+    const struct limit *items = decode(f, 4);
+    check_queue(&items[0], "a", false, 3);
+    assert_int_equal(items[1].kind, LIMIT_RATE);
+    assert_false(items[1].repeated);
+    assert_string_equal(items[1].rate->name, "n");
+    assert_int_equal(items[1].rate->retry_policy->max_backoff_ms, RATE_RETRY_MAX_MS);
+    assert_null(items[1].floating);
+    check_queue(&items[2], "b", true, UINT32_MAX);
+    assert_int_equal(items[2].floating->default_max_concurrency, 7);
+    check_queue(&items[3], "", false, 0);
+
+    struct limits none;
+    assert_true(limits_decode(&f->arena, BYTES_NONE, 0, &none));
+    assert_int_equal(none.count, 0);
+    fixture_free(f);
+}
+
+/* One queue named by `text`: digits are fixed maxima, f is floating, r a rate limit whose names are the queue's. */
+static const struct {
+    const char *text;
+    bool floating;
+    uint32_t max;
+} mixes[] = {
+    {"53", false, 3},         {"35", false, 3},          {"5374", false, 3}, {"50", false, 0},
+    {"ff", true, UINT32_MAX}, {"fff", true, UINT32_MAX}, {"5f", true, 5},    {"f5", true, 5},
+    {"5f3", true, 3},         {"f53", true, 3},          {"35f", true, 3},   {"5ff4f", true, 4},
+    {"r5r3f", true, 3},
+};
+
+static void test_decode_repeated(void **state)
+{
+    (void)state;
+    for (size_t m = 0; m < sizeof mixes / sizeof mixes[0]; m++) {
+        struct fixture *f = fixture_new();
+        const char *const text = mixes[m].text;
+        const uint32_t count = (uint32_t)strlen(text);
+        for (uint32_t i = 0; i < count; i++) {
+            if (text[i] == 'f') {
+                add_floating(f, "queue", i);
+            } else if (text[i] == 'r') {
+                add_rate(f, "queue");
+            } else {
+                add_concurrency(f, "queue", (uint32_t)(text[i] - '0'));
+            }
+        }
+        add_concurrency(f, "queue2", 9); /* untouched by all that */
+        const struct limit *items = decode(f, count + 1);
+        check_queue(&items[count], "queue2", false, 9);
+        const size_t first = strcspn(text, "0123456789f");
+        check_queue(&items[first], "queue", mixes[m].floating, mixes[m].max);
+        if (mixes[m].floating) {
+            assert_int_equal(items[first].floating->default_max_concurrency, strcspn(text, "f"));
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            assert_int_equal(items[i].kind == LIMIT_RATE, text[i] == 'r');
+            assert_int_equal(items[i].repeated, text[i] != 'r' && i != first);
+        }
+        fixture_free(f);
+    }
+}
+
+static void test_decode_rate_twice(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new();
+    add_rate(f, "n");
+    add_rate(f, "n");
+    const struct limit *items = decode(f, 2);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(items[i].kind, LIMIT_RATE);
+        assert_false(items[i].repeated);
+        assert_string_equal(items[i].rate->name, "n");
+    }
+    fixture_free(f);
+}
+
+static void test_decode_malformed(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new();
+    struct limits limits;
+    add_concurrency(f, "a", 3);
+    add_rate(f, "n");
+    const struct bytes good = buf_bytes(&f->buf);
+    assert_true(limits_decode(&f->arena, good, 2, &limits));
+    assert_false(limits_decode(&f->arena, good, 1, &limits)); /* bytes left over */
+    assert_false(limits_decode(&f->arena, good, 3, &limits));
+    for (size_t len = 0; len < good.len; len++) {
+        assert_false(limits_decode(&f->arena, bytes_of(good.ptr, len), 2, &limits));
+    }
+    const struct bytes bad[] = {
+        BYTES_LIT("\x00"),                 /* no member */
+        BYTES_LIT("\x02\x0a\xff"),         /* no message */
+        BYTES_LIT("\x04\x12\x02\x18\x01"), /* a rate limit without its policy */
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_false(limits_decode(&f->arena, bad[i], 1, &limits));
+    }
+    fixture_free(f);
+}
+
+static void test_decode_many(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new();
+    char key[16];
+    for (unsigned i = 0; i < JOB_LIMITS_MAX; i++) {
+        (void)snprintf(key, sizeof key, "queue%u", i);
+        add_concurrency(f, key, i);
+    }
+    const struct limit *items = decode(f, JOB_LIMITS_MAX);
+    for (unsigned i = 0; i < JOB_LIMITS_MAX; i++) {
+        (void)snprintf(key, sizeof key, "queue%u", i);
+        check_queue(&items[i], key, false, i);
+    }
+    add_concurrency(f, "one more", 1);
+    struct limits limits;
+    assert_false(limits_decode(&f->arena, buf_bytes(&f->buf), JOB_LIMITS_MAX + 1, &limits));
+    assert_false(limits_decode(&f->arena, buf_bytes(&f->buf), UINT32_MAX, &limits));
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_member),
-        cmocka_unit_test(test_concurrency),
-        cmocka_unit_test(test_rate_defaults),
-        cmocka_unit_test(test_floating_map),
+        cmocka_unit_test(test_no_member),         cmocka_unit_test(test_concurrency),
+        cmocka_unit_test(test_rate_defaults),     cmocka_unit_test(test_floating_map),
+        cmocka_unit_test(test_decode_plain),      cmocka_unit_test(test_decode_repeated),
+        cmocka_unit_test(test_decode_rate_twice), cmocka_unit_test(test_decode_malformed),
+        cmocka_unit_test(test_decode_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,11 +2,13 @@
  * codec/record.c - encoding and decoding of stored values.
  *
  * Rule for changes: never change what a version means. A new field is a new version byte with its own branch in the
- * decoder; old versions stay readable. The golden test pins the bytes of version 1.
+ * decoder; old versions stay readable. A record is written in the lowest version that holds it. The golden test pins the
+ * bytes of each version.
  */
 #include "codec/record.h"
 
 #define RECORD_V1 1
+#define RECORD_V2 2
 
 /* --- writing --- */
 
@@ -82,19 +84,25 @@ static void put_attempt(struct buf *buf, const struct attempt *attempt)
 
 struct reader {
     const uint8_t *at, *end;
+    uint8_t version;
     bool bad;
 };
 
-static struct reader reader_of(struct bytes value)
+/* Of a record whose newest version is `newest`. */
+static struct reader reader_upto(struct bytes value, uint8_t newest)
 {
     if (value.len == 0) {
         return (struct reader){.bad = true};
     }
     struct reader r = {.at = value.ptr, .end = value.ptr + value.len};
-    if (*r.at++ != RECORD_V1) {
-        r.bad = true;
-    }
+    r.version = *r.at++;
+    r.bad = r.version < RECORD_V1 || r.version > newest;
     return r;
+}
+
+static struct reader reader_of(struct bytes value)
+{
+    return reader_upto(value, RECORD_V1);
 }
 
 static uint8_t get_u8(struct reader *r)
@@ -235,6 +243,13 @@ static struct bytes get_items(struct reader *r, uint32_t count)
     return r->bad ? BYTES_NONE : bytes_of(from, (size_t)(r->at - from));
 }
 
+/* `count` pairs of items. */
+static struct bytes get_pairs(struct reader *r, uint32_t count)
+{
+    r->bad |= count > UINT32_MAX / 2;
+    return get_items(r, count * 2);
+}
+
 static bool reader_done(const struct reader *r)
 {
     return !r->bad && r->at == r->end;
@@ -291,8 +306,7 @@ bool info_decode(struct bytes value, struct info *ret)
     ret->due_ms = get_zig(&r);
     ret->arrival = get_var(&r);
     ret->metadata_count = get_u32(&r);
-    r.bad |= ret->metadata_count > UINT32_MAX / 2;
-    ret->metadata = get_items(&r, ret->metadata_count * 2);
+    ret->metadata = get_pairs(&r, ret->metadata_count);
     ret->limit_count = get_u32(&r);
     ret->limits = get_items(&r, ret->limit_count);
     ret->payload = get_blob(&r);
@@ -301,7 +315,8 @@ bool info_decode(struct bytes value, struct info *ret)
 
 void state_encode(struct buf *buf, const struct state *state)
 {
-    buf_u8(buf, RECORD_V1);
+    const bool second = state->result_blobs || state->expire_ms != 0;
+    buf_u8(buf, second ? RECORD_V2 : RECORD_V1);
     buf_u8(buf, (uint8_t)state->status);
     put_zig(buf, state->changed_ms);
     buf_u8(buf, state->has_mark ? 1 : 0);
@@ -316,11 +331,15 @@ void state_encode(struct buf *buf, const struct state *state)
         buf_u8(buf, state->by_attempt ? 1 : 0);
         put_attempt(buf, &state->final);
     }
+    if (second) {
+        buf_u8(buf, state->result_blobs ? 1 : 0);
+        put_zig(buf, state->expire_ms);
+    }
 }
 
 bool state_decode(struct bytes value, struct state *ret)
 {
-    struct reader r = reader_of(value);
+    struct reader r = reader_upto(value, RECORD_V2);
     *ret = (struct state){0};
     const uint8_t status = get_u8(&r);
     r.bad |= status > JOB_CANCELLED || status == JOB_RUNNING;
@@ -338,6 +357,10 @@ bool state_decode(struct bytes value, struct state *ret)
         ret->by_attempt = get_bool(&r);
         get_attempt(&r, &ret->final);
     }
+    if (r.version == RECORD_V2) {
+        ret->result_blobs = get_bool(&r);
+        ret->expire_ms = get_zig(&r);
+    }
     return reader_done(&r) && ret->has_outcome == job_status_terminal(ret->status);
 }
 
@@ -354,28 +377,57 @@ bool attempt_decode(struct bytes value, struct attempt *ret)
     return reader_done(&r);
 }
 
+static void put_chain(struct buf *buf, const struct chain_rec *chain)
+{
+    buf_append(buf, chain->task_id.b, sizeof chain->task_id.b);
+    put_var(buf, chain->passed);
+    put_var(buf, chain->rate_retries);
+    put_var(buf, chain->limit_count);
+    if (chain->limit_count != 0) {
+        buf_append(buf, chain->limits.ptr, chain->limits.len);
+    }
+}
+
+static void get_chain(struct reader *r, struct chain_rec *ret)
+{
+    ret->task_id = get_uuid(r);
+    ret->passed = get_u32(r);
+    ret->rate_retries = get_u32(r);
+    ret->limit_count = get_u32(r);
+    ret->limits = get_items(r, ret->limit_count);
+    r->bad |= ret->limit_count != 0 && ret->passed > ret->limit_count;
+}
+
 void task_encode(struct buf *buf, const struct task_rec *task)
 {
-    buf_u8(buf, RECORD_V1);
+    buf_u8(buf, task->has_chain ? RECORD_V2 : RECORD_V1);
     item_append(buf, task->job_ref);
     put_var(buf, task->attempt);
     put_var(buf, task->relative);
     item_append(buf, task->group);
+    if (task->has_chain) {
+        put_chain(buf, &task->chain);
+    }
 }
 
 bool task_decode(struct bytes value, struct task_rec *ret)
 {
-    struct reader r = reader_of(value);
+    struct reader r = reader_upto(value, RECORD_V2);
+    *ret = (struct task_rec){0};
     ret->job_ref = get_item(&r);
     ret->attempt = get_u32(&r);
     ret->relative = get_u32(&r);
     ret->group = get_item(&r);
+    if (r.version == RECORD_V2) {
+        ret->has_chain = true;
+        get_chain(&r, &ret->chain);
+    }
     return reader_done(&r);
 }
 
 void lease_encode(struct buf *buf, const struct lease_rec *lease)
 {
-    buf_u8(buf, RECORD_V1);
+    buf_u8(buf, lease->passed != 0 ? RECORD_V2 : RECORD_V1);
     buf_append(buf, lease->task_id.b, sizeof lease->task_id.b);
     item_append(buf, lease->worker_id);
     put_var(buf, lease->attempt);
@@ -390,11 +442,15 @@ void lease_encode(struct buf *buf, const struct lease_rec *lease)
     item_append(buf, lease->group);
     put_retry(buf, lease->has_retry, &lease->retry);
     put_var(buf, lease->limit_count);
+    if (lease->passed != 0) {
+        put_var(buf, lease->passed);
+    }
 }
 
 bool lease_decode(struct bytes value, struct lease_rec *ret)
 {
-    struct reader r = reader_of(value);
+    struct reader r = reader_upto(value, RECORD_V2);
+    *ret = (struct lease_rec){0};
     ret->task_id = get_uuid(&r);
     ret->worker_id = get_item(&r);
     ret->attempt = get_u32(&r);
@@ -409,7 +465,141 @@ bool lease_decode(struct bytes value, struct lease_rec *ret)
     ret->group = get_item(&r);
     ret->has_retry = get_retry(&r, &ret->retry);
     ret->limit_count = get_u32(&r);
+    if (r.version == RECORD_V2) {
+        ret->passed = get_u32(&r);
+        r.bad |= ret->passed > ret->limit_count;
+    }
     return reader_done(&r);
+}
+
+void holder_encode(struct buf *buf, const struct holder_rec *holder)
+{
+    buf_u8(buf, RECORD_V1);
+    item_append(buf, holder->job_id);
+    put_zig(buf, holder->granted_ms);
+    put_var(buf, holder->index);
+}
+
+bool holder_decode(struct bytes value, struct holder_rec *ret)
+{
+    struct reader r = reader_of(value);
+    ret->job_id = get_item(&r);
+    ret->granted_ms = get_zig(&r);
+    ret->index = get_u32(&r);
+    return reader_done(&r);
+}
+
+void floating_encode(struct buf *buf, const struct floating_rec *floating)
+{
+    buf_u8(buf, RECORD_V1);
+    put_var(buf, floating->value);
+    put_var(buf, floating->default_max);
+    put_zig(buf, floating->interval_ms);
+    put_zig(buf, floating->refreshed_ms);
+    put_var(buf, floating->failures);
+    put_zig(buf, floating->retry_ms);
+    put_var(buf, floating->metadata_count);
+    buf_append(buf, floating->metadata.ptr, floating->metadata.len);
+    buf_u8(buf, (uint8_t)floating->phase);
+    if (floating->phase != REFRESH_NONE) {
+        buf_append(buf, floating->task_id.b, sizeof floating->task_id.b);
+        item_append(buf, floating->group);
+        put_zig(buf, floating->since_ms);
+    }
+    if (floating->phase == REFRESH_LEASE) {
+        item_append(buf, floating->worker_id);
+    }
+}
+
+bool floating_decode(struct bytes value, struct floating_rec *ret)
+{
+    struct reader r = reader_of(value);
+    *ret = (struct floating_rec){0};
+    ret->value = get_u32(&r);
+    ret->default_max = get_u32(&r);
+    ret->interval_ms = get_zig(&r);
+    ret->refreshed_ms = get_zig(&r);
+    ret->failures = get_u32(&r);
+    ret->retry_ms = get_zig(&r);
+    ret->metadata_count = get_u32(&r);
+    ret->metadata = get_pairs(&r, ret->metadata_count);
+    const uint8_t phase = get_u8(&r);
+    r.bad |= phase > REFRESH_LEASE;
+    ret->phase = (enum refresh_phase)phase;
+    if (phase != REFRESH_NONE) {
+        ret->task_id = get_uuid(&r);
+        ret->group = get_item(&r);
+        ret->since_ms = get_zig(&r);
+    }
+    if (phase == REFRESH_LEASE) {
+        ret->worker_id = get_item(&r);
+    }
+    return reader_done(&r);
+}
+
+void queue_encode_head(struct buf *buf, uint32_t line_count)
+{
+    buf_u8(buf, RECORD_V1);
+    put_var(buf, line_count);
+}
+
+void queue_encode_line(struct buf *buf, const struct line_rec *line)
+{
+    buf_u8(buf, line->id.floating ? 1 : 0);
+    put_var(buf, line->id.max);
+    put_var(buf, line->count);
+    buf_u8(buf, line->has_low ? 1 : 0);
+    if (line->has_low) {
+        put_zig(buf, line->low.due_ms);
+        buf_u8(buf, line->low.priority);
+        put_var(buf, line->low.arrival);
+    }
+}
+
+bool line_next(struct bytes *at, struct line_rec *ret)
+{
+    if (at->len == 0) {
+        return false;
+    }
+    struct reader r = {.at = at->ptr, .end = at->ptr + at->len};
+    struct line_rec line = {.id.floating = get_bool(&r)};
+    line.id.max = get_u32(&r);
+    line.count = get_var(&r);
+    line.has_low = get_bool(&r);
+    if (line.has_low) {
+        line.low.due_ms = get_zig(&r);
+        line.low.priority = get_u8(&r);
+        line.low.arrival = get_var(&r);
+    }
+    if (r.bad) {
+        return false;
+    }
+    *ret = line;
+    *at = bytes_of(r.at, (size_t)(r.end - r.at));
+    return true;
+}
+
+/* Looks at the lines, too: who walks them afterwards finds as many as were promised, and all of them good. */
+bool queue_decode(struct bytes value, struct bytes *ret_at, uint32_t *ret_line_count)
+{
+    struct reader r = reader_of(value);
+    const uint32_t line_count = get_u32(&r);
+    if (r.bad) {
+        return false;
+    }
+    const struct bytes lines = bytes_of(r.at, (size_t)(r.end - r.at));
+    struct bytes at = lines;
+    struct line_rec line;
+    uint32_t found = 0;
+    while (found <= line_count && line_next(&at, &line)) {
+        found++;
+    }
+    if (at.len != 0 || found != line_count) {
+        return false;
+    }
+    *ret_at = lines;
+    *ret_line_count = line_count;
+    return true;
 }
 
 void counts_encode(struct buf *buf, const struct counts *counts)

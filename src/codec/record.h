@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/uuid.h"
+#include "codec/key.h"
 
 /* Numbers as on the wire (JobStatus, AttemptStatus), so that they are stored as they are sent. */
 enum job_status {
@@ -98,13 +99,29 @@ struct state {
     bool has_outcome; /* terminal: how the job ended */
     bool by_attempt;  /* the outcome is that of attempt `attempt`, whose record stands in `final` */
     struct attempt final;
+    /* Version 2, written when one of them is set. */
+    bool result_blobs; /* some attempt row's result or error data has a row of its own */
+    int64_t expire_ms; /* terminal: when its retention ends, the time in its expiry row; 0 = kept */
 };
 
-/* A token that waits to be due or to be leased. Priority, due time and arrival are in the key; the group, too. */
+/*
+ * How far a token with limits has come. One task id from its first limit to its lease: its slots are filed under it.
+ */
+struct chain_rec {
+    struct uuid task_id;
+    uint32_t passed;       /* limits behind it; the next one is limits[passed] */
+    uint32_t rate_retries; /* times that limit, a rate limit, has refused it */
+    uint32_t limit_count;  /* 0 when all are passed: then they are not needed any more */
+    struct bytes limits;   /* all of the job's, as in info */
+};
+
+/* A token that waits to be due, for a slot, or to be leased. Priority, due time and arrival are in the key. */
 struct task_rec {
     struct bytes job_ref;
     uint32_t attempt, relative;
-    struct bytes group; /* timers only; ready keys carry it */
+    struct bytes group; /* timers and requests only; ready keys carry it */
+    bool has_chain;     /* version 2: a job with limits */
+    struct chain_rec chain;
 };
 
 struct lease_rec {
@@ -123,6 +140,41 @@ struct lease_rec {
     bool has_retry;
     struct retry_policy retry;
     uint32_t limit_count;
+    uint32_t
+        passed; /* version 2, written when not 0: limits whose slots it holds, from the first */
+};
+
+/* A slot of a queue; queue and task id are in the key. */
+struct holder_rec {
+    struct bytes job_id;
+    int64_t granted_ms;
+    uint32_t index; /* of the limit in its job */
+};
+
+/* One line of a queue's waiters. */
+struct line_rec {
+    struct line_id id;
+    uint64_t count; /* of waiters */
+    bool has_low;
+    struct place low; /* no live request stands before it */
+};
+
+enum refresh_phase { REFRESH_NONE = 0, REFRESH_TASK = 1, REFRESH_LEASE = 2 };
+
+/* A floating limit: its value and the work to refresh it. */
+struct floating_rec {
+    uint32_t value, default_max;
+    int64_t interval_ms;
+    int64_t refreshed_ms; /* 0 = never */
+    uint32_t failures;    /* in a row */
+    int64_t retry_ms;     /* after a failure: not before; 0 = none */
+    uint32_t metadata_count;
+    struct bytes metadata; /* pairs */
+    enum refresh_phase phase;
+    struct uuid task_id;    /* TASK, LEASE */
+    struct bytes group;     /* TASK, LEASE */
+    struct bytes worker_id; /* LEASE */
+    int64_t since_ms;       /* TASK: made, LEASE: leased */
 };
 
 struct counts {
@@ -144,6 +196,15 @@ void task_encode(struct buf *buf, const struct task_rec *task);
 bool task_decode(struct bytes value, struct task_rec *ret);
 void lease_encode(struct buf *buf, const struct lease_rec *lease);
 bool lease_decode(struct bytes value, struct lease_rec *ret);
+void holder_encode(struct buf *buf, const struct holder_rec *holder);
+bool holder_decode(struct bytes value, struct holder_rec *ret);
+void floating_encode(struct buf *buf, const struct floating_rec *floating);
+bool floating_decode(struct bytes value, struct floating_rec *ret);
+/* A queue record is a head and its lines: line_next after queue_decode, until it says false; *at is then empty if all was read. */
+void queue_encode_head(struct buf *buf, uint32_t line_count);
+void queue_encode_line(struct buf *buf, const struct line_rec *line);
+bool queue_decode(struct bytes value, struct bytes *ret_at, uint32_t *ret_line_count);
+bool line_next(struct bytes *at, struct line_rec *ret);
 void counts_encode(struct buf *buf, const struct counts *counts);
 bool counts_decode(struct bytes value, struct counts *ret);
 void shard_encode(struct buf *buf, const struct shard_rec *shard);

@@ -13,8 +13,10 @@ static bool answer_gone(struct command *cmd)
     return false;
 }
 
-static bool job_attempts(struct command *cmd, struct job_view *view, size_t first)
+/* Decodes the attempt rows; true when results of theirs have rows of their own, which are wanted next. */
+static bool job_attempts_read(struct command *cmd, struct job_view *view, size_t first)
 {
+    size_t blobs = 0;
     for (size_t i = 0; i < view->attempt_count; i++) {
         const struct command_want *row = &cmd->wants[first + i];
         if (!row->present) {
@@ -25,7 +27,39 @@ static bool job_attempts(struct command *cmd, struct job_view *view, size_t firs
             cmd->error = "a stored attempt is corrupt";
             return false;
         }
-        view->attempts[i].data = view->attempts[i].attempt.outcome.data.inline_bytes;
+        const struct blob_ref *data = &view->attempts[i].attempt.outcome.data;
+        view->attempts[i].data = data->inline_bytes;
+        blobs += data->is_blob;
+    }
+    if (blobs == 0) {
+        return false;
+    }
+    cmd->wants = arena_alloc(cmd->arena, blobs * sizeof cmd->wants[0]);
+    cmd->want_count = 0;
+    for (size_t i = 0; i < view->attempt_count; i++) {
+        if (view->attempts[i].attempt.outcome.data.is_blob) {
+            struct key key;
+            key_blob(&key, cmd->job_ref, BLOB_RESULT, view->attempts[i].number);
+            cmd->wants[cmd->want_count++] = (struct command_want){
+                .key = arena_copy(cmd->arena, key_bytes(&key)), .value = BYTES_NONE};
+        }
+    }
+    return true;
+}
+
+/* The second round: large results of earlier attempts. */
+static bool job_results(struct command *cmd)
+{
+    struct job_view *view = &cmd->result.job;
+    size_t at = 0;
+    for (size_t i = 0; i < view->attempt_count; i++) {
+        if (!view->attempts[i].attempt.outcome.data.is_blob) {
+            continue;
+        }
+        if (!cmd->wants[at].present) {
+            return answer_gone(cmd);
+        }
+        view->attempts[i].data = cmd->wants[at++].value;
     }
     return false;
 }
@@ -47,7 +81,7 @@ static bool job_more(struct command *cmd)
         }
         view->data = cmd->wants[at++].value;
     }
-    return job_attempts(cmd, view, at);
+    return job_attempts_read(cmd, view, at);
 }
 
 static bool poll_more(struct command *cmd)
@@ -69,5 +103,9 @@ bool core_answer_more(struct command *cmd)
     if (cmd->rc.code != SILO_OK) {
         return false;
     }
-    return cmd->kind == CMD_POLL ? poll_more(cmd) : job_more(cmd);
+    if (cmd->kind == CMD_POLL || cmd->kind == CMD_LEASE_JOB) {
+        return poll_more(cmd);
+    }
+    ASSERT(cmd->kind == CMD_GET_JOB || cmd->kind == CMD_GET_RESULT);
+    return cmd->want_rounds == 1 ? job_more(cmd) : job_results(cmd);
 }

@@ -26,12 +26,25 @@ enum command_kind {
     CMD_GET_RESULT,
     CMD_CANCEL_JOB,
     CMD_DELETE_JOB,
+    CMD_RESTART_JOB,
+    CMD_EXPEDITE_JOB,
+    CMD_LEASE_JOB,
+    CMD_IMPORT_JOB,
+    CMD_ANY_RUNNING,
+    CMD_DROP_HOLDERS,
     CMD_POLL,
     CMD_POLL_STOP,
     CMD_GIVE_BACK,
     CMD_HEARTBEAT,
     CMD_REPORT,
+    CMD_REPORT_REFRESH,
     CMD_TOTALS,
+    /* Made by the core itself. */
+    CMD_GRANT,   /* hands free slots of a queue to its waiters */
+    CMD_LOCATE,  /* finds out where a token waits that holds slots */
+    CMD_CHECK,   /* asks the built-in limiter */
+    CMD_CHECKED, /* a limiter has answered */
+    CMD_EXPIRE,  /* a job's retention is over */
 };
 
 /*
@@ -43,6 +56,36 @@ struct enqueue_args {
     struct bytes payload;
     bool id_is_fresh;     /* made by the server: no check for a namesake */
     bool return_existing; /* a repeat of the same job succeeds */
+};
+
+/* An attempt that was made elsewhere. Its number is its place in the list, from 1. */
+struct import_attempt {
+    enum attempt_status status; /* SUCCEEDED, FAILED or CANCELLED */
+    int64_t started_ms, finished_ms;
+    struct bytes error_code; /* FAILED */
+    struct bytes data;       /* SUCCEEDED: result; FAILED: error data */
+};
+
+/*
+ * A job with its history. A job that exists is imported again: only `attempts` and the retry policy count. `info` as for
+ * enqueue, but with enqueue_ms (<= 0: now); requested_start_ms <= 0: now.
+ */
+struct import_args {
+    struct info info;
+    struct bytes payload;
+    const struct import_attempt *attempts;
+    size_t attempt_count;
+};
+
+/* Leases this job, whatever its start and its limits. */
+struct lease_job_args {
+    struct bytes worker_id;
+};
+
+/* Whether one of these jobs is running now; reads nothing. */
+struct any_running_args {
+    const struct bytes *job_refs;
+    size_t count;
 };
 
 struct get_args {
@@ -87,6 +130,13 @@ struct report_args {
     struct bytes data;          /* SUCCEEDED: result; FAILED: error data */
 };
 
+struct report_refresh_args {
+    bool has_task_id;
+    struct uuid task_id;
+    bool success;
+    uint32_t value; /* success: the new maximum */
+};
+
 /* A job as CMD_GET_JOB and CMD_GET_RESULT see it. */
 struct job_view {
     struct info info;
@@ -116,14 +166,36 @@ struct leased_task {
     struct bytes payload;
 };
 
+/* Wanted: the present maximum of a floating limit. */
+struct refresh_task {
+    struct uuid task_id;
+    struct bytes tenant, queue;
+    uint32_t value;       /* as of now */
+    int64_t refreshed_ms; /* 0: never */
+    uint32_t metadata_count;
+    struct bytes metadata; /* pairs, read with pair_next */
+};
+
 struct poll_result {
     struct leased_task *tasks;
     size_t count;
+    struct refresh_task *refreshes; /* do not count toward tasks_max */
+    size_t refresh_count;
+};
+
+/* CMD_IMPORT_JOB */
+struct import_result {
+    enum job_status status;
 };
 
 struct heartbeat_result {
     bool cancelled;
     int64_t cancelled_ms;
+};
+
+struct any_running_result {
+    bool running;
+    size_t index; /* of the first that runs */
 };
 
 struct totals_result {
@@ -143,7 +215,8 @@ struct command_want {
 struct command {
     enum command_kind kind;
     struct arena *arena;
-    struct bytes job_ref; /* ENQUEUE, GET_*, CANCEL, DELETE; see codec/key.h */
+    struct bytes
+        job_ref; /* the *_JOB commands, ENQUEUE, GET_*; DROP_HOLDERS: of any job of the tenant; codec/key.h */
     union {
         struct enqueue_args enqueue;
         struct get_args get;
@@ -152,6 +225,11 @@ struct command {
         struct give_back_args give_back;
         struct heartbeat_args heartbeat;
         struct report_args report;
+        struct report_refresh_args report_refresh;
+        struct lease_job_args lease_job;
+        struct import_args import;
+        struct any_running_args any_running;
+        struct inner_args *inner; /* the core's own commands */
     } args;
 
     /* The answer. */
@@ -159,9 +237,12 @@ struct command {
     const char *error; /* text when rc is not OK; static or in the arena */
     union {
         struct job_view job;
-        struct poll_result poll;
+        struct poll_result poll; /* POLL; LEASE_JOB: one task */
         struct heartbeat_result heartbeat;
         struct totals_result totals;
+        struct import_result import;
+        struct any_running_result any_running;
+        uint64_t dropped; /* DROP_HOLDERS */
     } result;
 
     /* The shard's own; the sender leaves it zero. */

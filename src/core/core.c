@@ -46,12 +46,50 @@ void core_break(struct core *core, const char *fmt, ...)
     }
 }
 
-struct core *core_new(enum dispatch_order order, int64_t wall_ms, int64_t mono_ms)
+static void core_init_limits(struct core *core)
+{
+    map_init(&core->queues);
+    map_init(&core->chains);
+    map_init(&core->refreshes);
+    map_init(&core->checks_by_task);
+    map_init(&core->buckets);
+    list_init(&core->queue_lru);
+    list_init(&core->dirty_queues);
+    list_init(&core->changed_queues);
+    list_init(&core->unlocated);
+    list_init(&core->drops);
+    list_init(&core->checks);
+    list_init(&core->buckets_lru);
+    list_init(&core->buckets_dirty);
+    heap_init(&core->refresh_due);
+    heap_init(&core->refresh_expiry);
+    buf_init(&core->refresh_cursor, SIZE_MAX / 4);
+    buf_init(&core->buckets_cursor, SIZE_MAX / 4);
+    core->buckets_sweep_mono_ms = INT64_MAX;
+}
+
+static void core_free_limits(struct core *core)
+{
+    rate_free(core);
+    drop_free(core);
+    queues_free(core);
+    expire_free(core);
+    map_deinit(&core->refreshes);
+    heap_deinit(&core->refresh_due);
+    heap_deinit(&core->refresh_expiry);
+    buf_deinit(&core->refresh_cursor);
+}
+
+struct core *core_new(const struct core_options *options, int64_t wall_ms, int64_t mono_ms)
 {
     struct core *core = xcalloc(1, sizeof *core);
     view_init(&core->view);
-    core->order = order;
-    core->lane_count = order == ORDER_PRIORITY ? LANES_MAX : 1;
+    core->order = options->order;
+    core->lane_count = options->order == ORDER_PRIORITY ? LANES_MAX : 1;
+    core->external_limiter = options->external_limiter;
+    core->completed_expire_ms = options->completed_expire_ms;
+    core->terminal_expire_ms = options->terminal_expire_ms;
+    memcpy(core->seed, options->seed, sizeof core->seed);
     core->wall_ms = wall_ms;
     core->mono_ms = mono_ms;
     map_init(&core->groups);
@@ -72,7 +110,8 @@ struct core *core_new(enum dispatch_order order, int64_t wall_ms, int64_t mono_m
     list_init(&core->parked);
     heap_init(&core->expiry);
     heap_init(&core->deadlines);
-    lane_init(&core->timers);
+    lane_init(&core->timers, false);
+    core_init_limits(core);
     arena_init(&core->fire_arena);
     core->fire = (struct command){.arena = &core->fire_arena, .internal = true};
     list_init(&core->fire.reads);
@@ -96,6 +135,7 @@ struct core *core_free(struct core *core)
         task_discard(core, lane_at(&core->timers, i));
     }
     lane_deinit(&core->timers);
+    core_free_limits(core);
     groups_free(core);
     leases_free(core);
     counts_free(core);
@@ -143,6 +183,18 @@ static enum run core_dispatch(struct core *core, struct command *cmd)
         return cancel_run(core, cmd);
     case CMD_DELETE_JOB:
         return delete_run(core, cmd);
+    case CMD_RESTART_JOB:
+        return restart_run(core, cmd);
+    case CMD_EXPEDITE_JOB:
+        return expedite_run(core, cmd);
+    case CMD_LEASE_JOB:
+        return lease_job_run(core, cmd);
+    case CMD_IMPORT_JOB:
+        return import_run(core, cmd);
+    case CMD_ANY_RUNNING:
+        return any_running_run(core, cmd);
+    case CMD_DROP_HOLDERS:
+        return drop_run(core, cmd);
     case CMD_POLL:
         return poll_run(core, cmd);
     case CMD_POLL_STOP:
@@ -153,8 +205,20 @@ static enum run core_dispatch(struct core *core, struct command *cmd)
         return heartbeat_run(core, cmd);
     case CMD_REPORT:
         return report_run(core, cmd);
+    case CMD_REPORT_REFRESH:
+        return report_refresh_run(core, cmd);
     case CMD_TOTALS:
         return totals_run(core, cmd);
+    case CMD_GRANT:
+        return grant_run(core, cmd);
+    case CMD_LOCATE:
+        return locate_run(core, cmd);
+    case CMD_CHECK:
+        return check_run(core, cmd);
+    case CMD_CHECKED:
+        return checked_run(core, cmd);
+    case CMD_EXPIRE:
+        return expire_run(core, cmd);
     }
     ASSERT(!"a command kind out of range");
 }
@@ -188,6 +252,7 @@ static void core_run(struct core *core, struct command *cmd)
     } else if (run == RUN_NEED) {
         list_push_back(cmd->reads_open != 0 ? &core->blocked : &core->woken, &cmd->node);
     }
+    grants_run(core); /* in the batch of what freed the slots */
 }
 
 static void core_run_woken(struct core *core)
@@ -263,10 +328,21 @@ void core_turn(struct core *core)
     core_run_woken(core);
     timer_turn(core);
     lease_turn(core);
+    expire_turn(core);
+    floating_turn(core);
+    locate_turn(core);
+    rate_turn(core);
+    drop_turn(core);
+    grants_run(core);
     poll_turn(core);
+    if (!list_empty(&core->woken)) { /* rate limits asked for a poll, and answered at once */
+        core_run_woken(core);
+        poll_turn(core);
+    }
     core_run_deadlines(core);
     low_turn(core);
     groups_shrink(core);
+    queues_shrink(core);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -279,7 +355,7 @@ int64_t core_next_mono_ms(const struct core *core)
     if (core->phase != CORE_OPEN) {
         return INT64_MAX;
     }
-    if (!list_empty(&core->woken)) {
+    if (!list_empty(&core->woken) || !list_empty(&core->drops) || !list_empty(&core->unlocated)) {
         return core->mono_ms;
     }
     int64_t next =
@@ -287,22 +363,82 @@ int64_t core_next_mono_ms(const struct core *core)
     const struct heap_node *deadline = heap_min(&core->deadlines);
     const struct heap_node *expiry = core->leases_frozen ? NULL : heap_min(&core->expiry);
     next = earlier(next, deadline != NULL ? deadline->key : INT64_MAX);
+    next = earlier(next, earlier(grants_next_mono_ms(core), floating_next_mono_ms(core)));
+    next = earlier(next, earlier(rate_next_mono_ms(core), expire_next_mono_ms(core)));
     return earlier(next, expiry != NULL ? expiry->key : INT64_MAX);
 }
 
-/* Internal commands end here; a failed one is tried again by whoever made it. */
+/* --- commands of the core's own --- */
+
+/* Freed as one: the arena comes first. */
+struct inner {
+    struct arena arena;
+    struct command cmd;
+    struct inner_args args;
+};
+
+struct uuid core_make_id(struct core *core)
+{
+    return id_from_seed(core->seed, core->ids_made++);
+}
+
+struct command *inner_new(struct core *core, enum command_kind kind, struct bytes job_ref)
+{
+    struct inner *inner = xcalloc(1, sizeof *inner);
+    arena_init(&inner->arena);
+    inner->cmd = (struct command){.kind = kind, .arena = &inner->arena, .internal = true};
+    inner->cmd.job_ref = arena_copy(&inner->arena, job_ref);
+    inner->cmd.args.inner = &inner->args;
+    const struct uuid seed = core_make_id(core);
+    memcpy(inner->cmd.seed, seed.b, sizeof inner->cmd.seed);
+    list_init(&inner->cmd.reads);
+    return &inner->cmd;
+}
+
+void inner_wake(struct core *core, struct command *cmd)
+{
+    core->command_count++;
+    list_push_back(&core->woken, &cmd->node);
+}
+
+static void report_ended(struct core *core, const struct command *cmd)
+{
+    struct lease *lease = lease_find(core, &cmd->args.report.task_id);
+    if (lease != NULL && lease->expiring) { /* it failed */
+        lease->expiring = false;
+        heap_update(&core->expiry, &lease->expiry, core->mono_ms + OWNERSHIP_RENEW_MS);
+    }
+}
+
+/* They end here; a failed one is tried again by whoever made it. */
 static void core_end_internal(struct core *core, struct command *cmd)
 {
-    if (cmd->kind == CMD_REPORT) {
-        struct lease *lease = lease_find(core, &cmd->args.report.task_id);
-        if (lease != NULL && lease->expiring) {
-            lease->expiring = false;
-            heap_update(&core->expiry, &lease->expiry, core->mono_ms + OWNERSHIP_RENEW_MS);
+    const bool failed = cmd->rc.code != SILO_OK;
+    switch ((int)cmd->kind) {
+    case CMD_REPORT:
+        report_ended(core, cmd);
+        break;
+    case CMD_GRANT:
+        if (failed) {
+            grant_failed(core, cmd->args.inner->queue);
         }
+        break;
+    case CMD_LOCATE:
+        locate_ended(core, cmd);
+        break;
+    case CMD_CHECK:
+    case CMD_CHECKED:
+        check_end(core, cmd);
+        break;
+    case CMD_EXPIRE:
+        expire_ended(core, cmd);
+        break;
+    default:
+        break;
     }
     struct arena *arena = cmd->arena;
     arena_deinit(arena);
-    free(arena); /* the command lies behind its arena, in one allocation */
+    free(CONTAINER_OF(arena, struct inner, arena));
 }
 
 struct command *core_answered(struct core *core)
@@ -364,6 +500,17 @@ void core_abandon(struct core *core, const char *why)
     core_abandon_list(core, &core->blocked, why);
     core_abandon_list(core, &core->woken, why);
     core_abandon_list(core, &core->parked, why);
+    core_abandon_list(core, &core->drops, why);
+}
+
+static size_t core_holders(const struct core *core)
+{
+    size_t count = 0;
+    for (struct map_node *n = map_next(&core->queues, NULL); n != NULL;
+         n = map_next(&core->queues, n)) {
+        count += CONTAINER_OF(n, struct queue, node)->holder_count;
+    }
+    return count;
 }
 
 struct core_stats core_stats(const struct core *core)
@@ -374,12 +521,17 @@ struct core_stats core_stats(const struct core *core)
         .groups = core->groups.count,
         .commands = core->command_count,
         .corrupt_rows = core->corrupt_rows,
+        .queues = core->queues.count,
+        .holders = core_holders(core),
+        .checks = core->checks_by_task.count,
     };
 }
 
 void core_before_seal(struct core *core)
 {
     counts_write(core);
+    queues_write(core);
+    buckets_write(core);
 }
 
 /* --- reads --- */
@@ -388,7 +540,7 @@ enum view_answer look(struct core *core, struct command *cmd, struct bytes key,
                       struct bytes *ret_value)
 {
     const enum view_answer answer = view_get(&core->view, key, ret_value);
-    if (answer == VIEW_UNKNOWN) {
+    if (answer == VIEW_UNKNOWN && cmd != NULL) {
         view_need(&core->view, key, cmd);
     }
     return answer;

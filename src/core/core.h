@@ -41,13 +41,31 @@ struct core_read {
     void *context;
     struct place mark;    /* lane pages: the window's mark when it began */
     uint32_t lanes_until; /* group pages: lanes known afterwards; lane pages: the lane */
+    struct line_id line;  /* line pages */
     struct bytes last;    /* last key seen */
     struct task **page;   /* tasks read so far */
     size_t page_count, page_cap;
 };
 
-/* `order` is that of a shard made now; a stored one must agree with it, else the core is broken. */
-struct core *core_new(enum dispatch_order order, int64_t wall_ms, int64_t mono_ms);
+enum core_verdict { VERDICT_UNDER, VERDICT_OVER, VERDICT_ERROR };
+
+/* A rate limit to be asked outside. Its bytes live until core_check_done. */
+struct core_check {
+    struct bytes name, unique_key;
+    int64_t hits, limit, duration_ms;
+    int32_t algorithm, behavior;
+};
+
+struct core_options {
+    enum dispatch_order
+        order; /* of a shard made now; a stored one must agree with it, else the core is broken */
+    bool
+        external_limiter; /* rate limits come out of core_check_next; else buckets of the shard answer them */
+    int64_t completed_expire_ms, terminal_expire_ms; /* retention; 0 = for ever */
+    uint8_t seed[16];                                /* random */
+};
+
+struct core *core_new(const struct core_options *options, int64_t wall_ms, int64_t mono_ms);
 struct core *core_free(struct core *core);
 
 enum core_phase core_phase(const struct core *core);
@@ -67,6 +85,12 @@ void core_read_row(struct core *core, struct core_read *read, struct bytes key, 
                    bool present);
 /* more: the scan ended at rows_max. Frees the read. */
 void core_read_end(struct core *core, struct core_read *read, bool ok, bool more);
+
+/* A rate limit to be asked; NULL when there is none. Each must end with core_check_done, in any order. */
+struct core_check *core_check_next(struct core *core);
+/* reset_ms: when the limiter lets hits through again, Unix time; 0 = unknown. */
+void core_check_done(struct core *core, struct core_check *check, enum core_verdict verdict,
+                     int64_t reset_ms);
 
 /* An answered command, oldest first; NULL when there is none. */
 struct command *core_answered(struct core *core);
@@ -89,6 +113,7 @@ void core_abandon(struct core *core, const char *why);
 
 struct core_stats {
     size_t leases, tasks, groups, commands, corrupt_rows;
+    size_t queues, holders, checks;
 };
 struct core_stats core_stats(const struct core *core);
 

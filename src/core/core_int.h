@@ -3,12 +3,15 @@
  *
  *   core.c     commands in, answers out; running, waking, failing
  *   open.c     what is read when a shard opens
- *   token.c    the one function that moves a job's token
+ *   token.c    the one function that moves a job's token; walk.c takes it through its limits
+ *   queue.c    concurrency queues (queue.h): line.c who waits, slot.c who holds, grant.c who is next, floating.c, locate.c, drop.c
+ *   rate.c     rate limits: checks on demand; bucket.c the built-in limiter's arithmetic
  *   group.c    task groups and the windows over their ready lanes; page.c reads pages into them; low.c low-water rows
  *   timer.c    future work
  *   lease.c    running work
  *   count.c    counters
- *   enqueue.c job.c report.c poll.c watch.c   the commands
+ *   enqueue.c job.c report.c poll.c watch.c restart.c import.c   the commands
+ *   expire.c   retention
  *   retry.c    back-off arithmetic
  */
 #ifndef SILO_CORE_CORE_INT_H
@@ -16,18 +19,11 @@
 
 #include "base/limits.h"
 #include "base/map.h"
+#include "core/bucket.h"
 #include "core/core.h"
-#include "core/lane.h"
+#include "core/queue.h"
 
 #define LANES_MAX (PRIORITY_MAX + 1)
-
-/* A low-water mark: no live row of the lane stands before `place`. */
-struct low {
-    bool has;
-    struct place place; /* as last written */
-    bool has_removed;
-    struct place removed_max; /* greatest place removed since it became known */
-};
 
 struct group_lane {
     struct lane window;
@@ -50,7 +46,9 @@ struct group {
     bool loading;          /* a page or the low-water row is being read */
     int64_t retry_mono_ms; /* not before, after a failed read */
     uint32_t task_count;
-    struct list polls; /* struct poll.node, oldest first */
+    struct list polls;     /* struct poll.node, oldest first */
+    struct list refreshes; /* struct floating.in_group: handed out ahead of all jobs */
+    uint32_t checks;       /* rate limits asked and not answered */
 };
 
 struct lease {
@@ -73,12 +71,44 @@ struct tenant_count {
     uint8_t key[];
 };
 
+/* A rate limit that has been asked. */
+struct check {
+    struct list_node node;   /* core->checks, until the driver takes it */
+    struct map_node by_task; /* key: task id */
+    struct uuid task_id;
+    uint32_t passed; /* of the token when it asked */
+    struct bytes job_ref;
+    struct group *group;
+    struct core_check ask; /* for the driver */
+    struct arena arena;
+};
+
+/* A bucket of the built-in limiter. */
+struct bucket_entry {
+    struct map_node node; /* key: its row's */
+    struct list_node lru, dirty;
+    bool exists, stored;
+    struct bucket bucket;
+    size_t key_len;
+    uint8_t key[];
+};
+
+/* What a command of the core's own is about. */
+struct inner_args {
+    struct queue *queue;       /* GRANT */
+    struct uuid task_id;       /* LOCATE, CHECK, CHECKED */
+    enum core_verdict verdict; /* CHECKED */
+    int64_t reset_ms;
+    int64_t expire_ms; /* EXPIRE */
+};
+
 struct poll {
     struct list_node node;
     struct group *group;
     struct command *command;
-    size_t cap;
+    size_t cap, refresh_cap;
     bool claimed;
+    bool asked; /* rate limits were asked for it */
 };
 
 /* Commands that wait for the end of one job. */
@@ -117,6 +147,42 @@ struct core {
     struct command fire;         /* on whose behalf timers read */
     struct arena fire_arena;
 
+    /* Queues and slots. */
+    struct map queues;     /* struct queue */
+    struct list queue_lru; /* all queues, unused longest first */
+    struct list dirty_queues, changed_queues;
+    struct map chains;     /* struct chain */
+    struct list unlocated; /* struct chain.unlocated */
+    uint32_t locating;     /* of them being looked up */
+    struct map refreshes;  /* struct floating.by_task */
+    struct heap refresh_due, refresh_expiry;
+    enum {
+        SCAN_WAITS,
+        SCAN_READS,
+        SCAN_DONE
+    } refresh_scan; /* of the active floating limits, after open */
+    int64_t refresh_retry_mono_ms;
+    struct buf refresh_cursor; /* key to go on from */
+    struct drop *drop;         /* the one under way */
+    struct list drops;         /* command.node: those that wait for it */
+
+    /* Rate limits. */
+    bool external_limiter;
+    struct map checks_by_task; /* struct check */
+    struct list checks;        /* struct check.node, to be taken by the driver */
+    struct map buckets;        /* struct bucket_entry */
+    struct list buckets_lru, buckets_dirty;
+    bool buckets_sweeping;
+    int64_t buckets_sweep_mono_ms; /* INT64_MAX: nothing to sweep */
+    struct buf buckets_cursor;     /* key to go on from */
+
+    /* Retention. */
+    int64_t completed_expire_ms, terminal_expire_ms;
+    struct expire *expire;
+
+    uint8_t seed[16]; /* ids of the core's own making come from it */
+    uint64_t ids_made, slots_made;
+
     struct map leases_by_job, leases_by_task;
     struct heap expiry;
     bool leases_frozen;
@@ -151,7 +217,13 @@ void core_unpark(struct core *core, struct command *cmd);
 void core_wake(struct core *core, struct command *cmd);
 void core_break(struct core *core, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* A key looked up for a command; UNKNOWN has been asked for. */
+/* A command of the core's own, to be submitted; freed when it is answered. */
+struct command *inner_new(struct core *core, enum command_kind kind, struct bytes job_ref);
+/* Runs soon: with the woken ones. */
+void inner_wake(struct core *core, struct command *cmd);
+struct uuid core_make_id(struct core *core);
+
+/* A key looked up for a command; UNKNOWN has been asked for, unless cmd is NULL. */
 enum view_answer look(struct core *core, struct command *cmd, struct bytes key,
                       struct bytes *ret_value);
 struct core_read *read_new(void);
@@ -161,11 +233,14 @@ void open_start(struct core *core);
 
 /* --- tokens --- */
 
-enum token_where { TOKEN_NONE, TOKEN_TIMER, TOKEN_READY, TOKEN_LEASE };
+enum token_where { TOKEN_NONE, TOKEN_TIMER, TOKEN_READY, TOKEN_REQUEST, TOKEN_LEASE };
 
 /*
  * Where a job's token is, or shall be. NONE: the job does not exist yet, or ends. `info` (may be NULL) spares a read;
  * `lease` is the lease left, `lease_rec` the one to come.
+ *
+ * A token of a job with limits has a chain: it holds the slots of limits[0 .. passed). READY with limits ahead means that
+ * limits[passed] is a rate limit to be asked.
  */
 struct token {
     enum token_where where;
@@ -175,10 +250,27 @@ struct token {
     struct blob *info;
     struct lease *lease;
     const struct lease_rec *lease_rec;
+    bool has_chain;
+    struct uuid task_id;
+    uint32_t passed, rate_retries;
+    const struct limits *limits; /* to: what is passed on the way, and where it waits */
+    struct bytes items;          /* to: the same as stored */
+    struct queue *queue;         /* REQUEST; must be known */
+    struct line_id line;
 };
-/* The only function that creates, moves or ends a token. Needs: low-water marks of where it goes are known. */
+/*
+ * The only function that creates, moves or ends a token, and the only one but drop.c that takes and releases slots. Needs:
+ * low-water marks and queues of where it comes from and goes to are known. What `to` lends but group and info must outlive it.
+ */
 void token_move(struct core *core, struct bytes job_ref, const struct token *from,
                 const struct token *to);
+/* The token that a task in a window stands for. */
+struct token token_of_task(const struct task *task);
+/* What its row says of its chain; false for a malformed row. `ret_rec` lends from `value`. */
+bool token_decode(struct bytes value, struct token *token, struct task_rec *ret_rec);
+/* A token for a job's next run: its chain begins. `limits` is decoded into the arena; false for malformed limits. */
+bool token_begin(struct core *core, struct arena *arena, const struct info *info,
+                 const struct uuid *task_id, struct token *to, struct limits *ret_limits);
 
 /* --- groups, pages, low-water marks, timers --- */
 
@@ -191,10 +283,21 @@ struct group_lane *group_lane_get(struct group *group, uint32_t lane);
 void group_busy_update(struct core *core, struct group *group, uint32_t lane);
 /* Adds a task to the window if it belongs there, else frees it. */
 void group_add(struct core *core, struct group *group, struct task *task);
+/* Not in any window; NULL for a malformed row. */
+struct task *task_of_row(struct core *core, struct bytes value, const struct place *place);
+void task_free_loose(struct core *core, struct task *task);
+void page_note_last(struct core_read *read, struct bytes key);
+void page_push(struct core_read *read, struct task *task);
 /* The place of a ready row that goes: out of the window, if it is in it. */
 void group_drop(struct core *core, struct bytes name, const struct place *place);
-enum best { BEST_TASK, BEST_EMPTY, BEST_LOADING };
-enum best group_best(struct core *core, struct group *group, struct task **ret_task);
+enum best { BEST_TASK, BEST_EMPTY, BEST_LOADING, BEST_CHECKING };
+/* How far a hand-over has looked: tasks whose rate limit is being asked are passed over. */
+struct best_cursor {
+    uint32_t lane, index;
+};
+/* The best task that can be leased. Up to *checks rate limits that stand before it are asked. CHECKING: some are. */
+enum best group_best(struct core *core, struct group *group, struct best_cursor *cursor,
+                     uint32_t *checks, struct task **ret_task);
 void group_hot(struct core *core, struct group *group);
 void groups_hot(struct core *core);
 void groups_shrink(struct core *core);
@@ -203,15 +306,18 @@ void task_index(struct core *core, struct task *task);
 void task_discard(struct core *core, struct task *task); /* out of the index, and freed */
 void task_set_info(struct core *core, struct task *task, struct blob *info);
 /* Reads info rows for the tasks at the front of a lane. */
-void lane_want_infos(struct core *core, const struct lane *lane);
+void lane_want_infos(struct core *core, const struct lane *lane, uint32_t ahead);
 
 void page_load_group(struct core *core, struct group *group);
 void page_load_lane(struct core *core, struct group *group, uint32_t lane);
 void page_load_timers(struct core *core);
 
+/* The first place a live row can have: the window's first, else its mark, else behind all that was removed. */
+bool low_of(const struct lane *window, const struct low *low, struct place *ret_place);
+void low_removed(const struct lane *window, struct low *low, const struct place *place);
 void low_group_decode(struct core *core, struct group *group, bool present, struct bytes value);
 void low_note_insert(struct core *core, struct group *group, const struct place *place);
-void low_note_remove(struct core *core, struct group *group, struct low *low,
+void low_note_remove(struct core *core, struct group *group, struct group_lane *gl,
                      const struct place *place);
 void low_write_group(struct core *core, struct group *group);
 void low_write_timers(struct core *core);
@@ -243,6 +349,39 @@ void count_move(struct core *core, struct tenant_count *count, enum count_kind f
 void counts_write(struct core *core);
 void counts_free(struct core *core);
 
+/* --- rate limits (rate.c), dropped holders (drop.c), tokens to be found after open (locate.c), retention (expire.c) --- */
+
+bool task_wants_check(const struct task *task);
+void check_start(struct core *core, struct task *task);
+/* The command about a check has ended, well or not. */
+void check_end(struct core *core, const struct command *cmd);
+enum run check_run(struct core *core, struct command *cmd);
+enum run checked_run(struct core *core, struct command *cmd);
+void buckets_write(struct core *core);
+void rate_turn(struct core *core);
+int64_t rate_next_mono_ms(const struct core *core);
+void rate_free(struct core *core);
+
+enum run drop_run(struct core *core, struct command *cmd);
+void drop_resume(struct core *core, struct bytes tenant_part);
+void drop_turn(struct core *core);
+void drop_free(struct core *core);
+
+enum run locate_run(struct core *core, struct command *cmd);
+void locate_turn(struct core *core);
+void locate_ended(struct core *core, const struct command *cmd);
+
+/* When a job that ends so shall be forgotten; 0 = never. */
+int64_t expire_at(const struct core *core, enum job_status status);
+void expire_put(struct core *core, struct bytes job_ref, int64_t expire_ms);
+void expire_remove(struct core *core, struct bytes job_ref, int64_t expire_ms);
+enum run expire_run(struct core *core, struct command *cmd);
+/* Of every CMD_EXPIRE, when it is over: before it is freed. */
+void expire_ended(struct core *core, const struct command *cmd);
+void expire_turn(struct core *core);
+int64_t expire_next_mono_ms(const struct core *core);
+void expire_free(struct core *core);
+
 /* --- jobs --- */
 
 struct job {
@@ -254,9 +393,36 @@ struct job {
 };
 enum job_load { JOB_LOADED, JOB_ABSENT, JOB_NEEDS, JOB_CORRUPT };
 enum job_load job_load(struct core *core, struct command *cmd, struct job *ret);
-/* Status, index, counters and watchers of a job that ends; `state` is complete. */
-void job_end(struct core *core, struct bytes job_ref, const struct state *state, int64_t enqueue_ms,
+enum run job_load_fail(struct core *core, struct command *cmd, enum job_load load);
+/* Refused for its state: "cannot <verb> job <id>: <reason> (status: <Kind>)". */
+enum run job_refuse(struct command *cmd, const char *verb, const char *reason,
+                    enum job_status status);
+/* Number of attempts that were recorded: the last one may stand in the state row. */
+uint32_t job_attempts(const struct job *job);
+/* Copies a loaded job's rows into the command's arena: what it lends outlives changes of them. Returns the info row. */
+struct bytes job_own(struct core *core, struct command *cmd, struct job *job);
+/*
+ * An ended job is open again: index, counters, retention; the attempt in its state row gets a row of its own. The caller
+ * writes the new state, with the result_blobs returned.
+ */
+bool job_reopen(struct core *core, struct bytes job_ref, const struct job *job,
+                struct tenant_count *count);
+/* Finds the token of a Scheduled job: in a window, or by the keys it can have. False: rows were asked for. */
+bool token_find(struct core *core, struct command *cmd, const struct job *job, struct token *ret);
+/* Status, index, counters, retention and watchers of a job that ends; `state` is complete but for expire_ms. */
+void job_end(struct core *core, struct bytes job_ref, struct state *state, int64_t enqueue_ms,
              struct tenant_count *count);
+/* Removes every row of a terminal job. */
+void job_delete(struct core *core, struct bytes job_ref, const struct job *job,
+                struct tenant_count *count);
+/* A new job's rows but its token: info, index (kind, time), metadata, payload. Returns the info row. */
+struct blob *job_create(struct core *core, struct bytes job_ref, const struct info *info,
+                        struct bytes payload, enum key_index kind, int64_t index_ms);
+struct blob_ref blob_of(struct bytes b);
+/* Leases a token for the worker whose poll or lease call this is; `out` has its task id. */
+void poll_lease_token(struct core *core, struct command *cmd, struct bytes worker_id,
+                      const struct token *from, struct bytes job_ref, struct bytes info_row,
+                      struct leased_task *out);
 void state_write(struct core *core, struct bytes job_ref, const struct state *state);
 enum key_index index_kind_of(enum job_status status);
 
@@ -269,6 +435,13 @@ struct uuid id_from_seed(const uint8_t seed[16], uint64_t n);
 enum run enqueue_run(struct core *core, struct command *cmd);
 enum run get_run(struct core *core, struct command *cmd);
 enum run cancel_run(struct core *core, struct command *cmd);
+enum run restart_run(struct core *core, struct command *cmd);
+enum run expedite_run(struct core *core, struct command *cmd);
+enum run lease_job_run(struct core *core, struct command *cmd);
+enum run import_run(struct core *core, struct command *cmd);
+enum run any_running_run(struct core *core, struct command *cmd);
+enum run report_refresh_run(struct core *core, struct command *cmd);
+enum run grant_run(struct core *core, struct command *cmd);
 enum run delete_run(struct core *core, struct command *cmd);
 enum run heartbeat_run(struct core *core, struct command *cmd);
 enum run report_run(struct core *core, struct command *cmd);

@@ -1,12 +1,12 @@
 /*
- * core/enqueue.c - a job comes into being: info, index, metadata rows and its token.
+ * core/enqueue.c - a job comes into being: info, index, metadata rows and its token, which walks through the job's limits.
  */
 #include <xxhash.h>
 
 #include "base/assert.h"
 #include "core/core_int.h"
 
-static struct blob_ref blob_of(struct bytes b)
+struct blob_ref blob_of(struct bytes b)
 {
     if (b.len > BLOB_INLINE_MAX) {
         return (struct blob_ref){.is_blob = true, .len = b.len, .hash = XXH64(b.ptr, b.len, 0)};
@@ -51,44 +51,40 @@ static enum run enqueue_exists(struct command *cmd, struct bytes value, const st
                     arena_printf(cmd->arena, "job already exists with id %.*s", BYTES_FMT(id)));
 }
 
-static void enqueue_rows(struct core *core, const struct command *cmd, const struct info *info,
-                         struct blob *row)
+struct blob *job_create(struct core *core, struct bytes job_ref, const struct info *info,
+                        struct bytes payload, enum key_index kind, int64_t index_ms)
 {
+    buf_reset(&core->scratch);
+    info_encode(&core->scratch, info);
+    struct blob *row = blob_new(buf_bytes(&core->scratch));
     struct key key;
-    key_by_ref(&key, TABLE_INFO, cmd->job_ref);
+    key_by_ref(&key, TABLE_INFO, job_ref);
     view_put_blob(&core->view, key_bytes(&key), row, false);
-    key_index(&key, cmd->job_ref, INDEX_OPEN, info->enqueue_ms);
+    key_index(&key, job_ref, kind, index_ms);
     view_put(&core->view, key_bytes(&key), BYTES_NONE, false);
     struct bytes at = info->metadata;
     struct bytes name;
     struct bytes value;
     while (pair_next(&at, &name, &value)) {
-        key_metadata(&key, cmd->job_ref, name, value);
+        key_metadata(&key, job_ref, name, value);
         view_put(&core->view, key_bytes(&key), BYTES_NONE, false);
     }
     if (info->payload.is_blob) {
-        key_blob(&key, cmd->job_ref, BLOB_PAYLOAD, 0);
-        view_put_lent(&core->view, key_bytes(&key), cmd->args.enqueue.payload);
+        key_blob(&key, job_ref, BLOB_PAYLOAD, 0);
+        view_put_lent(&core->view, key_bytes(&key), payload);
     }
+    return row;
 }
 
 static void enqueue_apply(struct core *core, struct command *cmd, struct info *info,
-                          struct tenant_count *count)
+                          struct token *to, struct tenant_count *count)
 {
     info->arrival = arrival_next(core);
-    buf_reset(&core->scratch);
-    info_encode(&core->scratch, info);
-    struct blob *row = blob_new(buf_bytes(&core->scratch));
-    enqueue_rows(core, cmd, info, row);
-    const struct token to = {
-        .where = info->due_ms > core->wall_ms ? TOKEN_TIMER : TOKEN_READY,
-        .group = info->group,
-        .place = {.due_ms = info->due_ms, .priority = info->priority, .arrival = info->arrival},
-        .attempt = 1,
-        .relative = 1,
-        .info = row,
-    };
-    token_move(core, cmd->job_ref, &(struct token){.where = TOKEN_NONE}, &to);
+    struct blob *row = job_create(core, cmd->job_ref, info, cmd->args.enqueue.payload, INDEX_OPEN,
+                                  info->enqueue_ms);
+    to->place.arrival = info->arrival;
+    to->info = row;
+    walk_move(core, cmd->job_ref, &(struct token){.where = TOKEN_NONE}, to);
     count_move(core, count, COUNT_NONE, COUNT_OPEN);
     blob_unref(row);
 }
@@ -112,14 +108,22 @@ enum run enqueue_run(struct core *core, struct command *cmd)
         }
         ready = there == VIEW_ABSENT;
     }
+    struct token to = {
+        .group = info.group,
+        .place = {.due_ms = info.due_ms, .priority = info.priority},
+        .attempt = 1,
+        .relative = 1,
+    };
+    struct limits limits;
+    const struct uuid task_id = id_from_seed(cmd->seed, 0);
+    if (!token_begin(core, cmd->arena, &info, &task_id, &to, &limits)) {
+        return run_fail(cmd, SILO_INVALID, "the job's limits are malformed");
+    }
     struct tenant_count *count = count_find(core, cmd->job_ref, cmd);
     ready = ready && count != NULL;
-    if (info.due_ms <= core->wall_ms) {
-        ready = group_low_ready(core, group_get(core, info.group), cmd) && ready;
-    }
-    if (!ready) {
+    if (!walk_ready(core, cmd, cmd->job_ref, &to) || !ready) {
         return RUN_NEED;
     }
-    enqueue_apply(core, cmd, &info, count);
+    enqueue_apply(core, cmd, &info, &to, count);
     return run_changed(cmd);
 }

@@ -46,7 +46,8 @@ void groups_shrink(struct core *core)
          n = next) {
         next = list_next(&core->group_lru, n);
         struct group *group = CONTAINER_OF(n, struct group, lru);
-        if (list_empty(&group->polls) && !group->loading) {
+        if (list_empty(&group->polls) && list_empty(&group->refreshes) && !group->loading &&
+            group->checks == 0) {
             group_forget(core, group);
         }
     }
@@ -63,6 +64,7 @@ struct group *group_get(struct core *core, struct bytes name)
     group = xcalloc(1, sizeof *group);
     group->name = blob_new(name);
     list_init(&group->polls);
+    list_init(&group->refreshes);
     map_insert(&core->groups, &group->node, blob_bytes(group->name));
     list_push_back(&core->group_lru, &group->lru);
     return group;
@@ -103,7 +105,8 @@ struct group_lane *group_lane_get(struct group *group, uint32_t lane)
     ASSERT(lane < LANES_MAX);
     if (group->lanes[lane] == NULL) {
         group->lanes[lane] = xcalloc(1, sizeof *group->lanes[lane]);
-        lane_init(&group->lanes[lane]->window);
+        /* A lane has one priority, or (order "start") due time goes first. */
+        lane_init(&group->lanes[lane]->window, false);
     }
     return group->lanes[lane];
 }
@@ -161,7 +164,7 @@ void task_discard(struct core *core, struct task *task)
     task_free(task);
 }
 
-static void task_free_loose(struct core *core, struct task *task)
+void task_free_loose(struct core *core, struct task *task)
 {
     if (task->info != NULL) {
         core->info_bytes -= task->info->len;
@@ -203,49 +206,84 @@ void group_drop(struct core *core, struct bytes name, const struct place *place)
     if (task == NULL) {
         return;
     }
-    low_note_remove(core, group, &gl->low,
-                    place); /* may look at the window: before the task goes */
+    low_note_remove(core, group, gl, place); /* may look at the window: before the task goes */
     lane_remove(&gl->window, task);
     task_discard(core, task);
     group_busy_update(core, group, lane);
     if (gl->window.count > INFO_AHEAD / 2) {
         const struct task *ahead = lane_at(&gl->window, INFO_AHEAD / 2);
         if (ahead->info == NULL && !ahead->info_wanted) {
-            lane_want_infos(core, &gl->window);
+            lane_want_infos(core, &gl->window, INFO_AHEAD);
         }
     }
 }
 
-static uint32_t group_first_busy(const struct group *group)
+/* The first lane from `lane` on that has tasks, or more in storage. */
+static uint32_t group_next_busy(const struct group *group, uint32_t lane)
 {
-    if (group->busy[0] != 0) {
-        return (uint32_t)__builtin_ctzll(group->busy[0]);
+    for (uint32_t word = lane / 64; word < 2; word++) {
+        const uint64_t from = word == lane / 64 ? ~(uint64_t)0 << (lane % 64) : ~(uint64_t)0;
+        const uint64_t busy = group->busy[word] & from;
+        if (busy != 0) {
+            return word * 64 + (uint32_t)__builtin_ctzll(busy);
+        }
     }
-    return group->busy[1] != 0 ? 64 + (uint32_t)__builtin_ctzll(group->busy[1]) : LANES_MAX;
+    return LANES_MAX;
 }
 
-enum best group_best(struct core *core, struct group *group, struct task **ret_task)
+/* Looks along one window. EMPTY: nothing there can be leased, and nothing is being asked. */
+static enum best lane_best(struct core *core, const struct lane *window, struct best_cursor *cursor,
+                           uint32_t *checks, struct task **ret_task)
 {
-    const uint32_t lane = group_first_busy(group);
-    if (lane == LANES_MAX) {
-        if (group->known == core->lane_count) {
-            return BEST_EMPTY;
+    enum best best = BEST_EMPTY;
+    for (; cursor->index < window->count; cursor->index++) {
+        struct task *task = lane_at(window, cursor->index);
+        if (task->info == NULL) {
+            lane_want_infos(core, window, INFO_AHEAD);
+            return BEST_LOADING;
         }
+        if (!task_wants_check(task)) {
+            *ret_task = task;
+            return BEST_TASK;
+        }
+        if (!task->checking && *checks != 0) {
+            check_start(core, task);
+            --*checks;
+        }
+        best = BEST_CHECKING;
+    }
+    return best;
+}
+
+enum best group_best(struct core *core, struct group *group, struct best_cursor *cursor,
+                     uint32_t *checks, struct task **ret_task)
+{
+    enum best best = group->checks != 0 ? BEST_CHECKING : BEST_EMPTY;
+    for (;;) {
+        const uint32_t lane = group_next_busy(group, cursor->lane);
+        if (lane == LANES_MAX) {
+            break;
+        }
+        if (lane != cursor->lane) {
+            *cursor = (struct best_cursor){.lane = lane};
+        }
+        struct lane *window = &group->lanes[lane]->window;
+        if (lane_wants_page(window, LANE_TASKS_MAX)) {
+            page_load_lane(core, group, lane);
+        }
+        const enum best here = lane_best(core, window, cursor, checks, ret_task);
+        if (here == BEST_TASK || here == BEST_LOADING) {
+            return here;
+        }
+        best = here == BEST_CHECKING ? here : best;
+        if (window->bounded) { /* what lies beyond comes first */
+            return group->loading ? BEST_LOADING : best;
+        }
+        *cursor = (struct best_cursor){.lane = lane + 1};
+    }
+    if (group->known < core->lane_count) {
         page_load_group(core, group);
-        return group->loading ? BEST_LOADING : BEST_EMPTY;
+        return group->loading ? BEST_LOADING : best;
     }
-    struct lane *window = &group->lanes[lane]->window;
-    if (lane_wants_page(window, LANE_TASKS_MAX)) {
-        page_load_lane(core, group, lane);
-    }
-    if (window->count == 0) {
-        return group->loading ? BEST_LOADING : BEST_EMPTY;
-    }
-    struct task *task = lane_at(window, 0);
-    if (task->info == NULL) {
-        lane_want_infos(core, window);
-        return BEST_LOADING;
-    }
-    *ret_task = task;
-    return BEST_TASK;
+    return best;
 }

@@ -1,7 +1,10 @@
 /*
- * core/job.c - loading a job, ending it, and the commands on one job: get, result, cancel, delete.
+ * core/job.c - loading a job, finding its token, ending, reopening and removing it, and the commands get, result, cancel,
+ * delete.
  *
- * A job's status: Running if it has a lease; else that of its state row; else, with no state row yet, Scheduled.
+ * 1. A job's status: Running if it has a lease; else that of its state row; else, with no state row yet, Scheduled.
+ * 2. Attempts are numbered from 1 without gaps. Those below the pending, running or final number have rows; the one that
+ *    ended the job stands in its state row.
  */
 #include "base/assert.h"
 #include "core/core_int.h"
@@ -36,7 +39,7 @@ enum job_load job_load(struct core *core, struct command *cmd, struct job *ret)
     return JOB_LOADED;
 }
 
-static enum run job_load_fail(struct core *core, struct command *cmd, enum job_load load)
+enum run job_load_fail(struct core *core, struct command *cmd, enum job_load load)
 {
     if (load == JOB_ABSENT) {
         view_touch_absent(&core->view);
@@ -70,22 +73,6 @@ void state_write(struct core *core, struct bytes job_ref, const struct state *st
     view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
 }
 
-void job_end(struct core *core, struct bytes job_ref, const struct state *state, int64_t enqueue_ms,
-             struct tenant_count *count)
-{
-    ASSERT(job_status_terminal(state->status) && state->has_outcome);
-    state_write(core, job_ref, state);
-    struct key key;
-    key_index(&key, job_ref, INDEX_OPEN, enqueue_ms);
-    view_del(&core->view, key_bytes(&key));
-    key_index(&key, job_ref, index_kind_of(state->status), state->changed_ms);
-    view_put(&core->view, key_bytes(&key), BYTES_NONE, false);
-    count_move(core, count, COUNT_OPEN, count_kind_of(state->status));
-    watch_fire(core, job_ref);
-}
-
-/* --- get --- */
-
 static struct bytes row_copy(struct core *core, struct command *cmd, enum key_table table)
 {
     struct key key;
@@ -95,10 +82,70 @@ static struct bytes row_copy(struct core *core, struct command *cmd, enum key_ta
     return arena_copy(cmd->arena, value);
 }
 
-static void want(struct command *cmd, const struct key *key)
+struct bytes job_own(struct core *core, struct command *cmd, struct job *job)
 {
-    cmd->wants[cmd->want_count++] =
-        (struct command_want){.key = arena_copy(cmd->arena, key_bytes(key)), .value = BYTES_NONE};
+    const struct bytes row = row_copy(core, cmd, TABLE_INFO);
+    ASSERT(info_decode(row, &job->info));
+    if (job->has_state) {
+        ASSERT(state_decode(row_copy(core, cmd, TABLE_STATE), &job->state));
+    }
+    return row;
+}
+
+static void index_move(struct core *core, struct bytes job_ref, enum key_index from,
+                       int64_t from_ms, enum key_index to, int64_t to_ms)
+{
+    struct key key;
+    key_index(&key, job_ref, from, from_ms);
+    view_del(&core->view, key_bytes(&key));
+    key_index(&key, job_ref, to, to_ms);
+    view_put(&core->view, key_bytes(&key), BYTES_NONE, false);
+}
+
+void job_end(struct core *core, struct bytes job_ref, struct state *state, int64_t enqueue_ms,
+             struct tenant_count *count)
+{
+    ASSERT(job_status_terminal(state->status) && state->has_outcome);
+    state->expire_ms = expire_at(core, state->status);
+    state_write(core, job_ref, state);
+    index_move(core, job_ref, INDEX_OPEN, enqueue_ms, index_kind_of(state->status),
+               state->changed_ms);
+    if (state->expire_ms != 0) {
+        expire_put(core, job_ref, state->expire_ms);
+    }
+    count_move(core, count, COUNT_OPEN, count_kind_of(state->status));
+    watch_fire(core, job_ref);
+}
+
+bool job_reopen(struct core *core, struct bytes job_ref, const struct job *job,
+                struct tenant_count *count)
+{
+    const struct state *state = &job->state;
+    ASSERT(job_status_terminal(job->status));
+    if (state->by_attempt) {
+        struct key key;
+        key_attempt(&key, job_ref, state->attempt);
+        buf_reset(&core->scratch);
+        attempt_encode(&core->scratch, &state->final);
+        view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
+    }
+    if (state->expire_ms != 0) {
+        expire_remove(core, job_ref, state->expire_ms);
+    }
+    index_move(core, job_ref, index_kind_of(job->status), state->changed_ms, INDEX_OPEN,
+               job->info.enqueue_ms);
+    count_move(core, count, count_kind_of(job->status), COUNT_OPEN);
+    return state->result_blobs || (state->by_attempt && state->final.outcome.data.is_blob);
+}
+
+enum run job_refuse(struct command *cmd, const char *verb, const char *reason,
+                    enum job_status status)
+{
+    const struct bytes tenant = job_ref_tenant(cmd->job_ref);
+    const struct bytes id = bytes_of(cmd->job_ref.ptr + tenant.len, cmd->job_ref.len - tenant.len);
+    return run_fail(cmd, SILO_PRECONDITION,
+                    arena_printf(cmd->arena, "cannot %s job %.*s: %s (status: %s)", verb,
+                                 BYTES_FMT(id), reason, job_status_name(status)));
 }
 
 /* Attempts that have a row of their own: all recorded ones but that in the state row. */
@@ -111,6 +158,21 @@ static uint32_t attempt_rows(const struct job *job)
         last = job->state.attempt;
     }
     return last - 1;
+}
+
+uint32_t job_attempts(const struct job *job)
+{
+    const bool final =
+        job->lease == NULL && job->has_state && job->state.has_outcome && job->state.by_attempt;
+    return attempt_rows(job) + (final ? 1 : 0);
+}
+
+/* --- get --- */
+
+static void want(struct command *cmd, const struct key *key)
+{
+    cmd->wants[cmd->want_count++] =
+        (struct command_want){.key = arena_copy(cmd->arena, key_bytes(key)), .value = BYTES_NONE};
 }
 
 static void get_wants(struct command *cmd, const struct job_view *view, uint32_t rows)
@@ -191,39 +253,99 @@ enum run get_run(struct core *core, struct command *cmd)
     return get_answer(core, cmd, &job);
 }
 
-/* --- cancel --- */
+/* --- where the token is --- */
 
-/* Finds the token of a Scheduled job: in a window, or by the two keys it can have. False: rows were asked for. */
-static bool token_find(struct core *core, struct command *cmd, const struct job *job,
-                       struct token *ret)
+/* One of the keys it can have. False: asked for. */
+static bool token_at(struct core *core, struct command *cmd, const struct key *key,
+                     enum token_where where, struct token *ret)
+{
+    struct bytes value;
+    const enum view_answer answer = look(core, cmd, key_bytes(key), &value);
+    if (answer != VIEW_FOUND) {
+        return answer == VIEW_ABSENT;
+    }
+    struct task_rec rec;
+    if (token_decode(value, ret, &rec)) {
+        ret->where = where;
+    } else {
+        core->corrupt_rows++;
+    }
+    return true;
+}
+
+/* A token that waits in the line of one of its limits. False: asked for. */
+static bool token_in_line(struct core *core, struct command *cmd, const struct info *info,
+                          const struct place *place, struct token *ret)
+{
+    struct limits limits;
+    if (info->limit_count == 0 ||
+        !limits_decode(cmd->arena, info->limits, info->limit_count, &limits)) {
+        return true;
+    }
+    bool all = true;
+    for (uint32_t i = 0; i < limits.count && ret->where == TOKEN_NONE; i++) {
+        const struct limit *limit = &limits.items[i];
+        if (limit->kind == LIMIT_RATE || limit->repeated) {
+            continue;
+        }
+        struct key queue;
+        struct key key;
+        key_queue_ref(&queue, job_ref_tenant(cmd->job_ref), limit->key);
+        key_request(&key, core->order, key_bytes(&queue), limit->line, place);
+        all = token_at(core, cmd, &key, TOKEN_REQUEST, ret) && all;
+        if (ret->where == TOKEN_REQUEST) {
+            ret->queue = queue_get(core, key_bytes(&queue));
+            ret->line = limit->line;
+        }
+    }
+    return all;
+}
+
+/* By the keys that follow from the job's rows. */
+static bool token_stored(struct core *core, struct command *cmd, const struct job *job,
+                         struct token *ret)
 {
     const struct state *state = job->has_state ? &job->state : NULL;
-    *ret = (struct token){
-        .group = job->info.group,
-        .place = {.due_ms = state != NULL ? state->due_ms : job->info.due_ms,
-                  .priority = job->info.priority,
-                  .arrival = state != NULL ? state->arrival : job->info.arrival},
-        .attempt = state != NULL ? state->attempt : 1,
-        .relative = state != NULL ? state->relative : 1,
+    const struct place place = {
+        .due_ms = state != NULL ? state->due_ms : job->info.due_ms,
+        .priority = job->info.priority,
+        .arrival = state != NULL ? state->arrival : job->info.arrival,
     };
+    *ret = (struct token){.where = TOKEN_NONE};
+    struct key key;
+    key_ready(&key, core->order, job->info.group, &place);
+    bool all = token_at(core, cmd, &key, TOKEN_READY, ret);
+    if (ret->where == TOKEN_NONE) {
+        key_timer(&key, &place);
+        all = token_at(core, cmd, &key, TOKEN_TIMER, ret) && all;
+    }
+    if (ret->where == TOKEN_NONE) {
+        all = token_in_line(core, cmd, &job->info, &place, ret) && all;
+    }
+    ret->group = job->info.group;
+    ret->place = place;
+    ret->attempt = state != NULL ? state->attempt : 1;
+    ret->relative = state != NULL ? state->relative : 1;
+    return all || ret->where != TOKEN_NONE;
+}
+
+bool token_find(struct core *core, struct command *cmd, const struct job *job, struct token *ret)
+{
     const struct task *task = MAP_ENTRY(map_find(&core->tasks, cmd->job_ref), struct task, by_job);
     if (task != NULL) {
         view_touch(&core->view, task->batch);
-        ret->where = task->group != NULL ? TOKEN_READY : TOKEN_TIMER;
-        return true;
-    }
-    struct key key;
-    struct bytes value;
-    key_ready(&key, core->order, ret->group, &ret->place);
-    const enum view_answer ready = look(core, cmd, key_bytes(&key), &value);
-    key_timer(&key, &ret->place);
-    const enum view_answer timer = look(core, cmd, key_bytes(&key), &value);
-    if (ready == VIEW_UNKNOWN || timer == VIEW_UNKNOWN) {
+        *ret = token_of_task(task);
+        struct task_rec rec;
+        if (task->rec != NULL) { /* its retries at a rate limit stand there alone */
+            ASSERT(token_decode(blob_bytes(task->rec), ret, &rec));
+        }
+    } else if (!token_stored(core, cmd, job, ret)) {
         return false;
     }
-    ret->where = ready == VIEW_FOUND ? TOKEN_READY : timer == VIEW_FOUND ? TOKEN_TIMER : TOKEN_NONE;
-    return true;
+    return ret->where != TOKEN_REQUEST || queue_ready(core, ret->queue, cmd);
 }
+
+/* --- cancel --- */
 
 static enum run cancel_running(struct core *core, struct command *cmd, struct lease *lease)
 {
@@ -248,7 +370,7 @@ static enum run cancel_scheduled(struct core *core, struct command *cmd, const s
     if (token.where == TOKEN_NONE) {
         return run_fail(cmd, SILO_CORRUPT, "the job's task is missing");
     }
-    const struct state state = {
+    struct state state = {
         .status = JOB_CANCELLED,
         .changed_ms = core->wall_ms,
         .has_mark = true,
@@ -260,6 +382,7 @@ static enum run cancel_scheduled(struct core *core, struct command *cmd, const s
         .arrival = token.place.arrival,
         .has_outcome = true,
         .final.outcome = {.status = ATTEMPT_CANCELLED, .finished_ms = core->wall_ms},
+        .result_blobs = job->has_state && job->state.result_blobs,
     };
     const int64_t enqueue_ms = job->info.enqueue_ms;
     token_move(core, cmd->job_ref, &token, &(struct token){.where = TOKEN_NONE});
@@ -307,10 +430,29 @@ static void delete_key(struct core *core, const struct key *key)
     view_del(&core->view, key_bytes(key));
 }
 
-static void delete_rows(struct core *core, struct bytes job_ref, const struct job *job)
+/* Attempts below the final one; what is large of them has a row beside theirs, whichever run made it. */
+static void delete_attempts(struct core *core, struct bytes job_ref, const struct job *job)
+{
+    struct key key;
+    for (uint32_t n = attempt_rows(job); n != 0; n--) {
+        key_attempt(&key, job_ref, n);
+        delete_key(core, &key);
+        key_blob(&key, job_ref, BLOB_RESULT, n);
+        delete_key(core, &key);
+    }
+    if (job->state.final.outcome.data.is_blob) {
+        key_blob(&key, job_ref, BLOB_RESULT, job->state.attempt);
+        delete_key(core, &key);
+    }
+}
+
+void job_delete(struct core *core, struct bytes job_ref, const struct job *job,
+                struct tenant_count *count)
 {
     const struct info *info = &job->info;
     const struct state *state = &job->state;
+    ASSERT(job_status_terminal(job->status));
+    count_move(core, count, count_kind_of(job->status), COUNT_NONE);
     struct key key;
     key_index(&key, job_ref, index_kind_of(state->status), state->changed_ms);
     delete_key(core, &key);
@@ -321,17 +463,13 @@ static void delete_rows(struct core *core, struct bytes job_ref, const struct jo
         key_metadata(&key, job_ref, name, value);
         delete_key(core, &key);
     }
-    for (uint32_t n = attempt_rows(job); n != 0; n--) {
-        key_attempt(&key, job_ref, n);
-        delete_key(core, &key);
-    }
     if (info->payload.is_blob) {
         key_blob(&key, job_ref, BLOB_PAYLOAD, 0);
         delete_key(core, &key);
     }
-    if (state->final.outcome.data.is_blob) {
-        key_blob(&key, job_ref, BLOB_RESULT, state->attempt);
-        delete_key(core, &key);
+    delete_attempts(core, job_ref, job);
+    if (state->expire_ms != 0) {
+        expire_remove(core, job_ref, state->expire_ms);
     }
     /* Last: info and state lend the bytes above. */
     key_by_ref(&key, TABLE_STATE, job_ref);
@@ -358,7 +496,6 @@ enum run delete_run(struct core *core, struct command *cmd)
     if (!job_status_terminal(job.status)) {
         return delete_refuse(cmd);
     }
-    count_move(core, count, count_kind_of(job.status), COUNT_NONE);
-    delete_rows(core, cmd->job_ref, &job);
+    job_delete(core, cmd->job_ref, &job, count);
     return run_changed(cmd);
 }

@@ -19,13 +19,14 @@ void task_free(struct task *task)
     if (task != NULL) {
         blob_unref(task->info);
         blob_unref(task->group_name);
+        blob_unref(task->rec);
         free(task);
     }
 }
 
-void lane_init(struct lane *lane)
+void lane_init(struct lane *lane, bool by_priority)
 {
-    *lane = (struct lane){0};
+    *lane = (struct lane){.by_priority = by_priority};
 }
 
 void lane_deinit(struct lane *lane)
@@ -36,7 +37,7 @@ void lane_deinit(struct lane *lane)
 
 bool lane_covers(const struct lane *lane, const struct place *place)
 {
-    return !lane->bounded || place_cmp(place, &lane->mark) <= 0;
+    return !lane->bounded || place_cmp(lane->by_priority, place, &lane->mark) <= 0;
 }
 
 /* Index of the first task that is not before `place`. */
@@ -44,12 +45,12 @@ static uint32_t lane_lower(const struct lane *lane, const struct place *place)
 {
     uint32_t lo = 0;
     uint32_t hi = lane->count;
-    if (hi != 0 && place_cmp(&lane_at(lane, hi - 1)->place, place) < 0) {
+    if (hi != 0 && place_cmp(lane->by_priority, &lane_at(lane, hi - 1)->place, place) < 0) {
         return hi; /* the common case: a new task goes last */
     }
     while (lo < hi) {
         const uint32_t mid = lo + (hi - lo) / 2;
-        if (place_cmp(&lane_at(lane, mid)->place, place) < 0) {
+        if (place_cmp(lane->by_priority, &lane_at(lane, mid)->place, place) < 0) {
             lo = mid + 1;
         } else {
             hi = mid;
@@ -61,7 +62,7 @@ static uint32_t lane_lower(const struct lane *lane, const struct place *place)
 struct task *lane_find(const struct lane *lane, const struct place *place)
 {
     const uint32_t at = lane_lower(lane, place);
-    if (at < lane->count && place_cmp(&lane_at(lane, at)->place, place) == 0) {
+    if (at < lane->count && place_cmp(lane->by_priority, &lane_at(lane, at)->place, place) == 0) {
         return lane_at(lane, at);
     }
     return NULL;
@@ -97,7 +98,7 @@ struct task *lane_insert(struct lane *lane, struct task *task)
     lane_make_room(lane);
     const uint32_t at = lane_lower(lane, &task->place);
     struct task **slot = lane->tasks + lane->head + at;
-    ASSERT(at == lane->count || place_cmp(&(*slot)->place, &task->place) != 0);
+    ASSERT(at == lane->count || place_cmp(lane->by_priority, &(*slot)->place, &task->place) != 0);
     memmove(slot + 1, slot, (lane->count - at) * sizeof *slot);
     *slot = task;
     lane->count++;

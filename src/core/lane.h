@@ -14,22 +14,31 @@
 #include "core/view.h"
 
 struct group;
+struct line;
 
 /* A token that waits, as far as it is in memory. */
 struct task {
     struct map_node by_job; /* key: job_ref */
-    struct group *group;    /* NULL: a timer */
+    struct group *group;    /* ready tasks */
+    struct line *line;      /* waiters of a queue; neither: a timer */
     struct place place;
     uint32_t attempt, relative;
     struct blob *info;       /* the job's info row, when loaded */
     bool info_wanted;        /* a read is on its way */
     uint64_t batch;          /* that put it here; 0 when read */
-    struct blob *group_name; /* timers only */
+    struct blob *group_name; /* timers and waiters */
+    /* Jobs with limits. */
+    bool has_chain;
+    bool checking; /* a rate limiter has been asked */
+    struct uuid task_id;
+    uint32_t passed, rate_retries;
+    struct blob *rec; /* the stored row, while limits are ahead of it */
     size_t ref_len;
     uint8_t ref[];
 };
 
 struct lane {
+    bool by_priority;    /* priority goes before due time */
     struct task **tasks; /* ring-free: tasks[head .. head + count) */
     uint32_t head, count, cap;
     bool bounded;      /* mark is finite */
@@ -41,8 +50,11 @@ static inline struct bytes task_ref(const struct task *task)
     return bytes_of(task->ref, task->ref_len);
 }
 
-static inline int place_cmp(const struct place *a, const struct place *b)
+static inline int place_cmp(bool by_priority, const struct place *a, const struct place *b)
 {
+    if (by_priority && a->priority != b->priority) {
+        return a->priority < b->priority ? -1 : 1;
+    }
     if (a->due_ms != b->due_ms) {
         return a->due_ms < b->due_ms ? -1 : 1;
     }
@@ -56,7 +68,7 @@ struct task *task_new(struct bytes job_ref, const struct place *place, uint32_t 
                       uint32_t relative);
 void task_free(struct task *task);
 
-void lane_init(struct lane *lane);
+void lane_init(struct lane *lane, bool by_priority);
 void lane_deinit(struct lane *lane); /* the tasks are the caller's */
 static inline struct task *lane_at(const struct lane *lane, uint32_t index)
 {

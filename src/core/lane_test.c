@@ -20,7 +20,7 @@ static void lane_clear(struct lane *lane)
 static void sorted(const struct lane *lane)
 {
     for (uint32_t i = 1; i < lane->count; i++) {
-        assert_true(place_cmp(&lane_at(lane, i - 1)->place, &lane_at(lane, i)->place) < 0);
+        assert_true(place_cmp(false, &lane_at(lane, i - 1)->place, &lane_at(lane, i)->place) < 0);
     }
 }
 
@@ -28,7 +28,7 @@ static void test_order(void **state)
 {
     (void)state;
     struct lane lane;
-    lane_init(&lane);
+    lane_init(&lane, false);
     static const int64_t dues[] = {5, 1, 9, 5, 3, 7, 1};
     for (uint32_t i = 0; i < 7; i++) {
         assert_null(lane_insert(&lane, task_at(dues[i], (uint8_t)(i % 2), i)));
@@ -43,7 +43,7 @@ static void test_find_remove(void **state)
 {
     (void)state;
     struct lane lane;
-    lane_init(&lane);
+    lane_init(&lane, false);
     for (uint32_t i = 0; i < 100; i++) {
         assert_null(lane_insert(&lane, task_at(i * 37 % 100, 0, i)));
     }
@@ -72,7 +72,7 @@ static void test_full(void **state)
 {
     (void)state;
     struct lane lane;
-    lane_init(&lane);
+    lane_init(&lane, false);
     for (uint32_t i = 0; i < LANE_TASKS_MAX; i++) {
         assert_null(lane_insert(&lane, task_at(10 * (int64_t)i, 0, i)));
     }
@@ -102,7 +102,7 @@ static void test_full_drops_new(void **state)
 {
     (void)state;
     struct lane lane;
-    lane_init(&lane);
+    lane_init(&lane, false);
     for (uint32_t i = 0; i < LANE_TASKS_MAX; i++) {
         assert_null(lane_insert(&lane, task_at(1, 0, i)));
     }
@@ -118,7 +118,7 @@ static void test_queue(void **state)
 {
     (void)state;
     struct lane lane;
-    lane_init(&lane);
+    lane_init(&lane, false);
     for (uint32_t i = 0; i < 100000; i++) {
         assert_null(lane_insert(&lane, task_at(i, 0, i)));
         if (i >= 20) {

@@ -95,25 +95,18 @@ static struct bytes expiry_text(const struct core *core, const struct lease *lea
 
 static void lease_expire(struct core *core, struct lease *lease)
 {
-    struct {
-        struct arena arena;
-        struct command cmd;
-    } *made = xcalloc(1, sizeof *made);
-    arena_init(&made->arena);
+    struct command *cmd = inner_new(core, CMD_REPORT, BYTES_NONE);
     lease->expiring = true;
     /* Out of the way of others until the report is through. */
     heap_update(&core->expiry, &lease->expiry, INT64_MAX);
-    made->cmd = (struct command){
-        .kind = CMD_REPORT,
-        .arena = &made->arena,
-        .internal = true,
-        .args.report = {.has_task_id = true,
-                        .task_id = lease->rec.task_id,
-                        .status = lease->rec.has_mark ? ATTEMPT_CANCELLED : ATTEMPT_FAILED,
-                        .error_code = BYTES_LIT("WORKER_CRASHED"),
-                        .data = expiry_text(core, lease, &made->arena)},
+    cmd->args.report = (struct report_args){
+        .has_task_id = true,
+        .task_id = lease->rec.task_id,
+        .status = lease->rec.has_mark ? ATTEMPT_CANCELLED : ATTEMPT_FAILED,
+        .error_code = BYTES_LIT("WORKER_CRASHED"),
+        .data = expiry_text(core, lease, cmd->arena),
     };
-    core_submit(core, &made->cmd);
+    core_submit(core, cmd);
 }
 
 void lease_turn(struct core *core)
@@ -141,12 +134,21 @@ void core_renew_leases(struct core *core)
          n = map_next(&core->leases_by_job, n)) {
         lease_renew(core, CONTAINER_OF(n, struct lease, by_job));
     }
+    for (struct map_node *n = map_next(&core->refreshes, NULL); n != NULL;
+         n = map_next(&core->refreshes, n)) {
+        struct floating *floating = CONTAINER_OF(n, struct floating, by_task);
+        if (floating->rec.phase == REFRESH_LEASE) {
+            floating_renew(core, floating);
+        }
+    }
 }
 
 bool core_leases_due(const struct core *core)
 {
     const struct heap_node *node = heap_min(&core->expiry);
-    return node != NULL && node->key <= core->mono_ms;
+    const struct heap_node *refresh = heap_min(&core->refresh_expiry);
+    return (node != NULL && node->key <= core->mono_ms) ||
+           (refresh != NULL && refresh->key <= core->mono_ms);
 }
 
 void leases_free(struct core *core)
@@ -160,11 +162,27 @@ void leases_free(struct core *core)
     heap_deinit(&core->expiry);
 }
 
+static enum run heartbeat_refresh(struct core *core, struct command *cmd, struct floating *floating)
+{
+    view_touch(&core->view, floating->batch);
+    if (!bytes_eq(floating->rec.worker_id, cmd->args.heartbeat.worker_id)) {
+        return run_fail(cmd, SILO_PRECONDITION, "lease owner mismatch");
+    }
+    floating_renew(core, floating);
+    cmd->result.heartbeat = (struct heartbeat_result){0};
+    return run_ok(cmd);
+}
+
 enum run heartbeat_run(struct core *core, struct command *cmd)
 {
     const struct heartbeat_args *args = &cmd->args.heartbeat;
     struct lease *lease = args->has_task_id ? lease_find(core, &args->task_id) : NULL;
     if (lease == NULL) {
+        struct floating *floating =
+            args->has_task_id ? floating_of_task(core, &args->task_id) : NULL;
+        if (floating != NULL && floating->rec.phase == REFRESH_LEASE) {
+            return heartbeat_refresh(core, cmd, floating);
+        }
         view_touch_absent(&core->view);
         return run_fail(cmd, SILO_NOT_FOUND, "lease not found");
     }

@@ -40,7 +40,7 @@ void low_group_decode(struct core *core, struct group *group, bool present, stru
 }
 
 /* The first place a live row can have: the window's first, else its mark, else behind all that was removed. */
-static bool low_of(const struct lane *window, const struct low *low, struct place *ret_place)
+bool low_of(const struct lane *window, const struct low *low, struct place *ret_place)
 {
     if (window->count != 0) {
         *ret_place = lane_at(window, 0)->place;
@@ -57,7 +57,8 @@ static bool low_of(const struct lane *window, const struct low *low, struct plac
 static void low_raise(const struct lane *window, struct low *low)
 {
     struct place place;
-    if (low_of(window, low, &place) && (!low->has || place_cmp(&place, &low->place) > 0)) {
+    if (low_of(window, low, &place) &&
+        (!low->has || place_cmp(window->by_priority, &place, &low->place) > 0)) {
         low->has = true;
         low->place = place;
     }
@@ -92,15 +93,15 @@ void low_write_group(struct core *core, struct group *group)
 void low_note_insert(struct core *core, struct group *group, const struct place *place)
 {
     struct group_lane *gl = group->lanes[group_lane_of(core, place)];
-    if (gl != NULL && gl->low.has && place_cmp(place, &gl->low.place) < 0) {
+    if (gl != NULL && gl->low.has && place_cmp(gl->window.by_priority, place, &gl->low.place) < 0) {
         gl->low.place = *place;
         low_write_group(core, group);
     }
 }
 
-static void low_note_removed_max(struct low *low, const struct place *place)
+void low_removed(const struct lane *window, struct low *low, const struct place *place)
 {
-    if (!low->has_removed || place_cmp(place, &low->removed_max) > 0) {
+    if (!low->has_removed || place_cmp(window->by_priority, place, &low->removed_max) > 0) {
         low->has_removed = true;
         low->removed_max = *place;
     }
@@ -116,10 +117,10 @@ static void low_raise_group(struct core *core, struct group *group)
     low_write_group(core, group);
 }
 
-void low_note_remove(struct core *core, struct group *group, struct low *low,
+void low_note_remove(struct core *core, struct group *group, struct group_lane *gl,
                      const struct place *place)
 {
-    low_note_removed_max(low, place);
+    low_removed(&gl->window, &gl->low, place);
     if (group->removals++ == 0) {
         group->dirty_mono_ms = core->mono_ms;
         list_push_back(&core->dirty_groups, &group->dirty);

@@ -1,5 +1,6 @@
 /*
- * core/open.c - what a shard reads before it serves: its own facts, and its leases. Nothing that grows with waiting work.
+ * core/open.c - what a shard reads before it serves: its own facts, its leases and slots, and what was
+ * left unfinished. Nothing that grows with waiting work.
  */
 #include "base/assert.h"
 #include "core/core_int.h"
@@ -7,7 +8,10 @@
 static const enum key_meta open_metas[] = {META_SHARD, META_ARRIVAL, META_TOTALS, META_LOW_TIMER};
 #define OPEN_METAS (sizeof open_metas / sizeof open_metas[0])
 
-static void open_leases(struct core *core, struct bytes from);
+/* Tables and ranges read whole, in this order. */
+enum open_step { OPEN_LEASES, OPEN_HOLDERS, OPEN_GRANTS, OPEN_DROPS, OPEN_DONE };
+
+static void open_scan(struct core *core, enum open_step step, struct bytes after);
 
 static void open_shard_row(struct core *core, struct bytes value)
 {
@@ -30,7 +34,7 @@ static void open_meta_row(struct core *core, struct core_read *read, struct byte
         return;
     }
     bool fine = true;
-    switch ((enum key_meta)key.ptr[1]) {
+    switch (key.ptr[1]) {
     case META_SHARD:
         open_shard_row(core, value);
         break;
@@ -46,7 +50,7 @@ static void open_meta_row(struct core *core, struct core_read *read, struct byte
                        &core->timer_low.place.arrival);
         fine = core->timer_low.has;
         break;
-    case META_LOW_READY:
+    default:
         fine = false; /* not asked for */
         break;
     }
@@ -62,22 +66,62 @@ static void open_meta_end(struct core *core, struct core_read *read, bool ok, bo
     if (!ok) {
         core_break(core, "the shard's records could not be read");
     } else if (core->phase == CORE_OPENING) {
-        open_leases(core, BYTES_NONE);
+        open_scan(core, OPEN_LEASES, BYTES_NONE);
     }
 }
 
-static void open_lease_row(struct core *core, struct core_read *read, struct bytes key,
-                           struct bytes value, bool present)
+static void open_lease(struct core *core, struct bytes key, struct bytes value)
 {
-    (void)present;
     struct lease_rec rec;
-    read->last = arena_copy(&read->arena, key);
     if (!lease_decode(value, &rec)) {
         core_break(core, "a lease row is corrupt");
         return;
     }
     struct lease *lease = lease_add(core, bytes_of(key.ptr + 1, key.len - 1), &rec);
     lease->batch = 0;
+}
+
+static void open_holder(struct core *core, struct bytes key, struct bytes value)
+{
+    struct holder_rec rec;
+    struct bytes ref;
+    struct uuid task_id;
+    if (!key_holder_parse(key, &ref, &task_id) || !holder_decode(value, &rec)) {
+        core_break(core, "a holder row is corrupt");
+        return;
+    }
+    slot_loaded(core, ref, &task_id, &rec);
+}
+
+/* Free slots of this queue are still to be handed to its waiters. */
+static void open_grant(struct core *core, struct bytes key)
+{
+    struct queue *queue = queue_get(core, bytes_of(key.ptr + 2, key.len - 2));
+    queue->grant_stored = true;
+    queue_freed(core, queue);
+}
+
+static void open_row(struct core *core, struct core_read *read, struct bytes key,
+                     struct bytes value, bool present)
+{
+    (void)present;
+    page_note_last(read, key);
+    switch ((enum open_step)read->lanes_until) {
+    case OPEN_LEASES:
+        open_lease(core, key, value);
+        break;
+    case OPEN_HOLDERS:
+        open_holder(core, key, value);
+        break;
+    case OPEN_GRANTS:
+        open_grant(core, key);
+        break;
+    case OPEN_DROPS:
+        drop_resume(core, bytes_of(key.ptr + 2, key.len - 2));
+        break;
+    case OPEN_DONE:
+        break;
+    }
 }
 
 /* The first rows of a new shard. They are in its first batch; a reply to anything later waits for that. */
@@ -92,26 +136,67 @@ static void open_write_shard(struct core *core)
     view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
 }
 
-static void open_leases_end(struct core *core, struct core_read *read, bool ok, bool more)
+/* Slots whose tokens are not running may belong to tokens that wait. */
+static void open_unlocated(struct core *core)
 {
-    if (!ok) {
-        core_break(core, "the shard's leases could not be read");
-    } else if (core->phase == CORE_OPENING && more) {
-        open_leases(core, read->last);
-    } else if (core->phase == CORE_OPENING) {
-        core->next_arrival = core->reserved_arrival;
-        core->phase = CORE_OPEN;
-        if (!core->shard_found) {
-            open_write_shard(core);
+    for (struct map_node *n = map_next(&core->chains, NULL); n != NULL;
+         n = map_next(&core->chains, n)) {
+        struct chain *chain = CONTAINER_OF(n, struct chain, node);
+        if (lease_find(core, &chain->task_id) == NULL) {
+            list_push_back(&core->unlocated, &chain->unlocated);
         }
     }
 }
 
-static void open_leases(struct core *core, struct bytes after)
+static void open_finish(struct core *core)
+{
+    core->next_arrival = core->reserved_arrival;
+    core->phase = CORE_OPEN;
+    open_unlocated(core);
+    if (!core->shard_found) {
+        open_write_shard(core);
+    }
+}
+
+static void open_scan_end(struct core *core, struct core_read *read, bool ok, bool more)
+{
+    const enum open_step step = (enum open_step)read->lanes_until;
+    if (!ok) {
+        core_break(core, "the shard's leases and slots could not be read");
+    } else if (core->phase == CORE_OPENING && more) {
+        open_scan(core, step, read->last);
+    } else if (core->phase == CORE_OPENING && step + 1 != OPEN_DONE) {
+        open_scan(core, step + 1, BYTES_NONE);
+    } else if (core->phase == CORE_OPENING) {
+        open_finish(core);
+    }
+}
+
+static void open_range(struct key *key, enum open_step step)
+{
+    switch (step) {
+    case OPEN_LEASES:
+        key_table(key, TABLE_LEASE);
+        break;
+    case OPEN_HOLDERS:
+        key_table(key, TABLE_HOLDER);
+        break;
+    case OPEN_GRANTS:
+        key_meta(key, META_GRANT);
+        break;
+    case OPEN_DROPS:
+        key_meta(key, META_DROP);
+        break;
+    case OPEN_DONE:
+        ASSERT(!"nothing is read any more");
+    }
+}
+
+static void open_scan(struct core *core, enum open_step step, struct bytes after)
 {
     struct core_read *read = read_new();
     struct key key;
-    key_table(&key, TABLE_LEASE);
+    open_range(&key, step);
     if (after.len != 0) {
         memcpy(key.b, after.ptr, after.len);
         key.len = after.len;
@@ -119,12 +204,13 @@ static void open_leases(struct core *core, struct bytes after)
     }
     read->scan = true;
     read->lo = arena_copy(&read->arena, key_bytes(&key));
-    key_table(&key, TABLE_LEASE);
+    open_range(&key, step);
     ASSERT(key_after_prefix(&key));
     read->hi = arena_copy(&read->arena, key_bytes(&key));
     read->rows_max = PAGE_ROWS_MAX;
-    read->on_row = open_lease_row;
-    read->on_end = open_leases_end;
+    read->lanes_until = step;
+    read->on_row = open_row;
+    read->on_end = open_scan_end;
     read_queue(core, read);
 }
 

@@ -7,7 +7,7 @@
 #include "base/assert.h"
 #include "core/core_int.h"
 
-static void page_push(struct core_read *read, struct task *task)
+void page_push(struct core_read *read, struct task *task)
 {
     if (read->page_count == read->page_cap) {
         read->page_cap = read->page_cap != 0 ? read->page_cap * 2 : 64;
@@ -16,7 +16,7 @@ static void page_push(struct core_read *read, struct task *task)
     read->page[read->page_count++] = task;
 }
 
-static struct task *page_task(struct core *core, struct bytes value, const struct place *place)
+struct task *task_of_row(struct core *core, struct bytes value, const struct place *place)
 {
     struct task_rec rec;
     if (!task_decode(value, &rec) || rec.job_ref.len < 10 || rec.job_ref.len > KEY_BYTES_MAX) {
@@ -27,10 +27,17 @@ static struct task *page_task(struct core *core, struct bytes value, const struc
     if (rec.group.len != 0) {
         task->group_name = blob_new(rec.group);
     }
+    if (rec.has_chain) {
+        task->has_chain = true;
+        task->task_id = rec.chain.task_id;
+        task->passed = rec.chain.passed;
+        task->rate_retries = rec.chain.rate_retries;
+        task->rec = rec.chain.limit_count != 0 ? blob_new(value) : NULL;
+    }
     return task;
 }
 
-static void page_note_last(struct core_read *read, struct bytes key)
+void page_note_last(struct core_read *read, struct bytes key)
 {
     if (read->last.len < key.len) {
         read->last = arena_copy(&read->arena, key);
@@ -59,7 +66,7 @@ static void ready_row(struct core *core, struct core_read *read, struct bytes ke
     if (!key_ready_parse(key, core->order, group_prefix_len(group), &place)) {
         core->corrupt_rows++;
     } else if (view_recent(&core->view, key) == NULL) {
-        struct task *task = page_task(core, value, &place);
+        struct task *task = task_of_row(core, value, &place);
         if (task != NULL) {
             page_push(read, task);
         }
@@ -88,7 +95,7 @@ static void ready_merge_recent(struct core *core, struct group *group)
         if (!lane_covers(window, &place) || lane_find(window, &place) != NULL) {
             continue;
         }
-        struct task *task = page_task(core, blob_bytes(row->value), &place);
+        struct task *task = task_of_row(core, blob_bytes(row->value), &place);
         if (task != NULL) {
             task->batch = row->batch;
             group_add(core, group, task);
@@ -106,7 +113,7 @@ static void page_take(struct core *core, struct core_read *read, struct group *g
     for (uint32_t i = 0; i < group->known; i++) {
         group_busy_update(core, group, i);
         if (group->lanes[i] != NULL && group->lanes[i]->window.count != 0) {
-            lane_want_infos(core, &group->lanes[i]->window);
+            lane_want_infos(core, &group->lanes[i]->window, INFO_AHEAD);
         }
     }
 }
@@ -242,7 +249,7 @@ static void lane_page_end(struct core *core, struct core_read *read, bool ok, bo
     if (!ok ||
         (more && !key_ready_parse(read->last, core->order, group_prefix_len(group), &last))) {
         page_failed(core, group);
-    } else if (window->bounded && place_cmp(&window->mark, &read->mark) == 0) {
+    } else if (window->bounded && place_cmp(window->by_priority, &window->mark, &read->mark) == 0) {
         window->bounded = more;
         if (more) {
             window->mark = last;
@@ -273,15 +280,11 @@ void page_load_lane(struct core *core, struct group *group, uint32_t lane)
 
 /* --- info rows --- */
 
-/* A token without its job cannot run: it goes, wherever it waits. */
+/* A token without its job cannot run: it goes, wherever it waits, with its slots. */
 static void task_orphaned(struct core *core, const struct task *task)
 {
     core->corrupt_rows++;
-    const struct token from = {
-        .where = task->group != NULL ? TOKEN_READY : TOKEN_TIMER,
-        .group = blob_bytes(task->group != NULL ? task->group->name : task->group_name),
-        .place = task->place,
-    };
+    const struct token from = token_of_task(task);
     token_move(core, task_ref(task), &from, &(struct token){.where = TOKEN_NONE});
 }
 
@@ -331,9 +334,9 @@ static void info_end(struct core *core, struct core_read *read, bool ok, bool mo
     }
 }
 
-void lane_want_infos(struct core *core, const struct lane *lane)
+void lane_want_infos(struct core *core, const struct lane *lane, uint32_t ahead)
 {
-    const uint32_t end = lane->count < INFO_AHEAD ? lane->count : INFO_AHEAD;
+    const uint32_t end = lane->count < ahead ? lane->count : ahead;
     struct core_read *read = NULL;
     for (uint32_t i = 0; i < end; i++) {
         struct task *task = lane_at(lane, i);
@@ -352,7 +355,7 @@ void lane_want_infos(struct core *core, const struct lane *lane)
         }
         if (read == NULL) {
             read = read_new();
-            read->keys = arena_alloc(&read->arena, INFO_AHEAD * sizeof read->keys[0]);
+            read->keys = arena_alloc(&read->arena, ahead * sizeof read->keys[0]);
             read->on_row = info_row;
             read->on_end = info_end;
         }
@@ -375,7 +378,7 @@ static void timer_row(struct core *core, struct core_read *read, struct bytes ke
     if (!key_timer_parse(key, &place)) {
         core->corrupt_rows++;
     } else if (view_recent(&core->view, key) == NULL) {
-        struct task *task = page_task(core, value, &place);
+        struct task *task = task_of_row(core, value, &place);
         if (task != NULL) {
             page_push(read, task);
         }
@@ -392,7 +395,7 @@ static void timer_merge_recent(struct core *core)
             !lane_covers(&core->timers, &place) || lane_find(&core->timers, &place) != NULL) {
             continue;
         }
-        struct task *task = page_task(core, blob_bytes(row->value), &place);
+        struct task *task = task_of_row(core, blob_bytes(row->value), &place);
         if (task != NULL) {
             task->batch = row->batch;
             timer_add(core, task);
@@ -404,8 +407,9 @@ static void timer_end(struct core *core, struct core_read *read, bool ok, bool m
 {
     core->timers_loading = false;
     struct place last;
-    const bool follows = !core->timers_known ||
-                         (core->timers.bounded && place_cmp(&core->timers.mark, &read->mark) == 0);
+    const bool follows =
+        !core->timers_known ||
+        (core->timers.bounded && place_cmp(false, &core->timers.mark, &read->mark) == 0);
     if (!ok || (more && !key_timer_parse(read->last, &last))) {
         core->timers_retry_mono_ms = core->mono_ms + READ_RETRY_MS;
         return;

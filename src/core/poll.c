@@ -13,7 +13,7 @@ void poll_answer(struct core *core, struct poll *poll)
     core_unpark(core, cmd);
     cmd->parked = NULL;
     cmd->rc = RC_OK;
-    cmd->changes = cmd->result.poll.count != 0;
+    cmd->changes = cmd->result.poll.count != 0 || cmd->result.poll.refresh_count != 0;
     view_begin(&core->view);
     core_answer(core, cmd);
 }
@@ -33,51 +33,70 @@ static void poll_room(struct poll *poll)
     }
 }
 
-static void poll_lease(struct core *core, struct poll *poll, struct task *task)
+static void lease_want_payload(struct command *cmd, struct bytes job_ref)
 {
-    struct command *cmd = poll->command;
+    struct key key;
+    key_blob(&key, job_ref, BLOB_PAYLOAD, 0);
+    struct command_want *wants = arena_alloc(cmd->arena, (cmd->want_count + 1) * sizeof *wants);
+    if (cmd->want_count != 0) {
+        memcpy(wants, cmd->wants, cmd->want_count * sizeof *wants);
+    }
+    wants[cmd->want_count++] =
+        (struct command_want){.key = arena_copy(cmd->arena, key_bytes(&key))};
+    cmd->wants = wants;
+}
+
+void poll_lease_token(struct core *core, struct command *cmd, struct bytes worker_id,
+                      const struct token *from, struct bytes job_ref, struct bytes info_row,
+                      struct leased_task *out)
+{
     struct arena *arena = cmd->arena;
-    poll_room(poll);
-    struct leased_task *out = &cmd->result.poll.tasks[cmd->result.poll.count];
-    *out = (struct leased_task){
-        .task_id = id_from_seed(cmd->seed, cmd->result.poll.count),
-        .attempt = task->attempt,
-        .relative = task->relative,
-    };
-    cmd->result.poll.count++;
-    ASSERT(info_decode(arena_copy(arena, blob_bytes(task->info)), &out->info));
+    if (from->has_chain) {
+        out->task_id = from->task_id;
+    }
+    out->attempt = from->attempt;
+    out->relative = from->relative;
+    ASSERT(info_decode(arena_copy(arena, info_row), &out->info));
     out->payload = out->info.payload.inline_bytes;
-    const struct bytes ref = arena_copy(arena, task_ref(task));
+    const struct bytes ref = arena_copy(arena, job_ref);
     ASSERT(job_ref_parse(ref, arena_alloc(arena, ref.len), &out->tenant, &out->job_id));
     if (out->info.payload.is_blob) {
-        struct key key;
-        key_blob(&key, ref, BLOB_PAYLOAD, 0);
-        struct command_want *wants = arena_alloc(arena, (cmd->want_count + 1) * sizeof *wants);
-        if (cmd->want_count != 0) {
-            memcpy(wants, cmd->wants, cmd->want_count * sizeof *wants);
-        }
-        wants[cmd->want_count++] = (struct command_want){.key = arena_copy(arena, key_bytes(&key))};
-        cmd->wants = wants;
+        lease_want_payload(cmd, ref);
     }
     const struct lease_rec rec = {
         .task_id = out->task_id,
-        .worker_id = cmd->args.poll.worker_id,
-        .attempt = task->attempt,
-        .relative = task->relative,
+        .worker_id = worker_id,
+        .attempt = from->attempt,
+        .relative = from->relative,
         .started_ms = core->wall_ms,
         .enqueue_ms = out->info.enqueue_ms,
-        .priority = task->place.priority,
-        .due_ms = task->place.due_ms,
-        .arrival = task->place.arrival,
+        .priority = from->place.priority,
+        .due_ms = from->place.due_ms,
+        .arrival = from->place.arrival,
         .group = out->info.group,
         .has_retry = out->info.has_retry,
         .retry = out->info.retry,
         .limit_count = out->info.limit_count,
+        .passed = from->passed,
     };
-    const struct token from = {
-        .where = TOKEN_READY, .group = out->info.group, .place = task->place};
-    const struct token to = {.where = TOKEN_LEASE, .lease_rec = &rec};
-    token_move(core, ref, &from, &to);
+    const struct token to = {.where = TOKEN_LEASE,
+                             .lease_rec = &rec,
+                             .has_chain = from->has_chain,
+                             .task_id = from->task_id,
+                             .passed = from->passed};
+    token_move(core, ref, from, &to);
+}
+
+static void poll_lease(struct core *core, struct poll *poll, struct task *task)
+{
+    struct command *cmd = poll->command;
+    poll_room(poll);
+    struct leased_task *out = &cmd->result.poll.tasks[cmd->result.poll.count];
+    *out = (struct leased_task){.task_id = id_from_seed(cmd->seed, cmd->result.poll.count)};
+    cmd->result.poll.count++;
+    const struct token from = token_of_task(task);
+    poll_lease_token(core, cmd, cmd->args.poll.worker_id, &from, task_ref(task),
+                     blob_bytes(task->info), out);
 }
 
 static bool poll_claim(struct poll *poll)
@@ -90,34 +109,95 @@ static bool poll_claim(struct poll *poll)
     return true;
 }
 
-/* Gives the poll what there is. It leaves with tasks, or empty if it does not wait and nothing is being read. */
-static void poll_serve(struct core *core, struct group *group, struct poll *poll, uint32_t *budget)
+/* Wanted refreshes go ahead of all jobs. */
+static bool poll_take_refreshes(struct core *core, struct group *group, struct poll *poll)
 {
+    struct list_node *node = NULL;
+    while ((node = list_first(&group->refreshes)) != NULL) {
+        if (!poll_claim(poll)) {
+            return false;
+        }
+        struct poll_result *result = &poll->command->result.poll;
+        if (result->refresh_count == poll->refresh_cap) {
+            poll->refresh_cap = poll->refresh_cap != 0 ? poll->refresh_cap * 2 : 4;
+            struct refresh_task *more =
+                arena_alloc(poll->command->arena, poll->refresh_cap * sizeof *more);
+            if (result->refresh_count != 0) {
+                memcpy(more, result->refreshes, result->refresh_count * sizeof *more);
+            }
+            result->refreshes = more;
+        }
+        floating_lease(core, CONTAINER_OF(node, struct floating, in_group), poll->command,
+                       &result->refreshes[result->refresh_count++]);
+    }
+    return true;
+}
+
+/* A poll that does not wait stays a moment for the rate limits asked for it. */
+static void poll_await_checks(struct core *core, struct poll *poll)
+{
+    if (!poll->asked) {
+        poll->asked = true;
+        struct heap_node *deadline = &poll->command->deadline;
+        if (core->mono_ms + POLL_CHECKS_MS < deadline->key) {
+            heap_update(&core->deadlines, deadline, core->mono_ms + POLL_CHECKS_MS);
+        }
+    }
+}
+
+struct hand_over {
+    uint32_t budget, checks;
+    struct best_cursor cursor;
+};
+
+/* Gives the poll what there is. It leaves with tasks, or empty if it does not wait and nothing is on its way. */
+static void poll_serve(struct core *core, struct group *group, struct poll *poll,
+                       struct hand_over *over)
+{
+    struct command *cmd = poll->command;
     struct task *task = NULL;
     enum best best = BEST_TASK;
-    while (poll->command->result.poll.count < poll->command->args.poll.tasks_max && *budget != 0 &&
+    bool claimed = poll_take_refreshes(core, group, poll);
+    while (claimed && cmd->result.poll.count < cmd->args.poll.tasks_max && over->budget != 0 &&
            core->leases_by_job.count < SHARD_LEASES_MAX &&
-           (best = group_best(core, group, &task)) == BEST_TASK) {
-        if (!poll_claim(poll)) {
-            poll_answer(core, poll); /* another shard fills it */
-            return;
+           (best = group_best(core, group, &over->cursor, &over->checks, &task)) == BEST_TASK) {
+        claimed = poll_claim(poll);
+        if (claimed) {
+            poll_lease(core, poll, task);
+            over->budget--;
         }
-        poll_lease(core, poll, task);
-        --*budget;
     }
-    const bool waits = poll->command->args.poll.wait_ms != 0 && !core->polls_released;
-    if (poll->command->result.poll.count != 0 || (!waits && best != BEST_LOADING)) {
+    const bool full = cmd->result.poll.count != 0 || cmd->result.poll.refresh_count != 0;
+    const bool waits = cmd->args.poll.wait_ms != 0 && !core->polls_released;
+    if (full || !claimed || /* another shard fills it */
+        (!waits && best != BEST_LOADING && best != BEST_CHECKING)) {
         poll_answer(core, poll);
+    } else if (!waits && best == BEST_CHECKING) {
+        poll_await_checks(core, poll);
     }
+}
+
+/* Unresolved checks of a group never exceed what its polls ask for: a backlog does not buy its hits early. */
+static uint32_t group_checks_allowed(const struct group *group)
+{
+    uint64_t wanted = 0;
+    for (struct list_node *n = list_first(&group->polls); n != NULL;
+         n = list_next(&group->polls, n)) {
+        wanted += CONTAINER_OF(n, struct poll, node)->command->args.poll.tasks_max;
+    }
+    wanted = wanted < SHARD_CHECKS_MAX ? wanted : SHARD_CHECKS_MAX;
+    return wanted > group->checks ? (uint32_t)wanted - group->checks : 0;
 }
 
 static void group_hand_over(struct core *core, struct group *group, uint32_t *budget)
 {
+    struct hand_over over = {.budget = *budget, .checks = group_checks_allowed(group)};
     struct list_node *next = NULL;
-    for (struct list_node *n = list_first(&group->polls); n != NULL && *budget != 0; n = next) {
+    for (struct list_node *n = list_first(&group->polls); n != NULL && over.budget != 0; n = next) {
         next = list_next(&group->polls, n);
-        poll_serve(core, group, CONTAINER_OF(n, struct poll, node), budget);
+        poll_serve(core, group, CONTAINER_OF(n, struct poll, node), &over);
     }
+    *budget = over.budget;
 }
 
 void poll_turn(struct core *core)

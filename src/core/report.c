@@ -54,7 +54,7 @@ static void report_end(struct core *core, const struct command *cmd, struct leas
         key_blob(&key, lease->job_ref, BLOB_RESULT, lease->rec.attempt);
         view_put_lent(&core->view, key_bytes(&key), data);
     }
-    const struct state state = {
+    struct state state = {
         .status = report_end_status(&lease->rec, cmd->args.report.status),
         .changed_ms = core->wall_ms,
         .has_mark = lease->rec.has_mark,
@@ -78,8 +78,31 @@ static int64_t add_saturated(int64_t a, int64_t b)
     return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
 }
 
+/* The next run's token begins its way through the limits anew, under a task id of its own. */
+static enum run report_retry_token(struct core *core, struct command *cmd, struct lease *lease,
+                                   struct limits *limits, struct token *to)
+{
+    if (lease->rec.limit_count == 0) {
+        return RUN_ANSWER;
+    }
+    struct key key;
+    struct bytes row;
+    struct info info;
+    key_by_ref(&key, TABLE_INFO, lease->job_ref);
+    const enum view_answer there = look(core, cmd, key_bytes(&key), &row);
+    if (there == VIEW_UNKNOWN) {
+        return RUN_NEED;
+    }
+    const struct uuid task_id = id_from_seed(cmd->seed, 0);
+    if (there == VIEW_ABSENT || !info_decode(row, &info) ||
+        !token_begin(core, cmd->arena, &info, &task_id, to, limits)) {
+        return run_fail(cmd, SILO_CORRUPT, "the stored job is corrupt");
+    }
+    return RUN_ANSWER;
+}
+
 static void report_retry(struct core *core, const struct command *cmd, struct lease *lease,
-                         int64_t due_ms)
+                         struct token *to)
 {
     const struct attempt attempt = report_attempt(core, cmd, &lease->rec);
     struct key key;
@@ -87,25 +110,43 @@ static void report_retry(struct core *core, const struct command *cmd, struct le
     buf_reset(&core->scratch);
     attempt_encode(&core->scratch, &attempt);
     view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
+    to->place.arrival = arrival_next(core);
     const struct state state = {
         .status = JOB_SCHEDULED,
         .changed_ms = core->wall_ms,
-        .attempt = lease->rec.attempt + 1,
-        .relative = lease->rec.relative + 1,
+        .attempt = to->attempt,
+        .relative = to->relative,
         .has_next = true,
-        .due_ms = due_ms,
-        .arrival = arrival_next(core),
+        .due_ms = to->place.due_ms,
+        .arrival = to->place.arrival,
     };
     state_write(core, lease->job_ref, &state);
     const struct token from = {.where = TOKEN_LEASE, .lease = lease};
-    const struct token to = {
-        .where = due_ms > core->wall_ms ? TOKEN_TIMER : TOKEN_READY,
-        .group = lease->rec.group,
-        .place = {.due_ms = due_ms, .priority = lease->rec.priority, .arrival = state.arrival},
-        .attempt = state.attempt,
-        .relative = state.relative,
+    walk_move(core, lease->job_ref, &from, to);
+}
+
+static enum run report_retry_run(struct core *core, struct command *cmd, struct lease *lease)
+{
+    const struct lease_rec *rec = &lease->rec;
+    struct limits limits = {0};
+    struct token to = {
+        .group = rec->group,
+        .place = {.due_ms = add_saturated(
+                      core->wall_ms, retry_delay_ms(&rec->retry, rec->relative, &rec->task_id)),
+                  .priority = rec->priority},
+        .attempt = rec->attempt + 1,
+        .relative = rec->relative + 1,
     };
-    token_move(core, lease->job_ref, &from, &to);
+    cmd->rc = RC_OK;
+    const enum run begun = report_retry_token(core, cmd, lease, &limits, &to);
+    if (begun != RUN_ANSWER || cmd->rc.code != SILO_OK) {
+        return begun;
+    }
+    if (!walk_ready(core, cmd, lease->job_ref, &to)) {
+        return RUN_NEED;
+    }
+    report_retry(core, cmd, lease, &to);
+    return run_changed(cmd);
 }
 
 enum run report_run(struct core *core, struct command *cmd)
@@ -114,19 +155,16 @@ enum run report_run(struct core *core, struct command *cmd)
     ASSERT(args->status != ATTEMPT_RUNNING);
     struct lease *lease = args->has_task_id ? lease_find(core, &args->task_id) : NULL;
     if (lease == NULL || (cmd->internal && !lease->expiring)) {
+        if (args->has_task_id && floating_of_task(core, &args->task_id) != NULL) {
+            return run_fail(
+                cmd, SILO_PRECONDITION,
+                "the task refreshes a floating limit; report it with ReportRefreshOutcome");
+        }
         view_touch_absent(&core->view);
         return run_fail(cmd, SILO_NOT_FOUND, "lease not found");
     }
     if (report_retries(&lease->rec, args->status)) {
-        const int64_t due_ms =
-            add_saturated(core->wall_ms, retry_delay_ms(&lease->rec.retry, lease->rec.relative,
-                                                        &lease->rec.task_id));
-        if (due_ms <= core->wall_ms &&
-            !group_low_ready(core, group_get(core, lease->rec.group), cmd)) {
-            return RUN_NEED;
-        }
-        report_retry(core, cmd, lease, due_ms);
-        return run_changed(cmd);
+        return report_retry_run(core, cmd, lease);
     }
     struct tenant_count *count = count_find(core, lease->job_ref, cmd);
     if (count == NULL) {
@@ -136,36 +174,76 @@ enum run report_run(struct core *core, struct command *cmd)
     return run_changed(cmd);
 }
 
+/* Where a task goes that its worker never heard of: its own place, behind the limits it has passed. */
+static enum run give_back_token(struct core *core, struct command *cmd, const struct lease *lease,
+                                struct limits *limits, struct token *to)
+{
+    const struct lease_rec *rec = &lease->rec;
+    *to = (struct token){
+        .group = rec->group,
+        .place = {.due_ms = rec->due_ms, .priority = rec->priority, .arrival = rec->arrival},
+        .attempt = rec->attempt,
+        .relative = rec->relative,
+    };
+    if (rec->limit_count == 0) {
+        return RUN_ANSWER;
+    }
+    struct key key;
+    struct bytes row;
+    struct info info;
+    key_by_ref(&key, TABLE_INFO, lease->job_ref);
+    const enum view_answer there = look(core, cmd, key_bytes(&key), &row);
+    if (there == VIEW_UNKNOWN) {
+        return RUN_NEED;
+    }
+    if (there == VIEW_ABSENT || !info_decode(row, &info) ||
+        !token_begin(core, cmd->arena, &info, &rec->task_id, to, limits)) {
+        return run_fail(cmd, SILO_CORRUPT, "the stored job is corrupt");
+    }
+    to->passed = rec->passed;
+    return RUN_ANSWER;
+}
+
+/* One of them. `apply` false: looks whether all is known. */
+static bool give_back_one(struct core *core, struct command *cmd, struct lease *lease, bool apply)
+{
+    struct limits limits = {0};
+    struct token to;
+    cmd->rc = RC_OK;
+    if (give_back_token(core, cmd, lease, &limits, &to) == RUN_NEED) {
+        return false;
+    }
+    if (cmd->rc.code != SILO_OK) {
+        return true; /* it expires */
+    }
+    if (!apply) {
+        return walk_ready(core, cmd, lease->job_ref, &to);
+    }
+    /* An earlier one of the list may have filled a queue since: then what this one needs may be unknown, and it expires. */
+    if (walk_ready(core, NULL, lease->job_ref, &to)) {
+        const struct token from = {.where = TOKEN_LEASE, .lease = lease};
+        walk_move(core, lease->job_ref, &from, &to);
+    }
+    return true;
+}
+
 /* The worker never heard of these tasks: they go back to their places under the same attempt numbers. */
 enum run give_back_run(struct core *core, struct command *cmd)
 {
     const struct give_back_args *args = &cmd->args.give_back;
-    bool ready = true;
-    for (size_t i = 0; i < args->count; i++) {
-        const struct lease *lease = lease_find(core, &args->task_ids[i]);
-        if (lease != NULL) {
-            ready = group_low_ready(core, group_get(core, lease->rec.group), cmd) && ready;
+    for (int apply = 0; apply < 2; apply++) {
+        bool ready = true;
+        for (size_t i = 0; i < args->count; i++) {
+            struct lease *lease = lease_find(core, &args->task_ids[i]);
+            if (lease != NULL && !lease->rec.has_mark) { /* cancelled: expiry settles it */
+                ready = give_back_one(core, cmd, lease, apply != 0) && ready;
+            } else if (lease == NULL && apply != 0) {
+                floating_give_back(core, &args->task_ids[i]);
+            }
         }
-    }
-    if (!ready) {
-        return RUN_NEED;
-    }
-    for (size_t i = 0; i < args->count; i++) {
-        struct lease *lease = lease_find(core, &args->task_ids[i]);
-        if (lease == NULL || lease->rec.has_mark) {
-            continue; /* gone meanwhile, or cancelled: expiry settles it */
+        if (!ready) {
+            return RUN_NEED;
         }
-        const struct token from = {.where = TOKEN_LEASE, .lease = lease};
-        const struct token to = {
-            .where = TOKEN_READY,
-            .group = lease->rec.group,
-            .place = {.due_ms = lease->rec.due_ms,
-                      .priority = lease->rec.priority,
-                      .arrival = lease->rec.arrival},
-            .attempt = lease->rec.attempt,
-            .relative = lease->rec.relative,
-        };
-        token_move(core, lease->job_ref, &from, &to);
     }
     return run_changed(cmd);
 }

@@ -8,7 +8,8 @@
 void timer_add(struct core *core, struct task *task)
 {
     const struct low *low = &core->timer_low;
-    if (task->batch == core->view.open && low->has && place_cmp(&task->place, &low->place) < 0) {
+    if (task->batch == core->view.open && low->has &&
+        place_cmp(false, &task->place, &low->place) < 0) {
         core->timer_low.place = task->place;
         low_write_timers(core);
     }
@@ -38,32 +39,57 @@ void timer_drop(struct core *core, const struct place *place)
     }
     lane_remove(&core->timers, task);
     task_discard(core, task);
-    struct low *low = &core->timer_low;
-    if (!low->has_removed || place_cmp(place, &low->removed_max) > 0) {
-        low->has_removed = true;
-        low->removed_max = *place;
-    }
+    low_removed(&core->timers, &core->timer_low, place);
     if (core->timer_removals++ == 0) {
         core->timer_dirty_mono_ms = core->mono_ms > 0 ? core->mono_ms : 1;
     }
 }
 
-static void timer_fire(struct core *core, struct task *task)
+/* Where a due task goes. `limits` lies in the arena; the bytes in its row, which the task or the caller keeps. */
+static bool timer_next(struct arena *arena, const struct task *task, struct limits *limits,
+                       struct token *to)
 {
-    struct token from = {.where = TOKEN_TIMER,
-                         .group = blob_bytes(task->group_name),
-                         .place = task->place,
-                         .attempt = task->attempt,
-                         .relative = task->relative};
-    struct token to = from;
-    to.where = TOKEN_READY;
-    token_move(core, task_ref(task), &from, &to);
+    *to = token_of_task(task);
+    if (task->rec == NULL) {
+        return true;
+    }
+    struct task_rec row;
+    if (!token_decode(blob_bytes(task->rec), to, &row) ||
+        !limits_decode(arena, row.chain.limits, row.chain.limit_count, limits)) {
+        return false;
+    }
+    to->limits = limits;
+    to->items = row.chain.limits;
+    return true;
+}
+
+/* False: rows were asked for. */
+static bool timer_fire(struct core *core, struct task *task)
+{
+    struct arena arena;
+    arena_init(&arena);
+    struct blob *rec = task->rec != NULL ? blob_ref(task->rec) : NULL;
+    struct limits limits = {0};
+    const struct token from = token_of_task(task);
+    struct token to;
+    bool fired = true;
+    if (!timer_next(&arena, task, &limits, &to)) {
+        core->corrupt_rows++;
+        token_move(core, task_ref(task), &from, &(struct token){.where = TOKEN_NONE});
+    } else if (walk_ready(core, &core->fire, task_ref(task), &to)) {
+        walk_move(core, task_ref(task), &from, &to);
+    } else {
+        fired = false;
+    }
+    blob_unref(rec);
+    arena_deinit(&arena);
+    return fired;
 }
 
 void timer_turn(struct core *core)
 {
     if (core->fire.reads_open != 0 || core->mono_ms < core->timers_retry_mono_ms) {
-        return; /* low-water rows of groups are on their way, or could not be read just now */
+        return; /* what due tasks need is on its way, or could not be read just now */
     }
     uint32_t fired = 0;
     uint32_t at = 0;
@@ -72,13 +98,11 @@ void timer_turn(struct core *core)
         if (task->place.due_ms > core->wall_ms) {
             break;
         }
-        struct group *group = group_get(core, blob_bytes(task->group_name));
-        if (!group_low_ready(core, group, &core->fire)) {
+        if (timer_fire(core, task)) {
+            fired++;
+        } else {
             at++;
-            continue;
         }
-        timer_fire(core, task);
-        fired++;
     }
     if (core->fire.reads_open == 0) {
         view_release(&core->view, &core->fire);

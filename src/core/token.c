@@ -3,11 +3,15 @@
  *
  *      enqueue                 due                  leased             reported
  *   NONE ───► TIMER ─────────────────► READY ─────────────────► LEASE ─────────► NONE
- *     └──────────────────────────────────▲  ◄── given back ───────┤
- *                TIMER ◄──────────────── retry later ─────────────┘
+ *     │         ▲ │                    ▲ ▲   ◄── given back ───────┤
+ *     │         │ └────► REQUEST ──────┘ │                         │
+ *     │         │          slot free     │                         │
+ *     └─────────┼────────────────────────┘                         │
+ *               └──────── retry later, rate limit ─────────────────┘
  *
  * Every non-terminal job owns exactly one token, in exactly one place. token_move is the only code that writes or deletes
- * timer, ready and lease rows, and it always does both halves in one batch.
+ * timer, ready, request and lease rows, and it always does both halves in one batch. A slot is a property of a token: those of
+ * limits[0 .. passed) are taken and released here and nowhere else (but for the operator's drop).
  */
 #include "base/assert.h"
 #include "core/core_int.h"
@@ -28,6 +32,11 @@ static void token_leave(struct core *core, const struct token *from)
         view_del(&core->view, key_bytes(&key));
         group_drop(core, from->group, &from->place);
         return;
+    case TOKEN_REQUEST:
+        key_request(&key, core->order, queue_ref(from->queue), from->line, &from->place);
+        view_del(&core->view, key_bytes(&key));
+        line_remove(core, from->queue, from->line, &from->place);
+        return;
     case TOKEN_LEASE:
         key_by_ref(&key, TABLE_LEASE, from->lease->job_ref);
         view_del(&core->view, key_bytes(&key));
@@ -36,28 +45,71 @@ static void token_leave(struct core *core, const struct token *from)
     }
 }
 
-static void token_put_row(struct core *core, const struct key *key, struct bytes job_ref,
-                          const struct token *to)
+/* The value of the row for a token that waits. The limits go with it while some of them are ahead. */
+static void token_encode(struct core *core, struct bytes job_ref, const struct token *to)
 {
-    const struct task_rec rec = {
+    struct task_rec rec = {
         .job_ref = job_ref,
         .attempt = to->attempt,
         .relative = to->relative,
-        .group = to->where == TOKEN_TIMER ? to->group : BYTES_NONE,
+        .group = to->where != TOKEN_READY ? to->group : BYTES_NONE,
+        .has_chain = to->has_chain,
     };
+    if (to->has_chain) {
+        rec.chain = (struct chain_rec){
+            .task_id = to->task_id, .passed = to->passed, .rate_retries = to->rate_retries};
+        if (to->passed < to->limits->count) {
+            rec.chain.limit_count = to->limits->count;
+            rec.chain.limits = to->items;
+        }
+    }
     buf_reset(&core->scratch);
     task_encode(&core->scratch, &rec);
-    view_put(&core->view, key_bytes(key), buf_bytes(&core->scratch), true);
 }
 
-static struct task *token_task(struct core *core, struct bytes job_ref, const struct token *to)
+/* Puts the row, and makes the task for the window. */
+static struct task *token_put(struct core *core, const struct key *key, struct bytes job_ref,
+                              const struct token *to)
 {
+    token_encode(core, job_ref, to);
+    struct blob *rec = blob_new(buf_bytes(&core->scratch));
+    view_put_blob(&core->view, key_bytes(key), rec, true);
     struct task *task = task_new(job_ref, &to->place, to->attempt, to->relative);
     task->batch = core->view.open;
     if (to->info != NULL) {
         task_set_info(core, task, to->info);
     }
+    if (to->has_chain) {
+        task->has_chain = true;
+        task->task_id = to->task_id;
+        task->passed = to->passed;
+        task->rate_retries = to->rate_retries;
+        if (to->passed < to->limits->count) {
+            task->rec = blob_ref(rec);
+        }
+    }
+    if (to->where != TOKEN_READY) {
+        task->group_name = blob_new(to->group);
+    }
+    blob_unref(rec);
     return task;
+}
+
+static void token_arrive_request(struct core *core, struct bytes job_ref, const struct token *to)
+{
+    struct key key;
+    key_request(&key, core->order, queue_ref(to->queue), to->line, &to->place);
+    struct task *task = token_put(core, &key, job_ref, to);
+    struct blob *rec = blob_ref(task->rec);
+    line_insert(core, to->queue, to->line, task);
+    struct chain *chain = chain_find(core, &to->task_id);
+    if (chain != NULL) {
+        chain_waits(core, chain, to->queue, to->line, &to->place, rec);
+    }
+    if (to->queue->waiting_count != 0) {
+        queue_dirty(core, to->queue); /* a slot there may be taken over */
+    }
+    blob_unref(rec);
 }
 
 static void token_arrive(struct core *core, struct bytes job_ref, const struct token *to)
@@ -66,28 +118,48 @@ static void token_arrive(struct core *core, struct bytes job_ref, const struct t
     switch (to->where) {
     case TOKEN_NONE:
         return;
-    case TOKEN_TIMER: {
+    case TOKEN_TIMER:
         key_timer(&key, &to->place);
-        token_put_row(core, &key, job_ref, to);
-        struct task *task = token_task(core, job_ref, to);
-        task->group_name = blob_new(to->group);
-        timer_add(core, task);
+        timer_add(core, token_put(core, &key, job_ref, to));
         return;
-    }
     case TOKEN_READY: {
         key_ready(&key, core->order, to->group, &to->place);
-        token_put_row(core, &key, job_ref, to);
         struct group *group = group_get(core, to->group);
         ASSERT(group->low_known);
         low_note_insert(core, group, &to->place);
-        group_add(core, group, token_task(core, job_ref, to));
+        group_add(core, group, token_put(core, &key, job_ref, to));
         return;
     }
-    case TOKEN_LEASE: {
-        struct lease *lease = lease_add(core, job_ref, to->lease_rec);
-        lease_write(core, lease, true);
+    case TOKEN_REQUEST:
+        token_arrive_request(core, job_ref, to);
+        return;
+    case TOKEN_LEASE:
+        lease_write(core, lease_add(core, job_ref, to->lease_rec), true);
         return;
     }
+}
+
+/* Slots the token does not carry on are released, those it has passed on the way are taken. */
+static void token_slots(struct core *core, struct bytes job_ref, const struct token *from,
+                        const struct token *to)
+{
+    const bool same = to->where != TOKEN_NONE && to->has_chain && from->has_chain &&
+                      uuid_eq(&from->task_id, &to->task_id);
+    if (from->has_chain) {
+        struct chain *chain = chain_find(core, &from->task_id);
+        if (chain != NULL) {
+            chain_waits_no_more(core, chain);
+        }
+        slots_release(core, &from->task_id, same ? to->passed : 0);
+    }
+    if (to->where == TOKEN_NONE || !to->has_chain) {
+        return;
+    }
+    for (uint32_t i = same ? from->passed : 0; i < to->passed; i++) {
+        const struct limit *limit = &to->limits->items[i];
+        if (limit->kind != LIMIT_RATE && !limit->repeated) {
+            slot_take(core, job_ref, &to->task_id, queue_of_limit(core, job_ref, limit), i);
+        }
     }
 }
 
@@ -101,11 +173,71 @@ void token_move(struct core *core, struct bytes job_ref, const struct token *fro
     ref.len = job_ref.len;
     struct blob *group = blob_new(to->group);
     struct blob *info = to->info != NULL ? blob_ref(to->info) : NULL;
+    struct token leaving = *from;
+    if (from->where == TOKEN_LEASE) {
+        leaving.has_chain = true; /* whatever is filed under its task id */
+        leaving.task_id = from->lease->rec.task_id;
+        leaving.passed = from->lease->rec.passed;
+    }
     struct token arriving = *to;
     arriving.group = blob_bytes(group);
     arriving.info = info;
-    token_leave(core, from);
+    token_leave(core, &leaving);
+    token_slots(core, key_bytes(&ref), &leaving, &arriving);
     token_arrive(core, key_bytes(&ref), &arriving);
     blob_unref(group);
     blob_unref(info);
+}
+
+struct token token_of_task(const struct task *task)
+{
+    struct token token = {
+        .where = TOKEN_TIMER,
+        .group = blob_bytes(task->group_name),
+        .place = task->place,
+        .attempt = task->attempt,
+        .relative = task->relative,
+        .info = task->info,
+        .has_chain = task->has_chain,
+        .task_id = task->task_id,
+        .passed = task->passed,
+        .rate_retries = task->rate_retries,
+    };
+    if (task->group != NULL) {
+        token.where = TOKEN_READY;
+        token.group = blob_bytes(task->group->name);
+    } else if (task->line != NULL) {
+        token.where = TOKEN_REQUEST;
+        token.queue = task->line->queue;
+        token.line = task->line->id;
+    }
+    return token;
+}
+
+bool token_decode(struct bytes value, struct token *token, struct task_rec *ret_rec)
+{
+    if (!task_decode(value, ret_rec)) {
+        return false;
+    }
+    token->attempt = ret_rec->attempt;
+    token->relative = ret_rec->relative;
+    token->has_chain = ret_rec->has_chain;
+    token->task_id = ret_rec->chain.task_id;
+    token->passed = ret_rec->chain.passed;
+    token->rate_retries = ret_rec->chain.rate_retries;
+    return true;
+}
+
+bool token_begin(struct core *core, struct arena *arena, const struct info *info,
+                 const struct uuid *task_id, struct token *to, struct limits *ret_limits)
+{
+    (void)core;
+    to->has_chain = info->limit_count != 0;
+    to->task_id = *task_id;
+    to->passed = 0;
+    to->rate_retries = 0;
+    to->limits = ret_limits;
+    to->items = info->limits;
+    *ret_limits = (struct limits){0};
+    return !to->has_chain || limits_decode(arena, info->limits, info->limit_count, ret_limits);
 }

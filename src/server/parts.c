@@ -53,6 +53,23 @@ static SILO_RC build_coord(struct server *server, struct arena *arena, struct si
     return RC_OK;
 }
 
+/* Does not connect: a limiter that is away must not keep the server from starting. */
+static SILO_RC build_limiter(struct server *server, struct silo_err *err)
+{
+    const struct config_gubernator *config = &server->config->gubernator;
+    if (config->address == NULL) {
+        return RC_OK; /* each shard answers rate limits itself */
+    }
+    const struct gubernator_options options = {.address = config->address,
+                                               .coalesce_interval_ms = config->coalesce_interval_ms,
+                                               .batch_checks_max = (uint32_t)config->max_batch_size,
+                                               .connect_timeout_ms = config->connect_timeout_ms,
+                                               .request_timeout_ms = config->request_timeout_ms};
+    TRY(gubernator_new(&options, &server->gubernator, err));
+    log_info("rate_limiter", LOG_STR("gubernator", config->address), LOG_END);
+    return RC_OK;
+}
+
 static void add_shard(struct server *server, struct arena *arena, const struct coord_shard *shard)
 {
     char id[UUID_TEXT_LEN + 1];
@@ -84,7 +101,10 @@ static SILO_RC build_shards(struct server *server, struct arena *arena, struct s
         .settings_json = settings,
         .flush_spacing_ms = (database->flush_interval_us + 999) / 1000,
         .wal_objects_max = remote ? SERVER_WAL_OBJECTS_REMOTE : SERVER_WAL_OBJECTS_LOCAL,
-        .order = config_dispatch_order(config)};
+        .order = config_dispatch_order(config),
+        .limiter = server->gubernator != NULL ? gubernator_limiter(server->gubernator) : NULL,
+        .completed_expire_ms = database->completed_job_expire_s * 1000,
+        .terminal_expire_ms = database->terminal_job_expire_s * 1000};
     server->shards = shards_new(&options);
     const struct coord_map *map = coord_map(server->coord);
     for (size_t i = 0; i < map->shard_count; i++) {
@@ -168,6 +188,7 @@ static SILO_RC build_all(struct server *server, struct arena *arena, struct silo
     TRY(store_setup(server->config, &server->store, err));
     TRY(build_coord(server, arena, err));
     TRY(build_rpc(server, err));
+    TRY(build_limiter(server, err));
     TRY(build_shards(server, arena, err));
     openings_init(server);
     return build_service(server, err);
@@ -193,6 +214,8 @@ void server_free(struct server *server)
     server->rpc = rpc_server_free(server->rpc);
     server->service = service_free(server->service);
     openings_deinit(server);
+    /* The shards are closed and send no checks; what is still out goes back while their executors can take it. */
+    server->gubernator = gubernator_free(server->gubernator);
     if (server->shards_running) {
         shards_stop(server->shards);
         server->shards_running = false;

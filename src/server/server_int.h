@@ -1,7 +1,7 @@
 /*
  * server/server_int.h - the parts of the process and how they are joined.
  *
- *     signals -> store -> coord -> shards -> rpc server (bound) -> service -> serving -> shards open
+ *     signals -> store -> coord -> rpc server (bound) -> limiter -> shards -> service -> serving -> shards open
  *
  * and down in the opposite order. Everything here runs on the main thread, except that an executor hands a shard's open
  * or close back through `box`, and the watchdog thread of the shutdown.
@@ -17,6 +17,7 @@
 #include "base/mailbox.h"
 #include "config/config.h"
 #include "coord/coord.h"
+#include "limiter/gubernator.h"
 #include "rpc/rpc.h"
 #include "service/service.h"
 #include "shard/shard.h"
@@ -58,6 +59,7 @@ struct server {
 
     struct store *store;
     struct coord *coord;
+    struct gubernator *gubernator; /* NULL = gubernator.address is not set */
     struct shards *shards;
     struct service *service;
     struct rpc_server *rpc;

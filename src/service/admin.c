@@ -1,5 +1,32 @@
-/* service/admin.c - ResetShards, and the answer of methods that this build lacks. */
+/* service/admin.c - DropTenantHolders, ResetShards, and the answer of methods that this build lacks. */
 #include "service/call_int.h"
+
+/* --- DropTenantHolders --- */
+
+static void drop_answer(struct call *call)
+{
+    const struct command *cmd = &call->request.cmd;
+    if (cmd->rc.code != SILO_OK) {
+        svc_fail_command(call, cmd);
+        return;
+    }
+    Silo__V1__DropTenantHoldersResponse reply = SILO__V1__DROP_TENANT_HOLDERS_RESPONSE__INIT;
+    reply.holders_dropped = cmd->result.dropped;
+    svc_reply(call, &reply.base);
+}
+
+void on_drop_holders(struct call *call)
+{
+    const Silo__V1__DropTenantHoldersRequest *request = call->message;
+    if (!svc_route(call, request->shard) ||
+        !svc_tenant(call, request->tenant_opt_case != 0, request->tenant)) {
+        return;
+    }
+    call->request.cmd.job_ref = job_ref_make(call->arena, call->tenant, BYTES_LIT(""));
+    svc_send(call, CMD_DROP_HOLDERS, drop_answer);
+}
+
+/* --- ResetShards --- */
 
 struct reset {
     struct call *call;

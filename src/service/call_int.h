@@ -15,6 +15,7 @@
 
 #define ERROR_MAILBOX_FULL "the shard has too many requests waiting; try again"
 #define ERROR_ID_TOO_LONG "id too long: at most 4096 bytes"
+#define ERROR_WORKER_TOO_LONG "worker_id too long: at most 4096 bytes"
 
 struct service_method {
     struct service *service;

@@ -47,41 +47,33 @@ static Silo__V1__Limit **encode_limits(struct arena *arena, const struct info *i
     return limits;
 }
 
-/* The map entries of two messages are one struct under two names. */
-typedef Silo__V1__Task__MetadataEntry task_entry;
-typedef Silo__V1__GetJobResponse__MetadataEntry job_entry;
-_Static_assert(sizeof(task_entry) == sizeof(job_entry), "map entries differ");
+/* The entry of a string map, which every message has under a name of its own. */
+struct map_entry {
+    ProtobufCMessage base;
+    char *key, *value;
+};
+#define MAP_ENTRY_CHECK(type)                                                      \
+    _Static_assert(sizeof(type) == sizeof(struct map_entry) &&                     \
+                       offsetof(type, key) == offsetof(struct map_entry, key) &&   \
+                       offsetof(type, value) == offsetof(struct map_entry, value), \
+                   "not the entry of a string map")
+MAP_ENTRY_CHECK(Silo__V1__GetJobResponse__MetadataEntry);
+MAP_ENTRY_CHECK(Silo__V1__Task__MetadataEntry);
+MAP_ENTRY_CHECK(Silo__V1__RefreshFloatingLimitTask__MetadataEntry);
 
-static job_entry **encode_job_metadata(struct arena *arena, const struct info *info)
+/* Stored pairs as map entries of the given type; NULL when they are malformed. */
+static void *encode_map(struct arena *arena, struct bytes pairs, uint32_t count,
+                        const ProtobufCMessageDescriptor *type)
 {
-    job_entry **entries = arena_alloc(arena, ((size_t)info->metadata_count + 1) * sizeof *entries);
-    struct bytes at = info->metadata;
-    for (uint32_t i = 0; i < info->metadata_count; i++) {
+    struct map_entry **entries = arena_alloc(arena, ((size_t)count + 1) * sizeof *entries);
+    for (uint32_t i = 0; i < count; i++) {
         struct bytes name;
         struct bytes value;
-        if (!pair_next(&at, &name, &value)) {
+        if (!pair_next(&pairs, &name, &value)) {
             return NULL;
         }
         entries[i] = arena_alloc(arena, sizeof *entries[i]);
-        silo__v1__get_job_response__metadata_entry__init(entries[i]);
-        entries[i]->key = encode_text(arena, name);
-        entries[i]->value = encode_text(arena, value);
-    }
-    return entries;
-}
-
-static task_entry **encode_task_metadata(struct arena *arena, const struct info *info)
-{
-    task_entry **entries = arena_alloc(arena, ((size_t)info->metadata_count + 1) * sizeof *entries);
-    struct bytes at = info->metadata;
-    for (uint32_t i = 0; i < info->metadata_count; i++) {
-        struct bytes name;
-        struct bytes value;
-        if (!pair_next(&at, &name, &value)) {
-            return NULL;
-        }
-        entries[i] = arena_alloc(arena, sizeof *entries[i]);
-        silo__v1__task__metadata_entry__init(entries[i]);
+        protobuf_c_message_init(type, entries[i]);
         entries[i]->key = encode_text(arena, name);
         entries[i]->value = encode_text(arena, value);
     }
@@ -202,7 +194,8 @@ Silo__V1__GetJobResponse *encode_job(struct arena *arena, const char *id,
     job->status_changed_at_ms = view_changed_ms(view);
 
     job->limits = encode_limits(arena, info, &job->n_limits);
-    job->metadata = encode_job_metadata(arena, info);
+    job->metadata = encode_map(arena, info->metadata, info->metadata_count,
+                               &silo__v1__get_job_response__metadata_entry__descriptor);
     if (job->limits == NULL || job->metadata == NULL) {
         return NULL;
     }
@@ -266,7 +259,8 @@ Silo__V1__Task *encode_task(struct arena *arena, const char *shard_id,
     Silo__V1__Task *task = arena_alloc(arena, sizeof *task);
     silo__v1__task__init(task);
     task->limits = encode_limits(arena, info, &task->n_limits);
-    task->metadata = encode_task_metadata(arena, info);
+    task->metadata = encode_map(arena, info->metadata, info->metadata_count,
+                                &silo__v1__task__metadata_entry__descriptor);
     if (task->limits == NULL || task->metadata == NULL) {
         return NULL;
     }
@@ -285,5 +279,31 @@ Silo__V1__Task *encode_task(struct arena *arena, const char *shard_id,
     task->shard = (char *)shard_id; /* only read */
     task->task_group = encode_text(arena, info->group);
     task->lease_ms = LEASE_MS;
+    return task;
+}
+
+Silo__V1__RefreshFloatingLimitTask *encode_refresh(struct arena *arena, const char *shard_id,
+                                                   const char *group,
+                                                   const struct refresh_task *refresh)
+{
+    Silo__V1__RefreshFloatingLimitTask *task = arena_alloc(arena, sizeof *task);
+    silo__v1__refresh_floating_limit_task__init(task);
+    task->metadata = encode_map(arena, refresh->metadata, refresh->metadata_count,
+                                &silo__v1__refresh_floating_limit_task__metadata_entry__descriptor);
+    if (task->metadata == NULL) {
+        return NULL;
+    }
+    task->n_metadata = refresh->metadata_count;
+    task->id = encode_uuid(arena, &refresh->task_id);
+    task->queue_key = encode_text(arena, refresh->queue);
+    task->current_max_concurrency = refresh->value;
+    task->last_refreshed_at_ms = refresh->refreshed_ms;
+    task->lease_ms = LEASE_MS;
+    task->shard = (char *)shard_id;   /* only read */
+    task->task_group = (char *)group; /* only read */
+    if (!bytes_eq(refresh->tenant, TENANT_NONE)) {
+        task->tenant_id_opt_case = SILO__V1__REFRESH_FLOATING_LIMIT_TASK__TENANT_ID_OPT_TENANT_ID;
+        task->tenant_id = encode_text(arena, refresh->tenant);
+    }
     return task;
 }

@@ -1,4 +1,4 @@
-/* service/job.c - GetJob, GetJobResult, CancelJob, DeleteJob. */
+/* service/job.c - GetJob, GetJobResult, CancelJob, DeleteJob, RestartJob, ExpediteJob. */
 #include "service/call_int.h"
 
 static void malformed(struct call *call)
@@ -86,44 +86,40 @@ void on_get_result(struct call *call)
     fan_send(&fan->parts[0], call->shard);
 }
 
-/* --- CancelJob, DeleteJob --- */
+/* --- calls that change a job and have nothing to say about it --- */
 
-static void cancel_answer(struct call *call)
+static void change_start(struct call *call, enum command_kind kind, const char *shard,
+                         bool has_tenant, const char *tenant, const char *id)
 {
-    if (call->request.cmd.rc.code != SILO_OK) {
-        svc_fail_command(call, &call->request.cmd);
-        return;
+    if (svc_route(call, shard) && svc_tenant(call, has_tenant, tenant) && svc_job(call, id)) {
+        svc_send(call, kind, svc_answer_empty);
     }
-    const Silo__V1__CancelJobResponse reply = SILO__V1__CANCEL_JOB_RESPONSE__INIT;
-    svc_reply(call, &reply.base);
 }
 
 void on_cancel_job(struct call *call)
 {
     const Silo__V1__CancelJobRequest *request = call->message;
-    if (svc_route(call, request->shard) &&
-        svc_tenant(call, request->tenant_opt_case != 0, request->tenant) &&
-        svc_job(call, request->id)) {
-        svc_send(call, CMD_CANCEL_JOB, cancel_answer);
-    }
-}
-
-static void delete_answer(struct call *call)
-{
-    if (call->request.cmd.rc.code != SILO_OK) {
-        svc_fail_command(call, &call->request.cmd);
-        return;
-    }
-    const Silo__V1__DeleteJobResponse reply = SILO__V1__DELETE_JOB_RESPONSE__INIT;
-    svc_reply(call, &reply.base);
+    change_start(call, CMD_CANCEL_JOB, request->shard, request->tenant_opt_case != 0,
+                 request->tenant, request->id);
 }
 
 void on_delete_job(struct call *call)
 {
     const Silo__V1__DeleteJobRequest *request = call->message;
-    if (svc_route(call, request->shard) &&
-        svc_tenant(call, request->tenant_opt_case != 0, request->tenant) &&
-        svc_job(call, request->id)) {
-        svc_send(call, CMD_DELETE_JOB, delete_answer);
-    }
+    change_start(call, CMD_DELETE_JOB, request->shard, request->tenant_opt_case != 0,
+                 request->tenant, request->id);
+}
+
+void on_restart_job(struct call *call)
+{
+    const Silo__V1__RestartJobRequest *request = call->message;
+    change_start(call, CMD_RESTART_JOB, request->shard, request->tenant_opt_case != 0,
+                 request->tenant, request->id);
+}
+
+void on_expedite_job(struct call *call)
+{
+    const Silo__V1__ExpediteJobRequest *request = call->message;
+    change_start(call, CMD_EXPEDITE_JOB, request->shard, request->tenant_opt_case != 0,
+                 request->tenant, request->id);
 }

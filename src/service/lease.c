@@ -4,7 +4,8 @@
  * A poll of one shard is one command, which waits in the shard. A poll of all shards has two steps: it visits the open
  * shards in random order without waiting until it has max_tasks, and if it found nothing and may wait, it parks on all of
  * them at once. Parked polls share one claim: the first shard that has a task takes it and fills the poll, the others
- * answer empty or are stopped.
+ * answer empty or are stopped. Refresh tasks come beside the job tasks: they take nothing of max_tasks, but a poll that got
+ * one has something to answer with and waits no longer.
  *
  *     visit ... visit -> park all -> one is back with tasks, or the caller left -> stop the others -> all back -> reply
  *
@@ -23,8 +24,9 @@ struct lease {
     struct call *call;
     struct bytes group, worker_id;
     uint32_t tasks_max;
-    uint32_t leased;
-    int64_t end_us; /* of the wait */
+    uint32_t leased; /* job tasks */
+    bool found;      /* tasks of any kind */
+    int64_t end_us;  /* of the wait */
     struct shard **shards;
     size_t shard_count;
     size_t visited;
@@ -50,11 +52,18 @@ static void poll_fill(const struct lease *lease, struct command *cmd, uint32_t w
     };
 }
 
-static size_t part_tasks(const struct fan_part *part)
+/* What the shard handed out; empty for a part that failed, is not back or was no poll. */
+static struct poll_result part_result(const struct fan_part *part)
 {
     const struct command *cmd = &part->request.cmd;
-    return part->back && cmd->kind == CMD_POLL && cmd->rc.code == SILO_OK ? cmd->result.poll.count
-                                                                          : 0;
+    return part->back && cmd->kind == CMD_POLL && cmd->rc.code == SILO_OK ? cmd->result.poll
+                                                                          : (struct poll_result){0};
+}
+
+static bool part_found(const struct fan_part *part)
+{
+    const struct poll_result result = part_result(part);
+    return result.count != 0 || result.refresh_count != 0;
 }
 
 /* --- visits --- */
@@ -69,11 +78,13 @@ static void visit_next(struct lease *lease)
 static void visit_finished(struct fan *fan)
 {
     struct lease *lease = fan->call->state;
-    lease->leased += (uint32_t)part_tasks(&fan->parts[lease->visited - 1]);
+    const struct fan_part *part = &fan->parts[lease->visited - 1];
+    lease->leased += (uint32_t)part_result(part).count;
+    lease->found = lease->found || part_found(part);
     const bool wants_more = rpc_call_alive(lease->call->rpc) && lease->leased < lease->tasks_max;
     if (wants_more && lease->visited < lease->shard_count) {
         visit_next(lease);
-    } else if (wants_more && lease->leased == 0 &&
+    } else if (wants_more && !lease->found &&
                lease->end_us > rpc_loop_now_us(rpc_call_loop(lease->call->rpc))) {
         lease_park(lease);
     } else {
@@ -112,7 +123,7 @@ static void lease_stop(struct lease *lease)
 static void parked_back(struct fan *fan, struct fan_part *part)
 {
     struct lease *lease = fan->call->state;
-    if (part_tasks(part) != 0 && fan->open != 0) {
+    if (part_found(part) && fan->open != 0) {
         lease_stop(lease);
     }
 }
@@ -163,37 +174,78 @@ struct lease_reply {
     struct handout *sent, *kept; /* what goes out; what goes back at once */
 };
 
+/* Ids of one shard's tasks, by where they go. */
+struct part_ids {
+    struct uuid *sent, *kept;
+    size_t sent_count, kept_count;
+};
+
+/* Whether a task of this size goes out with the reply; notes its id. */
+static bool reply_takes(struct lease_reply *reply, struct part_ids *ids, size_t size,
+                        const struct uuid *task_id)
+{
+    if (reply->bytes + size + REPLY_ITEM_BYTES > MESSAGE_BYTES_MAX) {
+        ids->kept[ids->kept_count++] = *task_id;
+        return false;
+    }
+    reply->bytes += size + REPLY_ITEM_BYTES;
+    ids->sent[ids->sent_count++] = *task_id;
+    return true;
+}
+
+static void reply_add_task(struct lease *lease, struct lease_reply *reply, struct part_ids *ids,
+                           const char *shard_id, const struct leased_task *leased)
+{
+    Silo__V1__Task *task = encode_task(lease->call->arena, shard_id, leased);
+    if (task == NULL) { /* its lease ends and reports it as crashed */
+        log_error("task_malformed", LOG_STR("shard", shard_id), LOG_BYTES("job_id", leased->job_id),
+                  LOG_END);
+        return;
+    }
+    if (reply_takes(reply, ids, silo__v1__task__get_packed_size(task), &leased->task_id)) {
+        reply->message.tasks[reply->message.n_tasks++] = task;
+    }
+}
+
+static void reply_add_refresh(struct lease *lease, struct lease_reply *reply, struct part_ids *ids,
+                              const char *shard_id, const struct refresh_task *refresh)
+{
+    const Silo__V1__LeaseTasksRequest *request = lease->call->message;
+    Silo__V1__RefreshFloatingLimitTask *task =
+        encode_refresh(lease->call->arena, shard_id, request->task_group, refresh);
+    if (task == NULL) { /* its lease ends and the limit is due for a refresh again */
+        log_error("refresh_malformed", LOG_STR("shard", shard_id),
+                  LOG_BYTES("queue", refresh->queue), LOG_END);
+        return;
+    }
+    if (reply_takes(reply, ids, silo__v1__refresh_floating_limit_task__get_packed_size(task),
+                    &refresh->task_id)) {
+        reply->message.refresh_tasks[reply->message.n_refresh_tasks++] = task;
+    }
+}
+
 /* Adds the tasks of one shard that fit into the reply. */
 static void reply_add(struct lease *lease, struct lease_reply *reply, struct fan_part *part)
 {
-    const size_t count = part_tasks(part);
-    if (count == 0) {
+    if (!part_found(part)) {
         return;
     }
+    const struct poll_result result = part_result(part);
+    const size_t count = result.count + result.refresh_count;
     struct arena *arena = lease->call->arena;
-    const struct poll_result *result = &part->request.cmd.result.poll;
-    struct uuid *sent = arena_alloc(arena, count * sizeof *sent);
-    struct uuid *kept = arena_alloc(arena, count * sizeof *kept);
-    size_t sent_count = 0;
-    size_t kept_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        Silo__V1__Task *task = encode_task(arena, shard_id_text(part->shard), &result->tasks[i]);
-        if (task == NULL) { /* its lease ends and reports it as crashed */
-            log_error("task_malformed", LOG_STR("shard", shard_id_text(part->shard)),
-                      LOG_BYTES("job_id", result->tasks[i].job_id), LOG_END);
-            continue;
-        }
-        const size_t size = silo__v1__task__get_packed_size(task) + REPLY_ITEM_BYTES;
-        if (reply->bytes + size > MESSAGE_BYTES_MAX) {
-            kept[kept_count++] = result->tasks[i].task_id;
-            continue;
-        }
-        reply->bytes += size;
-        reply->message.tasks[reply->message.n_tasks++] = task;
-        sent[sent_count++] = result->tasks[i].task_id;
+    struct part_ids ids = {
+        .sent = arena_alloc(arena, count * sizeof *ids.sent),
+        .kept = arena_alloc(arena, count * sizeof *ids.kept),
+    };
+    const char *shard_id = shard_id_text(part->shard);
+    for (size_t i = 0; i < result.refresh_count; i++) {
+        reply_add_refresh(lease, reply, &ids, shard_id, &result.refreshes[i]);
     }
-    handout_add(reply->sent, part->shard, sent, sent_count);
-    handout_add(reply->kept, part->shard, kept, kept_count);
+    for (size_t i = 0; i < result.count; i++) {
+        reply_add_task(lease, reply, &ids, shard_id, &result.tasks[i]);
+    }
+    handout_add(reply->sent, part->shard, ids.sent, ids.sent_count);
+    handout_add(reply->kept, part->shard, ids.kept, ids.kept_count);
 }
 
 static void reply_add_fan(struct lease *lease, struct lease_reply *reply, struct fan *fan)
@@ -242,34 +294,42 @@ static void lease_fail(struct lease *lease, const struct command *failure)
     svc_fail(call, code, copy);
 }
 
-static size_t lease_task_count(const struct lease *lease)
+/* Room for all that was handed out. */
+static void reply_init(struct lease *lease, struct lease_reply *reply)
 {
-    size_t count = 0;
+    *reply = (struct lease_reply){.message = SILO__V1__LEASE_TASKS_RESPONSE__INIT};
+    size_t tasks = 0;
+    size_t refreshes = 0;
     const struct fan *const fans[] = {lease->visits, lease->parked};
     for (size_t f = 0; f < 2; f++) {
         for (size_t i = 0; fans[f] != NULL && i < fans[f]->count; i++) {
-            count += part_tasks(&fans[f]->parts[i]);
+            const struct poll_result result = part_result(&fans[f]->parts[i]);
+            tasks += result.count;
+            refreshes += result.refresh_count;
+            lease->found = lease->found || part_found(&fans[f]->parts[i]);
         }
     }
-    return count;
+    Silo__V1__LeaseTasksResponse *message = &reply->message;
+    message->tasks = arena_alloc(lease->call->arena, (tasks + 1) * sizeof *message->tasks);
+    message->refresh_tasks =
+        arena_alloc(lease->call->arena, (refreshes + 1) * sizeof *message->refresh_tasks);
 }
 
 static void lease_answer(struct lease *lease)
 {
     struct call *call = lease->call;
-    const size_t count = lease_task_count(lease);
     const struct command *failure = lease_failure(lease);
     if (failure != NULL) {
         lease_fail(lease, failure);
         return;
     }
-    struct lease_reply reply = {.message = SILO__V1__LEASE_TASKS_RESPONSE__INIT};
-    if (count == 0) {
+    struct lease_reply reply;
+    reply_init(lease, &reply);
+    if (!lease->found) {
         lease_release(lease);
         svc_reply(call, &reply.message.base);
         return;
     }
-    reply.message.tasks = arena_alloc(call->arena, count * sizeof *reply.message.tasks);
     reply.sent = handout_new(2 * lease->shard_count);
     reply.kept = handout_new(2 * lease->shard_count);
     reply_add_fan(lease, &reply, lease->visits);
@@ -317,7 +377,7 @@ static bool lease_route(struct lease *lease, const Silo__V1__LeaseTasksRequest *
 static bool lease_sizes(struct lease *lease)
 {
     if (lease->worker_id.len > WORKER_ID_BYTES_MAX) {
-        svc_fail(lease->call, SILO_INVALID, "worker_id too long: at most 4096 bytes");
+        svc_fail(lease->call, SILO_INVALID, ERROR_WORKER_TOO_LONG);
         return false;
     }
     if (lease->group.len > GROUP_BYTES_MAX) {

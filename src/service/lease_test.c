@@ -23,6 +23,22 @@ static struct rpc_call *lease(const char *shard, const char *group, uint32_t max
     return fake_call("LeaseTasks", &request.base);
 }
 
+static void fill_refreshes(struct shard_request *request, size_t count)
+{
+    struct refresh_task *refreshes = arena_zalloc(request->cmd.arena, count * sizeof *refreshes);
+    for (size_t i = 0; i < count; i++) {
+        refreshes[i].task_id.b[0] = (uint8_t)(0xf0 + i);
+        refreshes[i].tenant = i == 0 ? BYTES_LIT("-") : BYTES_LIT("acme");
+        refreshes[i].queue = BYTES_LIT("api");
+        refreshes[i].value = 5;
+        refreshes[i].refreshed_ms = i == 0 ? 0 : 7000;
+        refreshes[i].metadata_count = 1;
+        refreshes[i].metadata = BYTES_LIT("\x01k\x01v");
+    }
+    request->cmd.result.poll.refreshes = refreshes;
+    request->cmd.result.poll.refresh_count = count;
+}
+
 /* Answers a poll with `count` tasks; their payloads have payload_len bytes. */
 static void fill(struct shard_request *request, size_t count, size_t payload_len)
 {
@@ -40,7 +56,8 @@ static void fill(struct shard_request *request, size_t count, size_t payload_len
         tasks[i].info.retry.retry_count = UINT32_MAX; /* must not overflow */
         tasks[i].payload = bytes_of(payload, payload_len);
     }
-    request->cmd.result.poll = (struct poll_result){.tasks = tasks, .count = count};
+    request->cmd.result.poll.tasks = tasks;
+    request->cmd.result.poll.count = count;
     fake_answer(request, SILO_OK, NULL);
 }
 
@@ -235,6 +252,130 @@ static void test_reply_size(void **state)
     fake_stop();
 }
 
+static void test_refresh_fields(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = lease(fake_shard_id(0), "g", 1, 0);
+    struct shard_request *poll = fake_take(CMD_POLL);
+    fill_refreshes(poll, 2);
+    fill(poll, 1, 0); /* they come beside max_tasks */
+    Silo__V1__LeaseTasksResponse *reply =
+        fake_reply(call, &silo__v1__lease_tasks_response__descriptor);
+    assert_int_equal(reply->n_tasks, 1);
+    assert_int_equal(reply->n_refresh_tasks, 2);
+    const Silo__V1__RefreshFloatingLimitTask *task = reply->refresh_tasks[0];
+    assert_string_equal(task->id, "f0000000-0000-0000-0000-000000000000");
+    assert_string_equal(task->queue_key, "api");
+    assert_int_equal(task->current_max_concurrency, 5);
+    assert_int_equal(task->last_refreshed_at_ms, 0);
+    assert_int_equal(task->n_metadata, 1);
+    assert_string_equal(task->metadata[0]->key, "k");
+    assert_string_equal(task->metadata[0]->value, "v");
+    assert_int_equal(task->lease_ms, 10000);
+    assert_string_equal(task->shard, fake_shard_id(0));
+    assert_string_equal(task->task_group, "g");
+    assert_int_equal(task->tenant_id_opt_case, 0);
+    task = reply->refresh_tasks[1];
+    assert_int_equal(task->last_refreshed_at_ms, 7000);
+    assert_int_equal(task->tenant_id_opt_case, 9);
+    assert_string_equal(task->tenant_id, "acme");
+    silo__v1__lease_tasks_response__free_unpacked(reply, NULL);
+    fake_sent(call, true);
+    fake_free(call);
+    fake_stop();
+}
+
+/* A refresh task is something to answer with: the poll does not park, or parks no longer. */
+static void test_refresh_ends_the_wait(void **state)
+{
+    (void)state;
+    fake_start(2, false, false);
+    struct rpc_call *call = lease(NULL, "g", 2, 500);
+    struct shard_request *poll = fake_take(CMD_POLL);
+    fill_refreshes(poll, 1);
+    fill(poll, 0, 0);
+    poll = fake_take(CMD_POLL); /* the other shard is visited, for max_tasks job tasks */
+    assert_int_equal(poll->cmd.args.poll.tasks_max, 2);
+    assert_int_equal(poll->cmd.args.poll.wait_ms, 0);
+    fill(poll, 0, 0);
+    assert_int_equal(replied(call), 0);
+    fake_sent(call, true);
+    fake_free(call);
+
+    call = lease(NULL, "g", 2, 500);
+    for (int i = 0; i < 2; i++) {
+        fill(fake_take(CMD_POLL), 0, 0);
+    }
+    struct shard_request *one = fake_take(CMD_POLL);
+    struct shard_request *other = fake_take(CMD_POLL);
+    fill_refreshes(one, 1);
+    fill(one, 0, 0);
+    struct shard_request *stop = fake_take(CMD_POLL_STOP);
+    fill(other, 0, 0);
+    fake_answer(stop, SILO_OK, NULL);
+    Silo__V1__LeaseTasksResponse *reply =
+        fake_reply(call, &silo__v1__lease_tasks_response__descriptor);
+    assert_int_equal(reply->n_tasks, 0);
+    assert_int_equal(reply->n_refresh_tasks, 1);
+    silo__v1__lease_tasks_response__free_unpacked(reply, NULL);
+    fake_sent(call, true);
+    fake_free(call);
+    fake_stop();
+}
+
+static void test_refresh_goes_back(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = lease(NULL, "g", 4, 0);
+    struct shard_request *poll = fake_take(CMD_POLL);
+    fill_refreshes(poll, 2);
+    fill(poll, 3, 0);
+    assert_int_equal(replied(call), 3);
+    fake_sent(call, false);
+    fake_free(call);
+    struct shard_request *back = fake_take(CMD_GIVE_BACK);
+    assert_int_equal(back->cmd.args.give_back.count, 5);
+    unsigned seen = 0; /* one bit for each of the five */
+    for (size_t i = 0; i < 5; i++) {
+        const uint8_t first = back->cmd.args.give_back.task_ids[i].b[0];
+        seen |= 1u << (first >= 0xf0 ? 3 + first - 0xf0 : first);
+    }
+    assert_int_equal(seen, 0x1f);
+    fake_answer(back, SILO_OK, NULL);
+
+    call = lease(NULL, "g", 4, 0); /* nothing but a refresh */
+    poll = fake_take(CMD_POLL);
+    fill_refreshes(poll, 1);
+    fake_cancel(call);
+    fake_answer(fake_take(CMD_POLL_STOP), SILO_OK, NULL);
+    fill(poll, 0, 0);
+    assert_true(call->done);
+    expect_give_back(1);
+    fake_free(call);
+    fake_stop();
+}
+
+static void test_refresh_malformed(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = lease(NULL, "g", 4, 0);
+    struct shard_request *poll = fake_take(CMD_POLL);
+    fill_refreshes(poll, 2);
+    poll->cmd.result.poll.refreshes[0].metadata = BYTES_LIT("\x05k");
+    fill(poll, 0, 0);
+    Silo__V1__LeaseTasksResponse *reply =
+        fake_reply(call, &silo__v1__lease_tasks_response__descriptor);
+    assert_int_equal(reply->n_refresh_tasks, 1);
+    assert_string_equal(reply->refresh_tasks[0]->tenant_id, "acme");
+    silo__v1__lease_tasks_response__free_unpacked(reply, NULL);
+    fake_sent(call, true);
+    fake_free(call);
+    fake_stop();
+}
+
 static void test_wait_is_cut(void **state)
 {
     (void)state;
@@ -260,6 +401,10 @@ int main(void)
         cmocka_unit_test(test_give_back_refused),
         cmocka_unit_test(test_reply_size),
         cmocka_unit_test(test_wait_is_cut),
+        cmocka_unit_test(test_refresh_fields),
+        cmocka_unit_test(test_refresh_ends_the_wait),
+        cmocka_unit_test(test_refresh_goes_back),
+        cmocka_unit_test(test_refresh_malformed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,6 +40,7 @@ static void test_bytes(void **state)
     expect(BYTES_LIT("\x32\x03\x0a\x01\xff"), SILO_OK, "");            /* bytes may be anything */
     expect(BYTES_LIT("\x3a\x05\x0a\x03\x0a\x01\xff"), SILO_INTERNAL,
            "UTF-8"); /* limits.concurrency.key */
+    expect(BYTES_LIT("\x3a\x07\x0a\x05\x0a\x03q\x00r"), SILO_INVALID, "NUL"); /* likewise */
 }
 
 static void test_amplification(void **state)

@@ -1,4 +1,5 @@
-/* service/report.c - what workers say about their tasks: Heartbeat, ReportOutcome, ReportOutcomes. */
+/* service/report.c - what workers say about their tasks: Heartbeat, ReportOutcome, ReportOutcomes, ReportRefreshOutcome. */
+#include "base/log.h"
 #include "service/many_int.h"
 
 /* --- Heartbeat --- */
@@ -61,16 +62,6 @@ SILO_RC report_args_fill(const Silo__V1__ReportOutcomeRequest *request,
     return RC_OK;
 }
 
-static void report_answer(struct call *call)
-{
-    if (call->request.cmd.rc.code != SILO_OK) {
-        svc_fail_command(call, &call->request.cmd);
-        return;
-    }
-    const Silo__V1__ReportOutcomeResponse reply = SILO__V1__REPORT_OUTCOME_RESPONSE__INIT;
-    svc_reply(call, &reply.base);
-}
-
 void on_report(struct call *call)
 {
     const Silo__V1__ReportOutcomeRequest *request = call->message;
@@ -83,7 +74,7 @@ void on_report(struct call *call)
         svc_fail_err(call, &err);
         return;
     }
-    svc_send(call, CMD_REPORT, report_answer);
+    svc_send(call, CMD_REPORT, svc_answer_empty);
 }
 
 /* --- ReportOutcomes --- */
@@ -124,4 +115,50 @@ void on_report_many(struct call *call)
     if (svc_route(call, request->shard)) {
         many_start(call, request->n_outcomes, many_prepare, many_answer);
     }
+}
+
+/* --- ReportRefreshOutcome --- */
+
+/* The worker's reason is kept nowhere else. */
+static void refresh_log(const struct call *call,
+                        const Silo__V1__ReportRefreshOutcomeRequest *request)
+{
+    log_warn("refresh_failed", LOG_STR("shard", shard_id_text(call->shard)),
+             LOG_STR("task_id", request->task_id), LOG_STR("code", request->failure->code),
+             LOG_STR("message", request->failure->message),
+             LOG_STR("then", "the limit keeps its maximum and is refreshed after a back-off"),
+             LOG_END);
+}
+
+static void refresh_answer(struct call *call)
+{
+    const Silo__V1__ReportRefreshOutcomeRequest *request = call->message;
+    const struct command *cmd = &call->request.cmd;
+    if (cmd->rc.code == SILO_OK && !cmd->args.report_refresh.success) {
+        refresh_log(call, request);
+    }
+    svc_answer_empty(call);
+}
+
+void on_report_refresh(struct call *call)
+{
+    const Silo__V1__ReportRefreshOutcomeRequest *request = call->message;
+    if (!svc_route(call, request->shard) ||
+        !svc_worker_tenant(call, request->tenant_id_opt_case != 0, request->tenant_id)) {
+        return;
+    }
+    struct report_refresh_args *args = &call->request.cmd.args.report_refresh;
+    switch ((int)request->outcome_case) {
+    case SILO__V1__REPORT_REFRESH_OUTCOME_REQUEST__OUTCOME_SUCCESS:
+        args->success = true;
+        args->value = request->success->new_max_concurrency;
+        break;
+    case SILO__V1__REPORT_REFRESH_OUTCOME_REQUEST__OUTCOME_FAILURE:
+        break;
+    default:
+        svc_fail(call, SILO_INVALID, "missing outcome");
+        return;
+    }
+    args->has_task_id = uuid_parse(bytes_str(request->task_id), &args->task_id);
+    svc_send(call, CMD_REPORT_REFRESH, refresh_answer);
 }

@@ -3,8 +3,11 @@
  */
 #include "service/service_int.h"
 
-static SILO_RC route_status(const struct shard *shard, struct silo_err *err)
+SILO_RC route_ready(const struct shard *shard, struct silo_err *err)
 {
+    if (shard == NULL) {
+        return FAIL(err, SILO_NOT_FOUND, "shard not found");
+    }
     switch (shard_status(shard)) {
     case SHARD_OPEN:
         return RC_OK;
@@ -19,18 +22,23 @@ static SILO_RC route_status(const struct shard *shard, struct silo_err *err)
     return FAIL(err, SILO_UNAVAILABLE, "shard not ready: acquisition in progress");
 }
 
-SILO_RC route_find(struct shards *shards, struct bytes text, struct shard **ret_shard,
+SILO_RC route_name(struct shards *shards, struct bytes text, struct shard **ret_shard,
                    struct silo_err *err)
 {
     struct uuid id;
     if (!uuid_parse_lenient(text, &id)) {
         return FAIL(err, SILO_INVALID, "invalid shard ID: not a UUID");
     }
-    struct shard *shard = shards_find(shards, &id);
-    if (shard == NULL) {
-        return FAIL(err, SILO_NOT_FOUND, "shard not found");
-    }
-    TRY(route_status(shard, err));
+    *ret_shard = shards_find(shards, &id);
+    return RC_OK;
+}
+
+SILO_RC route_find(struct shards *shards, struct bytes text, struct shard **ret_shard,
+                   struct silo_err *err)
+{
+    struct shard *shard = NULL;
+    TRY(route_name(shards, text, &shard, err));
+    TRY(route_ready(shard, err));
     *ret_shard = shard;
     return RC_OK;
 }
@@ -73,7 +81,9 @@ SILO_RC route_client_tenant(const struct service *service, const struct shard *s
     if (bytes_eq(tenant, TENANT_NONE)) {
         return FAIL(err, SILO_INVALID, "invalid tenant id: '-' stands for no tenant");
     }
-    TRY(route_range(shard, tenant, err));
+    if (shard != NULL) {
+        TRY(route_range(shard, tenant, err));
+    }
     *ret_tenant = tenant;
     return RC_OK;
 }

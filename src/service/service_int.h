@@ -77,6 +77,10 @@ void svc_fail(struct call *call, enum silo_code code, const char *text);
 void svc_fail_err(struct call *call, const struct silo_err *err);
 void svc_fail_command(struct call *call, const struct command *cmd);
 void svc_reply(struct call *call, const ProtobufCMessage *reply);
+/* Any message without fields. */
+void svc_reply_empty(struct call *call);
+/* Answer of calls that change something and have nothing to say: empty, or the command's error. */
+void svc_answer_empty(struct call *call);
 /* The reply's bytes in the call's arena; ptr NULL when it is larger than a message may be. */
 struct bytes svc_pack(struct call *call, const ProtobufCMessage *reply);
 
@@ -97,8 +101,14 @@ struct bytes svc_error_text(const char *text, enum silo_code code);
 
 /* --- route.c: shard and tenant, without a call --------------------------------------------------------------- */
 
+/* An open shard. */
 SILO_RC route_find(struct shards *shards, struct bytes text, struct shard **ret_shard,
                    struct silo_err *err);
+/* The same in two steps: *ret_shard is NULL for an id that no shard has, and route_ready says what is wrong with it. */
+SILO_RC route_name(struct shards *shards, struct bytes text, struct shard **ret_shard,
+                   struct silo_err *err);
+SILO_RC route_ready(const struct shard *shard, struct silo_err *err);
+/* shard NULL: its range is not known and not checked. */
 SILO_RC route_client_tenant(const struct service *service, const struct shard *shard,
                             struct bytes tenant, struct bytes *ret_tenant, struct silo_err *err);
 SILO_RC route_worker_tenant(const struct service *service, const struct shard *shard,
@@ -124,6 +134,9 @@ SILO_RC message_check(const ProtobufCMessageDescriptor *type, struct bytes wire,
  */
 SILO_RC validate_job(struct arena *arena, const Silo__V1__EnqueueRequest *request,
                      struct enqueue_args *ret_args, struct silo_err *err);
+/* Likewise a job with its history: id, task_group, priority, metadata, attempts, then the rest. */
+SILO_RC validate_import(struct arena *arena, const Silo__V1__ImportJobRequest *request,
+                        struct import_args *ret_args, struct silo_err *err);
 struct bytes serialized_bytes(const Silo__V1__SerializedBytes *value);
 /* tenant and id as a job reference in the arena; the id has at most JOB_ID_BYTES_MAX bytes. */
 struct bytes job_ref_make(struct arena *arena, struct bytes tenant, struct bytes id);
@@ -133,13 +146,16 @@ struct bytes job_ref_make(struct arena *arena, struct bytes tenant, struct bytes
 char *encode_text(struct arena *arena, struct bytes text);
 char *encode_uuid(struct arena *arena, const struct uuid *uuid);
 Silo__V1__SerializedBytes *encode_serialized(struct arena *arena, struct bytes data);
-/* NULL when stored limits or metadata are malformed. */
+/* encode_job, encode_task, encode_refresh: NULL when stored limits or metadata are malformed. */
 Silo__V1__GetJobResponse *encode_job(struct arena *arena, const char *id,
                                      const struct job_view *view, bool include_attempts);
 Silo__V1__GetJobResultResponse *encode_result(struct arena *arena, const char *id,
                                               const struct job_view *view);
 Silo__V1__Task *encode_task(struct arena *arena, const char *shard_id,
                             const struct leased_task *leased);
+Silo__V1__RefreshFloatingLimitTask *encode_refresh(struct arena *arena, const char *shard_id,
+                                                   const char *group,
+                                                   const struct refresh_task *refresh);
 
 /* --- handlers ------------------------------------------------------------------------------------------------ */
 
@@ -148,9 +164,15 @@ void on_get_job(struct call *call);
 void on_get_result(struct call *call);
 void on_cancel_job(struct call *call);
 void on_delete_job(struct call *call);
+void on_restart_job(struct call *call);
+void on_expedite_job(struct call *call);
+void on_drop_holders(struct call *call);
+void on_import_jobs(struct call *call);
+void on_lease_task(struct call *call);
 void on_lease_tasks(struct call *call);
 void on_heartbeat(struct call *call);
 void on_report(struct call *call);
+void on_report_refresh(struct call *call);
 void on_enqueue_many(struct call *call);
 void on_report_many(struct call *call);
 void on_cluster_info(struct call *call);

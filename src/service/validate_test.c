@@ -179,6 +179,12 @@ static void test_retry(void **state)
     fixture_free(f);
 }
 
+static void concurrency_set(struct fixture *f, int index, Silo__V1__ConcurrencyLimit *concurrency)
+{
+    f->limits[index].limit_case = SILO__V1__LIMIT__LIMIT_CONCURRENCY;
+    f->limits[index].concurrency = concurrency;
+}
+
 static void test_limits(void **state)
 {
     (void)state;
@@ -186,19 +192,70 @@ static void test_limits(void **state)
     f->request.n_limits = MANY; /* none has a member: all are dropped */
     expect(f, SILO_OK, "");
     assert_int_equal(f->args.info.limit_count, 0);
+
     Silo__V1__ConcurrencyLimit concurrency = SILO__V1__CONCURRENCY_LIMIT__INIT;
     concurrency.key = (char *)"q";
-    f->limits[0].limit_case = SILO__V1__LIMIT__LIMIT_CONCURRENCY;
-    f->limits[0].concurrency = &concurrency;
-    expect(f, SILO_UNIMPLEMENTED, "limits are not available in this build");
-    concurrency.key = long_text(f, "q", 4097);
-    expect(f, SILO_INVALID, "limit key too long");
-    concurrency.key = (char *)"q";
-    for (int i = 0; i < 65; i++) {
-        f->limits[i].limit_case = SILO__V1__LIMIT__LIMIT_CONCURRENCY;
-        f->limits[i].concurrency = &concurrency;
+    concurrency.max_concurrency = 3;
+    concurrency_set(f, 70, &concurrency); /* the others are still dropped */
+    expect(f, SILO_OK, "");
+    assert_int_equal(f->args.info.limit_count, 1);
+    struct limits limits;
+    assert_true(limits_decode(&f->arena, f->args.info.limits, 1, &limits));
+    assert_int_equal(limits.items[0].kind, LIMIT_CONCURRENCY);
+    assert_true(bytes_eq(limits.items[0].key, BYTES_LIT("q")));
+    assert_int_equal(limits.items[0].line.max, 3);
+
+    for (int i = 0; i < 63; i++) {
+        concurrency_set(f, i, &concurrency);
     }
-    expect(f, SILO_INVALID, "too many limits");
+    expect(f, SILO_OK, "");
+    assert_int_equal(f->args.info.limit_count, 64);
+    concurrency_set(f, 63, &concurrency);
+    expect(f, SILO_INVALID, "too many limits: at most 64");
+    f->retry.initial_interval_ms = -1; /* the retry policy comes last */
+    f->request.retry_policy_opt_case = SILO__V1__ENQUEUE_REQUEST__RETRY_POLICY_OPT_RETRY_POLICY;
+    f->request.retry_policy = &f->retry;
+    expect(f, SILO_INVALID, "too many limits: at most 64");
+    f->request.task_group = (char *)"";
+    expect(f, SILO_INVALID, "task_group is required");
+    fixture_free(f);
+}
+
+static void test_limit_names(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new();
+    char *const fits = long_text(f, "q", 4096);
+    char *const too_long = long_text(f, "q", 4097);
+    f->request.n_limits = 1;
+    Silo__V1__ConcurrencyLimit concurrency = SILO__V1__CONCURRENCY_LIMIT__INIT;
+    concurrency.key = fits;
+    concurrency_set(f, 0, &concurrency);
+    expect(f, SILO_OK, "");
+    concurrency.key = too_long;
+    expect(f, SILO_INVALID, "limit key too long: at most 4096 bytes");
+
+    Silo__V1__FloatingConcurrencyLimit floating = SILO__V1__FLOATING_CONCURRENCY_LIMIT__INIT;
+    floating.key = fits;
+    f->limits[0].limit_case = SILO__V1__LIMIT__LIMIT_FLOATING_CONCURRENCY;
+    f->limits[0].floating_concurrency = &floating;
+    expect(f, SILO_OK, "");
+    floating.key = too_long;
+    expect(f, SILO_INVALID, "limit key too long: at most 4096 bytes");
+
+    Silo__V1__GubernatorRateLimit rate = SILO__V1__GUBERNATOR_RATE_LIMIT__INIT;
+    rate.name = fits;
+    rate.unique_key = fits;
+    f->limits[0].limit_case = SILO__V1__LIMIT__LIMIT_RATE_LIMIT;
+    f->limits[0].rate_limit = &rate;
+    expect(f, SILO_OK, "");
+    struct limits limits;
+    assert_true(limits_decode(&f->arena, f->args.info.limits, 1, &limits));
+    assert_int_equal(limits.items[0].rate->retry_policy->initial_backoff_ms, 100); /* complete */
+    rate.unique_key = too_long;
+    expect(f, SILO_INVALID, "rate limit unique_key too long: at most 4096 bytes");
+    rate.name = too_long;
+    expect(f, SILO_INVALID, "rate limit name too long: at most 4096 bytes");
     fixture_free(f);
 }
 
@@ -218,10 +275,10 @@ static void test_start(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_priority), cmocka_unit_test(test_metadata),
-        cmocka_unit_test(test_group),    cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_retry),    cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_start),
+        cmocka_unit_test(test_priority),    cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_group),       cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_retry),       cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_limit_names), cmocka_unit_test(test_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -603,6 +603,13 @@ static bool row_check(struct audit *a, const struct audit_row *row)
     case TABLE_META:
     case TABLE_BLOB:
         return true;
+    case TABLE_REQUEST:
+    case TABLE_HOLDER:
+    case TABLE_QUEUE:
+    case TABLE_LIMITER:
+    case TABLE_EXPIRY:
+        return wrong(a, "a row of table %u in a history without limits and retention",
+                     row->key.ptr[0]);
     }
     return wrong(a, "a row of an unknown table %u", row->key.ptr[0]);
 }

@@ -58,16 +58,29 @@ bool command_changes(const struct command *cmd)
     case CMD_ENQUEUE:
     case CMD_CANCEL_JOB:
     case CMD_DELETE_JOB:
+    case CMD_RESTART_JOB:
+    case CMD_EXPEDITE_JOB:
+    case CMD_LEASE_JOB:
+    case CMD_IMPORT_JOB:
+    case CMD_DROP_HOLDERS:
     case CMD_POLL:
     case CMD_REPORT:
+    case CMD_REPORT_REFRESH:
         return true;
     case CMD_GET_JOB:
     case CMD_GET_RESULT:
     case CMD_POLL_STOP:
     case CMD_GIVE_BACK:
     case CMD_HEARTBEAT:
+    case CMD_ANY_RUNNING:
     case CMD_TOTALS:
         return false;
+    case CMD_GRANT:
+    case CMD_LOCATE:
+    case CMD_CHECK:
+    case CMD_CHECKED:
+    case CMD_EXPIRE:
+        break; /* the core's own: never sent */
     }
     ASSERT(!"a command kind out of range");
 }
@@ -220,6 +233,7 @@ static void shard_turn(struct shard *shard)
     if (inc != NULL && inc->core != NULL && inc->phase != INC_DEAD) {
         proof_turn(inc);
         core_turn(inc->core);
+        checks_turn(inc);
         reads_turn(inc);
         commit_answers(inc);
         commit_turn(inc);
@@ -250,6 +264,7 @@ int64_t executor_turn(struct executor *executor)
     struct mail *requests = mailbox_take(&executor->requests);
     executor_clocks(executor);
     executor_events(executor);
+    checks_take(mailbox_take(&executor->verdicts));
     if (!executor->released &&
         atomic_load_explicit(&executor->release_polls, memory_order_acquire)) {
         executor->released = true;
@@ -282,7 +297,8 @@ static void executor_wake(void *context)
 
 static void executor_sleep(struct executor *executor, int64_t next_us)
 {
-    if (!mailbox_sleep(&executor->controls) || !mailbox_sleep(&executor->requests)) {
+    if (!mailbox_sleep(&executor->controls) || !mailbox_sleep(&executor->requests) ||
+        !mailbox_sleep(&executor->verdicts)) {
         return;
     }
     const int64_t wait_us = next_us == INT64_MAX ? INT64_MAX : next_us - env_mono_us(executor->env);
@@ -323,6 +339,8 @@ static SILO_RC executor_start(struct executor *executor, struct silo_err *err)
     }
     mailbox_init(&executor->requests, MAILBOX_MESSAGES_MAX, executor_wake, executor);
     mailbox_init(&executor->controls, SIZE_MAX / 2, executor_wake, executor);
+    mailbox_init(&executor->verdicts, SIZE_MAX / 2, executor_wake, executor);
+    executor->started = true;
     list_init(&executor->dead);
     TRY(ops->queue_new(executor->shards->options.store, &executor->queue, err));
     executor_clocks(executor);

@@ -36,6 +36,7 @@ static void control_done(struct shard *shard, enum silo_code code, const char *t
 static void inc_dead(struct incarnation *inc)
 {
     inc->phase = INC_DEAD;
+    checks_forget(inc);
     inc->shard->inc = NULL;
     list_push_back(&inc->shard->executor->dead, &inc->dead);
 }
@@ -50,6 +51,7 @@ static struct incarnation *inc_new(struct shard *shard)
     list_init(&inc->batches);
     list_init(&inc->open_replies);
     list_init(&inc->unproved);
+    list_init(&inc->checks);
     inc->progress_mono_ms = executor->mono_ms;
     inc->memtable_mono_ms = executor->mono_ms;
     inc->proof_mono_ms = executor->mono_ms;
@@ -91,7 +93,15 @@ void life_opened(struct incarnation *inc, const struct store_event *event)
     inc->phase = INC_LOADING;
     const struct executor *executor = inc->shard->executor;
     inc->proof_mono_ms = executor->mono_ms;
-    inc->core = core_new(inc->shard->shards->options.order, executor->wall_ms, executor->mono_ms);
+    const struct shards_options *options = &inc->shard->shards->options;
+    struct core_options core = {
+        .order = options->order,
+        .external_limiter = options->limiter != NULL,
+        .completed_expire_ms = options->completed_expire_ms,
+        .terminal_expire_ms = options->terminal_expire_ms,
+    };
+    env_random(executor->env, core.seed, sizeof core.seed);
+    inc->core = core_new(&core, executor->wall_ms, executor->mono_ms);
     if (executor->released) {
         core_release_polls(inc->core);
     }

@@ -344,7 +344,7 @@ static bool is(const struct command *cmd, enum silo_code code, const char *text)
 static bool explains_change(const struct mcall *c, const struct version *v)
 {
     const struct command *cmd = &c->call->request.cmd;
-    switch (cmd->kind) {
+    switch ((int)cmd->kind) {
     case CMD_ENQUEUE:
         if (!v->exists) {
             return is(cmd, SILO_OK, NULL);
@@ -376,6 +376,7 @@ static bool explains_change(const struct mcall *c, const struct version *v)
     case CMD_GIVE_BACK:
     case CMD_HEARTBEAT:
     case CMD_TOTALS:
+    default: /* not part of these histories */
         break;
     }
     return true;
@@ -400,7 +401,7 @@ static bool job_shown(const struct command *cmd, const struct version *v)
 static bool explains_read(const struct mcall *c, const struct version *v)
 {
     const struct command *cmd = &c->call->request.cmd;
-    switch (cmd->kind) {
+    switch ((int)cmd->kind) {
     case CMD_GET_JOB:
         return v->exists ? job_shown(cmd, v) : is(cmd, SILO_NOT_FOUND, "job not found");
     case CMD_GET_RESULT:
@@ -425,6 +426,7 @@ static bool explains_read(const struct mcall *c, const struct version *v)
     case CMD_POLL_STOP:
     case CMD_GIVE_BACK:
     case CMD_TOTALS:
+    default: /* not part of these histories */
         break;
     }
     return true;

@@ -20,6 +20,7 @@
 #include "base/uuid.h"
 #include "codec/key.h"
 #include "core/command.h"
+#include "shard/limiter.h"
 #include "store/store.h"
 
 struct shards;
@@ -29,12 +30,15 @@ struct executor;
 struct shards_options {
     const struct env *env;
     struct store *store;
-    uint32_t executors;        /* at least 1 */
-    const char *settings_json; /* engine settings, NULL = defaults */
-    int64_t flush_spacing_ms;  /* minimum time from start to start of WAL uploads */
-    uint32_t wal_objects_max;  /* memtable flush after so many WAL uploads */
-    enum dispatch_order order; /* for shards made now */
-    bool by_hand;              /* no threads: the caller runs executor_turn */
+    uint32_t executors;          /* at least 1 */
+    const char *settings_json;   /* engine settings, NULL = defaults */
+    int64_t flush_spacing_ms;    /* minimum time from start to start of WAL uploads */
+    uint32_t wal_objects_max;    /* memtable flush after so many WAL uploads */
+    enum dispatch_order order;   /* for shards made now */
+    struct limiter *limiter;     /* NULL = each shard answers rate limits itself; lent */
+    int64_t completed_expire_ms; /* retention of succeeded jobs; 0 = for ever */
+    int64_t terminal_expire_ms;  /* of failed and cancelled ones */
+    bool by_hand;                /* no threads: the caller runs executor_turn */
 };
 
 struct shard_options {
@@ -68,7 +72,7 @@ struct shards *shards_free(struct shards *shards);
 /* Before shards_start only. */
 struct shard *shards_add(struct shards *shards, const struct shard_options *options);
 SILO_RC shards_start(struct shards *shards, struct silo_err *err);
-/* Ends the executor threads; all shards must be closed. */
+/* Ends the executor threads; all shards must be closed. A limiter may go after this and before shards_free. */
 void shards_stop(struct shards *shards);
 
 size_t shards_count(const struct shards *shards);

@@ -6,6 +6,7 @@
  *   life.c       opening, closing, resetting, reopening after a failure
  *   commit.c     the open batch, writes, flushes, parked replies
  *   reads.c      the core's reads, and the rows an answer wants
+ *   checks.c     rate limits asked outside
  *   proof.c      whether the shard is still ours, outages, leases meanwhile
  *
  * An *incarnation* is one opening of a shard: its core, its database and all that is on its way. When it fails it is
@@ -81,6 +82,7 @@ struct incarnation {
     int64_t proof_mono_ms;   /* the shard was ours then */
     int64_t refresh_mono_ms; /* last refresh asked for */
     bool refreshing, leases_held;
+    struct list checks;   /* rate limits asked outside: struct flight.node */
     struct list unproved; /* answers that wait for a proof; command.node */
     int64_t drain_until_mono_ms;
 };
@@ -107,7 +109,8 @@ struct executor {
     struct shards *shards;
     const struct env *env;
     struct store_queue *queue;
-    struct mailbox requests, controls;
+    struct mailbox requests, controls, verdicts;
+    bool started; /* the mailboxes are there */
     int wake_fd;
     pthread_t thread;
     bool running;
@@ -168,6 +171,12 @@ void reads_turn(struct incarnation *inc);
 void reads_done(struct incarnation *inc, struct op *op, struct store_event *event);
 void wants_start(struct incarnation *inc, struct command *cmd);
 void wants_done(struct incarnation *inc, struct op *op, struct store_event *event);
+
+/* checks.c */
+void checks_turn(struct incarnation *inc);
+/* Takes verdicts from the executor's mailbox. */
+void checks_take(struct mail *verdicts);
+void checks_forget(struct incarnation *inc);
 
 /* proof.c */
 void proof_answer(struct incarnation *inc, struct command *cmd);

@@ -38,6 +38,9 @@ struct shards *shards_free(struct shards *shards)
         shard_free(shards->all[i]);
     }
     for (uint32_t i = 0; i < shards->options.executors; i++) {
+        if (shards->executors[i].started) {
+            checks_take(mailbox_take(&shards->executors[i].verdicts)); /* too late for anybody */
+        }
         free(shards->executors[i].owned);
     }
     free(shards->executors);

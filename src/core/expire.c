@@ -1,0 +1,431 @@
+/*
+ * core/expire.c - retention: jobs that ended are forgotten when their time is over.
+ *
+ *   ended ──expire_put──► expiry row ──page of due rows──► one CMD_EXPIRE each ──► the whole job goes
+ *
+ * 1. No live expiry row stands before `cursor`; none is due before `next_ms`. An expiry put below either lowers it.
+ * 2. A page begins at the cursor, when no command of an earlier one is under way and few batches are undurable. It holds what
+ *    was applied when it began; live rows of later batches are recent changes of the view, and are added when it ends. So it
+ *    misses nothing, and a row that was deleted meanwhile is passed over.
+ * 3. The cursor follows a page when all its commands are through; if one failed, the page is read again.
+ * 4. META_LOW_EXPIRY says where the cursor of the next incarnation begins. It is raised at most once a page, and lowered in
+ *    the batch of a put below it (the wall clock may have gone back between incarnations); so it is known before that, or 0.
+ * 5. A shard without expiry rows reads one page after open and nothing more.
+ *
+ * Units      _ms: wall clock, but for _mono_ms.
+ * Threads    the shard's executor only.
+ * Limits     EXPIRE_PAGE_ROWS commands under way.
+ */
+#include "base/assert.h"
+#include "core/core_int.h"
+
+#define EXPIRE_PAGE_ROWS (PAGE_ROWS_MAX < 256u ? PAGE_ROWS_MAX : 256u)
+#define EXPIRE_BATCHES_MAX 64u /* undurable batches: no further page until there are fewer */
+
+enum expire_phase { EXPIRE_IDLE, EXPIRE_READING, EXPIRE_PAGE };
+
+struct expire_due {
+    int64_t expire_ms;
+    struct bytes job_ref;
+};
+
+/* A key of the table, and its time. */
+struct expire_cursor {
+    int64_t ms;
+    struct key key;
+};
+
+struct expire {
+    enum expire_phase phase;
+    bool mark_known;
+    int64_t mark_ms; /* as stored */
+    struct expire_cursor cursor;
+    int64_t next_ms; /* INT64_MAX: nothing is known to come */
+    int64_t retry_mono_ms;
+    bool opened; /* the first page is through */
+
+    /* The page. */
+    struct arena arena; /* of `due` */
+    struct expire_due *due;
+    uint32_t due_count, submitted, under_way;
+    bool failed;
+    bool bound_seen; /* a row that is not due, or has to wait for the next page: */
+    int64_t bound_ms;
+    struct expire_cursor after; /* the cursor behind it */
+};
+
+int64_t expire_at(const struct core *core, enum job_status status)
+{
+    const int64_t keep_ms =
+        status == JOB_SUCCEEDED ? core->completed_expire_ms : core->terminal_expire_ms;
+    int64_t at_ms = 0;
+    if (keep_ms <= 0) {
+        return 0;
+    }
+    return __builtin_add_overflow(core->wall_ms, keep_ms, &at_ms) ? INT64_MAX : at_ms;
+}
+
+/* --- state --- */
+
+/* With no job reference: before all rows of that time. */
+static void cursor_set(struct expire_cursor *cursor, int64_t ms, struct bytes job_ref)
+{
+    cursor->ms = ms;
+    key_expiry(&cursor->key, ms, job_ref);
+}
+
+static void cursor_copy(struct expire_cursor *to, const struct expire_cursor *from)
+{
+    to->ms = from->ms;
+    to->key.len = from->key.len;
+    memcpy(to->key.b, from->key.b, from->key.len);
+}
+
+static bool cursor_behind(const struct expire_cursor *cursor, struct bytes key)
+{
+    return bytes_cmp(key, key_bytes(&cursor->key)) < 0;
+}
+
+static struct expire *expire_get(struct core *core)
+{
+    struct expire *expire = core->expire;
+    if (expire == NULL) {
+        expire = xcalloc(1, sizeof *expire);
+        expire->next_ms = INT64_MIN;
+        arena_init(&expire->arena);
+        cursor_set(&expire->cursor, 0, BYTES_NONE);
+        core->expire = expire;
+    }
+    return expire;
+}
+
+void expire_free(struct core *core)
+{
+    if (core->expire != NULL) {
+        arena_deinit(&core->expire->arena);
+        free(core->expire);
+        core->expire = NULL;
+    }
+}
+
+static void mark_write(struct core *core, int64_t ms)
+{
+    struct key key;
+    key_meta(&key, META_LOW_EXPIRY);
+    buf_reset(&core->scratch);
+    number_encode(&core->scratch, (uint64_t)ms);
+    view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
+    core->expire->mark_known = true;
+    core->expire->mark_ms = ms;
+}
+
+void expire_put(struct core *core, struct bytes job_ref, int64_t expire_ms)
+{
+    struct expire *expire = expire_get(core);
+    struct key key;
+    key_expiry(&key, expire_ms, job_ref);
+    view_put(&core->view, key_bytes(&key), BYTES_NONE, false);
+    if (cursor_behind(&expire->cursor, key_bytes(&key))) {
+        cursor_set(&expire->cursor, expire_ms, BYTES_NONE);
+    }
+    if (expire->phase == EXPIRE_PAGE && cursor_behind(&expire->after, key_bytes(&key))) {
+        cursor_set(&expire->after, expire_ms, BYTES_NONE);
+    }
+    if (expire_ms < expire->next_ms) {
+        expire->next_ms = expire_ms;
+    }
+    if (!expire->mark_known) {
+        mark_write(core, 0);
+    } else if (expire_ms < expire->mark_ms) {
+        mark_write(core, expire_ms);
+    }
+}
+
+void expire_remove(struct core *core, struct bytes job_ref, int64_t expire_ms)
+{
+    struct key key;
+    key_expiry(&key, expire_ms, job_ref);
+    view_del(&core->view, key_bytes(&key));
+}
+
+/* --- the mark, read once --- */
+
+static void mark_row(struct core *core, struct core_read *read, struct bytes key,
+                     struct bytes value, bool present)
+{
+    (void)read;
+    (void)key;
+    struct expire *expire = core->expire;
+    uint64_t ms = 0;
+    if (expire->mark_known) {
+        return; /* a put came first */
+    }
+    if (present && (!number_decode(value, &ms) || ms > INT64_MAX)) {
+        core_break(core, "the low-water mark of retention is corrupt");
+        return;
+    }
+    expire->mark_known = true;
+    expire->mark_ms = (int64_t)ms;
+    cursor_set(&expire->cursor, expire->mark_ms, BYTES_NONE);
+}
+
+static void read_failed(struct core *core)
+{
+    core->expire->retry_mono_ms = core->mono_ms + READ_RETRY_MS;
+}
+
+static void mark_end(struct core *core, struct core_read *read, bool ok, bool more)
+{
+    (void)read;
+    (void)more;
+    core->expire->phase = EXPIRE_IDLE;
+    if (!ok) {
+        read_failed(core);
+    }
+}
+
+static void mark_load(struct core *core)
+{
+    struct key key;
+    key_meta(&key, META_LOW_EXPIRY);
+    struct core_read *read = read_new();
+    read->keys = arena_alloc(&read->arena, sizeof read->keys[0]);
+    read->keys[0] = arena_copy(&read->arena, key_bytes(&key));
+    read->key_count = 1;
+    read->on_row = mark_row;
+    read->on_end = mark_end;
+    core->expire->phase = EXPIRE_READING;
+    read_queue(core, read);
+}
+
+/* --- pages --- */
+
+static void due_push(struct expire *expire, int64_t expire_ms, struct bytes job_ref)
+{
+    expire->due[expire->due_count++] =
+        (struct expire_due){.expire_ms = expire_ms, .job_ref = arena_copy(&expire->arena, job_ref)};
+}
+
+static void bound_note(struct expire *expire, int64_t ms)
+{
+    if (!expire->bound_seen || ms < expire->bound_ms) {
+        expire->bound_seen = true;
+        expire->bound_ms = ms;
+    }
+}
+
+/* In order; behind the first row that is not due nothing counts. */
+static void page_row(struct core *core, struct core_read *read, struct bytes key,
+                     struct bytes value, bool present)
+{
+    (void)value;
+    (void)present;
+    struct expire *expire = core->expire;
+    int64_t expire_ms = 0;
+    struct bytes job_ref;
+    if (expire->bound_seen) {
+        return;
+    }
+    if (key.len >= KEY_BYTES_MAX || !key_expiry_parse(key, &expire_ms, &job_ref)) {
+        core->corrupt_rows++;
+        view_del(&core->view, key); /* it names no job */
+        return;
+    }
+    if (expire_ms > core->wall_ms) {
+        bound_note(expire, expire_ms);
+        cursor_set(&expire->after, expire_ms, BYTES_NONE);
+        return;
+    }
+    cursor_set(&expire->after, expire_ms, job_ref);
+    key_successor(&expire->after.key);
+    const struct row *recent = view_recent(&core->view, key);
+    if (recent == NULL || (!recent->del && recent->batch <= read->hold.since)) {
+        due_push(expire, expire_ms, job_ref);
+    } /* else deleted since, or it comes with the later batches */
+}
+
+/* Live rows that the page cannot hold: those of batches that were not applied when it began. */
+static void page_merge_recent(struct core *core, const struct core_read *read)
+{
+    struct expire *expire = core->expire;
+    const struct view *view = &core->view;
+    for (const struct list_node *n = view->order.head.prev; n != &view->order.head; n = n->prev) {
+        const struct row *row = CONTAINER_OF(n, struct row, order);
+        const struct bytes key = bytes_of(row->key, row->key_len);
+        int64_t expire_ms = 0;
+        struct bytes job_ref;
+        if (row->batch <= read->hold.since) {
+            break;
+        }
+        if (row->del || !key_expiry_parse(key, &expire_ms, &job_ref)) {
+            continue;
+        }
+        const bool behind = cursor_behind(&expire->after, key);
+        if (expire_ms <= core->wall_ms && behind && expire->due_count < 2 * EXPIRE_PAGE_ROWS) {
+            due_push(expire, expire_ms, job_ref);
+            continue;
+        }
+        bound_note(expire, expire_ms);
+        if (behind) {
+            cursor_set(&expire->after, expire_ms, BYTES_NONE);
+        }
+    }
+}
+
+static void page_end(struct core *core, struct core_read *read, bool ok, bool more)
+{
+    struct expire *expire = core->expire;
+    expire->phase = ok ? EXPIRE_PAGE : EXPIRE_IDLE;
+    if (!ok) {
+        read_failed(core);
+        return;
+    }
+    if (more) {
+        bound_note(expire, expire->after.ms); /* without a row that is not due: at once */
+    } else if (!expire->bound_seen) {
+        cursor_set(&expire->after, core->wall_ms < INT64_MAX ? core->wall_ms + 1 : INT64_MAX,
+                   BYTES_NONE);
+    }
+    page_merge_recent(core, read);
+    expire->next_ms = expire->bound_seen ? expire->bound_ms : INT64_MAX;
+}
+
+static void page_load(struct core *core)
+{
+    struct expire *expire = core->expire;
+    arena_reset(&expire->arena);
+    expire->due = arena_alloc(&expire->arena, 2 * (size_t)EXPIRE_PAGE_ROWS * sizeof expire->due[0]);
+    expire->due_count = 0;
+    expire->submitted = 0;
+    expire->failed = false;
+    expire->bound_seen = false;
+    cursor_copy(&expire->after, &expire->cursor);
+    struct key hi;
+    key_table(&hi, TABLE_EXPIRY);
+    ASSERT(key_after_prefix(&hi));
+    struct core_read *read = read_new();
+    read->scan = true;
+    read->lo = arena_copy(&read->arena, key_bytes(&expire->cursor.key));
+    read->hi = arena_copy(&read->arena, key_bytes(&hi));
+    read->rows_max = EXPIRE_PAGE_ROWS;
+    read->on_row = page_row;
+    read->on_end = page_end;
+    expire->phase = EXPIRE_READING;
+    read_queue(core, read);
+}
+
+/* --- commands --- */
+
+enum run expire_run(struct core *core, struct command *cmd)
+{
+    const int64_t expire_ms = cmd->args.inner->expire_ms;
+    struct job job;
+    const enum job_load load = job_load(core, cmd, &job);
+    struct tenant_count *count = count_find(core, cmd->job_ref, cmd);
+    if (load == JOB_NEEDS || (load == JOB_LOADED && count == NULL)) {
+        return RUN_NEED;
+    }
+    if (load == JOB_CORRUPT) {
+        core->corrupt_rows++;
+    }
+    if (load == JOB_LOADED && job_status_terminal(job.status) && job.state.expire_ms == expire_ms) {
+        job_delete(core, cmd->job_ref, &job, count);
+    } else { /* nothing of that job is to go */
+        expire_remove(core, cmd->job_ref, expire_ms);
+    }
+    return run_changed(cmd);
+}
+
+void expire_ended(struct core *core, const struct command *cmd)
+{
+    struct expire *expire = core->expire;
+    ASSERT(expire != NULL && expire->under_way != 0);
+    expire->under_way--;
+    expire->failed |= cmd->rc.code != SILO_OK;
+}
+
+/* --- turns --- */
+
+static void page_submit(struct core *core)
+{
+    struct expire *expire = core->expire;
+    while (expire->submitted < expire->due_count && expire->under_way < EXPIRE_PAGE_ROWS) {
+        const struct expire_due *due = &expire->due[expire->submitted++];
+        struct command *cmd = inner_new(core, CMD_EXPIRE, due->job_ref);
+        cmd->args.inner->expire_ms = due->expire_ms;
+        expire->under_way++;
+        core_submit(core, cmd);
+    }
+}
+
+/* All commands of the page are through. The first page after open raises the mark only if it found something. */
+static void page_done(struct core *core)
+{
+    struct expire *expire = core->expire;
+    expire->phase = EXPIRE_IDLE;
+    if (expire->failed) {
+        expire->next_ms = INT64_MIN;
+        read_failed(core);
+        return;
+    }
+    cursor_copy(&expire->cursor, &expire->after);
+    const bool worth = expire->opened || expire->due_count != 0;
+    expire->opened = true;
+    if (worth && expire->cursor.ms > expire->mark_ms) {
+        mark_write(core, expire->cursor.ms);
+    }
+}
+
+/* What was deleted has to become durable some time: a sweep runs ahead of it so far and no further. */
+static bool page_allowed(const struct core *core)
+{
+    return core->view.open - core->view.durable <= EXPIRE_BATCHES_MAX;
+}
+
+void expire_turn(struct core *core)
+{
+    struct expire *expire = expire_get(core);
+    if (expire->phase == EXPIRE_PAGE) {
+        page_submit(core);
+        if (expire->submitted == expire->due_count && expire->under_way == 0) {
+            page_done(core);
+        }
+    }
+    if (expire->phase != EXPIRE_IDLE || core->mono_ms < expire->retry_mono_ms) {
+        return;
+    }
+    if (!expire->mark_known) {
+        mark_load(core);
+    } else if (expire->next_ms <= core->wall_ms && page_allowed(core)) {
+        page_load(core);
+    }
+}
+
+int64_t expire_next_mono_ms(const struct core *core)
+{
+    const struct expire *expire = core->expire;
+    if (expire == NULL) {
+        return core->mono_ms;
+    }
+    if (expire->phase == EXPIRE_READING) {
+        return INT64_MAX;
+    }
+    if (expire->phase == EXPIRE_PAGE) {
+        const bool moves = expire->under_way == 0 || (expire->submitted < expire->due_count &&
+                                                      expire->under_way < EXPIRE_PAGE_ROWS);
+        return moves ? core->mono_ms : INT64_MAX;
+    }
+    const int64_t soon =
+        expire->retry_mono_ms > core->mono_ms ? expire->retry_mono_ms : core->mono_ms;
+    if (expire->mark_known && !page_allowed(core)) {
+        return INT64_MAX; /* what becomes durable brings a turn */
+    }
+    if (!expire->mark_known || expire->next_ms <= core->wall_ms) {
+        return soon;
+    }
+    const int64_t wait = expire->next_ms - core->wall_ms;
+    if (wait <= soon - core->mono_ms) {
+        return soon;
+    }
+    return wait < INT64_MAX - core->mono_ms ? core->mono_ms + wait : INT64_MAX;
+}

@@ -1,0 +1,78 @@
+/*
+ * core/walk.c - a token's way through its job's limits, in their order.
+ *
+ *      limits[passed]       not due         due, slot free    due, full      rate limit    none left
+ *                       TIMER, as it is     take it, go on    in its line    to be asked   READY
+ *
+ * Slots are taken for due work only, and only if nobody in line may claim them (queue_fits).
+ */
+#include "base/assert.h"
+#include "core/core_int.h"
+
+static bool walk_group_ready(struct core *core, struct command *cmd, const struct token *to)
+{
+    return group_low_ready(core, group_get(core, to->group), cmd);
+}
+
+bool walk_ready(struct core *core, struct command *cmd, struct bytes job_ref,
+                const struct token *to)
+{
+    if (to->place.due_ms > core->wall_ms) {
+        return true;
+    }
+    const uint32_t count = to->has_chain ? to->limits->count : 0;
+    for (uint32_t i = to->passed; i < count; i++) {
+        const struct limit *limit = &to->limits->items[i];
+        if (limit->repeated) {
+            continue;
+        }
+        if (limit->kind == LIMIT_RATE) {
+            break;
+        }
+        struct queue *queue = queue_of_limit(core, job_ref, limit);
+        if (limit->line.floating && !queue_ready(core, queue, cmd)) {
+            return false;
+        }
+        if (!queue_fits(queue, limit)) {
+            return queue_ready(core, queue, cmd);
+        }
+    }
+    return walk_group_ready(core, cmd, to);
+}
+
+/* Passes what it can; true: it stands before limits[passed]. */
+static bool walk_stops(struct core *core, struct bytes job_ref, struct token *to)
+{
+    for (; to->passed < to->limits->count; to->passed++) {
+        const struct limit *limit = &to->limits->items[to->passed];
+        if (limit->repeated) {
+            continue;
+        }
+        if (limit->kind == LIMIT_RATE) {
+            to->where = TOKEN_READY;
+            return true;
+        }
+        struct queue *queue = queue_of_limit(core, job_ref, limit);
+        if (limit->line.floating) {
+            floating_ensure(core, queue, limit->floating);
+        }
+        if (!queue_fits(queue, limit)) {
+            to->where = TOKEN_REQUEST;
+            to->queue = queue;
+            to->line = limit->line;
+            return true;
+        }
+        to->rate_retries = 0;
+    }
+    return false;
+}
+
+void walk_move(struct core *core, struct bytes job_ref, const struct token *from, struct token *to)
+{
+    if (to->place.due_ms > core->wall_ms) {
+        to->where = TOKEN_TIMER;
+    } else if (!to->has_chain || !walk_stops(core, job_ref, to)) {
+        to->where = TOKEN_READY;
+    }
+    token_move(core, job_ref, from, to);
+}
