@@ -503,16 +503,6 @@ void core_abandon(struct core *core, const char *why)
     core_abandon_list(core, &core->drops, why);
 }
 
-static size_t core_holders(const struct core *core)
-{
-    size_t count = 0;
-    for (struct map_node *n = map_next(&core->queues, NULL); n != NULL;
-         n = map_next(&core->queues, n)) {
-        count += CONTAINER_OF(n, struct queue, node)->holder_count;
-    }
-    return count;
-}
-
 struct core_stats core_stats(const struct core *core)
 {
     return (struct core_stats){
@@ -522,7 +512,7 @@ struct core_stats core_stats(const struct core *core)
         .commands = core->command_count,
         .corrupt_rows = core->corrupt_rows,
         .queues = core->queues.count,
-        .holders = core_holders(core),
+        .holders = core->slots_taken,
         .checks = core->checks_by_task.count,
     };
 }

@@ -182,6 +182,7 @@ struct core {
 
     uint8_t seed[16]; /* ids of the core's own making come from it */
     uint64_t ids_made, slots_made;
+    size_t slots_taken;
 
     struct map leases_by_job, leases_by_task;
     struct heap expiry;
@@ -253,9 +254,10 @@ struct token {
     bool has_chain;
     struct uuid task_id;
     uint32_t passed, rate_retries;
-    const struct limits *limits; /* to: what is passed on the way, and where it waits */
-    struct bytes items;          /* to: the same as stored */
-    struct queue *queue;         /* REQUEST; must be known */
+    const struct limits
+        *limits; /* to: what is passed on the way, and where it waits; NULL: all are passed */
+    struct bytes items;  /* to: the same as stored */
+    struct queue *queue; /* REQUEST; must be known */
     struct line_id line;
 };
 /*
@@ -266,6 +268,11 @@ void token_move(struct core *core, struct bytes job_ref, const struct token *fro
                 const struct token *to);
 /* The token that a task in a window stands for. */
 struct token token_of_task(const struct task *task);
+/* Limits are ahead of it. */
+static inline bool token_has_ahead(const struct token *token)
+{
+    return token->has_chain && token->limits != NULL && token->passed < token->limits->count;
+}
 /* What its row says of its chain; false for a malformed row. `ret_rec` lends from `value`. */
 bool token_decode(struct bytes value, struct token *token, struct task_rec *ret_rec);
 /* A token for a job's next run: its chain begins. `limits` is decoded into the arena; false for malformed limits. */

@@ -124,6 +124,12 @@ enum run enqueue_run(struct core *core, struct command *cmd)
     if (!walk_ready(core, cmd, cmd->job_ref, &to) || !ready) {
         return RUN_NEED;
     }
+    if (walk_crowded(core, cmd->job_ref, &to)) {
+        return run_fail(
+            cmd, SILO_EXHAUSTED,
+            "the queue's waiters have too many different maxima: wait, or use a maximum that "
+            "others use");
+    }
     enqueue_apply(core, cmd, &info, &to, count);
     return run_changed(cmd);
 }

@@ -237,12 +237,8 @@ void floating_lease(struct core *core, struct floating *floating, struct command
         .metadata = arena_copy(cmd->arena, floating->rec.metadata),
     };
     ASSERT(queue_ref_parse(ref, arena_alloc(cmd->arena, 2 * ref.len), &out->tenant, &out->queue));
-    struct blob *group = blob_ref(floating->group);
-    floating_set_phase(core, floating, REFRESH_LEASE);
-    blob_replace(&floating->group, &floating->rec.group, blob_bytes(group));
     blob_replace(&floating->worker, &floating->rec.worker_id, cmd->args.poll.worker_id);
-    floating_write(core, floating);
-    blob_unref(group);
+    floating_set_phase(core, floating, REFRESH_LEASE);
 }
 
 void floating_renew(struct core *core, struct floating *floating)

@@ -189,6 +189,9 @@ void walk_move(struct core *core, struct bytes job_ref, const struct token *from
 bool walk_ready(struct core *core, struct command *cmd, struct bytes job_ref,
                 const struct token *to);
 
+/* Whether the walk would end in a line that its queue has no room for: asked before a job is made. After walk_ready. */
+bool walk_crowded(struct core *core, struct bytes job_ref, const struct token *to);
+
 /* --- floating.c --- */
 
 /* Makes the limit if there is none. The queue must be known. */

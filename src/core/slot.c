@@ -52,6 +52,7 @@ static void slot_add(struct core *core, struct chain *chain, struct queue *queue
     }
     list_push_back(&queue->holders, &holder->in_queue);
     queue->holder_count++;
+    core->slots_taken++;
 }
 
 void slot_take(struct core *core, struct bytes job_ref, const struct uuid *task_id,
@@ -140,6 +141,7 @@ void slot_release(struct core *core, struct holder *holder)
     list_remove(&holder->in_chain);
     list_remove(&holder->in_queue);
     queue->holder_count--;
+    core->slots_taken--;
     free(holder);
     queue_freed(core, queue);
     if (list_empty(&chain->holders)) {

@@ -58,7 +58,7 @@ static void token_encode(struct core *core, struct bytes job_ref, const struct t
     if (to->has_chain) {
         rec.chain = (struct chain_rec){
             .task_id = to->task_id, .passed = to->passed, .rate_retries = to->rate_retries};
-        if (to->passed < to->limits->count) {
+        if (token_has_ahead(to)) {
             rec.chain.limit_count = to->limits->count;
             rec.chain.limits = to->items;
         }
@@ -84,7 +84,7 @@ static struct task *token_put(struct core *core, const struct key *key, struct b
         task->task_id = to->task_id;
         task->passed = to->passed;
         task->rate_retries = to->rate_retries;
-        if (to->passed < to->limits->count) {
+        if (token_has_ahead(to)) {
             task->rec = blob_ref(rec);
         }
     }

@@ -196,9 +196,8 @@ void view_need(struct view *view, struct bytes key, struct command *command)
         map_insert(&view->pins, &pin->node, bytes_of(pin->key, key.len));
         list_push_back(&view->wanted, &pin->wanted);
     }
-    for (struct list_node *n = list_first(&command->reads); n != NULL;
-         n = list_next(&command->reads, n)) {
-        if (CONTAINER_OF(n, struct pin_use, in_command)->pin == pin) {
+    for (struct list_node *n = list_first(&pin->users); n != NULL; n = list_next(&pin->users, n)) {
+        if (CONTAINER_OF(n, struct pin_use, in_pin)->command == command) {
             return; /* asked for twice in one run */
         }
     }

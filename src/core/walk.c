@@ -20,7 +20,7 @@ bool walk_ready(struct core *core, struct command *cmd, struct bytes job_ref,
     if (to->place.due_ms > core->wall_ms) {
         return true;
     }
-    const uint32_t count = to->has_chain ? to->limits->count : 0;
+    const uint32_t count = token_has_ahead(to) ? to->limits->count : 0;
     for (uint32_t i = to->passed; i < count; i++) {
         const struct limit *limit = &to->limits->items[i];
         if (limit->repeated) {
@@ -38,6 +38,25 @@ bool walk_ready(struct core *core, struct command *cmd, struct bytes job_ref,
         }
     }
     return walk_group_ready(core, cmd, to);
+}
+
+bool walk_crowded(struct core *core, struct bytes job_ref, const struct token *to)
+{
+    const uint32_t count = token_has_ahead(to) ? to->limits->count : 0;
+    for (uint32_t i = to->passed; i < count && to->place.due_ms <= core->wall_ms; i++) {
+        const struct limit *limit = &to->limits->items[i];
+        if (limit->repeated) {
+            continue;
+        }
+        if (limit->kind == LIMIT_RATE) {
+            return false;
+        }
+        struct queue *queue = queue_of_limit(core, job_ref, limit);
+        if (!queue_fits(queue, limit)) {
+            return queue->line_count >= QUEUE_LINES_MAX && line_find(queue, limit->line) == NULL;
+        }
+    }
+    return false;
 }
 
 /* Passes what it can; true: it stands before limits[passed]. */
@@ -71,7 +90,7 @@ void walk_move(struct core *core, struct bytes job_ref, const struct token *from
 {
     if (to->place.due_ms > core->wall_ms) {
         to->where = TOKEN_TIMER;
-    } else if (!to->has_chain || !walk_stops(core, job_ref, to)) {
+    } else if (!token_has_ahead(to) || !walk_stops(core, job_ref, to)) {
         to->where = TOKEN_READY;
     }
     token_move(core, job_ref, from, to);

@@ -114,6 +114,9 @@ void rig_start(struct rig *rig)
         .flush_spacing_ms = rig->options.flush_spacing_ms,
         .wal_objects_max = rig->options.wal_objects_max != 0 ? rig->options.wal_objects_max : 256,
         .order = rig->options.order,
+        .limiter = rig->options.limiter,
+        .completed_expire_ms = rig->options.completed_expire_ms,
+        .terminal_expire_ms = rig->options.terminal_expire_ms,
         .by_hand = true,
     };
     rig->shards = shards_new(&options);
