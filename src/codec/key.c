@@ -26,6 +26,7 @@
 #include <xxhash.h>
 
 #include "base/assert.h"
+#include "base/limits.h"
 
 #define KEY_METADATA_VALUE_MAX 512u
 #define KEY_LIMITER_PART_MAX 512u
@@ -110,15 +111,17 @@ static uint64_t get_u64(const uint8_t *p)
     return v;
 }
 
-/* KEY_PLACE_LEN bytes that put_place wrote. */
-static struct place get_place(const uint8_t *p, enum dispatch_order order)
+/* KEY_PLACE_LEN bytes; false when put_place never writes such. */
+static bool get_place(const uint8_t *p, enum dispatch_order order, struct place *ret_place)
 {
     const bool by_priority = order == ORDER_PRIORITY;
-    return (struct place){
+    const uint64_t due_ms = get_u64(by_priority ? p + 1 : p);
+    *ret_place = (struct place){
         .priority = by_priority ? p[0] : p[8],
-        .due_ms = (int64_t)get_u64(by_priority ? p + 1 : p),
+        .due_ms = (int64_t)due_ms,
         .arrival = get_u64(p + 9),
     };
+    return ret_place->priority <= PRIORITY_MAX && due_ms <= INT64_MAX;
 }
 
 /* Bytes of the escaped string at b, its end included; 0 when it does not end. */
@@ -282,8 +285,7 @@ bool key_ready_parse(struct bytes key, enum dispatch_order order, size_t group_p
     if (key.len != group_prefix_len + KEY_PLACE_LEN) {
         return false;
     }
-    *ret_place = get_place(key.ptr + group_prefix_len, order);
-    return true;
+    return get_place(key.ptr + group_prefix_len, order, ret_place);
 }
 
 void key_timer(struct key *key, const struct place *place)
@@ -294,11 +296,8 @@ void key_timer(struct key *key, const struct place *place)
 
 bool key_timer_parse(struct bytes key, struct place *ret_place)
 {
-    if (key.len != 1 + KEY_PLACE_LEN) {
-        return false;
-    }
-    *ret_place = get_place(key.ptr + 1, ORDER_START);
-    return true;
+    return key.len == 1 + KEY_PLACE_LEN && key.ptr[0] == TABLE_TIMER &&
+           get_place(key.ptr + 1, ORDER_START, ret_place);
 }
 
 void key_queue_ref(struct key *key, struct bytes tenant_part, struct bytes queue)

@@ -7,6 +7,8 @@
  */
 #include "codec/record.h"
 
+#include "base/limits.h"
+
 #define RECORD_V1 1
 #define RECORD_V2 2
 
@@ -112,6 +114,13 @@ static uint8_t get_u8(struct reader *r)
         return 0;
     }
     return *r->at++;
+}
+
+static uint8_t get_priority(struct reader *r)
+{
+    const uint8_t v = get_u8(r);
+    r->bad |= v > PRIORITY_MAX;
+    return v;
 }
 
 static uint64_t get_var(struct reader *r)
@@ -298,7 +307,7 @@ void info_encode(struct buf *buf, const struct info *info)
 bool info_decode(struct bytes value, struct info *ret)
 {
     struct reader r = reader_of(value);
-    ret->priority = get_u8(&r);
+    ret->priority = get_priority(&r);
     ret->has_retry = get_retry(&r, &ret->retry);
     ret->group = get_item(&r);
     ret->enqueue_ms = get_zig(&r);
@@ -315,7 +324,7 @@ bool info_decode(struct bytes value, struct info *ret)
 
 void state_encode(struct buf *buf, const struct state *state)
 {
-    const bool second = state->result_blobs || state->expire_ms != 0;
+    const bool second = state->expire_ms != 0;
     buf_u8(buf, second ? RECORD_V2 : RECORD_V1);
     buf_u8(buf, (uint8_t)state->status);
     put_zig(buf, state->changed_ms);
@@ -332,7 +341,6 @@ void state_encode(struct buf *buf, const struct state *state)
         put_attempt(buf, &state->final);
     }
     if (second) {
-        buf_u8(buf, state->result_blobs ? 1 : 0);
         put_zig(buf, state->expire_ms);
     }
 }
@@ -358,7 +366,6 @@ bool state_decode(struct bytes value, struct state *ret)
         get_attempt(&r, &ret->final);
     }
     if (r.version == RECORD_V2) {
-        ret->result_blobs = get_bool(&r);
         ret->expire_ms = get_zig(&r);
     }
     return reader_done(&r) && ret->has_outcome == job_status_terminal(ret->status);
@@ -459,7 +466,7 @@ bool lease_decode(struct bytes value, struct lease_rec *ret)
     ret->has_mark = get_bool(&r);
     ret->mark_ms = get_zig(&r);
     ret->enqueue_ms = get_zig(&r);
-    ret->priority = get_u8(&r);
+    ret->priority = get_priority(&r);
     ret->due_ms = get_zig(&r);
     ret->arrival = get_var(&r);
     ret->group = get_item(&r);
@@ -568,7 +575,7 @@ bool line_next(struct bytes *at, struct line_rec *ret)
     line.has_low = get_bool(&r);
     if (line.has_low) {
         line.low.due_ms = get_zig(&r);
-        line.low.priority = get_u8(&r);
+        line.low.priority = get_priority(&r);
         line.low.arrival = get_var(&r);
     }
     if (r.bad) {
@@ -662,7 +669,7 @@ bool low_decode(struct bytes value, int64_t *ret_due_ms, uint8_t *ret_priority,
 {
     struct reader r = reader_of(value);
     *ret_due_ms = get_zig(&r);
-    *ret_priority = get_u8(&r);
+    *ret_priority = get_priority(&r);
     *ret_arrival = get_var(&r);
     return reader_done(&r);
 }

@@ -99,9 +99,8 @@ struct state {
     bool has_outcome; /* terminal: how the job ended */
     bool by_attempt;  /* the outcome is that of attempt `attempt`, whose record stands in `final` */
     struct attempt final;
-    /* Version 2, written when one of them is set. */
-    bool result_blobs; /* some attempt row's result or error data has a row of its own */
-    int64_t expire_ms; /* terminal: when its retention ends, the time in its expiry row; 0 = kept */
+    /* Version 2, written when it is set. Terminal: when its retention ends, the time in its expiry row; 0 = kept. */
+    int64_t expire_ms;
 };
 
 /*

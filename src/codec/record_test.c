@@ -112,7 +112,6 @@ static void lease_sample(struct buf *buf)
 static void state_sample_2(struct buf *buf)
 {
     struct state state = state_sample_record;
-    state.result_blobs = true;
     state.expire_ms = NOW + 86400000;
     state_encode(buf, &state);
 }
@@ -403,7 +402,7 @@ static const struct record_kind {
      "abfef962ac02036772700103d00fc0a90700000000000004400102"},
     {"state 2", 2, state_sample_2, state_again,
      "020292a0abfef9620182a0abfef96204010080a0abfef962ac0201010100010203040506070809"
-     "0a0b0c0d0e0f80a0abfef9620192a0abfef96200018827ef9bafcdf8acd19101018090ded0fa62"},
+     "0a0b0c0d0e0f80a0abfef9620192a0abfef96200018827ef9bafcdf8acd191018090ded0fa62"},
     {"task 2", 2, task_sample_2, task_again,
      "0203726566040103677270000102030405060708090a0b0c0d0e0f01ac0202024c31034c494d"},
     {"lease 2", 2, lease_sample_2, lease_again,
@@ -678,7 +677,7 @@ static void old_versions_are_still_read(void **state)
     state_sample(&buf);
     assert_int_equal(buf.ptr[0], 1);
     assert_true(state_decode(buf_bytes(&buf), &got_state));
-    assert_true(!got_state.result_blobs && got_state.expire_ms == 0);
+    assert_true(got_state.expire_ms == 0);
     assert_true(got_state.arrival == 300 && got_state.final.started_ms == NOW);
 
     struct task_rec task;
@@ -710,19 +709,8 @@ static void new_fields_come_back(void **state)
     struct state got_state;
     state_sample_2(&buf);
     assert_true(state_decode(buf_bytes(&buf), &got_state));
-    assert_true(got_state.result_blobs && got_state.expire_ms == NOW + 86400000);
+    assert_true(got_state.expire_ms == NOW + 86400000);
     assert_true(got_state.final.outcome.data.len == 5000);
-    for (int blobs = 0; blobs < 2; blobs++) { /* either alone makes it version 2 */
-        struct state record = state_sample_record;
-        record.result_blobs = blobs == 1;
-        record.expire_ms = blobs == 1 ? 0 : 1;
-        buf_reset(&buf);
-        state_encode(&buf, &record);
-        assert_int_equal(buf.ptr[0], 2);
-        assert_true(state_decode(buf_bytes(&buf), &got_state));
-        assert_true(got_state.result_blobs == record.result_blobs &&
-                    got_state.expire_ms == record.expire_ms);
-    }
 
     struct task_rec task;
     buf_reset(&buf);

@@ -175,7 +175,15 @@ SILO_RC config_place_resolve(struct arena *arena, enum config_backend backend, c
     case CONFIG_GCS:
     case CONFIG_URL: {
         size_t len = strlen(root);
-        const char *authority = strstr(root, "://") + 3;
+        const char *scheme_end = strstr(root, "://");
+        if (scheme_end == NULL) {
+            return FAIL(
+                err, SILO_INVALID,
+                "%s.path: the placeholder must come after the address (\"s3://bucket/%%shard%%\"); "
+                "got \"%s\"",
+                key_prefix, path);
+        }
+        const char *authority = scheme_end + 3;
         while (root + len > authority && root[len - 1] == '/') {
             len--;
         }

@@ -76,6 +76,7 @@ static void refused_templates(void **state)
         {CONFIG_S3, "s3://bucket/x-%shard%", "whole path segment", NULL},
         {CONFIG_GCS, "s3://bucket/%shard%", "gs://bucket", NULL},
         {CONFIG_URL, "bucket/%shard%", "must be a URL", NULL},
+        {CONFIG_URL, "%shard%/a://b", "must come after the address", NULL},
     };
     struct arena arena;
     arena_init(&arena);

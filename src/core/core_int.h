@@ -410,9 +410,9 @@ uint32_t job_attempts(const struct job *job);
 struct bytes job_own(struct core *core, struct command *cmd, struct job *job);
 /*
  * An ended job is open again: index, counters, retention; the attempt in its state row gets a row of its own. The caller
- * writes the new state, with the result_blobs returned.
+ * writes the new state.
  */
-bool job_reopen(struct core *core, struct bytes job_ref, const struct job *job,
+void job_reopen(struct core *core, struct bytes job_ref, const struct job *job,
                 struct tenant_count *count);
 /* Finds the token of a Scheduled job: in a window, or by the keys it can have. False: rows were asked for. */
 bool token_find(struct core *core, struct command *cmd, const struct job *job, struct token *ret);

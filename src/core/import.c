@@ -67,33 +67,29 @@ static struct attempt history_attempt(const struct command *cmd, uint32_t number
     return attempt;
 }
 
-/* Data that is large has a row of its own. True: it is. */
-static bool history_put_data(struct core *core, struct command *cmd, uint32_t number,
+/* Data that is large has a row of its own. */
+static void history_put_data(struct core *core, struct command *cmd, uint32_t number,
                              const struct attempt *attempt)
 {
-    if (!attempt->outcome.data.is_blob) {
-        return false;
+    if (attempt->outcome.data.is_blob) {
+        struct key key;
+        key_blob(&key, cmd->job_ref, BLOB_RESULT, number);
+        view_put_lent(&core->view, key_bytes(&key), cmd->args.import.attempts[number - 1].data);
     }
-    struct key key;
-    key_blob(&key, cmd->job_ref, BLOB_RESULT, number);
-    view_put_lent(&core->view, key_bytes(&key), cmd->args.import.attempts[number - 1].data);
-    return true;
 }
 
-/* Rows for the attempts behind `known` up to `last`. True: one of them has large data. */
-static bool history_append(struct core *core, struct command *cmd, uint32_t known, uint32_t last)
+/* Rows for the attempts behind `known` up to `last`. */
+static void history_append(struct core *core, struct command *cmd, uint32_t known, uint32_t last)
 {
-    bool large = false;
     for (uint32_t n = known + 1; n <= last; n++) {
         const struct attempt attempt = history_attempt(cmd, n);
-        large = history_put_data(core, cmd, n, &attempt) || large;
+        history_put_data(core, cmd, n, &attempt);
         struct key key;
         key_attempt(&key, cmd->job_ref, n);
         buf_reset(&core->scratch);
         attempt_encode(&core->scratch, &attempt);
         view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
     }
-    return large;
 }
 
 /* --- what becomes of the job --- */
@@ -173,8 +169,7 @@ static void import_create(struct core *core, struct command *cmd, struct import 
     struct blob *row =
         job_create(core, cmd->job_ref, info, cmd->args.import.payload, index_kind_of(state.status),
                    scheduled ? info->enqueue_ms : state.changed_ms);
-    state.result_blobs =
-        history_append(core, cmd, 0, scheduled ? import->count : import->count - 1);
+    history_append(core, cmd, 0, scheduled ? import->count : import->count - 1);
     count_move(core, count, COUNT_NONE, count_kind_of(state.status));
     if (scheduled) {
         state_write(core, cmd->job_ref, &state);
@@ -182,7 +177,7 @@ static void import_create(struct core *core, struct command *cmd, struct import 
         import->to.info = row;
         walk_move(core, cmd->job_ref, &(struct token){.where = TOKEN_NONE}, &import->to);
     } else {
-        (void)history_put_data(core, cmd, import->count, &state.final);
+        history_put_data(core, cmd, import->count, &state.final);
         state.expire_ms = expire_at(core, state.status);
         state_write(core, cmd->job_ref, &state);
         if (state.expire_ms != 0) {
@@ -342,22 +337,21 @@ static struct blob *again_info(struct core *core, struct command *cmd, const str
 static void again_apply(struct core *core, struct command *cmd, const struct job *job,
                         const struct token *from, struct import *import, struct tenant_count *count)
 {
-    bool large = job->has_state && job->state.result_blobs;
     if (job_status_terminal(job->status)) {
-        large = job_reopen(core, cmd->job_ref, job, count);
+        job_reopen(core, cmd->job_ref, job, count);
     }
     struct blob *row = again_info(core, cmd, job);
     struct state state = import_state(core, cmd, import, arrival_next(core));
     const bool scheduled = import_scheduled(import);
     const uint32_t last = scheduled ? import->count : import->count - 1;
-    state.result_blobs = history_append(core, cmd, import->known, last) || large;
+    history_append(core, cmd, import->known, last);
     if (scheduled) {
         state_write(core, cmd->job_ref, &state);
         import->to.place.arrival = state.arrival;
         import->to.info = row;
         walk_move(core, cmd->job_ref, from, &import->to);
     } else {
-        (void)history_put_data(core, cmd, import->count, &state.final);
+        history_put_data(core, cmd, import->count, &state.final);
         token_move(core, cmd->job_ref, from, &(struct token){.where = TOKEN_NONE});
         job_end(core, cmd->job_ref, &state, job->info.enqueue_ms, count);
     }

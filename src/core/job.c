@@ -117,7 +117,7 @@ void job_end(struct core *core, struct bytes job_ref, struct state *state, int64
     watch_fire(core, job_ref);
 }
 
-bool job_reopen(struct core *core, struct bytes job_ref, const struct job *job,
+void job_reopen(struct core *core, struct bytes job_ref, const struct job *job,
                 struct tenant_count *count)
 {
     const struct state *state = &job->state;
@@ -135,7 +135,6 @@ bool job_reopen(struct core *core, struct bytes job_ref, const struct job *job,
     index_move(core, job_ref, index_kind_of(job->status), state->changed_ms, INDEX_OPEN,
                job->info.enqueue_ms);
     count_move(core, count, count_kind_of(job->status), COUNT_OPEN);
-    return state->result_blobs || (state->by_attempt && state->final.outcome.data.is_blob);
 }
 
 enum run job_refuse(struct command *cmd, const char *verb, const char *reason,
@@ -382,7 +381,6 @@ static enum run cancel_scheduled(struct core *core, struct command *cmd, const s
         .arrival = token.place.arrival,
         .has_outcome = true,
         .final.outcome = {.status = ATTEMPT_CANCELLED, .finished_ms = core->wall_ms},
-        .result_blobs = job->has_state && job->state.result_blobs,
     };
     const int64_t enqueue_ms = job->info.enqueue_ms;
     token_move(core, cmd->job_ref, &token, &(struct token){.where = TOKEN_NONE});

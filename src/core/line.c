@@ -184,6 +184,7 @@ static void page_end(struct core *core, struct core_read *read, bool ok, bool mo
     }
     read->page_count = 0;
     page_merge_recent(core, line);
+    floating_update(core, line->queue); /* a refresh may have waited for its best waiter */
     lane_want_infos(core, &line->window, LINE_INFO_AHEAD);
 }
 

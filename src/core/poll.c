@@ -167,7 +167,8 @@ static void poll_serve(struct core *core, struct group *group, struct poll *poll
             over->budget--;
         }
     }
-    const bool full = cmd->result.poll.count != 0 || cmd->result.poll.refresh_count != 0;
+    const bool full = cmd->result.poll.count != 0 ||
+                      (cmd->result.poll.refresh_count != 0 && best != BEST_LOADING);
     const bool waits = cmd->args.poll.wait_ms != 0 && !core->polls_released;
     if (full || !claimed || /* another shard fills it */
         (!waits && best != BEST_LOADING && best != BEST_CHECKING)) {

@@ -115,9 +115,9 @@ void check_end(struct core *core, const struct command *cmd)
         return;
     }
     struct task *task = MAP_ENTRY(map_find(&core->tasks, check->job_ref), struct task, by_job);
-    if (task != NULL && task->has_chain && uuid_eq(&task->task_id, &check->task_id) &&
-        task->passed == check->passed) {
-        task->checking = false; /* the answer was lost: to be asked again */
+    if (task != NULL && task->has_chain && uuid_eq(&task->task_id, &check->task_id)) {
+        task->checking =
+            false; /* it stands before a further limit, or the answer was lost: to be asked */
     }
     group_hot(core, check->group);
     check_free(core, check);
@@ -178,7 +178,7 @@ static enum run rate_wait(struct core *core, struct command *cmd, const struct j
         state = job->state;
     }
     to->place.due_ms = due_ms;
-    to->rate_retries++;
+    to->rate_retries += cmd->args.inner->verdict == VERDICT_OVER;
     state.attempt = to->attempt;
     state.relative = to->relative;
     state.has_next = true;

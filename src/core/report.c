@@ -7,19 +7,25 @@
 #include "base/assert.h"
 #include "core/core_int.h"
 
+static bool report_runs_left(const struct lease_rec *lease)
+{
+    return lease->has_retry && lease->relative <= lease->retry.retry_count;
+}
+
 /* A retry follows a failure if the policy has runs left and nobody cancelled the job. */
 static bool report_retries(const struct lease_rec *lease, enum attempt_status status)
 {
-    return status == ATTEMPT_FAILED && !lease->has_mark && lease->has_retry &&
-           lease->relative <= lease->retry.retry_count;
+    return status == ATTEMPT_FAILED && !lease->has_mark && report_runs_left(lease);
 }
 
+/* The worker's word counts; only where a retry would have followed does the cancellation end the job. */
 static enum job_status report_end_status(const struct lease_rec *lease, enum attempt_status status)
 {
     if (status == ATTEMPT_SUCCEEDED) {
         return JOB_SUCCEEDED;
     }
-    return status == ATTEMPT_CANCELLED || lease->has_mark ? JOB_CANCELLED : JOB_FAILED;
+    const bool stopped = lease->has_mark && report_runs_left(lease);
+    return status == ATTEMPT_CANCELLED || stopped ? JOB_CANCELLED : JOB_FAILED;
 }
 
 static struct attempt report_attempt(const struct core *core, const struct command *cmd,

@@ -32,6 +32,7 @@ static void restart_apply(struct core *core, struct command *cmd, const struct j
 {
     to->place.arrival = arrival_next(core);
     to->info = info_blob(core, cmd->job_ref);
+    job_reopen(core, cmd->job_ref, job, count);
     const struct state state = {
         .status = JOB_SCHEDULED,
         .changed_ms = core->wall_ms,
@@ -40,7 +41,6 @@ static void restart_apply(struct core *core, struct command *cmd, const struct j
         .has_next = true,
         .due_ms = to->place.due_ms,
         .arrival = to->place.arrival,
-        .result_blobs = job_reopen(core, cmd->job_ref, job, count),
     };
     state_write(core, cmd->job_ref, &state);
     walk_move(core, cmd->job_ref, &(struct token){.where = TOKEN_NONE}, to);
@@ -149,8 +149,8 @@ static bool scheduled_load(struct core *core, struct command *cmd, const struct 
 
 /* --- expedite --- */
 
-static void expedite_apply(struct core *core, struct command *cmd, const struct job *job,
-                           const struct token *from, struct token *to)
+static void expedite_apply(struct core *core, struct command *cmd, const struct token *from,
+                           struct token *to)
 {
     to->info = info_blob(core, cmd->job_ref);
     const struct state state = {
@@ -161,7 +161,6 @@ static void expedite_apply(struct core *core, struct command *cmd, const struct 
         .has_next = true,
         .due_ms = to->place.due_ms,
         .arrival = to->place.arrival,
-        .result_blobs = job->has_state && job->state.result_blobs,
     };
     state_write(core, cmd->job_ref, &state);
     walk_move(core, cmd->job_ref, from, to);
@@ -200,7 +199,7 @@ enum run expedite_run(struct core *core, struct command *cmd)
     if (!walk_ready(core, cmd, cmd->job_ref, &to)) {
         return RUN_NEED;
     }
-    expedite_apply(core, cmd, &job, &from, &to);
+    expedite_apply(core, cmd, &from, &to);
     return run_changed(cmd);
 }
 

@@ -275,11 +275,11 @@ static ssize_t conn_write(struct conn *conn, struct bytes data)
 /* True when nothing is pending any more. */
 static bool conn_write_pending(struct conn *conn)
 {
-    const struct bytes rest =
-        bytes_of(conn->pending.ptr + conn->pending_sent, conn->pending.len - conn->pending_sent);
-    if (rest.len == 0) {
+    if (conn->pending.len == conn->pending_sent) {
         return true;
     }
+    const struct bytes rest =
+        bytes_of(conn->pending.ptr + conn->pending_sent, conn->pending.len - conn->pending_sent);
     const ssize_t n = conn_write(conn, rest);
     if (n < 0) {
         conn->broken = true;

@@ -241,12 +241,10 @@ void rig_turn(struct rig *rig)
     rig->next_us = executor_turn(rig->executor);
 }
 
-void rig_step(struct rig *rig)
+bool rig_step(struct rig *rig)
 {
     rig_turn(rig);
-    if (rig->options.store.manual) {
-        (void)store_mem_step(rig->store);
-    }
+    return rig->options.store.manual && store_mem_step(rig->store);
 }
 
 /* Monotonic time of the next event, in the past if one is ready. */
@@ -275,11 +273,11 @@ void rig_settle(struct rig *rig)
     /* The events of the last completed operation arrive in a turn of their own. */
     int quiet = 0;
     for (int spins = 0; quiet < 3; spins++) {
-        rig_step(rig);
+        const bool moved = rig_step(rig);
         if (spins >= RIG_SPIN_MAX) {
             spin_fail(rig);
         }
-        quiet = rig_next_us(rig) > rig->mono_us ? quiet + 1 : 0;
+        quiet = !moved && rig_next_us(rig) > rig->mono_us ? quiet + 1 : 0;
     }
 }
 

@@ -72,8 +72,8 @@ enum silo_code rig_control(struct rig *rig,
 
 /* One turn of the executor. */
 void rig_turn(struct rig *rig);
-/* One turn, and one step of a store that is stepped by hand. */
-void rig_step(struct rig *rig);
+/* One turn, and one step of a store that is stepped by hand. True: it completed something. */
+bool rig_step(struct rig *rig);
 /* Turns until nothing moves but by the clock. */
 void rig_settle(struct rig *rig);
 /* Lets time pass, from one event to the next. */

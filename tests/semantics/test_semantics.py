@@ -11,6 +11,7 @@ import uuid
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from checks import Cases, equal, status_is, until  # noqa: E402
+from jobs import HASHES, Jobs, floating, fresh, now_ms, rate, slot  # noqa: E402
 from silo_api import METHODS, Api, Status, blob, pb  # noqa: E402
 from silo_server import SiloServer  # noqa: E402
 
@@ -19,8 +20,6 @@ case = cases.case
 
 TOKEN = "a-token-of-the-test"
 UNKNOWN_SHARD = "00000000-0000-4000-8000-00000000dead"
-# Hashes of tenants, from the wire contract.
-HASHES = {"a": "d24ec4f1a98c6e5b", "test-tenant": "7bda10a719882c53", "customer-123": "0bb632d435317a69"}
 
 ROUTED = {
     "Enqueue": {"task_group": "g"},
@@ -28,76 +27,25 @@ ROUTED = {
     "GetJobResult": {"id": "x"},
     "DeleteJob": {"id": "x"},
     "CancelJob": {"id": "x"},
+    "RestartJob": {"id": "x"},
+    "ExpediteJob": {"id": "x"},
+    "LeaseTask": {"id": "x", "worker_id": "w"},
+    "DropTenantHolders": {},
     "LeaseTasks": {"task_group": "g", "max_tasks": 1},
     "ReportOutcome": {"task_id": "x", "success": blob()},
+    "ReportRefreshOutcome": {"task_id": "x", "success": pb.RefreshSuccess()},
     "Heartbeat": {"task_id": "x", "worker_id": "w"},
     "EnqueueMany": {},
     "ReportOutcomes": {},
 }
-JOB_CALLS = ("GetJob", "GetJobResult", "DeleteJob", "CancelJob")
-WORKER_CALLS = ("ReportOutcome", "Heartbeat")
+JOB_CALLS = ("GetJob", "GetJobResult", "DeleteJob", "CancelJob", "RestartJob", "ExpediteJob", "LeaseTask")
+CLIENT_CALLS = ("Enqueue", "DropTenantHolders") + JOB_CALLS
+WORKER_CALLS = ("ReportOutcome", "ReportRefreshOutcome", "Heartbeat")
+UNROUTED = {"GetClusterInfo", "GetNodeInfo", "ResetShards", "ImportJobs"}
 ABSENT = (
-    "DropTenantHolders RestartJob ExpediteJob LeaseTask ReportRefreshOutcome Query CpuProfile HeapProfile RequestSplit "
-    "GetSplitStatus ConfigureShard ImportJobs ForceReleaseShard CompactShard FlushShard GetShardStorageInfo DumpTasks"
+    "Query QueryArrow CpuProfile HeapProfile RequestSplit GetSplitStatus ConfigureShard ForceReleaseShard CompactShard "
+    "FlushShard GetShardStorageInfo DumpTasks"
 ).split()
-
-
-def now_ms():
-    return int(time.time() * 1000)
-
-
-def fresh(prefix="g"):
-    return "%s-%s" % (prefix, uuid.uuid4().hex[:12])
-
-
-class Jobs:
-    """A shard and a task group of one test's own."""
-
-    def __init__(self, server, shard=None, tenant=None):
-        self.api = server.api
-        self.shard = shard or server.shard_ids()[0]
-        self.group = fresh()
-        self.tenant = {} if tenant is None else {"tenant": tenant}
-        self.worker_tenant = {} if tenant is None else {"tenant_id": tenant}
-
-    def enqueue(self, **fields):
-        fields.setdefault("task_group", self.group)
-        return self.api.Enqueue(shard=self.shard, **self.tenant, **fields).id
-
-    def enqueue_fails(self, **fields):
-        fields.setdefault("task_group", self.group)
-        return self.api.fails("Enqueue", shard=self.shard, **self.tenant, **fields)
-
-    def get(self, job_id, attempts=False):
-        return self.api.GetJob(shard=self.shard, id=job_id, include_attempts=attempts, **self.tenant)
-
-    def lease(self, count=1, wait_ms=5000, worker="w"):
-        return list(
-            self.api.LeaseTasks(
-                shard=self.shard, worker_id=worker, max_tasks=count, task_group=self.group, wait_ms=wait_ms
-            ).tasks
-        )
-
-    def lease_one(self):
-        tasks = self.lease()
-        equal(len(tasks), 1, "tasks")
-        return tasks[0]
-
-    def succeed(self, task, data=b""):
-        self.api.ReportOutcome(shard=task.shard, task_id=task.id, success=blob(data), **self.worker_tenant)
-
-    def failed(self, task, code="E", data=b""):
-        failure = pb.Failure(code=code, data=blob(data))
-        self.api.ReportOutcome(shard=task.shard, task_id=task.id, failure=failure, **self.worker_tenant)
-
-    def cancelled(self, task):
-        self.api.ReportOutcome(shard=task.shard, task_id=task.id, cancelled=pb.Cancelled(), **self.worker_tenant)
-
-    def on(self, method, job_id, **fields):
-        return self.api.call(method, shard=self.shard, id=job_id, **self.tenant, **fields)
-
-    def on_fails(self, method, job_id, **fields):
-        return self.api.fails(method, shard=self.shard, id=job_id, **self.tenant, **fields)
 
 
 # --- 1: the pipeline ---
@@ -173,7 +121,7 @@ def absent_methods_name_themselves(server):
         fields = METHODS[method].input_type.fields_by_name
         arguments = {"shard": shard} if "shard" in fields else {}
         status_is(server.api.fails(method, **arguments), "UNIMPLEMENTED", method)
-    equal(set(ABSENT) | set(ROUTED) | {"GetClusterInfo", "GetNodeInfo", "ResetShards", "QueryArrow"}, set(METHODS))
+    equal(set(ABSENT) | set(ROUTED) | UNROUTED, set(METHODS))
 
 
 @case("auth")
@@ -204,7 +152,7 @@ def the_token_is_checked_first(server):
 @case("plain")
 def tenancy_off_refuses_tenants(server):
     shard = server.shard_ids()[0]
-    for method in ("Enqueue",) + JOB_CALLS:
+    for method in CLIENT_CALLS:
         for tenant in ("t", "-"):
             status = server.api.fails(method, shard=shard, tenant=tenant, **ROUTED[method])
             status_is(status, "FAILED_PRECONDITION", "tenancy is disabled")
@@ -226,7 +174,7 @@ def tenancy_on_wants_tenants(server):
         ({"tenant": "x" * 65}, "invalid tenant id"),
         ({"tenant": "-"}, "invalid tenant id"),
     )
-    for method in ("Enqueue",) + JOB_CALLS:
+    for method in CLIENT_CALLS:
         for fields, text in wrong:
             status = server.api.fails(method, shard=shard, **fields, **ROUTED[method])
             status_is(status, "INVALID_ARGUMENT", text)
@@ -242,7 +190,7 @@ def tenants_live_in_one_shard(server):
     for tenant, tenant_hash in HASHES.items():
         home = server.shard_of_hash(tenant_hash)
         foreign = next(s for s in server.shard_ids() if s != home)
-        fields = {m: "tenant" for m in ("Enqueue",) + JOB_CALLS}
+        fields = {m: "tenant" for m in CLIENT_CALLS}
         fields.update({m: "tenant_id" for m in WORKER_CALLS})
         for method, field in fields.items():
             status = server.api.fails(method, shard=foreign, **{field: tenant}, **ROUTED[method])
@@ -276,7 +224,6 @@ def one_id_in_two_tenants_is_two_jobs(server):
 
 # --- 3: fields of Enqueue ---
 
-LIMIT = pb.Limit(concurrency=pb.ConcurrencyLimit(key="q", max_concurrency=1))
 INVALID_JOBS = (
     ("priority", {"priority": 100}, "priority must be between 0 and 99"),
     ("priority", {"priority": 2**32 - 1}, "priority must be between 0 and 99"),
@@ -286,7 +233,7 @@ INVALID_JOBS = (
     ("group", {"task_group": ""}, "task_group is required"),
     ("group length", {"task_group": "g" * 65}, "task_group too long"),
     ("id", {"id": "i" * 4097}, "id too long"),
-    ("limits", {"limits": [LIMIT] * 65}, "too many limits"),
+    ("limits", {"limits": [slot("q")] * 65}, "too many limits"),
     ("initial", {"retry_policy": pb.RetryPolicy(initial_interval_ms=-1)}, "initial_interval_ms"),
     ("max", {"retry_policy": pb.RetryPolicy(max_interval_ms=-1)}, "max_interval_ms"),
     ("factor", {"retry_policy": pb.RetryPolicy(backoff_factor=-1)}, "backoff_factor"),
@@ -318,10 +265,20 @@ def invalid_jobs_are_refused(server):
 
 
 @case("plain")
-def limits_are_refused_until_there_are_limits(server):
+def limits_have_bounds(server):
     jobs = Jobs(server)
-    status_is(jobs.enqueue_fails(limits=[LIMIT]), "UNIMPLEMENTED", "limits are not available")
-    jobs.enqueue(limits=[pb.Limit()])  # no member: dropped
+    for limit, text in (
+        (slot("k" * 4097), "limit key too long"),
+        (floating("k" * 4097), "limit key too long"),
+        (rate("n" * 4097, 1), "rate limit name too long"),
+        (rate("n", 1, key="k" * 4097), "rate limit unique_key too long"),
+    ):
+        status_is(jobs.enqueue_fails(limits=[limit]), "INVALID_ARGUMENT", text)
+    most = [slot("%04d" % i + "k" * 4092, 2**32 - 1) for i in range(64)]
+    job_id = jobs.enqueue(limits=most + [pb.Limit()])  # one without a member is dropped, and not counted
+    equal(list(jobs.get(job_id).limits), most)
+    jobs.run(job_id)
+    jobs.enqueue(limits=[pb.Limit()])
     equal(len(jobs.lease_one().limits), 0, "limits")
 
 
@@ -426,7 +383,7 @@ def return_existing_repeats_the_same_job(server):
     equal(jobs.enqueue(return_existing=True, start_at_ms=now_ms() + 10**6, **fields), job_id)  # all but the start
     status_is(jobs.enqueue_fails(**fields), "ALREADY_EXISTS")
     changes = ({"payload": blob(b"q")}, {"priority": 4}, {"metadata": {"a": "1"}}, {"task_group": fresh()},
-               {"retry_policy": pb.RetryPolicy(retry_count=2)})
+               {"retry_policy": pb.RetryPolicy(retry_count=2)}, {"limits": [slot("q")]})
     for change in changes:
         status_is(jobs.enqueue_fails(return_existing=True, **{**fields, **change}), "ALREADY_EXISTS")
     equal(len(jobs.lease(10)), 1, "tasks")
@@ -598,12 +555,13 @@ def results_can_be_awaited(server):
 @case("plain")
 def unknown_jobs_are_not_found(server):
     jobs = Jobs(server)
-    for method in ("GetJob", "GetJobResult", "CancelJob"):
+    for method in ("GetJob", "GetJobResult", "CancelJob", "RestartJob", "ExpediteJob", "LeaseTask"):
+        worker = {"worker_id": "w"} if method == "LeaseTask" else {}
         for job_id in ("nothing", "", "x" * 4096):
-            status = jobs.on_fails(method, job_id)
+            status = jobs.on_fails(method, job_id, **worker)
             status_is(status, "NOT_FOUND", "not found")
             assert "shard not found" not in status.text and "lease not found" not in status.text
-        status_is(jobs.on_fails(method, "x" * 4097), "INVALID_ARGUMENT", "id too long")
+        status_is(jobs.on_fails(method, "x" * 4097, **worker), "INVALID_ARGUMENT", "id too long")
     jobs.on("DeleteJob", "nothing")
 
 

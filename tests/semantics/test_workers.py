@@ -8,18 +8,16 @@ import time
 import unittest
 import uuid
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from checks import Cases, equal, status_is, until  # noqa: E402
+from jobs import NO_LEASE, Jobs, fresh, now_ms  # noqa: E402
 from silo_api import Status, blob, pb  # noqa: E402
 from silo_server import SiloServer  # noqa: E402
-from test_semantics import Jobs, fresh, now_ms  # noqa: E402
 
 cases = Cases()
 case = cases.case
 
-NO_LEASE = ("NOT_FOUND", "lease not found")
 NO_TASKS = ("00000000-0000-4000-8000-000000000000", "", "no uuid", "\u00e9" * 50)
 
 

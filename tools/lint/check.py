@@ -25,8 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SRC = os.path.join(ROOT, "src")
 
-MODULES = {"base", "codec", "metrics", "config", "rpc", "store", "core", "shard", "coord", "route", "query", "service",
-           "web", "server", "client"}
+MODULES = {"base", "codec", "metrics", "config", "rpc", "store", "core", "shard", "limiter", "coord", "route", "query",
+           "service", "web", "server", "client"}
 
 # What a module may include besides base and itself; "module/file.h" grants that header alone. Tests may in addition
 # include what TESTS grants everybody.
@@ -39,6 +39,7 @@ LAYERS = {
     "store": {"codec", "metrics"},
     "rpc": {"codec", "metrics"},
     "shard": {"core", "codec", "metrics", "store/store.h"},
+    "limiter": {"shard/limiter.h", "rpc"},
     "coord": {"codec", "store/store.h"},  # the cluster record lies in the object store
     "route": {"coord/coord.h", "rpc", "codec"},
     "query": {"codec", "route/route.h", "store/store.h"},
