@@ -48,8 +48,9 @@ enum key_meta {
     META_GRANT = 'G',     /* queue ref -> nothing: free slots are still to be handed to waiters */
     META_REFRESH =
         'F', /* queue ref -> nothing: the floating limit has waiters or a refresh under way */
-    META_DROP = 'D',       /* tenant -> nothing: its holders are being dropped */
-    META_LOW_EXPIRY = 'X', /* no live expiry row stands before this time (number record) */
+    META_REFRESH_LEASE = 'H', /* task id -> queue ref: the refresh that a worker holds */
+    META_DROP = 'D',          /* tenant -> nothing: its holders are being dropped */
+    META_LOW_EXPIRY = 'X',    /* no live expiry row stands before this time (number record) */
 };
 
 enum key_blob { BLOB_PAYLOAD = 'P', BLOB_RESULT = 'R' };
@@ -140,7 +141,7 @@ void key_holder(struct key *key, struct bytes queue_ref, const struct uuid *task
 /* Splits a holder key. False for malformed bytes. */
 bool key_holder_parse(struct bytes key, struct bytes *ret_queue_ref, struct uuid *ret_task_id);
 void key_queue(struct key *key, struct bytes queue_ref, enum key_queue what);
-/* META_GRANT, META_REFRESH: with a queue reference; META_DROP: with a tenant part. */
+/* META_GRANT, META_REFRESH: with a queue reference; META_REFRESH_LEASE: a task id; META_DROP: a tenant part. */
 void key_meta_ref(struct key *key, enum key_meta what, struct bytes ref);
 void key_limiter(struct key *key, struct bytes tenant_part, struct bytes name,
                  struct bytes unique_key);

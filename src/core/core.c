@@ -51,6 +51,7 @@ static void core_init_limits(struct core *core)
     map_init(&core->queues);
     map_init(&core->chains);
     map_init(&core->refreshes);
+    map_init(&core->refresh_stubs);
     map_init(&core->checks_by_task);
     map_init(&core->buckets);
     list_init(&core->queue_lru);
@@ -74,6 +75,7 @@ static void core_free_limits(struct core *core)
     drop_free(core);
     queues_free(core);
     expire_free(core);
+    floating_stubs_free(core);
     map_deinit(&core->refreshes);
     heap_deinit(&core->refresh_due);
     heap_deinit(&core->refresh_expiry);

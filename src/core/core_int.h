@@ -155,6 +155,8 @@ struct core {
     struct list unlocated; /* struct chain.unlocated */
     uint32_t locating;     /* of them being looked up */
     struct map refreshes;  /* struct floating.by_task */
+    struct map
+        refresh_stubs; /* leased refreshes read at open, whose limits may not be in memory yet */
     struct heap refresh_due, refresh_expiry;
     enum {
         SCAN_WAITS,

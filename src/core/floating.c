@@ -73,9 +73,22 @@ static void floating_link(struct core *core, struct floating *floating)
     group_hot(core, group);
 }
 
+/* The row that says, by task id, which limit a worker refreshes. */
+static void floating_mark_lease(struct core *core, const struct floating *floating, bool leased)
+{
+    struct key key;
+    key_meta_ref(&key, META_REFRESH_LEASE, uuid_bytes(&floating->rec.task_id));
+    if (leased) {
+        view_put(&core->view, key_bytes(&key), queue_ref(floating->queue), true);
+    } else if (floating->rec.phase == REFRESH_LEASE) {
+        view_del(&core->view, key_bytes(&key));
+    }
+}
+
 static void floating_set_phase(struct core *core, struct floating *floating,
                                enum refresh_phase phase)
 {
+    floating_mark_lease(core, floating, phase == REFRESH_LEASE);
     floating_unlink(core, floating);
     floating->rec.phase = phase;
     floating->rec.since_ms = core->wall_ms;
@@ -220,9 +233,52 @@ static void floating_want(struct core *core, struct floating *floating)
 
 /* --- its lease --- */
 
-struct floating *floating_of_task(const struct core *core, const struct uuid *task_id)
+/* A lease read at open, until its limit is in memory. */
+struct refresh_stub {
+    struct map_node node; /* key: task id */
+    struct uuid task_id;
+    size_t ref_len;
+    uint8_t ref[];
+};
+
+void floating_leased(struct core *core, struct bytes task_id, struct bytes ref)
 {
-    return MAP_ENTRY(map_find(&core->refreshes, uuid_bytes(task_id)), struct floating, by_task);
+    struct refresh_stub *stub = xmalloc(sizeof *stub + ref.len);
+    *stub = (struct refresh_stub){.ref_len = ref.len};
+    memcpy(stub->task_id.b, task_id.ptr, sizeof stub->task_id.b);
+    memcpy(stub->ref, ref.ptr, ref.len);
+    map_insert(&core->refresh_stubs, &stub->node, uuid_bytes(&stub->task_id));
+}
+
+static void stub_free(struct core *core, struct refresh_stub *stub)
+{
+    map_remove(&core->refresh_stubs, &stub->node);
+    free(stub);
+}
+
+void floating_stubs_free(struct core *core)
+{
+    for (struct map_node *n = map_next(&core->refresh_stubs, NULL); n != NULL;
+         n = map_next(&core->refresh_stubs, NULL)) {
+        stub_free(core, CONTAINER_OF(n, struct refresh_stub, node));
+    }
+    map_deinit(&core->refresh_stubs);
+}
+
+bool floating_find(struct core *core, struct command *cmd, const struct uuid *task_id,
+                   struct floating **ret_floating)
+{
+    struct refresh_stub *stub =
+        MAP_ENTRY(map_find(&core->refresh_stubs, uuid_bytes(task_id)), struct refresh_stub, node);
+    if (stub != NULL) {
+        if (!queue_ready(core, queue_get(core, bytes_of(stub->ref, stub->ref_len)), cmd)) {
+            return false;
+        }
+        stub_free(core, stub); /* from now on the limit itself says */
+    }
+    *ret_floating =
+        MAP_ENTRY(map_find(&core->refreshes, uuid_bytes(task_id)), struct floating, by_task);
+    return true;
 }
 
 void floating_lease(struct core *core, struct floating *floating, struct command *cmd,
@@ -247,10 +303,9 @@ void floating_renew(struct core *core, struct floating *floating)
 }
 
 /* Its worker never heard of it. */
-void floating_give_back(struct core *core, const struct uuid *task_id)
+void floating_give_back(struct core *core, struct floating *floating)
 {
-    struct floating *floating = floating_of_task(core, task_id);
-    if (floating != NULL && floating->rec.phase == REFRESH_LEASE) {
+    if (floating->rec.phase == REFRESH_LEASE) {
         floating_set_phase(core, floating, REFRESH_TASK);
     }
 }
@@ -381,7 +436,10 @@ static void refresh_failed(struct core *core, struct floating *floating)
 enum run report_refresh_run(struct core *core, struct command *cmd)
 {
     const struct report_refresh_args *args = &cmd->args.report_refresh;
-    struct floating *floating = args->has_task_id ? floating_of_task(core, &args->task_id) : NULL;
+    struct floating *floating = NULL;
+    if (args->has_task_id && !floating_find(core, cmd, &args->task_id, &floating)) {
+        return RUN_NEED;
+    }
     if (floating == NULL || floating->rec.phase != REFRESH_LEASE) {
         view_touch_absent(&core->view);
         if (args->has_task_id && lease_find(core, &args->task_id) != NULL) {

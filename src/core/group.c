@@ -240,6 +240,8 @@ static enum best lane_best(struct core *core, const struct lane *window, struct 
         struct task *task = lane_at(window, cursor->index);
         if (task->info == NULL) {
             lane_want_infos(core, window, INFO_AHEAD);
+        }
+        if (task->info == NULL) { /* not among the recent changes either */
             return BEST_LOADING;
         }
         if (!task_wants_check(task)) {

@@ -178,8 +178,10 @@ enum run heartbeat_run(struct core *core, struct command *cmd)
     const struct heartbeat_args *args = &cmd->args.heartbeat;
     struct lease *lease = args->has_task_id ? lease_find(core, &args->task_id) : NULL;
     if (lease == NULL) {
-        struct floating *floating =
-            args->has_task_id ? floating_of_task(core, &args->task_id) : NULL;
+        struct floating *floating = NULL;
+        if (args->has_task_id && !floating_find(core, cmd, &args->task_id, &floating)) {
+            return RUN_NEED;
+        }
         if (floating != NULL && floating->rec.phase == REFRESH_LEASE) {
             return heartbeat_refresh(core, cmd, floating);
         }

@@ -9,7 +9,7 @@ static const enum key_meta open_metas[] = {META_SHARD, META_ARRIVAL, META_TOTALS
 #define OPEN_METAS (sizeof open_metas / sizeof open_metas[0])
 
 /* Tables and ranges read whole, in this order. */
-enum open_step { OPEN_LEASES, OPEN_HOLDERS, OPEN_GRANTS, OPEN_DROPS, OPEN_DONE };
+enum open_step { OPEN_LEASES, OPEN_REFRESHES, OPEN_HOLDERS, OPEN_GRANTS, OPEN_DROPS, OPEN_DONE };
 
 static void open_scan(struct core *core, enum open_step step, struct bytes after);
 
@@ -81,6 +81,15 @@ static void open_lease(struct core *core, struct bytes key, struct bytes value)
     lease->batch = 0;
 }
 
+static void open_refresh(struct core *core, struct bytes key, struct bytes value)
+{
+    if (key.len != 2 + sizeof(struct uuid)) {
+        core_break(core, "a refresh lease row is corrupt");
+        return;
+    }
+    floating_leased(core, bytes_of(key.ptr + 2, sizeof(struct uuid)), value);
+}
+
 static void open_holder(struct core *core, struct bytes key, struct bytes value)
 {
     struct holder_rec rec;
@@ -109,6 +118,9 @@ static void open_row(struct core *core, struct core_read *read, struct bytes key
     switch ((enum open_step)read->lanes_until) {
     case OPEN_LEASES:
         open_lease(core, key, value);
+        break;
+    case OPEN_REFRESHES:
+        open_refresh(core, key, value);
         break;
     case OPEN_HOLDERS:
         open_holder(core, key, value);
@@ -177,6 +189,9 @@ static void open_range(struct key *key, enum open_step step)
     switch (step) {
     case OPEN_LEASES:
         key_table(key, TABLE_LEASE);
+        break;
+    case OPEN_REFRESHES:
+        key_meta(key, META_REFRESH_LEASE);
         break;
     case OPEN_HOLDERS:
         key_table(key, TABLE_HOLDER);

@@ -201,12 +201,17 @@ void floating_load(struct core *core, struct queue *queue, bool present, struct 
 void floating_free(struct core *core, struct floating *floating);
 /* Waiters or state changed: when the next refresh is due, whether the limit is active. */
 void floating_update(struct core *core, struct queue *queue);
-struct floating *floating_of_task(const struct core *core, const struct uuid *task_id);
+/* The limit that a task refreshes, NULL for none. False: asked for on behalf of cmd. */
+bool floating_find(struct core *core, struct command *cmd, const struct uuid *task_id,
+                   struct floating **ret_floating);
+/* A META_REFRESH_LEASE row, read at open. */
+void floating_leased(struct core *core, struct bytes task_id, struct bytes ref);
+void floating_stubs_free(struct core *core);
 void floating_renew(struct core *core, struct floating *floating);
 /* Hands its refresh task to the worker whose poll this is. */
 void floating_lease(struct core *core, struct floating *floating, struct command *cmd,
                     struct refresh_task *out);
-void floating_give_back(struct core *core, const struct uuid *task_id);
+void floating_give_back(struct core *core, struct floating *floating);
 void floating_turn(struct core *core);
 int64_t floating_next_mono_ms(const struct core *core);
 

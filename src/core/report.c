@@ -161,7 +161,11 @@ enum run report_run(struct core *core, struct command *cmd)
     ASSERT(args->status != ATTEMPT_RUNNING);
     struct lease *lease = args->has_task_id ? lease_find(core, &args->task_id) : NULL;
     if (lease == NULL || (cmd->internal && !lease->expiring)) {
-        if (args->has_task_id && floating_of_task(core, &args->task_id) != NULL) {
+        struct floating *floating = NULL;
+        if (args->has_task_id && !floating_find(core, cmd, &args->task_id, &floating)) {
+            return RUN_NEED;
+        }
+        if (floating != NULL) {
             return run_fail(
                 cmd, SILO_PRECONDITION,
                 "the task refreshes a floating limit; report it with ReportRefreshOutcome");
@@ -241,10 +245,14 @@ enum run give_back_run(struct core *core, struct command *cmd)
         bool ready = true;
         for (size_t i = 0; i < args->count; i++) {
             struct lease *lease = lease_find(core, &args->task_ids[i]);
+            struct floating *floating = NULL;
             if (lease != NULL && !lease->rec.has_mark) { /* cancelled: expiry settles it */
                 ready = give_back_one(core, cmd, lease, apply != 0) && ready;
-            } else if (lease == NULL && apply != 0) {
-                floating_give_back(core, &args->task_ids[i]);
+            } else if (lease == NULL) {
+                ready = floating_find(core, cmd, &args->task_ids[i], &floating) && ready;
+            }
+            if (floating != NULL && apply != 0) {
+                floating_give_back(core, floating);
             }
         }
         if (!ready) {

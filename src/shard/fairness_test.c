@@ -102,7 +102,8 @@ static void test_tickets_do_not_starve(void **state)
 {
     (void)state;
     struct rig *rig = open_quiet();
-    put_job(rig, JOB(.id = "holder", .tenant = "noisy", .group = "other", .limits = {FIXED("q", 1)}));
+    put_job(rig,
+            JOB(.id = "holder", .tenant = "noisy", .group = "other", .limits = {FIXED("q", 1)}));
     put_jobs(rig,
              JOB(.id = "t", .tenant = "noisy", .start_ms = rig->wall_ms + 1000,
                  .limits = {FIXED("q", 1)}),
@@ -123,7 +124,8 @@ static void test_burst_of_tickets(void **state)
 {
     (void)state;
     struct rig *rig = open_quiet();
-    put_job(rig, JOB(.id = "holder", .tenant = "noisy", .group = "other", .limits = {FIXED("q", 1)}));
+    put_job(rig,
+            JOB(.id = "holder", .tenant = "noisy", .group = "other", .limits = {FIXED("q", 1)}));
     put_jobs(rig,
              JOB(.id = "t", .tenant = "noisy", .start_ms = rig->wall_ms + 1000,
                  .limits = {FIXED("q", 1)}),
@@ -155,9 +157,10 @@ static void test_slices_let_others_in(void **state)
 {
     (void)state;
     struct rig *rig = open_quiet();
-    put_jobs(rig,
-             JOB(.id = "a", .tenant = "noisy", .group = "other", .limits = {FLOATS("f", 0, 600000)}),
-             SLICED);
+    put_jobs(
+        rig,
+        JOB(.id = "a", .tenant = "noisy", .group = "other", .limits = {FLOATS("f", 0, 600000)}),
+        SLICED);
     struct refresh_task refresh;
     assert_int_equal(refreshes(rig, "other", &refresh), 1);
     struct call *raise = rig_call(CMD_REPORT_REFRESH, NULL, NULL);
@@ -295,7 +298,8 @@ static void test_idle_reads_nothing(void **state)
     (void)state;
     struct rig *rig = open_quiet();
     put_jobs(rig, JOB(.id = "a", .group = "other", .limits = {FIXED("q", 5)}), 500);
-    put_jobs(rig, JOB(.id = "t", .start_ms = rig->wall_ms + 10 * 3600000, .limits = {FIXED("q", 5)}),
+    put_jobs(rig,
+             JOB(.id = "t", .start_ms = rig->wall_ms + 10 * 3600000, .limits = {FIXED("q", 5)}),
              500);
     rig_pass(rig, 120000);
     struct store_mem_counts before;

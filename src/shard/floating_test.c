@@ -368,8 +368,7 @@ static void test_ticket_is_no_waiter(void **state)
 {
     (void)state;
     struct rig *rig = open_watched();
-    put_job(rig,
-            JOB(.id = "t", .start_ms = rig->wall_ms + 5000, .limits = {FLOATS("f", 0, 1000)}));
+    put_job(rig, JOB(.id = "t", .start_ms = rig->wall_ms + 5000, .limits = {FLOATS("f", 0, 1000)}));
     rig_pass(rig, 4999);
     assert_int_equal(wanted(rig), 0);
     rig_pass(rig, 1);

@@ -316,8 +316,7 @@ static bool token_read(struct slot_rows *rows, const struct slot_row *row, struc
     return true;
 }
 
-static void token_limits(struct slot_rows *rows, const struct slot_token *token,
-                         struct limits *ret)
+static void token_limits(struct slot_rows *rows, const struct slot_token *token, struct limits *ret)
 {
     struct key key;
     struct info info;
@@ -384,8 +383,8 @@ static uint32_t holders_max(struct slot_rows *rows, const struct slot_row *first
     for (const struct slot_row *row = first; row < rows->all + rows->count; row++) {
         struct bytes queue;
         struct uuid task_id;
-        if (row->key.ptr[0] != TABLE_HOLDER ||
-            !key_holder_parse(row->key, &queue, &task_id) || !bytes_eq(queue, ref)) {
+        if (row->key.ptr[0] != TABLE_HOLDER || !key_holder_parse(row->key, &queue, &task_id) ||
+            !bytes_eq(queue, ref)) {
             break;
         }
         struct holder_rec rec;
@@ -479,8 +478,7 @@ static void check_queues(struct slot_rows *rows)
          i < rows->count && rows->all[i].key.ptr[0] == TABLE_QUEUE; i++) {
         const struct bytes whole = rows->all[i].key;
         if (whole.ptr[whole.len - 1] == QUEUE_LINES) {
-            total +=
-                check_queue(rows, bytes_of(whole.ptr + 1, whole.len - 2), rows->all[i].value);
+            total += check_queue(rows, bytes_of(whole.ptr + 1, whole.len - 2), rows->all[i].value);
         }
     }
     key_table(&key, TABLE_REQUEST);
@@ -496,8 +494,7 @@ static void check_jobs(struct slot_rows *rows, uint32_t tokens)
     for (size_t i = rows_lower(rows, key_bytes(&key));
          i < rows->count && rows->all[i].key.ptr[0] == TABLE_INFO; i++) {
         struct state state = {.status = JOB_SCHEDULED};
-        key_by_ref(&key, TABLE_STATE,
-                   bytes_of(rows->all[i].key.ptr + 1, rows->all[i].key.len - 1));
+        key_by_ref(&key, TABLE_STATE, bytes_of(rows->all[i].key.ptr + 1, rows->all[i].key.len - 1));
         const struct slot_row *row = row_at(rows, &key);
         assert_true(row == NULL || state_decode(row->value, &state));
         open += !job_status_terminal(state.status);
@@ -656,6 +653,70 @@ uint64_t drop_holders(struct rig *rig, const char *tenant)
     const uint64_t dropped = call->request.cmd.result.dropped;
     rig_call_free(call);
     return dropped;
+}
+
+/* --- behind its back --- */
+
+/* Waits for one event; its database, if it brings one. */
+static struct store_db *tamper_await(struct rig *rig, struct store_queue *queue,
+                                     enum store_event_kind kind)
+{
+    struct store_db *db = NULL;
+    for (int i = 0; i < 1000; i++) {
+        struct store_event event;
+        rig->mono_us += 1000;
+        (void)store_mem_step(rig->store);
+        while (rig->real->queue_drain(queue, &event, 1) == 1) {
+            const bool found = event.kind == kind;
+            assert_int_equal(event.rc.code, SILO_OK);
+            db = event.db;
+            rig->ops.event_free(&event);
+            if (found) {
+                return db;
+            }
+        }
+    }
+    fail_msg("the store does not answer");
+    return NULL;
+}
+
+void tamper(struct rig *rig, struct bytes key, struct bytes value)
+{
+    assert_null(rig->shards);
+    struct store_queue *queue = NULL;
+    assert_int_equal(rig->real->queue_new(rig->store, &queue, NULL).code, SILO_OK);
+    const struct store_open_args args = {.path = RIG_PATH};
+    assert_int_equal(rig->real->open(rig->store, queue, &args, 1, NULL).code, SILO_OK);
+    struct store_db *db = tamper_await(rig, queue, STORE_OPENED);
+    struct store_buf buf = rig->real->buf_alloc(64 + key.len + value.len);
+    store_op_pack(&buf, key, value, value.len == 0);
+    assert_int_equal(rig->real->write(db, &buf, 1, 1, 2, NULL).code, SILO_OK);
+    assert_int_equal(rig->real->close(db, STORE_CLOSE_WAL, 3, NULL).code, SILO_OK);
+    (void)tamper_await(rig, queue, STORE_CLOSED);
+    rig->real->queue_free(queue);
+}
+
+void key_of_job(struct rig *rig, enum key_table table, const char *id, struct key *ret)
+{
+    struct slot_rows rows;
+    struct key job;
+    uint32_t found = 0;
+    key_job_ref(&job, BYTES_LIT(T), bytes_str(id));
+    rows_load(rig, &rows);
+    for (size_t i = 0; i < rows.count; i++) {
+        struct slot_token token;
+        const struct slot_row *row = &rows.all[i];
+        const bool token_row = token_read(&rows, row, &token);
+        const struct bytes ref =
+            token_row ? token.ref : bytes_of(row->key.ptr + 1, row->key.len - 1);
+        if (row->key.ptr[0] == table && bytes_eq(ref, key_bytes(&job))) {
+            memcpy(ret->b, row->key.ptr, row->key.len);
+            ret->len = row->key.len;
+            found++;
+        }
+    }
+    rows_free(&rows);
+    assert_int_equal(found, 1);
 }
 
 /* --- floating limits --- */

@@ -25,11 +25,18 @@ struct job_limit {
     uint32_t retries_max;
 };
 
-#define FIXED(queue, n) {.kind = LIMIT_CONCURRENCY, .name = (queue), .max = (n)}
-#define FLOATS(queue, n, every_ms) \
-    {.kind = LIMIT_FLOATING, .name = (queue), .max = (n), .interval_ms = (every_ms)}
-#define RATE(key, n, per_ms) \
-    {.kind = LIMIT_RATE, .name = (key), .limit = (n), .duration_ms = (per_ms)}
+#define FIXED(queue, n)                                        \
+    {                                                          \
+        .kind = LIMIT_CONCURRENCY, .name = (queue), .max = (n) \
+    }
+#define FLOATS(queue, n, every_ms)                                                     \
+    {                                                                                  \
+        .kind = LIMIT_FLOATING, .name = (queue), .max = (n), .interval_ms = (every_ms) \
+    }
+#define RATE(key, n, per_ms)                                                     \
+    {                                                                            \
+        .kind = LIMIT_RATE, .name = (key), .limit = (n), .duration_ms = (per_ms) \
+    }
 
 #define SPEC_LIMITS_MAX 4
 
@@ -87,6 +94,11 @@ enum silo_code expedite(struct rig *rig, const char *id);
 /* Leases this job; its task id. */
 struct uuid lease_this(struct rig *rig, const char *id);
 uint64_t drop_holders(struct rig *rig, const char *tenant);
+
+/* Between two lives of the shard: writes a row, or deletes it (value BYTES_NONE), behind its back. */
+void tamper(struct rig *rig, struct bytes key, struct bytes value);
+/* The key of the only row of the table that names this job (its token's, its info's); copied to ret. */
+void key_of_job(struct rig *rig, enum key_table table, const char *id, struct key *ret);
 
 /* --- floating limits --- */
 

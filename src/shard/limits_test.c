@@ -104,8 +104,7 @@ static void test_ticket_takes_no_slot(void **state)
     for (int i = 0; i < 20; i++) {
         char id[16];
         (void)snprintf(id, sizeof id, "f%d", i);
-        put_job(rig,
-                JOB(.id = id, .start_ms = rig->wall_ms + 5000, .limits = {FIXED("q", 2)}));
+        put_job(rig, JOB(.id = id, .start_ms = rig->wall_ms + 5000, .limits = {FIXED("q", 2)}));
     }
     assert_int_equal(holders(rig, "q"), 0);
     assert_int_equal(waiters(rig, "q"), 0);
@@ -154,7 +153,7 @@ static void check_order(enum dispatch_order order, const struct waiter *jobs, si
 }
 
 static const struct waiter waiting_jobs[] = {
-    {"late", 50, 3000}, {"low", 90, 1000},   {"mid2", 50, 2000},
+    {"late", 50, 3000}, {"low", 90, 1000},  {"mid2", 50, 2000},
     {"top", 0, 4000},   {"mid3", 50, 2000}, {"mid1", 50, 1000},
 };
 
@@ -197,7 +196,7 @@ static void test_own_maximum(void **state)
     struct rig *rig = open_watched(ORDER_PRIORITY);
     LIMITED(rig, "x1", FIXED("q", 5));
     LIMITED(rig, "x2", FIXED("q", 5));
-    LIMITED(rig, "one", FIXED("q", 1));  /* an old small maximum waits ... */
+    LIMITED(rig, "one", FIXED("q", 1)); /* an old small maximum waits ... */
     LIMITED(rig, "two", FIXED("q", 2));
     LIMITED(rig, "five1", FIXED("q", 5)); /* ... and holds up nobody with a larger one */
     LIMITED(rig, "five2", FIXED("q", 5));
@@ -581,32 +580,19 @@ static void test_many_waiters(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_limit),
-        cmocka_unit_test(test_chain_in_order),
-        cmocka_unit_test(test_one_task_id),
-        cmocka_unit_test(test_ticket_takes_no_slot),
-        cmocka_unit_test(test_order_priority),
-        cmocka_unit_test(test_order_start),
-        cmocka_unit_test(test_ticket_keeps_place),
-        cmocka_unit_test(test_own_maximum),
-        cmocka_unit_test(test_no_overtaking),
-        cmocka_unit_test(test_zero),
-        cmocka_unit_test(test_limit_changed),
-        cmocka_unit_test(test_same_queue_twice),
-        cmocka_unit_test(test_fixed_and_floating),
-        cmocka_unit_test(test_tenants_apart),
-        cmocka_unit_test(test_cancel_ready),
-        cmocka_unit_test(test_cancel_waiting),
-        cmocka_unit_test(test_cancel_backoff),
-        cmocka_unit_test(test_cancel_ticket),
-        cmocka_unit_test(test_cancel_running),
-        cmocka_unit_test(test_cancel_in_line),
-        cmocka_unit_test(test_retry_from_start),
-        cmocka_unit_test(test_retry_does_not_barge),
-        cmocka_unit_test(test_crash_releases),
-        cmocka_unit_test(test_give_back),
-        cmocka_unit_test(test_one_batch),
-        cmocka_unit_test(test_many_waiters),
+        cmocka_unit_test(test_one_limit),          cmocka_unit_test(test_chain_in_order),
+        cmocka_unit_test(test_one_task_id),        cmocka_unit_test(test_ticket_takes_no_slot),
+        cmocka_unit_test(test_order_priority),     cmocka_unit_test(test_order_start),
+        cmocka_unit_test(test_ticket_keeps_place), cmocka_unit_test(test_own_maximum),
+        cmocka_unit_test(test_no_overtaking),      cmocka_unit_test(test_zero),
+        cmocka_unit_test(test_limit_changed),      cmocka_unit_test(test_same_queue_twice),
+        cmocka_unit_test(test_fixed_and_floating), cmocka_unit_test(test_tenants_apart),
+        cmocka_unit_test(test_cancel_ready),       cmocka_unit_test(test_cancel_waiting),
+        cmocka_unit_test(test_cancel_backoff),     cmocka_unit_test(test_cancel_ticket),
+        cmocka_unit_test(test_cancel_running),     cmocka_unit_test(test_cancel_in_line),
+        cmocka_unit_test(test_retry_from_start),   cmocka_unit_test(test_retry_does_not_barge),
+        cmocka_unit_test(test_crash_releases),     cmocka_unit_test(test_give_back),
+        cmocka_unit_test(test_one_batch),          cmocka_unit_test(test_many_waiters),
     };
     return cmocka_run_group_tests_name("limits", tests, NULL, NULL);
 }

@@ -360,8 +360,7 @@ static void test_cancel_restart(void **state)
 static struct rig *open_outside(struct fake_limiter *fake)
 {
     fake_init(fake);
-    struct rig *rig =
-        open_with(&(struct rig_options){.seed = 1, .limiter = &fake->limiter});
+    struct rig *rig = open_with(&(struct rig_options){.seed = 1, .limiter = &fake->limiter});
     slots_watch(rig);
     return rig;
 }

@@ -192,8 +192,8 @@ static bool death_act(struct death *d, size_t act)
         return true;
     case 1:
         death_send(d, job_call(JOB(.id = "c", .limits = {FIXED("q", 1)})));
-        death_send(d, job_call(JOB(.id = "d", .retries = 2, .retry_ms = 20,
-                                   .limits = {FIXED("q", 2)})));
+        death_send(
+            d, job_call(JOB(.id = "d", .retries = 2, .retry_ms = 20, .limits = {FIXED("q", 2)})));
         death_send(d, job_call(JOB(.id = "e", .start_ms = now + 30, .limits = {FIXED("q", 2)})));
         return true;
     case 2:
@@ -431,7 +431,7 @@ static void test_drop_one_tenant(void **state)
     put_jobs(rig, JOB(.id = "a", .tenant = "t1", .retries = 1, .limits = {FIXED("q", 3)}), 5);
     put_jobs(rig, JOB(.id = "b", .limits = {FIXED("q", 2)}), 3);
     struct uuid tasks[10];
-    assert_int_equal(lease_some(rig, 2, tasks), 2);      /* running and ... */
+    assert_int_equal(lease_some(rig, 2, tasks), 2);       /* running and ... */
     const struct uuid running = task_of(rig, "t1", "a0"); /* ... ready ones of t1 */
     const uint64_t dropped = drop_holders(rig, "t1");
     assert_int_equal(dropped, 3);
@@ -628,7 +628,8 @@ static void test_reimport_releases(void **state)
     (void)state;
     struct rig *rig = open_watched();
     const struct import_attempt attempts[] = {
-        failed_attempt(1000), failed_attempt(2000),
+        failed_attempt(1000),
+        failed_attempt(2000),
         {.status = ATTEMPT_SUCCEEDED, .started_ms = 3000, .finished_ms = 4000}};
     const struct job_spec *job =
         JOB(.id = "i", .retries = 5, .limits = {FIXED("q", 1), FIXED("p", 1)});
@@ -676,8 +677,8 @@ static void test_delete(void **state)
 static void test_retention(void **state)
 {
     (void)state;
-    struct rig *rig = open_with(&(struct rig_options){
-        .seed = 1, .completed_expire_ms = 5000, .terminal_expire_ms = 5000});
+    struct rig *rig = open_with(
+        &(struct rig_options){.seed = 1, .completed_expire_ms = 5000, .terminal_expire_ms = 5000});
     slots_watch(rig);
     LIMITED(rig, "x", FIXED("q", 1));
     LIMITED(rig, "a", FIXED("q", 1));

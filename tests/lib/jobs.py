@@ -188,6 +188,18 @@ class Jobs:
         equal((len(reply.tasks), len(reply.refresh_tasks)), (0, 1), "tasks and refresh tasks")
         return reply.refresh_tasks[0]
 
+    def lease_both(self, count, refreshes=1):
+        """Leases exactly so many job tasks and refresh tasks, in as many polls as it takes; returns both lists."""
+        tasks, wanted = [], []
+        while len(tasks) < count or len(wanted) < refreshes:
+            reply = self.poll(max(count - len(tasks), 1), 5000)
+            if not reply.tasks and not reply.refresh_tasks:
+                raise AssertionError("only %d tasks and %d refresh tasks" % (len(tasks), len(wanted)))
+            tasks += reply.tasks
+            wanted += reply.refresh_tasks
+        equal((len(tasks), len(wanted)), (count, refreshes), "tasks and refresh tasks")
+        return tasks, wanted
+
     def lease_this(self, job_id, worker="w"):
         """LeaseTask."""
         return self.on("LeaseTask", job_id, worker_id=worker).task

@@ -1,0 +1,511 @@
+#!/usr/bin/env python3
+"""Judges what clients of a killed server were told against what the server has in the end. Reads files, and nothing else.
+
+    audit.py LOGS [--examples N]
+
+LOGS holds a log for each client (load.py says what is in them) and final.jsonl (collect.py). Prints a table of what was
+counted, examples of each violation, and as the last line
+
+    audit: N jobs, N runs, N kills, 0 lost, 0 over-granted, 0 leaked, 0 ran after completion, 0 stuck
+
+The status is 1 if anything was found. Only what is certain counts. A call happened at some time between its being sent and
+its answer; without an answer it may have happened or not, until OPEN_SECONDS after the client gave up. A lease lives for
+certain from its receipt to LEASE_SECONDS after the last acknowledged renewal was SENT: a restart of the server only makes it
+longer. A worker's own end may come before that, never the other way round.
+"""
+
+import argparse
+import collections
+import glob
+import json
+import os
+import sys
+
+LEASE_SECONDS = 10
+SLACK_SECONDS = 0.5
+OPEN_SECONDS = 2
+FOREVER = float("inf")
+
+SCHEDULED, RUNNING, SUCCEEDED, FAILED, CANCELLED = range(5)  # of a job
+NAMES = ("SCHEDULED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED")
+ENDED = (SUCCEEDED, FAILED, CANCELLED)
+ATTEMPT_OF = {"success": 1, "failure": 2, "cancelled": 3}
+STATUS_OF = {"success": SUCCEEDED, "failure": FAILED, "cancelled": CANCELLED}
+
+OPEN_OUTCOME = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN"}
+EXPECTED = {
+    "enqueue": {"OK", "RESOURCE_EXHAUSTED"},
+    "lease": {"OK", "RESOURCE_EXHAUSTED"},
+    "heartbeat": {"OK", "NOT_FOUND", "RESOURCE_EXHAUSTED"},
+    "report": {"OK", "NOT_FOUND", "RESOURCE_EXHAUSTED"},
+    "refresh": {"OK", "NOT_FOUND", "RESOURCE_EXHAUSTED"},
+    "cancel": {"OK", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"},
+    "restart": {"OK", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"},
+    "expedite": {"OK", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"},
+    "delete": {"OK", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"},
+}
+
+# kind of violation -> where the last line counts it
+COUNTED_AS = {
+    "job gone": "lost",
+    "job changed": "lost",
+    "hand-out not recorded": "lost",
+    "outcome undone": "lost",
+    "deletion undone": "lost",
+    "totals wrong": "lost",
+    "unexpected answer": "lost",
+    "over-granted": "over-granted",
+    "ran twice at once": "over-granted",
+    "slot leaked": "leaked",
+    "ran after completion": "ran after completion",
+    "not ended": "stuck",
+}
+SUMS = ("lost", "over-granted", "leaked", "ran after completion", "stuck")
+
+
+class Call:
+    """When something was asked for and answered; `late` is the last moment at which it may have taken effect."""
+
+    __slots__ = ("sent", "answered", "late", "certain")
+
+    def __init__(self, at, code):
+        self.sent, self.answered = at
+        self.certain = code == "OK"
+        self.late = self.answered if self.certain else self.answered + OPEN_SECONDS
+
+
+class Lease(Call):
+    __slots__ = ("task", "job", "last", "limits", "renewed", "end")
+
+    def __init__(self, at, task):
+        super().__init__(at, "OK")
+        self.task = task["task"]
+        self.job = task["job"]
+        self.last = task["last"]
+        self.limits = [tuple(limit) for limit in task["limits"]]
+        self.renewed = self.sent
+        self.end = self.answered  # the worker's; a worker without a log of its run was at it for no time
+
+    def lives_until(self):
+        return min(self.end, self.renewed + LEASE_SECONDS - SLACK_SECONDS)
+
+
+class Report(Call):
+    __slots__ = ("task", "kind", "error", "sum")
+
+    def __init__(self, at, item):
+        super().__init__(at, item["code"])
+        self.task = item["task"]
+        self.kind = item["kind"]
+        self.error = item["error"]
+        self.sum = item["sum"]
+
+
+class Job:
+    """All that the logs say of one."""
+
+    __slots__ = ("id", "acknowledged", "sent", "sum", "leases", "reports", "cancels", "restarts", "deletes")
+
+    def __init__(self, job_id):
+        self.id = job_id
+        self.acknowledged = False
+        self.sent = None  # when it was asked for first
+        self.sum = None
+        self.leases = []
+        self.reports = []
+        self.cancels = []
+        self.restarts = []
+        self.deletes = []
+
+
+class Logs:
+    def __init__(self):
+        self.jobs = {}
+        self.leases = {}  # by task
+        self.beats = []
+        self.runs = []
+        self.refreshes = collections.defaultdict(list)  # key -> (Call, value)
+        self.nameless = 0  # jobs that may exist under an id nobody was told
+        self.kills = 0
+        self.calls = collections.Counter()
+        self.open = collections.Counter()
+        self.unexpected = []
+        self.first = FOREVER
+        self.final_sent = -FOREVER
+
+    def job(self, job_id):
+        job = self.jobs.get(job_id)
+        if job is None:
+            job = self.jobs[job_id] = Job(job_id)
+        return job
+
+    def read(self, directory):
+        for path in sorted(glob.glob(os.path.join(directory, "*.jsonl"))):
+            if os.path.basename(path) == "final.jsonl":
+                continue
+            with open(path, encoding="utf-8") as file:
+                for line in file:
+                    self.add(json.loads(line))
+        self.join()
+        return self
+
+    def add(self, event):
+        op = event["op"]
+        self.first = min(self.first, event["at"][0])
+        self.final_sent = max(self.final_sent, event["at"][0])
+        getattr(self, "add_" + op)(event)
+
+    def saw(self, op, code, what):
+        self.calls[op] += 1
+        if code in OPEN_OUTCOME:
+            self.open[op] += 1
+        elif code not in EXPECTED[op]:
+            self.unexpected.append("%s of %s: %s" % (op, what, code))
+
+    def add_kill(self, _):
+        self.kills += 1
+
+    def add_broken(self, event):
+        self.unexpected.append("a client broke: " + event["text"])
+
+    def add_enqueue(self, event):
+        for item in event["jobs"]:
+            code = item["code"]
+            # A repeat finds what an earlier try of unknown outcome made.
+            found = code == "OK" or (code == "ALREADY_EXISTS" and item["again"])
+            self.saw("enqueue", "OK" if found else code, item["id"])
+            if not item["id"]:
+                self.nameless += code in OPEN_OUTCOME
+                continue
+            job = self.job(item["id"])
+            job.acknowledged = job.acknowledged or found
+            job.sum = item["sum"]
+            sent = event["at"][0]
+            job.sent = sent if job.sent is None else min(job.sent, sent)
+
+    def add_lease(self, event):
+        self.saw("lease", event["code"], "")
+        for task in event["tasks"]:
+            lease = Lease(event["at"], task)
+            self.leases[lease.task] = lease
+            job = self.job(lease.job)
+            job.leases.append(lease)
+            if job.sum is not None and job.sum != task["sum"]:
+                self.unexpected.append("the payload of %s as it was leased" % lease.job)
+
+    def add_run(self, event):
+        self.runs.append((event["task"], event["at"][1]))
+
+    def add_heartbeat(self, event):
+        self.saw("heartbeat", event["code"], event["task"])
+        if event["code"] == "OK":
+            self.beats.append((event["task"], event["at"][0]))
+
+    def add_report(self, event):
+        for item in event["items"]:
+            self.saw("report", item["code"], item["task"])
+            if item["code"] == "OK" or item["code"] in OPEN_OUTCOME:
+                self.job(item["job"]).reports.append(Report(event["at"], item))
+
+    def add_refresh(self, event):
+        self.saw("refresh", event["code"], event["key"])
+        done = event["code"] == "OK" or event["code"] in OPEN_OUTCOME
+        if done and event["value"] is not None:
+            self.refreshes[event["key"]].append((Call(event["at"], event["code"]), event["value"]))
+
+    def add_operation(self, event):
+        op, code = event["op"], event["code"]
+        self.saw(op, code, event["job"])
+        if op != "expedite" and (code == "OK" or code in OPEN_OUTCOME):
+            getattr(self.job(event["job"]), op + "s").append(Call(event["at"], code))
+
+    add_cancel = add_restart = add_expedite = add_delete = add_operation
+
+    def join(self):
+        """Ends and renewals to their leases: the logs of different clients come in any order."""
+        for task, end in self.runs:
+            if task in self.leases:
+                self.leases[task].end = end
+        for task, sent in self.beats:
+            lease = self.leases.get(task)
+            if lease is not None:
+                lease.renewed = max(lease.renewed, sent)
+        for job in self.jobs.values():
+            job.leases.sort(key=lambda lease: lease.answered)
+
+
+class Final:
+    def __init__(self):
+        self.jobs = {}
+        self.totals = None
+        self.probes = []
+        self.dropped = None
+
+    def read(self, directory):
+        with open(os.path.join(directory, "final.jsonl"), encoding="utf-8") as file:
+            for text in file:
+                line = json.loads(text)
+                if "job" in line:
+                    self.jobs[line["job"]] = line
+                elif "totals" in line:
+                    self.totals = line["totals"]
+                elif "probe" in line:
+                    self.probes.append(line)
+                elif "dropped" in line:
+                    self.dropped = line["dropped"]
+        return self
+
+
+class Audit:
+    def __init__(self, logs, final):
+        self.logs = logs
+        self.final = final
+        self.found = {kind: [] for kind in COUNTED_AS}
+
+    def violation(self, kind, text, times=1):
+        self.found[kind] += [text] * times
+
+    def run(self):
+        for text in self.logs.unexpected:
+            self.violation("unexpected answer", text)
+        for job in self.logs.jobs.values():
+            self.judge_job(job, self.final.jobs.get(job.id))
+        self.judge_totals()
+        self.judge_queues()
+        self.judge_slots()
+        return self
+
+    def sum(self, name):
+        return sum(len(texts) for kind, texts in self.found.items() if COUNTED_AS[kind] == name)
+
+    # ---- one job ----
+
+    def judge_job(self, job, state):
+        if state is None:
+            self.violation("job gone", "%s was not looked at" % job.id)
+            return
+        self.judge_order(job)
+        if not state["found"]:
+            # What a worker was given had been stored before, whatever its producer heard.
+            if (job.acknowledged or job.leases) and not job.deletes:
+                self.violation("job gone", job.id)
+            return
+        if any(call.certain for call in job.deletes):
+            self.violation("deletion undone", job.id)
+            return
+        if job.sum is not None and job.sum != state["sum"]:
+            self.violation("job changed", "payload of %s" % job.id)
+        if state["status"] not in ENDED or state["outcome"] is None:
+            self.violation("not ended", "%s is %s" % (job.id, NAMES[state["status"]]))
+        else:
+            self.judge_outcome(job, state)
+        self.judge_attempts(job, state)
+
+    def judge_attempts(self, job, state):
+        attempts = {task: (status, error, data) for _, task, status, error, data in state["attempts"]}
+        numbers = [number for number, *_ in state["attempts"]]
+        if numbers != list(range(1, len(numbers) + 1)):
+            self.violation("hand-out not recorded", "%s has attempts %s" % (job.id, numbers))
+        for lease in job.leases:
+            if lease.task not in attempts:
+                self.violation("hand-out not recorded", "task %s of %s" % (lease.task, job.id))
+        for report in job.reports:
+            if report.certain and report.task in attempts:
+                wanted = ATTEMPT_OF[report.kind], report.error, report.sum if report.kind != "cancelled" else None
+                if attempts[report.task] != wanted:
+                    text = "attempt %s of %s is %s, acknowledged was %s" % (report.task, job.id, attempts[report.task], wanted)
+                    self.violation("outcome undone", text)
+        for _, task, status, *_ in state["attempts"][:-1]:
+            if status == ATTEMPT_OF["success"]:
+                self.violation("ran after completion", "%s: an attempt follows the success of %s" % (job.id, task))
+
+    def completions(self, job):
+        """(call, report or None) of each call after whose acknowledgement the job had ended, or was to end with the attempt
+        that ran: unless restarted, it is given to no worker any more."""
+        last = {lease.task for lease in job.leases if lease.last}
+        for report in job.reports:
+            if report.certain and (report.kind != "failure" or report.task in last):
+                yield report, report
+        for cancel in job.cancels:
+            if cancel.certain:
+                yield cancel, None
+        for delete in job.deletes:
+            if delete.certain:
+                yield delete, None
+
+    @staticmethod
+    def restarted(job, since, until):
+        return any(call.late >= since and call.sent <= until for call in job.restarts)
+
+    def judge_order(self, job):
+        if not job.leases:
+            return
+        for call, report in self.completions(job):
+            for lease in job.leases:
+                if lease.sent <= call.answered or self.restarted(job, call.sent, lease.answered):
+                    continue
+                what = "its " + report.kind if report else "it was cancelled or deleted"
+                text = "%s leased %.3f s after %s" % (job.id, lease.sent - call.answered, what)
+                self.violation("ran after completion", text)
+
+    def judge_outcome(self, job, state):
+        status, error, data = state["outcome"]
+        if status != state["status"]:
+            self.violation("outcome undone", "%s is %s and ended as %s" % (job.id, NAMES[state["status"]], NAMES[status]))
+        for call, report in self.completions(job):
+            if report is None:
+                self.judge_cancel(job, call, status, error)
+            elif report.kind == "success":
+                if (status, data, state["result"]) != (SUCCEEDED, report.sum, report.sum):
+                    self.violation("outcome undone", "%s succeeded, is %s" % (job.id, NAMES[status]))
+            elif not self.restarted(job, call.sent, FOREVER):
+                wanted = STATUS_OF[report.kind], report.error
+                # A failure of an attempt that was cancelled meanwhile.
+                marked = report.kind == "failure" and any(cancel.sent <= report.late for cancel in job.cancels)
+                if (status, error) != wanted and not (marked and status == CANCELLED):
+                    self.violation("outcome undone", "%s: %s is %s" % (job.id, report.kind, (NAMES[status], error)))
+
+    def judge_cancel(self, job, call, status, error):
+        """A job that was running may have ended by a report; the mark keeps it from ending any other way."""
+        if status == CANCELLED or self.restarted(job, call.sent, FOREVER):
+            return
+        if not any(STATUS_OF[report.kind] == status and report.error == error for report in job.reports):
+            self.violation("outcome undone", "%s was cancelled, is %s %s" % (job.id, NAMES[status], error or ""))
+
+    def judge_totals(self):
+        if self.final.totals is None:
+            self.violation("totals wrong", "they were not read")
+            return
+        total, completed = self.final.totals
+        known = sum(state["found"] for state in self.final.jobs.values())
+        if not known <= total <= known + self.logs.nameless:
+            self.violation("totals wrong", "%d jobs counted, %d found, %d nameless" % (total, known, self.logs.nameless))
+        hidden = total - completed - len(self.found["not ended"])
+        if hidden > 0:
+            self.violation("not ended", "a job that nobody knows", hidden)
+        elif hidden < 0:
+            self.violation("totals wrong", "%d of %d jobs are counted as ended" % (completed, total))
+
+    # ---- queues ----
+
+    def judge_queues(self):
+        queues = collections.defaultdict(list)
+        for job in self.logs.jobs.values():
+            before = job.sent if job.sent is not None else self.logs.first
+            for lease in job.leases:
+                for kind, key, maximum in lease.limits:
+                    if kind != "r":
+                        queues[kind, key].append((lease, before, maximum))
+                before = lease.sent
+            self.judge_own_runs(job)
+        for (kind, key), members in sorted(queues.items()):
+            allowed = self.fixed if kind == "c" else self.floating_of(key, members)
+            self.judge_queue(key, members, allowed)
+
+    def judge_own_runs(self, job):
+        for earlier, later in zip(job.leases, job.leases[1:]):
+            if later.answered < earlier.lives_until():
+                self.violation("ran twice at once", "%s by tasks %s and %s" % (job.id, earlier.task, later.task))
+
+    def judge_queue(self, key, members, allowed):
+        """Walks over the certain intervals in order of time. What ends at a moment ends before what begins then."""
+        events = []
+        for index, (lease, _, _) in enumerate(members):
+            if lease.lives_until() > lease.answered:
+                events.append((lease.answered, 1, index))
+                events.append((lease.lives_until(), 0, index))
+        running = set()
+        for at, begins, index in sorted(events):
+            if not begins:
+                running.discard(index)
+                continue
+            running.add(index)
+            if not allowed([members[i] for i in running]):
+                tasks = ", ".join(sorted(members[i][0].task for i in running))
+                self.violation("over-granted", "%s: %d at %.3f: %s" % (key, len(running), at, tasks))
+
+    @staticmethod
+    def fixed(running):
+        """The one admitted last saw all others: its maximum was at least their number."""
+        return len(running) <= max(maximum for _, _, maximum in running)
+
+    def floating_of(self, key, members):
+        """The same with the number of its time, which lies between the job's enqueue, or its run before, and its lease."""
+        spans = [(-FOREVER, self.replaced(key, -FOREVER), members[0][2])]
+        for call, value in self.logs.refreshes[key]:
+            spans.append((call.sent, self.replaced(key, call.late), value))
+        least = min(value for _, _, value in spans)
+
+        def allowed(running):
+            count = len(running)
+            if count <= least:
+                return True
+            for lease, before, _ in running:
+                if any(value >= count and begin <= lease.answered and end >= before for begin, end, value in spans):
+                    return True
+            return False
+
+        return allowed
+
+    def replaced(self, key, since):
+        """When a number that was in force by `since` had certainly been replaced."""
+        return min((call.answered for call, _ in self.logs.refreshes[key] if call.certain and call.sent > since),
+                   default=FOREVER)
+
+    def judge_slots(self):
+        for probe in self.final.probes:
+            text = "%s: %d of %d slots" % (probe["probe"], probe["leased"], probe["slots"])
+            if probe["leased"] < probe["slots"]:
+                self.violation("slot leaked", text, probe["slots"] - probe["leased"])
+            elif probe["leased"] > probe["slots"]:
+                self.violation("over-granted", text)
+        if self.final.dropped is None:
+            self.violation("slot leaked", "DropTenantHolders was not asked")
+        elif self.final.dropped:
+            self.violation("slot leaked", "%d holders at the end" % self.final.dropped, self.final.dropped)
+
+    # ---- what is printed ----
+
+    def table(self):
+        logs = self.logs
+        states = collections.Counter(NAMES[s["status"]] if s["found"] else "not there" for s in self.final.jobs.values())
+        yield "%-10s %10s %10s" % ("call", "answered", "open")
+        for op in EXPECTED:
+            yield "%-10s %10d %10d" % (op, logs.calls[op] - logs.open[op], logs.open[op])
+        yield "final states: " + ", ".join("%d %s" % (n, name) for name, n in sorted(states.items()))
+        yield "queues probed: %d" % len(self.final.probes)
+        yield ""
+        for kind, texts in self.found.items():
+            yield "%-22s %6d" % (kind, len(texts))
+
+    def examples(self, count):
+        for kind, texts in self.found.items():
+            for text in texts[:count]:
+                yield "%s: %s" % (kind, text)
+
+    def last_line(self):
+        logs = self.logs
+        acknowledged = sum(job.acknowledged for job in logs.jobs.values())
+        return "audit: %d jobs, %d runs, %d kills, %s" % (
+            acknowledged, len(logs.runs), logs.kills, ", ".join("%d %s" % (self.sum(name), name) for name in SUMS))
+
+    def ok(self):
+        return not any(self.found.values())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("logs")
+    parser.add_argument("--examples", type=int, default=5, help="of each kind of violation")
+    args = parser.parse_args()
+    audit = Audit(Logs().read(args.logs), Final().read(args.logs)).run()
+    for line in audit.table():
+        print(line)
+    for line in audit.examples(args.examples):
+        print(line)
+    print(audit.last_line(), flush=True)
+    return 0 if audit.ok() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

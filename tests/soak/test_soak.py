@@ -1,0 +1,36 @@
+"""A short soak: kills under a mixed load with limits, and the auditor's verdict. `./dev soak` runs long ones."""
+
+import os
+import re
+import subprocess
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+
+import runner  # noqa: E402
+
+SANITIZED = os.environ.get("SILO_BUILD") in ("asan", "tsan")
+SECONDS = 12
+LIMIT_SECONDS = 600
+LAST_LINE = re.compile(r"^audit: (\d+) jobs, (\d+) runs, (\d+) kills, "
+                       r"0 lost, 0 over-granted, 0 leaked, 0 ran after completion, 0 stuck$")
+
+
+class Soak(unittest.TestCase):
+    def test_kills_under_mixed_load(self):
+        command = [sys.executable, "-B", os.path.join(HERE, "soak.py"), str(SECONDS), "--rate", "150" if SANITIZED else "600"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT_SECONDS)
+        print(done.stdout, flush=True)
+        verdict = LAST_LINE.match(done.stdout.splitlines()[-1])
+        self.assertIsNotNone(verdict, "the auditor's last line")
+        self.assertEqual(done.returncode, 0)
+        jobs, runs, kills = map(int, verdict.groups())
+        self.assertGreater(jobs, 200)
+        self.assertGreater(runs, 200)
+        self.assertGreaterEqual(kills, 3)  # at most 6 s apart, and one after the drain
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main())
