@@ -56,6 +56,7 @@ static void core_init_limits(struct core *core)
     map_init(&core->buckets);
     list_init(&core->queue_lru);
     list_init(&core->dirty_queues);
+    list_init(&core->sliced_queues);
     list_init(&core->changed_queues);
     list_init(&core->unlocated);
     list_init(&core->drops);
@@ -335,7 +336,7 @@ void core_turn(struct core *core)
     locate_turn(core);
     rate_turn(core);
     drop_turn(core);
-    grants_run(core);
+    grants_turn(core);
     poll_turn(core);
     if (!list_empty(&core->woken)) { /* rate limits asked for a poll, and answered at once */
         core_run_woken(core);

@@ -150,7 +150,7 @@ struct core {
     /* Queues and slots. */
     struct map queues;     /* struct queue */
     struct list queue_lru; /* all queues, unused longest first */
-    struct list dirty_queues, changed_queues;
+    struct list dirty_queues, sliced_queues, changed_queues;
     struct map chains;     /* struct chain */
     struct list unlocated; /* struct chain.unlocated */
     uint32_t locating;     /* of them being looked up */

@@ -2,8 +2,9 @@
  * core/grant.c - free slots go to waiters: who is next at a queue.
  *
  * 1. While a slot is free, the best waiter among the lines it fits gets it and walks on through its further limits.
- * 2. A slot whose token itself waits somewhere goes to a better waiter that would fit without it; the loser, without that slot
- *    and those it took after it, stands in this queue's line again. So the best token always gets on, whatever the order of limits.
+ * 2. Slots whose tokens themselves wait somewhere go to a better waiter that would fit without them, the worst first; each loser,
+ *    without that slot and those it took after it, stands in this queue's line again. So the best token always gets on, whatever
+ *    the order of limits and the maxima.
  *
  * Queues are visited after each command, in the batch of what freed the slot. A visit that misses something, or has done
  * its share of a turn, goes on later; until then the queue is `freed` and has a META_GRANT row, which open reads.
@@ -26,9 +27,9 @@ void queue_freed(struct core *core, struct queue *queue)
 
 int64_t grants_next_mono_ms(const struct core *core)
 {
-    int64_t next = INT64_MAX;
-    for (struct list_node *n = list_first(&core->dirty_queues); n != NULL;
-         n = list_next(&core->dirty_queues, n)) {
+    int64_t next = list_empty(&core->dirty_queues) ? INT64_MAX : core->mono_ms;
+    for (struct list_node *n = list_first(&core->sliced_queues); n != NULL;
+         n = list_next(&core->sliced_queues, n)) {
         const struct queue *queue = CONTAINER_OF(n, struct queue, dirty);
         const int64_t when =
             queue->retry_mono_ms > core->mono_ms ? queue->retry_mono_ms : core->mono_ms;
@@ -40,14 +41,25 @@ int64_t grants_next_mono_ms(const struct core *core)
 /* The best waiters of a queue's lines. */
 struct candidates {
     struct task *fits;  /* among the lines with room */
-    struct task *takes; /* among those that would have room if one slot more were free */
+    struct task *takes; /* among those with room if worse tokens that wait gave up `give` slots */
+    uint32_t give;
     bool loading;
 };
 
-static void better_of(const struct core *core, struct task **best, struct task *task)
+static bool better_than(const struct core *core, const struct task *task, const struct task *best)
 {
-    if (*best == NULL || waits_before(core, &task->place, &(*best)->place)) {
-        *best = task;
+    return best == NULL || waits_before(core, &task->place, &best->place);
+}
+
+/* A front waiter of a line that has no room: do enough of those stand behind it who hold a slot and wait? */
+static void candidate_takes(const struct core *core, const struct queue *queue, uint32_t max,
+                            struct task *task, struct candidates *found)
+{
+    const uint32_t give = queue->holder_count - max + 1;
+    if (give <= queue_waiting_behind(core, queue, &task->place) &&
+        better_than(core, task, found->takes)) {
+        found->takes = task;
+        found->give = give;
     }
 }
 
@@ -58,7 +70,7 @@ static struct candidates queue_candidates(struct core *core, struct queue *queue
         struct line *line = queue->lines[i];
         const uint32_t max = queue_max(queue, line->id);
         const bool fits = queue->holder_count < max;
-        const bool takes = queue->waiting_count != 0 && max != 0 && queue->holder_count <= max;
+        const bool takes = max != 0 && queue->holder_count - queue->waiting_count < max;
         struct task *task = NULL;
         if (!fits && !takes) {
             continue;
@@ -70,7 +82,11 @@ static struct candidates queue_candidates(struct core *core, struct queue *queue
             found.loading = true;
             break;
         case LINE_FRONT_TASK:
-            better_of(core, fits ? &found.fits : &found.takes, task);
+            if (!fits) {
+                candidate_takes(core, queue, max, task, &found);
+            } else if (better_than(core, task, found.fits)) {
+                found.fits = task;
+            }
             break;
         }
     }
@@ -133,19 +149,15 @@ static enum visit grant_task(struct core *core, struct command *cmd, struct task
 }
 
 /* The token of a waiting chain stands in this queue's line again, from the limit whose slot it loses. */
-static enum visit grant_demote(struct core *core, struct command *cmd, struct holder *holder)
+static void grant_demote(struct core *core, struct holder *holder)
 {
     struct chain *chain = holder->chain;
-    struct queue *waits = chain->waits;
-    if (!queue_ready(core, waits, cmd)) {
-        return VISIT_NEEDS;
-    }
     struct arena arena;
     arena_init(&arena);
     struct blob *rec = blob_ref(chain->rec);
     const struct bytes ref = arena_copy(&arena, chain_ref(chain));
     struct token from = {
-        .where = TOKEN_REQUEST, .place = chain->place, .queue = waits, .line = chain->line};
+        .where = TOKEN_REQUEST, .place = chain->place, .queue = chain->waits, .line = chain->line};
     struct task_rec row;
     struct limits limits;
     ASSERT(token_decode(blob_bytes(rec), &from, &row));
@@ -160,6 +172,23 @@ static enum visit grant_demote(struct core *core, struct command *cmd, struct ho
     token_move(core, ref, &from, &to);
     blob_unref(rec);
     arena_deinit(&arena);
+}
+
+/* The `give` worst of those who hold a slot and wait give it up, all or none; the next step gives the slots away. */
+static enum visit grant_take_over(struct core *core, struct command *cmd, struct queue *queue,
+                                  uint32_t give)
+{
+    bool ready = true;
+    for (uint32_t i = 1; i <= give; i++) {
+        struct queue *waits = queue->waiting[queue->waiting_count - i]->chain->waits;
+        ready = queue_ready(core, waits, cmd) && ready;
+    }
+    if (!ready) {
+        return VISIT_NEEDS;
+    }
+    for (; give != 0; give--) {
+        grant_demote(core, queue->waiting[queue->waiting_count - 1]);
+    }
     return VISIT_ON;
 }
 
@@ -176,14 +205,7 @@ static enum visit queue_step(struct core *core, struct command *cmd, struct queu
     if (found.fits != NULL) {
         return grant_task(core, cmd, found.fits);
     }
-    if (found.takes == NULL) {
-        return VISIT_DONE;
-    }
-    struct holder *worst = queue->waiting[queue->waiting_count - 1];
-    if (!waits_before(core, &found.takes->place, &worst->chain->place)) {
-        return VISIT_DONE;
-    }
-    return grant_demote(core, cmd, worst); /* the next step gives the slot away */
+    return found.takes != NULL ? grant_take_over(core, cmd, queue, found.give) : VISIT_DONE;
 }
 
 /* The queue's META_GRANT row is there exactly while a batch ends with it unfinished. */
@@ -226,22 +248,27 @@ static enum visit queue_visit(struct core *core, struct command *cmd, struct que
     return visit;
 }
 
+/* Queues that are not finished go on in the next turn, not after the next command. */
+static void queue_slice(struct core *core, struct queue *queue)
+{
+    list_remove(&queue->dirty);
+    list_push_back(&core->sliced_queues, &queue->dirty);
+}
+
 void grants_run(struct core *core)
 {
     uint32_t budget = TURN_GRANTS_MAX;
-    struct list later; /* their rows could not be read just now */
-    list_init(&later);
     struct list_node *node = NULL;
-    while (budget != 0 && core->phase == CORE_OPEN &&
-           (node = list_pop_front(&core->dirty_queues)) != NULL) {
+    while (core->phase == CORE_OPEN && (node = list_pop_front(&core->dirty_queues)) != NULL) {
         struct queue *queue = CONTAINER_OF(node, struct queue, dirty);
-        if (queue->retry_mono_ms > core->mono_ms) {
-            list_push_back(&later, &queue->dirty);
+        if (budget == 0 || queue->retry_mono_ms > core->mono_ms) {
+            grant_mark(core, queue, true);
+            queue_slice(core, queue);
             continue;
         }
         switch (queue_visit(core, NULL, queue, &budget)) {
         case VISIT_ON:
-            queue_dirty(core, queue); /* out of budget */
+            queue_slice(core, queue);
             break;
         case VISIT_NEEDS:
             grant_read(core, queue);
@@ -251,13 +278,15 @@ void grants_run(struct core *core)
             break;
         }
     }
-    while ((node = list_pop_front(&later)) != NULL) {
+}
+
+void grants_turn(struct core *core)
+{
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&core->sliced_queues)) != NULL) {
         list_push_back(&core->dirty_queues, node);
     }
-    for (node = list_first(&core->dirty_queues); node != NULL;
-         node = list_next(&core->dirty_queues, node)) {
-        grant_mark(core, CONTAINER_OF(node, struct queue, dirty), true);
-    }
+    grants_run(core);
 }
 
 void grant_failed(struct core *core, struct queue *queue)
@@ -277,7 +306,7 @@ enum run grant_run(struct core *core, struct command *cmd)
             0; /* others were served meanwhile; each read is for the one that is best now */
         return RUN_NEED;
     case VISIT_ON:
-        queue_dirty(core, queue);
+        queue_slice(core, queue);
         break;
     case VISIT_LOADING:
     case VISIT_DONE:

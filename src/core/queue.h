@@ -166,6 +166,9 @@ void slots_release(struct core *core, const struct uuid *task_id, uint32_t from)
 void chain_waits(struct core *core, struct chain *chain, struct queue *queue, struct line_id line,
                  const struct place *place, struct blob *rec);
 void chain_waits_no_more(struct core *core, struct chain *chain);
+/* Holders of the queue whose tokens wait somewhere and stand behind this place. */
+uint32_t queue_waiting_behind(const struct core *core, const struct queue *queue,
+                              const struct place *place);
 
 /* --- grant.c --- */
 
@@ -174,6 +177,8 @@ void queue_freed(struct core *core, struct queue *queue);
 /* Something about the line or its holders changed that a visit should look at. */
 void queue_dirty(struct core *core, struct queue *queue);
 void grants_run(struct core *core);
+/* Once a turn: also those that were not finished. */
+void grants_turn(struct core *core);
 int64_t grants_next_mono_ms(const struct core *core);
 /* What a visit missed could not be read. */
 void grant_failed(struct core *core, struct queue *queue);

@@ -104,6 +104,12 @@ static uint32_t waiting_lower(const struct core *core, const struct queue *queue
     return lo;
 }
 
+uint32_t queue_waiting_behind(const struct core *core, const struct queue *queue,
+                              const struct place *place)
+{
+    return queue->waiting_count - waiting_lower(core, queue, place);
+}
+
 static void waiting_insert(const struct core *core, struct holder *holder)
 {
     struct queue *queue = holder->queue;

@@ -208,15 +208,20 @@ static void test_group_of_best_waiter(void **state)
     LIMITED(rig, "x", FLOATS("f", 1, EVERY_MS));
     (void)lease_one(rig, "x");
     rig_call_free(poll_group(rig, "g2", 1));
-    struct call *low = job_call(
-        JOB(.id = "low", .group = "g1", .priority = 50, .limits = {FLOATS("f", 1, EVERY_MS)}));
+    /* In lines of their own: one is bounded by a fixed maximum, too. */
+    struct call *low = job_call(JOB(.id = "low", .group = "g1", .priority = 50,
+                                    .limits = {FLOATS("f", 1, EVERY_MS), FIXED("f", 9)}));
     struct call *top = job_call(
         JOB(.id = "top", .group = "g2", .priority = 1, .limits = {FLOATS("f", 1, EVERY_MS)}));
+    struct call *mid = job_call(JOB(.id = "mid", .group = "g3", .priority = 20,
+                                    .limits = {FLOATS("f", 1, EVERY_MS), FIXED("f", 8)}));
     rig_send(rig, low);
     rig_send(rig, top);
+    rig_send(rig, mid);
     rig_settle(rig);
     rig_call_free(low);
     rig_call_free(top);
+    rig_call_free(mid);
     put_job(rig, JOB(.id = "free", .group = "g2"));
     struct call *poll = poll_group(rig, "g1", 1);
     assert_int_equal(poll->request.cmd.result.poll.refresh_count, 0);

@@ -250,6 +250,38 @@ static void test_no_overtaking(void **state)
     close_watched(rig);
 }
 
+/* The same when the waiters have to be read first: until then the free slot is nobody's. */
+static void test_no_overtaking_reopened(void **state)
+{
+    (void)state;
+    struct rig *rig = open_watched(ORDER_PRIORITY);
+    LIMITED(rig, "x", FIXED("q", 1));
+    LIMITED(rig, "old", FIXED("q", 1));
+    const struct uuid task = lease_one(rig, "x");
+    reopen(rig);
+    (void)totals(rig);
+    assert_int_equal(status(rig, "old"), JOB_SCHEDULED);
+    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_SCAN), "slow");
+    assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
+    assert_int_equal(holders(rig, "q"), 0);
+    assert_true(has_meta(rig, META_GRANT));
+    put_job(rig, JOB(.id = "new", .limits = {FIXED("q", 1)}));
+    put_job(rig, JOB(.id = "more", .limits = {FIXED("q", 5)}));
+    assert_int_equal(holders(rig, "q"), 0);
+    assert_int_equal(waiters(rig, "q"), 3);
+    store_mem_outage(rig->store, 0, NULL);
+    rig_pass(rig, 1000);
+    assert_false(has_meta(rig, META_GRANT));
+    assert_int_equal(waiters(rig, "q"), 1); /* "more" fits beside "old" */
+    (void)lease_one(rig, "old");
+    (void)lease_one(rig, "more");
+    end_job(rig, "old", ATTEMPT_SUCCEEDED);
+    end_job(rig, "more", ATTEMPT_SUCCEEDED);
+    (void)lease_one(rig, "new");
+    end_job(rig, "new", ATTEMPT_SUCCEEDED);
+    close_watched(rig);
+}
+
 static void test_zero(void **state)
 {
     (void)state;
@@ -322,7 +354,19 @@ static void test_fixed_and_floating(void **state)
     LIMITED(rig, "fixed", FIXED("q", 3));
     assert_int_equal(waiters(rig, "q"), 2);
     reopen(rig);
-    assert_int_equal(drain(rig), 5);
+    struct uuid tasks[3];
+    assert_int_equal(lease_some(rig, 3, tasks), 3);
+    end_job(rig, "float", ATTEMPT_SUCCEEDED);
+    assert_int_equal(holders(rig, "q"), 3); /* "fixed"; "c" waits for its own bound of 2 */
+    assert_int_equal(waiters(rig, "q"), 1);
+    (void)lease_one(rig, "fixed");
+    end_job(rig, "fixed", ATTEMPT_SUCCEEDED);
+    assert_int_equal(waiters(rig, "q"), 1);
+    end_job(rig, "a", ATTEMPT_SUCCEEDED);
+    (void)lease_one(rig, "c");
+    end_job(rig, "b", ATTEMPT_SUCCEEDED);
+    end_job(rig, "c", ATTEMPT_SUCCEEDED);
+    assert_int_equal(drain(rig), 0);
     close_watched(rig);
 }
 
@@ -537,6 +581,28 @@ static void test_give_back(void **state)
     close_watched(rig);
 }
 
+/* What it has passed is behind it: no better waiter has its slot, and it is no second hit. */
+static void test_give_back_keeps(void **state)
+{
+    (void)state;
+    struct rig *rig = open_watched(ORDER_PRIORITY);
+    put_job(rig, JOB(.id = "a", .priority = 50, .limits = {FIXED("q", 1), RATE("r", 1, 3600000)}));
+    const struct uuid task = lease_one(rig, "a");
+    put_job(rig, JOB(.id = "urgent", .priority = 0, .limits = {FIXED("q", 1)}));
+    struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
+    call->request.cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
+    assert_int_equal(finish(rig, call), SILO_OK);
+    assert_int_equal(waiters(rig, "q"), 1);
+    reopen(rig);
+    const struct uuid again = lease_one(rig, "a");
+    assert_true(uuid_eq(&task, &again));
+    end_job(rig, "a", ATTEMPT_SUCCEEDED);
+    (void)lease_one(rig, "urgent");
+    end_job(rig, "urgent", ATTEMPT_SUCCEEDED);
+    assert_int_equal(drain(rig), 0);
+    close_watched(rig);
+}
+
 /* --- hand-over --- */
 
 static void test_one_batch(void **state)
@@ -580,19 +646,34 @@ static void test_many_waiters(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_limit),          cmocka_unit_test(test_chain_in_order),
-        cmocka_unit_test(test_one_task_id),        cmocka_unit_test(test_ticket_takes_no_slot),
-        cmocka_unit_test(test_order_priority),     cmocka_unit_test(test_order_start),
-        cmocka_unit_test(test_ticket_keeps_place), cmocka_unit_test(test_own_maximum),
-        cmocka_unit_test(test_no_overtaking),      cmocka_unit_test(test_zero),
-        cmocka_unit_test(test_limit_changed),      cmocka_unit_test(test_same_queue_twice),
-        cmocka_unit_test(test_fixed_and_floating), cmocka_unit_test(test_tenants_apart),
-        cmocka_unit_test(test_cancel_ready),       cmocka_unit_test(test_cancel_waiting),
-        cmocka_unit_test(test_cancel_backoff),     cmocka_unit_test(test_cancel_ticket),
-        cmocka_unit_test(test_cancel_running),     cmocka_unit_test(test_cancel_in_line),
-        cmocka_unit_test(test_retry_from_start),   cmocka_unit_test(test_retry_does_not_barge),
-        cmocka_unit_test(test_crash_releases),     cmocka_unit_test(test_give_back),
-        cmocka_unit_test(test_one_batch),          cmocka_unit_test(test_many_waiters),
+        cmocka_unit_test(test_one_limit),
+        cmocka_unit_test(test_chain_in_order),
+        cmocka_unit_test(test_one_task_id),
+        cmocka_unit_test(test_ticket_takes_no_slot),
+        cmocka_unit_test(test_order_priority),
+        cmocka_unit_test(test_order_start),
+        cmocka_unit_test(test_ticket_keeps_place),
+        cmocka_unit_test(test_own_maximum),
+        cmocka_unit_test(test_no_overtaking),
+        cmocka_unit_test(test_no_overtaking_reopened),
+        cmocka_unit_test(test_zero),
+        cmocka_unit_test(test_limit_changed),
+        cmocka_unit_test(test_same_queue_twice),
+        cmocka_unit_test(test_fixed_and_floating),
+        cmocka_unit_test(test_tenants_apart),
+        cmocka_unit_test(test_cancel_ready),
+        cmocka_unit_test(test_cancel_waiting),
+        cmocka_unit_test(test_cancel_backoff),
+        cmocka_unit_test(test_cancel_ticket),
+        cmocka_unit_test(test_cancel_running),
+        cmocka_unit_test(test_cancel_in_line),
+        cmocka_unit_test(test_retry_from_start),
+        cmocka_unit_test(test_retry_does_not_barge),
+        cmocka_unit_test(test_crash_releases),
+        cmocka_unit_test(test_give_back),
+        cmocka_unit_test(test_give_back_keeps),
+        cmocka_unit_test(test_one_batch),
+        cmocka_unit_test(test_many_waiters),
     };
     return cmocka_run_group_tests_name("limits", tests, NULL, NULL);
 }
