@@ -4,8 +4,9 @@
 #   Debug    -Og -g3, slow checks         what is stepped through
 #   Asan     address + undefined, slow checks
 #   Tsan     thread, slow checks
+#   Coverage counts of lines and branches (gcov)
 
-set(SILO_BUILD_TYPES Release Debug Asan Tsan)
+set(SILO_BUILD_TYPES Release Debug Asan Tsan Coverage)
 if(NOT CMAKE_BUILD_TYPE)
     set(CMAKE_BUILD_TYPE Release CACHE STRING "one of ${SILO_BUILD_TYPES}" FORCE)
 endif()
@@ -21,6 +22,8 @@ set(CMAKE_C_FLAGS_RELEASE "-O2 -g")
 set(CMAKE_C_FLAGS_DEBUG "-Og -g3 -DSILO_SLOW_CHECKS")
 set(CMAKE_C_FLAGS_ASAN "${silo_sanitized} -fsanitize=address,undefined -fno-sanitize-recover=all")
 set(CMAKE_C_FLAGS_TSAN "${silo_sanitized} -fsanitize=thread")
+set(CMAKE_C_FLAGS_COVERAGE "-O1 -g --coverage -fprofile-update=atomic")
+set(CMAKE_EXE_LINKER_FLAGS_COVERAGE "--coverage")
 set(CMAKE_EXE_LINKER_FLAGS_ASAN "-fsanitize=address,undefined")
 set(CMAKE_EXE_LINKER_FLAGS_TSAN "-fsanitize=thread")
 

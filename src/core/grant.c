@@ -302,8 +302,9 @@ enum run grant_run(struct core *core, struct command *cmd)
     uint32_t budget = TURN_GRANTS_MAX;
     switch (queue_visit(core, cmd, queue, &budget)) {
     case VISIT_NEEDS:
-        cmd->rounds =
-            0; /* others were served meanwhile; each read is for the one that is best now */
+        if (budget + 1 < TURN_GRANTS_MAX) {
+            cmd->rounds = 0; /* somebody was served: the reads are for the next one */
+        }
         return RUN_NEED;
     case VISIT_ON:
         queue_slice(core, queue);

@@ -213,7 +213,7 @@ static size_t next_want(const struct listing *l, size_t count, size_t bytes, siz
 {
     const size_t each = bytes / count + 1;
     const size_t room = l->bytes_max > l->bytes ? (l->bytes_max - l->bytes) / each : 0;
-    const size_t rows = (l->rows_max - l->page.count) * (shown == count ? 1 : 4);
+    const size_t rows = shown != 0 ? (l->rows_max - l->page.count) * count / shown : CANDIDATES_MAX;
     const size_t want = smaller(smaller(count * 4, CANDIDATES_MAX), smaller(room, rows));
     return want != 0 ? want : 1;
 }
@@ -256,7 +256,7 @@ static SILO_RC fill_from_candidates(struct listing *l, struct silo_err *err)
 static const enum key_table join_tables[] = {TABLE_INFO, TABLE_STATE, TABLE_LEASE};
 #define JOIN_TABLES (sizeof join_tables / sizeof join_tables[0])
 
-/* The next job's rows, copied into the round's arena; what has no info row is passed over. *ret_found false: no more. */
+/* The rows of the next job, or what is left of one, copied into the round's arena. *ret_found false: no more. */
 static SILO_RC join_next(struct listing *l, struct candidate *ret, struct job_rows *ret_rows,
                          bool *ret_found, struct silo_err *err)
 {

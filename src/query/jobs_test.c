@@ -81,8 +81,7 @@ static void by_status_newest_first(void **state)
     check_newest(&s, "t", SHOWN_BIT(SHOWN_CANCELLED), "t/c1 ");
     check_newest(&s, "t", 0, "t/ok2 t/f1 t/w2 t/ok1 t/s2 t/s1 t/r1 t/c1 t/r2 t/w1 ");
     check_newest(&s, "t", SHOWN_BIT(SHOWN_WAITING) | SHOWN_BIT(SHOWN_FAILED), "t/f1 t/w2 t/w1 ");
-    check_newest(&s, "t", SHOWN_BIT(SHOWN_RUNNING) | SHOWN_BIT(SHOWN_CANCELLED),
-                 "t/r1 t/c1 t/r2 ");
+    check_newest(&s, "t", SHOWN_BIT(SHOWN_RUNNING) | SHOWN_BIT(SHOWN_CANCELLED), "t/r1 t/c1 t/r2 ");
     check_newest(&s, "ta", 0, "ta/w ta/w1 ta/w11 ");
     check_newest(&s, "tb", 0, "");
     snapshot_close(&s);
@@ -167,8 +166,10 @@ static void long_metadata_values(void **state)
         (void)snprintf(pairs[i], sizeof pairs[i], "k=");
         memset(pairs[i] + 2, 'v', lens[i]);
         pairs[i][2 + lens[i]] = '\0';
-        rows_put_job(rows, &(struct job_spec){.tenant = "t", .id = ids[i], .enqueue_ms = 1,
-                                              .due_ms = 1, .pairs = pairs[i]});
+        rows_put_job(
+            rows,
+            &(struct job_spec){
+                .tenant = "t", .id = ids[i], .enqueue_ms = 1, .due_ms = 1, .pairs = pairs[i]});
     }
     rows_commit(rows);
     struct snapshot s = rows_snapshot(rows);
@@ -221,8 +222,8 @@ static void a_snapshot_stands_still(void **state)
     (void)state;
     struct rows *rows = rows_some();
     struct snapshot before = rows_snapshot(rows);
-    rows_put_job(rows, &(struct job_spec){
-                           .tenant = "t", .id = "new", .enqueue_ms = 900, .due_ms = 900});
+    rows_put_job(rows,
+                 &(struct job_spec){.tenant = "t", .id = "new", .enqueue_ms = 900, .due_ms = 900});
     rows_delete_job(rows, &some_jobs[0]);
     rows_commit(rows);
     struct snapshot after = rows_snapshot(rows);
@@ -251,8 +252,8 @@ static void a_cursor_goes_on_in_a_later_snapshot(void **state)
     assert_true(bytes_eq(page.rows[1].id, BYTES_LIT("f1")));
     snapshot_close(&s);
     rows_delete_job(rows, &some_jobs[8]); /* the row the cursor names */
-    rows_put_job(rows, &(struct job_spec){
-                           .tenant = "t", .id = "new", .enqueue_ms = 900, .due_ms = 900});
+    rows_put_job(rows,
+                 &(struct job_spec){.tenant = "t", .id = "new", .enqueue_ms = 900, .due_ms = 900});
     rows_commit(rows);
     s = rows_snapshot(rows);
     assert_int_equal(jobs_read(&s, &query, page.cursor, &two, &arena, &page, NULL).code, SILO_OK);
@@ -344,8 +345,8 @@ static void pages_are_bounded_in_bytes_and_work(void **state)
     char id[32];
     for (int i = 0; i < 20000; i++) { /* all waiting */
         (void)snprintf(id, sizeof id, "j%05d", i);
-        rows_put_job(rows, &(struct job_spec){
-                               .tenant = "t", .id = id, .enqueue_ms = 1000 + i, .due_ms = 1});
+        rows_put_job(
+            rows, &(struct job_spec){.tenant = "t", .id = id, .enqueue_ms = 1000 + i, .due_ms = 1});
         if (i % 1000 == 999) {
             rows_commit(rows);
         }
@@ -364,6 +365,15 @@ static void pages_are_bounded_in_bytes_and_work(void **state)
                      SILO_OK);
     assert_int_equal(page.count, 0);
     assert_int_equal(page.cursor.len, 0);
+
+    /* Few rows are wanted and many looked at: in few round trips. */
+    struct store_mem_counts calls;
+    store_mem_counts_reset(rows->store);
+    const struct page_limits one = {.rows_max = 1};
+    assert_int_equal(jobs_read(&s, &query, BYTES_NONE, &one, &arena, &page, NULL).code, SILO_OK);
+    store_mem_counts(rows->store, &calls);
+    assert_true(calls.calls[STORE_MEM_SCAN] < 40);
+    assert_true(calls.calls[STORE_MEM_MGET] < 100);
 
     /* What a page costs does not grow with what stands behind it. */
     s.rows_scanned = s.rows_looked_up = 0;
@@ -393,7 +403,9 @@ static void many_running_jobs(void **state)
     buf_init(&expected, 1u << 20);
     for (int i = 0; i < 500; i++) { /* starts in an order of their own */
         (void)snprintf(id, sizeof id, "j%03d", i);
-        rows_put_job(rows, &(struct job_spec){.tenant = "t", .id = id, .status = JOB_RUNNING,
+        rows_put_job(rows, &(struct job_spec){.tenant = "t",
+                                              .id = id,
+                                              .status = JOB_RUNNING,
                                               .enqueue_ms = 1,
                                               .changed_ms = 1000 + i * 7919 % 500 / 2});
     }
@@ -444,8 +456,8 @@ static void check_attempts(struct snapshot *s, const char *id, uint32_t rows_max
     assert_int_equal(job_find(s, BYTES_LIT("t"), bytes_str(id), &arena, &job, NULL).code, SILO_OK);
     for (int pages = 0; pages == 0 || page.below != 0; pages++) {
         assert_true(pages < 50);
-        assert_int_equal(
-            job_attempts_read(s, &job, page.below, rows_max, &arena, &page, NULL).code, SILO_OK);
+        assert_int_equal(job_attempts_read(s, &job, page.below, rows_max, &arena, &page, NULL).code,
+                         SILO_OK);
         assert_true(page.count <= rows_max);
         for (size_t i = 0; i < page.count; i++) {
             len += (size_t)snprintf(text + len, sizeof text - len, "%u%c ", page.rows[i].number,
@@ -463,8 +475,12 @@ static void one_job_with_all_its_rows(void **state)
     put_attempt(rows, "ok2", 1);
     put_attempt(rows, "ok2", 2);
     put_attempt(rows, "s2", 1);
-    rows_put_job(rows, &(struct job_spec){.tenant = "t", .id = "r9", .status = JOB_RUNNING,
-                                          .enqueue_ms = 1, .changed_ms = 2, .attempt = 9});
+    rows_put_job(rows, &(struct job_spec){.tenant = "t",
+                                          .id = "r9",
+                                          .status = JOB_RUNNING,
+                                          .enqueue_ms = 1,
+                                          .changed_ms = 2,
+                                          .attempt = 9});
     for (uint32_t n = 1; n < 9; n++) {
         put_attempt(rows, "r9", n);
     }
@@ -525,8 +541,8 @@ static void blobs(void **state)
         SILO_OK);
     assert_true(bytes_eq(bytes, BYTES_LIT("payload")));
     const struct blob_ref stored = {.is_blob = true, .len = 5};
-    assert_int_equal(
-        job_blob_read(&s, &job, &stored, BLOB_PAYLOAD, 0, &arena, &bytes, NULL).code, SILO_OK);
+    assert_int_equal(job_blob_read(&s, &job, &stored, BLOB_PAYLOAD, 0, &arena, &bytes, NULL).code,
+                     SILO_OK);
     assert_true(bytes_eq(bytes, BYTES_LIT("large")));
     assert_int_equal(job_blob_read(&s, &job, &stored, BLOB_RESULT, 1, &arena, &bytes, NULL).code,
                      SILO_CORRUPT);
@@ -557,7 +573,8 @@ static void waiting_ends(void **state)
     /* Its time is over even if nothing has to be waited for. */
     assert_int_equal(read_code(&s, &query, BYTES_NONE, 10), SILO_DEADLINE);
     s.options.deadline_mono_ms = 0;
-    assert_int_equal(read_code(&s, &query, BYTES_NONE, 10), SILO_OK); /* the late answer is dropped */
+    assert_int_equal(read_code(&s, &query, BYTES_NONE, 10),
+                     SILO_OK); /* the late answer is dropped */
     s.options.cancelled = always;
     assert_int_equal(read_code(&s, &query, BYTES_NONE, 10), SILO_CANCELLED);
     s.options.cancelled = NULL;

@@ -33,8 +33,8 @@ static void put_holder(struct rows *rows, const char *tenant, const char *queue,
     struct buf buf;
     const struct uuid task = task_of(n);
     buf_init(&buf, 4096);
-    holder_encode(&buf, &(struct holder_rec){
-                            .job_id = BYTES_LIT("job"), .granted_ms = 1000 + n, .index = n});
+    holder_encode(
+        &buf, &(struct holder_rec){.job_id = BYTES_LIT("job"), .granted_ms = 1000 + n, .index = n});
     key_holder(&key, key_bytes(&ref), &task);
     rows_put(rows, &key, buf_bytes(&buf));
     buf_deinit(&buf);
@@ -83,8 +83,8 @@ static void put_floating(struct rows *rows, const char *tenant, const char *queu
     struct key key;
     struct buf buf;
     buf_init(&buf, 4096);
-    floating_encode(&buf, &(struct floating_rec){
-                              .value = value, .default_max = 5, .interval_ms = 1000});
+    floating_encode(&buf,
+                    &(struct floating_rec){.value = value, .default_max = 5, .interval_ms = 1000});
     key_queue(&key, key_bytes(&ref), QUEUE_FLOATING);
     rows_put(rows, &key, buf_bytes(&buf));
     buf_deinit(&buf);
@@ -115,9 +115,10 @@ static struct rows *rows_some(enum dispatch_order order)
     put_request(rows, "t", "a", line_2, order, (struct place){5, 4, 5}, "j4");
     put_request(rows, "t", "a", line_5, order, (struct place){30, 5, 0}, "j5");
     put_request(rows, "u", "a", line_2, order, (struct place){1, 6, 0}, "j6");
-    const struct line_rec lines[] = {
-        {.id = line_floating, .count = 1}, {.id = line_5, .count = 2}, {.id = line_2, .count = 2},
-        {.id = {.max = 9}, .count = 0}};
+    const struct line_rec lines[] = {{.id = line_floating, .count = 1},
+                                     {.id = line_5, .count = 2},
+                                     {.id = line_2, .count = 2},
+                                     {.id = {.max = 9}, .count = 0}};
     put_lines(rows, "t", "a", lines, 4);
     put_lines(rows, "u", "a", &(struct line_rec){.id = line_2, .count = 1}, 1);
     put_lines(rows, "t", "z", NULL, 0);
@@ -202,7 +203,8 @@ static void check(struct snapshot *s, enum what what, struct queue_scope scope,
 }
 
 static const struct queue_scope shard = {.span = QUEUES_OF_SHARD};
-static const struct queue_scope tenant_t = {.span = QUEUES_OF_TENANT, .tenant = {(uint8_t *)"t", 1}};
+static const struct queue_scope tenant_t = {.span = QUEUES_OF_TENANT,
+                                            .tenant = {(uint8_t *)"t", 1}};
 
 static struct queue_scope one(const char *tenant, const char *queue)
 {
@@ -330,9 +332,8 @@ static void what_is_wrong_is_said(void **state)
     const struct page_limits one_row = {.rows_max = 1};
     const struct page_limits none = {0};
     arena_init(&arena);
-    assert_int_equal(
-        holders_read(&s, &shard, BYTES_NONE, &none, &arena, &holders_page, NULL).code,
-        SILO_INVALID);
+    assert_int_equal(holders_read(&s, &shard, BYTES_NONE, &none, &arena, &holders_page, NULL).code,
+                     SILO_INVALID);
     assert_int_equal(
         holders_read(&s, &shard, BYTES_NONE, &one_row, &arena, &holders_page, NULL).code, SILO_OK);
     assert_int_equal(
@@ -346,9 +347,8 @@ static void what_is_wrong_is_said(void **state)
     rows_commit(rows);
     s = rows_snapshot(rows);
     const struct queue_scope scope = one("t", "a");
-    assert_int_equal(
-        queues_read(&s, &scope, BYTES_NONE, &one_row, &arena, &queues_page, NULL).code,
-        SILO_CORRUPT);
+    assert_int_equal(queues_read(&s, &scope, BYTES_NONE, &one_row, &arena, &queues_page, NULL).code,
+                     SILO_CORRUPT);
     assert_int_equal(
         requests_read(&s, &scope, BYTES_NONE, &one_row, &arena, &requests_page, NULL).code,
         SILO_CORRUPT);

@@ -93,8 +93,10 @@ void ranges_init(struct ranges *ranges, struct snapshot *snapshot, size_t count,
         .items = xcalloc(count != 0 ? count : 1, sizeof ranges->items[0]),
         .count = count,
         .rows_ahead = ahead != 0 ? ahead : 1,
+        .rows_ahead_max = share != 0 ? share : 1,
     };
     for (size_t i = 0; i < count; i++) {
+        ranges->items[i].rows_ahead = ranges->rows_ahead;
         buf_init(&ranges->items[i].lo, RANGE_KEY_MAX);
         buf_init(&ranges->items[i].hi, RANGE_KEY_MAX);
     }
@@ -197,8 +199,10 @@ static SILO_RC range_fill(struct ranges *ranges, struct range *range, struct sil
             range->at_end = true;
             return RC_OK;
         }
-        TRY(snapshot_scan(ranges->snapshot, lo, hi, range->keys_only, ranges->rows_ahead,
+        TRY(snapshot_scan(ranges->snapshot, lo, hi, range->keys_only, range->rows_ahead,
                           &range->read, err));
+        const uint32_t twice = range->rows_ahead * 2;
+        range->rows_ahead = twice < ranges->rows_ahead_max ? twice : ranges->rows_ahead_max;
         if (!store_rows_next(&range->read.rows, &range->row)) {
             range->at_end = true;
             return RC_OK;

@@ -43,6 +43,7 @@ enum ranges_from {
 struct range {
     uint64_t tag;
     bool keys_only;
+    uint32_t rows_ahead; /* of its next read; doubles from read to read */
     size_t prefix_len;
     struct buf lo, hi; /* what is not read yet */
     struct read read;
@@ -54,11 +55,11 @@ struct ranges {
     struct snapshot *snapshot;
     struct range *items;
     size_t count;
-    uint32_t rows_ahead; /* of one range */
+    uint32_t rows_ahead, rows_ahead_max; /* of one range: of its first read, of the largest */
     struct range *current;
 };
 
-/* `rows` is how many are likely wanted; reads are of that size within the limits. */
+/* `rows` is how many are likely wanted: first reads are of that size, later ones larger, within the limits. */
 void ranges_init(struct ranges *ranges, struct snapshot *snapshot, size_t count, uint32_t rows);
 void ranges_deinit(struct ranges *ranges);
 /* All keys with this prefix. */
@@ -76,8 +77,7 @@ SILO_RC ranges_peek(struct ranges *ranges, struct range **ret_range, struct silo
 
 static inline struct bytes range_suffix(const struct range *range)
 {
-    return bytes_of(range->row.key.ptr + range->prefix_len,
-                    range->row.key.len - range->prefix_len);
+    return bytes_of(range->row.key.ptr + range->prefix_len, range->row.key.len - range->prefix_len);
 }
 
 #endif

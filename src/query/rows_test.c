@@ -108,10 +108,9 @@ void rows_delete(struct rows *rows, const struct key *key)
 
 void rows_commit(struct rows *rows)
 {
-    assert_int_equal(rows->ops
-                         ->write(rows->db, &rows->batch, 1, rows->batch_ops, ++rows->token, NULL)
-                         .code,
-                     SILO_OK);
+    assert_int_equal(
+        rows->ops->write(rows->db, &rows->batch, 1, rows->batch_ops, ++rows->token, NULL).code,
+        SILO_OK);
     rows->batch = (struct store_buf){0};
     rows->batch_ops = 0;
     struct store_event event = rows_expect(rows, STORE_APPLIED);

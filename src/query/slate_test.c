@@ -76,8 +76,10 @@ static void the_engine_answers_as_memory_does(void **state)
     struct snapshot in_mem = rows_snapshot(mem);
     struct snapshot in_slate = rows_snapshot(slate);
     /* Later changes are not seen. */
-    rows_put_job(slate, &(struct job_spec){.tenant = "t", .id = "later", .enqueue_ms = 5000,
-                                           .due_ms = 1, .pairs = "color=red"});
+    rows_put_job(
+        slate,
+        &(struct job_spec){
+            .tenant = "t", .id = "later", .enqueue_ms = 5000, .due_ms = 1, .pairs = "color=red"});
     rows_commit(slate);
     for (uint32_t statuses = 0; statuses <= SHOWN_ANY; statuses += statuses < 4 ? 1 : 7) {
         for (int order = JOBS_NEWEST; order <= JOBS_BY_METADATA; order++) {

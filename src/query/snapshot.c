@@ -190,12 +190,3 @@ void snapshot_close(struct snapshot *snapshot)
         snapshot->snap = NULL;
     }
 }
-
-bool snapshot_owns(const struct snapshot *snapshot, struct bytes tenant_part)
-{
-    uint64_t hash = 0;
-    for (size_t i = 0; i < sizeof hash; i++) {
-        hash = hash << 8 | tenant_part.ptr[i];
-    }
-    return hash >= snapshot->options.hash_first && hash <= snapshot->options.hash_last;
-}

@@ -37,7 +37,7 @@ struct reader {
 
 struct snapshot_options {
     struct store_db *db;
-    int64_t deadline_mono_ms; /* 0: SNAPSHOT_WAIT_MS_MAX for each read */
+    int64_t deadline_mono_ms;         /* 0: SNAPSHOT_WAIT_MS_MAX for each read */
     bool (*cancelled)(void *context); /* asked while waiting; NULL: never */
     void *context;
     /* Tenant hashes of the shard, both included; both 0: all. What lies outside is not seen by reads of all tenants. */
@@ -75,8 +75,5 @@ SILO_RC snapshot_scan(struct snapshot *snapshot, struct bytes lo, struct bytes h
                       uint32_t rows_max, struct read *ret_read, struct silo_err *err);
 /* Of a read that succeeded, or of a zeroed one. */
 void read_free(struct snapshot *snapshot, struct read *read);
-
-/* Whether rows of this tenant part are the shard's. */
-bool snapshot_owns(const struct snapshot *snapshot, struct bytes tenant_part);
 
 #endif

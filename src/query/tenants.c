@@ -105,8 +105,8 @@ static SILO_RC totals_row(struct snapshot *snapshot, struct counts *ret_counts,
     TRY(snapshot_look_up(snapshot, keys, 1, &read, err));
     struct store_row row;
     struct counts counts = {0};
-    const bool fits = store_rows_next(&read.rows, &row) &&
-                      (!row.present || counts_decode(row.value, &counts));
+    const bool fits =
+        store_rows_next(&read.rows, &row) && (!row.present || counts_decode(row.value, &counts));
     read_free(snapshot, &read);
     if (!fits) {
         return FAIL(err, SILO_CORRUPT, "the totals of the shard are corrupt");

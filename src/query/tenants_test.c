@@ -37,8 +37,9 @@ static struct rows *rows_some(void)
         put_tenant(rows, tenant, (struct counts){(uint64_t)n, 10, 20, 30});
         for (int i = 0; i < n / 2; i++) {
             (void)snprintf(id, sizeof id, "j%d", i);
-            rows_put_job(rows, &(struct job_spec){.tenant = tenant, .id = id,
-                                                  .status = JOB_RUNNING, .changed_ms = 5});
+            rows_put_job(rows,
+                         &(struct job_spec){
+                             .tenant = tenant, .id = id, .status = JOB_RUNNING, .changed_ms = 5});
         }
     }
     rows_put_job(rows, &(struct job_spec){

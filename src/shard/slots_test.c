@@ -374,6 +374,25 @@ static void test_paging_in_order(void **state)
     close_checked(rig);
 }
 
+/* Into a line nobody has read since open, before all that stands in it: it is found there after the next open, too. */
+static void test_urgent_into_unread_line(void **state)
+{
+    (void)state;
+    struct rig *rig = open_watched();
+    put_jobs(rig, JOB(.id = "a", .priority = 50, .limits = {FIXED("q", 1)}), 6);
+    (void)lease_one(rig, "a0");
+    end_job(rig, "a0", ATTEMPT_SUCCEEDED);
+    (void)lease_one(rig, "a1");
+    reopen(rig);
+    put_job(rig, JOB(.id = "urgent", .priority = 1, .limits = {FIXED("q", 1)}));
+    reopen(rig);
+    end_job(rig, "a1", ATTEMPT_SUCCEEDED);
+    (void)lease_one(rig, "urgent");
+    end_job(rig, "urgent", ATTEMPT_SUCCEEDED);
+    assert_int_equal(drain(rig), 4);
+    close_checked(rig);
+}
+
 /* --- slices --- */
 
 #define RAISED 2000u
@@ -473,9 +492,11 @@ static void test_drop_in_slices(void **state)
     assert_int_equal(drain(rig), many + 1);
     close_checked(rig);
     rig = open_with(&(struct rig_options){.seed = 1});
-    put_jobs(rig, JOB(.id = "a", .tenant = "t1", .limits = {FIXED("q", 100000)}), many);
-    assert_int_equal(drop_holders(rig, "t1"), many);
-    assert_int_equal(drain(rig), many);
+    put_jobs(rig, JOB(.id = "a", .tenant = "t1", .limits = {FIXED("q", many)}), 2 * many);
+    assert_int_equal(drop_holders(rig, "t1"),
+                     many); /* those that were there, not those it let in */
+    assert_int_equal(holders_of(rig, "t1", "q"), many);
+    assert_int_equal(drain(rig), 2 * many);
     close_checked(rig);
 }
 
@@ -708,6 +729,7 @@ int main(void)
         cmocka_unit_test(test_death_at_every_moment),
         cmocka_unit_test(test_reopened_grants),
         cmocka_unit_test(test_paging_in_order),
+        cmocka_unit_test(test_urgent_into_unread_line),
         cmocka_unit_test(test_raise_in_slices),
         cmocka_unit_test(test_drop_one_tenant),
         cmocka_unit_test(test_drop_in_slices),

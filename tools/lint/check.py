@@ -58,7 +58,7 @@ BRIDGE_FILE = re.compile(r"^store/store_slate(_\w+)?\.[ch]$")
 DENIED = {"core": {"base/env.h", "base/log.h", "base/mailbox.h"}}
 
 # Tests run against the store kept in memory; those of the service against everything below it.
-TEST_GRANTS = {"shard": {"store"}, "coord": {"store"}, "service": MODULES}
+TEST_GRANTS = {"shard": {"store"}, "coord": {"store"}, "query": {"store", "shard"}, "service": MODULES}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]')
 BANNED = re.compile(r"(?<![\w.>])(strcpy|strcat|sprintf|vsprintf|gets|atoi|atol|atoll|atof|strtok|alloca|scanf|sscanf|thrd_create)\s*\(")
