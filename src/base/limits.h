@@ -42,13 +42,15 @@
 #define SHARD_TENANT_COUNTS_MAX 65536u /* counter rows kept in memory */
 #endif
 #ifndef SHARD_QUEUES_MAX
-#define SHARD_QUEUES_MAX 262144u /* concurrency queues kept in memory though nobody holds a slot of them */
+#define SHARD_QUEUES_MAX \
+    262144u /* concurrency queues kept in memory though nobody holds a slot of them */
 #endif
-#define QUEUE_LINES_MAX 1024u /* different maxima among one queue's waiters, when another job is enqueued */
+#define QUEUE_LINES_MAX \
+    1024u /* different maxima among one queue's waiters, when another job is enqueued */
 #ifndef SHARD_BUCKETS_MAX
 #define SHARD_BUCKETS_MAX 65536u /* rate-limit buckets kept in memory */
 #endif
-#define SHARD_CHECKS_MAX 16384u /* rate limits asked and not answered */
+#define SHARD_CHECKS_MAX 16384u   /* rate limits asked and not answered */
 #define SHARD_COMMANDS_MAX 65536u /* commands waiting for reads, polls parked, results awaited */
 #define SHARD_REPLIES_BYTES_MAX (256u << 20) /* undurable bytes of open and sealed batches */
 #define MAILBOX_MESSAGES_MAX 65536u
@@ -66,6 +68,9 @@
 #ifndef TURN_GRANTS_MAX
 #define TURN_GRANTS_MAX 512u
 #endif
+#define TURN_EVICTIONS_MAX 256u /* queues looked at for eviction */
+#define GRANT_AHEAD \
+    64u /* waiters whose further limits are read together, when the first of them misses something */
 #ifndef TURN_DROPS_MAX
 #define TURN_DROPS_MAX 512u
 #endif
@@ -84,7 +89,8 @@
 #define INFO_AHEAD 256u /* info rows are loaded for so many tasks at the front of a lane */
 #endif
 #ifndef LINE_INFO_AHEAD
-#define LINE_INFO_AHEAD 16u /* info rows loaded for the first waiters of a line, so that a grant can be handed over at once */
+#define LINE_INFO_AHEAD \
+    16u /* info rows loaded for the first waiters of a line, so that a grant can be handed over at once */
 #endif
 #define JOB_ATTEMPTS_SHOWN_MAX 65536u /* attempts listed by one GetJob: the newest ones */
 
@@ -99,9 +105,10 @@
 #define OWNERSHIP_MS 3000 /* age of the proof that lets reads be answered */
 #define OWNERSHIP_RENEW_MS 1000
 #define LOW_WATER_MS 1000
-#define REFRESH_BACKOFF_MS 1000      /* after the first failed refresh of a floating limit; doubles */
+#define REFRESH_BACKOFF_MS 1000 /* after the first failed refresh of a floating limit; doubles */
 #define REFRESH_BACKOFF_MAX_MS 60000
-#define BUCKET_SWEEP_MS 60000 /* between two pages of the search for rate-limit buckets that have refilled */
+#define BUCKET_SWEEP_MS \
+    60000 /* between two pages of the search for rate-limit buckets that have refilled */
 #define READ_RETRY_MS \
     100 /* a window page that could not be read is asked for again after so long */
 #ifndef LOW_WATER_REMOVALS

@@ -123,6 +123,24 @@ static enum visit grant_corrupt(struct core *core, struct task *task)
     return VISIT_ON;
 }
 
+/* What the waiters behind a first one miss is read together with what it misses: slots often become free in bunches. */
+static void grant_read_ahead(struct core *core, struct command *cmd, const struct line *line)
+{
+    const uint32_t end = line->window.count < GRANT_AHEAD ? line->window.count : GRANT_AHEAD;
+    for (uint32_t i = 1; i < end; i++) {
+        const struct task *task = lane_at(&line->window, i);
+        struct arena arena;
+        arena_init(&arena);
+        const struct token from = token_of_task(task);
+        struct limits limits;
+        struct token to;
+        if (granted_token(&arena, &from, blob_bytes(task->rec), &limits, &to)) {
+            (void)walk_ready(core, cmd, task_ref(task), &to);
+        }
+        arena_deinit(&arena);
+    }
+}
+
 static enum visit grant_task(struct core *core, struct command *cmd, struct task *task)
 {
     struct arena arena;
@@ -138,6 +156,9 @@ static enum visit grant_task(struct core *core, struct command *cmd, struct task
         visit = grant_corrupt(core, task);
     } else if (!walk_ready(core, cmd, ref, &to)) {
         visit = VISIT_NEEDS;
+        if (cmd != NULL) {
+            grant_read_ahead(core, cmd, task->line);
+        }
     } else {
         to.info = info;
         walk_move(core, ref, &from, &to);

@@ -332,24 +332,35 @@ static bool queue_is_read(const struct queue *queue)
     return false;
 }
 
-/* Once a turn, never while a command runs. Queues that must stay lose their windows at least. */
+/* Its windows are in use: a visit has seen them and goes on when what it missed has been read. */
+static bool queue_is_visited(const struct queue *queue)
+{
+    return queue->freed || queue->grant != NULL || list_linked(&queue->dirty) ||
+           queue_is_read(queue);
+}
+
+/*
+ * Once a turn, never while a command runs. Looks at a bounded number of queues, those unused longest first; one that must stay loses
+ * its windows if the windows are too many, and is looked at again after all others.
+ */
 void queues_shrink(struct core *core)
 {
-    struct list_node *next = NULL;
-    for (struct list_node *n = list_first(&core->queue_lru);
-         n != NULL &&
-         (core->queues.count > SHARD_QUEUES_MAX || core->tasks.count > SHARD_TASKS_MAX);
-         n = next) {
-        next = list_next(&core->queue_lru, n);
-        struct queue *queue = CONTAINER_OF(n, struct queue, lru);
-        if (list_linked(&queue->dirty) || queue_is_read(queue)) {
+    for (uint32_t n = 0; n < TURN_EVICTIONS_MAX; n++) {
+        const bool tasks = core->tasks.count > SHARD_TASKS_MAX;
+        struct queue *queue = LIST_ENTRY(list_first(&core->queue_lru), struct queue, lru);
+        if (queue == NULL || (!tasks && core->queues.count <= SHARD_QUEUES_MAX)) {
+            return;
+        }
+        list_remove(&queue->lru);
+        list_push_back(&core->queue_lru, &queue->lru);
+        if (queue_is_visited(queue)) {
             continue;
         }
         if (!queue_must_stay(queue)) {
             queue_free(core, queue);
             continue;
         }
-        for (uint32_t i = 0; i < queue->line_count; i++) {
+        for (uint32_t i = 0; tasks && i < queue->line_count; i++) {
             line_forget(core, queue->lines[i]);
         }
     }

@@ -19,7 +19,7 @@ from silo_server import SiloServer  # noqa: E402
 cases = Cases()
 case = cases.case
 
-KEPT_S = 1
+KEPT_S = 1 if os.environ.get("SILO_BUILD", "release") == "release" else 3
 GONE_S = 15  # within which what is over has to be gone
 
 

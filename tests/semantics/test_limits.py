@@ -451,6 +451,7 @@ def calls_of_operators_name_a_tenant(server):
 @case("own")
 def slots_and_waiters_survive(server):
     jobs = Jobs(server)
+    equal(jobs.counters(), (0, 0), "counters of an empty shard")
     queue = fresh("q")
     running, queued, *waiting = (jobs.enqueue(limits=[slot(queue, 2)]) for _ in range(6))
     future = jobs.enqueue(limits=[slot(queue, 2)], start_at_ms=now_ms() + HOUR_MS)

@@ -426,6 +426,22 @@ def urgent_jobs_go_first(server):
     equal([task.job_id for task in jobs.lease(10)], wanted, "order")
 
 
+@case("by_start")
+def the_order_may_be_by_start(server):
+    jobs = Jobs(server)
+    base = now_ms() - 10_000
+    late = jobs.enqueue(start_at_ms=base + 2, priority=0)
+    same = [jobs.enqueue(start_at_ms=base + 1, priority=priority) for priority in (50, 10, 50)]
+    early = jobs.enqueue(start_at_ms=base, priority=99)
+    wanted = [early, same[1], same[0], same[2], late]
+    equal([task.job_id for task in jobs.lease(10)], wanted, "start, then priority, then arrival")
+    queue = [slot(fresh("q"))]
+    holder, urgent, first = (jobs.enqueue(limits=queue, start_at_ms=start, priority=priority)
+                             for start, priority in ((base, 50), (base + 1, 0), (base, 99)))
+    for job_id in (holder, first, urgent):
+        jobs.run(job_id)
+
+
 @case("plain")
 def large_payloads_round_trip(server):
     jobs = Jobs(server)
@@ -709,16 +725,18 @@ def resets_need_dev_mode(server):
     equal(jobs.get(job_id).id, job_id)
 
 
-@case("dev")
 def resets_empty_every_shard(server):
     shards = server.shard_ids()
-    for _ in range(3):
+    for _ in range(5):
         leased = []
         for shard in shards:
             jobs = Jobs(server, shard)
             jobs.enqueue(id="the-same")
             jobs.enqueue(start_at_ms=now_ms() + 10**6)
             leased.append((jobs, jobs.lease_one()))
+            jobs.enqueue(limits=[slot("q")])
+            jobs.enqueue(limits=[slot("q")])
+            jobs.lease_one()
             done = jobs.enqueue()
             jobs.succeed(jobs.lease_one())
             equal(jobs.get(done).status, pb.JOB_STATUS_SUCCEEDED)
@@ -729,7 +747,13 @@ def resets_empty_every_shard(server):
             status_is(jobs.on_fails("GetJob", "the-same"), "NOT_FOUND", "not found")
             beat = {"shard": task.shard, "task_id": task.id, "worker_id": "w"}
             status_is(server.api.fails("Heartbeat", **beat), "NOT_FOUND", "lease not found", exact=True)
-            equal(jobs.lease(wait_ms=0), [])
+            jobs.lease_none()
+            jobs.queues_are_free("q")
+        server.api.ResetShards()
+
+
+case("dev")(resets_empty_every_shard)
+case("dev_in_memory")(resets_empty_every_shard)
 
 
 @case("plain")
@@ -755,7 +779,11 @@ SERVERS = {
     "many": lambda: SiloServer(shards=3),
     "tenants": lambda: SiloServer(tenancy=True),
     "auth": lambda: SiloServer(token=TOKEN),
+    "by_start": lambda: SiloServer(settings={"database.dispatch_order": "start"}),
     "dev": lambda: SiloServer(shards=2, settings={"server.dev_mode": True}),
+    "dev_in_memory": lambda: SiloServer(
+        shards=8, settings={"server.dev_mode": True, "database.backend": "memory", "database.path": "test"}
+    ),
 }
 
 globals().update(cases.classes(SERVERS))

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Load on a real server that is killed with SIGKILL again and again, then an audit of what it had promised.
 
-    soak.py [SECONDS] [--rate JOBS_PER_SECOND] [--seed N] [--keep DIRECTORY]
+    soak.py [SECONDS] [--rate JOBS_PER_SECOND] [--seed N] [--keep DIRECTORY] [--lose N]
 
 SECONDS (600) is the length of the load; after it comes the drain, in which workers end all that is left, one more kill, and
 the audit, by programs that share nothing with this one: collect.py reads the final state of all jobs and probes every
-queue, audit.py compares it with the logs of the clients. The status is 0 only if the audit finds nothing.
+queue, audit.py compares it with the logs of the clients. The status is 0 only if the audit finds nothing. --lose shows that it
+would find something: each kill takes the last N objects of the write-ahead log with it.
 """
 
 import argparse
+import glob
 import itertools
 import json
 import multiprocessing
@@ -40,11 +42,12 @@ WORKER_SLOTS = 64
 
 
 class Soak:
-    def __init__(self, seconds, rate, seed, directory):
+    def __init__(self, seconds, rate, seed, directory, lose=0):
         self.seconds = seconds
         self.rate = rate
         self.seed = seed
         self.rng = random.Random(seed)
+        self.lose = lose
         self.directory = directory
         self.logs = os.path.join(directory, "logs")
         os.makedirs(self.logs)
@@ -89,9 +92,16 @@ class Soak:
         self.check_alive()
         killed = time.monotonic()
         self.server.kill()
+        self.lose_wal()
         self.server.start()
         log.write(json.dumps({"op": "kill", "at": [killed, time.monotonic()]}) + "\n")
         log.flush()
+
+    def lose_wal(self):
+        objects = glob.glob(os.path.join(self.directory, "data", "*", "wal", "*.sst"))
+        objects.sort(key=lambda path: int(os.path.splitext(os.path.basename(path))[0]))
+        for path in objects[len(objects) - self.lose:]:
+            os.unlink(path)
 
     def check_alive(self):
         status = self.server.process.poll()
@@ -128,7 +138,10 @@ class Soak:
             status = subprocess.run(command, check=False).returncode
             if status != 0:
                 break
-        return status
+        ended = self.server.stop()
+        if ended != 0:
+            print("the server ended with %d:\n%s" % (ended, self.server.log()[-4000:]), flush=True)
+        return status or ended
 
     def close(self):
         """Whatever happened: no process of ours is left behind."""
@@ -146,6 +159,7 @@ def main():
     parser.add_argument("--rate", type=float, default=800, help="jobs enqueued in a second")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--keep", metavar="DIRECTORY", help="new directory for logs and data, which are then kept")
+    parser.add_argument("--lose", metavar="N", type=int, default=0, help="WAL objects that each kill destroys")
     args = parser.parse_args()
     seed = random.randrange(1 << 32) if args.seed is None else args.seed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -153,7 +167,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="silo-soak-", ignore_cleanup_errors=True) as temporary:
         if args.keep:
             os.makedirs(args.keep)
-        soak = Soak(args.seconds, args.rate, seed, args.keep or temporary)
+        soak = Soak(args.seconds, args.rate, seed, args.keep or temporary, args.lose)
         began = time.monotonic()
         try:
             soak.run()

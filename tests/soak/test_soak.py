@@ -29,7 +29,7 @@ class Soak(unittest.TestCase):
         jobs, runs, kills = map(int, verdict.groups())
         self.assertGreater(jobs, 200)
         self.assertGreater(runs, 200)
-        self.assertGreaterEqual(kills, 3)  # at most 6 s apart, and one after the drain
+        self.assertGreaterEqual(kills, 2)  # one in the load at the least, and one after the drain
 
 
 if __name__ == "__main__":
