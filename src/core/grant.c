@@ -19,9 +19,29 @@ void queue_dirty(struct core *core, struct queue *queue)
     }
 }
 
+/* The queue's META_GRANT row is there exactly while a batch ends with it unfinished. */
+static void grant_mark(struct core *core, struct queue *queue, bool unfinished)
+{
+    const bool wanted = unfinished && (queue->freed || queue->grant_stored);
+    if (wanted == queue->grant_stored) {
+        return;
+    }
+    struct key key;
+    key_meta_ref(&key, META_GRANT, queue_ref(queue));
+    if (wanted) {
+        view_put(&core->view, key_bytes(&key), BYTES_NONE, true);
+    } else {
+        view_del(&core->view, key_bytes(&key));
+    }
+    queue->grant_stored = wanted;
+}
+
 void queue_freed(struct core *core, struct queue *queue)
 {
     queue->freed = true;
+    if (list_linked(&queue->dirty)) {
+        grant_mark(core, queue, true); /* it may be one that is visited next turn only */
+    }
     queue_dirty(core, queue);
 }
 
@@ -227,20 +247,6 @@ static enum visit queue_step(struct core *core, struct command *cmd, struct queu
         return grant_task(core, cmd, found.fits);
     }
     return found.takes != NULL ? grant_take_over(core, cmd, queue, found.give) : VISIT_DONE;
-}
-
-/* The queue's META_GRANT row is there exactly while a batch ends with it unfinished. */
-static void grant_mark(struct core *core, struct queue *queue, bool unfinished)
-{
-    struct key key;
-    key_meta_ref(&key, META_GRANT, queue_ref(queue));
-    if (unfinished && queue->freed && !queue->grant_stored) {
-        view_put(&core->view, key_bytes(&key), BYTES_NONE, true);
-        queue->grant_stored = true;
-    } else if (!unfinished && queue->grant_stored) {
-        view_del(&core->view, key_bytes(&key));
-        queue->grant_stored = false;
-    }
 }
 
 /* Reads for a visit are made on behalf of a command of the core's own, one for each queue. */
