@@ -49,7 +49,8 @@ RATES = [("rate-0", 40, 0), ("rate-1", 40, 0), ("rate-2", 5, 2)]  # name, hits a
 
 CALL_SECONDS = 30
 RETRY_SECONDS = 0.1
-BACKLOG_MAX = 4000
+BACKLOG_LIMITED = 1500  # open jobs from which on none with limits is added: queues whose holders are gone fill up with kills
+BACKLOG_MAX = 4000  # and from which on none at all
 BEAT_SECONDS = 3
 POLL_MS = 250
 OPERATIONS_PER_JOB = 0.05
@@ -152,6 +153,7 @@ class Producer(Client):
         self.per_second = per_second
         self.known = known  # ids that were acknowledged, for the operator of this process
         self.numbers = itertools.count()
+        self.open = 0  # jobs, when it was last asked
 
     def draw(self):
         """(request, what is logged of it)."""
@@ -160,7 +162,7 @@ class Producer(Client):
         payload = b"%s %d " % (self.name.encode(), number)
         if rng.random() < 0.02:
             payload += bytes(rng.randrange(4000, 20000))  # with a row of its own
-        drawn = draw_limits(rng)
+        drawn = draw_limits(rng) if self.open < BACKLOG_LIMITED else []
         request = pb.EnqueueRequest(
             shard=self.shard, priority=rng.choice((10, 50, 50, 50, 90)), payload=blob(payload),
             task_group=rng.choice(GROUPS), limits=[limit for limit, _ in drawn])
@@ -182,9 +184,11 @@ class Producer(Client):
             now = time.monotonic()
             if now - looked > 1:
                 looked = now
-                while self.backlog() > BACKLOG_MAX and self.phase.value == RUN:
+                self.look()
+                while self.open > BACKLOG_MAX and self.phase.value == RUN:
                     time.sleep(0.3)
                     began += 0.3
+                    self.look()
             ahead = began + made / self.per_second - now
             if ahead > 0:
                 time.sleep(min(ahead, 0.2))
@@ -194,9 +198,10 @@ class Producer(Client):
             self.enqueue([self.draw() for _ in range(count)])
             made += count
 
-    def backlog(self):
+    def look(self):
         code, reply, _ = self.call("GetNodeInfo", pb.GetNodeInfoRequest())
-        return 0 if code != "OK" else sum(s.total_jobs - s.completed_jobs for s in reply.owned_shards)
+        if code == "OK":
+            self.open = sum(s.total_jobs - s.completed_jobs for s in reply.owned_shards)
 
     def enqueue(self, jobs):
         """Sends them until each has an outcome. A job without an id of ours is not sent again: it might exist twice."""
