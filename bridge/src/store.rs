@@ -252,7 +252,7 @@ fn open_store(url_text: &str, opts_json: &str, flags: u32) -> Result<Store, Fail
         }
     };
     let health = Arc::new(Health::new(options.latency_read, options.latency_write));
-    let objects: Arc<dyn ObjectStore> = Arc::new(WatchedStore::new(inner, health.clone()));
+    let objects: Arc<dyn ObjectStore> = Arc::new(WatchedStore::new(inner, health.clone(), kind != Kind::Local));
     Ok(Store { objects, base, kind, health })
 }
 

@@ -116,11 +116,12 @@ impl Health {
 pub struct WatchedStore {
     inner: Arc<dyn ObjectStore>,
     health: Arc<Health>,
+    takes_attributes: bool,
 }
 
 impl WatchedStore {
-    pub fn new(inner: Arc<dyn ObjectStore>, health: Arc<Health>) -> Self {
-        WatchedStore { inner, health }
+    pub fn new(inner: Arc<dyn ObjectStore>, health: Arc<Health>, takes_attributes: bool) -> Self {
+        WatchedStore { inner, health, takes_attributes }
     }
 
     fn noted<T>(&self, what: &str, location: &Path, result: Result<T>) -> Result<T> {
@@ -147,6 +148,10 @@ impl fmt::Display for WatchedStore {
 #[async_trait]
 impl ObjectStore for WatchedStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        if !self.takes_attributes && !opts.attributes.is_empty() {
+            // The engine asks first whether attributes are taken; the store refuses without having done anything.
+            return self.inner.put_opts(location, payload, opts).await;
+        }
         self.health.before_write().await;
         let _waiting = self.health.begin("PUT", location);
         let result = self.inner.put_opts(location, payload, opts).await;

@@ -316,9 +316,9 @@ void queues_write(struct core *core)
 static bool queue_must_stay(const struct queue *queue)
 {
     const struct floating *floating = queue->floating;
-    return queue->holder_count != 0 || queue->loading || queue->freed || queue->grant_stored ||
-           queue->grant != NULL || list_linked(&queue->dirty) || list_linked(&queue->changed) ||
-           list_linked(&queue->drop) || queue->refresh_stored ||
+    return queue->holder_count != 0 || queue->chains != 0 || queue->loading || queue->freed ||
+           queue->grant_stored || queue->grant != NULL || list_linked(&queue->dirty) ||
+           list_linked(&queue->changed) || list_linked(&queue->drop) || queue->refresh_stored ||
            (floating != NULL && floating->rec.phase != REFRESH_NONE);
 }
 

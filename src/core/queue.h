@@ -88,6 +88,7 @@ struct queue {
     /* Of the holders, those whose tokens wait somewhere, best first. */
     struct holder **waiting;
     uint32_t waiting_count, waiting_cap;
+    uint32_t chains; /* that wait in its lines */
 
     bool stored;  /* its record is there */
     bool known;   /* lines and floating limit have been read */

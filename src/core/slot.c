@@ -29,6 +29,9 @@ static struct chain *chain_get(struct core *core, struct bytes job_ref, const st
 static void chain_free(struct core *core, struct chain *chain)
 {
     ASSERT(list_empty(&chain->holders));
+    if (chain->waits != NULL) {
+        chain->waits->chains--;
+    }
     map_remove(&core->chains, &chain->node);
     list_remove(&chain->unlocated);
     blob_unref(chain->rec);
@@ -172,6 +175,7 @@ void chain_waits(struct core *core, struct chain *chain, struct queue *queue, st
 {
     ASSERT(chain->waits == NULL);
     chain->waits = queue;
+    queue->chains++;
     chain->line = line;
     chain->place = *place;
     chain->rec = blob_ref(rec);
@@ -192,6 +196,7 @@ void chain_waits_no_more(struct core *core, struct chain *chain)
          n = list_next(&chain->holders, n)) {
         waiting_remove(core, CONTAINER_OF(n, struct holder, in_chain));
     }
+    chain->waits->chains--;
     chain->waits = NULL;
     chain->rec = blob_unref(chain->rec);
 }

@@ -1,10 +1,12 @@
 import { status as grpcStatus } from "@grpc/grpc-js";
-import { RpcError } from "@protobuf-ts/runtime-rpc";
+import { inCalls, mapLimited, MissingMethods, SINGLE_CALLS } from "./bulk";
+import { BulkReports } from "./bulk-reports";
+import { bytesOf } from "./codec";
 import { Connection } from "./connection";
 import type { Invoke } from "./connection";
 import { errorFromStatus } from "./error-mapping";
 import { JobNotTerminalError, SiloFailedPreconditionError } from "./errors";
-import type { LeaseTasksResponse, Task as ProtoTask } from "./gen/silo";
+import type { EnqueueRequest, LeaseTasksResponse, Task as ProtoTask } from "./gen/silo";
 import { JobHandle } from "./handle";
 import { groupByTenant, importJobRequest, importResults } from "./import";
 import { enqueueRequest, jobFromProto, jobStatusFromProto, outcomeToProto } from "./mapping";
@@ -29,6 +31,7 @@ import type {
   QueryBindParameter,
   QueryResult,
   ReportOutcomeOptions,
+  ReportOutcomesResult,
   ReportRefreshOutcomeOptions,
 } from "./types";
 
@@ -39,25 +42,16 @@ export type { LeaseTaskOptions } from "./types";
 /** Jobs sent in one EnqueueMany call. */
 const ENQUEUE_MANY_JOBS = 1000;
 
-/** Single calls in flight where a server does not know EnqueueMany. */
-const ENQUEUE_MANY_FALLBACK_CALLS = 32;
+function* enqueueRequests(jobs: EnqueueJobOptions[]): Generator<EnqueueRequest> {
+  for (const job of jobs) {
+    yield enqueueRequest(job, "");
+  }
+}
 
-/** Applies `work` to all items, at most `limit` at a time. */
-async function mapLimited<T, R>(
-  items: readonly T[],
-  limit: number,
-  work: (item: T) => Promise<R>,
-): Promise<R[]> {
-  const results = new Array<R>(items.length);
-  let next = 0;
-  const lane = async () => {
-    while (next < items.length) {
-      const place = next++;
-      results[place] = await work(items[place]);
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane));
-  return results;
+/** Bytes of a job on the wire, roughly. */
+function enqueueBytes({ payload, metadata }: EnqueueRequest): number {
+  const labels = Object.entries(metadata).map(([key, value]) => key.length + value.length);
+  return labels.reduce((sum, bytes) => sum + bytes, 256 + (bytesOf(payload)?.length ?? 0));
 }
 
 /**
@@ -75,10 +69,15 @@ async function mapLimited<T, R>(
  */
 export class SiloGRPCClient {
   private readonly connection: Connection;
+  private readonly missing = new MissingMethods();
+  private readonly bulkReports: BulkReports;
 
   /** Makes channels that connect when first used; nothing is sent. */
   constructor(options: SiloGRPCClientOptions) {
     this.connection = new Connection(options);
+    this.bulkReports = new BulkReports(this.connection, this.missing, (outcome) =>
+      this.reportOutcome(outcome),
+    );
   }
 
   /** Closes all channels without waiting for calls in flight. May be called again. */
@@ -105,6 +104,11 @@ export class SiloGRPCClient {
    */
   getShardForTenant(tenant: string): string {
     return this.connection.shardOfTenant(tenant);
+  }
+
+  /** @internal How many servers `leaseTasks` chooses from. */
+  get serverCount(): number {
+    return this.connection.pool.addresses.length;
   }
 
   /** A handle on a job, existing or not. Nothing is sent. */
@@ -136,13 +140,14 @@ export class SiloGRPCClient {
    */
   async enqueueMany(jobs: EnqueueJobOptions[]): Promise<EnqueueManyResult[]> {
     const results = new Array<EnqueueManyResult>(jobs.length);
-    for (const group of groupByTenant(jobs)) {
-      for (let from = 0; from < group.items.length; from += ENQUEUE_MANY_JOBS) {
-        const part = group.items.slice(from, from + ENQUEUE_MANY_JOBS);
-        const answers = await this.enqueuePart(group.tenant, part);
-        answers.forEach((answer, i) => {
-          results[group.places[from + i]] = answer;
-        });
+    for (const { tenant, items, places } of groupByTenant(jobs)) {
+      let from = 0;
+      for (const requests of inCalls(enqueueRequests(items), ENQUEUE_MANY_JOBS, enqueueBytes)) {
+        const part = items.slice(from, from + requests.length);
+        const answers = await this.enqueuePart(tenant, part, requests);
+        for (const answer of answers) {
+          results[places[from++]] = answer;
+        }
       }
     }
     return results;
@@ -151,24 +156,20 @@ export class SiloGRPCClient {
   private async enqueuePart(
     tenant: string | undefined,
     jobs: EnqueueJobOptions[],
+    requests: EnqueueRequest[],
   ): Promise<EnqueueManyResult[]> {
-    const requests = jobs.map((job) => enqueueRequest(job, ""));
     const answers = await this.connection.tenantCall(
       tenant,
       { operation: "enqueueMany", tenant },
-      async (stub, rpc, shard) => {
-        try {
-          return (await stub.enqueueMany({ shard, jobs: requests }, rpc).response).results;
-        } catch (error) {
-          if (error instanceof RpcError && error.code === "UNIMPLEMENTED") {
-            return undefined;
-          }
-          throw error;
-        }
-      },
+      (stub, rpc, shard, address) =>
+        this.missing.attempt(
+          address,
+          "enqueueMany",
+          async () => (await stub.enqueueMany({ shard, jobs: requests }, rpc).response).results,
+        ),
     );
     if (answers === undefined) {
-      return mapLimited(jobs, ENQUEUE_MANY_FALLBACK_CALLS, (job) => this.enqueueSettled(job));
+      return mapLimited(jobs, SINGLE_CALLS, (job) => this.enqueueSettled(job));
     }
     return jobs.map((job, i) => {
       const answer = answers.at(i);
@@ -372,6 +373,19 @@ export class SiloGRPCClient {
       { operation: "reportOutcome", taskId, tenant: tenantId },
       (stub, rpc) => stub.reportOutcome({ shard, taskId, outcome, tenantId }, rpc).response,
     );
+  }
+
+  /**
+   * Reports how many attempts ended, with few calls: one for each shard and 256 outcomes. Each
+   * report succeeds or fails alone, with the error that `reportOutcome` would throw; results come
+   * in the order of the outcomes. Falls back on single calls where the server knows no better.
+   *
+   * Never rejects: when a whole call fails its error is that of each of its outcomes. Whether
+   * those were recorded may then be unknown; one that is reported again, and was recorded, fails
+   * with `TaskNotFoundError`.
+   */
+  reportOutcomes(outcomes: ReportOutcomeOptions[]): Promise<ReportOutcomesResult[]> {
+    return this.bulkReports.report(outcomes);
   }
 
   /**

@@ -25,8 +25,16 @@ const MAX_RETRY_DELAY_MS = 5000;
 /** The tenant that stands for none. */
 const DEFAULT_TENANT = "-";
 
-/** Makes one call on a stub. `shard` is the shard it was routed to, "" if none. */
-export type Invoke<T> = (stub: SiloClient, options: RpcOptions, shard: string) => Promise<T>;
+/**
+ * Makes one call on a stub. `shard` is the shard it was routed to, "" if none; `address` is the
+ * stub's server.
+ */
+export type Invoke<T> = (
+  stub: SiloClient,
+  options: RpcOptions,
+  shard: string,
+  address: string,
+) => Promise<T>;
 
 /** Where a try goes. */
 interface Target {
@@ -125,7 +133,7 @@ export class Connection {
     try {
       for (const address of addresses) {
         const options = await makeCallOptions(this.options);
-        await invoke(this.pool.ensure(address).stub, options, "");
+        await invoke(this.pool.ensure(address).stub, options, "", address);
       }
     } catch (error) {
       throw mapError(error, info.operation, info);
@@ -246,7 +254,8 @@ export class Connection {
         ? { channel: this.pool.ensure(redirect.address), shard: redirect.shard }
         : resolve();
       try {
-        return await invoke(target.channel.stub, options, target.shard);
+        const { stub, address } = target.channel;
+        return await invoke(stub, options, target.shard, address);
       } catch (error) {
         const wrongShard = isWrongShardError(error);
         const retryable = wrongShard || isConnectivityError(error);

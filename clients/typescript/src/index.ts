@@ -68,6 +68,7 @@ export type {
   RefreshSuccessOutcome,
   RefreshTask,
   ReportOutcomeOptions,
+  ReportOutcomesResult,
   ReportRefreshOutcomeOptions,
   SuccessOutcome,
   TaskOutcome,

@@ -1,5 +1,6 @@
 // What the executions of tasks and of refresh tasks share.
 import type { SiloGRPCClient } from "./client";
+import type { OutcomeReporter } from "./outcome-reporter";
 
 /** A task that a worker holds, queued or running. */
 export interface Runner {
@@ -13,6 +14,7 @@ export interface Runner {
 /** What a runner needs of its worker. */
 export interface RunnerHost {
   readonly client: SiloGRPCClient;
+  readonly reporter: OutcomeReporter;
   readonly workerId: string;
   readonly heartbeatIntervalMs: number;
   onError(error: Error, context?: { taskId?: string }): void;

@@ -112,7 +112,7 @@ export class TaskRunner implements Runner {
     const { id: taskId, shard, tenantId: tenant } = this.task;
     try {
       await context.with(this.context, () =>
-        this.host.client.reportOutcome({ taskId, shard, tenant, outcome }),
+        this.host.reporter.report({ taskId, shard, tenant, outcome }),
       );
     } catch (thrown) {
       const error = asError(thrown);

@@ -297,6 +297,11 @@ export interface ReportOutcomeOptions<Result = unknown> {
   tenant?: string;
 }
 
+/** What became of one outcome of `reportOutcomes`: why it was not recorded, if it was not. */
+export interface ReportOutcomesResult {
+  error?: Error;
+}
+
 /** The refresh found a number. */
 export interface RefreshSuccessOutcome {
   type: "success";

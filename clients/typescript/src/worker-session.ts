@@ -6,8 +6,8 @@ import { SlotQueue } from "./slot-queue";
 
 export class WorkerSession {
   readonly queue: SlotQueue;
-  /** Poll loops, each resolved when it has ended. */
-  readonly pollers: Promise<void>[] = [];
+  /** Poll loops by number, each resolved when it has ended. */
+  readonly pollers = new Map<number, Promise<void>>();
   private readonly held = new Map<string, Runner>();
   private readonly stopping = new AbortController();
   private ended = false;
@@ -83,7 +83,7 @@ export class WorkerSession {
   }
 
   private async drain(): Promise<void> {
-    await Promise.all(this.pollers);
+    await Promise.all(this.pollers.values());
     await this.queue.idle();
   }
 

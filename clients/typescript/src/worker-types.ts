@@ -84,7 +84,7 @@ export interface SiloWorkerOptions<
   refreshHandler?: RefreshHandler;
   /** Has no effect: a worker serves all tenants of its task group. */
   tenant?: string;
-  /** Independent poll loops; default 1. */
+  /** Independent poll loops; default 1. With several servers there is at least one for each. */
   concurrentPollers?: number;
   /** Handlers running at once; default 10. */
   maxConcurrentTasks?: number;

@@ -2,6 +2,7 @@ import { metrics } from "@opentelemetry/api";
 import type { SiloGRPCClient } from "./client";
 import { DuplicateTaskDeliveryError } from "./errors";
 import type { Task as ProtoTask } from "./gen/silo";
+import { OutcomeReporter } from "./outcome-reporter";
 import { RefreshRunner } from "./refresh-runner";
 import { asError } from "./runner";
 import type { RunnerHost } from "./runner";
@@ -36,6 +37,7 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
   readonly workerMetrics: WorkerMetrics;
   private readonly pollWaitMs: number;
   private readonly client: SiloGRPCClient;
+  private readonly reporter: OutcomeReporter;
   private readonly handler: TaskHandler;
   private readonly refreshHandler: RefreshHandler | undefined;
   private readonly listener: ErrorListener;
@@ -44,6 +46,7 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
 
   constructor(options: SiloWorkerOptions<Payload, Metadata, Result>) {
     this.client = options.client;
+    this.reporter = new OutcomeReporter(options.client);
     this.workerId = options.workerId;
     this.taskGroup = options.taskGroup;
     this.handler = options.handler as TaskHandler;
@@ -88,9 +91,7 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
     if (!this.isRunning) {
       const session = new WorkerSession(this.maxConcurrentTasks);
       this.session = session;
-      for (let i = 0; i < this.concurrentPollers; i++) {
-        session.pollers.push(this.pollLoop(session));
-      }
+      this.startPollers(session);
     }
     return Promise.resolve();
   }
@@ -118,22 +119,51 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
     }
   }
 
-  private async pollLoop(session: WorkerSession): Promise<void> {
+  /** Servers known, at least 1. A stand-in for the client need not know their number. */
+  private get servers(): number {
+    return this.client.serverCount || 1;
+  }
+
+  /**
+   * Poll loops wanted: one for each server, so that a task waits for no poll held by another
+   * server, but without `concurrentPollers` no more than there are slots to fill.
+   */
+  private get pollersWanted(): number {
+    return Math.max(this.concurrentPollers, Math.min(this.servers, this.maxConcurrentTasks));
+  }
+
+  private startPollers(session: WorkerSession): void {
+    for (let number = 0; number < this.pollersWanted; number++) {
+      if (!session.pollers.has(number)) {
+        session.pollers.set(number, this.pollLoop(session, number));
+      }
+    }
+  }
+
+  private async pollLoop(session: WorkerSession, number: number): Promise<void> {
     for (;;) {
       await session.room();
       if (!session.isRunning) {
+        return;
+      }
+      if (number >= this.pollersWanted) {
+        session.pollers.delete(number);
         return;
       }
       const started = performance.now();
       let pause = this.pollIntervalMs;
       try {
         // A server that held the poll has spent the interval already.
-        const isEmpty = (await this.poll(session)) === 0;
+        const isEmpty = (await this.poll(session, number)) === 0;
         pause = isEmpty ? Math.max(0, started + pause - performance.now()) : 0;
       } catch (error) {
         if (session.isRunning) {
           this.onError(asError(error));
         }
+      }
+      if (session.isRunning) {
+        // The servers may be more by now.
+        this.startPollers(session);
       }
       if (pause > 0) {
         await session.sleep(pause);
@@ -141,13 +171,16 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
     }
   }
 
-  private async poll(session: WorkerSession): Promise<number> {
-    const { workerId, taskGroup, pollWaitMs: waitMs } = this;
-    const free = this.maxConcurrentTasks - session.queue.queued;
+  /** @param number of the loop: its server, if there is a loop for each. */
+  private async poll(session: WorkerSession, number: number): Promise<number> {
+    const { workerId, taskGroup, pollWaitMs: waitMs, servers } = this;
+    // Polls at several servers share what is free; each may be answered in full.
+    const free = Math.ceil((this.maxConcurrentTasks - session.queue.queued) / servers);
     const maxTasks = Math.min(free, this.tasksPerPoll);
+    const isPinned = servers > 1 && this.pollersWanted >= servers;
     const { tasks, refreshTasks } = await this.client.leaseTasks(
       { workerId, maxTasks, taskGroup, waitMs },
-      this.polls++,
+      isPinned ? number : this.polls++,
     );
     const count = tasks.length + refreshTasks.length;
     this.workerMetrics.countPoll(count);
@@ -162,6 +195,7 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
   private hostOf(session: WorkerSession): RunnerHost {
     return {
       client: this.client,
+      reporter: this.reporter,
       workerId: this.workerId,
       heartbeatIntervalMs: this.heartbeatIntervalMs,
       onError: (error, context) => this.onError(error, context),
@@ -196,7 +230,7 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
     this.onError(error, { taskId });
     try {
       const outcome = failureOf(error, "PAYLOAD_DECODE_ERROR");
-      await this.client.reportOutcome({ taskId, shard, tenant, outcome });
+      await this.reporter.report({ taskId, shard, tenant, outcome });
     } catch (thrown) {
       this.onError(asError(thrown), { taskId });
     }

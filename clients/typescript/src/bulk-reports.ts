@@ -1,0 +1,151 @@
+// ReportOutcomes: many outcomes in few calls, each with a result of its own.
+import { status as grpcStatus } from "@grpc/grpc-js";
+import { RpcError } from "@protobuf-ts/runtime-rpc";
+import { inCalls, mapLimited, SINGLE_CALLS } from "./bulk";
+import type { MissingMethods } from "./bulk";
+import { bytesOf } from "./codec";
+import type { Connection } from "./connection";
+import { isConnectivityError, isWrongShardError, mapError } from "./error-mapping";
+import { SiloNotFoundError, TaskNotFoundError } from "./errors";
+import type { ReportOutcomeRequest, ReportOutcomesResult as ProtoResult } from "./gen/silo";
+import { outcomeToProto } from "./mapping";
+import type { ReportOutcomeOptions, ReportOutcomesResult } from "./types";
+
+/**
+ * Outcomes sent in one ReportOutcomes call. The answer comes when the last of them is durable:
+ * beyond some hundreds the first would wait longer and the call would cost no less for each.
+ */
+export const REPORT_OUTCOMES_MAX = 256;
+
+/** ReportOutcomes calls in flight for one list, to whatever shards. */
+const CALLS = 4;
+
+/** Bytes of a request beside its outcome and its tenant, roughly. */
+const ITEM_BYTES = 128;
+
+interface Item {
+  options: ReportOutcomeOptions;
+  request: ReportOutcomeRequest;
+  place: number;
+}
+
+function sizeOf({ request: { outcome, tenantId } }: Item): number {
+  const data =
+    outcome.oneofKind === "success"
+      ? outcome.success
+      : outcome.oneofKind === "failure"
+        ? outcome.failure.data
+        : undefined;
+  return ITEM_BYTES + (tenantId?.length ?? 0) + (bytesOf(data)?.length ?? 0);
+}
+
+/** Whether a call of its own would have been sent again after this status. */
+function isRepeatable(error: RpcError): boolean {
+  return (
+    error.code === "RESOURCE_EXHAUSTED" || isConnectivityError(error) || isWrongShardError(error)
+  );
+}
+
+/** What a failed bulk call means for one of its tasks. */
+function errorOf(error: unknown, taskId: string): Error {
+  return error instanceof SiloNotFoundError
+    ? new TaskNotFoundError(taskId, error.grpcMessage)
+    : mapError(error, "reportOutcomes", { taskId });
+}
+
+/** @returns undefined if the item has to be reported again. */
+function resultOf(
+  { options: { taskId } }: Item,
+  answer: ProtoResult | undefined,
+): ReportOutcomesResult | undefined {
+  if (answer === undefined) {
+    return { error: new Error(`No result returned from server for task ${taskId}`) };
+  }
+  if (answer.code === 0) {
+    return {};
+  }
+  const error = new RpcError(answer.message, grpcStatus[answer.code] ?? "UNKNOWN");
+  return isRepeatable(error) ? undefined : { error: errorOf(error, taskId) };
+}
+
+export class BulkReports {
+  /** @param single reports one outcome with a call of its own. */
+  constructor(
+    private readonly connection: Connection,
+    private readonly missing: MissingMethods,
+    private readonly single: (options: ReportOutcomeOptions) => Promise<void>,
+  ) {}
+
+  /** Reports a list of any length; the results are in its order. Never rejects. */
+  async report(outcomes: readonly ReportOutcomeOptions[]): Promise<ReportOutcomesResult[]> {
+    const results = new Array<ReportOutcomesResult>(outcomes.length);
+    const shards = new Map<string, Item[]>();
+    outcomes.forEach((options, place) => {
+      const { shard, taskId, tenant: tenantId } = options;
+      try {
+        const outcome = outcomeToProto(options.outcome);
+        const items = shards.get(shard) ?? [];
+        shards.set(shard, items);
+        items.push({ options, request: { shard: "", taskId, outcome, tenantId }, place });
+      } catch (error) {
+        results[place] = { error: errorOf(error, taskId) };
+      }
+    });
+    const calls = [...shards.values()].flatMap((items) => [
+      ...inCalls(items, REPORT_OUTCOMES_MAX, sizeOf),
+    ]);
+    await mapLimited(calls, CALLS, async (items) => {
+      (await this.reportItems(items)).forEach((result, i) => {
+        results[items[i].place] = result;
+      });
+    });
+    return results;
+  }
+
+  /** Items of one shard, as many as fit into a call. */
+  private async reportItems(items: Item[]): Promise<ReportOutcomesResult[]> {
+    if (items.length === 1) {
+      return [await this.reportAlone(items[0])];
+    }
+    let answers: ProtoResult[] | undefined;
+    try {
+      answers = await this.call(items);
+    } catch (error) {
+      return items.map(({ options }) => ({ error: errorOf(error, options.taskId) }));
+    }
+    if (answers === undefined) {
+      return mapLimited(items, SINGLE_CALLS, (item) => this.reportAlone(item));
+    }
+    const results = items.map((item, i) => resultOf(item, answers.at(i)));
+    const open = [...results.keys()].filter((i) => results[i] === undefined);
+    await mapLimited(open, SINGLE_CALLS, async (i) => {
+      results[i] = await this.reportAlone(items[i]);
+    });
+    return results as ReportOutcomesResult[];
+  }
+
+  /** @returns undefined if the server does not know ReportOutcomes. */
+  private call(items: Item[]): Promise<ProtoResult[] | undefined> {
+    const { shard } = items[0].options;
+    const outcomes = items.map(({ request }) => request);
+    return this.connection.shardCall(
+      shard,
+      { operation: "reportOutcomes" },
+      (stub, rpc, _shard, address) =>
+        this.missing.attempt(
+          address,
+          "reportOutcomes",
+          async () => (await stub.reportOutcomes({ shard, outcomes }, rpc).response).results,
+        ),
+    );
+  }
+
+  private async reportAlone({ options }: Item): Promise<ReportOutcomesResult> {
+    try {
+      await this.single(options);
+      return {};
+    } catch (error) {
+      return { error: errorOf(error, options.taskId) };
+    }
+  }
+}
