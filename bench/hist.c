@@ -1,6 +1,8 @@
 /* bench/hist.c - buckets: exact below 64 us, then 64 to each power of two. */
 #include "hist.h"
 
+#include <string.h>
+
 static uint32_t bucket_of(uint64_t us)
 {
     if (us < HIST_SUB) {
@@ -25,6 +27,7 @@ void hist_add(struct hist *hist, int64_t us)
     const uint64_t v = us > 0 ? (uint64_t)us : 0;
     hist->buckets[bucket_of(v)]++;
     hist->count++;
+    hist->sum_us += (int64_t)v;
     hist->max_us = us > hist->max_us ? us : hist->max_us;
 }
 
@@ -40,4 +43,14 @@ int64_t hist_quantile(const struct hist *hist, double q)
         }
     }
     return hist->max_us;
+}
+
+void hist_reset(struct hist *hist)
+{
+    memset(hist, 0, sizeof *hist);
+}
+
+double hist_mean(const struct hist *hist)
+{
+    return hist->count != 0 ? (double)hist->sum_us / (double)hist->count : 0;
 }

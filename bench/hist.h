@@ -15,11 +15,13 @@
 struct hist {
     uint64_t buckets[HIST_BUCKETS];
     uint64_t count;
-    int64_t max_us;
+    int64_t max_us, sum_us;
 };
 
 void hist_add(struct hist *hist, int64_t us);
+void hist_reset(struct hist *hist);
 /* The value below which the share q (0..1) of all lies; 0 when empty. */
 int64_t hist_quantile(const struct hist *hist, double q);
+double hist_mean(const struct hist *hist);
 
 #endif

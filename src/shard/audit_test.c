@@ -388,11 +388,12 @@ static bool end_check(struct audit *a, const struct audit_job *job)
     case ATTEMPT_CANCELLED:
         CHECK(s->status == JOB_CANCELLED, "a cancelled attempt");
         break;
-    case ATTEMPT_FAILED:
+    case ATTEMPT_FAILED: {
         const bool left = job->info.has_retry && s->attempt <= job->info.retry.retry_count;
         CHECK(s->status == (s->has_mark && left ? JOB_CANCELLED : JOB_FAILED), "a failure");
         CHECK(s->has_mark || !left, "a retry was left");
         break;
+    }
     case ATTEMPT_RUNNING:
         break;
     }

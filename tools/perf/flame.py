@@ -56,7 +56,7 @@ def samples(lines):
             continue
         frame = FRAME.match(line) if line[:1].isspace() else None
         if frame is not None:
-            if thread is not None:
+            if thread is not None and frame.group(3) != "[unknown]":  # else the unwinder lost its way
                 name = clean(frame.group(2), frame.group(3))
                 frames.append((name, kind(name, frame.group(3))))
             continue

@@ -1,0 +1,221 @@
+"""The planted bugs: each must be caught by the simulator. Texts are found exactly once in their file, or the run fails."""
+
+SMALL = "silo-sim-small"  # with windows so small that few jobs reach paging
+
+
+class Mutant:
+    """One bug: `old` in `file` becomes `new`; `breaks` names the rule or the lesson of docs/internals/simulation.md."""
+
+    def __init__(self, name, breaks, file, old, new, program="silo-sim", seeds=400):
+        self.name, self.breaks, self.file, self.old, self.new = name, breaks, file, old, new
+        self.program, self.seeds = program, seeds
+
+
+TOKEN = "src/core/token.c"
+WALK = "src/core/walk.c"
+GRANT = "src/core/grant.c"
+QUEUE = "src/core/queue.c"
+LINE = "src/core/line.c"
+SLOT = "src/core/slot.c"
+REPORT = "src/core/report.c"
+LEASE = "src/core/lease.c"
+JOB = "src/core/job.c"
+COUNT = "src/core/count.c"
+FLOATING = "src/core/floating.c"
+RATE = "src/core/rate.c"
+RESTART = "src/core/restart.c"
+EXPIRE = "src/core/expire.c"
+LOW = "src/core/low.c"
+TIMER = "src/core/timer.c"
+GROUP = "src/core/group.c"
+OPEN = "src/core/open.c"
+RETRY = "src/core/retry.c"
+IMPORT = "src/core/import.c"
+COMMIT = "src/shard/commit.c"
+CHECKS = "src/shard/checks.c"
+
+MUTANTS = [
+    # --- tokens and slots ---
+    Mutant("slots-kept-at-end", "SE1; bugs 6, 11 to 15: an end releases every slot", TOKEN,
+           "slots_release(core, &from->task_id, same ? to->passed : 0);",
+           "if (same) {\n            slots_release(core, &from->task_id, to->passed);\n        }"),
+    Mutant("slots-of-cancelled-kept", "SE1; bug 11: a cancelled waiter releases what it holds", TOKEN,
+           "        slots_release(core, &from->task_id, same ? to->passed : 0);",
+           "        if (from->where != TOKEN_REQUEST || to->where != TOKEN_NONE) {\n"
+           "            slots_release(core, &from->task_id, same ? to->passed : 0);\n        }"),
+    Mutant("slot-for-repeated-queue", "JF18, DEFECT-18: one slot for a queue named twice", TOKEN,
+           "if (limit->kind != LIMIT_RATE && !limit->repeated) {\n            slot_take",
+           "if (limit->kind != LIMIT_RATE) {\n            slot_take"),
+    Mutant("ready-row-left", "SE3, JF4: leasing takes the task row away", TOKEN,
+           "        key_ready(&key, core->order, from->group, &from->place);\n        view_del(&core->view, key_bytes(&key));",
+           "        key_ready(&key, core->order, from->group, &from->place);"),
+    Mutant("request-row-left", "SE3, JA15: a grant takes the request away", TOKEN,
+           "        key_request(&key, core->order, queue_ref(from->queue), from->line, &from->place);\n"
+           "        view_del(&core->view, key_bytes(&key));",
+           "        key_request(&key, core->order, queue_ref(from->queue), from->line, &from->place);"),
+    Mutant("timer-row-left", "SE3: a due task leaves the timers", TOKEN,
+           "        key_timer(&key, &from->place);\n        view_del(&core->view, key_bytes(&key));",
+           "        key_timer(&key, &from->place);"),
+    # --- chains ---
+    Mutant("second-limit-ignored", "bugs 5, 7: every limit of a chain counts", WALK,
+           "        to->rate_retries = 0;\n    }\n    return false;",
+           "        to->rate_retries = 0;\n        to->passed = to->limits->count - 1;\n    }\n    return false;"),
+    Mutant("future-work-runs", "start; bug 20: future work waits for its time", WALK,
+           "    if (to->place.due_ms > core->wall_ms) {\n        to->where = TOKEN_TIMER;",
+           "    if (to->place.due_ms > core->wall_ms + 3000) {\n        to->where = TOKEN_TIMER;"),
+    Mutant("arrival-overtakes", "waiters, DEFECT-14: who arrives looks at the line first", QUEUE,
+           "    if (queue->freed) {\n        return false;\n    }\n    uint32_t max",
+           "    uint32_t max", SMALL),
+    Mutant("one-too-many", "DI1, JA12: a full queue admits nobody", QUEUE,
+           "    return queue->holder_count < max;\n}\n\nbool queue_has", "    return queue->holder_count <= max;\n}\n\nbool queue_has"),
+    # --- grants ---
+    Mutant("grant-over-limit", "DI1: a grant needs a free slot", GRANT,
+           "const bool fits = queue->holder_count < max;", "const bool fits = max != 0 && queue->holder_count <= max;"),
+    Mutant("release-grants-nothing", "free slot; bugs 1, 18: release and grant are one step", SLOT,
+           "    free(holder);\n    queue_freed(core, queue);\n", "    free(holder);\n"),
+    Mutant("best-waiter-by-arrival", "waiters: best first, over all lines", GRANT,
+           "return best == NULL || waits_before(core, &task->place, &best->place);",
+           "return best == NULL || task->place.arrival < best->place.arrival;"),
+    Mutant("last-in-line-first", "waiters: the line keeps its order", LINE,
+           "*ret_task = lane_at(&line->window, 0);", "*ret_task = lane_at(&line->window, line->window.count - 1);"),
+    Mutant("no-takeover", "takeover, DI10; bug 26: opposite orders do not deadlock", GRANT,
+           "    return found.takes != NULL ? grant_take_over(core, cmd, queue, found.give) : VISIT_DONE;",
+           "    (void)grant_take_over;\n    return VISIT_DONE;"),
+    Mutant("takeover-frees-one", "takeover, DI10: as many slots as it needs", GRANT,
+           "    if (give <= queue_waiting_behind(core, queue, &task->place) &&",
+           "    if (give == 1 && give <= queue_waiting_behind(core, queue, &task->place) &&"),
+    Mutant("takeover-from-better", "DI10, spin: only worse tokens lose their slots", GRANT,
+           "    if (give <= queue_waiting_behind(core, queue, &task->place) &&",
+           "    if (give <= queue->waiting_count &&"),
+    # --- lines and counters ---
+    Mutant("waiters-not-counted-down", "SE4: requester counters", LINE,
+           "    ASSERT(line != NULL && line->count != 0);\n    line->count--;", "    ASSERT(line != NULL && line->count != 0);"),
+    Mutant("page-forgets-recent", "DI10, free slot: pages are merged with what changed meanwhile", LINE,
+           "    page_merge_recent(core, line);\n", "    (void)page_merge_recent;\n", SMALL),
+    Mutant("line-low-not-lowered", "low water: a mark follows who stands before it", LINE,
+           "    if (!line->low.has || waits_before(core, &task->place, &line->low.place)) {",
+           "    if (!line->low.has) {"),
+    Mutant("tenant-counter-drifts", "SE5: counters of a tenant", COUNT,
+           "    counts_move(&count->counts, from, to);\n", "    if (to != COUNT_CANCELLED) {\n        counts_move(&count->counts, from, to);\n    }\n"),
+    Mutant("totals-drift", "SE6: totals of the shard", COUNT,
+           "    counts_move(&core->totals, from, to);\n", "    if (from != COUNT_NONE || to == COUNT_OPEN) {\n        counts_move(&core->totals, from, COUNT_NONE);\n        counts_move(&core->totals, COUNT_NONE, to == COUNT_FAILED ? COUNT_SUCCEEDED : to);\n    }\n"),
+    Mutant("index-row-left", "SE7: one index row per job", JOB,
+           "    index_move(core, job_ref, INDEX_OPEN, enqueue_ms, index_kind_of(state->status),\n               state->changed_ms);",
+           "    index_move(core, job_ref, INDEX_OPEN, enqueue_ms + 1, index_kind_of(state->status),\n               state->changed_ms);"),
+    # --- attempts, retries, leases ---
+    Mutant("one-retry-too-many", "retry: the policy's number of runs", REPORT,
+           "lease->has_retry && lease->relative <= lease->retry.retry_count;",
+           "lease->has_retry && lease->relative <= lease->retry.retry_count + 1;"),
+    Mutant("marked-job-retried", "JA10, W9: a cancelled job is not retried", REPORT,
+           "status == ATTEMPT_FAILED && !lease->has_mark && report_runs_left(lease);",
+           "status == ATTEMPT_FAILED && report_runs_left(lease);"),
+    Mutant("retry-keeps-task-id", "JA20; bugs 2, 10: a retry is a new chain", REPORT,
+           "    const struct uuid task_id = id_from_seed(cmd->seed, 0);\n    if (there",
+           "    const struct uuid task_id = lease->rec.task_id;\n    if (there"),
+    Mutant("failed-attempt-lost", "SE12: attempts are 1..n", REPORT,
+           "    attempt_encode(&core->scratch, &attempt);\n    view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);\n    to->place",
+           "    attempt_encode(&core->scratch, &attempt);\n    to->place"),
+    Mutant("retry-too-soon", "retry: the first waits initial_interval", RETRY,
+           "pow(factor, (double)relative - 1)", "pow(factor, (double)relative - 2)"),
+    Mutant("give-back-spends-attempt", "SE12, 8.7: the same attempt number again", REPORT,
+           "        .attempt = rec->attempt,\n        .relative = rec->relative,\n    };\n    if (rec->limit_count == 0) {\n        return RUN_ANSWER;\n    }\n    struct key key;\n    struct bytes row;\n    struct info info;\n    key_by_ref(&key, TABLE_INFO, lease->job_ref);\n    const enum view_answer there = look(core, cmd, key_bytes(&key), &row);\n    if (there == VIEW_UNKNOWN) {\n        return RUN_NEED;\n    }\n    if (there == VIEW_ABSENT || !info_decode(row, &info) ||\n        !token_begin(core, cmd->arena, &info, &rec->task_id",
+           "        .attempt = rec->attempt + 1,\n        .relative = rec->relative,\n    };\n    if (rec->limit_count == 0) {\n        return RUN_ANSWER;\n    }\n    struct key key;\n    struct bytes row;\n    struct info info;\n    key_by_ref(&key, TABLE_INFO, lease->job_ref);\n    const enum view_answer there = look(core, cmd, key_bytes(&key), &row);\n    if (there == VIEW_UNKNOWN) {\n        return RUN_NEED;\n    }\n    if (there == VIEW_ABSENT || !info_decode(row, &info) ||\n        !token_begin(core, cmd->arena, &info, &rec->task_id"),
+    Mutant("heartbeat-renews-nothing", "6.4, DEFECT-1: a heartbeat keeps a lease", LEASE,
+           "    lease_renew(core, lease);\n    cmd->result", "    cmd->result"),
+    Mutant("heartbeat-of-anybody", "answer: lease owner mismatch", LEASE,
+           "if (!bytes_eq(lease->rec.worker_id, args->worker_id)) {", "if (args->worker_id.len == 0) {"),
+    Mutant("lease-ends-early", "6.4, DEFECT-3: ten seconds", LEASE,
+           "heap_insert(&core->expiry, &lease->expiry, core->mono_ms + LEASE_MS);",
+           "heap_insert(&core->expiry, &lease->expiry, core->mono_ms + LEASE_MS - 500);"),
+    Mutant("lease-never-ends", "6.4: a dead worker is noticed", LEASE,
+           "if (node == NULL || node->key > core->mono_ms) {\n            return;",
+           "if (node == NULL || node->key + 8000 > core->mono_ms) {\n            return;"),
+    Mutant("cancelled-job-crashes", "T7, DEFECT-16: a marked job whose worker dies is Cancelled", LEASE,
+           ".status = lease->rec.has_mark ? ATTEMPT_CANCELLED : ATTEMPT_FAILED,", ".status = ATTEMPT_FAILED,"),
+    Mutant("late-expiry-counts", "6.4, DEFECT-3: an expiry that comes after a renewal is void", REPORT,
+           "    if (lease == NULL || (cmd->internal && !lease->expiring)) {",
+           "    if (lease == NULL) {", SMALL, 6000),
+    # --- cancel, delete, restart, expedite, import ---
+    Mutant("cancel-without-mark", "T8: a cancel leaves its mark", JOB,
+           "        .has_mark = true,\n        .mark_ms = core->wall_ms,\n        .attempt = token.attempt,",
+           "        .mark_ms = core->wall_ms,\n        .attempt = token.attempt,"),
+    Mutant("delete-keeps-attempts", "SE12, DEFECT-11: a delete takes everything", JOB,
+           "        key_attempt(&key, job_ref, n);\n        delete_key(core, &key);\n", ""),
+    Mutant("restart-skips-limits", "5.6, DEFECT-7: a restarted job walks its limits", RESTART,
+           "    walk_move(core, cmd->job_ref, &(struct token){.where = TOKEN_NONE}, to);\n    blob_unref(to->info);\n}\n\nenum run restart_run",
+           "    to->where = TOKEN_READY;\n    token_move(core, cmd->job_ref, &(struct token){.where = TOKEN_NONE}, to);\n    blob_unref(to->info);\n}\n\nenum run restart_run"),
+    Mutant("restart-of-succeeded", "DI7: a success is for ever", RESTART,
+           "    if (job.status == JOB_SUCCEEDED) {\n        return job_refuse(cmd, \"restart\"",
+           "    if (job.status == JOB_RUNNING) {\n        return job_refuse(cmd, \"restart\""),
+    Mutant("restart-reuses-attempt", "1.3, SE12: a restart goes on counting", RESTART,
+           ".attempt = job_attempts(&job) + 1,", ".attempt = job_attempts(&job) + 2,"),
+    Mutant("expedite-not-stored", "SE9, DEFECT-8: token and start move together", RESTART,
+           "    state_write(core, cmd->job_ref, &state);\n    walk_move(core, cmd->job_ref, from, to);",
+           "    (void)state;\n    walk_move(core, cmd->job_ref, from, to);"),
+    Mutant("lease-job-skips-line", "answer: a parked job is not leased by name", RESTART,
+           "    if (token->where == TOKEN_REQUEST) { /* parked in a full queue */",
+           "    if (token->where == TOKEN_NONE) { /* parked in a full queue */"),
+    # --- floating limits ---
+    Mutant("raise-grants-nothing", "free slot: 0 -> N grants N", FLOATING,
+           "    if (raised) {\n        queue_freed(core, floating->queue);", "    if (raised && value == 0) {\n        queue_freed(core, floating->queue);"),
+    Mutant("refresh-only-once", "8.2, DEFECT-15: refreshes are driven by time", FLOATING,
+           "    while ((node = heap_min(&core->refresh_due)) != NULL && node->key <= core->wall_ms) {",
+           "    while ((node = heap_min(&core->refresh_due)) != NULL && node->key == 0) {"),
+    Mutant("refresh-backoff-short", "8.3: back-off after failures", FLOATING,
+           "int64_t backoff = (int64_t)REFRESH_BACKOFF_MS << before;", "int64_t backoff = (int64_t)REFRESH_BACKOFF_MS * (before != 0 ? 1 : 0);"),
+    Mutant("refresh-mark-left", "SE10: the note of an active limit", FLOATING,
+           "        } else {\n            view_del(&core->view, key_bytes(&key));\n        }\n        queue->refresh_stored",
+           "        }\n        queue->refresh_stored"),
+    Mutant("failed-refresh-sets-value", "8.3: a failure keeps the value", FLOATING,
+           "    floating->rec.retry_ms = add_capped(core->wall_ms, backoff);",
+           "    floating->rec.retry_ms = add_capped(core->wall_ms, backoff);\n    floating->rec.value++;"),
+    # --- rate limits ---
+    Mutant("limiter-error-passes", "9.2, DEFECT-12: an error never passes a job", CHECKS,
+           "    case LIMITER_ERROR:\n        break;\n    }\n    return VERDICT_ERROR;",
+           "    case LIMITER_ERROR:\n        break;\n    }\n    return VERDICT_UNDER;"),
+    Mutant("over-limit-passes", "9.2: over is not under", RATE,
+           "    if (inner->verdict == VERDICT_UNDER) {\n        return rate_pass", "    if (inner->verdict != VERDICT_ERROR) {\n        return rate_pass"),
+    Mutant("buckets-take-nothing", "9: the shard's own limiter counts hits", RATE,
+           "        .hits = check->ask.hits,\n        .behavior", "        .hits = 0,\n        .behavior"),
+    Mutant("exhausted-check-dropped", "SE3, DEFECT-5; bug 13: the job fails", RATE,
+           "    token_move(core, cmd->job_ref, from, &(struct token){.where = TOKEN_NONE});\n    job_end(core, cmd->job_ref, &state, enqueue_ms, count);",
+           "    (void)enqueue_ms;\n    (void)count;\n    (void)state;\n    token_move(core, cmd->job_ref, from, &(struct token){.where = TOKEN_NONE});"),
+    Mutant("backoff-not-stored", "SE9, DEFECT-21: back-off moves the job's start", RATE,
+           "    state_write(core, cmd->job_ref, &state);\n", "    (void)state;\n"),
+    Mutant("second-check-not-asked", "DI10: two rate limits in one job", RATE,
+           "uuid_eq(&task->task_id, &check->task_id)) {\n", "uuid_eq(&task->task_id, &check->task_id) &&\n        task->passed == check->passed) {\n"),
+    # --- retention, low water, order, windows, open ---
+    Mutant("expiry-not-noted", "expiry: an ended job is forgotten in time", JOB,
+           "    if (state->expire_ms != 0) {\n        expire_put(core, job_ref, state->expire_ms);\n    }\n    count_move(core, count, COUNT_OPEN",
+           "    count_move(core, count, COUNT_OPEN"),
+    Mutant("expires-early", "JF12, expiry: not before its time", EXPIRE,
+           "    if (expire_ms > core->wall_ms) {\n        bound_note(expire, expire_ms);\n        cursor_set(&expire->after, expire_ms, BYTES_NONE);\n        return;",
+           "    if (expire_ms > core->wall_ms + 1500) {\n        bound_note(expire, expire_ms);\n        cursor_set(&expire->after, expire_ms, BYTES_NONE);\n        return;"),
+    Mutant("restarted-job-expires", "expiry, DEFECT-13: a live job does not expire", JOB,
+           "        expire_remove(core, job_ref, state->expire_ms);\n    }\n    index_move(", "    }\n    index_move("),
+    Mutant("ready-low-not-lowered", "low water: read before the first insert, lowered with it", LOW,
+           "    if (gl != NULL && gl->low.has && place_cmp(gl->window.by_priority, place, &gl->low.place) < 0) {",
+           "    if (gl == NULL && core == NULL) {"),
+    Mutant("timer-late", "5.6: a due task does not wait", TIMER,
+           "        if (task->place.due_ms > core->wall_ms) {\n            break;", "        if (task->place.due_ms + 1500 > core->wall_ms) {\n            break;"),
+    Mutant("worst-priority-first", "order: 0 is most urgent", GROUP,
+           "            return word * 64 + (uint32_t)__builtin_ctzll(busy);",
+           "            return word * 64 + 63 - (uint32_t)__builtin_clzll(busy);"),
+    Mutant("wake-up-lost", "5.7, DI11: a ready task and a parked poll meet", GROUP,
+           "        if (task->info == NULL) {\n            lane_want_infos(core, window, INFO_AHEAD);\n        }\n        if (task->info == NULL) { /* not among the recent changes either */\n            return BEST_LOADING;",
+           "        if (task->info == NULL) {\n            lane_want_infos(core, window, INFO_AHEAD);\n            return BEST_LOADING;"),
+    Mutant("open-forgets-holders", "DI1; bug 3: no grant before the slots are known", OPEN,
+           "    slot_loaded(core, ref, &task_id, &rec);\n", "    (void)core;\n"),
+    Mutant("open-forgets-leases", "DI5, SE2, 16.4: a lease survives a restart", OPEN,
+           "        open_lease(core, key, value);\n        break;", "        (void)open_lease;\n        break;"),
+    Mutant("open-forgets-grants", "DI11: unfinished grants go on after open", OPEN,
+           "    queue->grant_stored = true;\n    queue_freed(core, queue);", "    queue->grant_stored = true;", SMALL, 1500),
+    Mutant("waited-at-queue-freed", "crash: a queue at which slot owners wait stays in memory", QUEUE,
+           "return queue->holder_count != 0 || queue->chains != 0 || queue->loading",
+           "return queue->holder_count != 0 || queue->loading", SMALL, 1500),
+    # --- durability ---
+    Mutant("answers-too-early", "JF12, JA5, 4.7: no answer before it is durable", COMMIT,
+           "if (cmd->wait_batch > core_view(inc->core)->durable) {", "if (cmd->wait_batch > core_view(inc->core)->open) {"),
+    Mutant("applied-is-not-durable", "JF12, JA5, 4.7: applied is not durable", COMMIT,
+           "        if (!batch->applied || batch->seq > seq) {", "        if (!batch->applied) {"),
+]

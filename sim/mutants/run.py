@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Shows that the simulator catches planted bugs.
+
+Usage: run.py BUILD_DIR [--only NAME ...] [--jobs N] [--list]
+
+For each bug of mutants.py one source file is copied, changed and compiled, and linked in front of the objects of
+silo-sim (or of silo-sim-small, which takes it instead of its own), as the build directory made them. The program runs
+seeds until a rule is violated. A bug that survives its seeds, or whose text is not found, is a failure. The sources
+themselves know nothing of this.
+
+The last line is "N passed, N failed".
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from mutants import MUTANTS
+
+ROOT = os.environ.get("SILO_ROOT") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+FOUND = re.compile(r"^seed (\d+): rule ([^:]+): (.*)$", re.MULTILINE)
+RUN_SECONDS = 900
+BASELINE_SEEDS = 60
+
+
+class Broken(Exception):
+    """The mutant could not be made."""
+
+
+def compile_command(build, mutant):
+    """The command that compiles the file for the mutant's program, as a list, and the name of its object."""
+    part = f"{mutant.program}.dir" if mutant.program != "silo-sim" else f"silo_{mutant.file.split('/')[1]}.dir"
+    with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
+        for entry in json.load(file):
+            if os.path.normpath(entry["file"]).endswith("/" + mutant.file) and f"/{part}/" in entry["command"]:
+                command = shlex.split(entry["command"])
+                return command, entry["file"], command[command.index("-o") + 1]
+    raise Broken(f"{mutant.file} is not compiled for {mutant.program}")
+
+
+def link_command(build, program):
+    lines = subprocess.run(["ninja", "-C", build, "-t", "commands", program], capture_output=True, text=True,
+                           check=True).stdout.strip().split("\n")
+    return shlex.split(lines[-1].removeprefix(": && ").removesuffix(" && :"))
+
+
+def make(build, mutant, link):
+    """Compiles and links; returns the program's path."""
+    with open(os.path.join(ROOT, mutant.file), encoding="utf-8") as file:
+        text = file.read()
+    if text.count(mutant.old) != 1:
+        raise Broken(f"its text is found {text.count(mutant.old)} times in {mutant.file}")
+    directory = os.path.join(build, "mutants", mutant.name)
+    os.makedirs(directory, exist_ok=True)
+    source = os.path.join(directory, os.path.basename(mutant.file))
+    with open(source, "w", encoding="utf-8") as file:
+        file.write(text.replace(mutant.old, mutant.new))
+    command, original, target = compile_command(build, mutant)
+    obj = source + ".o"
+    command = [source if part == original else obj if part == target else part for part in command]
+    done = subprocess.run(command, cwd=build, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Broken("it does not compile: " + done.stderr.strip().split("\n")[0])
+    program = os.path.join(directory, mutant.program)
+    parts = []
+    for part in link:
+        if part == f"bin/{mutant.program}":
+            part = program
+        elif part == target:
+            part = obj
+        parts.append(part)
+    if obj not in parts:
+        parts.insert(parts.index("-o"), obj)  # before the archives, which are not asked any more
+    done = subprocess.run(parts, cwd=build, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Broken("it does not link: " + done.stderr.strip().split("\n")[-1])
+    return program
+
+
+def hunt(program, seeds):
+    """(seed, rule) of the first run that fails; None when all pass."""
+    command = [program, "--count", str(seeds), "--stop", "--quiet", "--no-shrink"]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace",
+                              check=False, timeout=RUN_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+    match = FOUND.search(done.stdout)
+    return (int(match.group(1)), match.group(2)) if match else None
+
+
+def judge(build, mutant, link):
+    """(caught, words for the table)"""
+    try:
+        program = make(build, mutant, link)
+    except Broken as broken:
+        return False, f"NOT MADE: {broken}"
+    found = hunt(program, mutant.seeds)
+    os.remove(program)
+    if found is None:
+        return False, f"SURVIVED {mutant.seeds} seeds"
+    return True, f"{found[1]:<12} seed {found[0]}"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("build")
+    parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--list", action="store_true")
+    args = parser.parse_args()
+    chosen = [mutant for mutant in MUTANTS if not args.only or mutant.name in args.only]
+    if args.list:
+        for mutant in chosen:
+            print(f"{mutant.name:<28} {mutant.breaks}")
+        return 0
+    if not chosen:
+        sys.exit("no such mutant")
+    build = os.path.abspath(args.build)
+    links = {name: link_command(build, name) for name in sorted({mutant.program for mutant in chosen})}
+    for name in links:
+        found = hunt(os.path.join(build, "bin", name), BASELINE_SEEDS)
+        if found is not None:
+            sys.exit(f"{name} fails without any planted bug: seed {found[0]}, rule {found[1]}")
+    print(f"{'planted bug':<28} {'caught by':<30} what it breaks")
+    passed = 0
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for mutant, (caught, words) in zip(chosen, pool.map(lambda m: judge(build, m, links[m.program]), chosen)):
+            passed += caught
+            print(f"{mutant.name:<28} {words:<30} {mutant.breaks}", flush=True)
+    print(f"{passed} passed, {len(chosen) - passed} failed")
+    return 0 if passed == len(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

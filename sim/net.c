@@ -1,0 +1,388 @@
+/* sim/net.c - see net.h. */
+#include "sim/net.h"
+
+#define LOST_AFTER_US 5000000 /* a client waits so long for an answer that does not come */
+
+static struct net *net_current; /* a loop carries no context here */
+
+void net_init(struct net *net)
+{
+    list_init(&net->calls);
+    net_current = net;
+}
+
+static void call_free(struct rpc_call *call)
+{
+    ASSERT(call->release == NULL);
+    if (call->on_over != NULL) {
+        call->on_over(call);
+    }
+    event_cancel(call->net->events, &call->arriving);
+    event_cancel(call->net->events, &call->leaving);
+    event_cancel(call->net->events, &call->sending);
+    event_cancel(call->net->events, &call->hearing);
+    list_remove(&call->node);
+    arena_deinit(&call->arena);
+    free((void *)(uintptr_t)call->request.ptr);
+    free((void *)(uintptr_t)call->reply.ptr);
+    free(call);
+}
+
+void net_deinit(struct net *net)
+{
+    for (struct list_node *n = list_first(&net->calls); n != NULL; n = list_first(&net->calls)) {
+        call_free(CONTAINER_OF(n, struct rpc_call, node));
+    }
+    net_current = NULL;
+}
+
+void net_forget_methods(struct net *net)
+{
+    net->method_count = 0;
+}
+
+static int64_t net_latency_us(struct net *net)
+{
+    if (net->perfect || random_below(net->random, 4) != 0) {
+        return 0;
+    }
+    return random_between(net->random, 1, random_one_in(net->random, 16) ? 700000 : 20000);
+}
+
+static bool net_loses(struct net *net)
+{
+    return net->faulty && !net->perfect && random_one_in(net->random, 24);
+}
+
+/* --- the client hears --- */
+
+static void call_heard(struct event *event)
+{
+    struct rpc_call *call = CONTAINER_OF(event, struct rpc_call, hearing);
+    if (call->heard) {
+        return;
+    }
+    call->heard = true;
+    if (call->on_heard != NULL) {
+        call->on_heard(call);
+    }
+}
+
+static void call_hears(struct rpc_call *call, int64_t delay_us)
+{
+    if (!call->heard && call->hearing.place == 0) {
+        event_at(call->net->events, &call->hearing, *call->net->now_us + delay_us, call_heard);
+    }
+}
+
+static void call_failed(struct rpc_call *call, uint32_t status, const char *text, int64_t delay_us)
+{
+    if (call->heard || call->hearing.place != 0) {
+        return;
+    }
+    call->status = status;
+    (void)snprintf(call->text, sizeof call->text, "%s", text);
+    call_hears(call, delay_us);
+}
+
+/* --- on its way to the server --- */
+
+static const struct rpc_method *method_find(const struct net *net, const char *name)
+{
+    for (size_t i = 0; i < net->method_count; i++) {
+        if (strcmp(strrchr(net->methods[i]->path, '/') + 1, name) == 0) {
+            return net->methods[i];
+        }
+    }
+    ASSERT(!"no such method");
+    return NULL;
+}
+
+static void call_arrives(struct event *event)
+{
+    struct rpc_call *call = CONTAINER_OF(event, struct rpc_call, arriving);
+    struct net *net = call->net;
+    if (!net->up || call->gone) {
+        call->over = true;
+        call_failed(call, RPC_STATUS_UNAVAILABLE, "nobody listens", 0);
+        return;
+    }
+    call->begun = true;
+    if (call->on_begun != NULL) {
+        call->on_begun(call);
+    }
+    const struct rpc_method *method = method_find(net, call->method);
+    method->on_call(call, call->request, method->context);
+}
+
+struct rpc_call *net_call(struct net *net, const char *method, const ProtobufCMessage *message,
+                          int64_t timeout_us)
+{
+    struct rpc_call *call = xcalloc(1, sizeof *call);
+    call->net = net;
+    call->number = net->next_number++;
+    call->method = method;
+    call->deadline_us = timeout_us != 0 ? *net->now_us + timeout_us : 0;
+    arena_init(&call->arena);
+    const size_t size = protobuf_c_message_get_packed_size(message);
+    uint8_t *packed = xmalloc(size + 1);
+    (void)protobuf_c_message_pack(message, packed);
+    call->request = bytes_of(packed, size);
+    list_push_back(&net->calls, &call->node);
+    return call;
+}
+
+static void call_deadline(struct event *event)
+{
+    net_leave(CONTAINER_OF(event, struct rpc_call, leaving), RPC_CANCEL_DEADLINE);
+}
+
+void net_send(struct rpc_call *call)
+{
+    struct net *net = call->net;
+    if (call->deadline_us != 0) {
+        event_at(net->events, &call->leaving, call->deadline_us, call_deadline);
+    }
+    if (net_loses(net)) {
+        call->over = true;
+        call_failed(call, RPC_STATUS_UNAVAILABLE, "lost on its way", LOST_AFTER_US);
+        return;
+    }
+    event_at(net->events, &call->arriving, *net->now_us + net_latency_us(net), call_arrives);
+}
+
+/* --- leaving --- */
+
+static void call_unsent(struct rpc_call *call)
+{
+    void (*release)(void *, bool) = call->release;
+    event_cancel(call->net->events, &call->sending);
+    call->release = NULL;
+    call->over = true;
+    if (call->on_sent != NULL) {
+        call->on_sent(call, false);
+    }
+    release(call->release_context, false);
+}
+
+void net_leave(struct rpc_call *call, enum rpc_cancel reason)
+{
+    if (call->gone || call->heard) {
+        return;
+    }
+    call->gone = true;
+    event_cancel(call->net->events, &call->leaving);
+    if (call->release != NULL) {
+        call_unsent(call);
+    } else if (call->begun && !call->answered && call->on_cancel != NULL) {
+        call->on_cancel(call, reason, call->cancel_context);
+    }
+    event_cancel(call->net->events, &call->hearing);
+    call_failed(call,
+                reason == RPC_CANCEL_DEADLINE ? RPC_STATUS_DEADLINE_EXCEEDED : RPC_STATUS_CANCELLED,
+                "gave up", 0);
+}
+
+/* --- the rpc layer --- */
+
+struct arena *rpc_call_arena(struct rpc_call *call)
+{
+    return &call->arena;
+}
+
+struct rpc_loop *rpc_call_loop(const struct rpc_call *call)
+{
+    (void)call;
+    return NULL;
+}
+
+int64_t rpc_call_deadline_us(const struct rpc_call *call)
+{
+    return call->deadline_us;
+}
+
+bool rpc_call_alive(const struct rpc_call *call)
+{
+    return !call->gone && !call->net->dying;
+}
+
+void rpc_call_on_cancel(struct rpc_call *call,
+                        void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason,
+                                          void *context),
+                        void *context)
+{
+    call->on_cancel = on_cancel;
+    call->cancel_context = context;
+}
+
+int64_t rpc_loop_now_us(struct rpc_loop *loop)
+{
+    (void)loop;
+    return *net_current->now_us;
+}
+
+void rpc_loop_post(struct rpc_loop *loop, struct rpc_mail *mail)
+{
+    (void)loop;
+    struct mail **end = &net_current->posted;
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    mail->mail.next = NULL;
+    *end = &mail->mail;
+}
+
+silo_rc rpc_server_add(struct rpc_server *server, const struct rpc_method *method,
+                       struct silo_err *err)
+{
+    struct net *net = (struct net *)(void *)server;
+    (void)err;
+    ASSERT(net->method_count < NET_METHODS_MAX);
+    net->methods[net->method_count++] = method;
+    return RC_OK;
+}
+
+/* The reply's bytes are on the wire. */
+static void call_sent(struct event *event)
+{
+    struct rpc_call *call = CONTAINER_OF(event, struct rpc_call, sending);
+    struct net *net = call->net;
+    void (*release)(void *, bool) = call->release;
+    call->release = NULL;
+    call->over = true;
+    event_cancel(net->events, &call->leaving);
+    if (call->on_sent != NULL) {
+        call->on_sent(call, true);
+    }
+    if (release != NULL) {
+        release(call->release_context, true);
+    }
+    if (net_loses(net)) {
+        call_failed(call, RPC_STATUS_UNAVAILABLE, "the answer was lost", LOST_AFTER_US);
+    } else {
+        call_hears(call, net_latency_us(net));
+    }
+}
+
+/* False: nobody is there to hear it. */
+static bool call_answered(struct rpc_call *call, uint32_t status, struct bytes text,
+                          struct bytes reply)
+{
+    ASSERT(call->begun && !call->answered);
+    call->answered = true;
+    if (call->net->dying || call->gone) {
+        call->over = true;
+        if (call->on_ended != NULL) {
+            call->on_ended(call, false);
+        }
+        call_failed(call, RPC_STATUS_UNAVAILABLE, "the connection broke", 0);
+        return false;
+    }
+    call->status = status;
+    (void)snprintf(call->text, sizeof call->text, "%.*s", (int)text.len,
+                   text.len != 0 ? (const char *)text.ptr : "");
+    uint8_t *copy = xmalloc(reply.len + 1);
+    if (reply.len != 0) {
+        memcpy(copy, reply.ptr, reply.len);
+    }
+    call->reply = bytes_of(copy, reply.len);
+    if (call->on_ended != NULL) {
+        call->on_ended(call, true);
+    }
+    return true;
+}
+
+static void call_sends(struct rpc_call *call)
+{
+    const bool later = !call->net->perfect && random_one_in(call->net->random, 6);
+    if (later) {
+        event_at(call->net->events, &call->sending,
+                 *call->net->now_us + random_between(call->net->random, 1, 30000), call_sent);
+    } else {
+        call_sent(&call->sending);
+    }
+}
+
+bool rpc_call_reply(struct rpc_call *call, struct bytes message)
+{
+    const bool heard = call_answered(call, RPC_STATUS_OK, BYTES_NONE, message);
+    if (heard) {
+        call_sent(&call->sending);
+    }
+    return heard;
+}
+
+bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments,
+                             size_t count)
+{
+    ASSERT(count == 1);
+    const bool dying = call->net->dying;
+    if (!call_answered(call, RPC_STATUS_OK, BYTES_NONE, segments[0].bytes)) {
+        /* A dying process gives nothing back any more. */
+        segments[0].release(segments[0].context, dying);
+        return false;
+    }
+    call->release = segments[0].release;
+    call->release_context = segments[0].context;
+    call_sends(call);
+    return true;
+}
+
+bool rpc_call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
+                     const struct rpc_header *trailers, size_t trailer_count)
+{
+    (void)trailers;
+    (void)trailer_count;
+    const bool heard = call_answered(call, status, text, BYTES_NONE);
+    if (heard) {
+        call_sent(&call->sending);
+    }
+    return heard;
+}
+
+bool net_run_posts(struct net *net)
+{
+    bool any = false;
+    while (net->posted != NULL) {
+        struct rpc_mail *mail = CONTAINER_OF(net->posted, struct rpc_mail, mail);
+        net->posted = net->posted->next;
+        mail->run(mail);
+        any = true;
+    }
+    return any;
+}
+
+void net_cut(struct net *net)
+{
+    for (struct list_node *n = list_first(&net->calls); n != NULL; n = list_next(&net->calls, n)) {
+        struct rpc_call *call = CONTAINER_OF(n, struct rpc_call, node);
+        if (call->release != NULL) {
+            /* Whether the bytes had left is not known; the process cannot give anything back. */
+            void (*release)(void *, bool) = call->release;
+            event_cancel(net->events, &call->sending);
+            call->release = NULL;
+            call->over = true;
+            release(call->release_context, true);
+            call_failed(call, RPC_STATUS_UNAVAILABLE, "the connection broke", 0);
+        }
+    }
+}
+
+void net_sweep(struct net *net)
+{
+    struct list_node *next = NULL;
+    for (struct list_node *n = list_first(&net->calls); n != NULL; n = next) {
+        next = list_next(&net->calls, n);
+        struct rpc_call *call = CONTAINER_OF(n, struct rpc_call, node);
+        if (call->over && call->heard) {
+            call_free(call);
+        }
+    }
+}
+
+void *net_reply(const struct rpc_call *call, const ProtobufCMessageDescriptor *type)
+{
+    return call->status == RPC_STATUS_OK
+               ? protobuf_c_message_unpack(type, NULL, call->reply.len, call->reply.ptr)
+               : NULL;
+}

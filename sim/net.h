@@ -1,0 +1,86 @@
+/*
+ * sim/net.h - the network between clients and the server process: calls that arrive late, twice or never, callers that
+ * leave, answers that get lost. It also is the rpc layer that the service runs on: rpc.h says what each function owes.
+ *
+ *     net_send ──latency──► begun ──service──► answered ──► sent ──latency──► heard
+ *                  │ lost                        │ caller gone       │ lost
+ *                  └──────────► heard: UNAVAILABLE ◄─────────────────┘
+ *
+ * Ownership  the net owns its calls; one is freed when the server has ended it and the client has heard of it. What hangs
+ *            on a call is its owner's until on_heard.
+ * Threads    one; one net at a time.
+ */
+#ifndef SILO_SIM_NET_H
+#define SILO_SIM_NET_H
+
+#include "rpc/rpc.h"
+#include "silo.pb-c.h"
+#include "sim/basics.h"
+
+#define NET_METHODS_MAX 64
+
+struct net;
+
+struct rpc_call {
+    struct list_node node;
+    struct net *net;
+    struct arena arena; /* the server's side of it */
+    uint64_t number;
+    const char *method;
+    struct bytes request; /* malloced */
+    int64_t deadline_us;  /* 0: none */
+    bool begun, gone, answered, over, heard;
+    uint32_t status;
+    char text[200];
+    struct bytes reply; /* malloced */
+    void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason, void *context);
+    void *cancel_context;
+    void (*release)(void *context, bool sent); /* of the reply, until it left */
+    void *release_context;
+    struct event arriving, leaving, sending, hearing;
+    /* The owner's. Each may be NULL. begun: it is the server's now; ended: by the server, to a caller who is there or not. */
+    void (*on_begun)(struct rpc_call *call);
+    void (*on_ended)(struct rpc_call *call, bool there);
+    void (*on_sent)(struct rpc_call *call, bool sent);
+    /* Last: the client knows, or has given up. Begun and not answered: outcome unknown. */
+    void (*on_heard)(struct rpc_call *call);
+    void (*on_over)(struct rpc_call *call); /* it is freed now */
+    void *owner;
+};
+
+struct net {
+    struct events *events;
+    struct sim_random *random;
+    const int64_t *now_us;
+    struct list calls; /* oldest first */
+    struct mail *posted;
+    const struct rpc_method *methods[NET_METHODS_MAX];
+    size_t method_count;
+    bool up;      /* a process is there */
+    bool dying;   /* it is being killed: answers do not leave */
+    bool perfect; /* nothing is late or lost */
+    bool faulty;  /* things get lost */
+    uint64_t next_number;
+};
+
+void net_init(struct net *net);
+void net_deinit(struct net *net);
+/* The service's side: methods are registered with (struct rpc_server *)net. */
+void net_forget_methods(struct net *net);
+
+/* Makes a call; the caller fills in its callbacks and then sends it. timeout_us 0: none. */
+struct rpc_call *net_call(struct net *net, const char *method, const ProtobufCMessage *message,
+                          int64_t timeout_us);
+void net_send(struct rpc_call *call);
+/* The caller gives up. */
+void net_leave(struct rpc_call *call, enum rpc_cancel reason);
+/* What was posted to the loop; false when there was nothing. */
+bool net_run_posts(struct net *net);
+/* Every call that the server held is cut off. */
+void net_cut(struct net *net);
+/* Frees what is over. */
+void net_sweep(struct net *net);
+/* Decodes a good answer; free with protobuf_c_message_free_unpacked. NULL for a bad one. */
+void *net_reply(const struct rpc_call *call, const ProtobufCMessageDescriptor *type);
+
+#endif

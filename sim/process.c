@@ -1,0 +1,340 @@
+/* sim/process.c - see process.h. */
+#include "sim/process.h"
+
+#include "shard/shard_int.h"
+
+static struct process *process_current; /* the store's calls carry no context */
+
+static const char *const paths[PROCESS_SHARDS_MAX] = {"shard-0", "shard-1"};
+
+const char *process_path(size_t shard)
+{
+    ASSERT(shard < PROCESS_SHARDS_MAX);
+    return paths[shard];
+}
+
+/* --- the store's calls, with hooks --- */
+
+static silo_rc hook_open(struct store *store, struct store_queue *queue,
+                         const struct store_open_args *args, uint64_t token, struct silo_err *err)
+{
+    struct process *p = process_current;
+    if (p->executor != NULL && queue == p->executor->queue) {
+        for (size_t i = 0; i < p->options.shard_count && i < PROCESS_SHARDS_MAX; i++) {
+            if (strcmp(args->path, paths[i]) == 0) {
+                p->dbs[i].token = token;
+                p->dbs[i].opening = true;
+            }
+        }
+    }
+    return p->real->open(store, queue, args, token, err);
+}
+
+static silo_rc hook_write(struct store_db *db, struct store_buf *bufs, size_t count, uint32_t ops,
+                          uint64_t token, struct silo_err *err)
+{
+    struct process *p = process_current;
+    size_t shard = 0;
+    while (shard < p->options.shard_count && p->dbs[shard].db != db) {
+        shard++;
+    }
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++) {
+        len += bufs[i].len;
+    }
+    uint8_t *whole = xmalloc(len + 1);
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(whole + at, bufs[i].ptr, bufs[i].len);
+        at += bufs[i].len;
+    }
+    const bool lost = shard == p->options.shard_count;
+    p->options.on_write(p->options.context, lost ? 0 : shard, lost, bytes_of(whole, len));
+    free(whole);
+    return p->real->write(db, bufs, count, ops, token, err);
+}
+
+static size_t hook_drain(struct store_queue *queue, struct store_event *events, size_t max)
+{
+    struct process *p = process_current;
+    const size_t count = p->real->queue_drain(queue, events, max);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t s = 0; s < p->options.shard_count; s++) {
+            if (events[i].kind == STORE_OPENED && p->dbs[s].opening &&
+                events[i].token == p->dbs[s].token) {
+                p->dbs[s].opening = false;
+                if (events[i].rc.code == SILO_OK) {
+                    p->dbs[s].db = events[i].db;
+                    p->options.on_open(p->options.context, s);
+                }
+            }
+        }
+    }
+    return count;
+}
+
+void process_init(struct process *p, const struct process_options *options)
+{
+    *p = (struct process){.options = *options};
+    ASSERT(options->shard_count >= 1 && options->shard_count <= PROCESS_SHARDS_MAX);
+    p->options.store.env = options->env;
+    p->options.store.manual = true;
+    p->store = store_mem_new(&p->options.store);
+    p->real = store_ops_of(p->store);
+    p->ops = *p->real;
+    p->ops.open = hook_open;
+    p->ops.write = hook_write;
+    p->ops.queue_drain = hook_drain;
+    ((struct store_base *)p->store)->ops = &p->ops;
+    process_current = p;
+}
+
+void process_deinit(struct process *p)
+{
+    ASSERT(p->shards == NULL);
+    p->ops.free(p->store);
+    process_current = NULL;
+}
+
+/* --- life --- */
+
+static void control_freed(struct shard_control *control)
+{
+    free(control);
+}
+
+static void control_all(struct process *p,
+                        void (*ask)(struct shard *shard, struct shard_control *control))
+{
+    for (size_t i = 0; i < p->options.shard_count; i++) {
+        struct shard_control *control = xcalloc(1, sizeof *control);
+        control->done = control_freed;
+        ask(shards_at(p->shards, i), control);
+    }
+}
+
+static void shards_make(struct process *p)
+{
+    const struct shards_options options = {
+        .env = p->options.env,
+        .store = p->store,
+        .executors = 1,
+        .flush_spacing_ms = p->options.flush_spacing_ms,
+        .wal_objects_max = p->options.wal_objects_max,
+        .order = p->options.order,
+        .limiter = p->options.limiter,
+        .completed_expire_ms = p->options.completed_expire_ms,
+        .terminal_expire_ms = p->options.terminal_expire_ms,
+        .by_hand = true,
+    };
+    p->shards = shards_new(&options);
+    for (size_t i = 0; i < p->options.shard_count; i++) {
+        struct shard_options one = {.path = paths[i], .range_start = "", .range_end = ""};
+        one.id.b[3] = (uint8_t)i;
+        one.id.b[6] = 0x40;
+        one.id.b[8] = 0x80;
+        if (p->options.tenancy && p->options.shard_count == 2) {
+            one.range_start = i == 0 ? "" : "8000000000000000";
+            one.range_end = i == 0 ? "8000000000000000" : "";
+        }
+        (void)shards_add(p->shards, &one);
+    }
+}
+
+void process_start(struct process *p)
+{
+    ASSERT(p->shards == NULL);
+    shards_make(p);
+    struct silo_err err;
+    ASSERT(shards_start(p->shards, &err).code == SILO_OK);
+    p->executor = shards_executor(p->shards, 0);
+    const struct service_options options = {
+        .shards = p->shards, .env = p->options.env, .tenancy = p->options.tenancy};
+    p->service = service_new(&options);
+    net_forget_methods(p->options.net);
+    ASSERT(service_register(p->service, (struct rpc_server *)(void *)p->options.net, &err).code ==
+           SILO_OK);
+    control_all(p, shard_open);
+    p->options.net->up = true;
+    p->starts++;
+    p->next_us = 0;
+}
+
+void process_close(struct process *p)
+{
+    shards_release_polls(p->shards);
+    control_all(p, shard_close);
+}
+
+bool process_closed(const struct process *p)
+{
+    for (size_t i = 0; i < p->options.shard_count; i++) {
+        if (shard_status(shards_at(p->shards, i)) != SHARD_CLOSED) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void ops_end(struct incarnation *inc)
+{
+    for (struct list_node *n = list_first(&inc->ops); n != NULL; n = list_first(&inc->ops)) {
+        struct op *op = CONTAINER_OF(n, struct op, node);
+        if (op->kind == OP_READ) {
+            core_read_end(inc->core, op->read, false, false);
+        } else if (op->kind == OP_WANTS) {
+            request_fail(op->cmd, SILO_UNAVAILABLE, "the process died");
+        }
+        op_free(op);
+    }
+}
+
+/* Requests and controls that wait in the mailboxes; true when there were any. */
+static bool mail_end(struct executor *executor)
+{
+    struct mail *mail = mailbox_take(&executor->requests);
+    bool any = mail != NULL;
+    while (mail != NULL) {
+        struct shard_request *request = CONTAINER_OF(mail, struct shard_request, mail);
+        mail = mail->next;
+        request_fail(&request->cmd, SILO_UNAVAILABLE, "the process died");
+    }
+    mail = mailbox_take(&executor->controls);
+    any = any || mail != NULL;
+    while (mail != NULL) {
+        struct shard_control *control = CONTAINER_OF(mail, struct shard_control, mail);
+        mail = mail->next;
+        control->done(control);
+    }
+    return any;
+}
+
+static void shard_end(struct shard *shard)
+{
+    if (shard->inc != NULL) {
+        life_fail(shard->inc, "the process died");
+    }
+    if (shard->control != NULL) { /* one that was being served without an incarnation */
+        shard->control->done(shard->control);
+        shard->control = NULL;
+    }
+    while (shard->waiting != NULL) {
+        struct shard_control *control = CONTAINER_OF(shard->waiting, struct shard_control, mail);
+        shard->waiting = shard->waiting->next;
+        control->done(control);
+    }
+}
+
+void process_kill(struct process *p, enum store_mem_survival survival)
+{
+    struct executor *executor = p->executor;
+    struct net *net = p->options.net;
+    net->up = false;
+    net->dying = true;
+    net_cut(net);
+    if (p->options.on_dying != NULL) {
+        p->options.on_dying(p->options.context);
+    }
+    store_mem_crash(p->store, executor->queue, survival);
+    for (size_t i = 0; i < p->options.shard_count; i++) {
+        p->dbs[i].db = NULL;
+        p->dbs[i].opening = false;
+        shard_end(shards_at(p->shards, i));
+    }
+    for (struct list_node *n = list_first(&executor->dead); n != NULL;
+         n = list_next(&executor->dead, n)) {
+        ops_end(CONTAINER_OF(n, struct incarnation, dead));
+    }
+    while (mail_end(executor) || net_run_posts(net)) {
+        /* an answer can lead to another request */
+    }
+    life_reap(executor);
+    shards_stop(p->shards);
+    p->service = service_free(p->service);
+    p->shards = shards_free(p->shards);
+    p->executor = NULL;
+    net->dying = false;
+}
+
+void process_fence(struct process *p, size_t shard, int64_t *now_us)
+{
+    struct store_queue *queue = NULL;
+    ASSERT(p->ops.queue_new(p->store, &queue, NULL).code == SILO_OK);
+    const struct store_open_args args = {.path = paths[shard]};
+    ASSERT(p->ops.open(p->store, queue, &args, 1, NULL).code == SILO_OK);
+    bool closed = false;
+    for (int i = 0; i < 5000 && !closed; i++) {
+        struct store_event event;
+        *now_us += 1000;
+        (void)store_mem_step(p->store);
+        while (p->real->queue_drain(queue, &event, 1) == 1) {
+            if (event.kind == STORE_OPENED && event.rc.code == SILO_OK) {
+                ASSERT(p->ops.close(event.db, STORE_CLOSE_DROP, 2, NULL).code == SILO_OK);
+            }
+            closed = event.kind == STORE_CLOSED ||
+                     (event.kind == STORE_OPENED && event.rc.code != SILO_OK);
+            p->ops.event_free(&event);
+        }
+    }
+    ASSERT(closed);
+    p->ops.queue_free(queue);
+}
+
+/* --- turns --- */
+
+bool process_turn(struct process *p)
+{
+    p->next_us = executor_turn(p->executor);
+    const bool posted = net_run_posts(p->options.net);
+    return store_mem_step(p->store) || posted;
+}
+
+int64_t process_next_us(const struct process *p)
+{
+    if (p->shards == NULL) {
+        return INT64_MAX;
+    }
+    const int64_t store_ms = store_mem_next_ms(p->store);
+    const int64_t store_us = store_ms > INT64_MAX / 1000 ? INT64_MAX : store_ms * 1000;
+    return store_us < p->next_us ? store_us : p->next_us;
+}
+
+struct shard *process_shard(const struct process *p, size_t shard)
+{
+    return shards_at(p->shards, shard);
+}
+
+bool process_is_open(const struct process *p)
+{
+    for (size_t i = 0; p->shards != NULL && i < p->options.shard_count; i++) {
+        if (shard_status(shards_at(p->shards, i)) != SHARD_OPEN) {
+            return false;
+        }
+    }
+    return p->shards != NULL;
+}
+
+bool process_at_rest(const struct process *p)
+{
+    if (!process_is_open(p) || store_mem_pending(p->store) != 0) {
+        return false;
+    }
+    for (size_t i = 0; i < p->options.shard_count; i++) {
+        const struct incarnation *inc = shards_at(p->shards, i)->inc;
+        if (inc == NULL || inc->phase != INC_OPEN || !list_empty(&inc->batches) ||
+            !list_empty(&inc->ops) || core_view(inc->core)->open_rows != 0 || inc->outage) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool process_stats(const struct process *p, size_t shard, struct core_stats *ret)
+{
+    const struct incarnation *inc = shards_at(p->shards, shard)->inc;
+    if (inc == NULL || inc->phase != INC_OPEN) {
+        return false;
+    }
+    *ret = core_stats(inc->core);
+    return true;
+}

@@ -1,0 +1,33 @@
+/*
+ * sim/rate.h - a rate limiter outside the process: windows that count hits, answers that come late, never, or as errors.
+ *
+ * Ownership  checks are the limiter's from `check` to `done`.
+ * Threads    one.
+ */
+#ifndef SILO_SIM_RATE_H
+#define SILO_SIM_RATE_H
+
+#include "shard/limiter.h"
+#include "sim/model.h"
+
+enum rate_mood { RATE_FINE, RATE_SLOW, RATE_ERRORS, RATE_DOWN };
+
+struct rate_limiter {
+    struct limiter limiter; /* first: what the shards see */
+    struct events *events;
+    struct sim_random *random;
+    struct model *model;
+    struct trace *trace;
+    const int64_t *now_us, *wall_ms;
+    enum rate_mood mood;
+    struct list flights; /* checks under way, oldest first */
+    size_t flying;
+    struct map windows;
+};
+
+void rate_init(struct rate_limiter *rate);
+void rate_deinit(struct rate_limiter *rate);
+/* The process that asked is gone: every check comes back now, as an error. */
+void rate_hang_up(struct rate_limiter *rate);
+
+#endif

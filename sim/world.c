@@ -1,0 +1,511 @@
+/*
+ * sim/world.c - one run.
+ *
+ * Time moves from event to event: of clients, of the network, of the store, of the executor's own timers. Between two of
+ * them the executor turns until nothing moves. It is not turned without a reason: a wake-up that is not asked for does not
+ * come here either.
+ */
+#include "sim/world.h"
+
+#include "base/limits.h"
+#include "core/core.h"
+
+#define START_WALL_MS 1700000000000
+#define SPIN_MAX 20000    /* turns in a row in which no time passes */
+#define VISITS_US 2500000 /* a poll of all shards parks after so long */
+#define DRAIN_ROUNDS 900
+#define DRAIN_ROUND_MS 1000
+
+/* --- the environment --- */
+
+/* The clock may step back; the process goes on with the latest time it has seen. */
+static int64_t env_wall(void *context)
+{
+    struct world *world = context;
+    if (world->wall_ms > world->model.wall_max_ms) {
+        world->model.wall_max_ms = world->wall_ms;
+    }
+    return world->wall_ms;
+}
+
+static int64_t env_mono(void *context)
+{
+    return ((struct world *)context)->now_us;
+}
+
+static void env_bytes(void *context, void *ret_bytes, size_t len)
+{
+    struct world *world = context;
+    uint8_t *out = ret_bytes;
+    for (size_t i = 0; i < len; i++) {
+        out[i] = (uint8_t)random_next(&world->env_random);
+    }
+}
+
+/* --- hooks of the process --- */
+
+static void on_open(void *context, size_t shard)
+{
+    model_open(&((struct world *)context)->model, shard);
+}
+
+static void on_write(void *context, size_t shard, bool lost, struct bytes batch)
+{
+    model_write(&((struct world *)context)->model, shard, lost, batch);
+}
+
+static void on_dying(void *context)
+{
+    rate_hang_up(&((struct world *)context)->rate);
+}
+
+/* --- what a seed makes of a run --- */
+
+static void profile_choose(struct world *world, struct process_options *options)
+{
+    struct sim_random r = {.state = world->run.seed * 0x2545f4914f6cdd1dULL + 99};
+    struct profile *p = &world->profile;
+    *p = (struct profile){.shard_count = random_one_in(&r, 4) ? 2 : 1,
+                          .tenancy = random_one_in(&r, 2),
+                          .faulty = random_one_in(&r, 2),
+                          .external = random_one_in(&r, 2),
+                          .retention = random_one_in(&r, 4),
+                          .operators = !random_one_in(&r, 3),
+                          .cuts = !random_one_in(&r, 3),
+                          .worker_count = 2 + random_below(&r, 4)};
+    world->specs = (struct spec_world){.salt = random_next(&r),
+                                       .limits = !random_one_in(&r, 6),
+                                       .rates = random_one_in(&r, 2),
+                                       .zeros = random_one_in(&r, 3),
+                                       .groups = 1 + random_below(&r, SPEC_GROUPS),
+                                       .tight = 40 + random_below(&r, 60)};
+    *options = (struct process_options){
+        .shard_count = p->shard_count,
+        .tenancy = p->tenancy,
+        .order = random_one_in(&r, 4) ? ORDER_START : ORDER_PRIORITY,
+        .flush_spacing_ms = random_one_in(&r, 3) ? 20 : 0,
+        .wal_objects_max = random_one_in(&r, 3) ? 3 : 256,
+        .completed_expire_ms = p->retention ? 2000 + random_below(&r, 20000) : 0,
+        .terminal_expire_ms = p->retention ? random_below(&r, 2) * 9000 : 0,
+        .store = {.seed = world->run.seed,
+                  .shuffle = random_one_in(&r, 2),
+                  .reads_at_start = random_one_in(&r, 2)},
+    };
+    const bool slow = random_one_in(&r, 2);
+    for (int kind = 0; slow && kind < STORE_MEM_KINDS; kind++) {
+        options->store.delays[kind] = (struct store_mem_delay){.turns = random_below(&r, 4),
+                                                               .ms_max = random_below(&r, 3) * 15};
+    }
+}
+
+static void parts_init(struct world *world, struct process_options *options)
+{
+    world->net = (struct net){.events = &world->events,
+                              .random = &world->random,
+                              .now_us = &world->now_us,
+                              .perfect = random_one_in(&world->random, 4),
+                              .faulty = world->profile.faulty};
+    net_init(&world->net);
+    world->rate = (struct rate_limiter){.events = &world->events,
+                                        .random = &world->random,
+                                        .model = &world->model,
+                                        .trace = &world->trace,
+                                        .now_us = &world->now_us,
+                                        .wall_ms = &world->wall_ms};
+    rate_init(&world->rate);
+    options->env = &world->env;
+    options->net = &world->net;
+    options->limiter = world->profile.external ? &world->rate.limiter : NULL;
+    options->on_open = on_open;
+    options->on_write = on_write;
+    options->on_dying = on_dying;
+    options->context = world;
+    process_init(&world->process, options);
+    model_init(&world->model, options, &world->verdict, &world->trace);
+    world->model.process = &world->process;
+    world->model.now_us = &world->now_us;
+    world->model.wall_ms = &world->wall_ms;
+    world->model.specs = &world->specs;
+}
+
+void world_init(struct world *world, const struct world_options *run)
+{
+    *world = (struct world){.run = *run, .now_us = 1000000, .wall_ms = START_WALL_MS};
+    world->random.state = run->seed * 0x9e3779b97f4a7c15ULL + 1;
+    world->env_random.state = run->seed ^ 0x5851f42d4c957f2dULL;
+    world->env = (struct env){
+        .wall_ms = env_wall, .mono_us = env_mono, .random = env_bytes, .context = world};
+    trace_init(&world->trace, run->print);
+    list_init(&world->works);
+    list_init(&world->held_polls);
+    struct process_options options;
+    profile_choose(world, &options);
+    world->options.tenancy = world->profile.tenancy;
+    parts_init(world, &options);
+    trace_line(&world->trace,
+               "seed %llu: %zu shards, tenancy %d, faulty %d, external limiter %d, retention %d, "
+               "order %d, limits %d",
+               (unsigned long long)run->seed, world->profile.shard_count, world->profile.tenancy,
+               world->profile.faulty, world->profile.external, world->profile.retention,
+               (int)options.order, world->specs.limits);
+}
+
+void world_deinit(struct world *world)
+{
+    if (world->process.shards != NULL) {
+        process_kill(&world->process, STORE_MEM_LOSE);
+    }
+    workers_free(world);
+    net_deinit(&world->net);
+    rate_deinit(&world->rate);
+    process_deinit(&world->process);
+    for (size_t i = 0; i < world->profile.shard_count; i++) {
+        struct audit *a = &world->model.audits[i];
+        while (a->dropping_count != 0) {
+            free((void *)(uintptr_t)a->dropping[--a->dropping_count].ptr);
+        }
+    }
+    model_deinit(&world->model);
+    events_deinit(&world->events);
+    trace_deinit(&world->trace);
+}
+
+/* With tenancy on and two shards, "acme" and "zeta" are of the lower half of the hashes, the others of the upper. */
+const char *world_tenant(struct world *world, size_t shard)
+{
+    static const char *const names[] = {"acme", "b\xc3\xa9ta", "corp", "delta", "echo", "zeta"};
+    if (!world->options.tenancy) {
+        return "-";
+    }
+    const char *fit[6];
+    uint32_t count = 0;
+    for (size_t i = 0; i < 6; i++) {
+        const bool upper = tenant_hash(bytes_str(names[i])) >> 63 != 0;
+        if (world->profile.shard_count == 1 || upper == (shard == 1)) {
+            fit[count++] = names[i];
+        }
+    }
+    ASSERT(count != 0);
+    return fit[below(world, count < 2 ? count : 2)];
+}
+
+void world_lacks(struct world *world, enum api api, const struct item *item)
+{
+    world->lacks |= 1u << api;
+    if (api == API_ENQUEUE && item->spec != 0) {
+        world->specs.limits = false;
+    }
+    trace_line(&world->trace, "this build lacks %s", api_name(api));
+}
+
+/* --- time --- */
+
+/* Whether so many tasks that wait for a rate limit stand before this one that they may fill the window. */
+static bool behind_checks(const struct audit *a, const struct audit_job *job)
+{
+    uint32_t before = 0;
+    for (size_t i = 0; i < a->job_count; i++) {
+        const struct audit_job *other = &a->jobs[i];
+        before += other->where == AT_READY && other->passed < other->info.limit_count &&
+                  bytes_eq(other->info.group, job->info.group) &&
+                  audit_before(a, &other->place, &job->place);
+    }
+    return before * 2 >= LANE_TASKS_MAX;
+}
+
+/* Polls that wait while a task of their group is ready. */
+static void polls_rest(struct world *world)
+{
+    struct model *m = &world->model;
+    for (struct list_node *n = list_first(&world->held_polls); n != NULL;
+         n = list_next(&world->held_polls, n)) {
+        const struct client_call *call = CONTAINER_OF(n, struct client_call, node);
+        const struct item *item = &call->items[0];
+        if (item->shard == PROCESS_SHARDS_MAX && world->now_us - item->begun_us < VISITS_US) {
+            continue; /* perhaps it is still on its way from shard to shard */
+        }
+        for (size_t s = 0; s < m->shard_count; s++) {
+            struct core_stats stats;
+            if ((item->shard != s && item->shard != PROCESS_SHARDS_MAX) ||
+                !process_stats(&world->process, s, &stats) || stats.leases >= SHARD_LEASES_MAX) {
+                continue;
+            }
+            const struct audit *a = &m->audits[s];
+            for (size_t j = 0; j < a->job_count; j++) {
+                const struct audit_job *job = &a->jobs[j];
+                if (job->where == AT_READY && job->passed == job->info.limit_count &&
+                    bytes_eq(job->info.group, bytes_str(item->group)) && !behind_checks(a, job)) {
+                    (void)verdict_fail(&world->verdict, "5.7",
+                                       "%.*s is ready, and call %llu waits for a task of its group",
+                                       JOB_FMT(job), (unsigned long long)call->rpc->number);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+static void world_rest(struct world *world)
+{
+    struct model *m = &world->model;
+    if (world_failed(world) || world->process.shards == NULL || !process_at_rest(&world->process)) {
+        return;
+    }
+    model_rest(m);
+    if (!m->troubled && world->now_us - m->trouble_us > 16000000) {
+        polls_rest(world);
+    }
+}
+
+bool world_turn(struct world *world)
+{
+    bool moved = false;
+    while (!world_failed(world) && events_run_one(&world->events, world->now_us)) {
+        moved = true; /* all that is due now */
+    }
+    return (world->process.shards != NULL && process_turn(&world->process)) || moved;
+}
+
+static int64_t world_next_us(const struct world *world)
+{
+    const int64_t process_us = process_next_us(&world->process);
+    const int64_t events_us = events_next_us(&world->events);
+    return process_us < events_us ? process_us : events_us;
+}
+
+void world_settle(struct world *world)
+{
+    /* The events of the last completed operation arrive in a turn of their own. */
+    int quiet = 0;
+    for (int spins = 0; quiet < 3 && !world_failed(world); spins++) {
+        const bool moved = world_turn(world);
+        if (spins >= SPIN_MAX) {
+            (void)verdict_fail(
+                &world->verdict, "spin", "the executor spins: next %lld, now %lld us",
+                (long long)process_next_us(&world->process), (long long)world->now_us);
+        }
+        quiet = !moved && world_next_us(world) > world->now_us ? quiet + 1 : 0;
+    }
+    world_rest(world);
+    net_sweep(&world->net);
+}
+
+void world_pass(struct world *world, int64_t ms)
+{
+    const int64_t end_us = world->now_us + ms * 1000;
+    world_settle(world);
+    while (world->now_us < end_us && !world_failed(world)) {
+        const int64_t next_us = world_next_us(world);
+        const int64_t to_us = next_us < end_us ? next_us : end_us;
+        const int64_t step_us = to_us > world->now_us ? to_us - world->now_us : 1000;
+        world->wall_ms += (world->now_us + step_us) / 1000 - world->now_us / 1000;
+        world->now_us += step_us;
+        if (world_next_us(world) <= world->now_us) {
+            world_settle(world);
+        }
+    }
+}
+
+/* --- steps --- */
+
+static void step_pace(struct world *world)
+{
+    static const uint32_t spans[] = {1, 10, 100, 400, 1000, 2500};
+    switch (below(world, 8)) {
+    case 0:
+        break;
+    case 1:
+        for (uint32_t i = 1 + below(world, 5); i != 0 && !world_failed(world); i--) {
+            (void)world_turn(world);
+        }
+        break;
+    case 2:
+        world_settle(world);
+        break;
+    default:
+        world_pass(world, 1 + below(world, spans[below(world, 6)]));
+        break;
+    }
+}
+
+static void step(struct world *world)
+{
+    const uint32_t what = below(world, 200);
+    if (what < 70) {
+        clients_enqueue(world, false);
+    } else if (what < 74) {
+        clients_enqueue(world, true);
+    } else if (what < 100) {
+        clients_step(world);
+    } else if (what < 125) {
+        operators_step(world);
+    } else if (what < 186) {
+        /* only time passes */
+    } else if (what < 188) {
+        world_pass(world, 8000 + below(world, 6000));
+    } else if (what < 192) {
+        faults_restart(world);
+    } else if (world->profile.faulty && what < 198) {
+        faults_trouble(world);
+    } else if (world->model.troubled) {
+        faults_calm(world);
+    }
+    if (!world_failed(world)) {
+        faults_supervise(world);
+        step_pace(world);
+    }
+}
+
+/* --- the end of a run --- */
+
+/* Jobs that no worker will ever get are cancelled. */
+static void stuck_cancel(struct world *world)
+{
+    for (size_t s = 0; s < world->model.shard_count; s++) {
+        const struct audit *a = &world->model.audits[s];
+        for (size_t i = 0; i < a->job_count; i++) {
+            const struct audit_job *job = &a->jobs[i];
+            struct mjob *known = NULL;
+            for (size_t j = 0; j < world->model.job_count && known == NULL; j++) {
+                known = bytes_eq(world->model.jobs[j]->ref, job->ref) &&
+                                world->model.jobs[j]->shard == s
+                            ? world->model.jobs[j]
+                            : NULL;
+            }
+            if (known != NULL && job->status == JOB_SCHEDULED && !job->mark &&
+                spec_of(&world->specs, model_newest(known)->spec).stuck) {
+                (void)call_about(world, API_CANCEL, known, 0);
+            }
+        }
+    }
+}
+
+/* DI10, SE13: workers take all there is and succeed; everything must end. */
+static void drain(struct world *world)
+{
+    trace_line(&world->trace, "drain");
+    workers_drain(world);
+    for (int round = 0; round < DRAIN_ROUNDS && !world_failed(world); round++) {
+        if (round % 20 == 0 && world->specs.zeros) {
+            stuck_cancel(world);
+        }
+        world_pass(world, DRAIN_ROUND_MS);
+        if (round >= 20 && model_open_jobs(&world->model) == 0) {
+            break;
+        }
+    }
+    const uint64_t left = model_open_jobs(&world->model);
+    if (left != 0) {
+        (void)verdict_fail(&world->verdict, "DI10", "%llu jobs do not end",
+                           (unsigned long long)left);
+    }
+    world_pass(world, 15000);
+    for (size_t i = 0; i < world->model.shard_count && !world_failed(world); i++) {
+        (void)audit_drained(&world->model.audits[i]);
+    }
+}
+
+static void retention_end(struct world *world)
+{
+    const struct process_options *options = &world->process.options;
+    world_pass(world, options->completed_expire_ms + options->terminal_expire_ms + 5000);
+    for (size_t i = 0; i < world->model.shard_count && !world_failed(world); i++) {
+        const struct audit *a = &world->model.audits[i];
+        for (size_t j = 0; j < a->job_count; j++) {
+            const struct audit_job *job = &a->jobs[j];
+            if (job->has_state && job->state.expire_ms != 0 &&
+                job->state.expire_ms < world->wall_ms - 2000) {
+                (void)verdict_fail(&world->verdict, "expiry", "%.*s should be gone since %lld ms",
+                                   JOB_FMT(job),
+                                   (long long)(world->wall_ms - job->state.expire_ms));
+                return;
+            }
+        }
+    }
+}
+
+static void delete_all(struct world *world)
+{
+    trace_line(&world->trace, "delete all");
+    for (size_t i = 0; i < world->model.job_count; i++) {
+        if (model_newest(world->model.jobs[i])->exists) {
+            (void)call_about(world, API_DELETE, world->model.jobs[i], 0);
+        }
+    }
+    world_pass(world, 6000);
+    if (!world_failed(world)) {
+        model_durable(&world->model);
+    }
+    for (size_t i = 0; i < world->model.shard_count && !world_failed(world); i++) {
+        (void)audit_empty(&world->model.audits[i]);
+    }
+}
+
+/* Every call was answered. */
+static void calls_end(struct world *world)
+{
+    world_pass(world, 70000);
+    for (struct list_node *n = list_first(&world->net.calls); n != NULL && !world_failed(world);
+         n = list_next(&world->net.calls, n)) {
+        const struct rpc_call *call = CONTAINER_OF(n, struct rpc_call, node);
+        if (call->begun && !call->answered && strcmp(call->method, "LeaseTasks") != 0) {
+            (void)verdict_fail(&world->verdict, "answer", "call %llu, %s, was never answered",
+                               (unsigned long long)call->number, call->method);
+        }
+    }
+}
+
+static void finish(struct world *world)
+{
+    world->net.perfect = true;
+    faults_calm(world);
+    world_pass(world, 3000);
+    if (!world_failed(world)) {
+        model_durable(&world->model);
+    }
+    if (!world_failed(world)) {
+        drain(world);
+    }
+    if (!world_failed(world) && world->profile.retention) {
+        retention_end(world);
+    }
+    if (!world_failed(world)) {
+        delete_all(world);
+    }
+    if (!world_failed(world)) {
+        calls_end(world);
+    }
+}
+
+bool world_run(struct world *world)
+{
+    world->model.troubled = true;
+    process_start(&world->process);
+    workers_start(world);
+    if (below(world, 3) != 0) {
+        faults_open_wait(world);
+        model_trouble(&world->model, "open");
+        world->model.troubled = false;
+    }
+    for (world->step = 0; world->step < world->run.steps && !world_failed(world); world->step++) {
+        if (world->run.step != NULL) {
+            *world->run.step = world->step;
+        }
+        trace_line(&world->trace, "step %u at %lld us, wall %lld", world->step,
+                   (long long)world->now_us, (long long)world->wall_ms);
+        step(world);
+        if (!world->profile.faulty && process_is_open(&world->process)) {
+            world->model.troubled = false;
+        }
+    }
+    if (!world_failed(world)) {
+        finish(world);
+    }
+    if (world_failed(world)) {
+        for (size_t i = 0; i < world->profile.shard_count; i++) {
+            audit_dump(&world->model.audits[i], &world->trace);
+        }
+        trace_line(&world->trace, "FAILED %s: %s", world->verdict.rule, world->verdict.text);
+    }
+    return !world_failed(world);
+}

@@ -1,0 +1,133 @@
+/*
+ * sim/world.h - one run: a process, its network, clients, workers, operators and all that goes wrong, from one seed.
+ *
+ *     world_init -> world_run -> world_deinit
+ *
+ * A run has `steps` random steps; then faults end, workers take all there is, and every job must come to its end and leave
+ * nothing behind. The verdict says what was violated first.
+ *
+ * Units      now_us: monotonic clock; wall_ms: Unix time of the server.
+ * Threads    one; one world at a time.
+ */
+#ifndef SILO_SIM_WORLD_H
+#define SILO_SIM_WORLD_H
+
+#include "sim/calls.h"
+#include "sim/rate.h"
+
+#define WORKERS_MAX 6
+
+struct world_options {
+    uint64_t seed;
+    uint32_t steps;
+    bool print;
+    /* Where the run reports how far it is; may be NULL. */
+    volatile uint32_t *step;
+};
+
+/* What a seed makes of a run. */
+struct profile {
+    size_t shard_count;
+    bool tenancy, faulty, external, retention, operators, cuts;
+    uint32_t worker_count;
+};
+
+struct worker {
+    struct world *world;
+    struct event wake;
+    char name[16], group[8];
+    int shard; /* -1: all */
+    uint32_t tasks_max, wait_ms, number;
+    bool polling;
+};
+
+/* A task in a worker's hands. */
+struct work {
+    struct event event;
+    struct list_node node;
+    struct world *world;
+    struct mtask *task;
+    struct mrefresh *refresh;
+    char worker[16];
+    int64_t beat_us, report_us; /* next heartbeat, 0: none; when it is done, 0: never */
+    uint32_t reports;           /* still to be made */
+    enum attempt_status status;
+    bool success;
+    uint32_t value;
+};
+
+struct world {
+    struct {
+        bool tenancy;
+    } options;
+    struct world_options run;
+    struct profile profile;
+    struct spec_world specs;
+    struct sim_random random;     /* of what happens */
+    struct sim_random env_random; /* of what the process asks for */
+    struct trace trace;
+    struct verdict verdict;
+    struct events events;
+    int64_t now_us, wall_ms;
+    struct env env;
+    struct net net;
+    struct process process;
+    struct model model;
+    struct rate_limiter rate;
+    struct worker workers[WORKERS_MAX];
+    struct list works;      /* struct work.node */
+    struct list held_polls; /* struct client_call.node */
+    uint32_t spec_count, fresh_count, step;
+    bool outage, draining, drop_under_way;
+    uint32_t lacks; /* bit: an api this build answers UNIMPLEMENTED */
+};
+
+void world_init(struct world *world, const struct world_options *options);
+void world_deinit(struct world *world);
+/* False when something was violated. */
+bool world_run(struct world *world);
+
+/* --- what its files share --- */
+
+static inline bool world_failed(const struct world *world)
+{
+    return world->verdict.failed;
+}
+static inline uint32_t below(struct world *world, uint32_t bound)
+{
+    return random_below(&world->random, bound);
+}
+static inline bool one_in(struct world *world, uint32_t of)
+{
+    return random_one_in(&world->random, of);
+}
+
+/* A tenant of the shard, as a call names it; "-" with tenancy off. */
+const char *world_tenant(struct world *world, size_t shard);
+/* The build answers such calls UNIMPLEMENTED: they are not made again. */
+void world_lacks(struct world *world, enum api api, const struct item *item);
+/* One turn of everything (false: nothing moved); then no time passes until nothing moves but by the clock; then time. */
+bool world_turn(struct world *world);
+void world_settle(struct world *world);
+void world_pass(struct world *world, int64_t ms);
+
+/* clients.c */
+void clients_enqueue(struct world *world, bool bulk);
+void clients_step(struct world *world);
+void operators_step(struct world *world);
+/* workers.c */
+void workers_start(struct world *world);
+void workers_free(struct world *world);
+/* Every worker stops what it does; from now on all work succeeds at once. */
+void workers_drain(struct world *world);
+void workers_random_report(struct world *world);
+/* A worker hears the answer to LeaseTask. */
+void worker_leased(struct client_call *call);
+/* faults.c */
+void faults_open_wait(struct world *world);
+void faults_restart(struct world *world);
+void faults_trouble(struct world *world);
+void faults_calm(struct world *world);
+void faults_supervise(struct world *world);
+
+#endif
