@@ -158,8 +158,8 @@ static bool pg_receive(struct client *client, uint32_t *ret_jobs)
     pg_check(pg, PQconsumeInput(pg) == 1);
     while (PQisBusy(pg) == 0) {
         PGresult *result = PQgetResult(pg);
-        if (result == NULL) { /* between two statements of a step */
-            continue;
+        if (result == NULL) {
+            continue; /* between two statements of a step */
         }
         const ExecStatusType status = PQresultStatus(result);
         if (status == PGRES_TUPLES_OK) {

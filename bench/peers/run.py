@@ -30,7 +30,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 60
 STOP_SECONDS = 60
 LOAD_SPARE_SECONDS = 120  # what a load may take beyond its seconds: connecting, the last rounds
-SMOKE = {"seconds": 1.0, "rounds": 1, "clients": 8, "bulk_clients": 2, "bulk": 10}
+SMOKE = {"seconds": 1.0, "rounds": 1, "tries": 1, "clients": 8, "bulk_clients": 2, "bulk": 10}
 
 # What must be true when a call has returned, for two rows to be compared.
 SYNCED = "synced"    # on the disk: survives loss of power
@@ -419,13 +419,24 @@ def run_row(row, options, directory):
     result.update(row["run"](row, options, place))
     result["others_cores"] = (others_cpu() - others) / (time.monotonic() - start)
     shutil.rmtree(place)
-    say(f"{row['name']:20} {calls:9} {row['durable']:8} {result['jobs_per_s']:9.0f} jobs/s")
+    say(f"{row['name']:20} {calls:9} {row['durable']:8} {result['jobs_per_s']:9.0f} jobs/s, "
+        f"others used {result['others_cores']:.2f} cores")
     return result
+
+
+def run_quiet(row, options, directory):
+    """A row, again while others use more than --quiet cores, at most --tries times; the quietest counts."""
+    tries = []
+    while len(tries) < options.tries:
+        tries.append(run_row(row, options, directory))
+        if tries[-1]["others_cores"] <= options.quiet:
+            break
+    return min(tries, key=lambda run: run["others_cores"])
 
 
 def run_all(options, directory):
     """Every row `rounds` times, in turn; of each the run with the median rate."""
-    rounds = [[run_row(row, options, directory) for row in options.rows] for _ in range(options.rounds)]
+    rounds = [[run_quiet(row, options, directory) for row in options.rows] for _ in range(options.rounds)]
     results = []
     for runs in zip(*rounds):
         by_rate = sorted(runs, key=lambda run: run["jobs_per_s"])
@@ -469,6 +480,9 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10, help="length of each row (10)")
     parser.add_argument("--rounds", type=int, default=1, help="times each row is run; the median counts (1)")
+    parser.add_argument("--quiet", type=float, default=0.25, metavar="CORES",
+                        help="with --tries: a row is good when other processes used less than this (0.25)")
+    parser.add_argument("--tries", type=int, default=1, help="times a row is run until it is good (1)")
     parser.add_argument("--clients", type=int, default=64, help="closed loops of single calls (64)")
     parser.add_argument("--bulk-clients", type=int, default=16, help="closed loops of bulk calls (16)")
     parser.add_argument("--bulk", type=int, default=100, help="jobs of a bulk call (100)")

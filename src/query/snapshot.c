@@ -105,6 +105,7 @@ SILO_RC snapshot_look_up(struct snapshot *snapshot, const struct bytes *keys, si
                          struct read *ret_read, struct silo_err *err)
 {
     ASSERT(count != 0 && count <= SNAPSHOT_KEYS_MAX);
+    *ret_read = (struct read){0};
     TRY(may_read(snapshot, err));
     const uint64_t token = TOKEN_OURS | ++snapshot->reader->reads;
     TRY(ops_of(snapshot)->mget(snapshot->options.db, snapshot->snap, keys, count, token, err));
