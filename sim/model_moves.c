@@ -49,7 +49,7 @@ static void move_lease_end(struct model *m, struct mjob *job, const struct mvers
     }
     m->seen.expiries++;
     if (attempt.outcome.status == ATTEMPT_SUCCEEDED ||
-        (attempt.outcome.status == ATTEMPT_CANCELLED && !was->mark)) {
+        (attempt.outcome.status == ATTEMPT_CANCELLED && !was->mark && !stored->mark)) {
         (void)verdict_fail(m->verdict, "T4", "nobody reported how the attempt of %s ended",
                            job->id);
     } else if (was->mark && attempt.outcome.status != ATTEMPT_CANCELLED) {

@@ -54,6 +54,17 @@ static silo_rc hook_write(struct store_db *db, struct store_buf *bufs, size_t co
     return p->real->write(db, bufs, count, ops, token, err);
 }
 
+/* A database that was freed may have left its address to this one. */
+static void take_handle(struct process *p, size_t shard, struct store_db *db)
+{
+    for (size_t s = 0; s < p->options.shard_count; s++) {
+        if (p->dbs[s].db == db) {
+            p->dbs[s].db = NULL;
+        }
+    }
+    p->dbs[shard].db = db;
+}
+
 static size_t hook_drain(struct store_queue *queue, struct store_event *events, size_t max)
 {
     struct process *p = process_current;
@@ -64,7 +75,7 @@ static size_t hook_drain(struct store_queue *queue, struct store_event *events, 
                 events[i].token == p->dbs[s].token) {
                 p->dbs[s].opening = false;
                 if (events[i].rc.code == SILO_OK) {
-                    p->dbs[s].db = events[i].db;
+                    take_handle(p, s, events[i].db);
                     p->options.on_open(p->options.context, s);
                 }
             }

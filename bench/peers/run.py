@@ -417,7 +417,7 @@ def run_row(row, options, directory):
               "load_average": round(os.getloadavg()[0], 2), "disk_sync_us": disk_sync_us(place)}
     start, others = time.monotonic(), others_cpu()
     result.update(row["run"](row, options, place))
-    result["others_cores"] = (others_cpu() - others) / (time.monotonic() - start)
+    result["others_cores"] = max(0.0, (others_cpu() - others) / (time.monotonic() - start))  # ticks are coarse
     shutil.rmtree(place)
     say(f"{row['name']:20} {calls:9} {row['durable']:8} {result['jobs_per_s']:9.0f} jobs/s, "
         f"others used {result['others_cores']:.2f} cores")
@@ -454,8 +454,9 @@ def compare(results):
 
 
 def print_table(report):
+    rounds = f", median of {report['rounds']}" if report["rounds"] > 1 else ""
     print(f"\n{report['clients']} clients in single calls, {report['bulk_clients']} in bulk calls, "
-          f"{report['seconds']:g} s a row, median of {report['rounds']}, "
+          f"{report['seconds']:g} s a row{rounds}, "
           f"{report['cores']} cores for server and load together")
     print(", ".join(f"{name} {version}" for name, version in report["versions"].items()))
     print("load average before a row {:.2f} to {:.2f}, cores that others used {:.2f} to {:.2f}, "

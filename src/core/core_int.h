@@ -314,8 +314,8 @@ void groups_free(struct core *core);
 void task_index(struct core *core, struct task *task);
 void task_discard(struct core *core, struct task *task); /* out of the index, and freed */
 void task_set_info(struct core *core, struct task *task, struct blob *info);
-/* Reads info rows for the tasks at the front of a lane. */
-void lane_want_infos(struct core *core, const struct lane *lane, uint32_t ahead);
+/* Reads info rows for `ahead` tasks of a lane, from this index (at most its count) on. */
+void lane_want_infos(struct core *core, const struct lane *lane, uint32_t from, uint32_t ahead);
 
 void page_load_group(struct core *core, struct group *group);
 void page_load_lane(struct core *core, struct group *group, uint32_t lane);

@@ -207,13 +207,16 @@ void group_drop(struct core *core, struct bytes name, const struct place *place)
         return;
     }
     low_note_remove(core, group, gl, place); /* may look at the window: before the task goes */
+    if (task->info_wanted) {
+        group_hot(core, group); /* polls waited for its info row; those behind it may be ready */
+    }
     lane_remove(&gl->window, task);
     task_discard(core, task);
     group_busy_update(core, group, lane);
     if (gl->window.count > INFO_AHEAD / 2) {
         const struct task *ahead = lane_at(&gl->window, INFO_AHEAD / 2);
         if (ahead->info == NULL && !ahead->info_wanted) {
-            lane_want_infos(core, &gl->window, INFO_AHEAD);
+            lane_want_infos(core, &gl->window, 0, INFO_AHEAD);
         }
     }
 }
@@ -239,7 +242,7 @@ static enum best lane_best(struct core *core, const struct lane *window, struct 
     for (; cursor->index < window->count; cursor->index++) {
         struct task *task = lane_at(window, cursor->index);
         if (task->info == NULL) {
-            lane_want_infos(core, window, INFO_AHEAD);
+            lane_want_infos(core, window, cursor->index, INFO_AHEAD);
         }
         if (task->info == NULL) { /* not among the recent changes either */
             return BEST_LOADING;

@@ -102,7 +102,7 @@ static void lease_expire(struct core *core, struct lease *lease)
     cmd->args.report = (struct report_args){
         .has_task_id = true,
         .task_id = lease->rec.task_id,
-        .status = lease->rec.has_mark ? ATTEMPT_CANCELLED : ATTEMPT_FAILED,
+        .status = ATTEMPT_FAILED, /* of a marked job: cancelled, as report_run finds */
         .error_code = BYTES_LIT("WORKER_CRASHED"),
         .data = expiry_text(core, lease, cmd->arena),
     };

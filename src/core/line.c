@@ -104,7 +104,7 @@ void line_remove(struct core *core, struct queue *queue, struct line_id id,
     if (line->window.count > LINE_INFO_AHEAD / 2) {
         const struct task *ahead = lane_at(&line->window, LINE_INFO_AHEAD / 2);
         if (ahead->info == NULL && !ahead->info_wanted) {
-            lane_want_infos(core, &line->window, LINE_INFO_AHEAD);
+            lane_want_infos(core, &line->window, 0, LINE_INFO_AHEAD);
         }
     }
 }
@@ -185,7 +185,7 @@ static void page_end(struct core *core, struct core_read *read, bool ok, bool mo
     read->page_count = 0;
     page_merge_recent(core, line);
     floating_update(core, line->queue); /* a refresh may have waited for its best waiter */
-    lane_want_infos(core, &line->window, LINE_INFO_AHEAD);
+    lane_want_infos(core, &line->window, 0, LINE_INFO_AHEAD);
 }
 
 static void page_load_line(struct core *core, struct line *line)

@@ -113,7 +113,7 @@ static void page_take(struct core *core, struct core_read *read, struct group *g
     for (uint32_t i = 0; i < group->known; i++) {
         group_busy_update(core, group, i);
         if (group->lanes[i] != NULL && group->lanes[i]->window.count != 0) {
-            lane_want_infos(core, &group->lanes[i]->window, INFO_AHEAD);
+            lane_want_infos(core, &group->lanes[i]->window, 0, INFO_AHEAD);
         }
     }
 }
@@ -334,16 +334,16 @@ static void info_end(struct core *core, struct core_read *read, bool ok, bool mo
     }
 }
 
-void lane_want_infos(struct core *core, const struct lane *lane, uint32_t ahead)
+void lane_want_infos(struct core *core, const struct lane *lane, uint32_t from, uint32_t ahead)
 {
-    const uint32_t end = lane->count < ahead ? lane->count : ahead;
+    const uint32_t end = lane->count - from < ahead ? lane->count : from + ahead;
     struct core_read *read = NULL;
-    for (uint32_t i = 0; i < end; i++) {
+    for (uint32_t i = from; i < end; i++) {
         struct task *task = lane_at(lane, i);
         if (task->info != NULL || task->info_wanted) {
             continue;
         }
-        if (core->info_bytes > SHARD_INFO_BYTES_MAX && i >= INFO_AHEAD / 16) {
+        if (core->info_bytes > SHARD_INFO_BYTES_MAX && i - from >= INFO_AHEAD / 16) {
             break;
         }
         struct key key;

@@ -242,7 +242,7 @@ enum run poll_run(struct core *core, struct command *cmd)
     if (args->tasks_max > POLL_TASKS_MAX) {
         args->tasks_max = POLL_TASKS_MAX;
     }
-    if (core->leases_by_job.count >= SHARD_LEASES_MAX) {
+    if (core->leases_by_job.count >= SHARD_LEASES_MAX && args->wait_ms == 0) {
         return run_fail(cmd, SILO_EXHAUSTED, "the shard has as many running jobs as it can hold");
     }
     struct group *group = group_get(core, args->group);

@@ -157,9 +157,13 @@ static enum run report_retry_run(struct core *core, struct command *cmd, struct 
 
 enum run report_run(struct core *core, struct command *cmd)
 {
-    const struct report_args *args = &cmd->args.report;
+    struct report_args *args = &cmd->args.report;
     ASSERT(args->status != ATTEMPT_RUNNING);
     struct lease *lease = args->has_task_id ? lease_find(core, &args->task_id) : NULL;
+    if (lease != NULL && cmd->internal && lease->rec.has_mark) {
+        args->status =
+            ATTEMPT_CANCELLED; /* the job may have been cancelled since its lease expired */
+    }
     if (lease == NULL || (cmd->internal && !lease->expiring)) {
         struct floating *floating = NULL;
         if (args->has_task_id && !floating_find(core, cmd, &args->task_id, &floating)) {
