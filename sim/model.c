@@ -323,6 +323,24 @@ static void lease_note(struct model *m, struct mjob *job, const struct mversion 
     task->leased = v->has_lease;
 }
 
+/*
+ * What one batch hides: a job that was deleted, or whose retention ended, and made again; and a task that became ready and was
+ * leased. Calls may have seen the moment between.
+ */
+static void version_between(struct mjob *job, const struct mversion *was, const struct mversion *is)
+{
+    if (was->exists && is->exists && was->arrival != is->arrival) {
+        version_push(job, &(struct mversion){.spec = was->spec});
+    }
+    if (is->has_lease && !(was->has_lease && uuid_eq(&was->task_id, &is->task_id))) {
+        struct mversion between = *is;
+        between.has_lease = false;
+        between.status = JOB_SCHEDULED;
+        between.where = AT_READY;
+        version_push(job, &between);
+    }
+}
+
 static void job_take(struct model *m, struct mjob *job, bool moves)
 {
     const struct mversion was = *model_newest(job);
@@ -336,6 +354,7 @@ static void job_take(struct model *m, struct mjob *job, bool moves)
         v.spec = spec_in(&m->audits[job->shard], stored);
         spec_check(m, job, stored, v.spec);
     }
+    version_between(job, &was, &v);
     version_push(job, &v);
     if (was.has_task && was.has_lease) {
         struct mtask *task = model_task(m, &was.task_id);
