@@ -358,7 +358,7 @@ int64_t core_next_mono_ms(const struct core *core)
     if (core->phase != CORE_OPEN) {
         return INT64_MAX;
     }
-    if (!list_empty(&core->woken) || !list_empty(&core->drops) || !list_empty(&core->unlocated)) {
+    if (!list_empty(&core->woken) || !list_empty(&core->drops)) {
         return core->mono_ms;
     }
     int64_t next =
@@ -367,6 +367,7 @@ int64_t core_next_mono_ms(const struct core *core)
     const struct heap_node *expiry = core->leases_frozen ? NULL : heap_min(&core->expiry);
     next = earlier(next, deadline != NULL ? deadline->key : INT64_MAX);
     next = earlier(next, earlier(grants_next_mono_ms(core), floating_next_mono_ms(core)));
+    next = earlier(next, locate_next_mono_ms(core));
     next = earlier(next, earlier(rate_next_mono_ms(core), expire_next_mono_ms(core)));
     return earlier(next, expiry != NULL ? expiry->key : INT64_MAX);
 }

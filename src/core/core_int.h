@@ -154,7 +154,8 @@ struct core {
     struct map chains;     /* struct chain */
     struct list unlocated; /* struct chain.unlocated */
     uint32_t locating;     /* of them being looked up */
-    struct map refreshes;  /* struct floating.by_task */
+    int64_t locate_retry_mono_ms;
+    struct map refreshes; /* struct floating.by_task */
     struct map
         refresh_stubs; /* leased refreshes read at open, whose limits may not be in memory yet */
     struct heap refresh_due, refresh_expiry;
@@ -379,6 +380,7 @@ void drop_free(struct core *core);
 enum run locate_run(struct core *core, struct command *cmd);
 void locate_turn(struct core *core);
 void locate_ended(struct core *core, const struct command *cmd);
+int64_t locate_next_mono_ms(const struct core *core);
 
 /* When a job that ends so shall be forgotten; 0 = never. */
 int64_t expire_at(const struct core *core, enum job_status status);

@@ -8,6 +8,9 @@
 void locate_turn(struct core *core)
 {
     struct list_node *node = NULL;
+    if (core->mono_ms < core->locate_retry_mono_ms) {
+        return;
+    }
     while (core->locating < TURN_LOCATES_MAX && (node = list_pop_front(&core->unlocated)) != NULL) {
         const struct chain *chain = CONTAINER_OF(node, struct chain, unlocated);
         if (chain->waits != NULL || lease_find(core, &chain->task_id) != NULL) {
@@ -26,7 +29,16 @@ void locate_ended(struct core *core, const struct command *cmd)
     struct chain *chain = chain_find(core, &cmd->args.inner->task_id);
     if (cmd->rc.code != SILO_OK && chain != NULL && !list_linked(&chain->unlocated)) {
         list_push_back(&core->unlocated, &chain->unlocated); /* its rows could not be read */
+        core->locate_retry_mono_ms = core->mono_ms + READ_RETRY_MS;
     }
+}
+
+int64_t locate_next_mono_ms(const struct core *core)
+{
+    if (list_empty(&core->unlocated) || core->locating >= TURN_LOCATES_MAX) {
+        return INT64_MAX; /* the end of one of those under way wakes */
+    }
+    return core->locate_retry_mono_ms > core->mono_ms ? core->locate_retry_mono_ms : core->mono_ms;
 }
 
 /* The slots of a token that is nowhere: nothing else would ever release them. */

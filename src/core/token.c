@@ -102,12 +102,13 @@ static void token_arrive_request(struct core *core, struct bytes job_ref, const 
     struct task *task = token_put(core, &key, job_ref, to);
     struct blob *rec = blob_ref(task->rec);
     line_insert(core, to->queue, to->line, task);
+    /* It may take over a slot there: looked at before others take over its own, or tokens could push each other back for ever. */
+    if (to->queue->waiting_count != 0) {
+        queue_dirty(core, to->queue);
+    }
     struct chain *chain = chain_find(core, &to->task_id);
     if (chain != NULL) {
         chain_waits(core, chain, to->queue, to->line, &to->place, rec);
-    }
-    if (to->queue->waiting_count != 0) {
-        queue_dirty(core, to->queue); /* a slot there may be taken over */
     }
     blob_unref(rec);
 }
