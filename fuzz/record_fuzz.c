@@ -112,6 +112,7 @@ static void task_same(const struct task_rec *a, const struct task_rec *b)
         ASSERT(uuid_eq(&a->chain.task_id, &b->chain.task_id));
         SAME(chain.passed);
         SAME(chain.rate_retries);
+        SAME(chain.rates_paid);
         SAME(chain.limit_count);
         SAME_BYTES(chain.limits);
     }

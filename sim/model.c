@@ -332,11 +332,13 @@ static void version_between(struct mjob *job, const struct mversion *was, const 
     if (was->exists && is->exists && was->arrival != is->arrival) {
         version_push(job, &(struct mversion){.spec = was->spec});
     }
-    if (is->has_lease && !(was->has_lease && uuid_eq(&was->task_id, &is->task_id))) {
+    if (is->has_lease && !(was->has_lease && uuid_eq(&was->task_id, &is->task_id) &&
+                           was->leased_ms == is->leased_ms)) {
         struct mversion between = *is;
         between.has_lease = false;
         between.status = JOB_SCHEDULED;
         between.where = AT_READY;
+        between.attempts = is->attempts - 1; /* the running one counts */
         version_push(job, &between);
     }
 }
@@ -346,6 +348,8 @@ static void job_take(struct model *m, struct mjob *job, bool moves)
     const struct mversion was = *model_newest(job);
     struct mversion v = version_of(m, job);
     v.spec = was.spec;
+    const bool same_chain = was.has_task && v.has_task && uuid_eq(&was.task_id, &v.task_id);
+    v.paid = same_chain && was.paid > v.passed ? was.paid : v.passed;
     if (version_eq(&was, &v)) {
         return;
     }

@@ -44,6 +44,7 @@ struct mversion {
     uint64_t arrival;
     uint32_t spec;
     uint32_t attempt, attempts, passed;
+    uint32_t paid; /* rate limits below it have let this chain through */
     int64_t due_ms, expire_ms;
     int64_t leased_ms; /* a task that was given back is leased again under the same id */
     bool has_task;

@@ -110,7 +110,8 @@ static void move_rates(struct model *m, const struct mjob *job, const struct mve
 {
     const struct audit_job *stored = audit_find(&m->audits[job->shard], job->ref);
     const bool same = was->has_task && uuid_eq(&was->task_id, &is->task_id);
-    const uint32_t from = same ? was->passed : 0;
+    const uint32_t from =
+        same ? was->paid : 0; /* a hit counts, though the slots before it were lost since */
     for (uint32_t i = from; is->has_task && i < is->passed && i < stored->limits->count; i++) {
         const struct limit *limit = &stored->limits->items[i];
         if (limit->kind != LIMIT_RATE) {

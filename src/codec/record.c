@@ -11,6 +11,7 @@
 
 #define RECORD_V1 1
 #define RECORD_V2 2
+#define RECORD_V3 3
 
 /* --- writing --- */
 
@@ -395,6 +396,12 @@ static void put_chain(struct buf *buf, const struct chain_rec *chain)
     }
 }
 
+/* Its hits at rate limits are ahead of it again, paid already. */
+static bool chain_is_paid_ahead(const struct task_rec *task)
+{
+    return task->has_chain && task->chain.rates_paid > task->chain.passed;
+}
+
 static void get_chain(struct reader *r, struct chain_rec *ret)
 {
     ret->task_id = get_uuid(r);
@@ -407,7 +414,8 @@ static void get_chain(struct reader *r, struct chain_rec *ret)
 
 void task_encode(struct buf *buf, const struct task_rec *task)
 {
-    buf_u8(buf, task->has_chain ? RECORD_V2 : RECORD_V1);
+    const bool paid = chain_is_paid_ahead(task);
+    buf_u8(buf, paid ? RECORD_V3 : task->has_chain ? RECORD_V2 : RECORD_V1);
     item_append(buf, task->job_ref);
     put_var(buf, task->attempt);
     put_var(buf, task->relative);
@@ -415,19 +423,26 @@ void task_encode(struct buf *buf, const struct task_rec *task)
     if (task->has_chain) {
         put_chain(buf, &task->chain);
     }
+    if (paid) {
+        put_var(buf, task->chain.rates_paid);
+    }
 }
 
 bool task_decode(struct bytes value, struct task_rec *ret)
 {
-    struct reader r = reader_upto(value, RECORD_V2);
+    struct reader r = reader_upto(value, RECORD_V3);
     *ret = (struct task_rec){0};
     ret->job_ref = get_item(&r);
     ret->attempt = get_u32(&r);
     ret->relative = get_u32(&r);
     ret->group = get_item(&r);
-    if (r.version == RECORD_V2) {
+    if (r.version >= RECORD_V2) {
         ret->has_chain = true;
         get_chain(&r, &ret->chain);
+    }
+    if (r.version == RECORD_V3) {
+        ret->chain.rates_paid = get_u32(&r);
+        r.bad |= !chain_is_paid_ahead(ret);
     }
     return reader_done(&r);
 }

@@ -110,8 +110,10 @@ struct chain_rec {
     struct uuid task_id;
     uint32_t passed;       /* limits behind it; the next one is limits[passed] */
     uint32_t rate_retries; /* times that limit, a rate limit, has refused it */
-    uint32_t limit_count;  /* 0 when all are passed: then they are not needed any more */
-    struct bytes limits;   /* all of the job's, as in info */
+    uint32_t
+        rates_paid; /* rate limits below this index let it through before it lost a slot again; version 3 */
+    uint32_t limit_count; /* 0 when all are passed: then they are not needed any more */
+    struct bytes limits;  /* all of the job's, as in info */
 };
 
 /* A token that waits to be due, for a slot, or to be leased. Priority, due time and arrival are in the key. */

@@ -136,6 +136,24 @@ static void task_sample_2(struct buf *buf)
     buf_deinit(&limits);
 }
 
+static void task_sample_3(struct buf *buf)
+{
+    struct buf limits;
+    buf_init(&limits, RECORD_BYTES_MAX);
+    item_append(&limits, BYTES_LIT("L1"));
+    item_append(&limits, BYTES_LIT("LIM"));
+    const struct task_rec task = {
+        .job_ref = BYTES_LIT("ref"),
+        .attempt = 4,
+        .relative = 1,
+        .group = BYTES_LIT("grp"),
+        .has_chain = true,
+        .chain = {
+            .task_id = task_id, .rates_paid = 2, .limit_count = 2, .limits = buf_bytes(&limits)}};
+    task_encode(buf, &task);
+    buf_deinit(&limits);
+}
+
 static void lease_sample_2(struct buf *buf)
 {
     const struct lease_rec lease = {.task_id = task_id,
@@ -405,6 +423,9 @@ static const struct record_kind {
      "0a0b0c0d0e0f80a0abfef9620192a0abfef96200018827ef9bafcdf8acd191018090ded0fa62"},
     {"task 2", 2, task_sample_2, task_again,
      "0203726566040103677270000102030405060708090a0b0c0d0e0f01ac0202024c31034c494d"},
+    {"task 3", 3, task_sample_3, task_again,
+     "0303726566040103677270000102030405060708090a0b0c0d0e0f00000202"
+     "4c31034c494d02"},
     {"lease 2", 2, lease_sample_2, lease_again,
      "02000102030405060708090a0b0c0d0e0f027731040180a0abfef9620000f69fabfef96200fe9f"
      "abfef962ac0203677270000302"},

@@ -256,7 +256,7 @@ struct token {
     const struct lease_rec *lease_rec;
     bool has_chain;
     struct uuid task_id;
-    uint32_t passed, rate_retries;
+    uint32_t passed, rate_retries, rates_paid;
     const struct limits
         *limits; /* to: what is passed on the way, and where it waits; NULL: all are passed */
     struct bytes items;  /* to: the same as stored */

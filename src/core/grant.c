@@ -208,6 +208,7 @@ static void grant_demote(struct core *core, struct holder *holder)
     to.limits = &limits;
     to.items = row.chain.limits;
     to.passed = holder->index;
+    to.rates_paid = from.passed > from.rates_paid ? from.passed : from.rates_paid;
     to.queue = holder->queue;
     to.line = limits.items[holder->index].line;
     token_move(core, ref, &from, &to);

@@ -31,7 +31,7 @@ struct task {
     bool has_chain;
     bool checking; /* a rate limiter has been asked */
     struct uuid task_id;
-    uint32_t passed, rate_retries;
+    uint32_t passed, rate_retries, rates_paid;
     struct blob *rec; /* the stored row, while limits are ahead of it */
     size_t ref_len;
     uint8_t ref[];

@@ -32,6 +32,7 @@ struct task *task_of_row(struct core *core, struct bytes value, const struct pla
         task->task_id = rec.chain.task_id;
         task->passed = rec.chain.passed;
         task->rate_retries = rec.chain.rate_retries;
+        task->rates_paid = rec.chain.rates_paid;
         task->rec = rec.chain.limit_count != 0 ? blob_new(value) : NULL;
     }
     return task;

@@ -196,6 +196,7 @@ enum run expedite_run(struct core *core, struct command *cmd)
     }
     to.passed = from.passed;
     to.rate_retries = from.rate_retries;
+    to.rates_paid = from.rates_paid;
     if (!walk_ready(core, cmd, cmd->job_ref, &to)) {
         return RUN_NEED;
     }

@@ -56,8 +56,10 @@ static void token_encode(struct core *core, struct bytes job_ref, const struct t
         .has_chain = to->has_chain,
     };
     if (to->has_chain) {
-        rec.chain = (struct chain_rec){
-            .task_id = to->task_id, .passed = to->passed, .rate_retries = to->rate_retries};
+        rec.chain = (struct chain_rec){.task_id = to->task_id,
+                                       .passed = to->passed,
+                                       .rate_retries = to->rate_retries,
+                                       .rates_paid = to->rates_paid};
         if (token_has_ahead(to)) {
             rec.chain.limit_count = to->limits->count;
             rec.chain.limits = to->items;
@@ -84,6 +86,7 @@ static struct task *token_put(struct core *core, const struct key *key, struct b
         task->task_id = to->task_id;
         task->passed = to->passed;
         task->rate_retries = to->rate_retries;
+        task->rates_paid = to->rates_paid;
         if (token_has_ahead(to)) {
             task->rec = blob_ref(rec);
         }
@@ -203,6 +206,7 @@ struct token token_of_task(const struct task *task)
         .task_id = task->task_id,
         .passed = task->passed,
         .rate_retries = task->rate_retries,
+        .rates_paid = task->rates_paid,
     };
     if (task->group != NULL) {
         token.where = TOKEN_READY;
@@ -226,6 +230,7 @@ bool token_decode(struct bytes value, struct token *token, struct task_rec *ret_
     token->task_id = ret_rec->chain.task_id;
     token->passed = ret_rec->chain.passed;
     token->rate_retries = ret_rec->chain.rate_retries;
+    token->rates_paid = ret_rec->chain.rates_paid;
     return true;
 }
 
@@ -237,6 +242,7 @@ bool token_begin(struct core *core, struct arena *arena, const struct info *info
     to->task_id = *task_id;
     to->passed = 0;
     to->rate_retries = 0;
+    to->rates_paid = 0;
     to->limits = ret_limits;
     to->items = info->limits;
     *ret_limits = (struct limits){0};

@@ -4,7 +4,8 @@
  *      limits[passed]       not due         due, slot free    due, full      rate limit    none left
  *                       TIMER, as it is     take it, go on    in its line    to be asked   READY
  *
- * Slots are taken for due work only, and only if nobody in line may claim them (queue_fits).
+ * Slots are taken for due work only, and only if nobody in line may claim them (queue_fits). A token that lost a slot to a better one
+ * comes by its rate limits again; the hits it has paid for count.
  */
 #include "base/assert.h"
 #include "core/core_int.h"
@@ -12,6 +13,13 @@
 static bool walk_group_ready(struct core *core, struct command *cmd, const struct token *to)
 {
     return group_low_ready(core, group_get(core, to->group), cmd);
+}
+
+/* A queue that the job has named before, or a rate limit that let it through before it lost a slot. */
+static bool walk_skips(const struct token *to, uint32_t index)
+{
+    const struct limit *limit = &to->limits->items[index];
+    return limit->repeated || (limit->kind == LIMIT_RATE && index < to->rates_paid);
 }
 
 bool walk_ready(struct core *core, struct command *cmd, struct bytes job_ref,
@@ -23,7 +31,7 @@ bool walk_ready(struct core *core, struct command *cmd, struct bytes job_ref,
     const uint32_t count = token_has_ahead(to) ? to->limits->count : 0;
     for (uint32_t i = to->passed; i < count; i++) {
         const struct limit *limit = &to->limits->items[i];
-        if (limit->repeated) {
+        if (walk_skips(to, i)) {
             continue;
         }
         if (limit->kind == LIMIT_RATE) {
@@ -45,7 +53,7 @@ bool walk_crowded(struct core *core, struct bytes job_ref, const struct token *t
     const uint32_t count = token_has_ahead(to) ? to->limits->count : 0;
     for (uint32_t i = to->passed; i < count && to->place.due_ms <= core->wall_ms; i++) {
         const struct limit *limit = &to->limits->items[i];
-        if (limit->repeated) {
+        if (walk_skips(to, i)) {
             continue;
         }
         if (limit->kind == LIMIT_RATE) {
@@ -64,7 +72,7 @@ static bool walk_stops(struct core *core, struct bytes job_ref, struct token *to
 {
     for (; to->passed < to->limits->count; to->passed++) {
         const struct limit *limit = &to->limits->items[to->passed];
-        if (limit->repeated) {
+        if (walk_skips(to, to->passed)) {
             continue;
         }
         if (limit->kind == LIMIT_RATE) {
