@@ -12,7 +12,7 @@ What they find in their environment:
   SILO_BIN_DIR  the directory it lies in
   SILO_BUILD    release, debug, asan or tsan: sanitized builds are several times slower
 
-Usage: run.py [--build TYPE] [--bin-dir DIR] [--suite NAME ...] [--timeout SECONDS] [--jobs N] [--list]
+Usage: run.py [--build TYPE] [--bin-dir DIR] [--suite NAME ...] [--skip NAME ...] [--timeout SECONDS] [--jobs N] [--list]
 
 The last line is "N passed, N failed" over all suites.
 """
@@ -120,15 +120,17 @@ def main():
     parser.add_argument("--build", default="release")
     parser.add_argument("--bin-dir", default="build/bin")
     parser.add_argument("--suite", action="append", default=[])
+    parser.add_argument("--skip", action="append", default=[], help="a suite to leave out")
     parser.add_argument("--timeout", type=int, default=900, help="seconds for one part")
     parser.add_argument("--jobs", type=int, default=2, help="parts at a time: most of their time is waiting")
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
     known = suites()
-    unknown = set(args.suite) - {name for name, _ in known}
+    unknown = set(args.suite + args.skip) - {name for name, _ in known}
     if unknown:
         parser.error("no such suite: " + ", ".join(sorted(unknown)))
-    parts = [(name, *part) for name, found in known if not args.suite or name in args.suite for part in found]
+    parts = [(name, *part) for name, found in known
+             if (not args.suite or name in args.suite) and name not in args.skip for part in found]
     if args.list:
         print("\n".join(label for _, label, _, _ in parts))
         return 0
