@@ -31,6 +31,7 @@ enum common {
     ARG_DIR,
     ARG_KEEP,
     ARG_FSYNC,
+    ARG_LOG,
     ARG_SHARDS,
     ARG_READ_MS,
     ARG_WRITE_MS,
@@ -59,6 +60,7 @@ static const struct common_info commons[] = {
     {"dir", "DIR", "with --serve: where the temporary directory is made ($TMPDIR, /tmp)", ARG_DIR},
     {"keep", NULL, "with --serve: leave the directory", ARG_KEEP},
     {"fsync", "0|1", "with --serve: database.fsync (1)", ARG_FSYNC},
+    {"log", "0|1", "with --serve: database.local_log (1)", ARG_LOG},
     {"shards", "N", "with --serve: coordination.initial_shard_count", ARG_SHARDS},
     {"latency-read-ms", "N", "with --serve: added to each read of the store (0)", ARG_READ_MS},
     {"latency-write-ms", "N", "with --serve: added to each write to the store (0)", ARG_WRITE_MS},
@@ -201,11 +203,15 @@ static bool set_common(enum common id, const char *arg, struct bench_options *o)
         return true;
     }
     uint32_t number = 0;
-    if (id == ARG_PID || id == ARG_FSYNC) {
-        const bool ok = id == ARG_PID ? count_parse("pid", arg, INT32_MAX, &number)
-                                      : count_parse("fsync", arg, 1, &number);
-        o->pid = ok && id == ARG_PID ? (long)number : o->pid;
-        o->fsync = ok && id == ARG_FSYNC ? number != 0 : o->fsync;
+    if (id == ARG_PID) {
+        const bool ok = count_parse("pid", arg, INT32_MAX, &number);
+        o->pid = ok ? (long)number : o->pid;
+        return ok;
+    }
+    if (id == ARG_FSYNC || id == ARG_LOG) {
+        bool *flag = id == ARG_FSYNC ? &o->fsync : &o->log;
+        const bool ok = count_parse(id == ARG_FSYNC ? "fsync" : "log", arg, 1, &number);
+        *flag = ok ? number != 0 : *flag;
         return ok;
     }
     if (id == ARG_INTERVAL) {
@@ -262,7 +268,8 @@ int bench_options_parse(int argc, char **argv, struct bench_options *options,
                                       .group = "bench",
                                       .prefix = "bench",
                                       .interval_ms = 1000,
-                                      .fsync = true};
+                                      .fsync = true,
+                                      .log = true};
     for (size_t i = 0; i < scenario->preset_count; i++) {
         options->numbers[scenario->presets[i].number] = scenario->presets[i].value;
     }

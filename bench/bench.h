@@ -82,7 +82,7 @@ struct bench_options {
     uint32_t settings_count;
     uint32_t shards, latency_read_ms, latency_write_ms, interval_ms;
     long pid;
-    bool serve, keep, fsync;
+    bool serve, keep, fsync, log;
 };
 
 struct bench;

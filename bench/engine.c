@@ -130,8 +130,10 @@ static void engine_open(struct engine *engine, const char *dir)
 {
     char url[512];
     (void)snprintf(url, sizeof url, "file://%s", dir);
-    const struct store_slate_options options = {
-        .url = url, .fsync = engine->bench->options.fsync, .log_level = LOG_WARN};
+    const struct store_slate_options options = {.url = url,
+                                                .fsync = engine->bench->options.fsync,
+                                                .log = engine->bench->options.log,
+                                                .log_level = LOG_WARN};
     const struct store_open_args args = {.path = "engine", .bytes_max = BYTES_MAX};
     struct silo_err err;
     if (store_slate_new(&options, &engine->store, &err).code != SILO_OK ||

@@ -4,6 +4,7 @@
  * The child is told to die with us, so that a killed benchmark leaves no server behind.
  */
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -74,10 +75,11 @@ static void config_write(const struct bench *bench, struct server *server)
                   "database.backend = \"fs\"\n"
                   "database.path = \"%s/data/%%shard%%\"\n"
                   "database.fsync = %s\n"
+                  "database.local_log = %s\n"
                   "database.latency_read_ms = %u\n"
                   "database.latency_write_ms = %u\n",
                   server->target, bool_text(scenario->tenancy), o->shards != 0 ? o->shards : own,
-                  server->dir, bool_text(o->fsync),
+                  server->dir, bool_text(o->fsync), bool_text(o->log),
                   o->latency_read_ms != 0 ? o->latency_read_ms : scenario->read_ms,
                   o->latency_write_ms);
     if (o->flush_interval != NULL) {
@@ -304,7 +306,7 @@ void server_free(struct bench *bench)
     free(server);
 }
 
-/* --- WAL objects --- */
+/* --- WAL objects, or records of a log --- */
 
 static struct {
     char dir[256];
@@ -312,15 +314,35 @@ static struct {
 } walled[BENCH_SHARDS_MAX];
 static size_t walled_count;
 
+/* The number of the newest record in a segment of a log (bridge/src/wal_log/record.rs); 0 if it has none. */
+static uint64_t log_newest_record(const char *path)
+{
+    uint64_t newest = 0;
+    uint32_t header[10];
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t at = 64;
+    while (fd >= 0 && pread(fd, header, sizeof header, at) == (ssize_t)sizeof header &&
+           memcmp(header, "SLR1", 4) == 0) {
+        newest = le32toh(header[4]) | (uint64_t)le32toh(header[5]) << 32;
+        at += (off_t)sizeof header + (off_t)le32toh(header[2]);
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return newest;
+}
+
 static int wal_look(const char *path, const struct stat *info, int kind, struct FTW *at)
 {
     (void)info;
     const char *name = path + at->base;
     const size_t dir_len = (size_t)at->base;
-    if (kind != FTW_F || dir_len < 5 || strncmp(path + dir_len - 5, "/wal/", 5) != 0) {
+    const bool objects = dir_len >= 5 && strncmp(path + dir_len - 5, "/wal/", 5) == 0;
+    const bool log = dir_len >= 5 && strncmp(path + dir_len - 5, "/log/", 5) == 0;
+    if (kind != FTW_F || (!objects && !log)) {
         return 0;
     }
-    const uint64_t number = strtoull(name, NULL, 10);
+    const uint64_t number = objects ? strtoull(name, NULL, 10) : log_newest_record(path);
     const size_t len = dir_len < sizeof walled[0].dir ? dir_len : sizeof walled[0].dir - 1;
     for (size_t i = 0; i < walled_count; i++) {
         if (strncmp(walled[i].dir, path, len) == 0 && walled[i].dir[len] == '\0') {

@@ -158,6 +158,7 @@ size_t sdbx_cq_wait(struct sdbx_cq *cq, struct sdbx_event *ret_events, size_t ma
 /* ---- opening and closing a database ---- */
 
 #define SDBX_STORE_FSYNC 1u /* file:// only: file and directory are synced before a write counts */
+#define SDBX_STORE_LOG 2u   /* file:// only: the WAL of a database is a log, not an object for each flush (below) */
 
 /*
  * An object store. url: file:///dir, memory:///name, s3://bucket/path, gs://bucket/path, http(s)://... (S3
@@ -176,6 +177,10 @@ struct sdbx_store_args {
 
 /*
  * store.url and path are joined to the place of the database. wal.url NULL: the WAL lies with the rest.
+ * SDBX_STORE_LOG in the flags of the WAL's store (wal, else store) keeps the WAL in files of 16 MiB below
+ * path/log that records are appended to: a flush is one write and one sync. For disks of this machine, not for network
+ * file systems; without effect on other stores and with latency_write_ms. A WAL that was kept the other way is
+ * taken over by the open.
  * The first byte of each key is its segment (own sorted runs, so churn in one does not rewrite another).
  * settings_json: object or NULL; merged deep over our base over the engine's defaults. An unknown key is
  * an error that names its place and the nearest known key. The engine's own flush ticker is off in our base.
@@ -237,7 +242,8 @@ int sdbx_write(struct sdbx_db *db, const struct sdbx_buf *bufs, size_t bufs_coun
                uint64_t token);
 
 /*
- * -> SDBX_EV_FLUSHED. WAL: everything applied when its turn comes is durable afterwards; turns are in call order
+ * -> SDBX_EV_FLUSHED. WAL: every write accepted before the call, and everything applied when its turn comes, is
+ * durable afterwards; turns are in call order
  * and one WAL upload is in flight at a time, so queueing one behind another loses no wake-up and costs
  * nothing when there is nothing left to write. MEMTABLE: also moves what is in memory to sorted files (the
  * next open replays less); it does not hold up WAL flushes.

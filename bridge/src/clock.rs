@@ -12,6 +12,7 @@ use slatedb::WalReader;
 use slatedb_common::clock::{SystemClock, SystemClockTicker};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ const WAL_ROWS_MAX: usize = 4096;
 pub struct EngineClock {
     start: DateTime<Utc>,
     origin_ns: i64,
+    /// Milliseconds the clock was put forward.
+    ahead_ms: AtomicI64,
 }
 
 fn boot_ns() -> i64 {
@@ -46,13 +49,24 @@ impl EngineClock {
             }
             _ => wall,
         };
-        EngineClock { start, origin_ns: boot_ns() }
+        EngineClock { start, origin_ns: boot_ns(), ahead_ms: AtomicI64::new(0) }
+    }
+
+    /// Puts the clock forward to a stored tick that was found later.
+    pub fn raise(&self, tick_ms: i64) {
+        let behind = tick_ms.saturating_sub(self.now().timestamp_millis());
+        if behind > 0 {
+            log::warn!("the wall clock is behind the last stored tick by {behind} ms; going on from the tick");
+            self.ahead_ms.fetch_add(behind, Ordering::AcqRel);
+        }
     }
 }
 
 impl SystemClock for EngineClock {
     fn now(&self) -> DateTime<Utc> {
-        self.start + TimeDelta::nanoseconds(boot_ns() - self.origin_ns)
+        self.start
+            + TimeDelta::nanoseconds(boot_ns() - self.origin_ns)
+            + TimeDelta::milliseconds(self.ahead_ms.load(Ordering::Acquire))
     }
 
     fn sleep<'a>(&'a self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
@@ -84,6 +98,20 @@ pub async fn last_tick(
             Ok(tick)
         }
     }
+}
+
+/// Are there WAL objects with rows from `first` on?
+pub async fn has_wal_objects(
+    path: &Path,
+    store: &Arc<dyn ObjectStore>,
+    first: u64,
+) -> Result<bool, slatedb::Error> {
+    for file in WalReader::new(path.clone(), store.clone()).list(first..).await? {
+        if file.metadata().await?.metadata.size > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn newest_wal_tick(
@@ -119,6 +147,18 @@ mod tests {
         let first = clock.now();
         assert!(first.timestamp_millis() >= ahead);
         assert!(clock.now() >= first);
+    }
+
+    #[test]
+    fn is_put_forward_and_never_back() {
+        let clock = EngineClock::starting_at_least(i64::MIN);
+        let ahead = Utc::now().timestamp_millis() + 60_000;
+        clock.raise(ahead);
+        assert!(clock.now().timestamp_millis() >= ahead);
+        clock.raise(ahead - 30_000);
+        clock.raise(i64::MIN);
+        assert!(clock.now().timestamp_millis() >= ahead);
+        assert!(clock.now().timestamp_millis() < ahead + 10_000);
     }
 
     #[test]

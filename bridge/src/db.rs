@@ -5,7 +5,7 @@
 //! finish what was accepted, waits for reads under way, then closes the engine; after a timeout it sets
 //! `give_up`, which ends whatever still waits, so that every accepted call has its event before EV_CLOSED.
 
-use crate::clock::{last_tick, EngineClock};
+use crate::clock::{has_wal_objects, last_tick, EngineClock};
 use crate::cq::{Cq, DbRef, Ending, Event, EV_CLOSED, EV_DB_DOWN, EV_OPENED, EV_REFRESHED};
 use crate::env::Env;
 use crate::error::{close_status, Failure, ECLOSED, EINVAL, EUNAVAIL, OK};
@@ -13,20 +13,24 @@ use crate::ffi::{guard, guard_or, handle, opt_str, panic_text, req_str};
 use crate::flush::{self, FlushMsg};
 use crate::settings;
 use crate::store::{resolve, Store, StoreArgs};
+use crate::wal_log::{holds_more, LogDir, LogGc, LogHandle, LogInit};
 use crate::write::{self, WriteMsg};
 use futures::FutureExt;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::ObjectStore;
+use slatedb::admin::Admin;
 use slatedb::config::{CloseOptions, FlushType, Settings};
-use slatedb::{CloseReason, CompactorBuilder, DbStatus, PrefixExtractor, PrefixTarget};
+use slatedb::{
+    CloseReason, CompactorBuilder, DbStatus, GarbageCollectorBuilder, PrefixExtractor, PrefixTarget,
+};
 use slatedb_common::metrics::DefaultMetricsRecorder;
 use std::collections::VecDeque;
 use std::ffi::c_char;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch, Notify};
@@ -54,6 +58,8 @@ pub struct Db {
     pub recorder: Arc<DefaultMetricsRecorder>,
     pub store: Arc<Store>,
     pub wal_store: Option<Arc<Store>>,
+    /// The WAL, where that is a log.
+    pub log: Option<LogHandle>,
     pub writes: mpsc::UnboundedSender<WriteMsg>,
     pub wal_flushes: mpsc::UnboundedSender<FlushMsg>,
     pub memtable_flushes: mpsc::UnboundedSender<FlushMsg>,
@@ -64,6 +70,9 @@ pub struct Db {
     /// Sequence and bytes of each write that is applied and not yet durable, oldest first.
     undurable: Mutex<VecDeque<(u64, u64)>>,
     pub tag: u64,
+    pub writes_accepted: AtomicU64,
+    writes_done: AtomicU64,
+    write_done: Notify,
     pub flushes: AtomicUsize,
     pub applied: AtomicU64,
     pub durable: AtomicU64,
@@ -110,6 +119,25 @@ impl Db {
         self.undurable.lock().unwrap_or_else(|e| e.into_inner()).push_back((seq, bytes));
         if self.durable.load(Ordering::Acquire) >= seq {
             self.advance_durable(seq); // flushed before it was noted
+        }
+    }
+
+    /// A write was applied, or failed.
+    pub fn note_write_ended(&self) {
+        self.writes_done.fetch_add(1, Ordering::AcqRel);
+        self.write_done.notify_waiters();
+    }
+
+    /// Ends when this many writes have ended.
+    pub async fn writes_ended(&self, count: u64) {
+        loop {
+            let ended = self.write_done.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if self.writes_done.load(Ordering::Acquire) >= count {
+                return;
+            }
+            ended.await;
         }
     }
 
@@ -208,29 +236,83 @@ struct Surroundings {
     cache: Arc<dyn slatedb::db_cache::DbCache>,
 }
 
+impl OpenPlan {
+    fn wal_store(&self) -> &Arc<Store> {
+        self.wal_store.as_ref().unwrap_or(&self.store)
+    }
+
+    /// The WAL's store if it is not the main one.
+    fn wal_objects(&self) -> Option<Arc<dyn ObjectStore>> {
+        self.wal_store.as_ref().map(|wal| {
+            if wal.base.parts().next().is_none() {
+                wal.objects.clone()
+            } else {
+                Arc::new(PrefixStore::new(wal.objects.clone(), wal.base.clone())) as Arc<dyn ObjectStore>
+            }
+        })
+    }
+
+    /// Where the WAL is to be a log.
+    fn log_dir(&self) -> Option<LogDir> {
+        self.wal_store().log_dir(&self.path).filter(|_| self.wal_store().wants_log())
+    }
+}
+
+/// A WAL left behind in the other form is replayed from there into sorted files first.
+async fn convert_wal(plan: &OpenPlan, around: &Surroundings) -> Result<(), Failure> {
+    let admin = Admin::builder(plan.path.clone(), plan.store.objects.clone()).build();
+    let Some(manifest) = admin.read_manifest(None).await? else { return Ok(()) };
+    let replayed = manifest.replay_after_wal_id();
+    let other = match (plan.log_dir(), plan.wal_store().log_dir(&plan.path)) {
+        (Some(_), _) => {
+            let objects = plan.wal_objects().unwrap_or_else(|| plan.store.objects.clone());
+            has_wal_objects(&plan.path, &objects, replayed + 1).await?.then_some(None)
+        }
+        (None, Some(log)) => holds_more(log.clone(), replayed).await?.then_some(Some(log)),
+        (None, None) => None,
+    };
+    let Some(log) = other else { return Ok(()) };
+    log::info!("{}: the write-ahead log is converted", plan.path);
+    let (engine, _) = build_engine(plan, around, Arc::new(DefaultMetricsRecorder::new()), log).await?;
+    let options = CloseOptions::default().with_flush_type(Some(FlushType::MemTable));
+    Ok(engine.close_with_options(options).await?)
+}
+
 async fn build_engine(
     plan: &OpenPlan,
     around: &Surroundings,
     recorder: Arc<DefaultMetricsRecorder>,
-) -> Result<slatedb::Db, slatedb::Error> {
+    log: Option<LogDir>,
+) -> Result<(slatedb::Db, Option<LogHandle>), slatedb::Error> {
     // The shared cache tells databases apart by this number; an open never sees entries of an earlier one.
     static CACHE_ID: AtomicU64 = AtomicU64::new(1);
     let main = plan.store.objects.clone();
-    let wal: Option<Arc<dyn ObjectStore>> = plan.wal_store.as_ref().map(|wal| {
-        if wal.base.parts().next().is_none() {
-            wal.objects.clone()
-        } else {
-            Arc::new(PrefixStore::new(wal.objects.clone(), wal.base.clone())) as Arc<dyn ObjectStore>
-        }
-    });
+    let wal = plan.wal_objects();
     let tick = last_tick(&plan.path, &main, wal.as_ref().unwrap_or(&main)).await?;
+    let clock = Arc::new(EngineClock::starting_at_least(tick));
+    let handle = Arc::new(OnceLock::new());
     let mut builder = slatedb::Db::builder(plan.path.clone(), main.clone())
         .with_settings(plan.settings.clone())
         .with_db_cache(around.cache.clone(), CACHE_ID.fetch_add(1, Ordering::Relaxed))
-        .with_system_clock(Arc::new(EngineClock::starting_at_least(tick)))
+        .with_system_clock(clock.clone())
         .with_segment_extractor(Arc::new(FirstByte))
         .with_gc_runtime(around.bg.clone())
-        .with_metrics_recorder(recorder);
+        .with_metrics_recorder(recorder.clone());
+    if let Some(dir) = log {
+        if let Some(mut options) = plan.settings.garbage_collector_options.clone() {
+            settings::for_log(&mut options);
+            let gc = GarbageCollectorBuilder::new(plan.path.clone(), main.clone()).with_options(options);
+            builder = builder.with_gc_builder(gc.with_wal_gc(Arc::new(LogGc(dir.clone()))));
+        }
+        builder = builder.with_wal_writer(Box::new(LogInit {
+            dir,
+            health: plan.wal_store().health.clone(),
+            clock,
+            recorder,
+            record_bytes_max: plan.settings.l0_sst_size_bytes,
+            handle: handle.clone(),
+        }));
+    }
     if let Some(options) = plan.settings.compactor_options.clone() {
         builder = builder.with_compactor_builder(
             CompactorBuilder::new(plan.path.clone(), main)
@@ -241,7 +323,8 @@ async fn build_engine(
     if let Some(wal) = wal {
         builder = builder.with_wal_object_store(wal);
     }
-    builder.build().await
+    let engine = builder.build().await?;
+    Ok((engine, handle.get().cloned()))
 }
 
 async fn open(
@@ -252,8 +335,12 @@ async fn open(
     cancelled: oneshot::Receiver<()>,
 ) -> Result<Arc<Db>, Failure> {
     let recorder = Arc::new(DefaultMetricsRecorder::new());
-    let building = AssertUnwindSafe(build_engine(&plan, &around, recorder.clone())).catch_unwind();
-    let engine = tokio::select! {
+    let building = async {
+        convert_wal(&plan, &around).await?;
+        build_engine(&plan, &around, recorder.clone(), plan.log_dir()).await.map_err(Failure::from)
+    };
+    let building = AssertUnwindSafe(building).catch_unwind();
+    let (engine, log) = tokio::select! {
         biased;
         built = building => match built {
             Ok(result) => result?,
@@ -276,6 +363,7 @@ async fn open(
         recorder,
         store: plan.store,
         wal_store: plan.wal_store,
+        log,
         writes,
         wal_flushes,
         memtable_flushes,
@@ -285,6 +373,9 @@ async fn open(
         queued_bytes_max: plan.queued_bytes_max,
         undurable: Mutex::new(VecDeque::new()),
         tag: plan.tag,
+        writes_accepted: AtomicU64::new(0),
+        writes_done: AtomicU64::new(0),
+        write_done: Notify::new(),
         flushes: AtomicUsize::new(0),
         applied: AtomicU64::new(durable),
         durable: AtomicU64::new(durable),
@@ -384,6 +475,9 @@ async fn settle(db: &Arc<Db>) {
             let _ = rx.await;
         }
     }
+    if let Some(log) = &db.log {
+        log.requests_ended().await;
+    }
     wait_reads(db).await;
 }
 
@@ -410,6 +504,9 @@ async fn close(db: &Arc<Db>, flush: Option<FlushType>, timeout_ms: u32) -> Resul
         Ok(Err(payload)) => Err(Failure::new(crate::error::EINTERNAL, panic_text(payload.as_ref()))),
         Err(_) => {
             db.give_up.send_replace(true);
+            if let Some(log) = &db.log {
+                log.give_up();
+            }
             settle(db).await;
             Err(Failure::new(EUNAVAIL, format!("not closed within {timeout_ms} ms; given up")))
         }

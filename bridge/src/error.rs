@@ -1,5 +1,6 @@
 //! Status codes of the C ABI, and how errors of the engine and of the object store map to them.
 
+use slatedb::wal::WalError;
 use slatedb::{CloseReason, ErrorKind};
 
 pub const OK: i32 = 0;
@@ -50,6 +51,19 @@ impl From<slatedb::Error> for Failure {
             ErrorKind::Unavailable => EUNAVAIL,
             ErrorKind::Invalid => EINVAL,
             ErrorKind::Data => EDATA,
+            _ => EINTERNAL,
+        };
+        Failure::new(status, error.to_string())
+    }
+}
+
+impl From<WalError> for Failure {
+    fn from(error: WalError) -> Self {
+        let status = match error {
+            WalError::Fenced => EFENCED,
+            WalError::Closed => ECLOSED,
+            WalError::DataError(_) => EDATA,
+            WalError::Unavailable(_) => EUNAVAIL,
             _ => EINTERNAL,
         };
         Failure::new(status, error.to_string())

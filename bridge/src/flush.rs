@@ -1,14 +1,15 @@
 //! Flushes: one task for the WAL and one for memtables, each one flush at a time in the order of the calls.
 //!
 //! The engine freezes its WAL buffer as soon as it handles a flush request, so a request given to it early would
-//! leave later writes for another object. Here a request waits for the one in flight to end and freezes
-//! only then: everything applied by that moment rides along. A memtable flush has its own task, so that
+//! leave later writes for another object. Here a request waits for the one in flight to end, and for the writes
+//! accepted before it, and freezes only then: everything applied by that moment rides along. A memtable flush has its own task, so that
 //! building sorted files never holds up the WAL.
 
 use crate::cq::{Event, EV_FLUSHED};
 use crate::db::{borrow, Db};
 use crate::error::{Failure, EAGAIN, ECLOSED, EINVAL, OK};
 use crate::ffi::guard;
+use crate::write::WriteMsg;
 use slatedb::config::{FlushOptions, FlushType};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -17,11 +18,12 @@ use tokio::sync::{mpsc, oneshot};
 const FLUSHES_MAX: usize = 1024; // SDBX_FLUSHES_MAX
 
 pub enum FlushMsg {
-    Flush(u64),
+    /// A token, and how many writes had been accepted by then: all of them come along.
+    Flush(u64, u64),
     Stop(oneshot::Sender<()>),
 }
 
-fn finish(db: &Arc<Db>, token: u64, result: Result<(), Failure>) {
+pub fn finish(db: &Arc<Db>, token: u64, result: Result<(), Failure>) {
     let event = match result {
         Ok(()) => Event { seq: db.note_durable(), ..Event::new(EV_FLUSHED, token) },
         Err(failure) => Event::failed(EV_FLUSHED, token, db.blame(failure)),
@@ -30,12 +32,22 @@ fn finish(db: &Arc<Db>, token: u64, result: Result<(), Failure>) {
     db.cq.push(event.of(db));
 }
 
+/// The log of a database answers from its own thread, without the engine's tasks in between.
+pub fn through_log(db: &Arc<Db>, token: u64) {
+    let Some(log) = &db.log else { return };
+    let owner = db.clone();
+    log.flush(Box::new(move |result| finish(&owner, token, result.map_err(Failure::from))));
+}
+
 pub async fn run(db: Arc<Db>, mut requests: mpsc::UnboundedReceiver<FlushMsg>, what: FlushType) {
     while let Some(message) = requests.recv().await {
         match message {
-            FlushMsg::Flush(token) => {
+            FlushMsg::Flush(token, writes) => {
                 let options = FlushOptions { flush_type: what.clone() };
-                let flushing = async { db.engine.flush_with_options(options).await.map_err(Failure::from) };
+                let flushing = async {
+                    db.writes_ended(writes).await;
+                    db.engine.flush_with_options(options).await.map_err(Failure::from)
+                };
                 let result = db.unless_given_up(flushing).await;
                 finish(&db, token, result);
             }
@@ -43,7 +55,7 @@ pub async fn run(db: Arc<Db>, mut requests: mpsc::UnboundedReceiver<FlushMsg>, w
                 requests.close();
                 while let Ok(message) = requests.try_recv() {
                     match message {
-                        FlushMsg::Flush(late) => finish(&db, late, Err(Failure::given_up())),
+                        FlushMsg::Flush(late, _) => finish(&db, late, Err(Failure::given_up())),
                         FlushMsg::Stop(done) => drop(done),
                     }
                 }
@@ -72,7 +84,13 @@ pub unsafe extern "C" fn sdbx_flush(db: *const Db, what: i32, token: u64) -> i32
             db.flushes.fetch_sub(1, Ordering::AcqRel);
             return EAGAIN;
         }
-        if requests.send(FlushMsg::Flush(token)).is_err() {
+        let accepted = if what == 1 && db.log.is_some() {
+            db.writes.send(WriteMsg::Flush(token)).is_ok()
+        } else {
+            let writes = db.writes_accepted.load(Ordering::Acquire);
+            requests.send(FlushMsg::Flush(token, writes)).is_ok()
+        };
+        if !accepted {
             db.flushes.fetch_sub(1, Ordering::AcqRel);
             return ECLOSED;
         }

@@ -7,7 +7,8 @@
 use crate::error::Failure;
 use crate::store::Kind;
 use serde_json::{json, Map, Value};
-use slatedb::config::Settings;
+use slatedb::config::{GarbageCollectorOptions, Settings};
+use std::time::Duration;
 
 const SCHEDULER_PLACE: &str = "compactor_options.scheduler_options";
 const SCHEDULER_KEYS: [&str; 4] = [
@@ -16,6 +17,8 @@ const SCHEDULER_KEYS: [&str; 4] = [
     "include_size_threshold",
     "sorted_run_consolidation_threshold",
 ];
+
+const LOG_COLLECT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Our base. The WAL ticker is off: flushes are driven from C. Collection keeps what a stalled writer or a long
 /// scan may still need for 15 minutes, and never deletes WAL fences.
@@ -190,6 +193,14 @@ fn name_bad_value(ours: &Value, user: &Value, known: &Value, error: &serde_json:
         }
     }
     Failure::invalid(format!("engine settings: {error}"))
+}
+
+/// How often a local WAL's segments are looked through, and how soon they may go: nobody reads them but the writer.
+pub fn for_log(options: &mut GarbageCollectorOptions) {
+    if let Some(wal) = &mut options.wal_options {
+        wal.interval = wal.interval.map(|interval| interval.min(LOG_COLLECT_INTERVAL));
+        wal.min_age = Duration::ZERO;
+    }
 }
 
 pub fn build(user_json: &str, kind: Kind) -> Result<Settings, Failure> {

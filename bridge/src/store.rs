@@ -5,6 +5,7 @@ use crate::buf::Buf;
 use crate::env::Env;
 use crate::error::{Failure, EINVAL, ENOTFOUND, OK};
 use crate::ffi::{guard, opt_str, req_str, set};
+use crate::wal_log::LogDir;
 use crate::settings::nearest;
 use crate::watch::{Health, WatchedStore};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -16,11 +17,13 @@ use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, ObjectStoreSchem
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_char;
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 use url::Url;
 
 pub const STORE_FSYNC: u32 = 1;
+pub const STORE_LOG: u32 = 2;
 const LATENCY_MS_MAX: u64 = 600_000;
 const OUR_KEYS: [&str; 2] = ["latency_read_ms", "latency_write_ms"];
 
@@ -50,9 +53,23 @@ pub struct Store {
     pub base: Path,
     pub kind: Kind,
     pub health: Arc<Health>,
+    /// Where a local store keeps its files; none if its writes are delayed, for then it stands for a remote one.
+    local: Option<PathBuf>,
+    flags: u32,
 }
 
 impl Store {
+    /// Where the log of the database at `path` is, or would be.
+    pub fn log_dir(&self, path: &Path) -> Option<LogDir> {
+        let dir = self.local.as_ref()?.join(path.as_ref()).join("log");
+        Some(LogDir::new(dir, self.flags & STORE_FSYNC != 0))
+    }
+
+    /// Do databases keep their WAL in a log here?
+    pub fn wants_log(&self) -> bool {
+        self.flags & STORE_LOG != 0
+    }
+
     /// base/relative; an empty relative is base itself.
     pub fn locate(&self, relative: &str) -> Result<Path, Failure> {
         let relative = Path::parse(relative.trim_matches('/'))
@@ -208,11 +225,14 @@ fn open_gcs(url: &Url, options: &Options) -> Result<Arc<dyn ObjectStore>, Failur
     Ok(Arc::new(builder.build()?))
 }
 
-fn open_local(url: &Url, fsync: bool) -> Result<Arc<dyn ObjectStore>, Failure> {
-    let dir = url.to_file_path().map_err(|()| Failure::invalid(format!("{url}: not a local path")))?;
-    std::fs::create_dir_all(&dir)
+fn local_dir(url: &Url) -> Result<PathBuf, Failure> {
+    url.to_file_path().map_err(|()| Failure::invalid(format!("{url}: not a local path")))
+}
+
+fn open_local(dir: &std::path::Path, fsync: bool) -> Result<Arc<dyn ObjectStore>, Failure> {
+    std::fs::create_dir_all(dir)
         .map_err(|e| Failure::new(crate::error::EUNAVAIL, format!("cannot create {}: {e}", dir.display())))?;
-    Ok(Arc::new(LocalFileSystem::new_with_prefix(&dir)?.with_fsync(fsync)))
+    Ok(Arc::new(LocalFileSystem::new_with_prefix(dir)?.with_fsync(fsync)))
 }
 
 fn no_options(url: &Url, options: &Options) -> Result<(), Failure> {
@@ -225,9 +245,10 @@ fn no_options(url: &Url, options: &Options) -> Result<(), Failure> {
 fn open_store(url_text: &str, opts_json: &str, flags: u32) -> Result<Store, Failure> {
     let url = Url::parse(url_text).map_err(|e| Failure::invalid(format!("store url {url_text:?}: {e}")))?;
     let options = parse_options(opts_json)?;
-    if flags & !STORE_FSYNC != 0 {
+    if flags & !(STORE_FSYNC | STORE_LOG) != 0 {
         return Err(Failure::invalid("store flags: unknown bit"));
     }
+    let mut local = None;
     let (inner, base, kind): (Arc<dyn ObjectStore>, Path, Kind) = if url.scheme() == "memory" {
         no_options(&url, &options)?;
         let base = Path::from_url_path(url.path()).map_err(|e| Failure::invalid(format!("{url}: {e}")))?;
@@ -240,7 +261,10 @@ fn open_store(url_text: &str, opts_json: &str, flags: u32) -> Result<Store, Fail
         match scheme {
             ObjectStoreScheme::Local => {
                 no_options(&url, &options)?;
-                (open_local(&url, flags & STORE_FSYNC != 0)?, Path::default(), Kind::Local)
+                let dir = local_dir(&url)?;
+                let objects = open_local(&dir, flags & STORE_FSYNC != 0)?;
+                local = options.latency_write.is_zero().then_some(dir);
+                (objects, Path::default(), Kind::Local)
             }
             ObjectStoreScheme::AmazonS3 => (open_s3(&url, &options)?, base, Kind::S3),
             ObjectStoreScheme::GoogleCloudStorage => (open_gcs(&url, &options)?, base, Kind::Gcs),
@@ -253,7 +277,7 @@ fn open_store(url_text: &str, opts_json: &str, flags: u32) -> Result<Store, Fail
     };
     let health = Arc::new(Health::new(options.latency_read, options.latency_write));
     let objects: Arc<dyn ObjectStore> = Arc::new(WatchedStore::new(inner, health.clone(), kind != Kind::Local));
-    Ok(Store { objects, base, kind, health })
+    Ok(Store { objects, base, kind, health, local, flags })
 }
 
 /// # Safety

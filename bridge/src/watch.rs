@@ -55,6 +55,25 @@ impl Health {
         Health { latency_read, latency_write, ..Health::default() }
     }
 
+    /// Does work on a file of a local store as if it were a request to the store.
+    pub fn watched<T>(
+        &self,
+        what: &'static str,
+        file: &std::path::Path,
+        work: impl FnOnce() -> std::io::Result<T>,
+    ) -> std::io::Result<T> {
+        let location = file.to_string_lossy();
+        let waiting = self.begin(what, &Path::from(&*location));
+        let result = work();
+        drop(waiting);
+        let noted = result.as_ref().map(|_| ()).map_err(|error| Error::Generic {
+            store: "log",
+            source: Box::new(std::io::Error::new(error.kind(), error.to_string())),
+        });
+        self.note(what, &location, &noted);
+        result
+    }
+
     fn begin(&self, what: &'static str, location: &Path) -> Waiting<'_> {
         let request = self.next_request.fetch_add(1, Ordering::Relaxed);
         let entry = (what, location.clone(), wall_ms());

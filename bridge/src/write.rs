@@ -5,6 +5,7 @@ use crate::cq::{Event, EV_APPLIED, EV_WRITE_FAILED};
 use crate::db::{borrow, Db};
 use crate::error::{Failure, EAGAIN, ECLOSED, EINVAL, OK};
 use crate::ffi::{guard, status_of};
+use crate::flush;
 use bytes::Bytes;
 use slatedb::WriteBatch;
 use std::sync::atomic::Ordering;
@@ -26,6 +27,8 @@ pub struct WriteReq {
 
 pub enum WriteMsg {
     Write(WriteReq),
+    /// A WAL flush, in its turn among the writes: what a database with a log does.
+    Flush(u64),
     Stop(oneshot::Sender<()>),
 }
 
@@ -108,6 +111,7 @@ fn finish(db: &Arc<Db>, bytes: u64, token: u64, result: Result<u64, Failure>) {
         }
     };
     db.cq.push(event.of(db));
+    db.note_write_ended();
 }
 
 /// The one task that writes to this database.
@@ -118,6 +122,7 @@ pub async fn run(db: Arc<Db>, mut requests: mpsc::UnboundedReceiver<WriteMsg>) {
                 let result = db.unless_given_up(apply(&db, request.bufs)).await;
                 finish(&db, request.bytes, request.token, result);
             }
+            WriteMsg::Flush(token) => flush::through_log(&db, token),
             WriteMsg::Stop(done) => {
                 requests.close();
                 while let Ok(message) = requests.try_recv() {
@@ -125,6 +130,7 @@ pub async fn run(db: Arc<Db>, mut requests: mpsc::UnboundedReceiver<WriteMsg>) {
                         WriteMsg::Write(late) => {
                             finish(&db, late.bytes, late.token, Err(Failure::given_up()))
                         }
+                        WriteMsg::Flush(late) => flush::finish(&db, late, Err(Failure::given_up())),
                         WriteMsg::Stop(done) => drop(done),
                     }
                 }
@@ -188,6 +194,7 @@ pub unsafe extern "C" fn sdbx_write(
             db.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
             return ECLOSED;
         }
+        db.writes_accepted.fetch_add(1, Ordering::AcqRel);
         OK
     })
 }

@@ -1,4 +1,4 @@
-//! Databases through the C ABI, in memory and on disk with fsync.
+//! Databases through the C ABI, in memory and on disk with fsync, with a WAL of objects and with a log.
 
 mod common;
 
@@ -22,10 +22,13 @@ const EUNAVAIL: i32 = -6;
 
 fn both(test: impl Fn(&mut Caller, &Spec)) {
     let (_dir, on_disk) = disk();
+    let (_log_dir, mut with_log) = disk();
+    with_log.flags |= LOG;
     let in_memory = memory(&format!("both-{:?}", std::thread::current().id()));
     let mut caller = Caller::new();
     test(&mut caller, &in_memory);
     test(&mut caller, &on_disk);
+    test(&mut caller, &with_log);
 }
 
 #[test]
@@ -134,6 +137,7 @@ fn unaware(spec: &Spec) -> Spec {
     Spec {
         url: spec.url.clone(),
         path: spec.path.clone(),
+        flags: spec.flags,
         settings: r#"{"manifest_poll_interval":"600s","compactor_options":false}"#.to_string(),
         ..memory("")
     }

@@ -98,6 +98,8 @@ struct config_database {
     struct config_place place;
     struct config_place wal;
     bool fsync; /* CONFIG_FS: files and directories are synced before a write counts */
+    bool
+        local_log; /* CONFIG_FS: the write-ahead log is appended to, not an object for each commit */
     enum config_order dispatch_order;
     bool apply_wal_on_close;
     int64_t completed_job_expire_s;

@@ -130,6 +130,10 @@ const struct config_key config_keys[] = {
          "template of each shard's place; %shard% or {shard} stands for its id"),
     BOOL("database.fsync", database.fsync, "true", 0,
          "fs: sync to the disk before a change is acknowledged"),
+    BOOL("database.local_log", database.local_log, "true", 0,
+         "fs: append the write-ahead log to files; false, for a network file system: a file for "
+         "each "
+         "commit"),
     CHOICE("database.dispatch_order", database.dispatch_order, "priority", "priority|start", 0,
            "due work goes out by priority, or by due time first; fixed when a shard is created"),
     CHOICE("database.wal.backend", database.wal_backend, NULL, BACKENDS, 0,

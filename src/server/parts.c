@@ -83,13 +83,23 @@ static void add_shard(struct server *server, struct arena *arena, const struct c
     ASSERT(added != NULL);
 }
 
+/* What a reopened shard has to replay at most, counted in flushes. */
+static uint32_t wal_objects_max(const struct config_database *database)
+{
+    switch (database->wal.set ? database->wal.backend : database->place.backend) {
+    case CONFIG_FS:
+        return database->local_log ? SERVER_WAL_RECORDS_LOCAL : SERVER_WAL_OBJECTS_LOCAL;
+    case CONFIG_MEMORY:
+        return SERVER_WAL_OBJECTS_LOCAL;
+    default:
+        return SERVER_WAL_OBJECTS_REMOTE;
+    }
+}
+
 static SILO_RC build_shards(struct server *server, struct arena *arena, struct silo_err *err)
 {
     const struct silo_config *config = server->config;
     const struct config_database *database = &config->database;
-    const enum config_backend wal_backend =
-        database->wal.set ? database->wal.backend : database->place.backend;
-    const bool remote = wal_backend != CONFIG_FS && wal_backend != CONFIG_MEMORY;
     /* The engine names its local cache files after the object's whole path, so all shards may share a folder. */
     const char *settings = database->slatedb_json != NULL
                                ? config_expand_shard(arena, database->slatedb_json, "shards")
@@ -100,7 +110,7 @@ static SILO_RC build_shards(struct server *server, struct arena *arena, struct s
         .executors = (uint32_t)config->server.executors,
         .settings_json = settings,
         .flush_spacing_ms = (database->flush_interval_us + 999) / 1000,
-        .wal_objects_max = remote ? SERVER_WAL_OBJECTS_REMOTE : SERVER_WAL_OBJECTS_LOCAL,
+        .wal_objects_max = wal_objects_max(database),
         .order = config_dispatch_order(config),
         .limiter = server->gubernator != NULL ? gubernator_limiter(server->gubernator) : NULL,
         .completed_expire_ms = database->completed_job_expire_s * 1000,

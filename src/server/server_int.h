@@ -33,6 +33,7 @@
 #define SERVER_NEVER_OPEN_MS 1000 /* for shards that are still being opened then */
 #define SERVER_WAL_OBJECTS_REMOTE 256u
 #define SERVER_WAL_OBJECTS_LOCAL 4096u
+#define SERVER_WAL_RECORDS_LOCAL 262144u /* of a log; its bytes and its age end it sooner */
 #define SERVER_ADDR_MAX 64
 #define SILO_SERVICE_NAME "silo.v1.Silo"
 

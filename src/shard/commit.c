@@ -1,10 +1,10 @@
 /*
  * shard/commit.c - group commit.
  *
- *   open batch ──seal──► writing ──APPLIED──► applied ──WAL flush──► durable: its replies leave
+ *   open batch ──seal──► writing ──APPLIED──► applied ──FLUSHED──► durable: its replies leave
  *
  * 1. A batch is written when the one before is applied, or when it reaches its bound; so ingesting overlaps the upload.
- * 2. A flush is asked for whenever something applied is not durable. One is in flight; with no spacing to keep one more
+ * 2. A flush is asked for whenever something written is not durable. One is in flight; with no spacing to keep one more
  *    is queued behind it, and the engine lets everything applied by then ride along.
  * 3. Batches become durable in order; a reply waits for the batch it names.
  * 4. A failed write or flush ends the incarnation: its parked replies say UNAVAILABLE, outcome unknown.
@@ -184,10 +184,18 @@ void commit_written(struct incarnation *inc, const struct op *op, const struct s
 
 /* --- flushes --- */
 
+/* The newest batch a flush can cover. It waits for writes that were sent before it, so that the first one needs no word
+ * of the engine in between; the one queued behind it takes what is applied, or it would hold up its own turn. */
+static uint64_t flushable(const struct incarnation *inc)
+{
+    const struct view *view = core_view(inc->core);
+    return inc->flushes == 0 ? view->open - 1 : view->applied;
+}
+
 static void flush_start(struct incarnation *inc, enum op_kind kind)
 {
     struct op *op = op_new(inc, kind);
-    op->batch = core_view(inc->core)->applied;
+    op->batch = flushable(inc);
     const bool wal = kind == OP_FLUSH_WAL;
     struct silo_err err;
     if (inc_ops(inc)
@@ -217,8 +225,8 @@ static int64_t flush_spacing(const struct incarnation *inc)
 
 static bool flush_wanted(const struct incarnation *inc)
 {
-    const struct view *view = core_view(inc->core);
-    return view->applied > view->durable && view->applied > inc->flush_covers &&
+    const uint64_t newest = flushable(inc);
+    return newest > core_view(inc->core)->durable && newest > inc->flush_covers &&
            inc->flushes < (flush_spacing(inc) == 0 ? 2u : 1u);
 }
 

@@ -6,8 +6,8 @@
  * store_mem.c (tests and simulation, with faults). Nothing is grouped, paced, retried or flushed by the store itself.
  *
  * Rows       keys are 1..65,535 bytes, ordered bytewise; the first byte is the table. Batches are atomic and applied in
- *            the order of store_write. APPLIED means visible to every read that starts later; FLUSHED carries the
- *            sequence up to which all is durable.
+ *            the order of store_write. APPLIED means visible to every read that starts later. A flush covers every
+ *            write called before it; FLUSHED carries the sequence up to which all is durable.
  * Ownership  store_write takes the buffers, whatever it answers. Events own their data: store_event_free.
  * Threads    calls from any thread; one queue is drained by one thread; one iterator is used by one caller at a time.
  * Limits     undurable bytes per database (`bytes_max` of the open arguments): more is SILO_EXHAUSTED.

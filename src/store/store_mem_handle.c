@@ -108,6 +108,7 @@ void op_discard(struct store *store, struct mem_op *op)
         db->reads_count -= op->kind == STORE_MEM_MGET || op->kind == STORE_MEM_SCAN;
         db->flushes_count -= op->kind == STORE_MEM_FLUSH;
         db->accepted_bytes -= op->kind == STORE_MEM_WRITE ? op->bytes : 0;
+        db->writes_ended += op->kind == STORE_MEM_WRITE;
     }
     if (op->iter != NULL) {
         op->iter->busy = false;

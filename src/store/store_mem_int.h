@@ -82,6 +82,7 @@ struct store_db {
     enum silo_code down;         /* SILO_OK: up */
     struct list writes, flushes; /* struct mem_op by `line`, in order */
     uint32_t ops_count, reads_count, flushes_count; /* under way */
+    uint64_t writes_accepted, writes_ended;         /* ever */
 };
 
 struct store_snap {
@@ -105,6 +106,7 @@ enum mem_object { OBJECT_GET, OBJECT_PUT_NEW, OBJECT_LIST, OBJECT_DELETE_PREFIX,
 struct mem_op {
     struct list_node node; /* store->pending */
     struct list_node line; /* db->writes or db->flushes */
+    uint64_t after;        /* STORE_MEM_FLUSH: begins when so many writes have ended */
     enum store_mem_kind kind;
     struct store_db *db; /* NULL: open and objects */
     struct store_queue *queue;

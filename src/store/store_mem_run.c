@@ -3,7 +3,7 @@
  *
  *   call --> pending --(in its turn, not held, delay over)--> complete --> event
  *
- * In its turn: the first write of its database; the first flush; a close (but STORE_CLOSE_DROP) that nothing precedes.
+ * In its turn: the first write of its database; the first flush, once the writes before it ended; a close (but STORE_CLOSE_DROP) that nothing precedes.
  * Held: an outage of its kind. A flush begins when its turn comes, in an outage too: it fixes then what it covers, and
  * its delay runs from there. All effects happen at completion, so a database fenced meanwhile finds out then.
  */
@@ -82,9 +82,11 @@ void op_enqueue(struct store *store, struct mem_op *op)
         db->reads_count += op->kind == STORE_MEM_MGET || op->kind == STORE_MEM_SCAN;
         if (op->kind == STORE_MEM_WRITE) {
             db->accepted_bytes += op->bytes;
+            db->writes_accepted++;
             list_push_back(&db->writes, &op->line);
         } else if (op->kind == STORE_MEM_FLUSH) {
             db->flushes_count++;
+            op->after = db->writes_accepted;
             list_push_back(&db->flushes, &op->line);
         }
     }
@@ -391,7 +393,7 @@ bool op_free_to_run(const struct store *store, const struct mem_op *op)
         return list_first(&op->db->writes) == &op->line;
     }
     if (op->kind == STORE_MEM_FLUSH) {
-        return list_first(&op->db->flushes) == &op->line;
+        return list_first(&op->db->flushes) == &op->line && op->db->writes_ended >= op->after;
     }
     return op->kind != STORE_MEM_CLOSE || drops || op->db->ops_count == 1;
 }

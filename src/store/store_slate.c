@@ -216,7 +216,7 @@ SILO_RC store_slate_new(const struct store_slate_options *options, struct store 
     store->opts_json = text_copy(options->opts_json);
     store->wal_url = text_copy(options->wal_url);
     store->wal_opts_json = text_copy(options->wal_opts_json);
-    store->flags = options->fsync ? SDBX_STORE_FSYNC : 0;
+    store->flags = (options->fsync ? SDBX_STORE_FSYNC : 0) | (options->log ? SDBX_STORE_LOG : 0);
     store->close_ms_max = options->close_ms_max;
     pthread_mutex_init(&store->lock, NULL);
     list_init(&store->dbs);

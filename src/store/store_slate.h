@@ -25,6 +25,7 @@ struct store_slate_options {
     const char *wal_url;   /* a store of its own for the WAL; NULL = with the rest */
     const char *wal_opts_json;
     bool fsync; /* file:// only: files and directories are synced before a write counts */
+    bool log; /* file:// only: the WAL is a log that is appended to, not an object for each flush */
     int64_t block_cache_bytes,
         meta_cache_bytes;     /* of the process; 0 = the bridge's defaults, less = none */
     uint32_t io_threads;      /* 0 = the bridge's default */

@@ -19,6 +19,7 @@ import time
 from silo_api import ROOT, Api
 
 READY_SECONDS = 60
+LAST_WORDS = 8000  # characters
 STOP_SECONDS = 40
 
 
@@ -148,8 +149,13 @@ class SiloServer:
             self._ended()
 
     def close(self):
+        """Stops it, and says so if it had ended by itself or does not end well: a sanitizer speaks up here."""
         try:
-            self.stop()
+            alive = self.process is None or self.process.poll() is None
+            status = self.stop() if alive else self.process.returncode
+            if status not in (None, 0):
+                raise RuntimeError("the server ended %swith %d; its last words:\n%s"
+                                   % ("" if alive else "by itself ", status, self.log()[-LAST_WORDS:]))
         finally:
             if self.owns_directory and not os.environ.get("SILO_KEEP"):
                 shutil.rmtree(self.directory, ignore_errors=True)

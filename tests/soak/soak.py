@@ -6,7 +6,7 @@
 SECONDS (600) is the length of the load; after it comes the drain, in which workers end all that is left, one more kill, and
 the audit, by programs that share nothing with this one: collect.py reads the final state of all jobs and probes every
 queue, audit.py compares it with the logs of the clients. The status is 0 only if the audit finds nothing. --lose shows that it
-would find something: each kill takes the last N objects of the write-ahead log with it.
+would find something: each kill takes the last N records of the write-ahead log with it.
 """
 
 import argparse
@@ -39,6 +39,23 @@ PRODUCER_THREADS = 3
 WORKERS = 2
 WORKER_THREADS = 4
 WORKER_SLOTS = 64
+LOG_HEADER_BYTES = 64
+LOG_RECORD_HEADER_BYTES = 40
+
+
+def lose_records(segment, count):
+    """Cuts the last records off a segment of the log: what a disk does that says "synced" and is not."""
+    with open(segment, "r+b") as file:
+        starts = [LOG_HEADER_BYTES]
+        while True:
+            file.seek(starts[-1])
+            header = file.read(LOG_RECORD_HEADER_BYTES)
+            if not header.startswith(b"SLR1"):
+                break
+            starts.append(starts[-1] + LOG_RECORD_HEADER_BYTES + int.from_bytes(header[8:12], "little"))
+        if len(starts) > 1:
+            file.seek(starts[max(len(starts) - 1 - count, 0)])
+            file.write(bytes(LOG_RECORD_HEADER_BYTES))
 
 
 class Soak:
@@ -98,10 +115,9 @@ class Soak:
         log.flush()
 
     def lose_wal(self):
-        objects = glob.glob(os.path.join(self.directory, "data", "*", "wal", "*.sst"))
-        objects.sort(key=lambda path: int(os.path.splitext(os.path.basename(path))[0]))
-        for path in objects[len(objects) - self.lose:]:
-            os.unlink(path)
+        if self.lose > 0:
+            for log in glob.glob(os.path.join(self.directory, "data", "*", "log")):
+                lose_records(sorted(glob.glob(os.path.join(log, "*.log")))[-1], self.lose)
 
     def check_alive(self):
         status = self.server.process.poll()

@@ -18,6 +18,8 @@ use std::ptr::null;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+pub const FSYNC: u32 = 1;
+pub const LOG: u32 = 2;
 pub const WAL: i32 = 1;
 pub const MEMTABLE: i32 = 2;
 pub const NO_FLUSH: i32 = 0;

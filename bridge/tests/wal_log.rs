@@ -1,0 +1,223 @@
+//! The WAL as a log on disk: what survives which end, and who may still acknowledge.
+
+mod common;
+
+use common::*;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::ptr::null;
+use std::time::Duration;
+
+const EDATA: i32 = -7;
+const EFENCED: i32 = -4;
+const SEGMENT_HEADER: usize = 64;
+
+fn log_spec() -> (TempDir, Spec) {
+    let (dir, mut spec) = disk();
+    spec.flags |= LOG;
+    (dir, spec)
+}
+
+fn log_files(dir: &TempDir, ending: &str) -> Vec<PathBuf> {
+    let log = dir.path().join("data/shard/a/log");
+    let Ok(entries) = fs::read_dir(log) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.to_string_lossy().ends_with(ending));
+    files.sort();
+    files
+}
+
+/// Where each record of a segment starts, and the end of the last one.
+fn record_starts(file: &Path) -> Vec<usize> {
+    let bytes = fs::read(file).unwrap();
+    let mut starts = vec![SEGMENT_HEADER];
+    while let Some(header) = bytes.get(*starts.last().unwrap()..).filter(|rest| rest.starts_with(b"SLR1")) {
+        let payload = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
+        starts.push(starts.last().unwrap() + 40 + payload);
+    }
+    starts
+}
+
+fn damage(file: &Path, at: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[at] ^= 0xff;
+    fs::write(file, bytes).unwrap();
+}
+
+fn write_synced(c: &mut Caller, db: *const sdbx::db::Db, keys: std::ops::Range<u32>) {
+    for key in keys {
+        c.write(db, &[put(&format!("t{key:04}"), b"value")]);
+        assert_eq!(c.flush(db, WAL).status, 0);
+    }
+}
+
+fn found(c: &mut Caller, db: *const sdbx::db::Db, keys: std::ops::Range<u32>) -> Vec<u32> {
+    keys.filter(|key| c.get(db, null(), &format!("t{key:04}")).is_some()).collect()
+}
+
+#[test]
+fn records_come_back_and_no_objects_are_made() {
+    let (dir, spec) = log_spec();
+    let mut c = Caller::new();
+    for round in 0..3u32 {
+        let db = c.open(&spec);
+        assert_eq!(found(&mut c, db, 0..round * 10), (0..round * 10).collect::<Vec<_>>());
+        write_synced(&mut c, db, round * 10..round * 10 + 10);
+        assert_eq!(c.metric(db, "silo_slatedb_wal_buffer_flushes_total"), 10.0);
+        assert_eq!(c.close(db, NO_FLUSH).status, 0);
+    }
+    assert_eq!(log_files(&dir, ".log").len(), 3);
+    assert!(!dir.path().join("data/shard/a/wal").exists());
+}
+
+#[test]
+fn a_write_that_was_cut_off_is_no_record() {
+    let (dir, spec) = log_spec();
+    let mut c = Caller::new();
+    let db = c.open(&spec);
+    write_synced(&mut c, db, 0..5);
+    c.close(db, NO_FLUSH);
+    let file = log_files(&dir, ".log").pop().unwrap();
+    let starts = record_starts(&file);
+    assert_eq!(starts.len(), 6);
+    damage(&file, starts[5] - 1);
+
+    let db = c.open(&spec);
+    assert_eq!(found(&mut c, db, 0..5), [0, 1, 2, 3]);
+    write_synced(&mut c, db, 5..8); // takes the id of the record that is none
+    c.close(db, NO_FLUSH);
+    let db = c.open(&spec);
+    assert_eq!(found(&mut c, db, 0..8), [0, 1, 2, 3, 5, 6, 7]);
+    c.close(db, NO_FLUSH);
+}
+
+#[test]
+fn damage_before_later_segments_is_found() {
+    let (dir, spec) = log_spec();
+    let mut c = Caller::new();
+    let db = c.open(&spec);
+    write_synced(&mut c, db, 0..5);
+    c.close(db, NO_FLUSH);
+    let db = c.open(&spec);
+    write_synced(&mut c, db, 5..6);
+    c.close(db, NO_FLUSH);
+    let file = log_files(&dir, ".log").remove(0);
+    let middle = record_starts(&file)[2];
+    damage(&file, middle + 30);
+    let got = c.try_open(&spec);
+    assert_eq!(got.status, EDATA, "{}", got.text());
+    assert!(got.text().contains("records 3 to 5 are missing"), "{}", got.text());
+}
+
+#[test]
+fn segments_follow_each_other_and_one_record_may_be_larger_than_a_segment() {
+    let (dir, spec) = log_spec();
+    let mut c = Caller::new();
+    let db = c.open(&spec);
+    let sizes = [9usize << 20, 9 << 20, 40 << 20, 1, 9 << 20];
+    for (i, size) in sizes.iter().enumerate() {
+        c.write(db, &[put(&format!("t{i}"), &vec![i as u8 + 1; *size])]);
+        assert_eq!(c.flush(db, WAL).status, 0);
+    }
+    c.close(db, NO_FLUSH);
+    assert!(log_files(&dir, ".log").len() >= 4);
+    let db = c.open(&spec);
+    for (i, size) in sizes.iter().enumerate() {
+        let value = c.get(db, null(), &format!("t{i}")).unwrap();
+        assert!(value.len() == *size && value.iter().all(|byte| usize::from(*byte) == i + 1), "{i}");
+    }
+    c.close(db, NO_FLUSH);
+}
+
+/// What the old writer puts into its segment after the new one has read it counts for nobody.
+#[test]
+fn a_writer_that_was_fenced_acknowledges_nothing() {
+    let (dir, spec) = log_spec();
+    let mut c = Caller::new();
+    let quiet = Spec { settings: r#"{"manifest_poll_interval":"600s","compactor_options":false}"#.into(), ..spec };
+    let old = c.open(&quiet);
+    write_synced(&mut c, old, 0..3);
+    let new = c.open(&quiet);
+    assert_eq!(log_files(&dir, ".fenced").len(), 1);
+    c.write(old, &[put("t0003", b"late")]);
+    assert_eq!(c.flush(old, WAL).status, EFENCED);
+    write_synced(&mut c, new, 4..6);
+    c.close(new, NO_FLUSH);
+    c.close(old, NO_FLUSH);
+    let db = c.open(&quiet);
+    assert_eq!(found(&mut c, db, 0..6), [0, 1, 2, 4, 5]);
+    c.close(db, NO_FLUSH);
+}
+
+#[test]
+fn a_writer_whose_segment_was_removed_acknowledges_nothing() {
+    let (dir, spec) = log_spec();
+    let mut c = Caller::new();
+    let quiet = Spec { settings: r#"{"manifest_poll_interval":"600s","compactor_options":false}"#.into(), ..spec };
+    let db = c.open(&quiet);
+    write_synced(&mut c, db, 0..1);
+    for file in log_files(&dir, ".log") {
+        fs::remove_file(file).unwrap();
+    }
+    c.write(db, &[put("t0001", b"late")]);
+    assert_eq!(c.flush(db, WAL).status, EFENCED);
+    c.close(db, NO_FLUSH);
+}
+
+#[test]
+fn a_log_and_objects_are_taken_over_from_each_other() {
+    let (dir, log) = log_spec();
+    let (_, mut objects) = disk();
+    objects.url = log.url.clone();
+    let mut c = Caller::new();
+    for round in 0..6u32 {
+        let spec = if round % 2 == 0 { &log } else { &objects };
+        let db = c.open(spec);
+        assert_eq!(found(&mut c, db, 0..round * 4), (0..round * 4).collect::<Vec<_>>(), "round {round}");
+        write_synced(&mut c, db, round * 4..round * 4 + 4);
+        assert_eq!(c.close(db, NO_FLUSH).status, 0);
+    }
+    assert!(dir.path().join("data/shard/a/wal").exists());
+}
+
+#[test]
+fn segments_that_nobody_needs_are_removed() {
+    let (dir, mut spec) = log_spec();
+    spec.settings = r#"{"garbage_collector_options":{"wal_options":{"interval":"100ms","min_age":"0s"}}}"#.into();
+    let mut c = Caller::new();
+    for round in 0..3u32 {
+        let db = c.open(&spec);
+        write_synced(&mut c, db, round..round + 1);
+        c.close(db, NO_FLUSH);
+    }
+    let db = c.open(&spec);
+    write_synced(&mut c, db, 3..4);
+    assert_eq!(c.flush(db, MEMTABLE).status, 0);
+    write_synced(&mut c, db, 4..5);
+    let mut tries = 0;
+    while log_files(&dir, ".log").len() + log_files(&dir, ".fenced").len() > 1 {
+        assert!(tries < 600, "{:?} {:?}", log_files(&dir, ".log"), log_files(&dir, ".fenced"));
+        tries += 1;
+        c.drain_for(Duration::from_millis(50));
+    }
+    c.close(db, NO_FLUSH);
+    let db = c.open(&spec);
+    assert_eq!(found(&mut c, db, 0..5), [0, 1, 2, 3, 4]);
+    c.close(db, NO_FLUSH);
+}
+
+#[test]
+fn a_flush_covers_the_writes_before_it() {
+    let (_dir, spec) = log_spec();
+    let mut c = Caller::new();
+    let db = c.open(&spec);
+    for round in 0..200u64 {
+        let write = c.start_write(db, &[put(&format!("t{round}"), b"v")], 1);
+        let flush = c.token();
+        assert_eq!(unsafe { sdbx::flush::sdbx_flush(db, WAL, flush) }, 0);
+        let flushed = c.wait(flush);
+        let applied = c.wait(write);
+        assert_eq!((flushed.status, flushed.seq), (0, applied.seq));
+    }
+    c.close(db, NO_FLUSH);
+}
