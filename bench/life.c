@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "scenarios.h"
 
 #define ROWS_OF_A_LIFE 7 /* straight to a waiting poll; the counter rows of a batch come on top */
@@ -222,6 +223,13 @@ static struct life *life_new(struct bench *bench)
     return life;
 }
 
+/* The engine is measured with batches as large as those of the jobs were: rows of a commit, up to a shard's bound. */
+static uint32_t rows_of_a_batch(uint64_t jobs, uint64_t objects)
+{
+    const uint64_t rows = objects != 0 ? (jobs * ROWS_OF_A_LIFE + objects - 1) / objects : 0;
+    return rows != 0 && rows < BATCH_ROWS_MAX ? (uint32_t)rows : BATCH_ROWS_MAX;
+}
+
 static void run(struct bench *bench)
 {
     struct life *life = life_new(bench);
@@ -240,7 +248,8 @@ static void run(struct bench *bench)
     }
     bench_check(bench, jobs != 0, "jobs were completed");
     if (opt(bench, OPT_ENGINE) != 0 && !bench_interrupted()) {
-        const double engine = engine_rows_per_s(bench, 512, 100, ENGINE_SECONDS);
+        const double engine =
+            engine_rows_per_s(bench, rows_of_a_batch(jobs, objects), 100, ENGINE_SECONDS);
         bench_fact(bench, engine / ROWS_OF_A_LIFE, "engine_rows_per_s_by_%u", ROWS_OF_A_LIFE);
         bench_fact(bench, 100 * rate * ROWS_OF_A_LIFE / engine, "share_of_engine_percent");
     }
@@ -258,7 +267,7 @@ const struct scenario scenario_life = {
         "N clients go round a closed loop of single calls: Enqueue, LeaseTasks (a waiting poll\n"
         "for one task), ReportOutcome. Reports jobs a second, the latency of each call, and of\n"
         "the whole life. --engine 1 measures the engine alone in the same run and prints what\n"
-        "share of its rows the jobs amount to.",
+        "share of its rows the jobs amount to, in batches as large as the jobs' commits were.",
     SCENARIO_PRESETS(life_presets),
     .run = run};
 

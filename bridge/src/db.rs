@@ -70,6 +70,8 @@ pub struct Db {
     /// Sequence and bytes of each write that is applied and not yet durable, oldest first.
     undurable: Mutex<VecDeque<(u64, u64)>>,
     pub tag: u64,
+    /// Held by a write while it is applied, and by a flush while it begins.
+    pub write_gate: tokio::sync::Mutex<()>,
     pub writes_accepted: AtomicU64,
     writes_done: AtomicU64,
     write_done: Notify,
@@ -373,6 +375,7 @@ async fn open(
         queued_bytes_max: plan.queued_bytes_max,
         undurable: Mutex::new(VecDeque::new()),
         tag: plan.tag,
+        write_gate: tokio::sync::Mutex::new(()),
         writes_accepted: AtomicU64::new(0),
         writes_done: AtomicU64::new(0),
         write_done: Notify::new(),

@@ -13,9 +13,12 @@ use crate::write::WriteMsg;
 use slatedb::config::{FlushOptions, FlushType};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 const FLUSHES_MAX: usize = 1024; // SDBX_FLUSHES_MAX
+/// Two hand-overs between tasks; a timer cannot be shorter.
+const FLUSH_BEGINS_WITHIN: Duration = Duration::from_millis(1);
 
 pub enum FlushMsg {
     /// A token, and how many writes had been accepted by then: all of them come along.
@@ -39,6 +42,21 @@ pub fn through_log(db: &Arc<Db>, token: u64) {
     log.flush(Box::new(move |result| finish(&owner, token, result.map_err(Failure::from))));
 }
 
+/// The engine freezes its WAL buffer twice: when it takes the request, and when its WAL task takes the work. A write that
+/// is applied in between makes a second object, and the flush takes twice as long. So writes rest until it has begun.
+async fn flush_at_rest(db: &Db, options: FlushOptions) -> Result<(), slatedb::Error> {
+    let rest = db.write_gate.lock().await;
+    let flushing = db.engine.flush_with_options(options);
+    tokio::pin!(flushing);
+    tokio::select! {
+        biased;
+        result = &mut flushing => return result,
+        () = tokio::time::sleep(FLUSH_BEGINS_WITHIN) => {}
+    }
+    drop(rest);
+    flushing.await
+}
+
 pub async fn run(db: Arc<Db>, mut requests: mpsc::UnboundedReceiver<FlushMsg>, what: FlushType) {
     while let Some(message) = requests.recv().await {
         match message {
@@ -46,7 +64,11 @@ pub async fn run(db: Arc<Db>, mut requests: mpsc::UnboundedReceiver<FlushMsg>, w
                 let options = FlushOptions { flush_type: what.clone() };
                 let flushing = async {
                     db.writes_ended(writes).await;
-                    db.engine.flush_with_options(options).await.map_err(Failure::from)
+                    let flushed = match what {
+                        FlushType::Wal => flush_at_rest(&db, options).await,
+                        FlushType::MemTable => db.engine.flush_with_options(options).await,
+                    };
+                    flushed.map_err(Failure::from)
                 };
                 let result = db.unless_given_up(flushing).await;
                 finish(&db, token, result);

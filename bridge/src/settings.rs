@@ -20,13 +20,14 @@ const SCHEDULER_KEYS: [&str; 4] = [
 
 const LOG_COLLECT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Our base. The WAL ticker is off: flushes are driven from C. Collection keeps what a stalled writer or a long
+/// Our base. What polls does so seldom enough that an idle database costs next to nothing: whether a shard is still its
+/// owner's is asked when that matters, not by the engine's own poll. The WAL ticker is off: flushes are driven from C. Collection keeps what a stalled writer or a long
 /// scan may still need for 15 minutes, and never deletes WAL fences.
 fn base(kind: Kind) -> Value {
     let directory = json!({"interval": "300s", "min_age": "900s"});
     json!({
         "flush_interval": null,
-        "manifest_poll_interval": "1s",
+        "manifest_poll_interval": "5s",
         "l0_sst_size_bytes": 32 << 20,
         "max_unflushed_bytes": 256 << 20,
         "l0_max_ssts": 32,
@@ -34,13 +35,13 @@ fn base(kind: Kind) -> Value {
         "l0_flush_parallelism": 2,
         "compression_codec": "Lz4",
         "compactor_options": {
-            "poll_interval": "1s",
+            "poll_interval": "2s",
             "max_concurrent_compactions": 2,
             "enable_trivial_move": false,
             "scheduler_options": {"min_compaction_sources": "2", "max_compaction_sources": "16"},
             "worker": {
                 "max_concurrent_compactions": 2,
-                "compactions_poll_interval": "1s",
+                "compactions_poll_interval": "2s",
                 "max_sst_size": 64 << 20,
                 "max_fetch_tasks": 2,
                 "bytes_to_fetch": 1 << 20,

@@ -96,6 +96,7 @@ fn build(bufs: Vec<Bytes>) -> Result<WriteBatch, &'static str> {
 
 async fn apply(db: &Db, bufs: Vec<Bytes>) -> Result<u64, Failure> {
     let batch = build(bufs).map_err(Failure::invalid)?;
+    let _gate = db.write_gate.lock().await;
     Ok(db.engine.write(batch).await?.seqnum())
 }
 
