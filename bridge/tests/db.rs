@@ -120,7 +120,8 @@ fn a_memtable_flush_does_not_hold_up_the_wal() {
     let mut slow = memory("besides");
     slow.opts = r#"{"latency_write_ms":100}"#.to_string();
     let db = c.open(&slow);
-    c.write(db, &[put("ta", &[7; 100_000])]);
+    let segments: Vec<_> = ["ta", "ua", "va", "wa", "xa", "ya"].map(|key| put(key, &[7; 10_000])).into();
+    c.write(db, &segments); // a file each, two at a time, and the manifest
     let (memtable, wal) = (c.token(), c.token());
     unsafe { assert_eq!(sdbx_flush(db, MEMTABLE, memtable), 0) };
     let applied = c.write(db, &[put("tb", b"")]);
