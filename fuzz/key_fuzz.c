@@ -4,6 +4,7 @@
  * The first byte names the reader. Bytes that a reader takes are given to the builder; values drawn from the same bytes go
  * the other way round.
  */
+#include "base/limits.h"
 #include "fuzz.h"
 
 #include "codec/key.h"
@@ -18,10 +19,12 @@ static bool place_eq(const struct place *a, const struct place *b)
     return a->due_ms == b->due_ms && a->arrival == b->arrival && a->priority == b->priority;
 }
 
+/* A place as the core makes them: what others would be is refused by the parsers. */
 static struct place place_take(struct bytes *in)
 {
-    return (struct place){
-        .due_ms = (int64_t)(take_u64(in) >> 1), .arrival = take_u64(in), .priority = take_u8(in)};
+    return (struct place){.due_ms = (int64_t)(take_u64(in) >> 1),
+                          .arrival = take_u64(in),
+                          .priority = take_u8(in) % (PRIORITY_MAX + 1)};
 }
 
 /* A heap block that ends where the bytes end, so that reading on is seen. */

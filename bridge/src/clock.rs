@@ -56,7 +56,9 @@ impl EngineClock {
     pub fn raise(&self, tick_ms: i64) {
         let behind = tick_ms.saturating_sub(self.now().timestamp_millis());
         if behind > 0 {
-            log::warn!("the wall clock is behind the last stored tick by {behind} ms; going on from the tick");
+            log::warn!(
+                "the wall clock is behind the last stored tick by {behind} ms; going on from the tick"
+            );
             self.ahead_ms.fetch_add(behind, Ordering::AcqRel);
         }
     }

@@ -5,8 +5,8 @@ use crate::buf::Buf;
 use crate::env::Env;
 use crate::error::{Failure, EINVAL, ENOTFOUND, OK};
 use crate::ffi::{guard, opt_str, req_str, set};
-use crate::wal_log::LogDir;
 use crate::settings::nearest;
+use crate::wal_log::LogDir;
 use crate::watch::{Health, WatchedStore};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
@@ -276,7 +276,8 @@ fn open_store(url_text: &str, opts_json: &str, flags: u32) -> Result<Store, Fail
         }
     };
     let health = Arc::new(Health::new(options.latency_read, options.latency_write));
-    let objects: Arc<dyn ObjectStore> = Arc::new(WatchedStore::new(inner, health.clone(), kind != Kind::Local));
+    let objects: Arc<dyn ObjectStore> =
+        Arc::new(WatchedStore::new(inner, health.clone(), kind != Kind::Local));
     Ok(Store { objects, base, kind, health, local, flags })
 }
 

@@ -3,13 +3,18 @@
 mod common;
 
 use common::*;
+use sdbx::buf::Buf;
+use sdbx::db::sdbx_close;
+use sdbx::info::sdbx_last_error;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 use std::time::Duration;
 
 const EDATA: i32 = -7;
 const EFENCED: i32 = -4;
+const ECLOSED: i32 = -5;
+const EUNAVAIL: i32 = -6;
 const SEGMENT_HEADER: usize = 64;
 
 fn log_spec() -> (TempDir, Spec) {
@@ -134,7 +139,8 @@ fn segments_follow_each_other_and_one_record_may_be_larger_than_a_segment() {
 fn a_writer_that_was_fenced_acknowledges_nothing() {
     let (dir, spec) = log_spec();
     let mut c = Caller::new();
-    let quiet = Spec { settings: r#"{"manifest_poll_interval":"600s","compactor_options":false}"#.into(), ..spec };
+    let quiet =
+        Spec { settings: r#"{"manifest_poll_interval":"600s","compactor_options":false}"#.into(), ..spec };
     let old = c.open(&quiet);
     write_synced(&mut c, old, 0..3);
     let new = c.open(&quiet);
@@ -153,7 +159,8 @@ fn a_writer_that_was_fenced_acknowledges_nothing() {
 fn a_writer_whose_segment_was_removed_acknowledges_nothing() {
     let (dir, spec) = log_spec();
     let mut c = Caller::new();
-    let quiet = Spec { settings: r#"{"manifest_poll_interval":"600s","compactor_options":false}"#.into(), ..spec };
+    let quiet =
+        Spec { settings: r#"{"manifest_poll_interval":"600s","compactor_options":false}"#.into(), ..spec };
     let db = c.open(&quiet);
     write_synced(&mut c, db, 0..1);
     for file in log_files(&dir, ".log") {
@@ -183,7 +190,8 @@ fn a_log_and_objects_are_taken_over_from_each_other() {
 #[test]
 fn segments_that_nobody_needs_are_removed() {
     let (dir, mut spec) = log_spec();
-    spec.settings = r#"{"garbage_collector_options":{"wal_options":{"interval":"100ms","min_age":"0s"}}}"#.into();
+    spec.settings =
+        r#"{"garbage_collector_options":{"wal_options":{"interval":"100ms","min_age":"0s"}}}"#.into();
     let mut c = Caller::new();
     for round in 0..3u32 {
         let db = c.open(&spec);
@@ -220,4 +228,54 @@ fn a_flush_covers_the_writes_before_it() {
         assert_eq!((flushed.status, flushed.seq), (0, applied.seq));
     }
     c.close(db, NO_FLUSH);
+}
+
+/// A log that cannot go on waits and says why; when it can, everything is there.
+#[test]
+fn a_write_that_fails_is_named_and_tried_again() {
+    let (dir, spec) = log_spec();
+    let mut c = Caller::new();
+    let db = c.open(&spec);
+    c.write(db, &[put("t0000", &vec![1; 10 << 20])]);
+    assert_eq!(c.flush(db, WAL).status, 0);
+    let first = log_files(&dir, ".log").remove(0);
+    let next = PathBuf::from(first.to_string_lossy().replace("-0000000000.log", "-0000000001.log"));
+    fs::create_dir(&next).unwrap(); // stands where the next segment should
+    c.write(db, &[put("t0001", &vec![2; 10 << 20])]);
+    let flush = c.token();
+    assert_eq!(unsafe { sdbx::flush::sdbx_flush(db, WAL, flush) }, 0);
+    let (mut text, mut tries) = (Buf::EMPTY, 0);
+    while unsafe { sdbx_last_error(db, &mut text, null_mut(), null_mut()) } != 0 {
+        assert!(tries < 600, "no error is told");
+        tries += 1;
+        c.drain_for(Duration::from_millis(50));
+    }
+    let text = take_text(text);
+    assert!(text.starts_with("APPEND "), "{text}");
+    fs::remove_dir(&next).unwrap();
+    assert_eq!(c.wait(flush).status, 0);
+    c.close(db, NO_FLUSH);
+    let db = c.open(&spec);
+    assert_eq!(found(&mut c, db, 0..2), [0, 1]);
+    c.close(db, NO_FLUSH);
+}
+
+/// Closing does not wait for a disk that gives no answer; the flush is told.
+#[test]
+fn closing_gives_up_in_time() {
+    let (dir, spec) = log_spec();
+    let mut c = Caller::new();
+    let db = c.open(&spec);
+    c.write(db, &[put("t0000", &vec![1; 10 << 20])]);
+    assert_eq!(c.flush(db, WAL).status, 0);
+    let first = log_files(&dir, ".log").remove(0);
+    fs::create_dir(first.to_string_lossy().replace("-0000000000.log", "-0000000001.log")).unwrap();
+    c.write(db, &[put("t0001", &vec![2; 10 << 20])]);
+    let (flush, close) = (c.token(), c.token());
+    unsafe {
+        assert_eq!(sdbx::flush::sdbx_flush(db, WAL, flush), 0);
+        assert_eq!(sdbx_close(db, NO_FLUSH, 1000, close), 0);
+    }
+    assert_eq!(c.wait(flush).status, ECLOSED);
+    assert_eq!(c.wait(close).status, EUNAVAIL);
 }

@@ -201,7 +201,13 @@ mod tests {
     use super::*;
 
     fn entry(key: &str, value: ValueDeletable, seq: u64) -> RowEntry {
-        RowEntry { key: Bytes::from(key.to_string()), value, seq, create_ts: Some(70 + seq as i64), expire_ts: None }
+        RowEntry {
+            key: Bytes::from(key.to_string()),
+            value,
+            seq,
+            create_ts: Some(70 + seq as i64),
+            expire_ts: None,
+        }
     }
 
     fn sample() -> (Vec<RowEntry>, Bytes) {

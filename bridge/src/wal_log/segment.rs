@@ -209,7 +209,8 @@ impl OpenSegment {
 }
 
 fn parse_header(bytes: &[u8; SEGMENT_HEADER_BYTES as usize], name: SegmentName) -> Option<Segment> {
-    let word = |at: usize| bytes[at..at + 8].iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+    let word =
+        |at: usize| bytes[at..at + 8].iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
     let crc = word(32) & 0xffff_ffff;
     let whole = bytes[..8] == *MAGIC && u64::from(crc32fast::hash(&bytes[..32])) == crc;
     let ours = word(8) == name.epoch && word(16) == name.number;

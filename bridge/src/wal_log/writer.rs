@@ -262,7 +262,8 @@ impl Log {
         }
         let mut fresh = false;
         loop {
-            let result = self.health.watched("APPEND", &self.dir.path, || self.write(segment, records, fresh));
+            let result =
+                self.health.watched("APPEND", &self.dir.path, || self.write(segment, records, fresh));
             match result {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(WalError::Fenced),
