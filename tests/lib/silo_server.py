@@ -110,7 +110,9 @@ class SiloServer:
         deadline = time.monotonic() + READY_SECONDS
         while True:
             if self.process.poll() is not None:
-                raise RuntimeError("the server ended with %d:\n%s" % (self.process.returncode, self.log()))
+                status = self.process.returncode
+                self._ended()
+                raise RuntimeError("the server ended with %d:\n%s" % (status, self.log()))
             if time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError("the server was not ready in time:\n" + self.log())
