@@ -13,6 +13,7 @@ use crate::ffi::{guard, guard_or, handle, opt_str, panic_text, req_str};
 use crate::flush::{self, FlushMsg};
 use crate::settings;
 use crate::store::{resolve, Store, StoreArgs};
+use crate::until::until;
 use crate::wal_log::{holds_more, LogDir, LogGc, LogHandle, LogInit};
 use crate::write::{self, WriteMsg};
 use futures::FutureExt;
@@ -132,15 +133,7 @@ impl Db {
 
     /// Ends when this many writes have ended.
     pub async fn writes_ended(&self, count: u64) {
-        loop {
-            let ended = self.write_done.notified();
-            tokio::pin!(ended);
-            ended.as_mut().enable();
-            if self.writes_done.load(Ordering::Acquire) >= count {
-                return;
-            }
-            ended.await;
-        }
+        until(&self.write_done, || self.writes_done.load(Ordering::Acquire) >= count).await;
     }
 
     pub fn check_open(&self) -> Result<(), i32> {
@@ -260,22 +253,24 @@ impl OpenPlan {
     }
 }
 
-/// A WAL left behind in the other form is replayed from there into sorted files first.
+/// A WAL left behind in the other form is replayed from there into sorted files first. There is one form only where no log
+/// can be.
 async fn convert_wal(plan: &OpenPlan, around: &Surroundings) -> Result<(), Failure> {
+    let Some(log) = plan.wal_store().log_dir(&plan.path) else { return Ok(()) };
     let admin = Admin::builder(plan.path.clone(), plan.store.objects.clone()).build();
     let Some(manifest) = admin.read_manifest(None).await? else { return Ok(()) };
     let replayed = manifest.replay_after_wal_id();
-    let other = match (plan.log_dir(), plan.wal_store().log_dir(&plan.path)) {
-        (Some(_), _) => {
-            let objects = plan.wal_objects().unwrap_or_else(|| plan.store.objects.clone());
-            has_wal_objects(&plan.path, &objects, replayed + 1).await?.then_some(None)
-        }
-        (None, Some(log)) => holds_more(log.clone(), replayed).await?.then_some(Some(log)),
-        (None, None) => None,
+    let (left_behind, other) = if plan.wal_store().wants_log() {
+        let objects = plan.wal_objects().unwrap_or_else(|| plan.store.objects.clone());
+        (has_wal_objects(&plan.path, &objects, replayed + 1).await?, None)
+    } else {
+        (holds_more(log.clone(), replayed).await?, Some(log))
     };
-    let Some(log) = other else { return Ok(()) };
+    if !left_behind {
+        return Ok(());
+    }
     log::info!("{}: the write-ahead log is converted", plan.path);
-    let (engine, _) = build_engine(plan, around, Arc::new(DefaultMetricsRecorder::new()), log).await?;
+    let (engine, _) = build_engine(plan, around, Arc::new(DefaultMetricsRecorder::new()), other).await?;
     let options = CloseOptions::default().with_flush_type(Some(FlushType::MemTable));
     Ok(engine.close_with_options(options).await?)
 }
@@ -454,18 +449,6 @@ pub unsafe extern "C" fn sdbx_open(env: *const Env, cq: *const Cq, args: *const 
     })
 }
 
-async fn wait_reads(db: &Db) {
-    loop {
-        let ended = db.reads_ended.notified();
-        tokio::pin!(ended);
-        ended.as_mut().enable();
-        if db.reads.load(Ordering::Acquire) == 0 {
-            return;
-        }
-        ended.await;
-    }
-}
-
 /// Ends the three tasks after what was accepted, then waits for reads.
 async fn settle(db: &Arc<Db>) {
     let (writes_done, writes_rx) = oneshot::channel();
@@ -481,7 +464,7 @@ async fn settle(db: &Arc<Db>) {
     if let Some(log) = &db.log {
         log.requests_ended().await;
     }
-    wait_reads(db).await;
+    until(&db.reads_ended, || db.reads.load(Ordering::Acquire) == 0).await;
 }
 
 async fn close(db: &Arc<Db>, flush: Option<FlushType>, timeout_ms: u32) -> Result<(), Failure> {

@@ -2,8 +2,8 @@
 //!
 //! The engine freezes its WAL buffer as soon as it handles a flush request, so a request given to it early would
 //! leave later writes for another object. Here a request waits for the one in flight to end, and for the writes
-//! accepted before it, and freezes only then: everything applied by that moment rides along. A memtable flush has its own task, so that
-//! building sorted files never holds up the WAL.
+//! accepted before it, and freezes only then: everything applied by that moment rides along. A memtable flush has its
+//! own task, so that building sorted files never holds up the WAL. Where the WAL is a log, its flushes go to the log.
 
 use crate::cq::{Event, EV_FLUSHED};
 use crate::db::{borrow, Db};

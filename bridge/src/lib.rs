@@ -19,6 +19,7 @@ pub mod read;
 mod settings;
 pub mod store;
 pub mod toml_json;
+mod until;
 mod wal_log;
 mod watch;
 pub mod write;

@@ -21,8 +21,8 @@ const SCHEDULER_KEYS: [&str; 4] = [
 const LOG_COLLECT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Our base. What polls does so seldom enough that an idle database costs next to nothing: whether a shard is still its
-/// owner's is asked when that matters, not by the engine's own poll. The WAL ticker is off: flushes are driven from C. Collection keeps what a stalled writer or a long
-/// scan may still need for 15 minutes, and never deletes WAL fences.
+/// owner's is asked when that matters, not by the engine's own poll. The WAL ticker is off: flushes are driven from C.
+/// Collection keeps what a stalled writer or a long scan may still need for 15 minutes, and never deletes WAL fences.
 fn base(kind: Kind) -> Value {
     let directory = json!({"interval": "300s", "min_age": "900s"});
     json!({

@@ -133,17 +133,6 @@ fn a_memtable_flush_does_not_hold_up_the_wal() {
     c.close(db, NO_FLUSH);
 }
 
-/// A handle that learns of its fence by what it does, not by its own poll or its compactor's.
-fn unaware(spec: &Spec) -> Spec {
-    Spec {
-        url: spec.url.clone(),
-        path: spec.path.clone(),
-        flags: spec.flags,
-        settings: r#"{"manifest_poll_interval":"600s","compactor_options":false}"#.to_string(),
-        ..memory("")
-    }
-}
-
 #[test]
 fn the_second_open_fences_the_first() {
     both(|c, spec| {

@@ -139,8 +139,7 @@ fn segments_follow_each_other_and_one_record_may_be_larger_than_a_segment() {
 fn a_writer_that_was_fenced_acknowledges_nothing() {
     let (dir, spec) = log_spec();
     let mut c = Caller::new();
-    let quiet =
-        Spec { settings: r#"{"manifest_poll_interval":"600s","compactor_options":false}"#.into(), ..spec };
+    let quiet = unaware(&spec);
     let old = c.open(&quiet);
     write_synced(&mut c, old, 0..3);
     let new = c.open(&quiet);
@@ -159,8 +158,7 @@ fn a_writer_that_was_fenced_acknowledges_nothing() {
 fn a_writer_whose_segment_was_removed_acknowledges_nothing() {
     let (dir, spec) = log_spec();
     let mut c = Caller::new();
-    let quiet =
-        Spec { settings: r#"{"manifest_poll_interval":"600s","compactor_options":false}"#.into(), ..spec };
+    let quiet = unaware(&spec);
     let db = c.open(&quiet);
     write_synced(&mut c, db, 0..1);
     for file in log_files(&dir, ".log") {
@@ -230,20 +228,33 @@ fn a_flush_covers_the_writes_before_it() {
     c.close(db, NO_FLUSH);
 }
 
+/// A database whose log cannot go on, and the flush that waits for it.
+struct Stuck {
+    db: *const sdbx::db::Db,
+    flush: u64,
+    /// Stands where the next segment should.
+    obstacle: PathBuf,
+}
+
+fn stuck(c: &mut Caller, dir: &TempDir, spec: &Spec) -> Stuck {
+    let db = c.open(spec);
+    c.write(db, &[put("t0000", &vec![1; 10 << 20])]);
+    assert_eq!(c.flush(db, WAL).status, 0);
+    let first = log_files(dir, ".log").remove(0);
+    let obstacle = PathBuf::from(first.to_string_lossy().replace("-0000000000.log", "-0000000001.log"));
+    fs::create_dir(&obstacle).unwrap();
+    c.write(db, &[put("t0001", &vec![2; 10 << 20])]);
+    let flush = c.token();
+    assert_eq!(unsafe { sdbx::flush::sdbx_flush(db, WAL, flush) }, 0);
+    Stuck { db, flush, obstacle }
+}
+
 /// A log that cannot go on waits and says why; when it can, everything is there.
 #[test]
 fn a_write_that_fails_is_named_and_tried_again() {
     let (dir, spec) = log_spec();
     let mut c = Caller::new();
-    let db = c.open(&spec);
-    c.write(db, &[put("t0000", &vec![1; 10 << 20])]);
-    assert_eq!(c.flush(db, WAL).status, 0);
-    let first = log_files(&dir, ".log").remove(0);
-    let next = PathBuf::from(first.to_string_lossy().replace("-0000000000.log", "-0000000001.log"));
-    fs::create_dir(&next).unwrap(); // stands where the next segment should
-    c.write(db, &[put("t0001", &vec![2; 10 << 20])]);
-    let flush = c.token();
-    assert_eq!(unsafe { sdbx::flush::sdbx_flush(db, WAL, flush) }, 0);
+    let Stuck { db, flush, obstacle } = stuck(&mut c, &dir, &spec);
     let (mut text, mut tries) = (Buf::EMPTY, 0);
     while unsafe { sdbx_last_error(db, &mut text, null_mut(), null_mut()) } != 0 {
         assert!(tries < 600, "no error is told");
@@ -252,7 +263,7 @@ fn a_write_that_fails_is_named_and_tried_again() {
     }
     let text = take_text(text);
     assert!(text.starts_with("APPEND "), "{text}");
-    fs::remove_dir(&next).unwrap();
+    fs::remove_dir(&obstacle).unwrap();
     assert_eq!(c.wait(flush).status, 0);
     c.close(db, NO_FLUSH);
     let db = c.open(&spec);
@@ -265,17 +276,9 @@ fn a_write_that_fails_is_named_and_tried_again() {
 fn closing_gives_up_in_time() {
     let (dir, spec) = log_spec();
     let mut c = Caller::new();
-    let db = c.open(&spec);
-    c.write(db, &[put("t0000", &vec![1; 10 << 20])]);
-    assert_eq!(c.flush(db, WAL).status, 0);
-    let first = log_files(&dir, ".log").remove(0);
-    fs::create_dir(first.to_string_lossy().replace("-0000000000.log", "-0000000001.log")).unwrap();
-    c.write(db, &[put("t0001", &vec![2; 10 << 20])]);
-    let (flush, close) = (c.token(), c.token());
-    unsafe {
-        assert_eq!(sdbx::flush::sdbx_flush(db, WAL, flush), 0);
-        assert_eq!(sdbx_close(db, NO_FLUSH, 1000, close), 0);
-    }
+    let Stuck { db, flush, .. } = stuck(&mut c, &dir, &spec);
+    let close = c.token();
+    assert_eq!(unsafe { sdbx_close(db, NO_FLUSH, 1000, close) }, 0);
     assert_eq!(c.wait(flush).status, ECLOSED);
     assert_eq!(c.wait(close).status, EUNAVAIL);
 }

@@ -3,7 +3,8 @@
  *
  *   call --> pending --(in its turn, not held, delay over)--> complete --> event
  *
- * In its turn: the first write of its database; the first flush, once the writes before it ended; a close (but STORE_CLOSE_DROP) that nothing precedes.
+ * In its turn: the first write of its database; the first flush, once the writes before it ended; a close (but
+ * STORE_CLOSE_DROP) that nothing precedes.
  * Held: an outage of its kind. A flush begins when its turn comes, in an outage too: it fixes then what it covers, and
  * its delay runs from there. All effects happen at completion, so a database fenced meanwhile finds out then.
  */

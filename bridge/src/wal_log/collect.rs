@@ -1,11 +1,11 @@
 //! Removing segments whose records are in sorted files and that no checkpoint wants.
 
+use super::init::{blocking, unavailable};
 use super::segment::{LogDir, Segment};
 use async_trait::async_trait;
 use slatedb::wal::{WalError, WalFileRange, WalGc};
 use std::io::Result;
 use std::ops::Bound;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The engine's collector asks it with the ranges that manifests still refer to.
@@ -74,11 +74,7 @@ impl WalGc for LogGc {
         dry_run: bool,
     ) -> std::result::Result<(), WalError> {
         let dir = self.0.clone();
-        let work = tokio::task::spawn_blocking(move || collect(&dir, &referenced_ranges, dry_run));
-        match work.await {
-            Ok(result) => result.map_err(|error| WalError::Unavailable(Arc::new(error))),
-            Err(error) => Err(WalError::InternalError(Arc::new(error))),
-        }
+        blocking(move || collect(&dir, &referenced_ranges, dry_run).map_err(unavailable)).await
     }
 }
 

@@ -30,12 +30,12 @@ struct Found {
     last_time: i64,
 }
 
-fn unavailable(error: std::io::Error) -> WalError {
+pub(super) fn unavailable(error: std::io::Error) -> WalError {
     WalError::Unavailable(Arc::new(error))
 }
 
 /// Runs work on files on a thread that may block.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, WalError> + Send + 'static,
 ) -> Result<T, WalError> {
     match tokio::task::spawn_blocking(work).await {

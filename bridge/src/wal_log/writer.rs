@@ -4,12 +4,13 @@
 //! looks whether it was fenced, and only then says "durable". A write that fails is said to the store's health and
 //! tried again in a fresh segment, for ever: bytes that a failed sync left behind are never counted on.
 //!
-//! There are two ways to ask for it. The engine's `flush` seals the record at once, for it wants its id. A request by
-//! `LogHandle` is taken by the appender in its next round, which seals what has gathered by then and tells who asked from
-//! its own thread: no task has to run between a sync and its news, or between a sync and the next.
+//! A request is taken by the appender in its next round, which seals what has gathered by then and tells who asked from
+//! its own thread: no task has to run between a sync and its news, or between a sync and the next. The engine's `flush`
+//! is such a request; it seals the record before, for it wants its id.
 
 use super::record::Record;
 use super::segment::{LogDir, OpenSegment, SegmentName};
+use crate::until::until;
 use crate::watch::Health;
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -29,7 +30,6 @@ use tokio::sync::{oneshot, Notify};
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
-type Waiter = (u64, oneshot::Sender<Result<(), WalError>>);
 /// Told once whether what was there when its turn came is durable.
 pub type Request = Box<dyn FnOnce(Result<(), WalError>) + Send>;
 
@@ -42,8 +42,6 @@ struct State {
     under_way: (usize, usize),
     flushed_id: u64,
     flushed_seq: Option<u64>,
-    /// By id, rising.
-    waiters: VecDeque<Waiter>,
     /// For the appender's next round, and those of the round under way.
     requests: Vec<Request>,
     taken: Vec<Request>,
@@ -99,7 +97,6 @@ impl LogWriter {
             under_way: (0, 0),
             flushed_id: start.first_id - 1,
             flushed_seq: None,
-            waiters: VecDeque::new(),
             requests: Vec::new(),
             taken: Vec::new(),
             appending: false,
@@ -128,18 +125,13 @@ impl LogWriter {
 impl LogHandle {
     /// What was appended by now, and by the time the appender comes to it, becomes durable; then `request` is told.
     pub fn flush(&self, request: Request) {
-        let closed = {
-            let mut state = self.0.lock();
-            match state.closed.clone() {
-                None => {
-                    state.requests.push(request);
-                    self.0.kick(&mut state);
-                    return;
-                }
-                Some(reason) => reason,
-            }
-        };
-        request(Err(closed));
+        let mut state = self.0.lock();
+        if let Err(reason) = state.check_open() {
+            drop(state);
+            return request(Err(reason));
+        }
+        state.requests.push(request);
+        self.0.kick(&mut state);
     }
 
     /// Ends when no request is left.
@@ -187,12 +179,6 @@ impl State {
         self.sealed.push_back((self.next_id, record));
         self.next_id += 1;
     }
-
-    /// What waits for ids up to `id`.
-    fn waiters_up_to(&mut self, id: u64) -> Vec<Waiter> {
-        let count = self.waiters.partition_point(|(waits, _)| *waits <= id);
-        self.waiters.drain(..count).collect()
-    }
 }
 
 impl Log {
@@ -237,15 +223,7 @@ impl Log {
     }
 
     async fn wait_until(&self, holds: impl Fn(&State) -> bool) {
-        loop {
-            let ended = self.round_ended.notified();
-            tokio::pin!(ended);
-            ended.as_mut().enable();
-            if holds(&self.lock()) {
-                return;
-            }
-            ended.await;
-        }
+        until(&self.round_ended, || holds(&self.lock())).await;
     }
 
     fn write_until_done(
@@ -308,8 +286,11 @@ impl Log {
     }
 
     fn written(&self, records: &[(u64, Record)]) {
-        let (status, listener, waiters, taken) = {
+        let (status, listener, taken) = {
             let mut state = self.lock();
+            if state.closed.is_some() {
+                return; // given up meanwhile: everybody was told
+            }
             for (_, record) in records {
                 state.under_way.0 -= record.len();
                 state.under_way.1 -= record.rows;
@@ -319,9 +300,7 @@ impl Log {
                 state.flushed_id = *id;
                 state.flushed_seq = Some(newest.last_seq);
             }
-            let flushed_id = state.flushed_id;
-            let waiters = state.waiters_up_to(flushed_id);
-            (state.status(), state.listener.clone(), waiters, std::mem::take(&mut state.taken))
+            (state.status(), state.listener.clone(), std::mem::take(&mut state.taken))
         };
         self.figures.flushes.increment(records.len() as u64);
         self.figures.unflushed.set(status.estimated_bytes as i64);
@@ -329,14 +308,11 @@ impl Log {
             listener(WalEvent::WalFlushed(status));
         }
         taken.into_iter().for_each(|request| request(Ok(())));
-        for (_, waiter) in waiters {
-            let _ = waiter.send(Ok(()));
-        }
     }
 
     /// The log takes nothing more, for this reason.
     fn end(&self, reason: WalError) {
-        let (status, listener, waiters, requests) = {
+        let (status, listener, requests) = {
             let mut state = self.lock();
             if state.closed.is_some() {
                 return;
@@ -347,16 +323,13 @@ impl Log {
             state.under_way = (0, 0);
             let mut requests = std::mem::take(&mut state.taken);
             requests.append(&mut state.requests);
-            (state.status(), state.listener.clone(), state.waiters_up_to(u64::MAX), requests)
+            (state.status(), state.listener.clone(), requests)
         };
         if let Some(listener) = listener {
             listener(WalEvent::WalClosed(status));
         }
         requests.into_iter().for_each(|request| request(Err(reason.clone())));
         self.round_ended.notify_waiters();
-        for (_, waiter) in waiters {
-            let _ = waiter.send(Err(reason.clone()));
-        }
     }
 }
 
@@ -379,12 +352,8 @@ impl WalWriter for LogWriter {
         state.check_open()?;
         state.seal();
         let wal_id = state.next_id - 1;
-        if wal_id <= state.flushed_id {
-            let _ = done.send(Ok(()));
-        } else {
-            state.waiters.push_back((wal_id, done));
-            self.0.kick(&mut state);
-        }
+        state.requests.push(Box::new(move |result| drop(done.send(result))));
+        self.0.kick(&mut state);
         let completion = async move { result.await.unwrap_or(Err(WalError::Closed)) }.boxed();
         Ok(WalFlushResult { wal_id, completion })
     }

@@ -387,3 +387,14 @@ pub fn disk() -> (TempDir, Spec) {
 pub fn memory(name: &str) -> Spec {
     spec(&format!("memory:///{name}"), "shard/a")
 }
+
+/// A handle that learns of its fence by what it does, not by its own poll or its compactor's.
+pub fn unaware(spec: &Spec) -> Spec {
+    Spec {
+        url: spec.url.clone(),
+        path: spec.path.clone(),
+        flags: spec.flags,
+        settings: r#"{"manifest_poll_interval":"600s","compactor_options":false}"#.to_string(),
+        ..memory("")
+    }
+}
