@@ -124,7 +124,7 @@ void sdbx_buf_free(struct sdbx_buf buf);     /* an empty buf is fine */
 
 /*
  * json: object, all keys optional; unknown keys are refused.
- *   io_threads 2, bg_threads 1 (compaction, collection; nice +10), cache_bytes 268435456 (blocks),
+ *   io_threads 2, bg_threads 1 (compaction, collection; batch work), cache_bytes 268435456 (blocks),
  *   meta_bytes 134217728 (indexes and filters), log_level "off|error|warn|info|debug|trace" ("warn").
  * Ends at once. On failure *err holds a text.
  */
@@ -216,8 +216,9 @@ enum sdbx_flush_what {
 /*
  * -> SDBX_EV_CLOSED. Writes accepted before are applied first, calls after it get SDBX_ECLOSED. Calls under way end
  * with their events before SDBX_EV_CLOSED. timeout_ms 0 = wait for ever; after it the handle is given up
- * (SDBX_EUNAVAIL) and what was not durable may be lost or may still arrive. Free snapshots and iterators
- * before or after; they keep memory only.
+ * (SDBX_EUNAVAIL) and what was not durable may be lost or may still arrive. A memtable flush that takes more than
+ * half of it is left to the next open: the WAL is durable then. Free snapshots and iterators before or after; they
+ * keep memory only.
  */
 int sdbx_close(struct sdbx_db *db, int flush_what, uint32_t timeout_ms, uint64_t token);
 

@@ -2,8 +2,10 @@
 //!
 //! The engine stalls up to 10 s and then closes when a write finds its clock behind the last tick, and a wall
 //! clock may be set back between two runs or by NTP. So the clock is the wall time at open, or the stored tick if
-//! that is later, plus the time since then by a clock that counts on through a suspend.
+//! that is later, plus the time since then by a clock that counts on through a suspend. Tickers rest while the database
+//! does (activity.rs).
 
+use crate::activity::Activity;
 use chrono::{DateTime, TimeDelta, Utc};
 use object_store::path::Path;
 use object_store::ObjectStore;
@@ -22,22 +24,43 @@ const WAL_OBJECTS_MAX: usize = 8;
 const WAL_ROWS_MAX: usize = 4096;
 
 #[derive(Debug)]
-pub struct EngineClock {
+struct Time {
     start: DateTime<Utc>,
     origin_ns: i64,
-    /// Milliseconds the clock was put forward.
+    /// Milliseconds it was put forward.
     ahead_ms: AtomicI64,
 }
 
-fn boot_ns() -> i64 {
+#[derive(Debug)]
+pub struct EngineClock {
+    time: Arc<Time>,
+    tickers: TickerClock,
+}
+
+/// What the engine's tickers sleep on.
+#[derive(Debug)]
+struct TickerClock {
+    time: Arc<Time>,
+    activity: Arc<Activity>,
+}
+
+pub fn boot_ns() -> i64 {
     let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes one timespec.
     unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut ts) };
     ts.tv_sec * 1_000_000_000 + ts.tv_nsec
 }
 
+impl Time {
+    fn now(&self) -> DateTime<Utc> {
+        self.start
+            + TimeDelta::nanoseconds(boot_ns() - self.origin_ns)
+            + TimeDelta::milliseconds(self.ahead_ms.load(Ordering::Acquire))
+    }
+}
+
 impl EngineClock {
-    pub fn starting_at_least(tick_ms: i64) -> Self {
+    pub fn starting_at_least(tick_ms: i64, activity: Arc<Activity>) -> Self {
         let wall = Utc::now();
         let start = match DateTime::<Utc>::from_timestamp_millis(tick_ms) {
             Some(tick) if tick > wall => {
@@ -49,7 +72,8 @@ impl EngineClock {
             }
             _ => wall,
         };
-        EngineClock { start, origin_ns: boot_ns(), ahead_ms: AtomicI64::new(0) }
+        let time = Arc::new(Time { start, origin_ns: boot_ns(), ahead_ms: AtomicI64::new(0) });
+        EngineClock { tickers: TickerClock { time: time.clone(), activity }, time }
     }
 
     /// Puts the clock forward to a stored tick that was found later.
@@ -59,20 +83,35 @@ impl EngineClock {
             log::warn!(
                 "the wall clock is behind the last stored tick by {behind} ms; going on from the tick"
             );
-            self.ahead_ms.fetch_add(behind, Ordering::AcqRel);
+            self.time.ahead_ms.fetch_add(behind, Ordering::AcqRel);
         }
     }
 }
 
 impl SystemClock for EngineClock {
     fn now(&self) -> DateTime<Utc> {
-        self.start
-            + TimeDelta::nanoseconds(boot_ns() - self.origin_ns)
-            + TimeDelta::milliseconds(self.ahead_ms.load(Ordering::Acquire))
+        self.time.now()
     }
 
     fn sleep<'a>(&'a self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn ticker<'a>(&'a self, duration: Duration) -> SystemClockTicker<'a> {
+        self.tickers.ticker(duration)
+    }
+}
+
+impl SystemClock for TickerClock {
+    fn now(&self) -> DateTime<Utc> {
+        self.time.now()
+    }
+
+    fn sleep<'a>(&'a self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async move {
+            self.activity.rest().await;
+            tokio::time::sleep(duration).await;
+        })
     }
 
     fn ticker<'a>(&'a self, duration: Duration) -> SystemClockTicker<'a> {
@@ -142,10 +181,14 @@ async fn newest_wal_tick(
 mod tests {
     use super::*;
 
+    fn clock_from(tick_ms: i64) -> EngineClock {
+        EngineClock::starting_at_least(tick_ms, Arc::new(Activity::new()))
+    }
+
     #[test]
     fn starts_at_the_stored_tick_when_that_is_later() {
         let ahead = Utc::now().timestamp_millis() + 3_600_000;
-        let clock = EngineClock::starting_at_least(ahead);
+        let clock = clock_from(ahead);
         let first = clock.now();
         assert!(first.timestamp_millis() >= ahead);
         assert!(clock.now() >= first);
@@ -153,7 +196,7 @@ mod tests {
 
     #[test]
     fn is_put_forward_and_never_back() {
-        let clock = EngineClock::starting_at_least(i64::MIN);
+        let clock = clock_from(i64::MIN);
         let ahead = Utc::now().timestamp_millis() + 60_000;
         clock.raise(ahead);
         assert!(clock.now().timestamp_millis() >= ahead);
@@ -166,7 +209,7 @@ mod tests {
     #[test]
     fn starts_at_wall_time_for_a_new_database() {
         let before = Utc::now();
-        let clock = EngineClock::starting_at_least(i64::MIN);
+        let clock = clock_from(i64::MIN);
         assert!(clock.now() >= before);
         assert!(clock.now() - before < TimeDelta::seconds(60));
     }

@@ -5,7 +5,9 @@
 //! finish what was accepted, waits for reads under way, then closes the engine; after a timeout it sets
 //! `give_up`, which ends whatever still waits, so that every accepted call has its event before EV_CLOSED.
 
+use crate::activity::Activity;
 use crate::clock::{has_wal_objects, last_tick, EngineClock};
+use crate::compaction::{with_spare_place, Account, Pace, PacedStore, Supplier};
 use crate::cq::{Cq, DbRef, Ending, Event, EV_CLOSED, EV_DB_DOWN, EV_OPENED, EV_REFRESHED};
 use crate::env::Env;
 use crate::error::{close_status, Failure, ECLOSED, EINVAL, EUNAVAIL, OK};
@@ -21,7 +23,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::ObjectStore;
 use slatedb::admin::Admin;
-use slatedb::config::{CloseOptions, FlushType, Settings};
+use slatedb::config::{CloseOptions, FlushOptions, FlushType, Settings};
 use slatedb::{
     CloseReason, CompactorBuilder, DbStatus, GarbageCollectorBuilder, PrefixExtractor, PrefixTarget,
 };
@@ -52,10 +54,19 @@ pub struct OpenArgs {
     pub reserved: u32,
 }
 
+/// What a close does not wait for any more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GivenUp {
+    Nothing,
+    Memtables,
+    All,
+}
+
 pub struct Db {
     pub engine: slatedb::Db,
     pub cq: Arc<Cq>,
     pub io: Handle,
+    pub activity: Arc<Activity>,
     pub recorder: Arc<DefaultMetricsRecorder>,
     pub store: Arc<Store>,
     pub wal_store: Option<Arc<Store>>,
@@ -65,7 +76,7 @@ pub struct Db {
     pub wal_flushes: mpsc::UnboundedSender<FlushMsg>,
     pub memtable_flushes: mpsc::UnboundedSender<FlushMsg>,
     pub status: watch::Receiver<DbStatus>,
-    pub give_up: watch::Sender<bool>,
+    pub give_up: watch::Sender<GivenUp>,
     pub queued_bytes: AtomicU64,
     pub queued_bytes_max: u64,
     /// Sequence and bytes of each write that is applied and not yet durable, oldest first.
@@ -153,9 +164,10 @@ impl Db {
         Ok(guard)
     }
 
-    /// The result of `work`, unless the database is given up first or the work panics.
+    /// The result of `work`, unless it is given up first or panics.
     pub async fn unless_given_up<T>(
         &self,
+        with: GivenUp,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let mut given_up = self.give_up.subscribe();
@@ -164,7 +176,7 @@ impl Db {
             result = AssertUnwindSafe(work).catch_unwind() => result.unwrap_or_else(|payload| {
                 Err(Failure::new(crate::error::EINTERNAL, format!("panic: {}", panic_text(payload.as_ref()))))
             }),
-            _ = given_up.wait_for(|v| *v) => Err(Failure::given_up()),
+            _ = given_up.wait_for(|so_far| *so_far >= with) => Err(Failure::given_up()),
         }
     }
 
@@ -229,6 +241,7 @@ struct Surroundings {
     io: Handle,
     bg: Handle,
     cache: Arc<dyn slatedb::db_cache::DbCache>,
+    merging: Account,
 }
 
 impl OpenPlan {
@@ -270,7 +283,7 @@ async fn convert_wal(plan: &OpenPlan, around: &Surroundings) -> Result<(), Failu
         return Ok(());
     }
     log::info!("{}: the write-ahead log is converted", plan.path);
-    let (engine, _) = build_engine(plan, around, Arc::new(DefaultMetricsRecorder::new()), other).await?;
+    let (engine, _) = build_engine(plan, around, Arc::default(), &Arc::new(Activity::new()), other).await?;
     let options = CloseOptions::default().with_flush_type(Some(FlushType::MemTable));
     Ok(engine.close_with_options(options).await?)
 }
@@ -279,6 +292,7 @@ async fn build_engine(
     plan: &OpenPlan,
     around: &Surroundings,
     recorder: Arc<DefaultMetricsRecorder>,
+    activity: &Arc<Activity>,
     log: Option<LogDir>,
 ) -> Result<(slatedb::Db, Option<LogHandle>), slatedb::Error> {
     // The shared cache tells databases apart by this number; an open never sees entries of an earlier one.
@@ -286,7 +300,7 @@ async fn build_engine(
     let main = plan.store.objects.clone();
     let wal = plan.wal_objects();
     let tick = last_tick(&plan.path, &main, wal.as_ref().unwrap_or(&main)).await?;
-    let clock = Arc::new(EngineClock::starting_at_least(tick));
+    let clock = Arc::new(EngineClock::starting_at_least(tick, activity.clone()));
     let handle = Arc::new(OnceLock::new());
     let mut builder = slatedb::Db::builder(plan.path.clone(), main.clone())
         .with_settings(plan.settings.clone())
@@ -311,10 +325,13 @@ async fn build_engine(
         }));
     }
     if let Some(options) = plan.settings.compactor_options.clone() {
+        let pace = Arc::new(Pace::new(around.merging.clone()));
+        let paced = Arc::new(PacedStore { inner: main, pace: pace.clone() });
         builder = builder.with_compactor_builder(
-            CompactorBuilder::new(plan.path.clone(), main)
+            CompactorBuilder::new(plan.path.clone(), paced)
                 .with_runtime(around.bg.clone())
-                .with_options(options),
+                .with_scheduler_supplier(Arc::new(Supplier { activity: activity.clone(), pace }))
+                .with_options(with_spare_place(options)),
         );
     }
     if let Some(wal) = wal {
@@ -332,9 +349,10 @@ async fn open(
     cancelled: oneshot::Receiver<()>,
 ) -> Result<Arc<Db>, Failure> {
     let recorder = Arc::new(DefaultMetricsRecorder::new());
+    let activity = Arc::new(Activity::new());
     let building = async {
         convert_wal(&plan, &around).await?;
-        build_engine(&plan, &around, recorder.clone(), plan.log_dir()).await.map_err(Failure::from)
+        build_engine(&plan, &around, recorder.clone(), &activity, plan.log_dir()).await.map_err(Failure::from)
     };
     let building = AssertUnwindSafe(building).catch_unwind();
     let (engine, log) = tokio::select! {
@@ -357,6 +375,7 @@ async fn open(
         engine,
         cq,
         io: around.io.clone(),
+        activity,
         recorder,
         store: plan.store,
         wal_store: plan.wal_store,
@@ -365,7 +384,7 @@ async fn open(
         wal_flushes,
         memtable_flushes,
         status,
-        give_up: watch::channel(false).0,
+        give_up: watch::channel(GivenUp::Nothing).0,
         queued_bytes: AtomicU64::new(0),
         queued_bytes_max: plan.queued_bytes_max,
         undurable: Mutex::new(VecDeque::new()),
@@ -430,7 +449,12 @@ pub unsafe extern "C" fn sdbx_open(env: *const Env, cq: *const Cq, args: *const 
         let tag = args.tag;
         let (cancel, cancelled) = oneshot::channel();
         cq.opens.lock().unwrap_or_else(|e| e.into_inner()).insert(token, cancel);
-        let around = Surroundings { io: env.io().clone(), bg: env.bg().clone(), cache: env.cache.clone() };
+        let around = Surroundings {
+            io: env.io().clone(),
+            bg: env.bg().clone(),
+            cache: env.cache.clone(),
+            merging: env.merging.clone(),
+        };
         env.io().spawn(async move {
             let opened = open(plan, around, cq.clone(), token, cancelled).await;
             cq.opens.lock().unwrap_or_else(|e| e.into_inner()).remove(&token);
@@ -449,37 +473,66 @@ pub unsafe extern "C" fn sdbx_open(env: *const Env, cq: *const Cq, args: *const 
     })
 }
 
-/// Ends the three tasks after what was accepted, then waits for reads.
+async fn stop_writer(db: &Arc<Db>) {
+    let (done, rx) = oneshot::channel();
+    if db.writes.send(WriteMsg::Stop(done)).is_ok() {
+        let _ = rx.await;
+    }
+}
+
+async fn stop_flusher(flushes: &mpsc::UnboundedSender<FlushMsg>) {
+    let (done, rx) = oneshot::channel();
+    if flushes.send(FlushMsg::Stop(done)).is_ok() {
+        let _ = rx.await;
+    }
+}
+
+/// Ends the three tasks after what was accepted, then waits for reads. Those that have ended are passed over.
 async fn settle(db: &Arc<Db>) {
-    let (writes_done, writes_rx) = oneshot::channel();
-    if db.writes.send(WriteMsg::Stop(writes_done)).is_ok() {
-        let _ = writes_rx.await;
-    }
-    for flushes in [&db.wal_flushes, &db.memtable_flushes] {
-        let (done, rx) = oneshot::channel();
-        if flushes.send(FlushMsg::Stop(done)).is_ok() {
-            let _ = rx.await;
-        }
-    }
+    stop_writer(db).await;
+    stop_flusher(&db.wal_flushes).await;
+    stop_flusher(&db.memtable_flushes).await;
     if let Some(log) = &db.log {
         log.requests_ended().await;
     }
     until(&db.reads_ended, || db.reads.load(Ordering::Acquire) == 0).await;
 }
 
-async fn close(db: &Arc<Db>, flush: Option<FlushType>, timeout_ms: u32) -> Result<(), Failure> {
-    let orderly = async {
-        settle(db).await;
-        let reason = db.status.borrow().close_reason;
-        let closed = db.engine.close_with_options(CloseOptions::default().with_flush_type(flush)).await;
-        match reason {
-            Some(reason) => {
-                Err(Failure::new(close_status(reason), "the database had failed before it was closed"))
-            }
-            None => closed.map_err(Failure::from),
+/// Flushes memtables for the last time if that is wanted; says what is left to flush. They wait for merges when there are too
+/// many files to add another: what they cannot write in time stays in the write-ahead log, from where the next open reads it.
+async fn end_memtables(db: &Arc<Db>, flush: Option<FlushType>, within: Duration) -> Option<FlushType> {
+    let ending = async {
+        stop_flusher(&db.memtable_flushes).await;
+        if matches!(flush, Some(FlushType::MemTable)) {
+            let options = FlushOptions { flush_type: FlushType::MemTable };
+            let _ = db.engine.flush_with_options(options).await; // the close that follows meets the same failure
         }
     };
-    let orderly = AssertUnwindSafe(orderly).catch_unwind();
+    if tokio::time::timeout(within, ending).await.is_ok() {
+        return flush;
+    }
+    log::warn!("memtables are not flushed after {within:?}: the next open replays the write-ahead log");
+    db.give_up.send_replace(GivenUp::Memtables);
+    flush.map(|_| FlushType::Wal)
+}
+
+async fn close_engine(db: &Arc<Db>, flush: Option<FlushType>, timeout_ms: u32) -> Result<(), Failure> {
+    stop_writer(db).await;
+    let half = Duration::from_millis(u64::from(timeout_ms / 2));
+    let flush = if timeout_ms == 0 { flush } else { end_memtables(db, flush, half).await };
+    settle(db).await;
+    let reason = db.status.borrow().close_reason;
+    let closed = db.engine.close_with_options(CloseOptions::default().with_flush_type(flush)).await;
+    match reason {
+        Some(reason) => {
+            Err(Failure::new(close_status(reason), "the database had failed before it was closed"))
+        }
+        None => closed.map_err(Failure::from),
+    }
+}
+
+async fn close(db: &Arc<Db>, flush: Option<FlushType>, timeout_ms: u32) -> Result<(), Failure> {
+    let orderly = AssertUnwindSafe(close_engine(db, flush, timeout_ms)).catch_unwind();
     let result = if timeout_ms == 0 {
         Ok(orderly.await)
     } else {
@@ -489,7 +542,7 @@ async fn close(db: &Arc<Db>, flush: Option<FlushType>, timeout_ms: u32) -> Resul
         Ok(Ok(result)) => result,
         Ok(Err(payload)) => Err(Failure::new(crate::error::EINTERNAL, panic_text(payload.as_ref()))),
         Err(_) => {
-            db.give_up.send_replace(true);
+            db.give_up.send_replace(GivenUp::All);
             if let Some(log) = &db.log {
                 log.give_up();
             }
@@ -576,7 +629,7 @@ pub unsafe extern "C" fn sdbx_refresh(db: *const Db, token: u64) -> i32 {
         };
         db.io.clone().spawn(async move {
             let refreshing = async { db.engine.refresh_manifest().await.map_err(Failure::from) };
-            let event = match db.unless_given_up(refreshing).await {
+            let event = match db.unless_given_up(GivenUp::All, refreshing).await {
                 Ok(()) => Event { seq: db.note_durable(), ..Event::new(EV_REFRESHED, token) },
                 Err(failure) => Event::failed(EV_REFRESHED, token, db.blame(failure)),
             };

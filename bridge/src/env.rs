@@ -1,10 +1,12 @@
 //! The process-wide environment: two tokio runtimes and the caches all databases share.
 //!
 //! The io runtime has two threads even on two cores: building an L0 file must never hold up the WAL. Compaction and
-//! collection run on a runtime of their own at nice +10. All threads block all signals, so that C's handlers
-//! run on C's threads only.
+//! collection run on a runtime of their own as batch work: it never interrupts another thread, but has its fair share of
+//! the processors when it needs it (compaction/pace.rs). With less it would fall behind on a busy machine, until the engine stops taking
+//! writes for want of it. All threads block all signals, so that C's handlers run on C's threads only.
 
 use crate::buf::Buf;
+use crate::compaction::Account;
 use crate::error::{Failure, EINVAL, OK};
 use crate::ffi::{guard, guard_or, set_text, slice};
 use crate::logring;
@@ -12,13 +14,12 @@ use log::LevelFilter;
 use serde_json::Value;
 use slatedb::db_cache::moka::{MokaCache, MokaCacheOptions};
 use slatedb::db_cache::{DbCache, SplitCache};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 const BG_STOP_MAX: Duration = Duration::from_secs(2);
 const IO_STOP_MAX: Duration = Duration::from_secs(3);
-const BG_NICE: i32 = 10;
 const BLOCKING_THREADS_MAX: usize = 64;
 const THREADS_MAX: u64 = 256;
 
@@ -26,6 +27,7 @@ pub struct Env {
     io: Option<Runtime>,
     bg: Option<Runtime>,
     pub cache: Arc<dyn DbCache>,
+    pub merging: Account,
 }
 
 struct EnvArgs {
@@ -90,9 +92,10 @@ fn block_signals() {
     }
 }
 
-fn lower_priority() {
-    // SAFETY: on Linux PRIO_PROCESS with 0 means the calling thread.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, BG_NICE) };
+fn run_as_batch_work() {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 means the calling thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) };
 }
 
 fn runtime(name: &str, threads: u64, background: bool) -> std::io::Result<Runtime> {
@@ -103,7 +106,7 @@ fn runtime(name: &str, threads: u64, background: bool) -> std::io::Result<Runtim
         .on_thread_start(move || {
             block_signals();
             if background {
-                lower_priority();
+                run_as_batch_work();
             }
         })
         .enable_all()
@@ -130,7 +133,8 @@ impl Env {
             .with_block_cache(moka(args.cache_bytes))
             .with_meta_cache(moka(args.meta_bytes))
             .build();
-        Ok(Env { io: Some(io), bg: Some(bg), cache: Arc::new(cache) })
+        let merging = Arc::new(Mutex::new(Instant::now()));
+        Ok(Env { io: Some(io), bg: Some(bg), cache: Arc::new(cache), merging })
     }
 
     pub fn io(&self) -> &Handle {

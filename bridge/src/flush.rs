@@ -6,7 +6,7 @@
 //! own task, so that building sorted files never holds up the WAL. Where the WAL is a log, its flushes go to the log.
 
 use crate::cq::{Event, EV_FLUSHED};
-use crate::db::{borrow, Db};
+use crate::db::{borrow, Db, GivenUp};
 use crate::error::{Failure, EAGAIN, ECLOSED, EINVAL, OK};
 use crate::ffi::guard;
 use crate::write::WriteMsg;
@@ -58,11 +58,16 @@ async fn flush_at_rest(db: &Db, options: FlushOptions) -> Result<(), slatedb::Er
 }
 
 pub async fn run(db: Arc<Db>, mut requests: mpsc::UnboundedReceiver<FlushMsg>, what: FlushType) {
+    let with = match what {
+        FlushType::Wal => GivenUp::All,
+        FlushType::MemTable => GivenUp::Memtables,
+    };
     while let Some(message) = requests.recv().await {
         match message {
             FlushMsg::Flush(token, writes) => {
                 let options = FlushOptions { flush_type: what.clone() };
                 let flushing = async {
+                    let _work = db.activity.work();
                     db.writes_ended(writes).await;
                     let flushed = match what {
                         FlushType::Wal => flush_at_rest(&db, options).await,
@@ -70,7 +75,7 @@ pub async fn run(db: Arc<Db>, mut requests: mpsc::UnboundedReceiver<FlushMsg>, w
                     };
                     flushed.map_err(Failure::from)
                 };
-                let result = db.unless_given_up(flushing).await;
+                let result = db.unless_given_up(with, flushing).await;
                 finish(&db, token, result);
             }
             FlushMsg::Stop(done) => {

@@ -3,8 +3,10 @@
 //! Mechanism only: grouping, pacing, retries of our own and their limits are decided in C. No thread of ours
 //! ever calls into C; results wait in a completion queue.
 
+mod activity;
 pub mod buf;
 mod clock;
+mod compaction;
 pub mod cq;
 pub mod db;
 pub mod env;

@@ -4,7 +4,7 @@
 //! answered without a hop. What has to wait goes on as a task.
 
 use crate::cq::{Event, IterRef, EV_ROWS, EV_VALUE, ROWS_MORE};
-use crate::db::{borrow, Db, ReadGuard};
+use crate::db::{borrow, Db, GivenUp, ReadGuard};
 use crate::error::{Failure, EINTERNAL, EINVAL, ENOTFOUND, OK};
 use crate::ffi::{guard, guard_or, set, slice, status_of};
 use crate::write::VALUE_ABSENT;
@@ -107,7 +107,7 @@ fn drive(
 ) {
     let owner = db.clone();
     let mut whole = Box::pin(async move {
-        let mut event = match owner.unless_given_up(work).await {
+        let mut event = match owner.unless_given_up(GivenUp::All, work).await {
             Ok(event) => event,
             Err(failure) => Event::failed(answer.kind, answer.token, owner.blame(failure)),
         };

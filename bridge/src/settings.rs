@@ -4,6 +4,7 @@
 //! place, and the nearest known one. `false` where the engine has an optional part switches that part off (TOML has no
 //! null). Scheduler options are text to the engine; numbers are accepted and turned into text.
 
+use crate::compaction::{Policy, POLICY_KEYS};
 use crate::error::Failure;
 use crate::store::Kind;
 use serde_json::{json, Map, Value};
@@ -11,41 +12,37 @@ use slatedb::config::{GarbageCollectorOptions, Settings};
 use std::time::Duration;
 
 const SCHEDULER_PLACE: &str = "compactor_options.scheduler_options";
-const SCHEDULER_KEYS: [&str; 4] = [
-    "min_compaction_sources",
-    "max_compaction_sources",
-    "include_size_threshold",
-    "sorted_run_consolidation_threshold",
-];
 
 const LOG_COLLECT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Our base. What polls does so seldom enough that an idle database costs next to nothing: whether a shard is still its
-/// owner's is asked when that matters, not by the engine's own poll. The WAL ticker is off: flushes are driven from C.
+/// Our base. Polls come at these intervals while a database is at work only, more often on a disk, where they cost little. The WAL ticker is off: flushes are driven from C.
 /// Collection keeps what a stalled writer or a long scan may still need for 15 minutes, and never deletes WAL fences.
 fn base(kind: Kind) -> Value {
     let directory = json!({"interval": "300s", "min_age": "900s"});
+    let local = kind == Kind::Local;
+    let poll = if local { "500ms" } else { "2s" };
     json!({
         "flush_interval": null,
-        "manifest_poll_interval": "5s",
+        "manifest_poll_interval": poll,
         "l0_sst_size_bytes": 32 << 20,
-        "max_unflushed_bytes": 256 << 20,
-        "l0_max_ssts": 32,
-        "l0_max_ssts_per_key": 24,
+        "max_unflushed_bytes": 128 << 20,
+        "l0_max_ssts": 96,
+        "l0_max_ssts_per_key": 64,
         "l0_flush_parallelism": 2,
         "compression_codec": "Lz4",
         "compactor_options": {
-            "poll_interval": "2s",
-            "max_concurrent_compactions": 2,
+            "poll_interval": poll,
+            "commit_compacted_interval": poll,
+            "max_concurrent_compactions": 4,
             "enable_trivial_move": false,
-            "scheduler_options": {"min_compaction_sources": "2", "max_compaction_sources": "16"},
+            "scheduler_options": Policy::default().options(),
             "worker": {
-                "max_concurrent_compactions": 2,
-                "compactions_poll_interval": "2s",
-                "max_sst_size": 64 << 20,
+                "max_concurrent_compactions": 4,
+                "compactions_poll_interval": poll,
+                "max_sst_size": 32 << 20,
                 "max_fetch_tasks": 2,
-                "bytes_to_fetch": 1 << 20,
-                "max_subcompactions": 2,
+                "bytes_to_fetch": if local { 256 << 10 } else { 1 << 20 },
+                "max_subcompactions": if local { 1 } else { 2 },
                 "compression_codec": "Lz4"
             }
         },
@@ -57,7 +54,7 @@ fn base(kind: Kind) -> Value {
             "compactions_options": directory,
             "detach_options": {"interval": "300s"},
             // A local disk cannot replace an object under a condition, which boundary files need.
-            "boundary_files_enabled": kind != Kind::Local
+            "boundary_files_enabled": !local
         }
     })
 }
@@ -118,8 +115,8 @@ fn unknown_key(place: &str, key: &str, known: &[String]) -> Failure {
 
 fn scheduler_options(map: &mut Map<String, Value>) -> Result<(), Failure> {
     for (key, value) in map.iter_mut() {
-        if !SCHEDULER_KEYS.contains(&key.as_str()) {
-            return Err(unknown_key(SCHEDULER_PLACE, key, &SCHEDULER_KEYS.map(String::from)));
+        if !POLICY_KEYS.contains(&key.as_str()) {
+            return Err(unknown_key(SCHEDULER_PLACE, key, &POLICY_KEYS.map(String::from)));
         }
         if value.is_number() {
             *value = Value::String(value.to_string());
@@ -319,6 +316,6 @@ mod tests {
         let text = r#"{"compactor_options":{"scheduler_options":{"min_compaction_sources":3}}}"#;
         let options = build(text, Kind::S3).unwrap().compactor_options.unwrap();
         assert_eq!(options.scheduler_options["min_compaction_sources"], "3");
-        assert_eq!(options.scheduler_options["max_compaction_sources"], "16");
+        assert_eq!(options.scheduler_options["max_compaction_sources"], "64");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::buf::Buf;
 use crate::cq::{Event, EV_APPLIED, EV_WRITE_FAILED};
-use crate::db::{borrow, Db};
+use crate::db::{borrow, Db, GivenUp};
 use crate::error::{Failure, EAGAIN, ECLOSED, EINVAL, OK};
 use crate::ffi::{guard, status_of};
 use crate::flush;
@@ -96,6 +96,7 @@ fn build(bufs: Vec<Bytes>) -> Result<WriteBatch, &'static str> {
 
 async fn apply(db: &Db, bufs: Vec<Bytes>) -> Result<u64, Failure> {
     let batch = build(bufs).map_err(Failure::invalid)?;
+    let _work = db.activity.work();
     let _gate = db.write_gate.lock().await;
     Ok(db.engine.write(batch).await?.seqnum())
 }
@@ -120,7 +121,7 @@ pub async fn run(db: Arc<Db>, mut requests: mpsc::UnboundedReceiver<WriteMsg>) {
     while let Some(message) = requests.recv().await {
         match message {
             WriteMsg::Write(request) => {
-                let result = db.unless_given_up(apply(&db, request.bufs)).await;
+                let result = db.unless_given_up(GivenUp::All, apply(&db, request.bufs)).await;
                 finish(&db, request.bytes, request.token, result);
             }
             WriteMsg::Flush(token) => flush::through_log(&db, token),

@@ -506,6 +506,36 @@ fn latency_is_injected_and_closing_gives_up_in_time() {
 }
 
 #[test]
+fn memtables_that_wait_for_merges_do_not_hold_up_a_close() {
+    both(|c, spec| {
+        for (flush_before, reason) in [(false, "the last flush"), (true, "one under way")] {
+            let path = format!("shard/full-{flush_before}");
+            let settings =
+                r#"{"compactor_options":false,"l0_max_ssts":1,"l0_max_ssts_per_key":1}"#.to_string();
+            let full = Spec { path, settings, ..spec.clone() };
+            let db = c.open(&full);
+            c.write(db, &[put("tfirst", b"1")]);
+            c.flush(db, MEMTABLE);
+            c.write(db, &[put("tsecond", reason.as_bytes())]);
+            let (flush, close) = (c.token(), c.token());
+            unsafe {
+                if flush_before {
+                    assert_eq!(sdbx_flush(db, MEMTABLE, flush), 0);
+                }
+                assert_eq!(sdbx_close(db, MEMTABLE, 2000, close), 0);
+            }
+            if flush_before {
+                assert_eq!(c.wait(flush).status, ECLOSED);
+            }
+            assert_eq!(c.wait(close).status, 0, "{reason}");
+            let db = c.open(&Spec { settings: String::new(), ..full });
+            assert_eq!(c.get(db, null(), "tsecond").as_deref(), Some(reason.as_bytes()));
+            c.close(db, NO_FLUSH);
+        }
+    });
+}
+
+#[test]
 fn an_open_under_way_can_be_cancelled() {
     let mut c = Caller::new();
     let mut slow = memory("cancel");

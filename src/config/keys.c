@@ -141,7 +141,7 @@ const struct config_key config_keys[] = {
     TEXT("database.wal.path", database.wal_path, NULL, 0, "template of each shard's place in it"),
     BOOL("database.apply_wal_on_close", database.apply_wal_on_close, "true", CONFIG_LATER,
          "move a local write-ahead log into the main store on an orderly close"),
-    INT("database.memory_cache.block_cache_bytes", database.block_cache_bytes, "536870912", 1 << 20,
+    INT("database.memory_cache.block_cache_bytes", database.block_cache_bytes, "268435456", 1 << 20,
         BYTES_MAX, 0, "cache of data blocks, of the whole process"),
     INT("database.memory_cache.meta_cache_bytes", database.meta_cache_bytes, "134217728", 1 << 20,
         BYTES_MAX, 0, "cache of indexes and filters, of the whole process"),

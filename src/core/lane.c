@@ -78,7 +78,7 @@ static void lane_make_room(struct lane *lane)
         lane->head = 0;
         return;
     }
-    lane->cap = lane->cap != 0 ? lane->cap * 2 : 16;
+    lane->cap = lane->cap != 0 ? lane->cap * 2 : 4;
     lane->tasks = xrealloc(lane->tasks, lane->cap * sizeof lane->tasks[0]);
 }
 

@@ -78,6 +78,7 @@ pub struct Caller {
     next_token: u64,
 }
 
+#[derive(Clone)]
 pub struct Spec {
     pub url: String,
     pub opts: String,
