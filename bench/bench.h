@@ -57,6 +57,7 @@
     X(REFRESH_MS, "refresh-ms", "age at which a floating limit is refreshed", 1, 86400000)        \
     X(REFRESH_FAIL, "refresh-fail", "share of refreshes that fail, in percent", 0, 100)           \
     X(DRAIN_SECONDS, "drain-seconds", "longest wait for the last jobs", 1, 3600)                  \
+    X(REST_SECONDS, "rest-seconds", "rest before the backlog is drained", 0, 3600)                \
     X(ROUNDS, "rounds", "how often it is done", 1, 1000000)                                       \
     X(WARMUP, "warmup", "before the measured part: operations, or seconds", 0, 1000000)           \
     X(BATCH_ROWS, "batch-rows", "rows of one batch", 1, 100000)                                   \

@@ -20,6 +20,9 @@ static void run(struct bench *bench)
                                          .tenths_of = jobs};
     struct load *load = load_new(bench, &options);
     (void)load_enqueue_phase(load, "enqueued", PHASE_SECONDS);
+    if (opt(bench, OPT_REST_SECONDS) != 0) {
+        (void)bench_wait(bench, opt(bench, OPT_REST_SECONDS), NULL, NULL);
+    }
     const uint64_t wal = server_wal_objects(bench);
     const int64_t start = env_mono_us(&env_system);
     (void)load_drain_phase(load, "drained", PHASE_SECONDS);
@@ -36,7 +39,7 @@ static void run(struct bench *bench)
 
 static const struct preset presets[] = {
     {OPT_JOBS, 100000}, {OPT_BULK, 100},   {OPT_WORKERS, 8},     {OPT_BATCH, 32},
-    {OPT_PAYLOAD, 64},  {OPT_WAIT_MS, 10}, {OPT_CONNECTIONS, 4},
+    {OPT_PAYLOAD, 64},  {OPT_WAIT_MS, 10}, {OPT_CONNECTIONS, 4}, {OPT_REST_SECONDS, 0},
 };
 const struct scenario scenario_drain = {
     .name = "drain",
@@ -45,6 +48,6 @@ const struct scenario scenario_drain = {
         "Enqueues --jobs due jobs of one group, then --workers workers drain them in batches of\n"
         "--batch, reporting each batch in one call. Prints the rate of each tenth of the backlog\n"
         "and checks that the last is at least half as fast as the first. --batch 1 for single\n"
-        "leases.",
+        "leases; --rest-seconds lets the merges of the backlog's files end before.",
     SCENARIO_PRESETS(presets),
     .run = run};
