@@ -41,7 +41,7 @@ fn base(kind: Kind) -> Value {
                 "compactions_poll_interval": poll,
                 "max_sst_size": 32 << 20,
                 "max_fetch_tasks": 2,
-                "bytes_to_fetch": if local { 256 << 10 } else { 1 << 20 },
+                "bytes_to_fetch": if local { 256 << 10 } else { 512 << 10 },
                 "max_subcompactions": if local { 1 } else { 2 },
                 "compression_codec": "Lz4"
             }

@@ -114,6 +114,7 @@ impl Tree {
         self.busy.contains(&source.id)
     }
 
+    /// One merge of flushed files at a time, the oldest first.
     pub fn pick_flushed(&self, policy: &Policy) -> Option<Pick> {
         if self.flushed.len() < 2 * policy.min_sources || self.flushed.iter().any(|file| self.is_busy(file)) {
             return None;
@@ -131,13 +132,12 @@ impl Tree {
         Some(Pick::of(&sources))
     }
 
-    /// The end of the free neighbours from `first` on that are worth a merge with it.
+    /// The end of the neighbours from `first` on that are worth a merge with it.
     fn similar_end(&self, first: usize, policy: &Policy) -> usize {
         let mut end = first;
         let mut bytes = 0;
         while end < self.runs.len()
             && end - first < policy.max_sources
-            && !self.is_busy(&self.runs[end])
             && (end == first || self.runs[end].bytes as f64 <= bytes as f64 * policy.size_ratio)
         {
             bytes += self.runs[end].bytes;
@@ -147,14 +147,10 @@ impl Tree {
     }
 
     fn pick_similar(&self, policy: &Policy) -> Option<Pick> {
-        for first in 0..self.runs.len() {
-            let end = self.similar_end(first, policy);
-            if end - first < policy.min_sources {
-                continue;
-            }
-            return Some(Pick::of(&self.runs[first..end]));
-        }
-        None
+        (0..self.runs.len())
+            .map(|first| &self.runs[first..self.similar_end(first, policy)])
+            .find(|similar| similar.len() >= policy.min_sources)
+            .map(Pick::of)
     }
 
     /// The cheapest neighbours whose merge brings the runs down to the most there may be.
@@ -163,16 +159,12 @@ impl Tree {
             return None;
         }
         let width = (self.runs.len() - policy.runs_max + 1).min(policy.max_sources);
-        self.runs
-            .windows(width)
-            .filter(|window| !window.iter().any(|run| self.is_busy(run)))
-            .min_by_key(|window| total(window))
-            .map(Pick::of)
+        self.runs.windows(width).min_by_key(|window| total(window)).map(Pick::of)
     }
 
+    /// One merge of runs at a time.
     pub fn pick_runs(&self, policy: &Policy) -> Option<Pick> {
-        let merging = self.runs.iter().any(|run| self.is_busy(run));
-        if merging {
+        if self.runs.iter().any(|run| self.is_busy(run)) {
             return None;
         }
         self.pick_similar(policy).or_else(|| self.pick_surplus(policy))
