@@ -1,9 +1,9 @@
 //! Whether a database is at work or at rest, and how the engine's polls follow that.
 //!
-//! The engine's tasks tell each other what to do through objects that they poll: flushed files, merges to be done, merges that were
-//! done. Waiting writers wait for these polls, so they are frequent; each costs a listing and a read, so they are not while
-//! there is nothing to be found. A tick sleeps its time while the database is at work. At rest it sleeps until there is work, at most
-//! REST_MAX, and then its time.
+//! The engine's tasks tell each other what to do through objects that they poll: flushed files, merges to be done,
+//! merges that were done. Waiting writers wait for these polls, so they are frequent; each costs a listing and a read,
+//! so they are not while there is nothing to be found. A tick sleeps its time while the database is at work. At rest it
+//! sleeps until there is work, at most REST_MAX, and then its time.
 
 use crate::clock::boot_ns;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};

@@ -2,8 +2,9 @@
 //!
 //! The io runtime has two threads even on two cores: building an L0 file must never hold up the WAL. Compaction and
 //! collection run on a runtime of their own as batch work: it never interrupts another thread, but has its fair share of
-//! the processors when it needs it (compaction/pace.rs). With less it would fall behind on a busy machine, until the engine stops taking
-//! writes for want of it. All threads block all signals, so that C's handlers run on C's threads only.
+//! the processors when it needs it (compaction/pace.rs). With less it would fall behind on a busy machine, until the
+//! engine stops taking writes for want of it. All threads block all signals, so that C's handlers run on C's threads
+//! only.
 
 use crate::buf::Buf;
 use crate::compaction::Account;

@@ -4,6 +4,7 @@
 //! A merge asks at each of its reads. What its thread has computed since the last one is paid for by a sleep, in one account
 //! for all databases, as their merges share their threads.
 
+use crate::clock::thread_cpu_ns;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -26,16 +27,13 @@ const SHARE: u32 = 4;
 const NAP: Duration = Duration::from_millis(200);
 
 thread_local! {
-    static SEEN: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static SEEN_NS: Cell<i64> = const { Cell::new(0) };
 }
 
 /// Processor time of this thread since the last call.
 fn thread_used() -> Duration {
-    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes one timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut ts) };
-    let now = Duration::new(ts.tv_sec as u64, ts.tv_nsec as u32);
-    now.saturating_sub(SEEN.replace(now))
+    let now_ns = thread_cpu_ns();
+    Duration::from_nanos((now_ns - SEEN_NS.replace(now_ns)).unsigned_abs())
 }
 
 /// Until when what was computed is paid for; one for the process.
