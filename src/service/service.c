@@ -46,9 +46,10 @@ static const struct call_method methods[] = {
     METHOD("DumpTasks", dump_tasks_request, on_unimplemented),
     METHOD("EnqueueMany", enqueue_many_request, on_enqueue_many),
     METHOD("ReportOutcomes", report_outcomes_request, on_report_many),
+    METHOD("ReturnTasks", return_tasks_request, on_unimplemented),
 };
 #define METHODS_COUNT (sizeof methods / sizeof methods[0])
-_Static_assert(METHODS_COUNT == 31, "29 methods of the contract and two of ours");
+_Static_assert(METHODS_COUNT == 32, "29 methods of the contract and three of ours");
 
 static char *text_new(const char *text)
 {
