@@ -1,9 +1,12 @@
 /* base/bytes.c - the UTF-8 check (Unicode 15, table 3-7). */
 #include "base/bytes.h"
 
-/* Length of the well-formed sequence at p, 0 if there is none. */
-static size_t utf8_step(const uint8_t *p, size_t left)
+size_t bytes_utf8_step(struct bytes b)
 {
+    if (b.len == 0) {
+        return 0;
+    }
+    const uint8_t *p = b.ptr;
     const uint8_t c = p[0];
     if (c < 0x80) {
         return 1;
@@ -22,7 +25,7 @@ static size_t utf8_step(const uint8_t *p, size_t left)
         lo = c == 0xf0 ? 0x90 : 0x80;
         hi = c == 0xf4 ? 0x8f : 0xbf;
     }
-    if (need == 0 || left < need || p[1] < lo || p[1] > hi) {
+    if (need == 0 || b.len < need || p[1] < lo || p[1] > hi) {
         return 0;
     }
     for (size_t i = 2; i < need; i++) {
@@ -37,7 +40,7 @@ bool bytes_utf8(struct bytes b, size_t *ret_chars)
 {
     size_t chars = 0;
     for (size_t at = 0; at < b.len; chars++) {
-        const size_t step = utf8_step(b.ptr + at, b.len - at);
+        const size_t step = bytes_utf8_step(bytes_of(b.ptr + at, b.len - at));
         if (step == 0) {
             return false;
         }

@@ -1,4 +1,10 @@
-/* base/log.c - formatting of log lines. Text values with blanks, quotes or controls are quoted as in JSON. */
+/*
+ * base/log.c - formatting of log lines. Text values with blanks, quotes or controls are quoted as in JSON.
+ *
+ * Values come from clients, stores and peers, so nothing about them is taken for granted. Whatever they hold, a line is
+ * one line of well-formed UTF-8, and in JSON one object: a value is cut between characters and closed, and a field that
+ * no longer fits is left out whole.
+ */
 #include "base/log.h"
 
 #include <stdatomic.h>
@@ -13,6 +19,11 @@ static struct {
 } log_state = {.fd = 2, .level = LOG_INFO};
 
 static const char *const log_level_names[] = {"debug", "info", "warn", "error", "off"};
+
+#define CHAR_REPLACEMENT 0xfffdu   /* stands for a byte that belongs to no character */
+#define CHAR_TEXT_MAX 24u          /* one character escaped, or one number */
+#define LOG_ELLIPSIS "\xe2\x80\xa6" /* U+2026 */
+#define LOG_CUT_BYTES 5u           /* two quotes and the ellipsis */
 
 struct line {
     char text[LOG_LINE_MAX];
@@ -47,10 +58,16 @@ bool log_level_parse(struct bytes name, enum log_level *ret_level)
     return false;
 }
 
-static void line_put(struct line *line, const char *text, size_t len)
+static size_t line_room(const struct line *line)
 {
     /* The last bytes stay free for the closing brace and the line feed. */
-    const size_t room = sizeof line->text - 3 - line->len;
+    return sizeof line->text - 2 - line->len;
+}
+
+/* Appends; the caller has seen to it that there is room. What does not fit is left out, never overrun. */
+static void line_put(struct line *line, const char *text, size_t len)
+{
+    const size_t room = line_room(line);
     const size_t n = len < room ? len : room;
     memcpy(line->text + line->len, text, n);
     line->len += n;
@@ -61,58 +78,103 @@ static void line_str(struct line *line, const char *text)
     line_put(line, text, strlen(text));
 }
 
-static void line_escaped(struct line *line, struct bytes b)
+/* Characters that end a line, or move a terminal's cursor, for some reader. */
+static bool char_is_control(uint32_t c)
 {
-    line_str(line, "\"");
-    for (size_t i = 0; i < b.len && sizeof line->text - line->len > 16; i++) {
-        const uint8_t c = b.ptr[i];
-        char esc[8];
+    return c < 0x20 || (c >= 0x7f && c <= 0x9f) || c == 0x2028 || c == 0x2029;
+}
+
+/* The character of a well-formed sequence. */
+static uint32_t char_of(const uint8_t *p, size_t step)
+{
+    if (step == 1) {
+        return p[0];
+    }
+    uint32_t c = p[0] & (0x7fu >> step);
+    for (size_t i = 1; i < step; i++) {
+        c = c << 6 | (p[i] & 0x3fu);
+    }
+    return c;
+}
+
+/* How the first character of b is written inside quotes; moves b past it. What is no character becomes U+FFFD. */
+static size_t char_escape(struct bytes *b, char ret_text[CHAR_TEXT_MAX])
+{
+    const size_t step = bytes_utf8_step(*b);
+    const uint32_t c = step != 0 ? char_of(b->ptr, step) : CHAR_REPLACEMENT;
+    size_t len = 0;
+    if (step == 0 || char_is_control(c)) {
+        len = (size_t)snprintf(ret_text, CHAR_TEXT_MAX, "\\u%04x", c);
+    } else {
         if (c == '"' || c == '\\') {
-            esc[0] = '\\';
-            esc[1] = (char)c;
-            line_put(line, esc, 2);
-        } else if (c < 0x20 || c == 0x7f) {
-            line_put(line, esc, (size_t)snprintf(esc, sizeof esc, "\\u%04x", c));
-        } else {
-            line_put(line, (const char *)&b.ptr[i], 1);
+            ret_text[len++] = '\\';
         }
+        memcpy(ret_text + len, b->ptr, step);
+        len += step;
+    }
+    b->ptr += step != 0 ? step : 1;
+    b->len -= step != 0 ? step : 1;
+    return len;
+}
+
+/* The value in quotes, in at most `room` bytes (at least LOG_CUT_BYTES): cut between characters, an ellipsis says so. */
+static void line_quoted(struct line *line, struct bytes b, size_t room)
+{
+    size_t left = room - LOG_CUT_BYTES;
+    line_str(line, "\"");
+    while (b.len != 0) {
+        char text[CHAR_TEXT_MAX];
+        const size_t len = char_escape(&b, text);
+        if (len > left) {
+            line_str(line, LOG_ELLIPSIS);
+            break;
+        }
+        line_put(line, text, len);
+        left -= len;
     }
     line_str(line, "\"");
 }
 
+/* Whether the text may stand without quotes: characters only, none of which means something in a line. */
 static bool text_is_plain(struct bytes b)
 {
-    for (size_t i = 0; i < b.len; i++) {
-        if (b.ptr[i] <= ' ' || b.ptr[i] == '"' || b.ptr[i] == '\\' || b.ptr[i] == '=' ||
-            b.ptr[i] == 0x7f) {
+    if (b.len == 0) {
+        return false;
+    }
+    while (b.len != 0) {
+        const size_t step = bytes_utf8_step(b);
+        const uint32_t c = step != 0 ? char_of(b.ptr, step) : ' ';
+        if (c == ' ' || c == '"' || c == '\\' || c == '=' || char_is_control(c)) {
             return false;
         }
+        b.ptr += step;
+        b.len -= step;
     }
-    return b.len != 0;
+    return true;
 }
 
+/* A field is there whole, with its value cut at worst, or not at all. */
 static void line_field(struct line *line, const struct log_field *field, bool json)
 {
-    if (json) {
-        line_str(line, ",\"");
-        line_str(line, field->key);
-        line_str(line, "\":");
-    } else {
-        line_str(line, " ");
-        line_str(line, field->key);
-        line_str(line, "=");
+    const size_t key_bytes = strlen(field->key) + sizeof ",\"\":";
+    if (line_room(line) < key_bytes + LOG_CUT_BYTES + CHAR_TEXT_MAX) {
+        return;
     }
+    line_str(line, json ? ",\"" : " ");
+    line_str(line, field->key);
+    line_str(line, json ? "\":" : "=");
     if (field->kind == LOG_KIND_INT) {
-        char num[24];
+        char num[CHAR_TEXT_MAX];
         line_put(line, num, (size_t)snprintf(num, sizeof num, "%lld", field->value.num));
         return;
     }
     const struct bytes b =
         field->kind == LOG_KIND_STR ? bytes_str(field->value.str) : field->value.bytes;
-    if (!json && text_is_plain(b)) {
+    const size_t room = line_room(line) < LOG_VALUE_MAX ? line_room(line) : LOG_VALUE_MAX;
+    if (!json && b.len <= room && text_is_plain(b)) {
         line_put(line, (const char *)b.ptr, b.len);
     } else {
-        line_escaped(line, b);
+        line_quoted(line, b, room);
     }
 }
 

@@ -7,7 +7,9 @@
  *     log_info("shard_opened", LOG_STR("shard", id), LOG_INT("jobs", count), LOG_END);
  *
  * Threads    any; log_init before the first thread starts. log_set_level may be called at any time.
- * Limits     LOG_LINE_MAX bytes a line; longer values are cut.
+ * Limits     LOG_LINE_MAX bytes a line, LOG_VALUE_MAX a value as written; a longer value is cut between characters and
+ *            ends with an ellipsis, a field that does not fit any more is left out. Keys and event names are ours:
+ *            literals of letters, digits and underscores. Values may be any bytes.
  */
 #ifndef SILO_BASE_LOG_H
 #define SILO_BASE_LOG_H
@@ -17,6 +19,7 @@
 #include "base/bytes.h"
 
 #define LOG_LINE_MAX 4096
+#define LOG_VALUE_MAX 1024 /* so that one long text does not push out the fields after it */
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_OFF };
 

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/bytes.h"
+
 struct code_row {
     uint32_t grpc;
     bool retry;
@@ -17,6 +19,20 @@ static const struct code_row code_rows[] = {
 #undef SILO_CODE_ROW
 };
 
+/* The text filled its buffer, so its last character may have been cut in two: then it goes. */
+static void text_drop_half_character(char text[SILO_ERR_TEXT_MAX])
+{
+    const size_t len = SILO_ERR_TEXT_MAX - 1;
+    const uint8_t *p = (const uint8_t *)text;
+    size_t at = len - 1;
+    while (at != 0 && (p[at] & 0xc0) == 0x80) {
+        at--;
+    }
+    if (p[at] >= 0x80 && at + bytes_utf8_step(bytes_of(p + at, len - at)) != len) {
+        text[at] = '\0';
+    }
+}
+
 silo_rc silo_fail(struct silo_err *err, enum silo_code code, const char *where, const char *fmt,
                   ...)
 {
@@ -25,8 +41,11 @@ silo_rc silo_fail(struct silo_err *err, enum silo_code code, const char *where, 
         err->where = where;
         va_list ap;
         va_start(ap, fmt);
-        (void)vsnprintf(err->text, sizeof err->text, fmt, ap);
+        const int len = vsnprintf(err->text, sizeof err->text, fmt, ap);
         va_end(ap);
+        if (len >= (int)sizeof err->text) {
+            text_drop_half_character(err->text);
+        }
     }
     return (silo_rc){code};
 }

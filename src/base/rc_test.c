@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/test.h"
 
 static SILO_RC fails(struct silo_err *err)
@@ -68,12 +69,33 @@ static void steal_leaves_null(void **state)
     assert_null(owner);
 }
 
+static void a_cut_never_halves_a_character(void **state)
+{
+    (void)state;
+    static const char *const characters[] = {"\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
+    for (size_t i = 0; i < sizeof characters / sizeof characters[0]; i++) {
+        for (size_t lead = 0; lead < 4; lead++) {
+            char text[2 * SILO_ERR_TEXT_MAX] = "abc";
+            const size_t step = strlen(characters[i]);
+            size_t len = lead;
+            for (; len + step < sizeof text; len += step) {
+                memcpy(text + len, characters[i], step + 1);
+            }
+            struct silo_err err;
+            (void)FAIL(&err, SILO_INVALID, "%s", text);
+            assert_true(bytes_utf8(bytes_str(err.text), NULL));
+            assert_true(strlen(err.text) + step >= SILO_ERR_TEXT_MAX);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fail_fills_code_place_and_text),
         cmocka_unit_test(fail_works_without_storage),
         cmocka_unit_test(long_texts_are_cut),
+        cmocka_unit_test(a_cut_never_halves_a_character),
         cmocka_unit_test(codes_have_their_grpc_status),
         cmocka_unit_test(steal_leaves_null),
     };
