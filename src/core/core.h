@@ -103,7 +103,7 @@ void core_before_seal(struct core *core);
 
 /* Shutdown: parked polls are answered with what is there, later ones do not park. */
 void core_release_polls(struct core *core);
-/* While ownership is unproved no lease expires; after an outage every lease has a fresh term. */
+/* While ownership is unproved no lease expires; after an outage or a stall every lease has a fresh term. */
 void core_freeze_leases(struct core *core, bool frozen);
 void core_renew_leases(struct core *core);
 /* Whether a lease would expire now. */

@@ -1,8 +1,8 @@
 /*
  * core/lease.c - running jobs: which worker holds which task, and until when.
  *
- * All leases are in memory. Heartbeats move the deadline in memory only; after a reopen, and after ownership was in
- * doubt, each lease has a fresh term. An expired lease is reported as a failed attempt by an internal command, so that
+ * All leases are in memory. Heartbeats move the deadline in memory only; each lease has a fresh term from the moment the
+ * shard is open, after ownership was in doubt, and after this process stood still. An expired lease is reported as a failed attempt by an internal command, so that
  * expiry and reports share their code.
  */
 #include <stdio.h>

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "shard/shard_int.h"
 
 #define EVENTS_PER_DRAIN 64
@@ -227,6 +228,23 @@ static void executor_clocks(struct executor *executor)
     }
 }
 
+/* The process was stopped, or its machine slept: workers could not renew their leases, which is not their fault. */
+static void executor_stalled(struct executor *executor)
+{
+    const int64_t late_ms = executor->mono_ms - executor->next_mono_ms;
+    if (executor->next_mono_ms > executor->mono_ms || late_ms < STALL_MS) {
+        return;
+    }
+    log_warn("executor_stalled", LOG_INT("late_ms", late_ms),
+             LOG_STR("instead", "running jobs have a fresh lease"), LOG_END);
+    for (size_t i = 0; i < executor->count; i++) {
+        struct incarnation *inc = executor->owned[i]->inc;
+        if (inc != NULL && inc->core != NULL) {
+            core_renew_leases(inc->core);
+        }
+    }
+}
+
 static void shard_turn(struct shard *shard)
 {
     struct incarnation *inc = shard->inc;
@@ -263,6 +281,7 @@ int64_t executor_turn(struct executor *executor)
     struct mail *controls = mailbox_take(&executor->controls);
     struct mail *requests = mailbox_take(&executor->requests);
     executor_clocks(executor);
+    executor_stalled(executor);
     executor_events(executor);
     checks_take(mailbox_take(&executor->verdicts));
     if (!executor->released &&
@@ -282,6 +301,7 @@ int64_t executor_turn(struct executor *executor)
         next = earlier(next, shard_next(executor->owned[i]));
     }
     life_reap(executor);
+    executor->next_mono_ms = next > executor->mono_ms ? next : executor->mono_ms;
     return next > INT64_MAX / 1000 ? INT64_MAX : next * 1000;
 }
 

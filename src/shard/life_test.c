@@ -35,6 +35,54 @@ static void test_reopen(void **state)
     }
 }
 
+/* Reading the leases took longer than one lasts: no worker could renew its own meanwhile. */
+static void test_slow_open(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "a", 5, 0);
+    const struct uuid task = lease_one(rig, "a");
+    assert_int_equal(rig_stop(rig), SILO_OK);
+    const struct store_mem_delay slow = {.ms_min = LEASE_MS, .ms_max = LEASE_MS};
+    store_mem_delay_set(rig->store, STORE_MEM_SCAN, slow);
+    rig_start(rig);
+    rig_pass(rig, LEASE_MS);
+    assert_false(rig_is_open(rig));
+    for (int i = 0; i < 100 && !rig_is_open(rig); i++) {
+        rig_pass(rig, 1000);
+    }
+    store_mem_delay_set(rig->store, STORE_MEM_SCAN, (struct store_mem_delay){0});
+    assert_true(rig_is_open(rig));
+    rig_pass(rig, LEASE_MS - 2000);
+    assert_int_equal(status(rig, "a"), JOB_RUNNING);
+    assert_int_equal(heartbeat(rig, &task, "w1"), SILO_OK);
+    rig_pass(rig, LEASE_MS - 1000); /* the slow reads are through */
+    assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
+    close_all(rig);
+}
+
+/* The process stood still for longer than a lease lasts; heartbeats sent meanwhile are read after it goes on. */
+static void test_stalled(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "a", 5, 0);
+    const struct uuid task = lease_one(rig, "a");
+    rig_pass(rig, LEASE_MS / 2);
+    rig->mono_us += 3 * LEASE_MS * 1000LL;
+    rig->wall_ms += 3 * LEASE_MS;
+    rig_settle(rig);
+    rig_pass(rig, LEASE_MS - 1000);
+    assert_int_equal(status(rig, "a"), JOB_RUNNING);
+    assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
+    /* One whose worker is really gone still ends in time. */
+    enqueue(rig, "b", 5, 0);
+    (void)lease_one(rig, "b");
+    rig_pass(rig, LEASE_MS + 100);
+    assert_int_equal(status(rig, "b"), JOB_FAILED);
+    close_all(rig);
+}
+
 static void test_reset(void **state)
 {
     (void)state;
@@ -256,6 +304,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reopen),
+        cmocka_unit_test(test_slow_open),
+        cmocka_unit_test(test_stalled),
         cmocka_unit_test(test_reset),
         cmocka_unit_test(test_reset_while_opening),
         cmocka_unit_test(test_closed),

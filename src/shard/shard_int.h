@@ -121,6 +121,7 @@ struct executor {
     size_t count;
     struct list dead; /* struct incarnation.dead */
     int64_t wall_ms, mono_ms;
+    int64_t next_mono_ms; /* when the last turn wanted the next one at the latest */
 };
 
 struct shards {

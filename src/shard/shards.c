@@ -16,6 +16,7 @@ struct shards *shards_new(const struct shards_options *options)
         shards->executors[i].shards = shards;
         shards->executors[i].env = options->env;
         shards->executors[i].wake_fd = -1;
+        shards->executors[i].next_mono_ms = INT64_MAX;
     }
     return shards;
 }
