@@ -215,7 +215,8 @@ export class SiloGRPCClient {
   }
 
   /**
-   * Reads a job.
+   * Reads a job. An answer holds at most 128 MiB: a job whose payload and results are more than
+   * that together is read with `omitPayload` or `omitResults`.
    * @throws JobNotFoundError
    * @throws Error if the payload is not MessagePack.
    */
@@ -224,22 +225,23 @@ export class SiloGRPCClient {
     tenant?: string,
     options: GetJobOptions = {},
   ): Promise<Job<Payload, Result>> {
-    const includeAttempts = options.includeAttempts ?? false;
+    const { includeAttempts = false, omitPayload = false, omitResults = false } = options;
+    const request = { id, tenant, includeAttempts, omitPayload, omitResults };
     const response = await this.connection.tenantCall(
       tenant,
       { operation: "getJob", jobId: id, tenant },
-      (stub, rpc, shard) => stub.getJob({ shard, id, tenant, includeAttempts }, rpc).response,
+      (stub, rpc, shard) => stub.getJob({ ...request, shard }, rpc).response,
     );
     return jobFromProto<Payload, Result>(response);
   }
 
-  /** Reads a job's status. @throws JobNotFoundError */
+  /** Reads a job's status, without its payload and result. @throws JobNotFoundError */
   async getJobStatus(id: string, tenant?: string): Promise<JobStatus> {
+    const parts = { includeAttempts: false, omitPayload: true, omitResults: true };
     const response = await this.connection.tenantCall(
       tenant,
       { operation: "getJobStatus", jobId: id, tenant },
-      (stub, rpc, shard) =>
-        stub.getJob({ shard, id, tenant, includeAttempts: false }, rpc).response,
+      (stub, rpc, shard) => stub.getJob({ shard, id, tenant, ...parts }, rpc).response,
     );
     return jobStatusFromProto(response.status);
   }

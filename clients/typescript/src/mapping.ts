@@ -176,7 +176,15 @@ function attemptFromProto<Result>(attempt: ProtoJobAttempt): JobAttempt<Result> 
     result: tolerantDecodeAttemptBytes<Result>(bytesOf(attempt.result), "result"),
     errorCode: attempt.errorCode,
     errorData: tolerantDecodeAttemptBytes(bytesOf(attempt.errorData), "errorData"),
+    dataOmitted: attempt.dataOmitted,
   };
+}
+
+/** The payload of a job, unless it was left out. A payload that was not is never absent. */
+function payloadFromProto<Payload>(job: GetJobResponse): Payload {
+  return job.payloadOmitted
+    ? (undefined as Payload)
+    : decodeBytes<Payload>(bytesOf(job.payload), "payload");
 }
 
 /** A job from the wire. @throws Error if its payload cannot be decoded. */
@@ -185,7 +193,8 @@ export function jobFromProto<Payload, Result>(job: GetJobResponse): Job<Payload,
     id: job.id,
     priority: job.priority,
     enqueueTimeMs: job.enqueueTimeMs,
-    payload: decodeBytes<Payload>(bytesOf(job.payload), "payload"),
+    payload: payloadFromProto<Payload>(job),
+    payloadOmitted: job.payloadOmitted,
     retryPolicy: job.retryPolicy,
     limits: limitsFromProto(job.limits),
     metadata: job.metadata,
@@ -195,6 +204,7 @@ export function jobFromProto<Payload, Result>(job: GetJobResponse): Job<Payload,
     nextAttemptStartsAfterMs: job.nextAttemptStartsAfterMs,
     taskGroup: job.taskGroup,
     result: tolerantDecodeAttemptBytes<Result>(bytesOf(job.result), "result"),
+    resultOmitted: job.resultOmitted,
   };
 }
 

@@ -160,6 +160,8 @@ export interface JobAttempt<Result = unknown> {
   errorCode?: string;
   /** If it failed. */
   errorData?: unknown;
+  /** Whether it has a result or error data that was left out as asked. */
+  dataOmitted?: boolean;
 }
 
 /** A job as it stands. */
@@ -167,7 +169,9 @@ export interface Job<Payload = unknown, Result = unknown> {
   id: string;
   priority: number;
   enqueueTimeMs: bigint;
+  /** Undefined if it was left out as asked. */
   payload: Payload;
+  payloadOmitted?: boolean;
   retryPolicy?: RetryPolicy;
   limits: JobLimit[];
   metadata: Record<string, string>;
@@ -181,6 +185,8 @@ export interface Job<Payload = unknown, Result = unknown> {
   taskGroup: string;
   /** If the job succeeded. */
   result?: Result;
+  /** Whether the job has a result that was left out as asked. */
+  resultOmitted?: boolean;
 }
 
 /** How a job ended. */
@@ -198,6 +204,13 @@ export interface JobResult<T = unknown> {
 export interface GetJobOptions {
   /** Whether to read the attempts too; default false. */
   includeAttempts?: boolean;
+  /** Whether to leave the payload out; default false. Older servers send it all the same. */
+  omitPayload?: boolean;
+  /**
+   * Whether to leave out the result, and what attempts returned or failed with; default false.
+   * Older servers send them all the same.
+   */
+  omitResults?: boolean;
 }
 
 /** Options of `getJobResult`. */

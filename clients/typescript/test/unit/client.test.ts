@@ -165,6 +165,49 @@ test("getJob of a job that is not there", async () => {
   assert.equal(server.requests("getJob").length, 2);
 });
 
+test("a status is read without payload and results, from older servers too", async () => {
+  server.handlers.getJob = () => ({ id: "j", status: ProtoStatus.RUNNING, payloadOmitted: true });
+  assert.equal(await client.getJobStatus("j"), JobStatus.Running);
+  assert.equal(await client.handle("j").getStatus(), JobStatus.Running);
+  server.handlers.getJobResult = () => {
+    throw grpcError(status.FAILED_PRECONDITION, "job is not complete");
+  };
+  await assert.rejects(client.getJobResult("j"), JobNotTerminalError);
+  const requests = server.requests("getJob");
+  assert.equal(requests.length, 3);
+  for (const request of requests) {
+    assert.deepEqual([request.omitPayload, request.omitResults], [true, true]);
+  }
+  server.handlers.getJob = () => ({
+    id: "j",
+    status: ProtoStatus.SUCCEEDED,
+    payload: serialize(1),
+    result: serialize(2),
+  });
+  assert.equal(await client.getJobStatus("j"), JobStatus.Succeeded);
+});
+
+test("getJob tells what was left out from what is not there", async () => {
+  server.handlers.getJob = (request) => ({
+    id: "j",
+    status: ProtoStatus.SUCCEEDED,
+    payload: request.omitPayload ? undefined : serialize({ a: 1 }),
+    payloadOmitted: request.omitPayload,
+    resultOmitted: request.omitResults,
+    attempts: [
+      { jobId: "j", status: ProtoAttempt.SUCCEEDED, dataOmitted: request.omitResults },
+    ],
+  });
+  const parts = { includeAttempts: true, omitPayload: true, omitResults: true };
+  const light = await client.getJob("j", undefined, parts);
+  assert.deepEqual([light.payload, light.payloadOmitted], [undefined, true]);
+  assert.deepEqual([light.result, light.resultOmitted], [undefined, true]);
+  assert.equal(light.attempts?.[0].dataOmitted, true);
+  const whole = await client.getJob("j");
+  assert.deepEqual([whole.payload, whole.payloadOmitted], [{ a: 1 }, false]);
+  assert.equal(whole.resultOmitted, false);
+});
+
 test("getJobResult by final status", async () => {
   server.handlers.getJobResult = () => ({
     id: "j",
