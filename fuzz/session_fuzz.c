@@ -279,7 +279,7 @@ static void peer_open(struct peer *peer, unsigned flags)
     ASSERT(peer_over(peer));
     (void)atomic_fetch_add(&server->conn_count, 1);
     (void)atomic_fetch_add(&peer->loop->conn_count, 1);
-    server_conn_new(server, peer->loop, fds[0], name);
+    server_conn_new(server, peer->loop, fds[0], NULL, name);
     ASSERT(!peer_over(peer));
     struct list_node *node = list_first(&peer->loop->conns);
     peer->conn = server_conn_of(CONTAINER_OF(node, struct conn, node));

@@ -66,8 +66,10 @@ struct config_server {
     const char *tls_key;
     const char *tls_client_ca; /* NULL = clients need no certificate */
     int64_t shutdown_timeout_ms;
-    int64_t executors; /* resolved: never 0 */
-    int64_t io_loops;  /* resolved: never 0 */
+    int64_t max_connections;
+    int64_t max_connections_per_address; /* 0 = three quarters of those */
+    int64_t executors;                   /* resolved: never 0 */
+    int64_t io_loops;                    /* resolved: never 0 */
 };
 
 struct config_coord {

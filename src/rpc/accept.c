@@ -3,6 +3,11 @@
  *
  * A gRPC client opens one connection and keeps it, so what counts is where it goes: each one is handed to the loop
  * with the fewest connections (SO_REUSEPORT would pin by hash instead).
+ *
+ * One that has no place is taken and closed, so that its client learns of it at once. For the case that there is no
+ * descriptor to take it with, one is kept in reserve: it is closed, the connection taken and closed, and the reserve
+ * opened again. Otherwise the listening socket would stay readable and the loop would spin, or, not watched, let clients
+ * wait in the backlog.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* accept4 */
@@ -11,6 +16,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -24,7 +30,9 @@
 
 #define ACCEPT_BACKLOG 1024
 #define ACCEPT_TURN_MAX 64u    /* connections taken in one turn */
-#define ACCEPT_PAUSE_US 100000 /* after running out of descriptors or memory */
+#define ACCEPT_PAUSE_US 100000 /* after running out of memory */
+#define ACCEPT_LOG_US \
+    10000000 /* refusals for one reason within that time share a line of the log */
 
 static SILO_RC accept_parse_port(const char *text, uint16_t *ret_port)
 {
@@ -80,6 +88,11 @@ static SILO_RC accept_address(const char *text, struct sockaddr_storage *ret_add
     return FAIL(err, SILO_INVALID, "listen address \"%s\" is not ip:port", text);
 }
 
+static int accept_spare(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 SILO_RC accept_listen(struct rpc_server *server, struct silo_err *err)
 {
     struct sockaddr_storage address;
@@ -99,6 +112,7 @@ SILO_RC accept_listen(struct rpc_server *server, struct silo_err *err)
         return FAIL(err, SILO_UNAVAILABLE, "cannot listen on %s: %s", text, strerror(failed));
     }
     server->listen_fd = fd;
+    server->spare_fd = accept_spare();
     server->port =
         ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)&address)->sin_port
                                            : ((struct sockaddr_in6 *)&address)->sin6_port);
@@ -116,10 +130,37 @@ static void accept_peer_text(const struct sockaddr_storage *address, socklen_t l
     (void)snprintf(ret_text, CONN_PEER_BYTES, bare ? "%s:%s" : "[%s]:%s", ip, port);
 }
 
+/* Says that connections are closed at once, with one line for a burst of them. */
+static void accept_refused(struct rpc_server *server, enum accept_refusal why,
+                           const struct sockaddr_storage *address, socklen_t len)
+{
+    static const char *const reasons[ACCEPT_REFUSALS] = {
+        [ACCEPT_FULL] = "the server has as many connections as it may",
+        [ACCEPT_ADDRESS] = "this address has as many connections as one may",
+        [ACCEPT_FILES] = "the process has no file descriptor left",
+    };
+    struct accept_refusals *refusals = &server->refusals;
+    const int64_t now_us = rpc_loop_now_us(&server->loops[0]);
+    refusals->counts[why]++;
+    if (refusals->logged_us[why] != 0 && now_us - refusals->logged_us[why] < ACCEPT_LOG_US) {
+        return;
+    }
+    char peer[CONN_PEER_BYTES];
+    accept_peer_text(address, len, peer);
+    log_warn("connections_refused", LOG_STR("reason", reasons[why]),
+             LOG_INT("refused", refusals->counts[why]), LOG_STR("last", peer),
+             LOG_INT("connections", rpc_server_conns(server)),
+             LOG_INT("max", server->options.conns_max),
+             LOG_INT("max_per_address", server->options.conns_per_address_max), LOG_END);
+    refusals->counts[why] = 0;
+    refusals->logged_us[why] = now_us;
+}
+
 struct accept_mail {
     struct rpc_mail mail;
     struct rpc_server *server;
     struct rpc_loop *loop;
+    struct peer *place;
     int fd;
     char peer[CONN_PEER_BYTES];
 };
@@ -127,7 +168,7 @@ struct accept_mail {
 static void accept_run_mail(struct rpc_mail *mail)
 {
     struct accept_mail *m = CONTAINER_OF(mail, struct accept_mail, mail);
-    server_conn_new(m->server, m->loop, m->fd, m->peer);
+    server_conn_new(m->server, m->loop, m->fd, m->place, m->peer);
     free(m);
 }
 
@@ -152,9 +193,16 @@ static struct rpc_loop *accept_pick(struct rpc_server *server)
 static void accept_one(struct rpc_server *server, int fd, const struct sockaddr_storage *address,
                        socklen_t len)
 {
-    if (atomic_load_explicit(&server->conn_count, memory_order_relaxed) >=
-        server->options.conns_max) {
+    if (rpc_server_conns(server) >= server->options.conns_max) {
         (void)close(fd);
+        accept_refused(server, ACCEPT_FULL, address, len);
+        return;
+    }
+    struct peer *place =
+        peers_enter(&server->peers, address, server->options.conns_per_address_max);
+    if (place == NULL) {
+        (void)close(fd);
+        accept_refused(server, ACCEPT_ADDRESS, address, len);
         return;
     }
     const int on = 1;
@@ -166,6 +214,7 @@ static void accept_one(struct rpc_server *server, int fd, const struct sockaddr_
     m->mail.run = accept_run_mail;
     m->server = server;
     m->loop = loop;
+    m->place = place;
     m->fd = fd;
     accept_peer_text(address, len, m->peer);
     if (loop == &server->loops[0]) {
@@ -173,6 +222,33 @@ static void accept_one(struct rpc_server *server, int fd, const struct sockaddr_
     } else {
         rpc_loop_post(loop, &m->mail);
     }
+}
+
+/* No descriptor is left: takes one connection with the reserve and closes it. False if that cannot be done. */
+static bool accept_shed(struct rpc_server *server)
+{
+    if (server->spare_fd < 0) {
+        server->spare_fd = accept_spare();
+        return server->spare_fd >= 0;
+    }
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof address;
+    (void)close(server->spare_fd);
+    const int fd = accept4(server->listen_fd, (struct sockaddr *)&address, &len, SOCK_CLOEXEC);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    server->spare_fd = accept_spare();
+    accept_refused(server, ACCEPT_FILES, &address, len);
+    return fd >= 0;
+}
+
+static void accept_pause(struct rpc_server *server, int failed)
+{
+    struct rpc_loop *loop = &server->loops[0];
+    log_warn("rpc_accept_paused", LOG_STR("reason", strerror(failed)), LOG_END);
+    (void)uv_poll_stop(&server->listen_poll);
+    rpc_timer_start(loop, &server->accept_again, rpc_loop_now_us(loop) + ACCEPT_PAUSE_US);
 }
 
 static void accept_on_poll(uv_poll_t *handle, int status, int events)
@@ -189,11 +265,13 @@ static void accept_on_poll(uv_poll_t *handle, int status, int events)
             accept_one(server, fd, &address, len);
             continue;
         }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            log_warn("rpc_accept_paused", LOG_STR("reason", strerror(errno)), LOG_END);
-            struct rpc_loop *loop = &server->loops[0];
-            (void)uv_poll_stop(&server->listen_poll);
-            rpc_timer_start(loop, &server->accept_again, rpc_loop_now_us(loop) + ACCEPT_PAUSE_US);
+        const int failed = errno;
+        const bool no_file = failed == EMFILE || failed == ENFILE;
+        if (no_file && accept_shed(server)) {
+            continue;
+        }
+        if (no_file || failed == ENOBUFS || failed == ENOMEM) {
+            accept_pause(server, failed);
         }
         return; /* none left, or one that went away before it was taken */
     }
@@ -217,6 +295,13 @@ SILO_RC accept_start(struct rpc_server *server, struct silo_err *err)
     }
     server->listening = true;
     return RC_OK;
+}
+
+void accept_deinit(struct rpc_server *server)
+{
+    if (server->spare_fd >= 0) {
+        (void)close(server->spare_fd);
+    }
 }
 
 void accept_stop(struct rpc_server *server)

@@ -15,5 +15,7 @@ SILO_RC address_split(const char *text, char *ret_host, size_t host_size, uint16
 SILO_RC accept_listen(struct rpc_server *server, struct silo_err *err);
 SILO_RC accept_start(struct rpc_server *server, struct silo_err *err);
 void accept_stop(struct rpc_server *server);
+/* After the loops ended. */
+void accept_deinit(struct rpc_server *server);
 
 #endif

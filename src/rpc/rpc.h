@@ -192,7 +192,8 @@ struct rpc_server_options {
     uint64_t inflight_bytes_max;
     uint32_t streams_max;
     uint32_t conns_max;
-    const char *tls_cert; /* PEM files; NULL = plaintext */
+    uint32_t conns_per_address_max; /* 0 = three quarters of conns_max, rounded up */
+    const char *tls_cert;           /* PEM files; NULL = plaintext */
     const char *tls_key;
     const char *tls_client_ca; /* set: clients must show a certificate it signed */
     const char *auth_token;    /* NULL = no check */

@@ -42,6 +42,9 @@ static void server_take_options(struct rpc_server *server, const struct rpc_serv
         from->inflight_bytes_max != 0 ? from->inflight_bytes_max : RPC_INFLIGHT_BYTES_DEFAULT;
     to->streams_max = from->streams_max != 0 ? from->streams_max : RPC_STREAMS_DEFAULT;
     to->conns_max = from->conns_max != 0 ? from->conns_max : RPC_CONNS_DEFAULT;
+    to->conns_per_address_max = from->conns_per_address_max != 0
+                                    ? from->conns_per_address_max
+                                    : to->conns_max - to->conns_max / 4;
     if (to->auth_token != NULL) {
         server->auth_value = bytes_str(arena_printf(&server->arena, "Bearer %s", to->auth_token));
     }
@@ -86,8 +89,9 @@ SILO_RC rpc_server_new(const struct rpc_server_options *options, struct rpc_serv
     arena_init(&server->arena);
     map_init(&server->methods);
     map_init(&server->services);
+    peers_init(&server->peers);
     list_init(&server->service_list);
-    server->listen_fd = -1;
+    server->listen_fd = server->spare_fd = -1;
     server_init_locks(server);
     server_take_options(server, options);
     health_init(server);
@@ -246,8 +250,9 @@ void server_post_all(struct rpc_server *server,
     }
 }
 
-void server_conn_gone(struct rpc_server *server, struct rpc_loop *loop)
+void server_conn_gone(struct rpc_server *server, struct rpc_loop *loop, struct peer *peer)
 {
+    peers_leave(&server->peers, peer);
     atomic_fetch_sub_explicit(&loop->conn_count, 1, memory_order_relaxed);
     if (atomic_fetch_sub_explicit(&server->conn_count, 1, memory_order_acq_rel) == 1) {
         (void)pthread_mutex_lock(&server->gone_lock);
@@ -340,6 +345,8 @@ struct rpc_server *rpc_server_free(struct rpc_server *server)
     if (server->listen_fd >= 0) {
         (void)close(server->listen_fd);
     }
+    accept_deinit(server);
+    peers_deinit(&server->peers);
     SSL_CTX_free(server->tls);
     nghttp2_session_callbacks_del(server->callbacks);
     nghttp2_option_del(server->option);

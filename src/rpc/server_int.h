@@ -15,6 +15,7 @@
 
 #include "base/map.h"
 #include "rpc/conn_int.h"
+#include "rpc/peers_int.h"
 
 #define SERVER_METHODS_MAX 512u
 #define SERVER_HANDSHAKE_US \
@@ -36,6 +37,19 @@ struct server_service {
     bool needs_auth;
 };
 
+enum accept_refusal {
+    ACCEPT_FULL,    /* conns_max */
+    ACCEPT_ADDRESS, /* conns_per_address_max */
+    ACCEPT_FILES,   /* the process has no descriptor left */
+};
+#define ACCEPT_REFUSALS 3u
+
+/* Connections closed at once, counted until a line of the log has said so. */
+struct accept_refusals {
+    uint32_t counts[ACCEPT_REFUSALS];
+    int64_t logged_us[ACCEPT_REFUSALS]; /* 0 = never */
+};
+
 struct rpc_server {
     struct rpc_server_options options; /* with defaults filled in */
     struct bytes auth_value;           /* "Bearer <token>"; ptr NULL = no check */
@@ -52,6 +66,9 @@ struct rpc_server {
     uint16_t port;
     uv_poll_t listen_poll; /* on loop 0 */
     struct rpc_timer accept_again;
+    struct accept_refusals refusals; /* loop 0; accept.c's */
+    int spare_fd;                    /* given up to take, and close, one connection too many */
+    struct peers peers;
     bool listening;         /* loop 0 */
     uint32_t accept_next;   /* loop 0: where equal loads go */
     atomic_bool draining;   /* set by rpc_server_drain, read by the loops */
@@ -69,6 +86,7 @@ struct rpc_server {
 struct server_conn {
     struct conn conn;
     struct rpc_server *server;
+    struct peer *peer;      /* its place among those of its address; may be NULL */
     struct list calls;      /* struct rpc_call.node */
     struct list writable;   /* struct rpc_call.writable: tell them after the flush */
     struct rpc_timer timer; /* handshake, later goaway */
@@ -149,7 +167,9 @@ void calls_free_kept(struct rpc_loop *loop);
 nghttp2_session_callbacks *session_callbacks_new(void);
 /* A connection of a loop as the server's; NULL if it is a channel's. */
 struct server_conn *server_conn_of(struct conn *conn);
-void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, const char *peer);
+/* peer is the conn's from now on; NULL counts nowhere. */
+void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, struct peer *peer,
+                     const char *peer_text);
 /* Tells the client to go elsewhere; the connection ends with its last call. */
 void server_conn_drain(struct server_conn *conn);
 
@@ -160,7 +180,7 @@ void request_data(struct rpc_call *call, struct bytes data);
 void request_end(struct rpc_call *call);
 
 /* server.c: */
-void server_conn_gone(struct rpc_server *server, struct rpc_loop *loop);
+void server_conn_gone(struct rpc_server *server, struct rpc_loop *loop, struct peer *peer);
 /* The service part of a path, without slashes; empty if there is none. */
 struct bytes server_service_name(struct bytes path);
 struct server_service *server_service_find(const struct rpc_server *server, struct bytes path);

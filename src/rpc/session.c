@@ -190,7 +190,8 @@ static void server_on_closed(struct conn *base)
         call_gone(CONTAINER_OF(node, struct rpc_call, node),
                   closing ? RPC_CANCEL_SHUTDOWN : RPC_CANCEL_GONE);
     }
-    server_conn_gone(conn->server, base->loop);
+    server_conn_gone(conn->server, base->loop, conn->peer);
+    conn->peer = NULL;
 }
 
 static void server_on_free(struct conn *base)
@@ -229,14 +230,16 @@ static void server_on_timer(struct rpc_timer *timer)
     }
 }
 
-void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, const char *peer)
+void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, struct peer *peer,
+                     const char *peer_text)
 {
     struct server_conn *conn = xcalloc(1, sizeof *conn);
     conn->server = server;
+    conn->peer = peer;
     conn->timer.fire = server_on_timer;
     list_init(&conn->calls);
     list_init(&conn->writable);
-    memcpy(conn->conn.peer, peer, sizeof conn->conn.peer);
+    memcpy(conn->conn.peer, peer_text, sizeof conn->conn.peer);
     SSL *ssl = server->tls != NULL ? tls_accept_new(server->tls) : NULL;
     const bool ok = (server->tls == NULL) == (ssl == NULL) &&
                     nghttp2_session_server_new2(&conn->conn.session, server->callbacks, conn,
@@ -246,7 +249,7 @@ void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, c
         nghttp2_session_del(conn->conn.session);
         free(conn);
         (void)close(fd);
-        server_conn_gone(server, loop);
+        server_conn_gone(server, loop, peer);
         return;
     }
     rpc_timer_start(loop, &conn->timer, rpc_loop_now_us(loop) + SERVER_HANDSHAKE_US);

@@ -27,6 +27,7 @@ static int serve(struct server *server, const struct silo_config *config, bool *
     int signal_fd = -1;
     *ret_clean = true;
     *server = (struct server){.wake_fd = -1};
+    descriptors_raise();
     silo_rc rc = signals_init(&signal_fd, &err);
     if (rc.code == SILO_OK) {
         rc = server_build(server, config, signal_fd, &err);

@@ -128,9 +128,13 @@ static SILO_RC build_shards(struct server *server, struct arena *arena, struct s
 static SILO_RC build_rpc(struct server *server, struct silo_err *err)
 {
     const struct config_server *config = &server->config->server;
+    server->connections_max =
+        descriptors_share((uint32_t)config->max_connections, coord_map(server->coord)->shard_count);
     const struct rpc_server_options options = {
         .listen = config->grpc_addr.text,
         .loops = (uint32_t)config->io_loops,
+        .conns_max = server->connections_max,
+        .conns_per_address_max = (uint32_t)config->max_connections_per_address,
         .tls_cert = config->tls_cert,
         .tls_key = config->tls_key,
         .tls_client_ca = config->tls_client_ca,
@@ -189,7 +193,8 @@ static SILO_RC build_service(struct server *server, struct silo_err *err)
              LOG_STR("auth", config->server.auth_token != NULL ? "token" : "open"),
              LOG_STR("tenancy", config->tenancy_enabled ? "on" : "off"),
              LOG_INT("executors", config->server.executors),
-             LOG_INT("io_loops", config->server.io_loops), LOG_END);
+             LOG_INT("io_loops", config->server.io_loops),
+             LOG_INT("connections_max", server->connections_max), LOG_END);
     return RC_OK;
 }
 

@@ -35,6 +35,9 @@
 #define SERVER_WAL_OBJECTS_LOCAL 4096u
 #define SERVER_WAL_RECORDS_LOCAL 262144u /* of a log; its bytes and its age end it sooner */
 #define SERVER_ADDR_MAX 64
+/* Open files that connections never get, at most half of all: */
+#define SERVER_FILES_RESERVE 256u  /* threads' polls and wake-ups, logs, outgoing connections */
+#define SERVER_FILES_PER_SHARD 16u /* files of a shard that storage has open at a time */
 #define SILO_SERVICE_NAME "silo.v1.Silo"
 
 struct server;
@@ -64,6 +67,7 @@ struct server {
     struct shards *shards;
     struct service *service;
     struct rpc_server *rpc;
+    uint32_t connections_max; /* what the configuration and the limit on open files allow */
     bool shards_running;
 
     struct opening *openings;
@@ -82,6 +86,15 @@ SILO_RC store_setup(const struct silo_config *config, struct store **ret_store,
 const char *store_wal_template(struct arena *arena, const struct silo_config *config);
 /* Writes the engine's own log lines to ours. */
 void store_log_drain(struct store *store);
+
+/* --- descriptors.c ------------------------------------------------------------------------------------------- */
+
+/* Raises the soft limit on open files to the hard one. Before anything is opened. */
+void descriptors_raise(void);
+/* Connections there may be: `wanted`, or fewer where the limit on open files leaves fewer; that is logged. */
+uint32_t descriptors_share(uint32_t wanted, size_t shard_count);
+/* The same for a limit of that many open files. */
+uint32_t descriptors_connections(uint64_t limit, uint32_t wanted, size_t shard_count);
 
 /* --- parts.c ------------------------------------------------------------------------------------------------- */
 

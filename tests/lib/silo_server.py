@@ -9,6 +9,7 @@ environment has SILO_KEEP.
 
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -47,13 +48,14 @@ def toml_value(value):
 
 
 class SiloServer:
-    """Settings are dotted keys of the configuration, for example {"server.dev_mode": True}."""
+    """Settings are dotted keys of the configuration, for example {"server.dev_mode": True}. open_files is (soft, hard)."""
 
-    def __init__(self, tenancy=False, shards=None, token=None, settings=None, directory=None):
+    def __init__(self, tenancy=False, shards=None, token=None, settings=None, directory=None, open_files=None):
         self.directory = directory or tempfile.mkdtemp(prefix="silo-test-")
         self.owns_directory = directory is None
         self.address = "127.0.0.1:%d" % free_port()
         self.token = token
+        self.open_files = open_files
         self.process = None
         self.api = None
         self.settings = {
@@ -92,10 +94,14 @@ class SiloServer:
                 file.write("%s = %s\n" % (key, toml_value(value)))
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [program(), "--config", config], cwd=self.directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [program(), "--config", config], cwd=self.directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                preexec_fn=self._limit_files if self.open_files is not None else None,
             )
         self.wait_ready()
         return self
+
+    def _limit_files(self):
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.open_files)
 
     def _accepts(self):
         host, port = self.address.rsplit(":", 1)

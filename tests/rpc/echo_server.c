@@ -317,6 +317,10 @@ static bool take_option(struct rpc_server_options *options, const char *name, co
         options->message_bytes_max = count;
     } else if (strcmp(name, "--inflight-bytes") == 0) {
         options->inflight_bytes_max = count;
+    } else if (strcmp(name, "--conns") == 0) {
+        options->conns_max = (uint32_t)count;
+    } else if (strcmp(name, "--conns-per-address") == 0) {
+        options->conns_per_address_max = (uint32_t)count;
     } else if (strcmp(name, "--descriptors") == 0) {
         options->descriptors = read_file(value);
     } else {

@@ -1,6 +1,7 @@
 """Starts an echo server for one test program and talks to it; plain python3 with Debian's grpcio."""
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -17,9 +18,13 @@ BIG = [
 
 
 class Server:
-    def __init__(self, *args):
+    def __init__(self, *args, open_files=None, stderr=None):
+        def limit():
+            if open_files is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
+
         self.process = subprocess.Popen(
-            [SERVER, *args], stdout=subprocess.PIPE, text=True
+            [SERVER, *args], stdout=subprocess.PIPE, stderr=stderr, text=True, preexec_fn=limit
         )
         line = self.process.stdout.readline()
         assert line.startswith("port "), f"the server did not start: {line!r}"
