@@ -122,7 +122,7 @@ export class SiloGRPCClient {
    */
   async enqueue(options: EnqueueJobOptions): Promise<JobHandle> {
     const { id: jobId, tenant } = options;
-    // Made once, so that a retry sends the same start.
+    // Made once, so that a retry sends the same job.
     const request = enqueueRequest(options, "");
     const { id } = await this.connection.tenantCall(
       tenant,

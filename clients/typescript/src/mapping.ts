@@ -154,7 +154,8 @@ export function enqueueRequest(job: EnqueueJobOptions, shard: string): EnqueueRe
     shard,
     id: job.id ?? "",
     priority: job.priority ?? 50,
-    startAtMs: job.startAtMs ?? BigInt(Date.now()),
+    // 0 means now by the server's clock: this machine's may be wrong.
+    startAtMs: job.startAtMs ?? 0n,
     retryPolicy: job.retryPolicy,
     payload: serialize(job.payload),
     limits: (job.limits ?? []).map(limitToProto),

@@ -93,7 +93,7 @@ export interface EnqueueJobOptions {
   id?: string;
   /** 0 (most urgent) to 99; default 50. */
   priority?: number;
-  /** Earliest start; default now. */
+  /** Earliest start; default now, by the server's clock. */
   startAtMs?: bigint;
   /** Default: no retries. */
   retryPolicy?: RetryPolicy;

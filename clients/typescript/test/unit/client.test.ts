@@ -31,7 +31,6 @@ afterEach(() => client.close());
 
 test("enqueue sends the documented defaults", async () => {
   server.handlers.enqueue = enqueueEcho;
-  const before = BigInt(Date.now());
   const handle = await client.enqueue({ payload: { a: 1 }, taskGroup: "g" });
   assert.equal(handle.id, "made-by-server");
   assert.equal(handle.tenant, undefined);
@@ -39,13 +38,35 @@ test("enqueue sends the documented defaults", async () => {
   assert.equal(request.shard, SHARD);
   assert.equal(request.id, "");
   assert.equal(request.priority, 50);
-  assert.ok(request.startAtMs >= before && request.startAtMs <= BigInt(Date.now()));
+  assert.equal(request.startAtMs, 0n);
   assert.equal(request.retryPolicy, undefined);
   assert.equal(request.tenant, undefined);
   assert.equal(request.taskGroup, "g");
   assert.equal(request.returnExisting, false);
   assert.deepEqual(request.limits, []);
   assert.deepEqual(decodeBytes(bytesOf(request.payload), "payload"), { a: 1 });
+});
+
+test("this machine's clock says nothing about a job's start", async (t) => {
+  t.mock.method(Date, "now", () => Date.UTC(2125, 0, 1));
+  server.handlers.enqueue = enqueueEcho;
+  server.handlers.enqueueMany = ({ jobs }) => ({ results: jobs.map(() => ({ id: "j" })) });
+  server.handlers.importJobs = ({ jobs }) => ({
+    results: jobs.map(({ id }: { id: string }) => ({ id, success: true })),
+  });
+  const job = { payload: 1, taskGroup: "g" };
+  await client.enqueue(job);
+  await client.enqueueMany([job]);
+  await client.importJobs([{ ...job, id: "i" }]);
+  const [imported] = server.requests("importJobs")[0].jobs;
+  const sent = [server.requests("enqueue")[0], server.requests("enqueueMany")[0].jobs[0], imported];
+  assert.deepEqual(
+    sent.map((request) => request.startAtMs),
+    [0n, 0n, 0n],
+  );
+  assert.equal(imported.enqueueTimeMs, 0n);
+  await client.enqueue({ ...job, startAtMs: 5n });
+  assert.equal(server.requests("enqueue")[1].startAtMs, 5n, "a start that was given is sent");
 });
 
 test("enqueue sends every field", async () => {
