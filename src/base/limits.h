@@ -108,6 +108,9 @@
 #define LOW_WATER_MS 1000
 #define REFRESH_BACKOFF_MS 1000 /* after the first failed refresh of a floating limit; doubles */
 #define REFRESH_BACKOFF_MAX_MS 60000
+#define REFRESH_OFFER_MS \
+    1000 /* a refresh that its group has not taken for so long is offered to another one */
+#define GROUP_POLLED_MS 10000 /* a group whose last poll left not longer ago has workers */
 #define BUCKET_SWEEP_MS \
     60000 /* between two pages of the search for rate-limit buckets that have refilled */
 #define READ_RETRY_MS \

@@ -46,9 +46,10 @@ struct group {
     bool loading;          /* a page or the low-water row is being read */
     int64_t retry_mono_ms; /* not before, after a failed read */
     uint32_t task_count;
-    struct list polls;     /* struct poll.node, oldest first */
-    struct list refreshes; /* struct floating.in_group: handed out ahead of all jobs */
-    uint32_t checks;       /* rate limits asked and not answered */
+    struct list polls;            /* struct poll.node, oldest first */
+    int64_t polled_until_mono_ms; /* a poll that has left counts as a worker so long */
+    struct list refreshes;        /* struct floating.in_group: handed out ahead of all jobs */
+    uint32_t checks;              /* rate limits asked and not answered */
 };
 
 struct lease {
@@ -309,6 +310,9 @@ struct best_cursor {
 enum best group_best(struct core *core, struct group *group, struct best_cursor *cursor,
                      uint32_t *checks, struct task **ret_task);
 void group_hot(struct core *core, struct group *group);
+/* A worker asks, or asked a moment ago. */
+void group_polled(struct core *core, struct group *group);
+bool group_has_workers(const struct core *core, struct bytes name);
 void groups_hot(struct core *core);
 void groups_shrink(struct core *core);
 void groups_free(struct core *core);

@@ -5,7 +5,8 @@
  *
  * A refresh is driven by time (core->refresh_due), never by arrivals: a queue that stands still is refreshed, too. The task is no
  * job's token: it lives in the floating row and stands in its group ahead of all jobs. It goes to the group of the queue's best
- * waiter.
+ * waiter among those whose groups have workers. If nobody takes it, it is offered anew: to another group of waiters once that has
+ * workers and its own has none; to nobody when nobody waits any more.
  *
  * A limit with floating waiters or a refresh under way has a META_REFRESH row; after open these are read in the background, page
  * by page, so that every such limit is in memory and stays there.
@@ -68,6 +69,7 @@ static void floating_link(struct core *core, struct floating *floating)
         heap_insert(&core->refresh_expiry, &floating->expiry, core->mono_ms + LEASE_MS);
         return;
     }
+    heap_insert(&core->refresh_expiry, &floating->expiry, core->mono_ms + REFRESH_OFFER_MS);
     struct group *group = group_get(core, floating->rec.group);
     list_push_back(&group->refreshes, &floating->in_group);
     group_hot(core, group);
@@ -219,9 +221,43 @@ static struct task *floating_best_waiter(struct core *core, struct queue *queue)
     return best;
 }
 
+/* The first waiter of a line whose group has workers; only those in memory are looked at. */
+static struct task *line_first_served(const struct core *core, const struct line *line)
+{
+    struct bytes idle = BYTES_NONE; /* a group that has none: mostly all of them are of one */
+    for (uint32_t i = 0; line->known && i < line->window.count; i++) {
+        struct task *task = lane_at(&line->window, i);
+        const struct bytes group = blob_bytes(task->group_name);
+        if (bytes_eq(group, idle)) {
+            continue;
+        }
+        if (group_has_workers(core, group)) {
+            return task;
+        }
+        idle = group;
+    }
+    return NULL;
+}
+
+/* The best floating waiter whose group has workers; NULL: there is none. */
+static struct task *floating_best_served(const struct core *core, const struct queue *queue)
+{
+    struct task *best = NULL;
+    for (uint32_t i = 0; i < queue->line_count; i++) {
+        const struct line *line = queue->lines[i];
+        struct task *task = line->id.floating ? line_first_served(core, line) : NULL;
+        if (task != NULL && (best == NULL || waits_before(core, &task->place, &best->place))) {
+            best = task;
+        }
+    }
+    return best;
+}
+
 static void floating_want(struct core *core, struct floating *floating)
 {
     const struct task *best = floating_best_waiter(core, floating->queue);
+    const struct task *served = floating_best_served(core, floating->queue);
+    best = served != NULL ? served : best;
     if (best == NULL) { /* its page is on its way */
         heap_update(&core->refresh_due, &floating->due, add_capped(core->wall_ms, READ_RETRY_MS));
         return;
@@ -229,6 +265,29 @@ static void floating_want(struct core *core, struct floating *floating)
     floating->rec.task_id = core_make_id(core);
     blob_replace(&floating->group, &floating->rec.group, blob_bytes(best->group_name));
     floating_set_phase(core, floating, REFRESH_TASK);
+}
+
+/* Nobody has taken it: perhaps its group has no workers any more, or its waiters have gone. */
+static void floating_offer(struct core *core, struct floating *floating)
+{
+    struct queue *queue = floating->queue;
+    if (queue->known && !queue_has_floating_waiters(queue)) {
+        floating_set_phase(core, floating, REFRESH_NONE);
+        return;
+    }
+    const struct task *best = NULL;
+    if (!group_has_workers(core, floating->rec.group)) {
+        (void)floating_best_waiter(core, queue); /* has the fronts of its lines read */
+        best = floating_best_served(core, queue);
+    }
+    if (best == NULL) {
+        heap_update(&core->refresh_expiry, &floating->expiry, core->mono_ms + REFRESH_OFFER_MS);
+        return;
+    }
+    floating_unlink(core, floating);
+    blob_replace(&floating->group, &floating->rec.group, blob_bytes(best->group_name));
+    floating_link(core, floating);
+    floating_write(core, floating);
 }
 
 /* --- its lease --- */
@@ -323,7 +382,12 @@ void floating_turn(struct core *core)
     }
     while (!core->leases_frozen && (node = heap_min(&core->refresh_expiry)) != NULL &&
            node->key <= core->mono_ms) {
-        floating_set_phase(core, CONTAINER_OF(node, struct floating, expiry), REFRESH_NONE);
+        struct floating *floating = CONTAINER_OF(node, struct floating, expiry);
+        if (floating->rec.phase == REFRESH_TASK) {
+            floating_offer(core, floating);
+        } else {
+            floating_set_phase(core, floating, REFRESH_NONE);
+        }
     }
 }
 

@@ -130,6 +130,18 @@ void group_hot(struct core *core, struct group *group)
     }
 }
 
+void group_polled(struct core *core, struct group *group)
+{
+    group->polled_until_mono_ms = core->mono_ms + GROUP_POLLED_MS;
+}
+
+bool group_has_workers(const struct core *core, struct bytes name)
+{
+    const struct group *group = MAP_ENTRY(map_find(&core->groups, name), struct group, node);
+    return group != NULL &&
+           (!list_empty(&group->polls) || core->mono_ms < group->polled_until_mono_ms);
+}
+
 void groups_hot(struct core *core)
 {
     for (struct map_node *n = map_next(&core->groups, NULL); n != NULL;

@@ -10,6 +10,7 @@ void poll_answer(struct core *core, struct poll *poll)
 {
     struct command *cmd = poll->command;
     list_remove(&poll->node);
+    group_polled(core, poll->group);
     core_unpark(core, cmd);
     cmd->parked = NULL;
     cmd->rc = RC_OK;

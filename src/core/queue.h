@@ -73,7 +73,7 @@ struct floating {
     struct map_node by_task;   /* TASK, LEASE */
     struct list_node in_group; /* TASK: struct group.refreshes */
     struct heap_node due;      /* NONE, with waiters: wall time of the next refresh */
-    struct heap_node expiry;   /* LEASE: monotonic time */
+    struct heap_node expiry;   /* LEASE: its end, TASK: when it is offered anew; monotonic time */
     uint64_t batch;            /* of its last change */
 };
 

@@ -257,6 +257,90 @@ static void test_parked_poll_is_asked(void **state)
     close_checked(rig);
 }
 
+static size_t refreshes_of(struct rig *rig, const char *group)
+{
+    struct refresh_task ignored;
+    return refreshes(rig, group, &ignored);
+}
+
+/* The workers of the best waiter's group are gone: those of another group with waiters do it. */
+static void test_group_without_workers(void **state)
+{
+    (void)state;
+    struct rig *rig = open_watched();
+    put_job(rig, JOB(.id = "a", .group = "dead", .limits = {FLOATS("f", 0, EVERY_MS)}));
+    put_job(rig, JOB(.id = "b", .group = "alive", .limits = {FLOATS("f", 0, EVERY_MS)}));
+    assert_int_equal(refreshes_of(rig, "alive"), 0); /* the best waiter's group is asked first */
+    assert_int_equal(refreshes_of(rig, "foreign"), 0);
+    rig_pass(rig, REFRESH_OFFER_MS);
+    assert_int_equal(refreshes_of(rig, "foreign"), 0); /* nobody of it waits */
+    struct call *poll = poll_call(1, 60000);
+    poll->request.cmd.args.poll.group = BYTES_LIT("alive");
+    rig_send(rig, poll);
+    rig_settle(rig);
+    assert_true(poll->done);
+    assert_int_equal(poll->request.cmd.result.poll.refresh_count, 1);
+    const struct uuid task = poll->request.cmd.result.poll.refreshes[0].task_id;
+    rig_call_free(poll);
+    assert_int_equal(refresh_report(rig, &task, true, 2), SILO_OK);
+    assert_int_equal(holders(rig, "f"), 2);
+    close_checked(rig);
+}
+
+/* It is made when no group has workers; those that come first get it, also after a reopen. */
+static void test_first_workers_to_come(void **state)
+{
+    (void)state;
+    struct rig *rig = open_watched();
+    put_job(rig, JOB(.id = "a", .group = "dead", .limits = {FLOATS("f", 0, EVERY_MS)}));
+    put_job(rig,
+            JOB(.id = "b", .group = "alive", .limits = {FLOATS("f", 0, EVERY_MS), FIXED("f", 9)}));
+    rig_pass(rig, 60000);
+    reopen(rig);
+    struct call *poll = poll_call(1, 60000);
+    poll->request.cmd.args.poll.group = BYTES_LIT("alive");
+    rig_send(rig, poll);
+    rig_pass(rig, 3 * REFRESH_OFFER_MS);
+    assert_true(poll->done);
+    assert_int_equal(poll->request.cmd.result.poll.refresh_count, 1);
+    rig_call_free(poll);
+    close_checked(rig);
+}
+
+/* A worker that took it and died: the lease expires, and it goes to a group that still has workers. */
+static void test_worker_died(void **state)
+{
+    (void)state;
+    struct rig *rig = open_watched();
+    put_job(rig, JOB(.id = "a", .group = "dead", .limits = {FLOATS("f", 0, EVERY_MS)}));
+    put_job(rig, JOB(.id = "b", .group = "alive", .limits = {FLOATS("f", 0, EVERY_MS)}));
+    assert_int_equal(refreshes_of(rig, "dead"), 1);
+    struct call *poll = poll_call(1, 60000);
+    poll->request.cmd.args.poll.group = BYTES_LIT("alive");
+    rig_send(rig, poll);
+    rig_pass(rig, LEASE_MS + REFRESH_OFFER_MS);
+    assert_true(poll->done);
+    assert_int_equal(poll->request.cmd.result.poll.refresh_count, 1);
+    rig_call_free(poll);
+    close_checked(rig);
+}
+
+/* The last waiter is cancelled before anybody took the refresh: it goes with it. */
+static void test_task_without_waiters(void **state)
+{
+    (void)state;
+    struct rig *rig = open_watched();
+    LIMITED(rig, "a", FLOATS("f", 0, EVERY_MS));
+    assert_true(has_meta(rig, META_REFRESH));
+    assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a"), SILO_OK);
+    rig_pass(rig, REFRESH_OFFER_MS);
+    assert_false(has_meta(rig, META_REFRESH));
+    assert_int_equal(wanted(rig), 0);
+    put_job(rig, JOB(.id = "b", .group = "other", .limits = {FLOATS("f", 0, EVERY_MS)}));
+    assert_int_equal(refreshes_of(rig, "other"), 1);
+    close_checked(rig);
+}
+
 /* --- when --- */
 
 static void test_interval(void **state)
@@ -568,6 +652,10 @@ int main(void)
         cmocka_unit_test(test_zero_blocks),
         cmocka_unit_test(test_group_of_best_waiter),
         cmocka_unit_test(test_parked_poll_is_asked),
+        cmocka_unit_test(test_group_without_workers),
+        cmocka_unit_test(test_first_workers_to_come),
+        cmocka_unit_test(test_worker_died),
+        cmocka_unit_test(test_task_without_waiters),
         cmocka_unit_test(test_interval),
         cmocka_unit_test(test_static_backlog),
         cmocka_unit_test(test_many_limits_after_reopen),
