@@ -51,6 +51,7 @@ static void begin_history(struct model *m, enum api api, struct item *item)
     case API_HEARTBEAT:
     case API_REPORT:
     case API_REFRESHED:
+    case API_RETURN:
         break;
     }
 }
@@ -84,9 +85,15 @@ void answer_begun(struct model *m, enum api api, struct item *item)
     if (api == API_REPORT && item->task->report_count < REPORTS_MAX) {
         item->task->reports[item->task->report_count++] = item->status;
     }
+    if (api == API_RETURN && item->task != NULL) {
+        memcpy(item->holder, item->task->worker, sizeof item->holder);
+        item->task->returned = true;
+        item->task->delivered = false; /* another worker may get it */
+    }
     if (item->refresh != NULL) {
         struct mrefresh *refresh = item->refresh;
         item->was_live = refresh->leased;
+        refresh->delivered = refresh->delivered && api != API_RETURN;
         if (api == API_REFRESHED && refresh->report_count < REPORTS_MAX) {
             refresh->reports[refresh->report_count].success = item->success;
             refresh->reports[refresh->report_count++].value = item->value;
@@ -162,6 +169,18 @@ static bool explains_change(const struct model *m, enum api api, const struct it
         return v->has_lease && uuid_eq(&v->task_id, &item->task->id)
                    ? is_ok(item)
                    : is(item, RPC_STATUS_NOT_FOUND, "lease not found");
+    case API_RETURN:
+        if (!v->has_lease || !uuid_eq(&v->task_id, &item->task->id)) {
+            return is(item, RPC_STATUS_NOT_FOUND, "lease not found");
+        }
+        /* Another worker may have it since, under the same id. */
+        if (is_ok(item)) {
+            return strcmp(item->worker, item->holder) == 0 ||
+                   strcmp(item->worker, item->task->worker) == 0;
+        }
+        return is(item, PRECONDITION, "lease owner mismatch") &&
+               (strcmp(item->worker, item->holder) != 0 ||
+                strcmp(item->worker, item->task->worker) != 0);
     case API_EXPEDITE:
         if (!v->exists) {
             return is(item, RPC_STATUS_NOT_FOUND, NULL);

@@ -56,6 +56,9 @@ static void many_results(struct client_call *call)
         } else if (call->api == API_REPORT) {
             const Silo__V1__ReportOutcomesResponse *reply = (const void *)call->reply;
             item_result(item, reply->results[i]->code, reply->results[i]->message);
+        } else if (call->api == API_RETURN) {
+            const Silo__V1__ReturnTasksResponse *reply = (const void *)call->reply;
+            item_result(item, reply->results[i]->code, reply->results[i]->message);
         } else {
             const Silo__V1__ImportJobsResponse *reply = (const void *)call->reply;
             const Silo__V1__ImportJobResult *result = reply->results[i];
@@ -434,6 +437,31 @@ struct client_call *call_report(struct world *world, struct mtask **tasks, size_
     request.outcomes = list;
     call_send(call, "ReportOutcomes", &request.base,
               &silo__v1__report_outcomes_response__descriptor, 0);
+    return call;
+}
+
+struct client_call *call_return(struct world *world, struct mtask *task, struct mrefresh *refresh,
+                                const char *worker)
+{
+    struct client_call *call = call_new(world, API_RETURN, 1);
+    call->many = true;
+    const size_t shard = task != NULL ? task->job->shard : refresh->shard;
+    call->items[0] = (struct item){
+        .shard = shard, .task = task, .refresh = refresh, .job = task != NULL ? task->job : NULL};
+    (void)snprintf(call->items[0].worker, sizeof call->items[0].worker, "%s", worker);
+    char id_text[UUID_TEXT_LEN + 1];
+    uuid_format(task != NULL ? &task->id : &refresh->id, id_text);
+    Silo__V1__ReturnedTask returned = SILO__V1__RETURNED_TASK__INIT;
+    Silo__V1__ReturnedTask *const list[] = {&returned};
+    returned.task_id = text(call, id_text);
+    SET_TENANT(call, &returned, RETURNED_TASK__TENANT_ID_OPT_TENANT_ID, tenant_id,
+               task != NULL ? task->job->tenant : refresh->tenant);
+    Silo__V1__ReturnTasksRequest request = SILO__V1__RETURN_TASKS_REQUEST__INIT;
+    request.shard = shard_text(call, shard);
+    request.worker_id = text(call, worker);
+    request.n_tasks = 1;
+    request.tasks = (Silo__V1__ReturnedTask **)list;
+    call_send(call, "ReturnTasks", &request.base, &silo__v1__return_tasks_response__descriptor, 0);
     return call;
 }
 

@@ -35,8 +35,9 @@ struct item {
     size_t version;
     uint32_t crossed, ends, revivals;
     uint64_t troubles;
-    bool clear;    /* nothing else about the job was under way */
-    bool was_live; /* the lease it is about was in the rows */
+    bool clear;      /* nothing else about the job was under way */
+    bool was_live;   /* the lease it is about was in the rows */
+    char holder[16]; /* the worker that had the task to be given back */
     int64_t begun_us;
     /* The answer. there: somebody heard it. */
     bool there;
@@ -49,7 +50,7 @@ struct client_call {
     struct world *world;
     struct rpc_call *rpc;
     enum api api;
-    bool many; /* EnqueueMany, ReportOutcomes, ImportJobs: results by item */
+    bool many; /* EnqueueMany, ReportOutcomes, ReturnTasks, ImportJobs: results by item */
     struct item *items;
     size_t count;
     const ProtobufCMessageDescriptor *reply_type;
@@ -86,6 +87,8 @@ struct client_call *call_heartbeat(struct world *world, struct mtask *task,
                                    struct mrefresh *refresh, const char *worker);
 struct client_call *call_report(struct world *world, struct mtask **tasks, size_t count,
                                 enum attempt_status status, size_t data_len);
+struct client_call *call_return(struct world *world, struct mtask *task, struct mrefresh *refresh,
+                                const char *worker);
 struct client_call *call_refreshed(struct world *world, struct mrefresh *refresh, bool success,
                                    uint32_t value);
 

@@ -9,9 +9,9 @@
 
 const char *api_name(enum api api)
 {
-    static const char *const names[APIS] = {"enqueue", "get",       "result", "cancel",   "delete",
-                                            "restart", "expedite",  "lease",  "import",   "drop",
-                                            "poll",    "heartbeat", "report", "refreshed"};
+    static const char *const names[APIS] = {
+        "enqueue", "get",  "result", "cancel",    "delete", "restart",   "expedite", "lease",
+        "import",  "drop", "poll",   "heartbeat", "report", "refreshed", "return"};
     return names[api];
 }
 
@@ -434,7 +434,8 @@ static void fact_check(struct model *m, const struct audit *a, const struct mjob
     case FACT_EXISTS:
         return;
     case FACT_LEASED:
-        if (!(stored->where == AT_LEASE && uuid_eq(&stored->task_id, &fact->task_id)) &&
+        if (!model_task(m, &fact->task_id)->returned &&
+            !(stored->where == AT_LEASE && uuid_eq(&stored->task_id, &fact->task_id)) &&
             !audit_attempt(a, stored, &fact->task_id, &attempt)) {
             (void)verdict_fail(m->verdict, "16.4", "an acknowledged lease of %s is gone", job->id);
         }

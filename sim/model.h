@@ -33,8 +33,9 @@ enum api {
     API_HEARTBEAT,
     API_REPORT,
     API_REFRESHED,
+    API_RETURN,
 };
-#define APIS 14
+#define APIS 15
 const char *api_name(enum api api);
 
 struct mversion {
@@ -88,6 +89,7 @@ struct mtask {
     char worker[16];
     bool leased;                              /* its lease is in the rows */
     bool delivered;                           /* a worker has it for certain */
+    bool returned;                            /* one has asked to give it back */
     bool by_name;                             /* LeaseTask was asked for the job */
     int64_t alive_us;                         /* leased or renewed then, for certain */
     int64_t renewed_us;                       /* not renewed after that */

@@ -1,7 +1,7 @@
 /*
  * sim/workers.c - workers: they poll, renew, report, and fail to, in all the ways workers do.
  *
- *     poll ──tasks──► work: quick, long with heartbeats, too slow, forgotten, reported twice
+ *     poll ──tasks──► work: quick, long with heartbeats, too slow, forgotten, reported twice, given back
  */
 #include "sim/world.h"
 
@@ -38,6 +38,12 @@ static void heartbeat_heard(struct client_call *call)
 static void work_report(struct work *work)
 {
     struct world *world = work->world;
+    if (work->returns) {
+        work->returns = false;
+        (void)call_return(world, work->task, work->refresh,
+                          one_in(world, 20) ? "nobody" : work->worker);
+        return;
+    }
     if (work->refresh != NULL) {
         (void)call_refreshed(world, work->refresh, work->success, work->value);
         return;
@@ -102,6 +108,7 @@ static void work_plan(struct work *work)
         work->report_us = now + 1;
         return;
     }
+    work->returns = one_in(world, 10);
     switch (below(world, 12)) {
     case 0: /* forgotten */
         break;

@@ -54,6 +54,7 @@ struct work {
     enum attempt_status status;
     bool success;
     uint32_t value;
+    bool returns; /* it is not begun: it goes back instead of being reported */
 };
 
 struct world {

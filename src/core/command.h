@@ -35,6 +35,7 @@ enum command_kind {
     CMD_POLL,
     CMD_POLL_STOP,
     CMD_GIVE_BACK,
+    CMD_RETURN_TASK,
     CMD_HEARTBEAT,
     CMD_REPORT,
     CMD_REPORT_REFRESH,
@@ -114,6 +115,13 @@ struct poll_stop_args {
 struct give_back_args {
     const struct uuid *task_ids;
     size_t count;
+};
+
+/* Undoes one lease whose worker has not begun its task, and says so. */
+struct return_task_args {
+    bool has_task_id; /* false: the id was no UUID, so no lease has it */
+    struct uuid task_id;
+    struct bytes worker_id;
 };
 
 struct heartbeat_args {
@@ -223,6 +231,7 @@ struct command {
         struct poll_args poll;
         struct poll_stop_args poll_stop;
         struct give_back_args give_back;
+        struct return_task_args return_task;
         struct heartbeat_args heartbeat;
         struct report_args report;
         struct report_refresh_args report_refresh;

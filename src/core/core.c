@@ -204,6 +204,8 @@ static enum run core_dispatch(struct core *core, struct command *cmd)
         return poll_stop_run(core, cmd);
     case CMD_GIVE_BACK:
         return give_back_run(core, cmd);
+    case CMD_RETURN_TASK:
+        return return_task_run(core, cmd);
     case CMD_HEARTBEAT:
         return heartbeat_run(core, cmd);
     case CMD_REPORT:
@@ -405,9 +407,9 @@ void inner_wake(struct core *core, struct command *cmd)
     list_push_back(&core->woken, &cmd->node);
 }
 
-static void report_ended(struct core *core, const struct command *cmd)
+static void expiry_ended(struct core *core, const struct uuid *task_id)
 {
-    struct lease *lease = lease_find(core, &cmd->args.report.task_id);
+    struct lease *lease = lease_find(core, task_id);
     if (lease != NULL && lease->expiring) { /* it failed */
         lease->expiring = false;
         heap_update(&core->expiry, &lease->expiry, core->mono_ms + OWNERSHIP_RENEW_MS);
@@ -420,7 +422,10 @@ static void core_end_internal(struct core *core, struct command *cmd)
     const bool failed = cmd->rc.code != SILO_OK;
     switch ((int)cmd->kind) {
     case CMD_REPORT:
-        report_ended(core, cmd);
+        expiry_ended(core, &cmd->args.report.task_id);
+        break;
+    case CMD_GIVE_BACK:
+        expiry_ended(core, cmd->args.give_back.task_ids);
         break;
     case CMD_GRANT:
         if (failed) {

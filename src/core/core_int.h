@@ -10,7 +10,7 @@
  *   timer.c    future work
  *   lease.c    running work
  *   count.c    counters
- *   enqueue.c job.c report.c poll.c watch.c restart.c import.c   the commands
+ *   enqueue.c job.c report.c give_back.c poll.c watch.c restart.c import.c   the commands
  *   expire.c   retention
  *   retry.c    back-off arithmetic
  */
@@ -57,7 +57,8 @@ struct lease {
     struct heap_node expiry; /* key: mono ms */
     struct lease_rec rec;    /* its bytes lie in `storage` */
     uint64_t batch;          /* of its last change */
-    bool expiring;           /* an internal report is on its way */
+    bool expiring;           /* an internal command that ends it is on its way */
+    bool undelivered;        /* its worker never heard of it: at its end it goes back */
     struct bytes job_ref;
     uint8_t storage[];
 };
@@ -461,6 +462,7 @@ enum run delete_run(struct core *core, struct command *cmd);
 enum run heartbeat_run(struct core *core, struct command *cmd);
 enum run report_run(struct core *core, struct command *cmd);
 enum run give_back_run(struct core *core, struct command *cmd);
+enum run return_task_run(struct core *core, struct command *cmd);
 enum run poll_run(struct core *core, struct command *cmd);
 enum run poll_stop_run(struct core *core, struct command *cmd);
 enum run totals_run(struct core *core, struct command *cmd);

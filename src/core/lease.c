@@ -2,8 +2,9 @@
  * core/lease.c - running jobs: which worker holds which task, and until when.
  *
  * All leases are in memory. Heartbeats move the deadline in memory only; each lease has a fresh term from the moment the
- * shard is open, after ownership was in doubt, and after this process stood still. An expired lease is reported as a failed attempt by an internal command, so that
- * expiry and reports share their code.
+ * shard is open, after ownership was in doubt, and after this process stood still. An expired lease is reported as a failed
+ * attempt by an internal command, so that expiry and reports share their code; one whose task never reached its worker
+ * goes back instead.
  */
 #include <stdio.h>
 
@@ -93,12 +94,18 @@ static struct bytes expiry_text(const struct core *core, const struct lease *lea
     return bytes_of(out, len + 3);
 }
 
-static void lease_expire(struct core *core, struct lease *lease)
+static struct command *expiry_give_back(struct core *core, const struct lease *lease)
+{
+    struct command *cmd = inner_new(core, CMD_GIVE_BACK, BYTES_NONE);
+    struct uuid *task_id = arena_alloc(cmd->arena, sizeof *task_id);
+    *task_id = lease->rec.task_id;
+    cmd->args.give_back = (struct give_back_args){.task_ids = task_id, .count = 1};
+    return cmd;
+}
+
+static struct command *expiry_report(struct core *core, const struct lease *lease)
 {
     struct command *cmd = inner_new(core, CMD_REPORT, BYTES_NONE);
-    lease->expiring = true;
-    /* Out of the way of others until the report is through. */
-    heap_update(&core->expiry, &lease->expiry, INT64_MAX);
     cmd->args.report = (struct report_args){
         .has_task_id = true,
         .task_id = lease->rec.task_id,
@@ -106,6 +113,16 @@ static void lease_expire(struct core *core, struct lease *lease)
         .error_code = BYTES_LIT("WORKER_CRASHED"),
         .data = expiry_text(core, lease, cmd->arena),
     };
+    return cmd;
+}
+
+static void lease_expire(struct core *core, struct lease *lease)
+{
+    struct command *cmd =
+        lease->undelivered ? expiry_give_back(core, lease) : expiry_report(core, lease);
+    lease->expiring = true;
+    /* Out of the way of others until the command is through. */
+    heap_update(&core->expiry, &lease->expiry, INT64_MAX);
     core_submit(core, cmd);
 }
 
@@ -192,6 +209,7 @@ enum run heartbeat_run(struct core *core, struct command *cmd)
     if (!bytes_eq(lease->rec.worker_id, args->worker_id)) {
         return run_fail(cmd, SILO_PRECONDITION, "lease owner mismatch");
     }
+    lease->undelivered = false; /* it has reached its worker after all */
     lease_renew(core, lease);
     cmd->result.heartbeat = (struct heartbeat_result){.cancelled = lease->rec.has_mark,
                                                       .cancelled_ms = lease->rec.mark_ms};

@@ -252,6 +252,53 @@ static void test_reply_size(void **state)
     fake_stop();
 }
 
+/* ReturnTasks: each task is a command of its own, and fails alone. */
+static void test_return_tasks(void **state)
+{
+    (void)state;
+    fake_start(2, true, false);
+    static const char *const ids[] = {"00000000-0000-0000-0000-000000000007", "no uuid",
+                                      "00000000-0000-0000-0000-000000000007",
+                                      "00000000-0000-0000-0000-000000000008"};
+    static const char *const tenants[] = {"acme", "acme", NULL, "foreign"};
+    Silo__V1__ReturnedTask tasks[4];
+    Silo__V1__ReturnedTask *list[4];
+    for (size_t i = 0; i < 4; i++) {
+        silo__v1__returned_task__init(&tasks[i]);
+        tasks[i].task_id = (char *)ids[i];
+        if (tenants[i] != NULL) {
+            tasks[i].tenant_id_opt_case = SILO__V1__RETURNED_TASK__TENANT_ID_OPT_TENANT_ID;
+            tasks[i].tenant_id = (char *)tenants[i];
+        }
+        list[i] = &tasks[i];
+    }
+    Silo__V1__ReturnTasksRequest request = SILO__V1__RETURN_TASKS_REQUEST__INIT;
+    request.shard = (char *)fake_shard_id(0);
+    request.worker_id = (char *)"w";
+    request.tasks = list;
+    request.n_tasks = 4;
+    struct rpc_call *call = fake_call("ReturnTasks", &request.base);
+    struct shard_request *first = fake_take(CMD_RETURN_TASK);
+    assert_true(first->cmd.args.return_task.has_task_id);
+    assert_int_equal(first->cmd.args.return_task.task_id.b[15], 7);
+    assert_true(bytes_eq(first->cmd.args.return_task.worker_id, BYTES_LIT("w")));
+    struct shard_request *second = fake_take(CMD_RETURN_TASK);
+    assert_false(second->cmd.args.return_task.has_task_id);
+    fake_answer(first, SILO_OK, NULL);
+    fake_answer(second, SILO_NOT_FOUND, "lease not found");
+    Silo__V1__ReturnTasksResponse *reply =
+        fake_reply(call, &silo__v1__return_tasks_response__descriptor);
+    assert_int_equal(reply->n_results, 4);
+    assert_int_equal(reply->results[0]->code, 0);
+    assert_int_equal(reply->results[1]->code, 5);
+    assert_string_equal(reply->results[1]->message, "lease not found");
+    assert_int_equal(reply->results[2]->code, 3);
+    assert_int_equal(reply->results[3]->code, 9);
+    silo__v1__return_tasks_response__free_unpacked(reply, NULL);
+    fake_free(call);
+    fake_stop();
+}
+
 static void test_refresh_fields(void **state)
 {
     (void)state;
@@ -398,6 +445,7 @@ int main(void)
         cmocka_unit_test(test_cancelled_while_parked),
         cmocka_unit_test(test_cancelled_while_visiting),
         cmocka_unit_test(test_reply_not_sent),
+        cmocka_unit_test(test_return_tasks),
         cmocka_unit_test(test_give_back_refused),
         cmocka_unit_test(test_reply_size),
         cmocka_unit_test(test_wait_is_cut),

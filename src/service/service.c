@@ -46,7 +46,7 @@ static const struct call_method methods[] = {
     METHOD("DumpTasks", dump_tasks_request, on_unimplemented),
     METHOD("EnqueueMany", enqueue_many_request, on_enqueue_many),
     METHOD("ReportOutcomes", report_outcomes_request, on_report_many),
-    METHOD("ReturnTasks", return_tasks_request, on_unimplemented),
+    METHOD("ReturnTasks", return_tasks_request, on_return_tasks),
 };
 #define METHODS_COUNT (sizeof methods / sizeof methods[0])
 _Static_assert(METHODS_COUNT == 32, "29 methods of the contract and three of ours");

@@ -65,6 +65,7 @@ bool command_changes(const struct command *cmd)
     case CMD_IMPORT_JOB:
     case CMD_DROP_HOLDERS:
     case CMD_POLL:
+    case CMD_RETURN_TASK:
     case CMD_REPORT:
     case CMD_REPORT_REFRESH:
         return true;

@@ -580,6 +580,28 @@ static void test_give_back(void **state)
     close_checked(rig);
 }
 
+static void test_return(void **state)
+{
+    (void)state;
+    struct rig *rig = open_watched();
+    LIMITED(rig, "a", FLOATS("f", 0, EVERY_MS));
+    const struct uuid task = refresh_one(rig);
+    struct call *call = rig_call(CMD_RETURN_TASK, NULL, NULL);
+    call->request.cmd.args.return_task = (struct return_task_args){
+        .has_task_id = true, .task_id = task, .worker_id = BYTES_LIT("w2")};
+    assert_int_equal(finish(rig, call), SILO_PRECONDITION);
+    call = rig_call(CMD_RETURN_TASK, NULL, NULL);
+    call->request.cmd.args.return_task = (struct return_task_args){
+        .has_task_id = true, .task_id = task, .worker_id = BYTES_LIT("w1")};
+    assert_int_equal(finish(rig, call), SILO_OK);
+    assert_int_equal(refresh_report(rig, &task, true, 3), SILO_NOT_FOUND);
+    const struct uuid again = refresh_one(rig);
+    assert_true(uuid_eq(&task, &again));
+    assert_int_equal(refresh_report(rig, &again, true, 3), SILO_OK);
+    assert_int_equal(drain(rig), 1);
+    close_checked(rig);
+}
+
 /* --- over a reopen --- */
 
 static void test_reopened_task(void **state)
@@ -668,6 +690,7 @@ int main(void)
         cmocka_unit_test(test_two_reports),
         cmocka_unit_test(test_report_without_lease),
         cmocka_unit_test(test_give_back),
+        cmocka_unit_test(test_return),
         cmocka_unit_test(test_reopened_task),
         cmocka_unit_test(test_reopened_lease_expires),
         cmocka_unit_test(test_chain),

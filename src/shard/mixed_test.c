@@ -181,9 +181,17 @@ static void mixed_give_back(struct mixed *m)
     if (m->task_count == 0) {
         return;
     }
+    const struct uuid task = m->tasks[below(m, (uint32_t)m->task_count)];
+    if (below(m, 2) == 0) {
+        struct call *call = rig_call(CMD_RETURN_TASK, NULL, NULL);
+        call->request.cmd.args.return_task = (struct return_task_args){
+            .has_task_id = true, .task_id = task, .worker_id = BYTES_LIT("w1")};
+        mixed_send(m, call);
+        return;
+    }
     struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
     struct uuid *id = arena_alloc(&call->arena, sizeof *id);
-    *id = m->tasks[below(m, (uint32_t)m->task_count)];
+    *id = task;
     call->request.cmd.args.give_back = (struct give_back_args){.task_ids = id, .count = 1};
     mixed_send(m, call);
 }
@@ -357,9 +365,9 @@ static void test_mixed(void **state)
         mixed_history(seed);
     }
     static const enum command_kind kinds[] = {
-        CMD_ENQUEUE,      CMD_CANCEL_JOB, CMD_DELETE_JOB, CMD_RESTART_JOB,
-        CMD_EXPEDITE_JOB, CMD_LEASE_JOB,  CMD_IMPORT_JOB, CMD_DROP_HOLDERS,
-        CMD_POLL,         CMD_GIVE_BACK,  CMD_REPORT,     CMD_REPORT_REFRESH};
+        CMD_ENQUEUE,     CMD_CANCEL_JOB, CMD_DELETE_JOB,    CMD_RESTART_JOB, CMD_EXPEDITE_JOB,
+        CMD_LEASE_JOB,   CMD_IMPORT_JOB, CMD_DROP_HOLDERS,  CMD_POLL,        CMD_GIVE_BACK,
+        CMD_RETURN_TASK, CMD_REPORT,     CMD_REPORT_REFRESH};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         print_message("kind %d: %zu\n", (int)kinds[i], succeeded[kinds[i]]);
         assert_true(count < SEQUENCES || succeeded[kinds[i]] != 0); /* every one of them happened */

@@ -355,6 +355,98 @@ static void test_give_back(void **state)
     close_all(rig);
 }
 
+/* A job that was cancelled while an unheard-of worker had it ends at once, and no attempt of it was made. */
+static void test_give_back_cancelled(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue_retrying(rig, "a", 3, 1000);
+    const struct uuid task = lease_one(rig, "a");
+    assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a"), SILO_OK);
+    struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
+    call->request.cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
+    assert_int_equal(finish(rig, call), SILO_OK);
+    call = get(rig, "a");
+    const struct job_view *job = &call->request.cmd.result.job;
+    assert_int_equal(job->status, JOB_CANCELLED);
+    assert_int_equal(job->attempt_count, 0);
+    assert_false(job->state.by_attempt);
+    assert_true(job->state.has_mark);
+    rig_call_free(call);
+    assert_int_equal(totals(rig).cancelled, 1);
+    assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_NOT_FOUND);
+    assert_int_equal(on_job(rig, CMD_RESTART_JOB, "a"), SILO_OK);
+    (void)lease_one(rig, "a");
+    close_all(rig);
+}
+
+/* --- tasks returned by their workers --- */
+
+static struct call *return_call(const struct uuid *task_id, const char *worker)
+{
+    struct call *call = rig_call(CMD_RETURN_TASK, NULL, NULL);
+    call->request.cmd.args.return_task = (struct return_task_args){
+        .has_task_id = task_id != NULL, .worker_id = arena_copy(&call->arena, bytes_str(worker))};
+    if (task_id != NULL) {
+        call->request.cmd.args.return_task.task_id = *task_id;
+    }
+    return call;
+}
+
+static void test_return(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue_retrying(rig, "a", 3, 0);
+    enqueue(rig, "b", 5, 0);
+    struct uuid task = lease_one(rig, "a");
+    assert_int_equal(report(rig, &task, ATTEMPT_FAILED), SILO_OK);
+    rig_pass(rig, 10);
+    task = lease_one(rig, "b"); /* it came first */
+    assert_int_equal(finish(rig, return_call(&task, "w2")), SILO_PRECONDITION);
+    assert_int_equal(status(rig, "b"), JOB_RUNNING);
+    assert_int_equal(finish(rig, return_call(&task, "w1")), SILO_OK);
+    assert_int_equal(finish(rig, return_call(&task, "w1")), SILO_NOT_FOUND);
+    assert_int_equal(finish(rig, return_call(NULL, "w1")), SILO_NOT_FOUND);
+    assert_int_equal(status(rig, "b"), JOB_SCHEDULED);
+    const struct uuid again = lease_one(rig, "b"); /* it stands where it stood */
+    assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_NOT_FOUND);
+    assert_int_equal(report(rig, &again, ATTEMPT_SUCCEEDED), SILO_OK);
+
+    struct call *poll = poll_call(1, 0);
+    rig_do(rig, poll);
+    assert_int_equal(poll_task(poll, 0)->attempt, 2);
+    task = poll_task(poll, 0)->task_id;
+    rig_call_free(poll);
+    assert_int_equal(finish(rig, return_call(&task, "w1")), SILO_OK);
+    struct call *call = get(rig, "a");
+    assert_int_equal(call->request.cmd.result.job.attempt_count, 1);
+    rig_call_free(call);
+    poll = poll_call(1, 0);
+    rig_do(rig, poll);
+    assert_int_equal(poll_task(poll, 0)->attempt, 2);
+    rig_call_free(poll);
+    close_all(rig);
+}
+
+static void test_return_cancelled(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue_retrying(rig, "a", 3, 0);
+    const struct uuid task = lease_one(rig, "a");
+    assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a"), SILO_OK);
+    assert_int_equal(finish(rig, return_call(&task, "w1")), SILO_OK);
+    struct call *call = get(rig, "a");
+    assert_int_equal(call->request.cmd.result.job.status, JOB_CANCELLED);
+    assert_int_equal(call->request.cmd.result.job.attempt_count, 0);
+    assert_false(call->request.cmd.result.job.state.by_attempt);
+    rig_call_free(call);
+    assert_int_equal(poll_empty(rig), 0);
+    assert_int_equal(on_job(rig, CMD_DELETE_JOB, "a"), SILO_OK);
+    close_all(rig);
+}
+
 static void test_waiting_result(void **state)
 {
     (void)state;
@@ -520,16 +612,17 @@ static void test_page_races(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_success),       cmocka_unit_test(test_duplicate),
-        cmocka_unit_test(test_cancel_delete), cmocka_unit_test(test_cancel_running),
-        cmocka_unit_test(test_cancel_then),   cmocka_unit_test(test_retries),
-        cmocka_unit_test(test_future_start),  cmocka_unit_test(test_far_future),
-        cmocka_unit_test(test_expiry),        cmocka_unit_test(test_priorities),
-        cmocka_unit_test(test_order_start),   cmocka_unit_test(test_parked_poll),
-        cmocka_unit_test(test_poll_claim),    cmocka_unit_test(test_poll_stop),
-        cmocka_unit_test(test_give_back),     cmocka_unit_test(test_waiting_result),
-        cmocka_unit_test(test_row_budget),    cmocka_unit_test(test_page_races),
-        cmocka_unit_test(test_large_bytes),
+        cmocka_unit_test(test_success),        cmocka_unit_test(test_duplicate),
+        cmocka_unit_test(test_cancel_delete),  cmocka_unit_test(test_cancel_running),
+        cmocka_unit_test(test_cancel_then),    cmocka_unit_test(test_retries),
+        cmocka_unit_test(test_future_start),   cmocka_unit_test(test_far_future),
+        cmocka_unit_test(test_expiry),         cmocka_unit_test(test_priorities),
+        cmocka_unit_test(test_order_start),    cmocka_unit_test(test_parked_poll),
+        cmocka_unit_test(test_poll_claim),     cmocka_unit_test(test_poll_stop),
+        cmocka_unit_test(test_give_back),      cmocka_unit_test(test_give_back_cancelled),
+        cmocka_unit_test(test_return),         cmocka_unit_test(test_return_cancelled),
+        cmocka_unit_test(test_waiting_result), cmocka_unit_test(test_row_budget),
+        cmocka_unit_test(test_page_races),     cmocka_unit_test(test_large_bytes),
     };
     return cmocka_run_group_tests_name("shard", tests, NULL, NULL);
 }

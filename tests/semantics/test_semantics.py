@@ -37,6 +37,7 @@ ROUTED = {
     "Heartbeat": {"task_id": "x", "worker_id": "w"},
     "EnqueueMany": {},
     "ReportOutcomes": {},
+    "ReturnTasks": {},
 }
 JOB_CALLS = ("GetJob", "GetJobResult", "DeleteJob", "CancelJob", "RestartJob", "ExpediteJob", "LeaseTask")
 CLIENT_CALLS = ("Enqueue", "DropTenantHolders") + JOB_CALLS

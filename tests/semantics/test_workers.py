@@ -161,6 +161,60 @@ def a_poll_without_shard_serves_all(server):
         equal([(t.job_id, t.shard) for t in waiting.result().tasks], [(job_id, jobs.shard)])
 
 
+# --- ReturnTasks ---
+
+
+def give_back(jobs, *tasks, worker="w"):
+    reply = jobs.api.ReturnTasks(shard=jobs.shard, worker_id=worker,
+                                 tasks=[pb.ReturnedTask(task_id=t) for t in tasks])
+    return [(r.code, r.message) for r in reply.results]
+
+
+@case("plain")
+def returned_tasks_keep_their_attempt(server):
+    jobs = Jobs(server)
+    ids = [jobs.enqueue(priority=p) for p in (3, 1, 2)]
+    first = jobs.lease(3)
+    equal(give_back(jobs, *[t.id for t in first]), [(0, "")] * 3)
+    for job_id in ids:
+        equal(jobs.get(job_id, True).status, pb.JOB_STATUS_SCHEDULED)
+        equal(len(jobs.get(job_id, True).attempts), 0)
+    again = [jobs.lease_one() for _ in ids]
+    equal([t.job_id for t in again], [t.job_id for t in first], "they stand where they stood")
+    equal([t.attempt_number for t in again], [1, 1, 1])
+    for task in again:
+        jobs.succeed(task)
+
+
+@case("plain")
+def each_task_is_returned_alone(server):
+    jobs = Jobs(server)
+    for _ in range(2):
+        jobs.enqueue()
+    mine, = jobs.lease(1)
+    other, = jobs.lease(1, worker="other")
+    no_lease = (5, "lease not found")
+    answers = give_back(jobs, mine.id, other.id, mine.id, *NO_TASKS)
+    equal(answers[:2], [(0, ""), (9, "lease owner mismatch")])
+    equal(answers[2:], [no_lease] * (1 + len(NO_TASKS)))
+    equal(give_back(jobs), [])
+    status_is(server.api.fails("ReturnTasks", shard="bad"), "INVALID_ARGUMENT", "invalid shard ID")
+    equal(jobs.lease_one().job_id, mine.job_id)
+    jobs.succeed(other)
+
+
+@case("plain")
+def a_returned_job_that_was_cancelled_ends(server):
+    jobs = Jobs(server)
+    job_id = jobs.enqueue(retry_policy=pb.RetryPolicy(retry_count=3))
+    task = jobs.lease_one()
+    server.api.CancelJob(shard=jobs.shard, id=job_id)
+    equal(give_back(jobs, task.id), [(0, "")])
+    job = jobs.get(job_id, True)
+    equal((job.status, len(job.attempts)), (pb.JOB_STATUS_CANCELLED, 0))
+    equal(jobs.lease(wait_ms=0), [])
+
+
 # --- Heartbeat and ReportOutcome ---
 
 
