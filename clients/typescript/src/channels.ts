@@ -2,7 +2,9 @@
 import { credentials } from "@grpc/grpc-js";
 import type { ClientOptions } from "@grpc/grpc-js";
 import { GrpcTransport } from "@protobuf-ts/grpc-transport";
+import { BinaryWriter } from "@protobuf-ts/runtime";
 import { SiloClient } from "./gen/silo.client";
+import { wellFormedEncoder } from "./well-formed";
 
 /** Largest message in each direction: a payload of 100 MB has to fit. */
 const MAX_MESSAGE_BYTES = 128 * 1024 * 1024;
@@ -81,6 +83,7 @@ export class ChannelPool {
       host: address,
       channelCredentials: this.useTls ? credentials.createSsl() : credentials.createInsecure(),
       clientOptions: this.options,
+      binaryOptions: { writerFactory: () => new BinaryWriter(wellFormedEncoder) },
     });
     const channel = { address, transport, stub: new SiloClient(transport) };
     this.channels.set(address, channel);

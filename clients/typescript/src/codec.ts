@@ -1,29 +1,38 @@
 // Payloads, results, error data and query rows are MessagePack inside SerializedBytes.
 //
-// What peers can see of the library's choices: plain objects have a map16 header, `undefined` is
-// the extension d4 00 00, a bigint is always 64 bits wide, and 64-bit integers decode to bigint
-// whatever their value.
-import { pack, unpack } from "msgpackr";
+// What peers can see: plain objects have a map16 header, `undefined` is the extension d4 00 00, a
+// bigint is always 64 bits wide, and 64-bit integers decode to bigint whatever their value.
+import { unpack } from "msgpackr";
+import { encodeValue } from "./encoder";
+import { messageOf } from "./describe";
+import { ValueNotDecodableError } from "./errors";
 import type { SerializedBytes } from "./gen/silo";
+import { checkDecodable } from "./scanner";
 
 /**
- * Encodes any value as MessagePack.
- * @throws RangeError for a bigint beyond 64 bits, Error for a symbol.
+ * Encodes a value as MessagePack; see `encodeValue` for what is kept and what is refused.
+ * @throws ValueNotEncodableError
  */
 export function encodeBytes(value: unknown): Uint8Array {
-  return pack(value);
+  return encodeValue(value);
 }
 
 /**
  * Decodes MessagePack strictly: for job payloads, task payloads and query rows.
  * @param field what the bytes are, for the error text.
- * @throws Error if there are no bytes, or if they are not exactly one MessagePack value.
+ * @throws Error if there are no bytes, ValueNotDecodableError if they are not exactly one
+ *     MessagePack value, or one that no decoder should be given (see `checkDecodable`).
  */
 export function decodeBytes<T = unknown>(bytes: Uint8Array | undefined, field: string): T {
   if (bytes === undefined || bytes.length === 0) {
     throw new Error(`No bytes to decode for field ${field}`);
   }
-  return unpack(bytes) as T;
+  checkDecodable(bytes);
+  try {
+    return unpack(bytes) as T;
+  } catch (error) {
+    throw new ValueNotDecodableError(`not decodable MessagePack: ${messageOf(error)}`);
+  }
 }
 
 /**
@@ -45,14 +54,19 @@ export function tolerantDecodeAttemptBytes<T = unknown>(
   }
 }
 
+/** A value that has been encoded already; `serialize` takes its bytes as they are. */
+export class EncodedValue {
+  constructor(readonly bytes: Uint8Array) {}
+}
+
 /** Wraps already encoded bytes for the wire. */
 export function serialized(bytes: Uint8Array): SerializedBytes {
   return { encoding: { oneofKind: "msgpack", msgpack: bytes } };
 }
 
-/** Encodes a value and wraps it for the wire. */
+/** Encodes a value and wraps it for the wire. @throws ValueNotEncodableError */
 export function serialize(value: unknown): SerializedBytes {
-  return serialized(encodeBytes(value));
+  return serialized(value instanceof EncodedValue ? value.bytes : encodeBytes(value));
 }
 
 /** The bytes inside, or undefined if there are none. */

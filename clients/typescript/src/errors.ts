@@ -75,6 +75,26 @@ export class DuplicateTaskDeliveryError extends Error {
   }
 }
 
+/** A value has no form on the wire that would come back as the same value. Nothing was sent. */
+export class ValueNotEncodableError extends RangeError {
+  override readonly name = "ValueNotEncodableError";
+  readonly code = "SILO_VALUE_NOT_ENCODABLE";
+
+  /** @param place where in the value, as an expression: `value.items[3]`. */
+  constructor(
+    message: string,
+    readonly place: string,
+  ) {
+    super(message);
+  }
+}
+
+/** Bytes are not MessagePack, or not of a kind that may be decoded. */
+export class ValueNotDecodableError extends Error {
+  override readonly name = "ValueNotDecodableError";
+  readonly code = "SILO_VALUE_NOT_DECODABLE";
+}
+
 /** A server answered with an error status that has no class of its own. */
 export class SiloGrpcError extends Error {
   override readonly name: string = "SiloGrpcError";

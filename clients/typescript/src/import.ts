@@ -1,6 +1,6 @@
 import { serialize } from "./codec";
 import type { ImportJobRequest, ImportJobResult as ProtoImportJobResult } from "./gen/silo";
-import { attemptStatusToProto, jobStatusFromProto, limitToProto } from "./mapping";
+import { attemptStatusToProto, checkTexts, jobStatusFromProto, limitToProto } from "./mapping";
 import { JobStatus } from "./types";
 import type { ImportAttemptOptions, ImportJobOptions, ImportJobResult } from "./types";
 
@@ -41,6 +41,7 @@ function importAttempt(attempt: ImportAttemptOptions) {
 
 /** The message of one job to import. */
 export function importJobRequest(job: ImportJobOptions, shard: string): ImportJobRequest {
+  checkTexts(job);
   return {
     shard,
     id: job.id,

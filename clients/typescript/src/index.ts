@@ -17,6 +17,8 @@ export {
   SiloUnavailableError,
   TaskLeaseLostError,
   TaskNotFoundError,
+  ValueNotDecodableError,
+  ValueNotEncodableError,
 } from "./errors";
 export { GubernatorAlgorithm, GubernatorBehavior } from "./gen/silo";
 export { JobHandle } from "./handle";

@@ -23,6 +23,7 @@ import type {
   RefreshTask,
   ReportOutcomeOptions,
 } from "./types";
+import { checkText } from "./well-formed";
 
 /** @throws Error for a status this package does not know. */
 export function jobStatusFromProto(status: ProtoJobStatus): JobStatus {
@@ -148,8 +149,23 @@ function limitsFromProto(limits: Limit[]): JobLimit[] {
   return limits.map(limitFromProto).filter((limit) => limit !== undefined);
 }
 
+/**
+ * Refuses a job with a text that would be stored as another one: UTF-8 has no lone surrogates.
+ * @throws ValueNotEncodableError
+ */
+export function checkTexts(job: Partial<EnqueueJobOptions>): void {
+  checkText(job.id, "id");
+  checkText(job.tenant, "tenant");
+  checkText(job.taskGroup, "taskGroup");
+  for (const [key, value] of Object.entries(job.metadata ?? {})) {
+    checkText(key, "metadata");
+    checkText(value, `metadata.${key}`);
+  }
+}
+
 /** The message of an enqueue call. @param shard "" where the shard stands beside it. */
 export function enqueueRequest(job: EnqueueJobOptions, shard: string): EnqueueRequest {
+  checkTexts(job);
   return {
     shard,
     id: job.id ?? "",

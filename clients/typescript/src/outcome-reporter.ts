@@ -8,7 +8,7 @@ import { context } from "@opentelemetry/api";
 import type { Context } from "@opentelemetry/api";
 import { REPORT_OUTCOMES_MAX } from "./bulk-reports";
 import type { SiloGRPCClient } from "./client";
-import { asError } from "./runner";
+import { asError } from "./describe";
 import type { ReportOutcomeOptions } from "./types";
 
 /** Longest wait of an outcome for calls in flight, in milliseconds. */

@@ -1,7 +1,14 @@
-import { asError, HeartbeatTimer } from "./runner";
+import { asError, messageOf } from "./describe";
+import { HeartbeatTimer } from "./runner";
 import type { Runner, RunnerHost } from "./runner";
 import type { RefreshOutcome, RefreshTask } from "./types";
 import type { RefreshHandler } from "./worker-types";
+
+const MAX_UINT32 = 0xffffffff;
+
+function isUint32(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MAX_UINT32;
+}
 
 /** One execution of a refresh task, from its delivery to the end of its report. */
 export class RefreshRunner implements Runner {
@@ -49,9 +56,15 @@ export class RefreshRunner implements Runner {
         workerId: this.host.workerId,
         signal,
       });
+      if (!isUint32(newMaxConcurrency)) {
+        throw new RangeError(
+          `the refresh handler has to return a whole number from 0 to ${MAX_UINT32}, ` +
+            `not ${messageOf(newMaxConcurrency)}`,
+        );
+      }
       return { type: "success", newMaxConcurrency };
     } catch (error) {
-      return { type: "failure", code: "REFRESH_HANDLER_ERROR", message: asError(error).message };
+      return { type: "failure", code: "REFRESH_HANDLER_ERROR", message: messageOf(error) };
     }
   }
 

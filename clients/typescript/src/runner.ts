@@ -22,11 +22,6 @@ export interface RunnerHost {
   release(runner: Runner): void;
 }
 
-/** Any thrown value as an Error. */
-export function asError(value: unknown): Error {
-  return value instanceof Error ? value : new Error(String(value));
-}
-
 /** Calls `beat` every `intervalMs` until stopped; calls may overlap. */
 export class HeartbeatTimer {
   private readonly timer: NodeJS.Timeout;

@@ -1,24 +1,13 @@
 import { context, SpanStatusCode, trace } from "@opentelemetry/api";
 import type { Context, Span } from "@opentelemetry/api";
-import { serializeError } from "serialize-error";
 import { SiloFailedPreconditionError, TaskLeaseLostError, TaskNotFoundError } from "./errors";
-import { asError, HeartbeatTimer } from "./runner";
+import { asError } from "./describe";
+import { encodeOutcome, failureOf, HANDLER_ERROR, toOutcome } from "./outcome";
+import { HeartbeatTimer } from "./runner";
 import type { Runner, RunnerHost } from "./runner";
 import { TaskExecution } from "./task-execution";
 import type { TaskOutcome } from "./types";
 import type { Task, TaskContext, TaskHandler } from "./worker-types";
-
-const OUTCOME_TYPES: ReadonlySet<unknown> = new Set(["success", "failure", "cancelled"]);
-
-/** What a handler resolved with, as an outcome; anything that is none is a success with it. */
-export function toOutcome(value: unknown): TaskOutcome {
-  if (typeof value === "object" && value !== null) {
-    if (OUTCOME_TYPES.has((value as { type?: unknown }).type)) {
-      return value as TaskOutcome;
-    }
-  }
-  return { type: "success", result: value };
-}
 
 /** Whether a heartbeat's rejection proves that the lease is gone. */
 export function provesLeaseLost(error: unknown): error is Error {
@@ -28,11 +17,6 @@ export function provesLeaseLost(error: unknown): error is Error {
     (error instanceof SiloFailedPreconditionError &&
       error.message.includes("lease owner mismatch"))
   );
-}
-
-/** The failure that stands for a thrown value. */
-export function failureOf(thrown: unknown, code: string): TaskOutcome {
-  return { type: "failure", code, data: serializeError(thrown) as Record<string, unknown> };
 }
 
 /** One execution of a task, from its delivery to the end of its report. */
@@ -104,12 +88,16 @@ export class TaskRunner implements Runner {
     try {
       return toOutcome(await context.with(this.context, () => this.handler(argument)));
     } catch (error) {
-      return failureOf(error, "HANDLER_ERROR");
+      return failureOf(error, HANDLER_ERROR);
     }
   }
 
-  private async report(outcome: TaskOutcome): Promise<void> {
+  private async report(given: TaskOutcome): Promise<void> {
     const { id: taskId, shard, tenantId: tenant } = this.task;
+    const { outcome, refusal } = encodeOutcome(given);
+    if (refusal !== undefined) {
+      this.host.onError(refusal, { taskId });
+    }
     try {
       await context.with(this.context, () =>
         this.host.reporter.report({ taskId, shard, tenant, outcome }),

@@ -3,11 +3,12 @@ import type { SiloGRPCClient } from "./client";
 import { DuplicateTaskDeliveryError } from "./errors";
 import type { Task as ProtoTask } from "./gen/silo";
 import { OutcomeReporter } from "./outcome-reporter";
+import { failureOf, PAYLOAD_DECODE_ERROR } from "./outcome";
 import { RefreshRunner } from "./refresh-runner";
-import { asError } from "./runner";
+import { asError, messageOf } from "./describe";
 import type { RunnerHost } from "./runner";
 import { transformTask } from "./task-execution";
-import { failureOf, TaskRunner } from "./task-runner";
+import { TaskRunner } from "./task-runner";
 import type { RefreshTask } from "./types";
 import { WorkerMetrics } from "./worker-metrics";
 import { WorkerSession } from "./worker-session";
@@ -115,7 +116,7 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
         this.listener(error, context);
       }
     } catch (thrown) {
-      console.error("[SiloWorker] onError threw:", thrown);
+      console.error("[SiloWorker] onError threw:", messageOf(thrown));
     }
   }
 
@@ -229,7 +230,7 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
     const { id: taskId, shard, tenantId: tenant } = proto;
     this.onError(error, { taskId });
     try {
-      const outcome = failureOf(error, "PAYLOAD_DECODE_ERROR");
+      const outcome = failureOf(error, PAYLOAD_DECODE_ERROR);
       await this.reporter.report({ taskId, shard, tenant, outcome });
     } catch (thrown) {
       this.onError(asError(thrown), { taskId });

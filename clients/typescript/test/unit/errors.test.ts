@@ -107,7 +107,7 @@ test("the entry point exports these values and no others", () => {
     "SiloAlreadyExistsError SiloDeadlineExceededError SiloFailedPreconditionError SiloGRPCClient " +
     "SiloGrpcError SiloInvalidArgumentError SiloNotFoundError SiloPermissionDeniedError " +
     "SiloResourceExhaustedError SiloUnauthenticatedError SiloUnavailableError SiloWorker " +
-    "TaskLeaseLostError TaskNotFoundError WorkerMetrics hashTenant initHasher " +
-    "isConnectivityError shardForTenant";
+    "TaskLeaseLostError TaskNotFoundError ValueNotDecodableError ValueNotEncodableError " +
+    "WorkerMetrics hashTenant initHasher isConnectivityError shardForTenant";
   assert.equal(Object.keys(silo).sort().join(" "), expected);
 });
