@@ -67,6 +67,13 @@ struct config_server {
     const char *tls_client_ca; /* NULL = clients need no certificate */
     int64_t shutdown_timeout_ms;
     int64_t max_connections;
+    int64_t keepalive_time_ms; /* these and the next: 0 = off */
+    int64_t keepalive_timeout_ms;
+    int64_t idle_timeout_ms;
+    int64_t max_connection_age_ms;
+    int64_t max_connection_age_grace_ms;
+    int64_t output_timeout_ms;
+    int64_t request_timeout_ms;
     int64_t max_connections_per_address; /* 0 = three quarters of those */
     int64_t executors;                   /* resolved: never 0 */
     int64_t io_loops;                    /* resolved: never 0 */

@@ -190,6 +190,21 @@ static struct rpc_loop *accept_pick(struct rpc_server *server)
     return best;
 }
 
+/* What the kernel does by itself, also before HTTP/2 talks and while no call is open. */
+static void accept_set_socket(int fd, const struct rpc_patience *patience)
+{
+    const int on = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    const unsigned output_ms = (unsigned)(patience->output_us / 1000);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &output_ms, sizeof output_ms);
+    if (patience->keepalive_us != 0) {
+        const int idle_s = (int)((patience->keepalive_us + 999999) / 1000000);
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &idle_s, sizeof idle_s);
+        (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    }
+}
+
 static void accept_one(struct rpc_server *server, int fd, const struct sockaddr_storage *address,
                        socklen_t len)
 {
@@ -205,8 +220,7 @@ static void accept_one(struct rpc_server *server, int fd, const struct sockaddr_
         accept_refused(server, ACCEPT_ADDRESS, address, len);
         return;
     }
-    const int on = 1;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    accept_set_socket(fd, &server->options.patience);
     struct rpc_loop *loop = accept_pick(server);
     atomic_fetch_add_explicit(&server->conn_count, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&loop->conn_count, 1, memory_order_relaxed);

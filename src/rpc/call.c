@@ -61,6 +61,7 @@ struct rpc_call *call_new(struct server_conn *conn, int32_t stream_id)
                               .arena = arena,
                               .stream_id = stream_id,
                               .start_us = rpc_loop_now_us(loop),
+                              .moved_us = rpc_loop_now_us(loop),
                               .deadline.fire = call_on_deadline};
     memcpy(call->peer, conn->conn.peer, sizeof call->peer);
     frame_reader_init(&call->reader, conn->server->options.message_bytes_max, &call->arena);
@@ -134,6 +135,9 @@ void call_gone(struct rpc_call *call, enum rpc_cancel reason)
     ASSERT(call->conn != NULL);
     list_remove(&call->node);
     list_remove(&call->writable);
+    if (list_empty(&call->conn->calls)) {
+        call->conn->idle_since_us = rpc_loop_now_us(call->loop);
+    }
     call->conn = NULL;
     rpc_timer_stop(call->loop, &call->deadline);
     frame_queue_clear(&call->queue);
@@ -212,6 +216,7 @@ static void call_push_end(struct rpc_call *call)
 {
     call->answered = true;
     call->end = true;
+    call->moved_us = rpc_loop_now_us(call->loop);
     rpc_timer_stop(call->loop, &call->deadline);
     if (call->headers_sent || call->queue.bytes != 0) {
         call_push(call);

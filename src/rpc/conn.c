@@ -157,6 +157,7 @@ static void conn_read(struct conn *conn)
             break;
         }
         total += (size_t)n;
+        conn->read_us = rpc_loop_now_us(conn->loop);
         if (conn->ssl == NULL && (size_t)n < LOOP_READ_BYTES) {
             break;
         }
@@ -268,6 +269,11 @@ static ssize_t conn_write(struct conn *conn, struct bytes data)
             break;
         }
         sent += (size_t)n;
+    }
+    if (sent == data.len) {
+        conn->waits_us = 0;
+    } else if (sent != 0 || conn->waits_us == 0) {
+        conn->waits_us = rpc_loop_now_us(conn->loop);
     }
     return (ssize_t)sent;
 }

@@ -50,12 +50,14 @@ struct conn {
     int events;         /* what `poll` waits for */
     struct buf pending; /* frames the socket did not take */
     size_t pending_sent;
-    bool connecting; /* client: connect(2) under way */
-    bool opened;     /* on_open was called */
-    bool broken;     /* to be torn down at the next flush */
-    bool flushing;   /* inside conn_flush's drain */
-    bool want_write; /* the socket, or TLS, is waited for */
-    bool read_more;  /* bytes may wait inside TLS */
+    int64_t read_us;  /* the turn in which bytes came last */
+    int64_t waits_us; /* since when output waits of which no byte was taken; 0 = none waits */
+    bool connecting;  /* client: connect(2) under way */
+    bool opened;      /* on_open was called */
+    bool broken;      /* to be torn down at the next flush */
+    bool flushing;    /* inside conn_flush's drain */
+    bool want_write;  /* the socket, or TLS, is waited for */
+    bool read_more;   /* bytes may wait inside TLS */
     bool closed;
     char peer[CONN_PEER_BYTES];
 };

@@ -31,6 +31,13 @@
 #define RPC_INFLIGHT_BYTES_DEFAULT (1024ull << 20) /* request bodies held by one server */
 #define RPC_STREAMS_DEFAULT 4096u                  /* concurrent calls on one connection */
 #define RPC_CONNS_DEFAULT 16384u                   /* connections of one server */
+/* How long a connection is waited for; struct rpc_patience says what each of them is. */
+#define RPC_KEEPALIVE_US_DEFAULT 30000000
+#define RPC_KEEPALIVE_TIMEOUT_US_DEFAULT 20000000
+#define RPC_IDLE_US_DEFAULT 1800000000
+#define RPC_AGE_GRACE_US_DEFAULT 300000000
+#define RPC_OUTPUT_US_DEFAULT 60000000
+#define RPC_BODY_US_DEFAULT 30000000
 #define RPC_CALLS_PER_LOOP_MAX 131072u    /* calls that handlers hold, gone callers included */
 #define RPC_SEGMENTS_MAX 64u              /* of one reply */
 #define RPC_TRAILERS_MAX 8u               /* extra trailers of one answer */
@@ -184,6 +191,18 @@ struct rpc_method {
     void (*on_end)(struct rpc_call *call, void *context);
 };
 
+/* Waits of a server's connections; each is met up to half of the shortest of them late, 15 s at most. 0 = for ever. */
+struct rpc_patience {
+    int64_t keepalive_us;         /* nothing arrived while a call is open: a ping */
+    int64_t keepalive_timeout_us; /* and then nothing still: the peer is dead */
+    int64_t idle_us;              /* no call is open: GOAWAY */
+    int64_t age_us;               /* since it was opened, give or take 5 %: GOAWAY */
+    int64_t age_grace_us; /* after a GOAWAY for idleness or age: what is still open is cut off */
+    int64_t output_us;    /* the peer takes no byte of what is there for it */
+    int64_t body_us;      /* no byte of a request that has begun */
+};
+extern const struct rpc_patience rpc_patience_default;
+
 struct rpc_server_options {
     const char *listen;       /* "ip:port", "[ip6]:port"; port 0 = any */
     uint32_t loops;           /* 0 = 1 */
@@ -193,6 +212,7 @@ struct rpc_server_options {
     uint32_t streams_max;
     uint32_t conns_max;
     uint32_t conns_per_address_max; /* 0 = three quarters of conns_max, rounded up */
+    struct rpc_patience patience;   /* as it stands: all zero waits for ever */
     const char *tls_cert;           /* PEM files; NULL = plaintext */
     const char *tls_key;
     const char *tls_client_ca; /* set: clients must show a certificate it signed */

@@ -90,7 +90,12 @@ struct server_conn {
     struct list calls;      /* struct rpc_call.node */
     struct list writable;   /* struct rpc_call.writable: tell them after the flush */
     struct rpc_timer timer; /* handshake, later goaway */
-    bool settled;           /* the client's SETTINGS came */
+    struct rpc_timer patience;
+    int64_t ping_us;       /* when a ping was sent that nothing came after; 0 = none */
+    int64_t idle_since_us; /* when there was no call any more; counts while there is none */
+    int64_t old_us;        /* when it has its age; 0 = never */
+    int64_t left_us;       /* when it was told to go for idleness or age; 0 = not told */
+    bool settled;          /* the client's SETTINGS came */
     bool draining;
     bool goaway_sent;
 };
@@ -131,6 +136,7 @@ struct rpc_call {
     uint64_t counted_bytes; /* in server->inflight_bytes */
 
     int64_t start_us, deadline_us;
+    int64_t moved_us; /* when a byte came or left last, or an answer began to wait */
     struct rpc_timer deadline;
 
     struct frame_queue queue;
@@ -172,6 +178,10 @@ void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, s
                      const char *peer_text);
 /* Tells the client to go elsewhere; the connection ends with its last call. */
 void server_conn_drain(struct server_conn *conn);
+
+/* patience.c, from the first SETTINGS to the connection's end: */
+void patience_start(struct server_conn *conn);
+void patience_stop(struct server_conn *conn);
 
 /* request.c: */
 void request_header(struct rpc_call *call, struct bytes name, struct bytes value);

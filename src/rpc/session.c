@@ -57,6 +57,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
     (void)user_data;
     struct rpc_call *call = session_call(session, stream_id);
     if (call != NULL) {
+        call->moved_us = rpc_loop_now_us(call->loop);
         request_data(call, bytes_of(data, len));
     }
     return nghttp2_session_consume(session, stream_id, len) == 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -96,6 +97,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         on_stream_frame(session, frame);
     } else if (frame->hd.type == NGHTTP2_SETTINGS && !conn->settled) {
         conn->settled = true;
+        patience_start(conn);
         if (!conn->draining) {
             rpc_timer_stop(conn->conn.loop, &conn->timer);
         }
@@ -128,6 +130,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     struct server_conn *conn = user_data;
     struct rpc_call *call = source->ptr;
     conn_put_data(&conn->conn, framehd, &call->queue, length);
+    call->moved_us = rpc_loop_now_us(conn->conn.loop);
     if (call->was_full && rpc_call_writable(call) && !list_linked(&call->writable)) {
         list_push_back(&conn->writable, &call->writable);
     }
@@ -184,6 +187,7 @@ static void server_on_closed(struct conn *base)
 {
     struct server_conn *conn = CONTAINER_OF(base, struct server_conn, conn);
     rpc_timer_stop(base->loop, &conn->timer);
+    patience_stop(conn);
     const bool closing = atomic_load_explicit(&conn->server->closing, memory_order_relaxed);
     struct list_node *node;
     while ((node = list_first(&conn->calls)) != NULL) {

@@ -125,6 +125,17 @@ static SILO_RC build_shards(struct server *server, struct arena *arena, struct s
     return RC_OK;
 }
 
+static struct rpc_patience config_patience(const struct config_server *config)
+{
+    return (struct rpc_patience){.keepalive_us = config->keepalive_time_ms * 1000,
+                                 .keepalive_timeout_us = config->keepalive_timeout_ms * 1000,
+                                 .idle_us = config->idle_timeout_ms * 1000,
+                                 .age_us = config->max_connection_age_ms * 1000,
+                                 .age_grace_us = config->max_connection_age_grace_ms * 1000,
+                                 .output_us = config->output_timeout_ms * 1000,
+                                 .body_us = config->request_timeout_ms * 1000};
+}
+
 static SILO_RC build_rpc(struct server *server, struct silo_err *err)
 {
     const struct config_server *config = &server->config->server;
@@ -134,6 +145,7 @@ static SILO_RC build_rpc(struct server *server, struct silo_err *err)
         .listen = config->grpc_addr.text,
         .loops = (uint32_t)config->io_loops,
         .conns_max = server->connections_max,
+        .patience = config_patience(config),
         .conns_per_address_max = (uint32_t)config->max_connections_per_address,
         .tls_cert = config->tls_cert,
         .tls_key = config->tls_key,

@@ -294,6 +294,30 @@ static struct bytes read_file(const char *name)
     return bytes_of(content, len);
 }
 
+/* Waits, in milliseconds on the command line. */
+static bool take_wait(struct rpc_patience *patience, const char *name, int64_t value_us)
+{
+    const struct {
+        const char *name;
+        int64_t *target;
+    } waits[] = {
+        {"--keepalive", &patience->keepalive_us},
+        {"--keepalive-timeout", &patience->keepalive_timeout_us},
+        {"--idle", &patience->idle_us},
+        {"--age", &patience->age_us},
+        {"--age-grace", &patience->age_grace_us},
+        {"--output", &patience->output_us},
+        {"--body", &patience->body_us},
+    };
+    for (size_t i = 0; i < sizeof waits / sizeof waits[0]; i++) {
+        if (strcmp(name, waits[i].name) == 0) {
+            *waits[i].target = value_us;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool take_option(struct rpc_server_options *options, const char *name, const char *value)
 {
     const struct {
@@ -311,6 +335,9 @@ static bool take_option(struct rpc_server_options *options, const char *name, co
         }
     }
     const unsigned long count = strtoul(value, NULL, 10);
+    if (take_wait(&options->patience, name, (int64_t)count * 1000)) {
+        return true;
+    }
     if (strcmp(name, "--loops") == 0) {
         options->loops = (uint32_t)count;
     } else if (strcmp(name, "--message-bytes") == 0) {
@@ -348,7 +375,7 @@ static void start(const struct rpc_server_options *options)
 
 int main(int argc, char **argv)
 {
-    struct rpc_server_options options = {.listen = "127.0.0.1:0"};
+    struct rpc_server_options options = {.listen = "127.0.0.1:0", .patience = rpc_patience_default};
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 >= argc || !take_option(&options, argv[i], argv[i + 1])) {
             (void)fprintf(stderr, "echo_server: bad option %s\n", argv[i]);
