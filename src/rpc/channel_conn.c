@@ -302,8 +302,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     (void)frame;
     struct client_conn *conn = user_data;
     struct client_stream *stream = source->ptr;
-    conn_put_data(&conn->conn, framehd, &stream->queue, length);
-    return 0;
+    return conn_put_data(&conn->conn, framehd, &stream->queue, length);
 }
 
 nghttp2_session_callbacks *client_callbacks_new(void)

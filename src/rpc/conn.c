@@ -17,6 +17,8 @@
 
 #include "base/assert.h"
 
+#define CONN_FRAME_HEADER_BYTES 9u
+
 static void conn_on_poll(uv_poll_t *handle, int status, int events);
 
 static void conn_watch(struct conn *conn)
@@ -226,14 +228,24 @@ static void conn_on_poll(uv_poll_t *handle, int status, int events)
     }
 }
 
-void conn_put_data(struct conn *conn, const uint8_t *frame_header, struct frame_queue *queue,
-                   size_t len)
+int conn_put_data(struct conn *conn, const uint8_t *frame_header, struct frame_queue *queue,
+                  size_t len)
 {
-    uint8_t *to = buf_room(&conn->loop->out, 9 + len);
-    ASSERT(to != NULL);
-    memcpy(to, frame_header, 9);
-    frame_queue_take(queue, to + 9, len);
-    conn->loop->out.len += 9 + len;
+    struct buf *out = &conn->loop->out;
+    if (out->len >= LOOP_OUT_BYTES) {
+        return NGHTTP2_ERR_WOULDBLOCK;
+    }
+    if (queue->bytes < len) {
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
+    uint8_t *to = buf_room(out, CONN_FRAME_HEADER_BYTES + len);
+    if (to == NULL) {
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
+    memcpy(to, frame_header, CONN_FRAME_HEADER_BYTES);
+    frame_queue_take(queue, to + CONN_FRAME_HEADER_BYTES, len);
+    out->len += CONN_FRAME_HEADER_BYTES + len;
+    return 0;
 }
 
 /* Fills the loop's buffer. False when the session failed. */

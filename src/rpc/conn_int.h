@@ -71,9 +71,13 @@ void conn_dirty(struct conn *conn);
 void conn_break(struct conn *conn);
 /* The loop's: send what there is. */
 void conn_flush(struct conn *conn);
-/* nghttp2's send_data callback body: frame header, then bytes of the queue, into the loop's buffer. */
-void conn_put_data(struct conn *conn, const uint8_t *frame_header, struct frame_queue *queue,
-                   size_t len);
+/*
+ * nghttp2's send_data callback body: frame header, then bytes of the queue, into the loop's buffer. Its result is the
+ * callback's: "would block" when the buffer is full (nghttp2 would go on with frame after frame, as far as the peer's
+ * windows reach), and a stream error when the queue was emptied since the frame was begun.
+ */
+int conn_put_data(struct conn *conn, const uint8_t *frame_header, struct frame_queue *queue,
+                  size_t len);
 /* nghttp2 options both sides share. */
 nghttp2_option *conn_options_new(void);
 

@@ -18,7 +18,7 @@
 #define LOOP_READ_BYTES (128u << 10) /* one read(2) */
 #define LOOP_OUT_BYTES (192u << 10)  /* collected frames before they are written */
 #define LOOP_OUT_BYTES_MAX \
-    (32u << 20)               /* of the buffer: LOOP_OUT_BYTES and the largest frame block */
+    (512u << 10)              /* of the buffer: LOOP_OUT_BYTES and the largest frame block */
 #define LOOP_CALLS_KEPT 1024u /* finished calls kept for reuse, with a chunk of arena each */
 
 struct conn;

@@ -129,7 +129,10 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     (void)frame;
     struct server_conn *conn = user_data;
     struct rpc_call *call = source->ptr;
-    conn_put_data(&conn->conn, framehd, &call->queue, length);
+    const int rc = conn_put_data(&conn->conn, framehd, &call->queue, length);
+    if (rc != 0) {
+        return rc;
+    }
     call->moved_us = rpc_loop_now_us(conn->conn.loop);
     if (call->was_full && rpc_call_writable(call) && !list_linked(&call->writable)) {
         list_push_back(&conn->writable, &call->writable);
