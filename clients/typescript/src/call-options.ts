@@ -9,21 +9,26 @@ const lowerCaseSetter: TextMapSetter<RpcMetadata> = {
   },
 };
 
+/** What the caller wants of one RPC. @throws what the caller's function throws. */
+export function givenOptions(options: Pick<SiloGRPCClientOptions, "rpcOptions">): RpcOptions {
+  const { rpcOptions } = options;
+  return (typeof rpcOptions === "function" ? rpcOptions() : rpcOptions) ?? {};
+}
+
 /**
- * The options of one call: the caller's, which are not changed, with the bearer token and the
- * active trace context added to the metadata.
- * @throws what the caller's functions throw.
+ * The options of one RPC: those given, which are not changed, with the bearer token and the active
+ * trace context added to the metadata.
+ * @throws what the caller's token function throws.
  */
 export async function makeCallOptions(
-  options: Pick<SiloGRPCClientOptions, "rpcOptions" | "token">,
+  given: RpcOptions,
+  { token }: Pick<SiloGRPCClientOptions, "token">,
 ): Promise<RpcOptions> {
   const active = context.active();
-  const given =
-    typeof options.rpcOptions === "function" ? options.rpcOptions() : options.rpcOptions;
-  const meta: RpcMetadata = { ...given?.meta };
-  const token = typeof options.token === "function" ? await options.token() : options.token;
-  if (token !== undefined && token !== "") {
-    meta.authorization = `Bearer ${token}`;
+  const meta: RpcMetadata = { ...given.meta };
+  const bearer = typeof token === "function" ? await token() : token;
+  if (bearer !== undefined && bearer !== "") {
+    meta.authorization = `Bearer ${bearer}`;
   }
   propagation.inject(active, meta, lowerCaseSetter);
   return { ...given, meta };

@@ -5,16 +5,22 @@ import { bytesOf } from "./codec";
 import { Connection } from "./connection";
 import type { Invoke } from "./connection";
 import { errorFromStatus } from "./error-mapping";
-import { JobNotTerminalError, SiloFailedPreconditionError } from "./errors";
+import {
+  JobNotTerminalError,
+  SiloAlreadyExistsError,
+  SiloFailedPreconditionError,
+} from "./errors";
 import type { EnqueueRequest, LeaseTasksResponse, Task as ProtoTask } from "./gen/silo";
 import { JobHandle } from "./handle";
 import { groupByTenant, importJobRequest, importResults } from "./import";
+import { newJobId } from "./job-id";
 import { enqueueRequest, jobFromProto, jobStatusFromProto, outcomeToProto } from "./mapping";
 import { refreshTaskFromProto, resultFromProto } from "./mapping";
 import type { SiloGRPCClientOptions } from "./options";
 import { queryParameter, queryResult } from "./query";
 import type { ShardInfoWithRange } from "./topology";
 import type {
+  CallOptions,
   EnqueueJobOptions,
   EnqueueManyResult,
   GetJobOptions,
@@ -42,9 +48,25 @@ export type { LeaseTaskOptions } from "./types";
 /** Jobs sent in one EnqueueMany call. */
 const ENQUEUE_MANY_JOBS = 1000;
 
-function* enqueueRequests(jobs: EnqueueJobOptions[]): Generator<EnqueueRequest> {
+/** Whether the caller left the job's id to others. */
+function lacksId(job: EnqueueJobOptions): boolean {
+  return job.id === undefined || job.id === "";
+}
+
+/**
+ * The message that enqueues a job. A job without an id gets one here and not at the server: sent
+ * again after a call of unknown outcome, it is the same job and not a second one.
+ */
+function repeatableRequest(job: EnqueueJobOptions): EnqueueRequest {
+  return enqueueRequest(
+    lacksId(job) ? { ...job, id: newJobId(), returnExisting: true } : job,
+    "",
+  );
+}
+
+function* repeatableRequests(jobs: EnqueueJobOptions[]): Generator<EnqueueRequest> {
   for (const job of jobs) {
-    yield enqueueRequest(job, "");
+    yield repeatableRequest(job);
   }
 }
 
@@ -58,9 +80,10 @@ function enqueueBytes({ payload, metadata }: EnqueueRequest): number {
  * A client of a Silo cluster.
  *
  * Calls that name a tenant (or none, while tenancy is off) go to the server of the tenant's shard.
- * A call that meets the wrong server, or none, is sent again (see `ShardRoutingConfig`). After
- * such a retry the first try may have taken effect too: an enqueue without `id` may make two jobs,
- * and a repeated change may be refused because it was made already.
+ * A call that meets the wrong server, or none, is sent again until its deadline, or for its number
+ * of retries (see `ShardRoutingConfig`). The first try may have taken effect too. An enqueue makes
+ * one job all the same; other changes, and an enqueue with an `id` and no `returnExisting`, may
+ * then be refused because they were made already.
  *
  * Every method rejects with one of the package's error classes: `JobNotFoundError` if the tenant
  * has no such job, `SiloUnavailableError` and `SiloDeadlineExceededError` after all retries,
@@ -120,29 +143,39 @@ export class SiloGRPCClient {
    * Stores a job. When this resolves the job is durable.
    * @throws JobAlreadyExistsError if the tenant has a job with this `id` (see `returnExisting`).
    */
-  async enqueue(options: EnqueueJobOptions): Promise<JobHandle> {
+  async enqueue(options: EnqueueJobOptions, call: CallOptions = {}): Promise<JobHandle> {
     const { id: jobId, tenant } = options;
     // Made once, so that a retry sends the same job.
-    const request = enqueueRequest(options, "");
-    const { id } = await this.connection.tenantCall(
-      tenant,
-      { operation: "enqueue", jobId, tenant },
-      (stub, rpc, shard) => stub.enqueue({ ...request, shard }, rpc).response,
-    );
-    return this.handle(id, tenant);
+    const request = repeatableRequest(options);
+    try {
+      const { id } = await this.connection.tenantCall(
+        tenant,
+        { ...call, operation: "enqueue", jobId, tenant },
+        (stub, rpc, shard) => stub.enqueue({ ...request, shard }, rpc).response,
+      );
+      return this.handle(id, tenant);
+    } catch (error) {
+      // An older server does not know returnExisting: an id made here is there because an earlier
+      // try was heard.
+      if (lacksId(options) && error instanceof SiloAlreadyExistsError) {
+        return this.handle(request.id, tenant);
+      }
+      throw error;
+    }
   }
 
   /**
    * Stores many jobs with few calls. Each job succeeds or fails alone; results come in the order
    * of the jobs. Falls back on single calls where the server knows no better.
-   * @throws only if a whole call fails, for example because no server can be reached; which jobs
-   *     were stored is then unknown, so give them ids and `returnExisting` to repeat it safely.
+   * @throws only if a whole call fails after its retries, for example because no server can be
+   *     reached; which jobs were stored is then unknown, so give them ids and `returnExisting` to
+   *     repeat it safely.
    */
   async enqueueMany(jobs: EnqueueJobOptions[]): Promise<EnqueueManyResult[]> {
     const results = new Array<EnqueueManyResult>(jobs.length);
     for (const { tenant, items, places } of groupByTenant(jobs)) {
       let from = 0;
-      for (const requests of inCalls(enqueueRequests(items), ENQUEUE_MANY_JOBS, enqueueBytes)) {
+      for (const requests of inCalls(repeatableRequests(items), ENQUEUE_MANY_JOBS, enqueueBytes)) {
         const part = items.slice(from, from + requests.length);
         const answers = await this.enqueuePart(tenant, part, requests);
         for (const answer of answers) {
@@ -180,7 +213,9 @@ export class SiloGRPCClient {
         return { id: answer.id };
       }
       const code = grpcStatus[answer.code] ?? "UNKNOWN";
-      return { error: errorFromStatus(code, answer.message, { jobId: job.id, tenant }) };
+      const error = errorFromStatus(code, answer.message, { jobId: job.id, tenant });
+      const isOurs = lacksId(job) && error instanceof SiloAlreadyExistsError;
+      return isOurs ? { id: requests[i].id } : { error };
     });
   }
 
@@ -226,21 +261,22 @@ export class SiloGRPCClient {
     options: GetJobOptions = {},
   ): Promise<Job<Payload, Result>> {
     const { includeAttempts = false, omitPayload = false, omitResults = false } = options;
+    const { timeoutMs, signal } = options;
     const request = { id, tenant, includeAttempts, omitPayload, omitResults };
     const response = await this.connection.tenantCall(
       tenant,
-      { operation: "getJob", jobId: id, tenant },
+      { operation: "getJob", jobId: id, tenant, timeoutMs, signal },
       (stub, rpc, shard) => stub.getJob({ ...request, shard }, rpc).response,
     );
     return jobFromProto<Payload, Result>(response);
   }
 
   /** Reads a job's status, without its payload and result. @throws JobNotFoundError */
-  async getJobStatus(id: string, tenant?: string): Promise<JobStatus> {
+  async getJobStatus(id: string, tenant?: string, call: CallOptions = {}): Promise<JobStatus> {
     const parts = { includeAttempts: false, omitPayload: true, omitResults: true };
     const response = await this.connection.tenantCall(
       tenant,
-      { operation: "getJobStatus", jobId: id, tenant },
+      { ...call, operation: "getJobStatus", jobId: id, tenant },
       (stub, rpc, shard) => stub.getJob({ shard, id, tenant, ...parts }, rpc).response,
     );
     return jobStatusFromProto(response.status);
@@ -256,11 +292,12 @@ export class SiloGRPCClient {
     tenant?: string,
     options: GetJobResultOptions = {},
   ): Promise<JobResult<T>> {
-    const waitMs = options.waitMs ?? 0;
+    const { waitMs = 0, timeoutMs = Infinity, signal } = options;
+    const deadline = performance.now() + timeoutMs;
     try {
       const response = await this.connection.tenantCall(
         tenant,
-        { operation: "getJobResult", jobId: id, tenant },
+        { operation: "getJobResult", jobId: id, tenant, timeoutMs, signal },
         (stub, rpc, shard) => stub.getJobResult({ shard, id, tenant, waitMs }, rpc).response,
       );
       return resultFromProto<T>(response, id, tenant);
@@ -268,7 +305,8 @@ export class SiloGRPCClient {
       if (!(error instanceof SiloFailedPreconditionError)) {
         throw error;
       }
-      const status = await this.getJobStatus(id, tenant).catch(() => undefined);
+      const call = { timeoutMs: deadline - performance.now(), signal };
+      const status = await this.getJobStatus(id, tenant, call).catch(() => undefined);
       throw new JobNotTerminalError(id, tenant, status);
     }
   }
@@ -349,9 +387,9 @@ export class SiloGRPCClient {
    * @param serverIndex which known server to ask, modulo their number; default: each in turn.
    */
   async leaseTasks(options: LeaseTasksOptions, serverIndex?: number): Promise<LeaseTasksResult> {
-    const { shard, workerId, maxTasks, taskGroup, waitMs = 0 } = options;
+    const { shard, workerId, maxTasks, taskGroup, waitMs = 0, timeoutMs, signal } = options;
     const request = { shard, workerId, maxTasks, taskGroup, waitMs };
-    const info = { operation: "leaseTasks" };
+    const info = { operation: "leaseTasks", timeoutMs, signal };
     const invoke: Invoke<LeaseTasksResponse> = (stub, rpc) =>
       stub.leaseTasks(request, rpc).response;
     const response = await (shard === undefined
@@ -367,12 +405,15 @@ export class SiloGRPCClient {
    * Reports how an attempt ended.
    * @throws TaskNotFoundError if the task is not leased any more.
    */
-  async reportOutcome<Result = unknown>(options: ReportOutcomeOptions<Result>): Promise<void> {
+  async reportOutcome<Result = unknown>(
+    options: ReportOutcomeOptions<Result>,
+    call: CallOptions = {},
+  ): Promise<void> {
     const { taskId, shard, tenant: tenantId } = options;
     const outcome = outcomeToProto(options.outcome);
     await this.connection.shardCall(
       shard,
-      { operation: "reportOutcome", taskId, tenant: tenantId },
+      { ...call, operation: "reportOutcome", taskId, tenant: tenantId },
       (stub, rpc) => stub.reportOutcome({ shard, taskId, outcome, tenantId }, rpc).response,
     );
   }
@@ -425,10 +466,11 @@ export class SiloGRPCClient {
     taskId: string,
     shard: string,
     tenant?: string,
+    call: CallOptions = {},
   ): Promise<HeartbeatResult> {
     const { cancelled, cancelledAtMs } = await this.connection.shardCall(
       shard,
-      { operation: "heartbeat", taskId, tenant },
+      { ...call, operation: "heartbeat", taskId, tenant },
       (stub, rpc) => stub.heartbeat({ shard, workerId, taskId, tenantId: tenant }, rpc).response,
     );
     return { cancelled, cancelledAtMs };

@@ -2,25 +2,37 @@
 //
 // A tenant's hash names its shard, the topology names the shard's server. The topology is read
 // when it is first needed, then by the timer and after retryable errors. A wrong-shard error that
-// names the owner is followed without reading the topology again. When no server at all can tell
-// the topology the call fails at once: with the whole cluster away nobody is served by waiting.
+// names the owner is followed without reading the topology again. A call whose server is away, or
+// which no server can tell where to go, is tried again until its deadline or for its number of
+// retries: a server that restarts is back in seconds.
+import { setMaxListeners } from "node:events";
 import { metrics } from "@opentelemetry/api";
 import type { Counter } from "@opentelemetry/api";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
-import { makeCallOptions } from "./call-options";
+import { CallLimits } from "./call-limits";
+import { givenOptions, makeCallOptions } from "./call-options";
 import { ChannelPool } from "./channels";
 import type { Channel } from "./channels";
-import { isConnectivityError, isWrongShardError, mapError, ownerAddressOf } from "./error-mapping";
+import { DialRules } from "./dial-rules";
+import { Discovery } from "./discovery";
+import { isRetryable, isWrongShardError, mapError, ownerAddressOf } from "./error-mapping";
 import type { CallSubject } from "./error-mapping";
+import { TopologyError, UnroutableError } from "./errors";
 import type { SiloClient } from "./gen/silo.client";
 import { hashTenant, initHasher } from "./hash";
-import { isLoopbackAddress, serverAddresses } from "./options";
 import type { ShardRoutingConfig, SiloGRPCClientOptions } from "./options";
-import { sleep } from "./sleep";
-import { shardForTenant, Topology } from "./topology";
+import { shardForTenant } from "./topology";
+import type { Topology } from "./topology";
+import type { CallOptions } from "./types";
+
+/** Retries of a call without a deadline. */
+const DEFAULT_MAX_RETRIES = 8;
 
 /** Longest wait between two tries, in milliseconds. */
 const MAX_RETRY_DELAY_MS = 5000;
+
+/** Longest pause between two readings of the topology that failed calls ask for, likewise. */
+const MAX_READING_PAUSE_MS = 1000;
 
 /** The tenant that stands for none. */
 const DEFAULT_TENANT = "-";
@@ -42,41 +54,69 @@ interface Target {
   shard: string;
 }
 
-/** Name and subject of a call, for its errors. */
-export interface CallInfo extends CallSubject {
+/** Name and subject of a call, for its errors, and what ends it early. */
+export interface CallInfo extends CallSubject, CallOptions {
   operation: string;
+}
+
+/** How the tries of one call find their server. */
+interface Route {
+  /** Whether the topology has to be known first. */
+  needsTopology: boolean;
+  /** @throws UnroutableError */
+  resolve: () => Target;
+}
+
+/** A call on its way through its tries. */
+interface Trial {
+  route: Route;
+  limits: CallLimits;
+  /** The owner of the shard, as the last try was told. */
+  redirect?: { address: string; shard: string };
+  /** When the last try began; `performance.now()`, undefined before the first. */
+  begunAt?: number;
+  /** The shard the last try went to, "" if none. */
+  shard: string;
+}
+
+/** A wait of at most `milliseconds`, at random: calls that failed together do not come together. */
+function jittered(milliseconds: number): number {
+  return milliseconds * (0.5 + Math.random() / 2);
 }
 
 /** Channels, topology and retries of one client. */
 export class Connection {
-  readonly topology = new Topology();
   readonly pool: ChannelPool;
-  private readonly bootstrap: string[];
-  private readonly routing: Required<ShardRoutingConfig>;
-  private readonly addressMap: Record<string, string>;
+  private readonly rules: DialRules;
+  private readonly discovery: Discovery;
+  private readonly routing: Required<Omit<ShardRoutingConfig, "maxRetries">>;
   private readonly wrongShardRetries: Counter;
   private readonly timer: NodeJS.Timeout | undefined;
-  private loading: Promise<void> | undefined;
+  private readonly closing = new AbortController();
 
   constructor(private readonly options: SiloGRPCClientOptions) {
-    this.bootstrap = serverAddresses(options.servers);
     this.routing = {
-      maxRetries: options.shardRouting?.maxRetries ?? 8,
       retryDelayMs: options.shardRouting?.retryDelayMs ?? 250,
       topologyRefreshIntervalMs: options.shardRouting?.topologyRefreshIntervalMs ?? 30000,
       topologyRefreshTimeoutMs: options.shardRouting?.topologyRefreshTimeoutMs ?? 10000,
     };
-    this.addressMap = options.addressMap ?? {};
-    const useTls = options.useTls ?? !this.bootstrap.every(isLoopbackAddress);
-    this.pool = new ChannelPool(useTls, options.grpcClientOptions ?? {});
-    for (const address of this.bootstrap) {
+    this.rules = new DialRules(options);
+    this.pool = new ChannelPool(this.rules.useTls, options.grpcClientOptions ?? {});
+    for (const address of this.rules.servers) {
       this.pool.ensure(address);
     }
+    this.discovery = new Discovery(this.pool, {
+      rules: this.rules,
+      callOptions: () => this.refreshOptions(),
+      intervalMs: Math.min(this.routing.retryDelayMs, MAX_READING_PAUSE_MS),
+    });
     this.wrongShardRetries = (options.meter ?? metrics.getMeter("silo-client")).createCounter(
       "silo.client.wrong_shard_retries",
       { description: "Calls sent again because the server did not serve the shard" },
     );
     this.timer = this.startTimer();
+    // Every call that waits listens.
+    setMaxListeners(0, this.closing.signal);
   }
 
   private startTimer(): NodeJS.Timeout | undefined {
@@ -92,35 +132,38 @@ export class Connection {
     return timer;
   }
 
-  /** Stops the timer and closes all channels. May be called again. */
+  private async refreshOptions(): Promise<RpcOptions> {
+    const options = await makeCallOptions(givenOptions(this.options), this.options);
+    return { ...options, timeout: this.routing.topologyRefreshTimeoutMs };
+  }
+
+  get topology(): Topology {
+    return this.discovery.topology;
+  }
+
+  /** Stops the timer, closes all channels, ends calls between two tries. May be called again. */
   close(): void {
     clearInterval(this.timer);
     this.pool.close();
+    this.closing.abort();
   }
 
   /** A call for a tenant, sent to the server of the tenant's shard. */
   tenantCall<T>(tenant: string | undefined, info: CallInfo, invoke: Invoke<T>): Promise<T> {
-    return this.run(
-      info,
-      () => this.ensureTopology(),
-      () => this.targetOfShard(this.shardOfTenant(tenant)),
-      invoke,
-    );
+    const resolve = () => this.targetOfShard(this.shardOfTenant(tenant));
+    return this.run(info, { needsTopology: true, resolve }, invoke);
   }
 
   /** A call that names a shard, sent to its server if known, else to any. */
   shardCall<T>(shard: string, info: CallInfo, invoke: Invoke<T>): Promise<T> {
-    return this.run(info, undefined, () => this.targetOfShard(shard), invoke);
+    const resolve = () => this.targetOfShard(shard);
+    return this.run(info, { needsTopology: false, resolve }, invoke);
   }
 
   /** A call that any server can answer. */
   anyCall<T>(serverIndex: number | undefined, info: CallInfo, invoke: Invoke<T>): Promise<T> {
-    return this.run(
-      info,
-      undefined,
-      () => ({ channel: this.pool.any(serverIndex), shard: "" }),
-      invoke,
-    );
+    const resolve = () => ({ channel: this.pool.any(serverIndex), shard: "" });
+    return this.run(info, { needsTopology: false, resolve }, invoke);
   }
 
   /**
@@ -132,7 +175,7 @@ export class Connection {
     const addresses = owners.size > 0 ? owners : this.pool.addresses;
     try {
       for (const address of addresses) {
-        const options = await makeCallOptions(this.options);
+        const options = await makeCallOptions(givenOptions(this.options), this.options);
         await invoke(this.pool.ensure(address).stub, options, "", address);
       }
     } catch (error) {
@@ -145,79 +188,31 @@ export class Connection {
 
   /**
    * The shard of a tenant.
-   * @throws Error if the topology is not known or has a gap there.
+   * @throws UnroutableError if the topology is not known or has a gap there.
    */
   shardOfTenant(tenant: string | undefined): string {
     const shards = this.topology.shards;
     if (shards.length === 0) {
-      throw new Error("Cluster topology not discovered yet. Call refreshTopology() first.");
+      throw new UnroutableError(
+        "Cluster topology not discovered yet. Call refreshTopology() first.",
+      );
     }
     const name = tenant ?? DEFAULT_TENANT;
     const shard = shardForTenant(hashTenant(name), shards);
     if (shard === undefined) {
-      throw new Error(`No shard found for tenant "${name}". This indicates a topology error.`);
+      throw new UnroutableError(
+        `No shard found for tenant "${name}". This indicates a topology error.`,
+      );
     }
     return shard.shardId;
   }
 
-  /** Loads the hash function and, once for all callers that need it now, the topology. */
-  async ensureTopology(): Promise<void> {
-    await initHasher();
-    if (this.topology.isLoaded) {
-      return;
-    }
-    this.loading ??= this.refreshTopology().finally(() => {
-      this.loading = undefined;
-    });
-    await this.loading;
-  }
-
   /**
-   * Asks one server after another for the topology and takes the first answer.
-   * @throws Error if none answers.
+   * Reads the topology, or joins a reading that is under way.
+   * @throws Error if no server tells it.
    */
-  async refreshTopology(): Promise<void> {
-    await initHasher();
-    const pooled = this.pool.addresses;
-    const others = this.bootstrap.filter((address) => !pooled.includes(address));
-    let cause: unknown;
-    for (const address of [...pooled, ...others]) {
-      try {
-        await this.refreshFrom(address);
-        return;
-      } catch (error) {
-        cause = error;
-      }
-    }
-    throw new Error("Failed to refresh cluster topology from any server", { cause });
-  }
-
-  private async refreshFrom(address: string): Promise<void> {
-    const isNew = !this.pool.has(address);
-    try {
-      const channel = this.pool.ensure(address);
-      const { response } = channel.stub.getClusterInfo(
-        {},
-        {
-          ...(await makeCallOptions(this.options)),
-          timeout: this.routing.topologyRefreshTimeoutMs,
-        },
-      );
-      const { shardOwners } = await response;
-      this.topology.replace(shardOwners, (advertised) => this.dialled(advertised));
-    } catch (error) {
-      if (isNew) {
-        this.pool.drop(address);
-      }
-      throw error;
-    }
-    if (this.topology.isLoaded) {
-      this.pool.keepOnly(new Set(this.topology.shards.map((shard) => shard.serverAddr)));
-    }
-  }
-
-  private dialled(advertised: string): string {
-    return Object.hasOwn(this.addressMap, advertised) ? this.addressMap[advertised] : advertised;
+  refreshTopology(): Promise<void> {
+    return this.discovery.read();
   }
 
   private targetOfShard(shard: string): Target {
@@ -226,57 +221,100 @@ export class Connection {
     return { channel: channel ?? this.pool.any(), shard };
   }
 
-  private async run<T>(
-    info: CallInfo,
-    prepare: (() => Promise<void>) | undefined,
-    resolve: () => Target,
-    invoke: Invoke<T>,
-  ): Promise<T> {
+  private async run<T>(info: CallInfo, route: Route, invoke: Invoke<T>): Promise<T> {
+    let limits: CallLimits | undefined;
     try {
-      return await this.tryAndRetry(prepare, resolve, invoke);
+      const given = givenOptions(this.options);
+      limits = new CallLimits(given, info, this.closing.signal);
+      return await this.tryAndRetry({ route, limits, shard: "" }, given, invoke);
     } catch (error) {
       throw mapError(error, info.operation, info);
+    } finally {
+      limits?.release();
     }
   }
 
-  private async tryAndRetry<T>(
-    prepare: (() => Promise<void>) | undefined,
-    resolve: () => Target,
-    invoke: Invoke<T>,
-  ): Promise<T> {
-    let redirect: { address: string; shard: string } | undefined;
+  private async tryAndRetry<T>(trial: Trial, given: RpcOptions, invoke: Invoke<T>): Promise<T> {
+    const { limits } = trial;
+    const unlessSaid = limits.hasDeadline ? Infinity : DEFAULT_MAX_RETRIES;
+    const maxRetries = this.options.shardRouting?.maxRetries ?? unlessSaid;
     let delay = this.routing.retryDelayMs;
+    let failure: unknown;
     for (let retries = 0; ; retries++) {
-      await prepare?.();
-      const options = await makeCallOptions(this.options);
-      // No await between choosing a channel and using it: a refresh may close it.
-      const target: Target = redirect
-        ? { channel: this.pool.ensure(redirect.address), shard: redirect.shard }
-        : resolve();
+      limits.check(failure);
       try {
-        const { stub, address } = target.channel;
-        return await invoke(stub, options, target.shard, address);
+        return await this.tryOnce(trial, retries > 0 ? givenOptions(this.options) : given, invoke);
       } catch (error) {
-        const wrongShard = isWrongShardError(error);
-        const retryable = wrongShard || isConnectivityError(error);
-        if (!retryable || retries >= this.routing.maxRetries) {
+        if (!isRetryable(error)) {
           throw error;
         }
-        const owner = wrongShard ? ownerAddressOf(error) : undefined;
-        redirect = undefined;
-        if (wrongShard) {
-          this.wrongShardRetries.add(1);
+        // What the call itself met says more than that the topology could not be read after it.
+        failure = error instanceof TopologyError ? (failure ?? error) : error;
+        if (retries >= maxRetries) {
+          throw failure;
         }
-        if (owner !== undefined && target.shard !== "") {
-          redirect = { address: this.dialled(owner), shard: target.shard };
-          this.pool.ensure(redirect.address);
-          this.topology.record(redirect.shard, redirect.address);
-        } else {
-          await this.refreshTopology();
-        }
+        await this.learnFrom(trial, error);
       }
-      await sleep(delay);
+      await limits.wait(jittered(delay));
       delay = Math.min(delay * 2, MAX_RETRY_DELAY_MS);
     }
+  }
+
+  private async tryOnce<T>(trial: Trial, given: RpcOptions, invoke: Invoke<T>): Promise<T> {
+    const { route, limits } = trial;
+    await this.prepare(trial);
+    limits.check();
+    const options = await makeCallOptions(given, this.options);
+    limits.check();
+    trial.begunAt = performance.now();
+    // No await between choosing a channel and using it: a reading of the topology may close it.
+    const { channel, shard } = trial.redirect
+      ? { channel: this.pool.ensure(trial.redirect.address), shard: trial.redirect.shard }
+      : route.resolve();
+    trial.shard = shard;
+    return await invoke(channel.stub, limits.applyTo(options), shard, channel.address);
+  }
+
+  /** Sees to it that the try knows where to go. @throws TopologyError if nobody tells. */
+  private async prepare(trial: Trial): Promise<void> {
+    if (!trial.route.needsTopology || trial.redirect !== undefined) {
+      return;
+    }
+    await initHasher();
+    if (!this.topology.isLoaded) {
+      const { begunAt } = trial;
+      trial.begunAt ??= performance.now();
+      const reading =
+        begunAt === undefined ? this.discovery.read() : this.discovery.readSince(begunAt);
+      await trial.limits.join(reading);
+    }
+  }
+
+  /**
+   * Learns from a retryable error where the next try has to go: to the owner that it names, else
+   * to where the topology says now. If nobody tells, the servers that are known are tried again.
+   */
+  private async learnFrom(trial: Trial, error: unknown): Promise<void> {
+    trial.redirect = undefined;
+    if (error instanceof TopologyError) {
+      return;
+    }
+    if (isWrongShardError(error)) {
+      this.wrongShardRetries.add(1);
+      const owner = ownerAddressOf(error);
+      if (owner !== undefined && trial.shard !== "") {
+        const address = this.rules.dialled(owner);
+        trial.redirect = { address, shard: trial.shard };
+        this.pool.ensure(address);
+        this.topology.record(trial.shard, address);
+        return;
+      }
+    }
+    const reading = this.discovery.readSince(trial.begunAt ?? 0).catch((failure: unknown) => {
+      if (!isRetryable(failure)) {
+        throw failure;
+      }
+    });
+    await trial.limits.join(reading);
   }
 }

@@ -14,6 +14,8 @@ import {
   SiloUnauthenticatedError,
   SiloUnavailableError,
   TaskNotFoundError,
+  TopologyError,
+  UnroutableError,
 } from "./errors";
 
 /** What a call was about; decides how NOT_FOUND and ALREADY_EXISTS are named. */
@@ -45,6 +47,19 @@ export function isWrongShardError(error: unknown): error is RpcError {
     error instanceof RpcError &&
     error.code === "NOT_FOUND" &&
     error.message.includes("shard not found")
+  );
+}
+
+/**
+ * Whether a call may be sent again after this error: the server asked did not have the shard, could
+ * not be reached, or gave up, or no server was known to send it to.
+ */
+export function isRetryable(error: unknown): boolean {
+  if (error instanceof TopologyError) {
+    return isConnectivityError(error.cause);
+  }
+  return (
+    error instanceof UnroutableError || isWrongShardError(error) || isConnectivityError(error)
   );
 }
 
@@ -92,10 +107,17 @@ export function errorFromStatus(code: string, message: string, subject: CallSubj
 
 /**
  * What a caller sees of an error: an `RpcError` becomes one of the package's classes, any other
- * `Error` stays what it is, anything else becomes an `Error`.
+ * `Error` stays what it is, anything else becomes an `Error`. Servers that cannot be asked for the
+ * topology are unavailable, unless all refused to tell it: then why they did is what counts.
  * @param operation name of the method, for the text of a thrown non-error.
  */
 export function mapError(error: unknown, operation: string, subject: CallSubject): Error {
+  if (error instanceof TopologyError) {
+    if (!isConnectivityError(error.cause)) {
+      return mapError(error.cause, operation, {});
+    }
+    return Object.assign(new SiloUnavailableError(error.message), { cause: error.cause });
+  }
   if (error instanceof RpcError) {
     return errorFromStatus(error.code, error.message, subject);
   }

@@ -95,6 +95,19 @@ export class ValueNotDecodableError extends Error {
   readonly code = "SILO_VALUE_NOT_DECODABLE";
 }
 
+/**
+ * No server told the topology.
+ * @internal Calls reject with `SiloUnavailableError`, or with what kept the servers from it.
+ */
+export class TopologyError extends Error {
+  constructor(cause: unknown) {
+    super("Failed to refresh cluster topology from any server", { cause });
+  }
+}
+
+/** The topology as it is known names no shard for a tenant. @internal A later one may. */
+export class UnroutableError extends Error {}
+
 /** A server answered with an error status that has no class of its own. */
 export class SiloGrpcError extends Error {
   override readonly name: string = "SiloGrpcError";

@@ -1,10 +1,13 @@
 import type { SiloGRPCClient } from "./client";
-import { JobNotTerminalError } from "./errors";
+import { JobNotTerminalError, SiloDeadlineExceededError } from "./errors";
 import { sleep } from "./sleep";
 import type { AwaitJobOptions, GetJobOptions, Job, JobResult, JobStatus } from "./types";
 
 /** Longest time the server is asked to wait for a job's end in one call, in milliseconds. */
 const RESULT_WAIT_MS = 20_000;
+
+/** Time for the answer of a server that waited to the last moment, in milliseconds. */
+const ANSWER_MS = 500;
 
 /** One job of a tenant. Making a handle asks nothing of the server. */
 export class JobHandle {
@@ -70,29 +73,35 @@ export class JobHandle {
    * The server is asked to wait, so the answer comes as the job ends; servers that cannot wait are
    * asked again every `pollIntervalMs`.
    * @throws JobNotFoundError
-   * @throws Error when `timeoutMs` has passed.
+   * @throws Error when `timeoutMs` has passed; its `cause` is what the last try met.
    */
   async awaitResult<T = unknown>(options: AwaitJobOptions = {}): Promise<JobResult<T>> {
-    const { pollIntervalMs = 500, timeoutMs } = options;
-    const deadline = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs;
+    const { pollIntervalMs = 500, timeoutMs = Infinity, signal } = options;
+    const deadline = performance.now() + timeoutMs;
     for (;;) {
       const started = performance.now();
-      const waitMs = Math.ceil(Math.min(RESULT_WAIT_MS, Math.max(0, deadline - started)));
+      const left = Math.max(0, deadline - started);
+      const waitMs = Math.ceil(Math.min(RESULT_WAIT_MS, left));
+      let cause: unknown;
       try {
-        return await this.client.getJobResult<T>(this.id, this.tenant, { waitMs });
+        const limits = { waitMs, timeoutMs: left + ANSWER_MS, signal };
+        return await this.client.getJobResult<T>(this.id, this.tenant, limits);
       } catch (error) {
-        if (!(error instanceof JobNotTerminalError)) {
+        // A deadline of the call's own may be shorter than this wait.
+        if (
+          !(error instanceof JobNotTerminalError || error instanceof SiloDeadlineExceededError)
+        ) {
           throw error;
         }
+        cause = error;
       }
       const now = performance.now();
       if (now >= deadline) {
-        throw new Error(
-          `Timeout waiting for job ${this.id} to complete after ${String(timeoutMs)}ms`,
-        );
+        const message = `Timeout waiting for job ${this.id} to complete after ${timeoutMs}ms`;
+        throw new Error(message, { cause });
       }
       // A server that waited has spent the interval already.
-      await sleep(Math.max(0, started + pollIntervalMs - now));
+      await sleep(Math.max(0, Math.min(started + pollIntervalMs, deadline) - now), signal);
     }
   }
 }

@@ -41,6 +41,7 @@ export type { HostAndPort, ShardRoutingConfig, SiloGRPCClientOptions } from "./o
 export type { ShardInfoWithRange } from "./topology";
 export type {
   AwaitJobOptions,
+  CallOptions,
   CancelledOutcome,
   ConcurrencyLimitConfig,
   EnqueueJobOptions,

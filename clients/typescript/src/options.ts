@@ -10,9 +10,15 @@ export interface HostAndPort {
 
 /** How calls find their shard and how often they try. */
 export interface ShardRoutingConfig {
-  /** Retries after the first try; default 8. */
+  /**
+   * Retries after the first try. Default: until its deadline for a call that has one (`timeout` of
+   * `rpcOptions`, `timeoutMs` of the call), else 8.
+   */
   maxRetries?: number;
-  /** First wait between tries, doubled each time up to 5000; default 250. */
+  /**
+   * First wait between tries, doubled each time up to 5000; default 250. A wait is shortened at
+   * random, by up to half.
+   */
   retryDelayMs?: number;
   /** How often the topology is read anew; default 30000, 0 = never by itself. */
   topologyRefreshIntervalMs?: number;
@@ -28,12 +34,16 @@ export interface SiloGRPCClientOptions {
   token?: string | (() => Promise<string>);
   /**
    * Whether to use TLS with the system's roots. Default: no if every address in `servers` is a
-   * loopback name (`localhost`, 127.0.0.0/8, ::1), else yes.
+   * loopback name (`localhost`, 127.0.0.0/8, ::1), else yes. The choice holds for every server
+   * of the cluster, whatever its address.
    */
   useTls?: boolean;
   /** Merged over the channel options this package sets. */
   grpcClientOptions?: ClientOptions;
-  /** Passed to every call; a function is asked before each. */
+  /**
+   * Passed to every RPC; a function is asked before each. Its `timeout` counts for a call with all
+   * its retries, its `abort` ends the call.
+   */
   rpcOptions?: RpcOptions | (() => RpcOptions | undefined);
   shardRouting?: ShardRoutingConfig;
   /**

@@ -67,25 +67,17 @@ export class Topology {
   /**
    * Takes a server's answer in place of what was known. Shards without an owner are left out;
    * an answer with no owned shard leaves the topology not loaded.
-   * @param dial maps an advertised address to the one to dial.
+   * @param dial maps an advertised address to the one to dial. If it throws nothing is changed.
    */
   replace(owners: readonly ShardOwner[], dial: (address: string) => string): void {
-    this.clear();
-    for (const owner of owners) {
-      if (owner.grpcAddr === "") {
-        continue;
-      }
-      const serverAddr = dial(owner.grpcAddr);
-      this.addresses.set(owner.shardId, serverAddr);
-      this.sorted.push({
-        shardId: owner.shardId,
-        serverAddr,
-        rangeStart: owner.rangeStart,
-        rangeEnd: owner.rangeEnd,
+    const shards = owners
+      .filter((owner) => owner.grpcAddr !== "")
+      .map(({ shardId, grpcAddr, rangeStart, rangeEnd }) => {
+        return { shardId, serverAddr: dial(grpcAddr), rangeStart, rangeEnd };
       });
-    }
-    this.sorted.sort(byRangeStart);
-    this.known = this.sorted.length > 0;
+    this.addresses = new Map(shards.map(({ shardId, serverAddr }) => [shardId, serverAddr]));
+    this.sorted = shards.sort(byRangeStart);
+    this.known = shards.length > 0;
   }
 
   /** Records one shard's new owner, as a redirect tells it. */

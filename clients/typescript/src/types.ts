@@ -83,13 +83,24 @@ export interface FloatingConcurrencyLimitConfig {
 /** A condition that a job has to meet before it runs. */
 export type JobLimit = ConcurrencyLimitConfig | RateLimitConfig | FloatingConcurrencyLimitConfig;
 
+/** What ends one call early. */
+export interface CallOptions {
+  /**
+   * How long the call may take in all, in milliseconds. It is sent again until then, unless
+   * `maxRetries` says how often. Default: `timeout` of `rpcOptions`, else no limit.
+   */
+  timeoutMs?: number;
+  /** Ends the call when it aborts; what the server did of it is then unknown. */
+  signal?: AbortSignal;
+}
+
 /** A new job. */
 export interface EnqueueJobOptions {
   /** What the worker gets: anything MessagePack can hold. */
   payload: unknown;
   /** Which workers may run it: 1 to 64 characters. */
   taskGroup: string;
-  /** Job id, unique within the tenant, at most 4096 bytes; default: the server makes one. */
+  /** Job id, unique within the tenant, at most 4096 bytes; default: a new UUID. */
   id?: string;
   /** 0 (most urgent) to 99; default 50. */
   priority?: number;
@@ -201,7 +212,7 @@ export interface JobResult<T = unknown> {
 }
 
 /** Options of `getJob`. */
-export interface GetJobOptions {
+export interface GetJobOptions extends CallOptions {
   /** Whether to read the attempts too; default false. */
   includeAttempts?: boolean;
   /** Whether to leave the payload out; default false. Older servers send it all the same. */
@@ -214,7 +225,7 @@ export interface GetJobOptions {
 }
 
 /** Options of `getJobResult`. */
-export interface GetJobResultOptions {
+export interface GetJobResultOptions extends CallOptions {
   /** How long the server waits for the end, 0 to 60000; default 0. Older servers ignore it. */
   waitMs?: number;
 }
@@ -223,8 +234,13 @@ export interface GetJobResultOptions {
 export interface AwaitJobOptions {
   /** Shortest time between two polls; default 500. Matters with servers that cannot wait. */
   pollIntervalMs?: number;
-  /** How long to wait in all; default: for ever. */
+  /**
+   * How long to wait in all, servers that are away included; default: for ever, and for servers
+   * that are away as long as any other call.
+   */
   timeoutMs?: number;
+  /** Ends the wait when it aborts. */
+  signal?: AbortSignal;
 }
 
 /** Options of `leaseTask`. */
@@ -237,7 +253,7 @@ export interface LeaseTaskOptions {
 }
 
 /** Options of `leaseTasks`. */
-export interface LeaseTasksOptions {
+export interface LeaseTasksOptions extends CallOptions {
   /** Who leases the tasks, at most 4096 bytes; heartbeats must name the same. */
   workerId: string;
   /** Most tasks to lease. */
