@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/limits.h"
 
 #define AT(member) offsetof(struct silo_config, member)
 #define BOOL(path, member, fallback, flags, meaning)                          \
@@ -88,6 +89,10 @@ const struct config_key config_keys[] = {
         "a peer that takes no byte of what there is for it is given up; 0 = never"),
     INT("server.request_timeout_ms", server.request_timeout_ms, "30000", 0, MS_MAX, 0,
         "a request of which no byte arrives for so long before its end is refused; 0 = never"),
+    INT("server.max_reply_bytes", server.max_reply_bytes, "1073741824", MESSAGE_BYTES_MAX,
+        BYTES_MAX, 0, "replies being made, or ready and not yet taken by their callers"),
+    INT("server.max_connection_reply_bytes", server.max_connection_reply_bytes, "268435456",
+        MESSAGE_BYTES_MAX, BYTES_MAX, 0, "of those, replies for one connection"),
     SECRET("server.auth_token", server.auth_token,
            "bearer token that every call must carry; unset = open"),
     TEXT("server.tls_cert", server.tls_cert, NULL, 0,

@@ -41,7 +41,11 @@ static nghttp2_nv nv_lent(struct bytes name, struct bytes value)
 static void call_on_deadline(struct rpc_timer *timer)
 {
     struct rpc_call *call = CONTAINER_OF(timer, struct rpc_call, deadline);
-    call_abort(call, RPC_CANCEL_DEADLINE, RPC_STATUS_DEADLINE_EXCEEDED, "deadline exceeded");
+    if (call->answered) {
+        call_reset(call); /* the caller waits no longer for what it has not taken */
+    } else {
+        call_abort(call, RPC_CANCEL_DEADLINE, RPC_STATUS_DEADLINE_EXCEEDED, "deadline exceeded");
+    }
 }
 
 struct rpc_call *call_new(struct server_conn *conn, int32_t stream_id)
@@ -138,9 +142,11 @@ void call_gone(struct rpc_call *call, enum rpc_cancel reason)
     if (list_empty(&call->conn->calls)) {
         call->conn->idle_since_us = rpc_loop_now_us(call->loop);
     }
+    room_leave(call);
     call->conn = NULL;
     rpc_timer_stop(call->loop, &call->deadline);
     frame_queue_clear(&call->queue);
+    room_update(call);
     call_tell_done(call, RPC_STATUS_CANCELLED);
     if (!call->held) {
         call_free(call);
@@ -173,6 +179,9 @@ static ssize_t call_read(nghttp2_session *session, int32_t stream_id, uint8_t *b
     (void)buf;
     (void)user_data;
     struct rpc_call *call = source->ptr;
+    if (call->given_up) {
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
     const size_t n = call->queue.bytes < length ? call->queue.bytes : length;
     if (n == 0 && !call->end) {
         return NGHTTP2_ERR_DEFERRED;
@@ -217,7 +226,6 @@ static void call_push_end(struct rpc_call *call)
     call->answered = true;
     call->end = true;
     call->moved_us = rpc_loop_now_us(call->loop);
-    rpc_timer_stop(call->loop, &call->deadline);
     if (call->headers_sent || call->queue.bytes != 0) {
         call_push(call);
         return;
@@ -238,11 +246,32 @@ void call_abort(struct rpc_call *call, enum rpc_cancel reason, uint32_t status, 
         return;
     }
     frame_queue_clear(&call->queue);
+    room_update(call);
     /* The arena of a held call may be in use on another thread; its texts are literals in plain ASCII. */
     call->text = call->held ? bytes_str(text) : text_encode(&call->arena, bytes_str(text));
     call_tell_done(call, status);
     call_push_end(call);
     call_tell_cancel(call, reason);
+}
+
+void call_reset(struct rpc_call *call)
+{
+    if (call->conn == NULL || call->given_up) {
+        return;
+    }
+    (void)nghttp2_submit_rst_stream(call->conn->conn.session, NGHTTP2_FLAG_NONE, call->stream_id,
+                                    NGHTTP2_CANCEL);
+    conn_dirty(&call->conn->conn);
+    call->given_up = call->answered = true;
+    frame_queue_clear(&call->queue);
+    room_update(call);
+    if (!call->held && call->text.len == 0 && call->trailer_count == 0) {
+        /* Nothing that nghttp2 may still send lies here. The stream itself closes when the reset has left. */
+        frame_reader_deinit(&call->reader);
+        arena_reset(&call->arena);
+    }
+    call_tell_done(call, RPC_STATUS_CANCELLED);
+    call_tell_cancel(call, RPC_CANCEL_RESET);
 }
 
 void call_answer_http(struct rpc_call *call, const char *http_status)
@@ -273,6 +302,8 @@ static void call_release(struct rpc_call *call)
     held_add(call->loop, -1);
     call->on_cancel = NULL;
     call->on_writable = NULL;
+    call->reply_reserved = 0;
+    room_update(call);
     if (call->conn == NULL) {
         call_free(call);
     }
@@ -354,9 +385,20 @@ static uint64_t segments_bytes(const struct rpc_segment *segments, size_t count)
     return bytes;
 }
 
-static bool call_too_large(struct rpc_call *call, uint64_t bytes)
+/* Whether there is a caller for one more message, and room; where there is no room the caller has been told. */
+static bool call_admits(struct rpc_call *call, uint64_t bytes)
 {
-    return bytes > call->server->options.message_bytes_max;
+    if (!rpc_call_alive(call)) {
+        return false;
+    }
+    const bool too_large = bytes > call->server->options.message_bytes_max;
+    if (!too_large && room_admits(call, call->queue.held_bytes + bytes)) {
+        return true;
+    }
+    call_abort(call, RPC_CANCEL_RESET,
+               too_large ? RPC_STATUS_OUT_OF_RANGE : RPC_STATUS_RESOURCE_EXHAUSTED,
+               too_large ? "reply message length too large" : RPC_REPLY_FULL_TEXT);
+    return false;
 }
 
 bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments,
@@ -364,14 +406,10 @@ bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *se
 {
     ASSERT(call->held && rpc_loop_here(call->loop));
     const bool alive = rpc_call_alive(call);
-    const uint64_t bytes = segments_bytes(segments, count);
-    if (!alive || call_too_large(call, bytes)) {
+    call->on_cancel = NULL; /* whatever is the matter, the handler is done */
+    if (!call_admits(call, segments_bytes(segments, count))) {
         segments_drop(segments, count);
-        call->on_cancel = NULL;
-        call_abort(call, RPC_CANCEL_RESET, RPC_STATUS_OUT_OF_RANGE,
-                   "reply message length too large");
     } else {
-        call_count_bytes(call, bytes);
         frame_queue_push(&call->queue, &call->arena, segments, count, false);
         call_tell_done(call, RPC_STATUS_OK);
         call_push_end(call);
@@ -427,13 +465,15 @@ static bool call_send(struct rpc_call *call, const struct rpc_segment *segments,
                       bool copy)
 {
     ASSERT(call->held && rpc_loop_here(call->loop));
-    if (!rpc_call_alive(call) || call_too_large(call, segments_bytes(segments, count))) {
+    if (!call_admits(call, segments_bytes(segments, count))) {
         segments_drop(segments, count);
-        call_abort(call, RPC_CANCEL_RESET, RPC_STATUS_OUT_OF_RANGE,
-                   "reply message length too large");
         return false;
     }
+    if (call->queue.bytes == 0) {
+        call->moved_us = rpc_loop_now_us(call->loop);
+    }
     frame_queue_push(&call->queue, NULL, segments, count, copy);
+    room_update(call);
     call_push(call);
     if (!rpc_call_writable(call)) {
         call->was_full = true;
@@ -454,7 +494,9 @@ bool rpc_call_send_copy(struct rpc_call *call, struct bytes message)
 
 bool rpc_call_writable(const struct rpc_call *call)
 {
-    return call->queue.bytes < RPC_STREAM_QUEUE_BYTES;
+    const bool has_room =
+        call->conn == NULL || room_admits(call, call->queue.held_bytes + RPC_REPLY_SMALL_BYTES);
+    return call->queue.bytes == 0 || (call->queue.bytes < RPC_STREAM_QUEUE_BYTES && has_room);
 }
 
 void rpc_call_on_writable(struct rpc_call *call,

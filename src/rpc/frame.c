@@ -13,6 +13,7 @@
 
 struct frame_out {
     struct frame_out *next;
+    size_t bytes; /* framed */
     bool on_heap;
     uint8_t prefix_len; /* of prefix not yet taken */
     uint8_t prefix[FRAME_PREFIX_BYTES];
@@ -166,7 +167,7 @@ void frame_queue_push(struct frame_queue *queue, struct arena *arena,
     const size_t size =
         sizeof(struct frame_out) + (copy ? sizeof segments[0] + len : count * sizeof segments[0]);
     struct frame_out *out = arena != NULL ? arena_alloc(arena, size) : xmalloc(size);
-    *out = (struct frame_out){.on_heap = arena == NULL};
+    *out = (struct frame_out){.bytes = FRAME_PREFIX_BYTES + len, .on_heap = arena == NULL};
     frame_put_prefix(out, len);
     if (copy) {
         frame_copy_in(out, segments, count);
@@ -180,13 +181,15 @@ void frame_queue_push(struct frame_queue *queue, struct arena *arena,
         queue->first = out;
     }
     queue->last = out;
-    queue->bytes += FRAME_PREFIX_BYTES + len;
+    queue->bytes += out->bytes;
+    queue->held_bytes += out->bytes;
 }
 
 static void frame_queue_pop(struct frame_queue *queue)
 {
     struct frame_out *out = queue->first;
     queue->first = out->next;
+    queue->held_bytes -= out->bytes;
     if (queue->first == NULL) {
         queue->last = NULL;
     }

@@ -53,6 +53,8 @@ struct frame_out; /* one message on its way */
 struct frame_queue {
     struct frame_out *first, *last;
     size_t bytes; /* framed bytes not yet taken */
+    size_t
+        held_bytes; /* of messages of which a byte is not yet taken: their memory is held whole */
 };
 
 /*

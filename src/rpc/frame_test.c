@@ -131,12 +131,20 @@ static void test_queue_clear(void **state)
     frame_queue_push(&queue, NULL, pieces, 3, false);
     frame_queue_push(&queue, NULL, pieces, 3, false);
     uint8_t out[12];
+    assert_int_equal(queue.held_bytes, 2 * (FRAME_PREFIX_BYTES + 15));
     frame_queue_take(&queue, out, sizeof out); /* the prefix, one piece and a part */
     assert_int_equal(counts.sent, 1);
+    assert_int_equal(queue.held_bytes,
+                     2 * (FRAME_PREFIX_BYTES + 15)); /* whole until its last byte */
+    frame_queue_take(&queue, out, 8);
+    frame_queue_push(&queue, NULL, pieces, 3, false);
+    assert_int_equal(queue.held_bytes, 2 * (FRAME_PREFIX_BYTES + 15));
+    assert_int_equal(counts.sent, 3);
     frame_queue_clear(&queue);
-    assert_int_equal(counts.sent, 1);
-    assert_int_equal(counts.dropped, 5);
+    assert_int_equal(counts.sent, 3);
+    assert_int_equal(counts.dropped, 6);
     assert_int_equal(queue.bytes, 0);
+    assert_int_equal(queue.held_bytes, 0);
 }
 
 int main(void)

@@ -93,10 +93,9 @@ static void patience_call(struct rpc_call *call, int64_t now_us)
                    "the request stopped arriving before its end");
     } else if (call->conn->conn.waits_us != 0) {
         call->moved_us = now_us; /* it may only wait for others on the same slow way */
-    } else if (call->end && is_due(call->moved_us, patience->output_us, now_us)) {
-        (void)nghttp2_submit_rst_stream(call->conn->conn.session, NGHTTP2_FLAG_NONE,
-                                        call->stream_id, NGHTTP2_CANCEL);
-        conn_dirty(&call->conn->conn);
+    } else if ((call->end || call->queue.bytes != 0) &&
+               is_due(call->moved_us, patience->output_us, now_us)) {
+        call_reset(call);
     }
 }
 

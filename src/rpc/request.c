@@ -175,6 +175,10 @@ void request_headers_done(struct rpc_call *call)
         request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED, "too many calls in flight");
         return;
     }
+    if (room_shut(call)) {
+        request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED, RPC_REPLY_FULL_TEXT);
+        return;
+    }
     request_set_deadline(call);
     if (call->method->bidi) {
         call->reader.arena = NULL;

@@ -29,8 +29,13 @@
 #define RPC_MESSAGE_BYTES_DEFAULT (128u << 20) /* one message, either direction */
 #define RPC_HEADER_BYTES_DEFAULT (16u << 10)   /* names + values + 32 each, as HTTP/2 counts them */
 #define RPC_INFLIGHT_BYTES_DEFAULT (1024ull << 20) /* request bodies held by one server */
-#define RPC_STREAMS_DEFAULT 4096u                  /* concurrent calls on one connection */
-#define RPC_CONNS_DEFAULT 16384u                   /* connections of one server */
+#define RPC_REPLY_BYTES_DEFAULT \
+    (1024ull << 20) /* replies reserved, or ready and not yet sent, of one server */
+#define RPC_CONN_REPLY_BYTES_DEFAULT (256ull << 20) /* the same, of one connection */
+#define RPC_REPLY_SMALL_BYTES (64u << 10) /* replies up to this may go over those two ... */
+#define RPC_REPLY_SLACK 4u                /* ... by a quarter; beyond, new calls are refused */
+#define RPC_STREAMS_DEFAULT 4096u         /* concurrent calls on one connection */
+#define RPC_CONNS_DEFAULT 16384u          /* connections of one server */
 /* How long a connection is waited for; struct rpc_patience says what each of them is. */
 #define RPC_KEEPALIVE_US_DEFAULT 30000000
 #define RPC_KEEPALIVE_TIMEOUT_US_DEFAULT 20000000
@@ -144,6 +149,17 @@ void rpc_call_on_cancel(struct rpc_call *call,
                         void *context);
 
 /*
+ * Loop. Makes room for a reply of that many bytes, to be asked for before they are read from anywhere. The room is the call's
+ * until it was finished and its reply has left; a second reservation replaces the first, and the reply corrects it to what it
+ * is. False: the caller has gone, or the connection or the server holds too much already; then answer RPC_REPLY_FULL_TEXT.
+ * A reply without a reservation is looked at when it is handed over: above RPC_REPLY_SMALL_BYTES it is dropped, and
+ * RESOURCE_EXHAUSTED answered, where a reservation would have failed.
+ */
+bool rpc_call_reserve(struct rpc_call *call, uint64_t bytes);
+#define RPC_REPLY_FULL_TEXT \
+    "too many bytes of replies wait to be sent; read them, or ask again later"
+
+/*
  * Loop. Answer OK with one message and end the call. `message` must lie in the call's arena, in the request, or in
  * static memory. Returns false if nobody was there to hear it (rpc_call_alive was false).
  */
@@ -164,7 +180,7 @@ bool rpc_call_fail(struct rpc_call *call, const struct silo_err *err);
 bool rpc_call_send(struct rpc_call *call, const struct rpc_segment *segments, size_t count);
 /* Loop. The same with a copy of the bytes. */
 bool rpc_call_send_copy(struct rpc_call *call, struct bytes message);
-/* Loop. Whether less than RPC_STREAM_QUEUE_BYTES wait to be sent. */
+/* Loop. Whether nothing waits to be sent, or less than RPC_STREAM_QUEUE_BYTES and there is room for more. */
 bool rpc_call_writable(const struct rpc_call *call);
 /* Loop. Called each time the queue falls from "not writable" to empty enough again. */
 void rpc_call_on_writable(struct rpc_call *call,
@@ -209,6 +225,8 @@ struct rpc_server_options {
     size_t message_bytes_max; /* 0 = default, here and below */
     size_t header_bytes_max;
     uint64_t inflight_bytes_max;
+    uint64_t reply_bytes_max;
+    uint64_t conn_reply_bytes_max; /* at least message_bytes_max, to be able to send one */
     uint32_t streams_max;
     uint32_t conns_max;
     uint32_t conns_per_address_max; /* 0 = three quarters of conns_max, rounded up */
@@ -243,6 +261,8 @@ uint32_t rpc_server_conns(const struct rpc_server *server);
 uint32_t rpc_server_calls(const struct rpc_server *server);
 /* Any thread. Request body bytes held now. */
 uint64_t rpc_server_inflight_bytes(const struct rpc_server *server);
+/* Any thread. Bytes reserved for replies, or ready and not yet sent, now. */
+uint64_t rpc_server_reply_bytes(const struct rpc_server *server);
 
 /* Any thread but a loop. Stop accepting, tell clients (GOAWAY), let calls finish. Returns at once. */
 void rpc_server_drain(struct rpc_server *server);

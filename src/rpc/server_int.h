@@ -75,6 +75,7 @@ struct rpc_server {
     atomic_bool closing;    /* set by rpc_server_free, read by the loops */
     atomic_uint conn_count; /* loops and acceptor; waited on by rpc_server_drained through `gone` */
     atomic_ullong inflight_bytes;
+    atomic_ullong reply_bytes; /* room.c's */
     bool started;
     pthread_mutex_t health_lock;   /* guards health */
     struct map health;             /* health.c: what was set, by service */
@@ -91,11 +92,13 @@ struct server_conn {
     struct list writable;   /* struct rpc_call.writable: tell them after the flush */
     struct rpc_timer timer; /* handshake, later goaway */
     struct rpc_timer patience;
-    int64_t ping_us;       /* when a ping was sent that nothing came after; 0 = none */
-    int64_t idle_since_us; /* when there was no call any more; counts while there is none */
-    int64_t old_us;        /* when it has its age; 0 = never */
-    int64_t left_us;       /* when it was told to go for idleness or age; 0 = not told */
-    bool settled;          /* the client's SETTINGS came */
+    int64_t ping_us;        /* when a ping was sent that nothing came after; 0 = none */
+    int64_t idle_since_us;  /* when there was no call any more; counts while there is none */
+    int64_t old_us;         /* when it has its age; 0 = never */
+    int64_t left_us;        /* when it was told to go for idleness or age; 0 = not told */
+    uint64_t reply_bytes;   /* room.c's: what its calls count, and pending_bytes */
+    uint64_t pending_bytes; /* counted of conn.pending */
+    bool settled;           /* the client's SETTINGS came */
     bool draining;
     bool goaway_sent;
 };
@@ -123,6 +126,7 @@ struct rpc_call {
     bool trailers_sent;
     bool was_full; /* a writable notice is owed */
     bool told;     /* on_done was called */
+    bool given_up; /* the peer did not take the answer: a reset is on its way */
     bool headers_done;
     bool headers_over; /* more than header_bytes_max */
 
@@ -133,7 +137,9 @@ struct rpc_call {
 
     struct frame_reader reader;
     uint32_t message_count;
-    uint64_t counted_bytes; /* in server->inflight_bytes */
+    uint64_t counted_bytes;  /* in server->inflight_bytes */
+    uint64_t reply_reserved; /* by its handler */
+    uint64_t reply_bytes;    /* counted by connection and server */
 
     int64_t start_us, deadline_us;
     int64_t moved_us; /* when a byte came or left last, or an answer began to wait */
@@ -158,6 +164,8 @@ struct rpc_call *call_new(struct server_conn *conn, int32_t stream_id);
 void call_gone(struct rpc_call *call, enum rpc_cancel reason);
 /* Answers without the handler's doing: errors of the protocol. A handler that holds the call is told. */
 void call_abort(struct rpc_call *call, enum rpc_cancel reason, uint32_t status, const char *text);
+/* Gives up an answer that the peer does not take: resets the stream, frees what waited. A handler is told. */
+void call_reset(struct rpc_call *call);
 /* An answer below gRPC: an HTTP status and nothing else. */
 void call_answer_http(struct rpc_call *call, const char *http_status);
 /* Gives the call to its method. */
@@ -178,6 +186,20 @@ void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, s
                      const char *peer_text);
 /* Tells the client to go elsewhere; the connection ends with its last call. */
 void server_conn_drain(struct server_conn *conn);
+
+/* room.c: */
+/* Whether a reply of that many bytes may be handed over. */
+bool room_admits(const struct rpc_call *call, uint64_t bytes);
+/* Whether not even a small reply may, so that no call should begin. */
+bool room_shut(const struct rpc_call *call);
+/* The queue or the reservation changed. */
+void room_update(struct rpc_call *call);
+/* The call leaves its connection. */
+void room_leave(struct rpc_call *call);
+/* Output that the socket refused changed. */
+void room_update_conn(struct server_conn *conn);
+/* The connection ends; its calls have left it. */
+void room_leave_conn(struct server_conn *conn);
 
 /* patience.c, from the first SETTINGS to the connection's end: */
 void patience_start(struct server_conn *conn);

@@ -134,6 +134,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
         return rc;
     }
     call->moved_us = rpc_loop_now_us(conn->conn.loop);
+    room_update(call);
     if (call->was_full && rpc_call_writable(call) && !list_linked(&call->writable)) {
         list_push_back(&conn->writable, &call->writable);
     }
@@ -197,6 +198,7 @@ static void server_on_closed(struct conn *base)
         call_gone(CONTAINER_OF(node, struct rpc_call, node),
                   closing ? RPC_CANCEL_SHUTDOWN : RPC_CANCEL_GONE);
     }
+    room_leave_conn(conn);
     server_conn_gone(conn->server, base->loop, conn->peer);
     conn->peer = NULL;
 }
@@ -209,6 +211,7 @@ static void server_on_free(struct conn *base)
 static void server_on_flushed(struct conn *base)
 {
     struct server_conn *conn = CONTAINER_OF(base, struct server_conn, conn);
+    room_update_conn(conn);
     struct list_node *node;
     while ((node = list_pop_front(&conn->writable)) != NULL) {
         call_tell_writable(CONTAINER_OF(node, struct rpc_call, writable));

@@ -146,6 +146,8 @@ static SILO_RC build_rpc(struct server *server, struct silo_err *err)
         .loops = (uint32_t)config->io_loops,
         .conns_max = server->connections_max,
         .patience = config_patience(config),
+        .reply_bytes_max = (uint64_t)config->max_reply_bytes,
+        .conn_reply_bytes_max = (uint64_t)config->max_connection_reply_bytes,
         .conns_per_address_max = (uint32_t)config->max_connections_per_address,
         .tls_cert = config->tls_cert,
         .tls_key = config->tls_key,

@@ -8,7 +8,8 @@
  *     Segments   the same, from heap pieces        Sleep     answers after <request> milliseconds
  *     Header     the value of header <request>     Fail      "<status> <text>": fails, with a trailer
  *     Stream     "<count> <bytes>": that many messages of that size
- *     Stats      "sleeping=.. cancels=.. deadlines=.. released=.. sent=.. inflight=.. conns=.. calls=.."
+ *     Reserve    "<bytes>": makes room for a reply of that size, then makes it, as a reader of stored payloads does
+ *     Stats      "sleeping=.. cancels=.. deadlines=.. released=.. sent=.. inflight=.. replies=.. conns=.. calls=.."
  *
  * test.Locked/Unary needs the token.
  */
@@ -254,17 +255,34 @@ static void on_stream(struct rpc_call *call, struct bytes request, void *context
     stream_go_on(call, stream);
 }
 
+static void on_reserve(struct rpc_call *call, struct bytes request, void *context)
+{
+    (void)context;
+    const size_t size = (size_t)number(request);
+    if (!rpc_call_reserve(call, size)) {
+        (void)rpc_call_finish(call, RPC_STATUS_RESOURCE_EXHAUSTED, BYTES_LIT(RPC_REPLY_FULL_TEXT),
+                              NULL, 0);
+        return;
+    }
+    uint8_t *fill = xmalloc(size);
+    memset(fill, 'x', size);
+    const struct rpc_segment segment = {
+        .bytes = bytes_of(fill, size), .release = release_piece, .context = fill};
+    (void)rpc_call_reply_segments(call, &segment, 1);
+}
+
 static void on_stats(struct rpc_call *call, struct bytes request, void *context)
 {
     (void)request;
     (void)context;
     (void)rpc_call_reply(
-        call, bytes_str(arena_printf(rpc_call_arena(call),
-                                     "sleeping=%u cancels=%u deadlines=%u released=%u sent=%u "
-                                     "inflight=%" PRIu64 " conns=%u calls=%u",
-                                     sleeping, cancels, deadlines, released, sent_pieces,
-                                     rpc_server_inflight_bytes(server), rpc_server_conns(server),
-                                     rpc_server_calls(server))));
+        call,
+        bytes_str(arena_printf(rpc_call_arena(call),
+                               "sleeping=%u cancels=%u deadlines=%u released=%u sent=%u "
+                               "inflight=%" PRIu64 " replies=%" PRIu64 " conns=%u calls=%u",
+                               sleeping, cancels, deadlines, released, sent_pieces,
+                               rpc_server_inflight_bytes(server), rpc_server_reply_bytes(server),
+                               rpc_server_conns(server), rpc_server_calls(server))));
 }
 
 /* --- main ----------------------------------------------------------------------------------------------------- */
@@ -277,6 +295,7 @@ static const struct rpc_method methods[] = {
     {.path = "/test.Echo/Header", .on_call = on_header},
     {.path = "/test.Echo/Fail", .on_call = on_fail},
     {.path = "/test.Echo/Stream", .on_call = on_stream, .server_streaming = true},
+    {.path = "/test.Echo/Reserve", .on_call = on_reserve},
     {.path = "/test.Echo/Stats", .on_call = on_stats},
     {.path = "/test.Locked/Unary", .on_call = on_unary, .needs_auth = true},
 };
@@ -318,6 +337,26 @@ static bool take_wait(struct rpc_patience *patience, const char *name, int64_t v
     return false;
 }
 
+static bool take_size(struct rpc_server_options *options, const char *name, uint64_t value)
+{
+    const struct {
+        const char *name;
+        uint64_t *target;
+    } sizes[] = {
+        {"--message-bytes", &options->message_bytes_max},
+        {"--inflight-bytes", &options->inflight_bytes_max},
+        {"--reply-bytes", &options->reply_bytes_max},
+        {"--conn-reply-bytes", &options->conn_reply_bytes_max},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        if (strcmp(name, sizes[i].name) == 0) {
+            *sizes[i].target = value;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool take_option(struct rpc_server_options *options, const char *name, const char *value)
 {
     const struct {
@@ -335,15 +374,12 @@ static bool take_option(struct rpc_server_options *options, const char *name, co
         }
     }
     const unsigned long count = strtoul(value, NULL, 10);
-    if (take_wait(&options->patience, name, (int64_t)count * 1000)) {
+    if (take_wait(&options->patience, name, (int64_t)count * 1000) ||
+        take_size(options, name, count)) {
         return true;
     }
     if (strcmp(name, "--loops") == 0) {
         options->loops = (uint32_t)count;
-    } else if (strcmp(name, "--message-bytes") == 0) {
-        options->message_bytes_max = count;
-    } else if (strcmp(name, "--inflight-bytes") == 0) {
-        options->inflight_bytes_max = count;
     } else if (strcmp(name, "--conns") == 0) {
         options->conns_max = (uint32_t)count;
     } else if (strcmp(name, "--conns-per-address") == 0) {

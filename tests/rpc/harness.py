@@ -36,6 +36,11 @@ class Server:
         own = ("grpc.use_local_subchannel_pool", 1)
         return grpc.insecure_channel(self.target, options=[*BIG, own, *options])
 
+    def rss(self):
+        """Memory the server holds, in bytes."""
+        with open(f"/proc/{self.process.pid}/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")) * 1024
+
     def stop(self):
         """Drains; returns what the server printed last. Fails on a bad exit (a sanitizer's, too)."""
         self.process.terminate()

@@ -2,9 +2,11 @@
 
 import atexit
 
+import grpc
+
 import h2
 from h2 import DATA, END_STREAM, HEADERS, RST, head, message
-from harness import Server, run
+from harness import Server, fails, run, stats, unary, wait_for
 
 MIB = 1 << 20
 WIDE = 0x7FFFFFFF
@@ -57,7 +59,82 @@ def test_many_replies_into_wide_windows():
     end(server, channel)
 
 
+def unread(server, count, path, body, **kw):
+    """A connection that asks so many times, gives no window for the answers, and has seen how each call began."""
+    raw = h2.Raw(server.port, settings=h2.stream_windows(0))
+    streams = [raw.request(head(path, **kw), message(body)) for _ in range(count)]
+    refused = set()
+    for _ in range(count):
+        _, flags, stream, _ = raw.until(lambda f: f[0] == HEADERS)
+        if flags & END_STREAM:
+            refused.add(stream)
+    return raw, [stream for stream in streams if stream not in refused], len(refused)
+
+
+def test_unread_replies_stay_within_the_share_of_a_connection():
+    """100 replies of 24 MiB that nobody reads: those that fit are held, the others refused before they are made."""
+    for path, body in [("/test.Echo/Reserve", b"%d" % (24 * MIB)), ("/test.Echo/Stream", b"1 %d" % (24 * MIB))]:
+        server, channel = start()
+        raw, _, refused = unread(server, 100, path, body)
+        assert refused == 90, refused
+        held = stats(channel)["replies"]
+        assert 240 * MIB <= held <= 256 * MIB, held
+        assert unary(channel, "/test.Echo/Unary", b"others") == b"others"
+        raw.close()
+        wait_for(lambda: stats(channel)["replies"] < MIB)
+        assert server.rss() < 64 * MIB, server.rss()
+        end(server, channel)
+
+
+def test_unread_replies_stay_within_the_budget_of_the_server():
+    server, channel = start("--reply-bytes", str(100 * MIB))
+    raws = [unread(server, 3, "/test.Echo/Reserve", b"%d" % (24 * MIB)) for _ in range(3)]
+    assert [refused for _, _, refused in raws] == [0, 2, 3]
+    assert server.rss() < 180 * MIB
+    fails(grpc.StatusCode.RESOURCE_EXHAUSTED, lambda: unary(channel, "/test.Echo/Reserve", b"%d" % (5 * MIB)))
+    assert len(unary(channel, "/test.Echo/Reserve", b"1000")) == 1000
+    raws[0][0].close()
+    wait_for(lambda: stats(channel)["replies"] < 25 * MIB)
+    assert len(unary(channel, "/test.Echo/Reserve", b"%d" % (5 * MIB))) == 5 * MIB
+    for raw, _, _ in raws[1:]:
+        raw.close()
+    end(server, channel)
+
+
+def test_small_replies_that_nobody_reads_end_in_refusals():
+    """Small replies pass above the maximum, by a quarter; then calls are refused before their handler runs."""
+    server, channel = start("--conn-reply-bytes", str(1 * MIB))
+    raw, held, refused = unread(server, 40, "/test.Echo/Reserve", b"60000")
+    assert 40 - refused == (MIB + MIB // 4) // 60005, refused
+    # One that takes what there is is answered again.
+    raw.send(h2.conn_window(WIDE - 65535))
+    raw.send(h2.frame(h2.SETTINGS, 0, 0, h2.stream_windows(WIDE)))
+    read_all(raw, held)
+    assert raw.works()
+    raw.close()
+    end(server, channel)
+
+
+def test_a_deadline_counts_until_the_reply_was_taken():
+    server, channel = start()
+    raw, streams, refused = unread(server, 4, "/test.Echo/Reserve", b"%d" % (24 * MIB), more=[("grpc-timeout", "300m")])
+    assert refused == 0
+    resets = [raw.until(lambda f: f[0] == RST) for _ in streams]
+    assert {stream for _, _, stream, _ in resets} == set(streams)
+    assert {payload for _, _, _, payload in resets} == {b"\0\0\0\x08"}
+    assert stats(channel)["replies"] < MIB
+    assert server.rss() < 64 * MIB
+    raw.send(h2.frame(h2.SETTINGS, 0, 0, h2.stream_windows(65535)))
+    assert raw.works()
+    raw.close()
+    end(server, channel)
+
+
 run([
     test_one_large_reply_into_wide_windows,
     test_many_replies_into_wide_windows,
+    test_unread_replies_stay_within_the_share_of_a_connection,
+    test_unread_replies_stay_within_the_budget_of_the_server,
+    test_small_replies_that_nobody_reads_end_in_refusals,
+    test_a_deadline_counts_until_the_reply_was_taken,
 ])

@@ -1,0 +1,103 @@
+/*
+ * rpc/room.c - room for replies: what is reserved for them, or ready and not yet sent.
+ *
+ * A peer that asks and does not read makes the server hold replies. So each call counts the larger of what was reserved for
+ * its reply and what of it still lies in memory; connection and server add up what their calls count. A message counts
+ * whole until its last byte has left, since until then its memory is held whole.
+ *
+ *     0 ........ maximum ........ maximum and a quarter
+ *     any reply    small replies    no reply, and no new call
+ *
+ * A small reply may be the outcome of a change that has been made, so it has a quarter of its own: large replies, which
+ * are reads as a rule, can fill the rest but never keep one back.
+ */
+#include "base/assert.h"
+#include "rpc/server_int.h"
+
+static uint64_t room_server_bytes(const struct rpc_server *server)
+{
+    return atomic_load_explicit(&server->reply_bytes, memory_order_relaxed);
+}
+
+/* Whether `total`, were the call's part of it `bytes`, would be within the maximum. */
+static bool room_fits(const struct rpc_call *call, uint64_t total, uint64_t bytes, uint64_t max)
+{
+    const uint64_t others = total > call->reply_bytes ? total - call->reply_bytes : 0;
+    const uint64_t bound = bytes <= RPC_REPLY_SMALL_BYTES ? max + max / RPC_REPLY_SLACK : max;
+    return others <= bound && bytes <= bound - others;
+}
+
+bool room_admits(const struct rpc_call *call, uint64_t bytes)
+{
+    const struct rpc_server_options *options = &call->server->options;
+    return bytes <= call->reply_reserved ||
+           (room_fits(call, room_server_bytes(call->server), bytes, options->reply_bytes_max) &&
+            room_fits(call, call->conn->reply_bytes, bytes, options->conn_reply_bytes_max));
+}
+
+bool room_shut(const struct rpc_call *call)
+{
+    return !room_admits(call, RPC_REPLY_SMALL_BYTES);
+}
+
+static void room_count(struct rpc_server *server, struct server_conn *conn, uint64_t more)
+{
+    atomic_fetch_add_explicit(&server->reply_bytes, more, memory_order_relaxed);
+    if (conn != NULL) {
+        conn->reply_bytes += more;
+    }
+}
+
+void room_update(struct rpc_call *call)
+{
+    const uint64_t held = call->queue.held_bytes;
+    const uint64_t now = held > call->reply_reserved ? held : call->reply_reserved;
+    if (now != call->reply_bytes) {
+        room_count(call->server, call->conn,
+                   now - call->reply_bytes); /* may go down: modulo 2^64 */
+        call->reply_bytes = now;
+    }
+}
+
+void room_leave(struct rpc_call *call)
+{
+    call->conn->reply_bytes -= call->reply_bytes;
+}
+
+void room_update_conn(struct server_conn *conn)
+{
+    const uint64_t now = conn->conn.pending.cap;
+    if (now != conn->pending_bytes) {
+        room_count(conn->server, conn, now - conn->pending_bytes);
+        conn->pending_bytes = now;
+    }
+}
+
+void room_leave_conn(struct server_conn *conn)
+{
+    ASSERT(conn->reply_bytes == conn->pending_bytes);
+    room_count(conn->server, conn, 0 - conn->pending_bytes);
+    conn->pending_bytes = 0;
+}
+
+bool rpc_call_reserve(struct rpc_call *call, uint64_t bytes)
+{
+    ASSERT(call->held && rpc_loop_here(call->loop));
+    if (!rpc_call_alive(call)) {
+        return false;
+    }
+    const uint64_t max = call->server->options.reply_bytes_max;
+    const uint64_t conn_max = call->server->options.conn_reply_bytes_max;
+    if (!room_fits(call, room_server_bytes(call->server), bytes, max) ||
+        !room_fits(call, call->conn->reply_bytes, bytes, conn_max)) {
+        return false;
+    }
+    call->reply_reserved = bytes;
+    room_update(call);
+    return true;
+}
+
+uint64_t rpc_server_reply_bytes(const struct rpc_server *server)
+{
+    return room_server_bytes(server);
+}
