@@ -2,24 +2,53 @@ import { isLoopbackAddress, serverAddresses } from "./options";
 import type { SiloGRPCClientOptions } from "./options";
 
 /**
+ * A server told of an address that the client must not send its token to: TLS is off only because
+ * all `servers` are loopback names, and this address is none.
+ */
+export class PlaintextRefusedError extends Error {
+  override readonly name = "PlaintextRefusedError";
+  readonly code = "SILO_PLAINTEXT_REFUSED";
+
+  constructor(readonly address: string) {
+    super(
+      `A server names "${address}", which is no loopback address. This client speaks plaintext ` +
+        "only because all its servers are, so it does not send its token there: set useTls.",
+    );
+  }
+}
+
+/**
  * Which addresses a client dials, and whether with TLS. Both follow from the client's options
- * alone.
+ * alone: no address that a server tells turns TLS off, or moves a token to where plaintext was
+ * not meant to go.
  */
 export class DialRules {
   /** Addresses to begin with. */
   readonly servers: readonly string[];
   /** Whether all channels of the client use TLS. */
   readonly useTls: boolean;
+  private readonly isLoopbackOnly: boolean;
   private readonly addressMap: Readonly<Record<string, string>>;
 
   constructor(options: SiloGRPCClientOptions) {
     this.servers = serverAddresses(options.servers);
     this.useTls = options.useTls ?? !this.servers.every(isLoopbackAddress);
+    const hasToken = options.token !== undefined && options.token !== "";
+    this.isLoopbackOnly = options.useTls === undefined && !this.useTls && hasToken;
     this.addressMap = options.addressMap ?? {};
   }
 
-  /** The address to dial for one that a server advertises. */
+  /**
+   * The address to dial for one that a server advertises.
+   * @throws PlaintextRefusedError
+   */
   dialled(advertised: string): string {
-    return Object.hasOwn(this.addressMap, advertised) ? this.addressMap[advertised] : advertised;
+    const address = Object.hasOwn(this.addressMap, advertised)
+      ? this.addressMap[advertised]
+      : advertised;
+    if (this.isLoopbackOnly && !isLoopbackAddress(address)) {
+      throw new PlaintextRefusedError(address);
+    }
+    return address;
   }
 }

@@ -35,7 +35,8 @@ export interface SiloGRPCClientOptions {
   /**
    * Whether to use TLS with the system's roots. Default: no if every address in `servers` is a
    * loopback name (`localhost`, 127.0.0.0/8, ::1), else yes. The choice holds for every server
-   * of the cluster, whatever its address.
+   * of the cluster, whatever its address. Without TLS by default, a client with a token refuses
+   * servers that are not on loopback.
    */
   useTls?: boolean;
   /** Merged over the channel options this package sets. */
