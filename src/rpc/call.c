@@ -107,7 +107,9 @@ void calls_free_kept(struct rpc_loop *loop)
 void call_count_bytes(struct rpc_call *call, uint64_t bytes)
 {
     call->counted_bytes += bytes;
-    atomic_fetch_add_explicit(&call->server->inflight_bytes, bytes, memory_order_relaxed);
+    const uint64_t before =
+        atomic_fetch_add_explicit(&call->server->inflight_bytes, bytes, memory_order_relaxed);
+    room_note_peak(call->server, before + bytes);
 }
 
 /* The outcome is known: counters. */

@@ -40,9 +40,19 @@ bool room_shut(const struct rpc_call *call)
     return !room_admits(call, RPC_REPLY_SMALL_BYTES);
 }
 
+void room_note_peak(struct rpc_server *server, uint64_t bytes)
+{
+    if (bytes > atomic_load_explicit(&server->peak_bytes, memory_order_relaxed)) {
+        /* Two loops at once may leave the lower of two peaks: near enough. */
+        atomic_store_explicit(&server->peak_bytes, bytes, memory_order_relaxed);
+    }
+}
+
 static void room_count(struct rpc_server *server, struct server_conn *conn, uint64_t more)
 {
-    atomic_fetch_add_explicit(&server->reply_bytes, more, memory_order_relaxed);
+    const uint64_t before =
+        atomic_fetch_add_explicit(&server->reply_bytes, more, memory_order_relaxed);
+    room_note_peak(server, before + more);
     if (conn != NULL) {
         conn->reply_bytes += more;
     }
@@ -95,6 +105,11 @@ bool rpc_call_reserve(struct rpc_call *call, uint64_t bytes)
     call->reply_reserved = bytes;
     room_update(call);
     return true;
+}
+
+uint64_t rpc_server_peak_bytes(struct rpc_server *server)
+{
+    return atomic_exchange_explicit(&server->peak_bytes, 0, memory_order_relaxed);
 }
 
 uint64_t rpc_server_reply_bytes(const struct rpc_server *server)

@@ -263,6 +263,8 @@ uint32_t rpc_server_calls(const struct rpc_server *server);
 uint64_t rpc_server_inflight_bytes(const struct rpc_server *server);
 /* Any thread. Bytes reserved for replies, or ready and not yet sent, now. */
 uint64_t rpc_server_reply_bytes(const struct rpc_server *server);
+/* Any one thread. The most that either of the two was since this was asked last. */
+uint64_t rpc_server_peak_bytes(struct rpc_server *server);
 
 /* Any thread but a loop. Stop accepting, tell clients (GOAWAY), let calls finish. Returns at once. */
 void rpc_server_drain(struct rpc_server *server);

@@ -76,6 +76,7 @@ struct rpc_server {
     atomic_uint conn_count; /* loops and acceptor; waited on by rpc_server_drained through `gone` */
     atomic_ullong inflight_bytes;
     atomic_ullong reply_bytes; /* room.c's */
+    atomic_ullong peak_bytes;  /* the most that either of the two was */
     bool started;
     pthread_mutex_t health_lock;   /* guards health */
     struct map health;             /* health.c: what was set, by service */
@@ -192,6 +193,8 @@ void server_conn_drain(struct server_conn *conn);
 bool room_admits(const struct rpc_call *call, uint64_t bytes);
 /* Whether not even a small reply may, so that no call should begin. */
 bool room_shut(const struct rpc_call *call);
+/* So much is held by the server now. */
+void room_note_peak(struct rpc_server *server, uint64_t bytes);
 /* The queue or the reservation changed. */
 void room_update(struct rpc_call *call);
 /* The call leaves its connection. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "server/server_int.h"
 
 static void log_setup(const struct silo_config *config, const struct config_warnings *warnings)
@@ -47,6 +48,7 @@ int main(int argc, char **argv)
     struct silo_config config;
     struct config_warnings warnings;
     int status = EXIT_FAILURE;
+    memory_init();
     if (!config_startup(argc, argv, &config, &warnings, &status)) {
         config_deinit(&config);
         return status;

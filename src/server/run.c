@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "server/server_int.h"
 
 /* SIGHUP: what can change while serving is the log level. */
@@ -37,12 +38,31 @@ static void reload(struct server *server)
     config_deinit(&fresh);
 }
 
+/* Memory of a burst of large calls goes back to the system a while after it, when little of it is in use. */
+static void give_back(struct server *server)
+{
+    const int64_t now_ms = env_mono_ms(server->env);
+    if (now_ms < server->give_back_ms) {
+        return;
+    }
+    server->give_back_ms = now_ms + SERVER_GIVE_BACK_MS;
+    const uint64_t held =
+        rpc_server_inflight_bytes(server->rpc) + rpc_server_reply_bytes(server->rpc);
+    const uint64_t peak = rpc_server_peak_bytes(server->rpc);
+    server->peak_bytes = peak > server->peak_bytes ? peak : server->peak_bytes;
+    if (server->peak_bytes >= SERVER_GIVE_BACK_BYTES && held < server->peak_bytes / 4) {
+        server->peak_bytes = 0;
+        memory_give_back();
+    }
+}
+
 int server_run(struct server *server)
 {
     openings_start(server);
     for (;;) { /* until a stop signal */
         openings_drain(server);
         store_log_drain(server->store);
+        give_back(server);
         const int64_t wait_ms = openings_tick(server);
         if (mailbox_sleep(&server->box)) {
             struct pollfd fds[2] = {{.fd = server->signal_fd, .events = POLLIN},

@@ -36,7 +36,10 @@
 #define SERVER_WAL_RECORDS_LOCAL 262144u /* of a log; its bytes and its age end it sooner */
 #define SERVER_ADDR_MAX 64
 /* Open files that connections never get, at most half of all: */
-#define SERVER_FILES_RESERVE 256u  /* threads' polls and wake-ups, logs, outgoing connections */
+#define SERVER_FILES_RESERVE 256u /* threads' polls and wake-ups, logs, outgoing connections */
+#define SERVER_GIVE_BACK_MS 5000
+#define SERVER_GIVE_BACK_BYTES \
+    (64u << 20)                    /* of requests or replies held at a time: a burst worth it */
 #define SERVER_FILES_PER_SHARD 16u /* files of a shard that storage has open at a time */
 #define SILO_SERVICE_NAME "silo.v1.Silo"
 
@@ -73,6 +76,8 @@ struct server {
     struct opening *openings;
     size_t opening_count;
     int64_t started_ms;
+    int64_t give_back_ms; /* when to look next whether memory should go back to the system */
+    uint64_t peak_bytes;  /* of requests or replies held since memory went back last */
     bool ready;
     bool stopping;
 };

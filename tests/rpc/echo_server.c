@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/memory.h"
 #include "rpc/rpc.h"
 
 #define DRAIN_MS 5000
@@ -411,6 +412,7 @@ static void start(const struct rpc_server_options *options)
 
 int main(int argc, char **argv)
 {
+    memory_init();
     struct rpc_server_options options = {.listen = "127.0.0.1:0", .patience = rpc_patience_default};
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 >= argc || !take_option(&options, argv[i], argv[i + 1])) {

@@ -82,7 +82,7 @@ def test_unread_replies_stay_within_the_share_of_a_connection():
         assert unary(channel, "/test.Echo/Unary", b"others") == b"others"
         raw.close()
         wait_for(lambda: stats(channel)["replies"] < MIB)
-        assert server.rss() < 64 * MIB, server.rss()
+        assert server.rss() < 32 * MIB, server.rss()
         end(server, channel)
 
 
@@ -123,7 +123,7 @@ def test_a_deadline_counts_until_the_reply_was_taken():
     assert {stream for _, _, stream, _ in resets} == set(streams)
     assert {payload for _, _, _, payload in resets} == {b"\0\0\0\x08"}
     assert stats(channel)["replies"] < MIB
-    assert server.rss() < 64 * MIB
+    assert server.rss() < 32 * MIB
     raw.send(h2.frame(h2.SETTINGS, 0, 0, h2.stream_windows(65535)))
     assert raw.works()
     raw.close()
