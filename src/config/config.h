@@ -67,6 +67,7 @@ struct config_server {
     const char *tls_client_ca; /* NULL = clients need no certificate */
     int64_t shutdown_timeout_ms;
     int64_t max_connections;
+    int64_t max_calls_per_connection;
     int64_t keepalive_time_ms; /* these and the next: 0 = off */
     int64_t keepalive_timeout_ms;
     int64_t idle_timeout_ms;

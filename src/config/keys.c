@@ -75,6 +75,8 @@ const struct config_key config_keys[] = {
         "connections at a time, less where the limit on open files allows only fewer"),
     INT("server.max_connections_per_address", server.max_connections_per_address, "0", 0, COUNT_MAX,
         0, "of those, connections from one address (IPv6: one /64); 0 = three quarters of all"),
+    INT("server.max_calls_per_connection", server.max_calls_per_connection, "1024", 1, 65536, 0,
+        "calls open at a time on one connection; clients hold back more by themselves"),
     INT("server.keepalive_time_ms", server.keepalive_time_ms, "30000", 0, MS_MAX, 0,
         "silence after which the peer of a connection with open calls is pinged; 0 = never"),
     INT("server.keepalive_timeout_ms", server.keepalive_timeout_ms, "20000", 0, MS_MAX, 0,

@@ -31,8 +31,6 @@
 #define ACCEPT_BACKLOG 1024
 #define ACCEPT_TURN_MAX 64u    /* connections taken in one turn */
 #define ACCEPT_PAUSE_US 100000 /* after running out of memory */
-#define ACCEPT_LOG_US \
-    10000000 /* refusals for one reason within that time share a line of the log */
 
 static SILO_RC accept_parse_port(const char *text, uint16_t *ret_port)
 {
@@ -139,21 +137,16 @@ static void accept_refused(struct rpc_server *server, enum accept_refusal why,
         [ACCEPT_ADDRESS] = "this address has as many connections as one may",
         [ACCEPT_FILES] = "the process has no file descriptor left",
     };
-    struct accept_refusals *refusals = &server->refusals;
-    const int64_t now_us = rpc_loop_now_us(&server->loops[0]);
-    refusals->counts[why]++;
-    if (refusals->logged_us[why] != 0 && now_us - refusals->logged_us[why] < ACCEPT_LOG_US) {
+    const uint32_t count = burst_add(&server->refusals[why], rpc_loop_now_us(&server->loops[0]));
+    if (count == 0) {
         return;
     }
     char peer[CONN_PEER_BYTES];
     accept_peer_text(address, len, peer);
-    log_warn("connections_refused", LOG_STR("reason", reasons[why]),
-             LOG_INT("refused", refusals->counts[why]), LOG_STR("last", peer),
-             LOG_INT("connections", rpc_server_conns(server)),
+    log_warn("connections_refused", LOG_STR("reason", reasons[why]), LOG_INT("refused", count),
+             LOG_STR("last", peer), LOG_INT("connections", rpc_server_conns(server)),
              LOG_INT("max", server->options.conns_max),
              LOG_INT("max_per_address", server->options.conns_per_address_max), LOG_END);
-    refusals->counts[why] = 0;
-    refusals->logged_us[why] = now_us;
 }
 
 struct accept_mail {

@@ -70,6 +70,7 @@ struct rpc_call *call_new(struct server_conn *conn, int32_t stream_id)
     memcpy(call->peer, conn->conn.peer, sizeof call->peer);
     frame_reader_init(&call->reader, conn->server->options.message_bytes_max, &call->arena);
     list_push_back(&conn->calls, &call->node);
+    conn->call_count++;
     return call;
 }
 
@@ -141,6 +142,7 @@ void call_gone(struct rpc_call *call, enum rpc_cancel reason)
     ASSERT(call->conn != NULL);
     list_remove(&call->node);
     list_remove(&call->writable);
+    call->conn->call_count--;
     if (list_empty(&call->conn->calls)) {
         call->conn->idle_since_us = rpc_loop_now_us(call->loop);
     }

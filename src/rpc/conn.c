@@ -49,6 +49,7 @@ SILO_RC conn_init(struct conn *conn, struct rpc_loop *loop, const struct conn_op
         conn->broken = true;
     }
     buf_init(&conn->pending, LOOP_OUT_BYTES_MAX);
+    buf_init(&conn->unread, LOOP_READ_BYTES);
     list_push_back(&loop->conns, &conn->node);
     conn_watch(conn);
     conn_dirty(conn);
@@ -74,6 +75,14 @@ static void conn_on_uv_closed(uv_handle_t *handle)
     conn->ops->on_free(conn);
 }
 
+static void conn_drop_unread(struct conn *conn)
+{
+    conn->loop->unread_bytes -= conn->unread.len;
+    buf_deinit(&conn->unread);
+    buf_init(&conn->unread, LOOP_READ_BYTES);
+    conn->unread_at = 0;
+}
+
 static void conn_teardown(struct conn *conn)
 {
     ASSERT(!conn->closed);
@@ -92,6 +101,7 @@ static void conn_teardown(struct conn *conn)
     nghttp2_session_del(conn->session);
     conn->session = NULL;
     buf_deinit(&conn->pending);
+    conn_drop_unread(conn);
     (void)close(conn->fd);
     uv_close((uv_handle_t *)&conn->poll, conn_on_uv_closed);
 }
@@ -140,12 +150,73 @@ static ssize_t conn_send(struct conn *conn, const uint8_t *from, size_t size)
     return errno == EAGAIN || errno == EINTR ? 0 : -1;
 }
 
+/* Gives bytes to the session while there is work left in this turn; how many it took, -1 when the connection is over. */
+static ssize_t conn_feed(struct conn *conn, struct bytes in)
+{
+    size_t at = 0;
+    while (at < in.len && !conn->deaf && conn->work < CONN_WORK_TURN) {
+        const size_t left = in.len - at;
+        const size_t slice = left < CONN_SLICE_BYTES ? left : CONN_SLICE_BYTES;
+        const ssize_t n = nghttp2_session_mem_recv(conn->session, in.ptr + at, slice);
+        if (n < 0) {
+            return -1;
+        }
+        at += (size_t)n;
+        conn->work += (uint32_t)n / CONN_WORK_BYTES + 1;
+    }
+    return conn->deaf ? (ssize_t)in.len : (ssize_t)at;
+}
+
+/* Bytes just read: the session's, as far as this turn goes, and else the next turn's. */
+static void conn_take(struct conn *conn, struct bytes in)
+{
+    size_t at = 0;
+    while (at < in.len) {
+        const ssize_t n = conn_feed(conn, bytes_of(in.ptr + at, in.len - at));
+        if (n < 0) {
+            conn->broken = true;
+            return;
+        }
+        at += (size_t)n;
+        const size_t rest = in.len - at;
+        if (rest != 0 && conn->loop->unread_bytes + rest <= LOOP_UNREAD_BYTES_MAX) {
+            buf_append(&conn->unread, in.ptr + at, rest);
+            conn->loop->unread_bytes += rest;
+            return;
+        }
+        if (rest != 0) {
+            conn->work = 0; /* too many connections have left something: finish this */
+        }
+    }
+}
+
+/* True when nothing is left of earlier turns. */
+static bool conn_take_unread(struct conn *conn)
+{
+    if (conn->unread.len == 0) {
+        return true;
+    }
+    const ssize_t n = conn_feed(
+        conn, bytes_of(conn->unread.ptr + conn->unread_at, conn->unread.len - conn->unread_at));
+    if (n < 0) {
+        conn->broken = true;
+        return false;
+    }
+    conn->unread_at += (size_t)n;
+    if (conn->unread_at < conn->unread.len) {
+        return false;
+    }
+    conn_drop_unread(conn);
+    return true;
+}
+
 static void conn_read(struct conn *conn)
 {
     size_t total = 0;
     conn->read_more = false;
-    while (!conn->broken) {
-        if (total >= CONN_READ_TURN_BYTES) {
+    conn->work = 0;
+    while (!conn->broken && conn_take_unread(conn)) {
+        if (total >= CONN_READ_TURN_BYTES || conn->work >= CONN_WORK_TURN) {
             /* The socket reports again by itself; bytes inside TLS do not. */
             conn->read_more = conn->ssl != NULL && SSL_has_pending(conn->ssl) != 0;
             break;
@@ -154,16 +225,18 @@ static void conn_read(struct conn *conn)
         if (n == 0) {
             break;
         }
-        if (n < 0 || nghttp2_session_mem_recv(conn->session, conn->loop->read_buf, (size_t)n) < 0) {
+        if (n < 0) {
             conn->broken = true;
             break;
         }
-        total += (size_t)n;
         conn->read_us = rpc_loop_now_us(conn->loop);
+        conn_take(conn, bytes_of(conn->loop->read_buf, (size_t)n));
+        total += (size_t)n;
         if (conn->ssl == NULL && (size_t)n < LOOP_READ_BYTES) {
             break;
         }
     }
+    conn->read_more = conn->read_more || conn->unread.len != 0;
     conn_dirty(conn);
 }
 
@@ -221,8 +294,8 @@ static void conn_on_poll(uv_poll_t *handle, int status, int events)
     if (!conn->opened && !conn->broken) {
         conn_handshake(conn);
     }
-    if (conn->opened && (events & UV_READABLE) != 0) {
-        conn_read(conn);
+    if (conn->opened && (events & UV_READABLE) != 0 && !conn->read_more) {
+        conn_read(conn); /* with more to read already, conn_flush does */
     } else if (!conn->broken) {
         conn_dirty(conn);
     }

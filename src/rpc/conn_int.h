@@ -6,7 +6,8 @@
  *
  * Ownership  the conn owns fd, TLS state and session; the embedder frees itself in ops->on_free.
  * Threads    the loop's.
- * Limits     CONN_READ_TURN_BYTES and CONN_WRITE_TURN_BYTES a turn, so that one connection cannot hold up the others.
+ * Limits     CONN_READ_TURN_BYTES, CONN_WRITE_TURN_BYTES and CONN_WORK_TURN a turn, so that one connection cannot hold up
+ *            the others. What was read and is for a later turn is kept: LOOP_READ_BYTES at most.
  */
 #ifndef SILO_RPC_CONN_INT_H
 #define SILO_RPC_CONN_INT_H
@@ -21,6 +22,17 @@
 
 #define CONN_READ_TURN_BYTES (256u << 10)
 #define CONN_WRITE_TURN_BYTES (1u << 20)
+/*
+ * What a turn does for one peer, in units of some 50 ns: a few bytes can ask for much more than their number says. Requests at
+ * full speed stay below this for most of CONN_READ_TURN_BYTES.
+ */
+#define CONN_WORK_TURN 32768u
+#define CONN_WORK_FRAME 4u
+#define CONN_WORK_REQUEST 16u
+#define CONN_WORK_HEADER 1u         /* and one more for each ... */
+#define CONN_WORK_HEADER_BYTES 64u  /* ... so many bytes of it, decoded */
+#define CONN_WORK_BYTES 32u         /* bytes as they came: one for each so many */
+#define CONN_SLICE_BYTES (8u << 10) /* given to nghttp2 at once: work is looked at in between */
 #define CONN_PEER_BYTES 56u
 #define CONN_WINDOW_BYTES (16 << 20)       /* of a connection */
 #define CONN_STREAM_WINDOW_BYTES (4 << 20) /* of a stream */
@@ -46,8 +58,11 @@ struct conn {
     SSL *ssl; /* NULL = plaintext */
     uv_poll_t poll;
     int fd;
-    int error;          /* errno of a failed connect(2) */
-    int events;         /* what `poll` waits for */
+    int error;         /* errno of a failed connect(2) */
+    int events;        /* what `poll` waits for */
+    uint32_t work;     /* done in this turn; session callbacks add to it */
+    struct buf unread; /* read from the socket, for the next turn */
+    size_t unread_at;
     struct buf pending; /* frames the socket did not take */
     size_t pending_sent;
     int64_t read_us;  /* the turn in which bytes came last */
@@ -56,8 +71,9 @@ struct conn {
     bool opened;      /* on_open was called */
     bool broken;      /* to be torn down at the next flush */
     bool flushing;    /* inside conn_flush's drain */
-    bool want_write;  /* the socket, or TLS, is waited for */
-    bool read_more;   /* bytes may wait inside TLS */
+    bool deaf; /* what comes is not looked at any more: a GOAWAY for too much of it is on its way */
+    bool want_write; /* the socket, or TLS, is waited for */
+    bool read_more;  /* bytes may wait inside TLS */
     bool closed;
     char peer[CONN_PEER_BYTES];
 };

@@ -13,12 +13,14 @@
 #include <uv.h>
 
 #include "base/buf.h"
+#include "rpc/burst_int.h"
 #include "rpc/rpc.h"
 
 #define LOOP_READ_BYTES (128u << 10) /* one read(2) */
 #define LOOP_OUT_BYTES (192u << 10)  /* collected frames before they are written */
 #define LOOP_OUT_BYTES_MAX \
-    (512u << 10)              /* of the buffer: LOOP_OUT_BYTES and the largest frame block */
+    (512u << 10) /* of the buffer: LOOP_OUT_BYTES and the largest frame block */
+#define LOOP_UNREAD_BYTES_MAX (64u << 20) /* read by all connections and left for their next turn */
 #define LOOP_CALLS_KEPT 1024u /* finished calls kept for reuse, with a chunk of arena each */
 
 struct conn;
@@ -38,6 +40,8 @@ struct rpc_loop {
     struct list dirty;   /* struct conn.dirty: has frames to send */
     struct buf out;
     uint8_t *read_buf;
+    size_t unread_bytes;    /* struct conn.unread, of all connections */
+    struct burst calmed;    /* connections that sent too much of something */
     struct list free_calls; /* struct rpc_call.node */
     uint32_t free_call_count;
     struct list conns;      /* struct conn.node, all of this loop */

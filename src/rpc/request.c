@@ -47,15 +47,16 @@ static struct bytes *request_field(struct rpc_call *call, struct bytes name)
     }
 }
 
-void request_header(struct rpc_call *call, struct bytes name, struct bytes value)
+bool request_header(struct rpc_call *call, struct bytes name, struct bytes value)
 {
-    if (call->headers_done) {
-        return; /* request trailers mean nothing here */
-    }
+    const size_t bytes_max = call->server->options.header_bytes_max;
     call->header_bytes += name.len + value.len + HEADER_OVERHEAD_BYTES;
-    if (call->header_bytes > call->server->options.header_bytes_max) {
+    if (call->header_bytes > bytes_max) {
         call->headers_over = true;
-        return;
+        return call->header_bytes <= SERVER_HEADERS_OVER * bytes_max;
+    }
+    if (call->headers_done) {
+        return true; /* request trailers mean nothing here */
     }
     struct bytes *field = request_field(call, name);
     if (field != NULL) {
@@ -65,6 +66,7 @@ void request_header(struct rpc_call *call, struct bytes name, struct bytes value
     } else if (name.len != 0 && name.ptr[0] != ':' && !bytes_eq(name, BYTES_LIT("te"))) {
         request_keep_header(call, name, value);
     }
+    return true;
 }
 
 static bool content_type_ok(struct bytes type)

@@ -34,7 +34,7 @@
 #define RPC_CONN_REPLY_BYTES_DEFAULT (256ull << 20) /* the same, of one connection */
 #define RPC_REPLY_SMALL_BYTES (64u << 10) /* replies up to this may go over those two ... */
 #define RPC_REPLY_SLACK 4u                /* ... by a quarter; beyond, new calls are refused */
-#define RPC_STREAMS_DEFAULT 4096u         /* concurrent calls on one connection */
+#define RPC_STREAMS_DEFAULT 1024u         /* concurrent calls on one connection */
 #define RPC_CONNS_DEFAULT 16384u          /* connections of one server */
 /* How long a connection is waited for; struct rpc_patience says what each of them is. */
 #define RPC_KEEPALIVE_US_DEFAULT 30000000

@@ -101,8 +101,8 @@ SILO_RC rpc_server_new(const struct rpc_server_options *options, struct rpc_serv
     health_init(server);
     server->callbacks = session_callbacks_new();
     server->option = conn_options_new();
-    nghttp2_option_set_stream_reset_rate_limit(server->option, SERVER_RESET_BURST,
-                                               SERVER_RESET_RATE);
+    /* Resets are counted with everything else, in session.c. */
+    nghttp2_option_set_stream_reset_rate_limit(server->option, UINT32_MAX, UINT32_MAX);
     silo_rc rc = RC_OK;
     if (server->options.tls_cert != NULL) {
         rc = tls_server_new(server->options.tls_cert, server->options.tls_key,

@@ -16,14 +16,17 @@
 #include "base/map.h"
 #include "rpc/conn_int.h"
 #include "rpc/peers_int.h"
+#include "rpc/toll_int.h"
 
 #define SERVER_METHODS_MAX 512u
 #define SERVER_HANDSHAKE_US \
     20000000 /* a connection that has not sent its SETTINGS by then is closed */
 #define SERVER_GOAWAY_US \
     1000000 /* after the notice, when the client does not answer the ping that follows */
-#define SERVER_RESET_BURST 50000u /* RST_STREAM frames of one connection: that many at once ... */
-#define SERVER_RESET_RATE 10000u  /* ... and that many a second */
+#define SERVER_SETTINGS_SHARE \
+    8u /* of the open calls is a SETTINGS frame's work: it goes through them all */
+#define SERVER_HEADERS_OVER \
+    4u /* headers larger than so many times the limit are a reset instead of a status */
 
 struct server_method {
     struct map_node node; /* server->methods, by path */
@@ -44,12 +47,6 @@ enum accept_refusal {
 };
 #define ACCEPT_REFUSALS 3u
 
-/* Connections closed at once, counted until a line of the log has said so. */
-struct accept_refusals {
-    uint32_t counts[ACCEPT_REFUSALS];
-    int64_t logged_us[ACCEPT_REFUSALS]; /* 0 = never */
-};
-
 struct rpc_server {
     struct rpc_server_options options; /* with defaults filled in */
     struct bytes auth_value;           /* "Bearer <token>"; ptr NULL = no check */
@@ -66,8 +63,8 @@ struct rpc_server {
     uint16_t port;
     uv_poll_t listen_poll; /* on loop 0 */
     struct rpc_timer accept_again;
-    struct accept_refusals refusals; /* loop 0; accept.c's */
-    int spare_fd;                    /* given up to take, and close, one connection too many */
+    struct burst refusals[ACCEPT_REFUSALS]; /* loop 0; accept.c's */
+    int spare_fd; /* given up to take, and close, one connection too many */
     struct peers peers;
     bool listening;         /* loop 0 */
     uint32_t accept_next;   /* loop 0: where equal loads go */
@@ -88,8 +85,10 @@ struct rpc_server {
 struct server_conn {
     struct conn conn;
     struct rpc_server *server;
-    struct peer *peer;      /* its place among those of its address; may be NULL */
-    struct list calls;      /* struct rpc_call.node */
+    struct peer *peer;   /* its place among those of its address; may be NULL */
+    struct list calls;   /* struct rpc_call.node */
+    uint32_t call_count; /* of them */
+    struct toll toll;
     struct list writable;   /* struct rpc_call.writable: tell them after the flush */
     struct rpc_timer timer; /* handshake, later goaway */
     struct rpc_timer patience;
@@ -209,7 +208,8 @@ void patience_start(struct server_conn *conn);
 void patience_stop(struct server_conn *conn);
 
 /* request.c: */
-void request_header(struct rpc_call *call, struct bytes name, struct bytes value);
+/* False: the headers are so large that the rest of them is not looked at. */
+bool request_header(struct rpc_call *call, struct bytes name, struct bytes value);
 void request_headers_done(struct rpc_call *call);
 void request_data(struct rpc_call *call, struct bytes data);
 void request_end(struct rpc_call *call);

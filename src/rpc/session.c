@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "rpc/server_int.h"
 #include "rpc/tls_int.h"
 
@@ -23,9 +24,70 @@ static struct rpc_call *session_call(nghttp2_session *session, int32_t stream_id
     return nghttp2_session_get_stream_user_data(session, stream_id);
 }
 
+/* Too much of something: the connection ends, and what else it sent is not looked at. */
+static void conn_calm(struct server_conn *conn, enum toll_kind kind)
+{
+    struct conn *base = &conn->conn;
+    if (base->deaf) {
+        return;
+    }
+    base->deaf = true;
+    (void)nghttp2_session_terminate_session(base->session, NGHTTP2_ENHANCE_YOUR_CALM);
+    conn_dirty(base);
+    const uint32_t count = burst_add(&base->loop->calmed, rpc_loop_now_us(base->loop));
+    if (count != 0) {
+        log_warn("connections_calmed", LOG_STR("too_many", toll_name(kind)),
+                 LOG_STR("last", base->peer), LOG_INT("connections", count), LOG_END);
+    }
+}
+
+static void conn_toll(struct server_conn *conn, enum toll_kind kind)
+{
+    if (!toll_take(&conn->toll, kind, rpc_loop_now_us(conn->conn.loop))) {
+        conn_calm(conn, kind);
+    }
+}
+
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user_data)
+{
+    (void)session;
+    struct server_conn *conn = user_data;
+    conn->conn.work += CONN_WORK_FRAME;
+    switch (hd->type) {
+    case NGHTTP2_HEADERS:
+        break;
+    case NGHTTP2_DATA:
+        if (hd->length == 0 && (hd->flags & NGHTTP2_FLAG_END_STREAM) == 0) {
+            conn_toll(conn, TOLL_EMPTY);
+        }
+        break;
+    case NGHTTP2_SETTINGS:
+        conn->conn.work += conn->call_count / SERVER_SETTINGS_SHARE;
+        conn_toll(conn, TOLL_SETTINGS);
+        break;
+    case NGHTTP2_PING:
+        conn_toll(conn, TOLL_PING);
+        break;
+    case NGHTTP2_RST_STREAM:
+        conn_toll(conn, TOLL_RESET);
+        break;
+    case NGHTTP2_WINDOW_UPDATE:
+        conn_toll(conn, TOLL_WINDOW);
+        break;
+    case NGHTTP2_PRIORITY:
+        conn_toll(conn, TOLL_PRIORITY);
+        break;
+    default: /* numbers from outside */
+        conn_toll(conn, TOLL_OTHER);
+        break;
+    }
+    return 0;
+}
+
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct server_conn *conn = user_data;
+    conn->conn.work += CONN_WORK_REQUEST;
     if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
         struct rpc_call *call = call_new(conn, frame->hd.stream_id);
         if (nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call) != 0) {
@@ -40,14 +102,22 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
                      nghttp2_rcbuf *value, uint8_t flags, void *user_data)
 {
     (void)flags;
-    (void)user_data;
+    struct server_conn *conn = user_data;
     struct rpc_call *call = session_call(session, frame->hd.stream_id);
+    const nghttp2_vec n = nghttp2_rcbuf_get_buf(name);
+    const nghttp2_vec v = nghttp2_rcbuf_get_buf(value);
+    conn->conn.work += CONN_WORK_HEADER + (uint32_t)((n.len + v.len) / CONN_WORK_HEADER_BYTES);
     if (call != NULL) {
-        const nghttp2_vec n = nghttp2_rcbuf_get_buf(name);
-        const nghttp2_vec v = nghttp2_rcbuf_get_buf(value);
-        request_header(call, bytes_of(n.base, n.len), bytes_of(v.base, v.len));
+        const bool was_over = call->headers_over;
+        const bool go_on = request_header(call, bytes_of(n.base, n.len), bytes_of(v.base, v.len));
+        if (call->headers_over && !was_over) {
+            conn_toll(conn, TOLL_HEADERS);
+        }
+        if (!go_on) {
+            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        }
     }
-    return 0;
+    return conn->conn.work >= CONN_WORK_TURN || conn->conn.deaf ? NGHTTP2_ERR_PAUSE : 0;
 }
 
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data,
@@ -110,7 +180,9 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
-    (void)user_data;
+    if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR) {
+        conn_toll(user_data, TOLL_RESET); /* a stream's error is the peer's doing */
+    }
     if (frame->hd.type != NGHTTP2_HEADERS || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) {
         return 0;
     }
@@ -135,6 +207,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     }
     call->moved_us = rpc_loop_now_us(conn->conn.loop);
     room_update(call);
+    toll_give(&conn->toll, TOLL_WINDOW, TOLL_WINDOW_PER_DATA);
     if (call->was_full && rpc_call_writable(call) && !list_linked(&call->writable)) {
         list_push_back(&conn->writable, &call->writable);
     }
@@ -157,6 +230,7 @@ nghttp2_session_callbacks *session_callbacks_new(void)
 {
     nghttp2_session_callbacks *callbacks = NULL;
     ASSERT(nghttp2_session_callbacks_new(&callbacks) == 0);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback2(callbacks, on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
@@ -248,6 +322,7 @@ void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, s
     conn->peer = peer;
     conn->timer.fire = server_on_timer;
     list_init(&conn->calls);
+    toll_init(&conn->toll, rpc_loop_now_us(loop));
     list_init(&conn->writable);
     memcpy(conn->conn.peer, peer_text, sizeof conn->conn.peer);
     SSL *ssl = server->tls != NULL ? tls_accept_new(server->tls) : NULL;

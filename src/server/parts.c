@@ -145,6 +145,7 @@ static SILO_RC build_rpc(struct server *server, struct silo_err *err)
         .listen = config->grpc_addr.text,
         .loops = (uint32_t)config->io_loops,
         .conns_max = server->connections_max,
+        .streams_max = (uint32_t)config->max_calls_per_connection,
         .patience = config_patience(config),
         .reply_bytes_max = (uint64_t)config->max_reply_bytes,
         .conn_reply_bytes_max = (uint64_t)config->max_connection_reply_bytes,
