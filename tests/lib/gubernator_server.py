@@ -4,7 +4,7 @@
         gubernator.address                                  # for gubernator.address
         gubernator.check("name", "key", hits=1, limit=5, duration=1000).remaining
 
-The program is built once, into ${XDG_CACHE_HOME:-~/.cache}/silo/tools, which takes a minute or two and needs Go.
+The program is built once (real_parts.py), which takes a minute or two and needs Go.
 """
 
 import importlib
@@ -16,6 +16,7 @@ import tempfile
 
 import grpc
 
+import real_parts
 from checks import until
 from silo_api import ROOT
 from silo_server import free_port
@@ -44,23 +45,8 @@ pb = _compile()
 
 
 def program():
-    """The path of Gubernator's daemon; builds it when it is not there."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    root = os.path.join(cache, "silo", "tools", "gubernator-" + VERSION)
-    binary = os.path.join(root, "gubernator")
-    if not os.path.exists(binary):
-        if shutil.which("go") is None:
-            raise RuntimeError("Gubernator is built with Go, which is not there")
-        os.makedirs(root, exist_ok=True)
-        # Built beside its place and then moved there: a build that was cut short leaves nothing that looks whole.
-        target = tempfile.mkdtemp(prefix="build-", dir=root)
-        try:
-            subprocess.run(["go", "install", "%s/cmd/gubernator@%s" % (MODULE, VERSION)],
-                           check=True, env=dict(os.environ, GOBIN=target))
-            os.replace(os.path.join(target, "gubernator"), binary)
-        finally:
-            shutil.rmtree(target, ignore_errors=True)
-    return binary
+    """The path of Gubernator's daemon."""
+    return real_parts.go_program("gubernator", MODULE + "/cmd/gubernator", VERSION)
 
 
 class GubernatorServer:

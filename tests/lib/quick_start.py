@@ -1,8 +1,11 @@
 """Runs the Quick Start program as it is, against a server that the test starts where the program looks for one."""
 
+import contextlib
+import fcntl
 import os
 import socket
 import subprocess
+import tempfile
 
 from checks import equal
 from silo_server import ROOT
@@ -10,6 +13,21 @@ from silo_server import ROOT
 ADDRESS = "127.0.0.1:50051"
 PROGRAM = os.path.join(ROOT, "examples", "quickstart", "build", "run.js")
 SECONDS = 120
+
+
+@contextlib.contextmanager
+def turn():
+    """One test at a time has the default address: suites run side by side."""
+    with open(os.path.join(tempfile.gettempdir(), "silo-quick-start.lock"), "w", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def at_the_default_address(silo):
+    """The server, started where the program looks for one."""
+    with turn(), claim_port(silo):
+        yield silo
 
 
 def claim_port(silo):

@@ -1,6 +1,9 @@
-"""A real S3 server on loopback (s3s-fs, a program from crates.io), and a small signed client to look into its bucket.
+"""Real S3 servers on loopback, and a small signed client to look into their bucket.
 
-The program is built once, into ${XDG_CACHE_HOME:-~/.cache}/silo/tools, which takes minutes.
+    with S3Server() as s3:          # s3s-fs, a program of Rust's registry: small, quick to build
+    with MinioServer() as s3:       # MinIO, which many people run
+
+Each is built once (real_parts.py), which takes minutes.
 """
 
 import datetime
@@ -12,40 +15,40 @@ import shutil
 import subprocess
 import tempfile
 import urllib.parse
+from xml.etree import ElementTree
 
+import real_parts
 from checks import until
 from silo_server import free_port
 
-VERSION = "0.14.1"
+S3S_VERSION = "0.14.1"
+MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"  # the last one of its module
 ACCESS_KEY = "silo-test-access"
 SECRET_KEY = "silo-test-secret"
 REGION = "us-east-1"
 BUCKET = "silo-test"
 
 
-def program():
-    """The path of s3s-fs; builds it when it is not there."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    root = os.path.join(cache, "silo", "tools", "s3s-fs-" + VERSION)
-    binary = os.path.join(root, "bin", "s3s-fs")
-    if not os.path.exists(binary):
-        target = tempfile.mkdtemp(prefix="silo-s3s-")
-        try:
-            subprocess.run(
-                ["cargo", "install", "--quiet", "--locked", "--root", root, "s3s-fs", "--features", "binary",
-                 "--version", "=" + VERSION],
-                check=True, env=dict(os.environ, CARGO_TARGET_DIR=target))
-        finally:
-            shutil.rmtree(target, ignore_errors=True)
-    return binary
-
-
 class S3Server:
+    """s3s-fs: a bucket is a directory."""
+
+    scheme = "s3"
+    backend = "s3"
+    start_seconds = 30
+
     def __init__(self):
         self.directory = tempfile.mkdtemp(prefix="silo-s3-")
         self.port = free_port()
         self.process = None
-        os.mkdir(os.path.join(self.directory, BUCKET))
+
+    def command(self):
+        os.makedirs(os.path.join(self.directory, BUCKET), exist_ok=True)
+        binary = real_parts.cargo_program("s3s-fs", S3S_VERSION, "--features", "binary")
+        return [binary, "--host", "127.0.0.1", "--port", str(self.port), "--access-key", ACCESS_KEY,
+                "--secret-key", SECRET_KEY, self.directory]
+
+    def server_environment(self):
+        return {"RUST_LOG": "error"}
 
     @property
     def url(self):
@@ -57,12 +60,11 @@ class S3Server:
                 "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT": self.url, "AWS_ALLOW_HTTP": "true"}
 
     def start(self):
+        command = self.command()
         with open(os.path.join(self.directory, "s3.log"), "ab") as log:
-            self.process = subprocess.Popen(
-                [program(), "--host", "127.0.0.1", "--port", str(self.port), "--access-key", ACCESS_KEY,
-                 "--secret-key", SECRET_KEY, self.directory],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(os.environ, RUST_LOG="error"))
-        until(self._answers, "the S3 server", 30)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env=dict(os.environ, **self.server_environment()))
+        until(self._answers, "the S3 server", self.start_seconds)
         return self
 
     def _answers(self):
@@ -111,8 +113,51 @@ class S3Server:
         finally:
             connection.close()
 
+    def create_once(self, key, body):
+        """The status of a PUT that must not overwrite."""
+        return self.request("PUT", key, body, headers={"if-none-match": "*"})[0]
+
+    def read(self, key):
+        status, body = self.request("GET", key)
+        if status != 200:
+            raise RuntimeError("GET of %s: %d %r" % (key, status, body))
+        return body
+
     def keys(self):
-        """All objects of the bucket, as the server's disk has them."""
-        root = os.path.join(self.directory, BUCKET)
-        return sorted(os.path.relpath(os.path.join(at, name), root)
-                      for at, _, names in os.walk(root) for name in names)
+        """All objects of the bucket."""
+        found = []
+        token = None
+        while True:
+            query = {"list-type": "2"}
+            if token is not None:
+                query["continuation-token"] = token
+            status, body = self.request("GET", "", query=urllib.parse.urlencode(sorted(query.items()), quote_via=urllib.parse.quote))
+            if status != 200:
+                raise RuntimeError("LIST: %d %r" % (status, body))
+            page = ElementTree.fromstring(body)
+            found += [row.findtext("{*}Key") for row in page.iterfind("{*}Contents")]
+            token = page.findtext("{*}NextContinuationToken")
+            if not token:
+                return sorted(found)
+
+
+class MinioServer(S3Server):
+    """MinIO on one directory."""
+
+    def command(self):
+        binary = real_parts.go_program("minio", "github.com/minio/minio", MINIO_VERSION)
+        return [binary, "server", "--quiet", "--address", "127.0.0.1:%d" % self.port,
+                "--console-address", "127.0.0.1:%d" % free_port(), os.path.join(self.directory, "minio")]
+
+    def server_environment(self):
+        return {"MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET_KEY, "MINIO_UPDATE": "off",
+                "MINIO_BROWSER": "off", "MINIO_CALLHOME_ENABLE": "off"}
+
+    def _answers(self):
+        """Ready once the bucket can be made, or is there already."""
+        if self.process.poll() is not None:
+            raise RuntimeError("MinIO ended with %d" % self.process.returncode)
+        try:
+            return self.request("PUT", "")[0] in (200, 409)
+        except OSError:
+            return False

@@ -25,7 +25,7 @@ def listens(address):
 
 class QuickStart(unittest.TestCase):
     def test_program(self):
-        with quick_start.claim_port(SiloServer(settings={"database.fsync": True})) as silo:
+        with quick_start.at_the_default_address(SiloServer(settings={"database.fsync": True})) as silo:
             quick_start.check(silo)
 
     def test_readme_shows_the_program(self):
@@ -38,7 +38,7 @@ class QuickStart(unittest.TestCase):
 
     def test_bare_server(self):
         """`silo` without arguments in an empty directory serves, and keeps its data in ./silo-data."""
-        with tempfile.TemporaryDirectory(prefix="silo-bare-") as directory:
+        with quick_start.turn(), tempfile.TemporaryDirectory(prefix="silo-bare-") as directory:
             probe = quick_start.claim_port(SiloServer(directory=directory))
             shards = [self.bare_run(directory, probe.address) for _ in range(2)]
             equal(shards[0], shards[1], "shards before and after a restart")
