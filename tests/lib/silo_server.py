@@ -48,14 +48,17 @@ def toml_value(value):
 
 
 class SiloServer:
-    """Settings are dotted keys of the configuration, for example {"server.dev_mode": True}. open_files is (soft, hard)."""
+    """Settings are dotted keys of the configuration, for example {"server.dev_mode": True}. open_files is (soft, hard);
+    environment comes beside that of the test."""
 
-    def __init__(self, tenancy=False, shards=None, token=None, settings=None, directory=None, open_files=None):
+    def __init__(self, tenancy=False, shards=None, token=None, settings=None, directory=None, open_files=None,
+                 environment=None):
         self.directory = directory or tempfile.mkdtemp(prefix="silo-test-")
         self.owns_directory = directory is None
         self.address = "127.0.0.1:%d" % free_port()
         self.token = token
         self.open_files = open_files
+        self.environment = environment or {}
         self.process = None
         self.api = None
         self.settings = {
@@ -96,6 +99,7 @@ class SiloServer:
             self.process = subprocess.Popen(
                 [program(), "--config", config], cwd=self.directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 preexec_fn=self._limit_files if self.open_files is not None else None,
+                env=dict(os.environ, **self.environment),
             )
         self.wait_ready()
         return self

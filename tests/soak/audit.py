@@ -6,12 +6,16 @@
 LOGS holds a log for each client (load.py says what is in them) and final.jsonl (collect.py). Prints a table of what was
 counted, examples of each violation, and as the last line
 
-    audit: N jobs, N runs, N kills, 0 lost, 0 over-granted, 0 leaked, 0 ran after completion, 0 stuck
+    audit: N jobs, N runs, N faults, 0 lost, 0 over-granted, 0 leaked, 0 ran after completion, 0 stuck, 0 spent
 
 The status is 1 if anything was found. Only what is certain counts. A call happened at some time between its being sent and
 its answer; without an answer it may have happened or not, until OPEN_SECONDS after the client gave up. A lease lives for
 certain from its receipt to LEASE_SECONDS after the last acknowledged renewal was SENT: a restart of the server only makes it
 longer. A worker's own end may come before that, never the other way round.
+
+An attempt is *spent* if it ended without its worker's doing, though no worker neglected it: it was handed out to nobody who began
+it, or its lease was refused before it could have run out by the worker's silence. Seconds in which the server itself was struck do
+not count as silence; those of a bad link do.
 """
 
 import argparse
@@ -39,6 +43,7 @@ EXPECTED = {
     "heartbeat": {"OK", "NOT_FOUND", "RESOURCE_EXHAUSTED"},
     "report": {"OK", "NOT_FOUND", "RESOURCE_EXHAUSTED"},
     "refresh": {"OK", "NOT_FOUND", "RESOURCE_EXHAUSTED"},
+    "return": {"OK", "NOT_FOUND", "RESOURCE_EXHAUSTED"},
     "cancel": {"OK", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"},
     "restart": {"OK", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"},
     "expedite": {"OK", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"},
@@ -59,8 +64,12 @@ COUNTED_AS = {
     "slot leaked": "leaked",
     "ran after completion": "ran after completion",
     "not ended": "stuck",
+    "attempt nobody began": "spent",
+    "lease lost early": "spent",
 }
-SUMS = ("lost", "over-granted", "leaked", "ran after completion", "stuck")
+SUMS = ("lost", "over-granted", "leaked", "ran after completion", "stuck", "spent")
+CRASHED = "WORKER_CRASHED"
+SERVER_FAULTS = {"kill", "restart", "pause", "takeover", "clock"}  # the others are of the link
 
 
 class Call:
@@ -75,7 +84,7 @@ class Call:
 
 
 class Lease(Call):
-    __slots__ = ("task", "job", "last", "limits", "renewed", "end")
+    __slots__ = ("task", "job", "last", "limits", "renewed", "end", "began", "returned")
 
     def __init__(self, at, task):
         super().__init__(at, "OK")
@@ -85,6 +94,8 @@ class Lease(Call):
         self.limits = [tuple(limit) for limit in task["limits"]]
         self.renewed = self.sent
         self.end = self.answered  # the worker's; a worker without a log of its run was at it for no time
+        self.began = False
+        self.returned = False  # given back, or perhaps
 
     def lives_until(self):
         return min(self.end, self.renewed + LEASE_SECONDS - SLACK_SECONDS)
@@ -124,9 +135,14 @@ class Logs:
         self.leases = {}  # by task
         self.beats = []
         self.runs = []
+        self.returns = []  # (task, sent)
         self.refreshes = collections.defaultdict(list)  # key -> (Call, value)
         self.nameless = 0  # jobs that may exist under an id nobody was told
-        self.kills = 0
+        self.faults = []  # (kind, begin, end)
+        self.shifts_ms = {0}  # by which the server's wall clock was off at times
+        self.wall_ms = 0  # wall clock minus monotonic clock
+        self.open_polls = []  # polls whose outcome is unknown
+        self.refusals = []  # (task, what, sent, answered): the server knew no such lease
         self.calls = collections.Counter()
         self.open = collections.Counter()
         self.unexpected = []
@@ -162,8 +178,10 @@ class Logs:
         elif code not in EXPECTED[op]:
             self.unexpected.append("%s of %s: %s" % (op, what, code))
 
-    def add_kill(self, _):
-        self.kills += 1
+    def add_fault(self, event):
+        self.faults.append((event["kind"], *event["at"]))
+        self.shifts_ms.add(1000 * event.get("ahead", 0))
+        self.wall_ms = 1000 * (event["wall"] - event["at"][1])
 
     def add_broken(self, event):
         self.unexpected.append("a client broke: " + event["text"])
@@ -185,6 +203,8 @@ class Logs:
 
     def add_lease(self, event):
         self.saw("lease", event["code"], "")
+        if event["code"] in OPEN_OUTCOME:
+            self.open_polls.append(Call(event["at"], event["code"]))
         for task in event["tasks"]:
             lease = Lease(event["at"], task)
             self.leases[lease.task] = lease
@@ -200,12 +220,24 @@ class Logs:
         self.saw("heartbeat", event["code"], event["task"])
         if event["code"] == "OK":
             self.beats.append((event["task"], event["at"][0]))
+        self.saw_refusal("heartbeat", event["code"], event["task"], event["at"])
+
+    def saw_refusal(self, what, code, task, at):
+        if code == "NOT_FOUND":
+            self.refusals.append((task, what, *at))
 
     def add_report(self, event):
         for item in event["items"]:
             self.saw("report", item["code"], item["task"])
             if item["code"] == "OK" or item["code"] in OPEN_OUTCOME:
                 self.job(item["job"]).reports.append(Report(event["at"], item))
+            self.saw_refusal("report", item["code"], item["task"], event["at"])
+
+    def add_return(self, event):
+        for item in event["items"]:
+            self.saw("return", item["code"], item["task"])
+            if item["code"] == "OK" or item["code"] in OPEN_OUTCOME:
+                self.returns.append((item["task"], event["at"][0]))
 
     def add_refresh(self, event):
         self.saw("refresh", event["code"], event["key"])
@@ -225,7 +257,13 @@ class Logs:
         """Ends and renewals to their leases: the logs of different clients come in any order."""
         for task, end in self.runs:
             if task in self.leases:
-                self.leases[task].end = end
+                self.leases[task].end = max(self.leases[task].end, end)
+                self.leases[task].began = True
+        for task, sent in self.returns:
+            lease = self.leases.get(task)
+            if lease is not None:
+                lease.end = min(lease.end, sent)
+                lease.returned = True
         for task, sent in self.beats:
             lease = self.leases.get(task)
             if lease is not None:
@@ -270,6 +308,7 @@ class Audit:
             self.violation("unexpected answer", text)
         for job in self.logs.jobs.values():
             self.judge_job(job, self.final.jobs.get(job.id))
+        self.judge_refusals()
         self.judge_totals()
         self.judge_queues()
         self.judge_slots()
@@ -302,12 +341,12 @@ class Audit:
         self.judge_attempts(job, state)
 
     def judge_attempts(self, job, state):
-        attempts = {task: (status, error, data) for _, task, status, error, data in state["attempts"]}
+        attempts = {task: (status, error, data) for _, task, status, error, data, _ in state["attempts"]}
         numbers = [number for number, *_ in state["attempts"]]
         if numbers != list(range(1, len(numbers) + 1)):
             self.violation("hand-out not recorded", "%s has attempts %s" % (job.id, numbers))
         for lease in job.leases:
-            if lease.task not in attempts:
+            if lease.task not in attempts and not lease.returned:
                 self.violation("hand-out not recorded", "task %s of %s" % (lease.task, job.id))
         for report in job.reports:
             if report.certain and report.task in attempts:
@@ -318,6 +357,47 @@ class Audit:
         for _, task, status, *_ in state["attempts"][:-1]:
             if status == ATTEMPT_OF["success"]:
                 self.violation("ran after completion", "%s: an attempt follows the success of %s" % (job.id, task))
+        self.judge_spent(job, state)
+
+    # ---- attempts that were spent ----
+
+    def judge_spent(self, job, state):
+        leases = {lease.task: lease for lease in job.leases}
+        for number, task, _, error, _, started_ms in state["attempts"]:
+            if error != CRASHED:
+                continue
+            lease = leases.get(task)
+            if lease is None and not self.may_be_unheard(started_ms):
+                self.violation("attempt nobody began", "attempt %d of %s: no worker heard of it" % (number, job.id))
+            elif lease is not None and not lease.began:
+                self.violation("attempt nobody began", "attempt %d of %s, leased at %.3f" % (number, job.id, lease.answered))
+
+    def may_be_unheard(self, started_ms):
+        """Whether a poll without an answer may have been what took it."""
+        logs = self.logs
+        moments = [(started_ms - shift - logs.wall_ms) / 1000 for shift in logs.shifts_ms]
+        return any(call.sent - SLACK_SECONDS <= at <= call.late for at in moments for call in logs.open_polls)
+
+    def judge_refusals(self):
+        """A lease that its worker did not neglect was there when it was asked for."""
+        logs = self.logs
+        for task, what, sent, answered in logs.refusals:
+            lease = logs.leases.get(task)
+            if lease is None or lease.returned or self.struck(sent, answered) or self.told_before(lease, sent):
+                continue
+            silent = sent - lease.renewed - self.struck(lease.renewed, sent, SERVER_FAULTS)
+            if silent < LEASE_SECONDS - SLACK_SECONDS:
+                self.violation("lease lost early", "%s of task %s of %s, %.3f s after its renewal" % (what, task, lease.job, silent))
+
+    def struck(self, begin, end, kinds=None):
+        """Seconds of the span in which the server, or the link to it, was struck."""
+        return sum(max(0.0, min(end, until) - max(begin, since))
+                   for kind, since, until in self.logs.faults if kinds is None or kind in kinds)
+
+    def told_before(self, lease, sent):
+        """Whether an earlier report may have ended it, or the job is gone."""
+        job = self.logs.jobs[lease.job]
+        return bool(job.deletes) or any(r.task == lease.task and r.sent < sent for r in job.reports)
 
     def completions(self, job):
         """(call, report or None) of each call after whose acknowledgement the job had ended, or was to end with the attempt
@@ -473,6 +553,8 @@ class Audit:
         for op in EXPECTED:
             yield "%-10s %10d %10d" % (op, logs.calls[op] - logs.open[op], logs.open[op])
         yield "final states: " + ", ".join("%d %s" % (n, name) for name, n in sorted(states.items()))
+        kinds = collections.Counter(kind for kind, *_ in logs.faults)
+        yield "faults: " + ", ".join("%d %s" % (n, kind) for kind, n in sorted(kinds.items()))
         yield "queues probed: %d" % len(self.final.probes)
         yield ""
         for kind, texts in self.found.items():
@@ -486,8 +568,8 @@ class Audit:
     def last_line(self):
         logs = self.logs
         acknowledged = sum(job.acknowledged for job in logs.jobs.values())
-        return "audit: %d jobs, %d runs, %d kills, %s" % (
-            acknowledged, len(logs.runs), logs.kills, ", ".join("%d %s" % (self.sum(name), name) for name in SUMS))
+        return "audit: %d jobs, %d runs, %d faults, %s" % (
+            acknowledged, len({task for task, _ in logs.runs}), len(logs.faults), ", ".join("%d %s" % (self.sum(name), name) for name in SUMS))
 
     def ok(self):
         return not any(self.found.values())

@@ -5,7 +5,7 @@
 
 Writes LOGS/final.jsonl, one JSON object a line; `sum` and `result` are CRC-32 of bytes:
 
-  {"job", "found", "status", "sum", "result", "attempts": [[number, task, status, error code, sum]],
+  {"job", "found", "status", "sum", "result", "attempts": [[number, task, status, error code, sum, started]],
    "outcome": [status, error code, sum]}          outcome: of GetJobResult, absent while it says "not complete"
   {"totals": [jobs, jobs that ended]}
   {"probe": key, "kind": "c" | "f", "slots": wanted, "leased": got}
@@ -121,7 +121,8 @@ def state(job, code, reply):
     attempts = []
     for a in reply.attempts:
         data = a.result if a.HasField("result") else a.error_data if a.HasField("error_data") else None
-        attempts.append([a.attempt_number, a.task_id, a.status, a.error_code or None, None if data is None else crc(data)])
+        attempts.append([a.attempt_number, a.task_id, a.status, a.error_code or None, None if data is None else crc(data),
+                         a.started_at_ms])
     return {"job": job, "found": True, "status": reply.status, "sum": crc(reply.payload),
             "result": crc(reply.result) if reply.HasField("result") else None, "attempts": attempts}
 

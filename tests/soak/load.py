@@ -13,6 +13,7 @@ monotonic clock of the machine, in seconds, which all processes share. A job's l
   {"op": "heartbeat", "at", "code", "task"}
   {"op": "report", "at", "items": [{"task", "job", "kind", "error", "sum", "code"}]}
   {"op": "refresh", "at", "code", "key", "value"}                               value null = reported as failed
+  {"op": "return", "at", "items": [{"task", "job", "code"}]}                      given back, not begun
   {"op": "cancel" | "restart" | "expedite" | "delete", "at", "code", "job"}
 """
 
@@ -39,6 +40,8 @@ OPEN_OUTCOME = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN"}
 CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 GROUPS = ("soak-0", "soak-1")
+NODE_GROUP = "soak-node"  # its workers are those of the TypeScript client: payloads have to be MessagePack
+NODE_SHARE = 0.15
 FIXED = [("one-%d" % n, 1) for n in range(10)] + [("two-%d" % n, 2) for n in range(8)] + [("five-%d" % n, 5) for n in range(6)]
 WIDER = FIXED[10:]
 MIXED = "mixed"  # its jobs see 2 or 5 slots
@@ -162,10 +165,13 @@ class Producer(Client):
         payload = b"%s %d " % (self.name.encode(), number)
         if rng.random() < 0.02:
             payload += bytes(rng.randrange(4000, 20000))  # with a row of its own
+        group = NODE_GROUP if rng.random() < NODE_SHARE else rng.choice(GROUPS)
+        if group == NODE_GROUP:
+            payload = b"\xc6" + len(payload).to_bytes(4, "big") + payload  # MessagePack: bytes
         drawn = draw_limits(rng) if self.open < BACKLOG_LIMITED else []
         request = pb.EnqueueRequest(
             shard=self.shard, priority=rng.choice((10, 50, 50, 50, 90)), payload=blob(payload),
-            task_group=rng.choice(GROUPS), limits=[limit for limit, _ in drawn])
+            task_group=group, limits=[limit for limit, _ in drawn])
         if rng.random() < 0.6:
             request.id = "%s-%d" % (self.name, number)
         if rng.random() < 0.1:

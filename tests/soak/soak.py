@@ -1,17 +1,15 @@
 #!/usr/bin/env python3
-"""Load on a real server that is killed with SIGKILL again and again, then an audit of what it had promised.
+"""Load on a real server to which bad things happen, then an audit of what it had promised.
 
-    soak.py [SECONDS] [--rate JOBS_PER_SECOND] [--seed N] [--keep DIRECTORY] [--lose N]
+    soak.py [SECONDS] [--faults KIND,...] [--rate JOBS_PER_SECOND] [--seed N] [--keep DIRECTORY] [--lose N]
 
-SECONDS (600) is the length of the load; after it comes the drain, in which workers end all that is left, one more kill, and
-the audit, by programs that share nothing with this one: collect.py reads the final state of all jobs and probes every
-queue, audit.py compares it with the logs of the clients. The status is 0 only if the audit finds nothing. --lose shows that it
-would find something: each kill takes the last N records of the write-ahead log with it.
+SECONDS (600) is the length of the load; faults.py says what happens meanwhile. After it comes the drain, in which workers end
+all that is left, one more kill, and the audit, by programs that share nothing with this one: collect.py reads the final state
+of all jobs and probes every queue, audit.py compares it with the logs of the clients. The status is 0 only if the audit finds
+nothing. --lose shows that it would find something: each kill takes the last N records of the write-ahead log with it.
 """
 
 import argparse
-import glob
-import itertools
 import json
 import multiprocessing
 import os
@@ -26,12 +24,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 
+import faults  # noqa: E402
 import load  # noqa: E402
-from silo_server import SiloServer  # noqa: E402
 
-KILL_SECONDS = (2, 6)
+FAULT_SECONDS = (2, 6)
 QUIET_SECONDS = (12, 14)  # longer than a lease: each start of the server prolongs the leases of workers that are gone
-KILLS_BETWEEN_QUIET = 5
+FAULTS_BETWEEN_QUIET = 5
 DRAIN_SECONDS = 180
 STOP_SECONDS = 60
 PRODUCERS = 2  # processes, and threads in each
@@ -39,28 +37,13 @@ PRODUCER_THREADS = 3
 WORKERS = 2
 WORKER_THREADS = 4
 WORKER_SLOTS = 64
-LOG_HEADER_BYTES = 64
-LOG_RECORD_HEADER_BYTES = 40
-
-
-def lose_records(segment, count):
-    """Cuts the last records off a segment of the log: what a disk does that says "synced" and is not."""
-    with open(segment, "r+b") as file:
-        starts = [LOG_HEADER_BYTES]
-        while True:
-            file.seek(starts[-1])
-            header = file.read(LOG_RECORD_HEADER_BYTES)
-            if not header.startswith(b"SLR1"):
-                break
-            starts.append(starts[-1] + LOG_RECORD_HEADER_BYTES + int.from_bytes(header[8:12], "little"))
-        if len(starts) > 1:
-            file.seek(starts[max(len(starts) - 1 - count, 0)])
-            file.write(bytes(LOG_RECORD_HEADER_BYTES))
+NODE_WORKERS = 2
 
 
 class Soak:
-    def __init__(self, seconds, rate, seed, directory, lose=0):
+    def __init__(self, seconds, kinds, rate, seed, directory, lose=0):
         self.seconds = seconds
+        self.kinds = kinds
         self.rate = rate
         self.seed = seed
         self.rng = random.Random(seed)
@@ -68,15 +51,30 @@ class Soak:
         self.directory = directory
         self.logs = os.path.join(directory, "logs")
         os.makedirs(self.logs)
-        self.server = SiloServer(directory=directory, settings={"database.fsync": True})
+        self.victim = faults.Victim(directory, self.rng, "clock" in kinds)
         self.phase = None
         self.producers = []
         self.workers = []
+        self.nodes = []
+
+    # ---- clients ----
+
+    def set_phase(self, phase):
+        """For clients of Python, and for those of node, which look into a file."""
+        self.phase.value = phase
+        with open(self.phase_file + ".new", "w", encoding="ascii") as file:
+            file.write(str(phase))
+        os.replace(self.phase_file + ".new", self.phase_file)
+
+    @property
+    def phase_file(self):
+        return os.path.join(self.directory, "phase")
 
     def start_clients(self):
         context = multiprocessing.get_context("spawn")
         self.phase = context.Value("i", load.RUN)
-        common = (self.server.address, self.server.shard_ids()[0], self.logs, self.phase, self.seed)
+        self.set_phase(load.RUN)
+        common = (self.victim.relay.address, self.victim.server.shard_ids()[0], self.logs, self.phase, self.seed)
         self.producers = [
             context.Process(target=load.producer_process, args=(n, *common, PRODUCER_THREADS, self.rate / PRODUCERS))
             for n in range(PRODUCERS)]
@@ -85,47 +83,71 @@ class Soak:
             for n in range(WORKERS)]
         for process in self.producers + self.workers:
             process.start()
+        for number in range(NODE_WORKERS):
+            with open(os.path.join(self.directory, "node-%d.out" % number), "wb") as out:
+                self.nodes.append(subprocess.Popen(
+                    ["node", os.path.join(HERE, "worker.cjs"), self.victim.relay.address, load.NODE_GROUP,
+                     "node-worker-%d" % number, self.logs, self.phase_file],
+                    stdin=subprocess.DEVNULL, stdout=out, stderr=out))
+
+    # ---- the run ----
 
     def run(self):
-        self.server.start()
+        self.victim.start()
         self.start_clients()
         end = time.monotonic() + self.seconds
         with open(os.path.join(self.logs, "server.jsonl"), "w", encoding="utf-8") as log:
-            for number in itertools.count(1):
-                quiet = number % (KILLS_BETWEEN_QUIET + 1) == 0
-                pause = self.rng.uniform(*(QUIET_SECONDS if quiet else KILL_SECONDS))
+            for number, kind in enumerate(self.sequence(), 1):
+                quiet = number % (FAULTS_BETWEEN_QUIET + 1) == 0
+                pause = self.rng.uniform(*(QUIET_SECONDS if quiet else FAULT_SECONDS))
                 time.sleep(max(0.0, min(end - time.monotonic(), pause)))
                 if time.monotonic() >= end:
                     break
-                self.kill(log)
-            self.phase.value = load.DRAIN
+                self.strike(kind, log)
+            self.set_phase(load.DRAIN)
             self.join(self.producers)
             self.drain()
-            self.phase.value = load.STOP
+            self.set_phase(load.STOP)
             self.join(self.workers)
-            self.kill(log)
+            self.join_nodes()
+            self.strike("kill", log)
 
-    def kill(self, log):
+    def sequence(self):
+        """Every kind once, in some order, and again; every second fault is a kill."""
+        while True:
+            for kind in self.rng.sample(self.kinds, len(self.kinds)):
+                yield kind
+                if kind != "kill" and "kill" in self.kinds:
+                    yield "kill"
+
+    def strike(self, kind, log):
         self.check_alive()
-        killed = time.monotonic()
-        self.server.kill()
-        self.lose_wal()
-        self.server.start()
-        log.write(json.dumps({"op": "kill", "at": [killed, time.monotonic()]}) + "\n")
+        began = time.monotonic()
+        did = self.victim.kill(self.lose) if kind == "kill" else getattr(self.victim, kind)()
+        log.write(json.dumps(dict(did, op="fault", kind=kind, at=[began, time.monotonic()], wall=time.time())) + "\n")
         log.flush()
 
-    def lose_wal(self):
-        if self.lose > 0:
-            for log in glob.glob(os.path.join(self.directory, "data", "*", "log")):
-                lose_records(sorted(glob.glob(os.path.join(log, "*.log")))[-1], self.lose)
-
     def check_alive(self):
-        status = self.server.process.poll()
-        if status is not None:
-            raise RuntimeError("the server ended by itself with %d:\n%s" % (status, self.server.log()[-4000:]))
+        self.victim.check_alive()
+        for number, node in enumerate(self.nodes):
+            if node.poll() is not None and self.phase.value != load.STOP:
+                self.node_failed(number)
+
+    def node_failed(self, number):
+        with open(os.path.join(self.directory, "node-%d.out" % number), encoding="utf-8", errors="replace") as out:
+            raise RuntimeError("a node worker ended with %s:\n%s" % (self.nodes[number].poll(), out.read()[-4000:]))
+
+    def join_nodes(self):
+        for number, node in enumerate(self.nodes):
+            try:
+                ended = node.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                ended = None
+            if ended != 0:
+                self.node_failed(number)
 
     def totals(self):
-        shards = self.server.api.GetNodeInfo().owned_shards
+        shards = self.victim.server.api.GetNodeInfo().owned_shards
         return sum(s.total_jobs for s in shards), sum(s.completed_jobs for s in shards)
 
     def drain(self):
@@ -147,16 +169,17 @@ class Soak:
                 raise RuntimeError("a process of clients ended with %s" % process.exitcode)
 
     def audit(self):
-        programs = (["collect.py", "--server", self.server.address, self.logs], ["audit.py", self.logs])
+        server = self.victim.server
+        programs = (["collect.py", "--server", server.address, self.logs], ["audit.py", self.logs])
         status = 0
         for program, *arguments in programs:
             command = [sys.executable, "-B", os.path.join(HERE, program), *arguments]
             status = subprocess.run(command, check=False).returncode
             if status != 0:
                 break
-        ended = self.server.stop()
+        ended = server.stop()
         if ended != 0:
-            print("the server ended with %d:\n%s" % (ended, self.server.log()[-4000:]), flush=True)
+            print("the server ended with %d:\n%s" % (ended, server.log()[-4000:]), flush=True)
         return status or ended
 
     def close(self):
@@ -166,24 +189,41 @@ class Soak:
                 process.kill()
             if process.pid is not None:
                 process.join()
-        self.server.close()
+        for node in self.nodes:
+            if node.poll() is None:
+                node.kill()
+            node.wait()
+        self.victim.close()
+
+
+def kinds_of(text):
+    """The faults that --faults names; without it all that this machine can do."""
+    if text is None:
+        return [kind for kind in faults.KINDS if kind != "clock" or faults.clock_can_step()]
+    kinds = text.split(",")
+    unknown = set(kinds) - set(faults.KINDS)
+    if unknown:
+        raise argparse.ArgumentTypeError("no such fault: %s; there are %s" % (", ".join(unknown), ", ".join(faults.KINDS)))
+    return kinds
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("seconds", nargs="?", type=float, default=600)
+    parser.add_argument("--faults", metavar="KIND,...", type=kinds_of, default=None, help="only these: " + ", ".join(faults.KINDS))
     parser.add_argument("--rate", type=float, default=800, help="jobs enqueued in a second")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--keep", metavar="DIRECTORY", help="new directory for logs and data, which are then kept")
-    parser.add_argument("--lose", metavar="N", type=int, default=0, help="WAL objects that each kill destroys")
+    parser.add_argument("--lose", metavar="N", type=int, default=0, help="records of the log that each kill destroys")
     args = parser.parse_args()
     seed = random.randrange(1 << 32) if args.seed is None else args.seed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    print("soak: %.0f s at %.0f jobs/s, seed %d" % (args.seconds, args.rate, seed), flush=True)
+    kinds = args.faults or kinds_of(None)
+    print("soak: %.0f s at %.0f jobs/s, seed %d, faults %s" % (args.seconds, args.rate, seed, ", ".join(kinds)), flush=True)
     with tempfile.TemporaryDirectory(prefix="silo-soak-", ignore_cleanup_errors=True) as temporary:
         if args.keep:
             os.makedirs(args.keep)
-        soak = Soak(args.seconds, args.rate, seed, args.keep or temporary, args.lose)
+        soak = Soak(args.seconds, kinds, args.rate, seed, args.keep or temporary, args.lose)
         began = time.monotonic()
         try:
             soak.run()

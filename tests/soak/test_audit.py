@@ -40,9 +40,11 @@ class Story:
         item = {"id": job, "sum": crc("payload " + job), "limits": list(limits), "code": code, "again": again}
         self.event("enqueue", (at, at + 0.1), jobs=[item])
 
-    def lease(self, task, job, at, limits=(), last=True, answered=None):
+    def lease(self, task, job, at, limits=(), last=True, answered=None, begun=True):
         item = {"task": task, "job": job, "attempt": 1, "last": last, "sum": crc("payload " + job), "limits": list(limits)}
         self.event("lease", (at, answered or at + 0.1), code="OK", tasks=[item])
+        if begun:
+            self.run(task, job, answered or at + 0.1, answered or at + 0.1)
 
     def run(self, task, job, begin, end):
         self.event("run", (begin, end), task=task, job=job)
@@ -60,6 +62,13 @@ class Story:
     def refresh(self, value, at, code="OK"):
         self.event("refresh", (at, at + 0.1), code=code, key="fl", value=value)
 
+    def fault(self, kind, begin, end, **fields):
+        """The wall clock of these stories is the monotonic one."""
+        self.event("fault", (begin, end), kind=kind, wall=end, **fields)
+
+    def returned(self, task, job, at, code="OK"):
+        self.event("return", (at, at + 0.1), items=[{"task": task, "job": job, "code": code}])
+
     def worked(self, task, job, begin, end, limits=()):
         """A run from its lease to its acknowledged success."""
         self.lease(task, job, begin - 0.1, limits)
@@ -73,7 +82,7 @@ class Story:
         """attempts: (task, status, error). The outcome is the last one's unless it is given."""
         rows = []
         for number, (task, how, code) in enumerate(attempts, 1):
-            rows.append([number, task, how, code, None if how == 3 else crc("result " + task)])
+            rows.append([number, task, how, code, None if how == 3 else crc("result " + task), 0])
         data = crc("result " + (result or attempts[-1][0])) if status != audit.CANCELLED and attempts else None
         self.final.append({
             "job": job, "found": True, "status": status, "sum": crc("payload " + (payload or job)),
@@ -123,15 +132,15 @@ class Jobs(unittest.TestCase):
         story = self.story
         story.worked("t", "j", 1, 2, [QUEUE])
         story.succeeded("j", "t")
-        story.event("kill", (5, 6))
+        story.fault("kill", 5, 6)
         story.probe(2)
-        equal(story.finds().last_line(), "audit: 1 jobs, 1 runs, 1 kills, 0 lost, 0 over-granted, 0 leaked, "
-              "0 ran after completion, 0 stuck")
+        equal(story.finds().last_line(), "audit: 1 jobs, 1 runs, 1 faults, 0 lost, 0 over-granted, 0 leaked, "
+              "0 ran after completion, 0 stuck, 0 spent")
 
     def test_lost_job(self):
         self.story.gone("j")
-        equal(self.story.finds(job_gone=1).last_line(), "audit: 1 jobs, 0 runs, 0 kills, 1 lost, 0 over-granted, "
-              "0 leaked, 0 ran after completion, 0 stuck")
+        equal(self.story.finds(job_gone=1).last_line(), "audit: 1 jobs, 0 runs, 0 faults, 1 lost, 0 over-granted, "
+              "0 leaked, 0 ran after completion, 0 stuck, 0 spent")
 
     def test_lost_job_that_was_not_looked_at(self):
         self.story.finds(job_gone=1)
@@ -199,8 +208,8 @@ class Jobs(unittest.TestCase):
 
     def test_stuck(self):
         self.story.open("j", audit.SCHEDULED)
-        equal(self.story.finds(not_ended=1).last_line(), "audit: 1 jobs, 0 runs, 0 kills, 0 lost, 0 over-granted, "
-              "0 leaked, 0 ran after completion, 1 stuck")
+        equal(self.story.finds(not_ended=1).last_line(), "audit: 1 jobs, 0 runs, 0 faults, 0 lost, 0 over-granted, "
+              "0 leaked, 0 ran after completion, 1 stuck, 0 spent")
 
     def test_stuck_job_without_a_name(self):
         self.story.event("enqueue", (1, 2), jobs=[{"id": "", "sum": 1, "limits": [], "code": "UNAVAILABLE", "again": False}])
@@ -377,8 +386,8 @@ class Slots(unittest.TestCase):
 
     def test_over_granted(self):
         self.runs((1, 2), (1.9, 3))
-        equal(self.story.finds(over_granted=1).last_line(), "audit: 2 jobs, 2 runs, 0 kills, 0 lost, 1 over-granted, "
-              "0 leaked, 0 ran after completion, 0 stuck")
+        equal(self.story.finds(over_granted=1).last_line(), "audit: 2 jobs, 2 runs, 0 faults, 0 lost, 1 over-granted, "
+              "0 leaked, 0 ran after completion, 0 stuck, 0 spent")
 
     def test_second_queue_of_a_chain(self):
         self.runs((1, 2), (1.9, 3), limits=(["c", "wide", 5], QUEUE))
@@ -419,7 +428,7 @@ class Slots(unittest.TestCase):
 
     def test_refused_heartbeat_keeps_nothing(self):
         self.runs((1, 15), (11, 12))
-        self.story.beat("task-a", 8, "NOT_FOUND")
+        self.story.beat("task-a", 10.7, "NOT_FOUND")
         self.story.finds()
 
     def test_one_job_twice_at_once(self):
@@ -462,8 +471,8 @@ class Slots(unittest.TestCase):
     def test_leaked_slot(self):
         self.runs((1, 2))
         self.story.probe(leased=1)
-        equal(self.story.finds(slot_leaked=1).last_line(), "audit: 1 jobs, 1 runs, 0 kills, 0 lost, 0 over-granted, "
-              "1 leaked, 0 ran after completion, 0 stuck")
+        equal(self.story.finds(slot_leaked=1).last_line(), "audit: 1 jobs, 1 runs, 0 faults, 0 lost, 0 over-granted, "
+              "1 leaked, 0 ran after completion, 0 stuck, 0 spent")
 
     def test_probe_that_got_too_much(self):
         self.runs((1, 2))
@@ -474,6 +483,93 @@ class Slots(unittest.TestCase):
         self.runs((1, 2))
         self.story.dropped = 2
         self.story.finds(slot_leaked=2)
+
+
+class Spent(unittest.TestCase):
+    """Attempts that ended though no worker neglected them."""
+
+    def setUp(self):
+        self.story = Story()
+        self.story.enqueue("j")
+
+    def crashed(self, task, started=1.0):
+        """It crashed, and the next attempt succeeded."""
+        self.story.worked("u", "j", 30, 31)
+        self.story.succeeded("j", task, "u")
+        self.story.final[-1]["attempts"][0][5] = int(1000 * started)
+
+    def poll(self, begin, end, code="UNAVAILABLE"):
+        self.story.event("lease", (begin, end), code=code, tasks=[])
+
+    def test_no_worker_heard_of_it(self):
+        self.crashed("t")
+        self.story.finds(attempt_nobody_began=1)
+
+    def test_its_poll_had_no_answer(self):
+        self.poll(0.5, 1.5)
+        self.crashed("t")
+        self.story.finds()
+
+    def test_a_poll_of_another_time_is_no_excuse(self):
+        self.poll(11, 12)
+        self.crashed("t")
+        self.story.finds(attempt_nobody_began=1)
+
+    def test_a_poll_while_the_clock_was_ahead(self):
+        self.story.fault("clock", 10, 13, ahead=3600)
+        self.poll(11, 12)
+        self.crashed("t", started=3611.5)
+        self.story.finds()
+
+    def test_leased_and_never_begun(self):
+        self.story.lease("t", "j", 1, last=False, begun=False)
+        self.crashed("t")
+        self.story.finds(attempt_nobody_began=1)
+
+    def test_leased_and_begun(self):
+        self.story.lease("t", "j", 1, last=False)
+        self.crashed("t")
+        self.story.finds()
+
+    def test_given_back(self):
+        self.story.lease("t", "j", 1, last=False, begun=False)
+        self.story.returned("t", "j", 2)
+        self.story.worked("u", "j", 30, 31)
+        self.story.succeeded("j", "u")
+        self.story.finds()
+
+    def test_refused_before_its_time(self):
+        self.story.lease("t", "j", 1, last=False)
+        self.story.beat("t", 9, "NOT_FOUND")
+        self.crashed("t")
+        self.story.finds(lease_lost_early=1)
+
+    def test_refused_in_time(self):
+        self.story.lease("t", "j", 1, last=False)
+        self.story.beat("t", 11.5, "NOT_FOUND")
+        self.crashed("t")
+        self.story.finds()
+
+    def test_a_silent_link_is_a_silent_worker(self):
+        self.story.lease("t", "j", 1, last=False)
+        self.story.fault("silence", 3, 9)
+        self.story.beat("t", 12.5, "NOT_FOUND")
+        self.crashed("t")
+        self.story.finds()
+
+    def test_silence_while_the_server_was_struck_is_not_the_workers(self):
+        self.story.lease("t", "j", 1, last=False)
+        self.story.fault("pause", 3, 12)
+        self.story.beat("t", 12.5, "NOT_FOUND")
+        self.crashed("t")
+        self.story.finds(lease_lost_early=1)
+
+    def test_refused_report_after_one_without_an_answer(self):
+        self.story.lease("t", "j", 1)
+        self.story.report("t", "j", 2, code="UNAVAILABLE")
+        self.story.report("t", "j", 3, code="NOT_FOUND")
+        self.story.succeeded("j", "t")
+        self.story.finds()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,171 @@
+"""What a soak does to its server: each fault begins, lasts, and ends with a server that serves.
+
+  kill      SIGKILL, then a new start
+  restart   an orderly stop, then a new start
+  pause     SIGSTOP, SIGCONT after seconds, sometimes after longer than a lease
+  takeover  SIGSTOP; a second server opens the same directory and serves; SIGCONT: the first has to stay out
+  clock     the server's wall clock steps ahead or back for some seconds (libfaketime), then is right again
+  slow      every connection passes some 10 KB a second
+  silence   connections pass nothing and are not closed
+  cut       every connection is reset
+
+Clients reach the server through a relay, so its address stays.
+"""
+
+import glob
+import os
+import signal
+import time
+
+from relay import Relay
+from silo_server import SiloServer
+
+KINDS = ("kill", "restart", "pause", "takeover", "clock", "slow", "silence", "cut")
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+STEPS_SECONDS = (3600, 10 * 24 * 3600, 30, -30, -3600)
+LOG_HEADER_BYTES = 64
+LOG_RECORD_HEADER_BYTES = 40
+SLOW_BYTES_PER_SECOND = 10 * 1024
+SETTLE_SECONDS = 30
+
+
+def clock_can_step():
+    return os.path.exists(FAKETIME)
+
+
+class Victim:
+    """The server and the link to it. Every fault returns what there is to say of it."""
+
+    def __init__(self, directory, rng, steps_clock):
+        self.directory = directory
+        self.rng = rng
+        self.steps_clock = steps_clock
+        self.relay = Relay().start()
+        self.servers = 0
+        self.server = self.new_server()
+
+    def new_server(self):
+        """All of them have the same data and the same address for clients."""
+        directory = os.path.join(self.directory, "server-%d" % self.servers)
+        self.servers += 1
+        os.makedirs(directory)
+        return SiloServer(directory=directory, environment=self.clock_environment(), settings={
+            "database.fsync": True,
+            "database.path": os.path.join(self.directory, "data", "%shard%"),
+            "coordination.advertised_grpc_addr": self.relay.address,
+        })
+
+    # ---- the clock ----
+
+    @property
+    def clock_file(self):
+        return os.path.join(self.directory, "clock")
+
+    def clock_environment(self):
+        if not self.steps_clock:
+            return {}
+        self.set_clock(0)
+        return {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": self.clock_file, "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                "FAKETIME_CACHE_DURATION": "1"}
+
+    def set_clock(self, ahead_seconds):
+        with open(self.clock_file + ".new", "w", encoding="ascii") as file:
+            file.write("%+d\n" % ahead_seconds)
+        os.replace(self.clock_file + ".new", self.clock_file)
+
+    # ---- life ----
+
+    def start(self):
+        self.server.start()
+        self.relay.to(self.server.address)
+
+    def check_alive(self):
+        status = self.server.process.poll()
+        if status is not None:
+            raise RuntimeError("the server ended by itself with %d:\n%s" % (status, self.server.log()[-4000:]))
+
+    def close(self):
+        self.relay.stop()
+        self.server.close()
+
+    # ---- faults ----
+
+    def kill(self, lose=0):
+        self.server.kill()
+        if lose > 0:
+            self.lose_records(lose)
+        self.start()
+        return {}
+
+    def lose_records(self, count):
+        for log in glob.glob(os.path.join(self.directory, "data", "*", "log")):
+            lose_records(sorted(glob.glob(os.path.join(log, "*.log")))[-1], count)
+
+    def restart(self):
+        status = self.server.stop()
+        if status != 0:
+            raise RuntimeError("the server ended with %d:\n%s" % (status, self.server.log()[-4000:]))
+        self.start()
+        return {}
+
+    def pause(self):
+        seconds = self.rng.uniform(11, 14) if self.rng.random() < 0.3 else self.rng.uniform(0.3, 4)
+        self.server.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.server.process.send_signal(signal.SIGCONT)
+        return {"seconds": seconds}
+
+    def takeover(self):
+        first = self.server
+        first.process.send_signal(signal.SIGSTOP)
+        time.sleep(self.rng.uniform(0, 1))
+        self.server = self.new_server()
+        try:
+            self.start()
+            time.sleep(self.rng.uniform(0, 2))
+            first.process.send_signal(signal.SIGCONT)
+            time.sleep(self.rng.uniform(1, 4))
+            self.check_alive()
+        finally:
+            first.process.send_signal(signal.SIGCONT)
+            first.kill()
+        return {}
+
+    def clock(self):
+        ahead = self.rng.choice(STEPS_SECONDS)
+        self.set_clock(ahead)
+        time.sleep(self.rng.uniform(1.5, 5))
+        self.set_clock(0)
+        time.sleep(1.5)  # the library looks once a second
+        return {"ahead": ahead}
+
+    def slow(self):
+        self.relay.rate(SLOW_BYTES_PER_SECOND)
+        time.sleep(self.rng.uniform(1, 4))
+        self.relay.rate(0)
+        return {}
+
+    def silence(self):
+        self.relay.hold(True)
+        time.sleep(self.rng.uniform(0.5, 6))
+        self.relay.hold(False)
+        return {}
+
+    def cut(self):
+        self.relay.cut()
+        return {}
+
+
+def lose_records(segment, count):
+    """Cuts the last records off a segment of the log: what a disk does that says "synced" and is not."""
+    with open(segment, "r+b") as file:
+        starts = [LOG_HEADER_BYTES]
+        while True:
+            file.seek(starts[-1])
+            header = file.read(LOG_RECORD_HEADER_BYTES)
+            if not header.startswith(b"SLR1"):
+                break
+            starts.append(starts[-1] + LOG_RECORD_HEADER_BYTES + int.from_bytes(header[8:12], "little"))
+        if len(starts) > 1:
+            file.seek(starts[max(len(starts) - 1 - count, 0)])
+            file.write(bytes(LOG_RECORD_HEADER_BYTES))
