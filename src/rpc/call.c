@@ -80,6 +80,7 @@ static void call_free(struct rpc_call *call)
     struct rpc_loop *loop = call->loop;
     frame_queue_clear(&call->queue);
     frame_reader_deinit(&call->reader);
+    buf_deinit(&call->aside);
     if (call->counted_bytes != 0) {
         atomic_fetch_sub_explicit(&call->server->inflight_bytes, call->counted_bytes,
                                   memory_order_relaxed);
@@ -500,7 +501,8 @@ bool rpc_call_writable(const struct rpc_call *call)
 {
     const bool has_room =
         call->conn == NULL || room_admits(call, call->queue.held_bytes + RPC_REPLY_SMALL_BYTES);
-    return call->queue.bytes == 0 || (call->queue.bytes < RPC_STREAM_QUEUE_BYTES && has_room);
+    const size_t queue_max = call->method->bidi ? RPC_BIDI_QUEUE_BYTES : RPC_STREAM_QUEUE_BYTES;
+    return call->queue.bytes == 0 || (call->queue.bytes < queue_max && has_room);
 }
 
 void rpc_call_on_writable(struct rpc_call *call,
@@ -516,5 +518,8 @@ void call_tell_writable(struct rpc_call *call)
     call->was_full = false;
     if (call->held && call->on_writable != NULL) {
         call->on_writable(call, call->writable_context);
+    }
+    if (call->aside.len != 0) {
+        request_resume(call);
     }
 }

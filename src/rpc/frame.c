@@ -112,6 +112,10 @@ void frame_next(struct frame_reader *reader)
 {
     reader->prefix_len = 0;
     reader->len = reader->want = 0;
+    if (reader->cap > FRAME_SMALL_BYTES) {
+        free(reader->block);
+        reader->block = NULL;
+    }
     if (reader->block == NULL) {
         reader->ptr = NULL;
         reader->cap = 0;

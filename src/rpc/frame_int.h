@@ -43,7 +43,7 @@ void frame_reader_deinit(struct frame_reader *reader);
 enum frame_result frame_read(struct frame_reader *reader, struct bytes *input);
 /* After FRAME_DONE: the message, lent until the next frame_next or deinit. */
 struct bytes frame_message(const struct frame_reader *reader);
-/* Ready for the next message; the block of the last one is kept for it. */
+/* Ready for the next message; the block of the last one is kept for it if it is a small one. */
 void frame_next(struct frame_reader *reader);
 /* Whether input ended inside a message. */
 bool frame_partial(const struct frame_reader *reader);

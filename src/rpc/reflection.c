@@ -15,7 +15,6 @@
 #define REFLECTION_FILES_MAX 256u
 #define REFLECTION_DEPTH_MAX 32u
 #define REFLECTION_REPLY_BYTES_MAX (16u << 20)
-#define REFLECTION_QUEUE_BYTES_MAX (32u << 20) /* answers a client asked for and does not read */
 
 /* Numbers of ServerReflectionRequest's and -Response's fields, and of descriptor.proto. */
 enum {
@@ -297,11 +296,6 @@ static void reflection_on_call(struct rpc_call *call, struct bytes request, void
 static void reflection_on_message(struct rpc_call *call, struct bytes message, void *context)
 {
     (void)context;
-    if (call->queue.bytes > REFLECTION_QUEUE_BYTES_MAX) {
-        (void)rpc_call_finish(call, RPC_STATUS_RESOURCE_EXHAUSTED,
-                              BYTES_LIT("too many unread answers"), NULL, 0);
-        return;
-    }
     struct pb_field field;
     struct bytes rest = message;
     while (pb_next(&rest, &field)) {

@@ -228,26 +228,19 @@ static void request_refuse_frame(struct rpc_call *call, enum frame_result result
     }
 }
 
-void request_data(struct rpc_call *call, struct bytes data)
+/* Takes messages from *data and moves it on; stops before one that a bidirectional call cannot answer now. */
+static void request_feed(struct rpc_call *call, struct bytes *data)
 {
-    if (call->answered || call->method == NULL) {
-        return;
-    }
-    if (!call->method->bidi) {
-        call_count_bytes(call, data.len);
-        if (atomic_load_explicit(&call->server->inflight_bytes, memory_order_relaxed) >
-            call->server->options.inflight_bytes_max) {
-            request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED,
-                           "too many bytes of calls in flight");
-            return;
-        }
-    }
-    while (data.len != 0) {
+    while (data->len != 0) {
         if (call->message_count != 0 && !call->method->bidi) {
             request_refuse(call, RPC_STATUS_INTERNAL, "more than one request message");
             return;
         }
-        const enum frame_result result = frame_read(&call->reader, &data);
+        if (call->method->bidi && !rpc_call_writable(call)) {
+            call->was_full = true;
+            return;
+        }
+        const enum frame_result result = frame_read(&call->reader, data);
         if (result == FRAME_MORE) {
             return;
         }
@@ -261,6 +254,103 @@ void request_data(struct rpc_call *call, struct bytes data)
     }
 }
 
+/* Whether the server may hold the request bytes there are now; else the call has been refused. */
+static bool request_bytes_ok(struct rpc_call *call)
+{
+    if (atomic_load_explicit(&call->server->inflight_bytes, memory_order_relaxed) <=
+        call->server->options.inflight_bytes_max) {
+        return true;
+    }
+    request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED, "too many bytes of calls in flight");
+    return false;
+}
+
+/* Counts what a bidirectional call holds now: a message that is not whole, and what was put aside. */
+static bool request_count_bidi(struct rpc_call *call)
+{
+    const uint64_t held = call->reader.cap + call->aside.cap;
+    if (held != call->counted_bytes) {
+        call_count_bytes(call, held - call->counted_bytes); /* may go down: modulo 2^64 */
+    }
+    return request_bytes_ok(call);
+}
+
+static void request_drop_aside(struct rpc_call *call)
+{
+    buf_deinit(&call->aside);
+    call->aside_taken = 0;
+}
+
+static size_t request_put_aside(struct rpc_call *call, struct bytes data)
+{
+    if (call->aside.cap == 0) {
+        buf_init(&call->aside, 2 * CONN_STREAM_WINDOW_BYTES);
+    }
+    buf_append(&call->aside, data.ptr, data.len);
+    if (call->aside.full) {
+        request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED, "more was sent than the window allows");
+    }
+    return data.len;
+}
+
+static size_t request_data_bidi(struct rpc_call *call, struct bytes data)
+{
+    if (call->aside.len == 0) {
+        request_feed(call, &data);
+    }
+    size_t aside = 0;
+    if (data.len != 0 && call->held && !call->answered) {
+        aside = request_put_aside(call, data);
+    }
+    (void)request_count_bidi(call);
+    return aside;
+}
+
+size_t request_data(struct rpc_call *call, struct bytes data)
+{
+    if (call->answered || call->method == NULL) {
+        return 0;
+    }
+    if (call->method->bidi) {
+        return request_data_bidi(call, data);
+    }
+    call_count_bytes(call, data.len);
+    if (request_bytes_ok(call)) {
+        request_feed(call, &data);
+    }
+    return 0;
+}
+
+static void request_end_bidi(struct rpc_call *call)
+{
+    if (frame_partial(&call->reader)) {
+        request_refuse(call, RPC_STATUS_INTERNAL, "the request ended inside a message");
+    } else if (call->held) {
+        call->method->on_end(call, call->method->context);
+    }
+}
+
+void request_resume(struct rpc_call *call)
+{
+    struct bytes rest =
+        bytes_of(call->aside.ptr + call->aside_taken, call->aside.len - call->aside_taken);
+    const size_t before = rest.len;
+    if (!call->answered) {
+        request_feed(call, &rest);
+    }
+    const bool over = rest.len == 0 || call->answered;
+    const size_t taken = call->answered ? before : before - rest.len;
+    (void)nghttp2_session_consume_stream(call->conn->conn.session, call->stream_id, taken);
+    conn_dirty(&call->conn->conn); /* the window may be worth telling */
+    call->aside_taken += taken;
+    if (over) {
+        request_drop_aside(call);
+    }
+    if (!call->answered && request_count_bidi(call) && over && call->request_end) {
+        request_end_bidi(call);
+    }
+}
+
 void request_end(struct rpc_call *call)
 {
     call->request_end = true;
@@ -268,10 +358,8 @@ void request_end(struct rpc_call *call)
         return;
     }
     if (call->method->bidi) {
-        if (frame_partial(&call->reader)) {
-            request_refuse(call, RPC_STATUS_INTERNAL, "the request ended inside a message");
-        } else if (call->held) {
-            call->method->on_end(call, call->method->context);
+        if (call->aside.len == 0) {
+            request_end_bidi(call);
         }
     } else if (call->message_count != 0) {
         call_begin(call, frame_message(&call->reader));

@@ -47,6 +47,7 @@
 #define RPC_SEGMENTS_MAX 64u              /* of one reply */
 #define RPC_TRAILERS_MAX 8u               /* extra trailers of one answer */
 #define RPC_STREAM_QUEUE_BYTES (1u << 20) /* a server stream above this is not writable */
+#define RPC_BIDI_QUEUE_BYTES (64u << 10)  /* the same of a bidi call: its requests wait then, too */
 
 /* gRPC status numbers used by name; silo_code_grpc gives those of our own codes. */
 enum rpc_status {
@@ -180,7 +181,10 @@ bool rpc_call_fail(struct rpc_call *call, const struct silo_err *err);
 bool rpc_call_send(struct rpc_call *call, const struct rpc_segment *segments, size_t count);
 /* Loop. The same with a copy of the bytes. */
 bool rpc_call_send_copy(struct rpc_call *call, struct bytes message);
-/* Loop. Whether nothing waits to be sent, or less than RPC_STREAM_QUEUE_BYTES and there is room for more. */
+/*
+ * Loop. Whether nothing waits to be sent, or less than RPC_STREAM_QUEUE_BYTES (RPC_BIDI_QUEUE_BYTES) and there is room for
+ * more.
+ */
 bool rpc_call_writable(const struct rpc_call *call);
 /* Loop. Called each time the queue falls from "not writable" to empty enough again. */
 void rpc_call_on_writable(struct rpc_call *call,
@@ -202,7 +206,10 @@ struct rpc_method {
         bidi; /* on_call comes with the headers and an empty request, then on_message, then on_end */
     void (*on_call)(struct rpc_call *call, struct bytes request, void *context);
     void *context;
-    /* bidi only; the message is lent for the call of the function. No more come once the call was finished. */
+    /*
+     * bidi only; the message is lent for the call of the function. No more come once the call was finished, and none while
+     * the call is not writable: a peer that does not read its answers is not read either.
+     */
     void (*on_message)(struct rpc_call *call, struct bytes message, void *context);
     void (*on_end)(struct rpc_call *call, void *context);
 };

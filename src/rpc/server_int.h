@@ -138,6 +138,8 @@ struct rpc_call {
     struct frame_reader reader;
     uint32_t message_count;
     uint64_t counted_bytes;  /* in server->inflight_bytes */
+    struct buf aside;        /* bidi: came while the peer did not read its answers */
+    size_t aside_taken;      /* of it, from the front */
     uint64_t reply_reserved; /* by its handler */
     uint64_t reply_bytes;    /* counted by connection and server */
 
@@ -211,7 +213,10 @@ void patience_stop(struct server_conn *conn);
 /* False: the headers are so large that the rest of them is not looked at. */
 bool request_header(struct rpc_call *call, struct bytes name, struct bytes value);
 void request_headers_done(struct rpc_call *call);
-void request_data(struct rpc_call *call, struct bytes data);
+/* Returns how many of the bytes, the last ones, were put aside until the peer has read its answers. */
+size_t request_data(struct rpc_call *call, struct bytes data);
+/* The peer of a bidirectional call has read: on with what was put aside. */
+void request_resume(struct rpc_call *call);
 void request_end(struct rpc_call *call);
 
 /* server.c: */

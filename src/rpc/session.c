@@ -2,7 +2,8 @@
  * rpc/session.c - nghttp2's callbacks on the server side, and the life of a server connection.
  *
  * Flow control is by consumption: bytes are given back to the window once they lie in the call's memory (bounded by
- * the server's in-flight limit). An answer that came before the request's end is followed by RST_STREAM(NO_ERROR) as
+ * the server's in-flight limit). Bytes of a bidirectional call whose peer does not read its answers are put aside, and
+ * given back to the stream's window, not to the connection's, only when they are looked at. An answer that came before the request's end is followed by RST_STREAM(NO_ERROR) as
  * soon as its last frame left, so the client stops sending and the connection stays good for other calls.
  *
  * Draining: a GOAWAY that names no last stream, and a ping; when the pong is back (or a second passed) everything the
@@ -126,11 +127,14 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
     (void)flags;
     (void)user_data;
     struct rpc_call *call = session_call(session, stream_id);
+    size_t aside = 0;
     if (call != NULL) {
         call->moved_us = rpc_loop_now_us(call->loop);
-        request_data(call, bytes_of(data, len));
+        aside = request_data(call, bytes_of(data, len));
     }
-    return nghttp2_session_consume(session, stream_id, len) == 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+    const bool ok = nghttp2_session_consume_connection(session, len) == 0 &&
+                    nghttp2_session_consume_stream(session, stream_id, len - aside) == 0;
+    return ok ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 static void conn_final_goaway(struct server_conn *conn)

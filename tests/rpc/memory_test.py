@@ -1,19 +1,41 @@
 """What a peer can make the server hold: it must never end it, and never take memory out of proportion."""
 
 import atexit
+import subprocess
+import tempfile
 
 import grpc
 
 import h2
-from h2 import DATA, END_STREAM, HEADERS, RST, head, message
+from h2 import ACK, DATA, END_STREAM, HEADERS, RST, SETTINGS, frame, head, message
 from harness import Server, fails, run, stats, unary, wait_for
 
+REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 MIB = 1 << 20
 WIDE = 0x7FFFFFFF
 
 
+def descriptors():
+    """A FileDescriptorSet whose one file is some 25 KB; and a reflection request for it."""
+    proto = 'syntax = "proto3"; package big;\n'
+    proto += "\n".join(f"message M{i} {{ string a_rather_long_field_name = 1; }}" for i in range(800))
+    directory = tempfile.TemporaryDirectory()
+    with open(f"{directory.name}/big.proto", "w") as file:
+        file.write(proto)
+    out = f"{directory.name}/big.bin"
+    subprocess.run(["protoc", f"-I{directory.name}", f"--descriptor_set_out={out}", "big.proto"], check=True)
+    return directory, out
+
+
+def asks(name=b"big.proto"):
+    return message(bytes([0x1A, len(name)]) + name)
+
+
+directory, descriptor_file = descriptors()
+
+
 def start(*args):
-    server = Server(*args)
+    server = Server("--descriptors", descriptor_file, *args)
     atexit.register(server.process.kill)
     return server, server.channel()
 
@@ -35,7 +57,8 @@ def read_all(raw, streams):
     left, sizes = set(streams), {stream: 0 for stream in streams}
     while left:
         kind, flags, stream, payload = raw.until(lambda f: f[0] in (HEADERS, DATA, RST))
-        sizes[stream] += len(payload) if kind == DATA else 0
+        if kind == DATA and stream in sizes:
+            sizes[stream] += len(payload)
         if kind == RST or flags & END_STREAM:
             left.discard(stream)
     return sizes
@@ -108,7 +131,7 @@ def test_small_replies_that_nobody_reads_end_in_refusals():
     assert 40 - refused == (MIB + MIB // 4) // 60005, refused
     # One that takes what there is is answered again.
     raw.send(h2.conn_window(WIDE - 65535))
-    raw.send(h2.frame(h2.SETTINGS, 0, 0, h2.stream_windows(WIDE)))
+    raw.send(frame(SETTINGS, 0, 0, h2.stream_windows(WIDE)))
     read_all(raw, held)
     assert raw.works()
     raw.close()
@@ -124,8 +147,41 @@ def test_a_deadline_counts_until_the_reply_was_taken():
     assert {payload for _, _, _, payload in resets} == {b"\0\0\0\x08"}
     assert stats(channel)["replies"] < MIB
     assert server.rss() < 32 * MIB
-    raw.send(h2.frame(h2.SETTINGS, 0, 0, h2.stream_windows(65535)))
+    raw.send(frame(SETTINGS, 0, 0, h2.stream_windows(65535)))
     assert raw.works()
+    raw.close()
+    end(server, channel)
+
+
+def test_reflection_answers_into_wide_windows():
+    server, channel = start()
+    raw = wide(server)
+    size = len(asks()) - 5
+    stream = raw.request(head(REFLECTION), *[asks() * 500] * 3)
+    sizes = read_all(raw, [stream])
+    assert sizes[stream] > 1500 * (25000 + size)
+    raw.close()
+    end(server, channel)
+
+
+def test_unread_reflection_answers_are_not_made():
+    """A peer that asks 30,000 times for 25 KB and reads nothing: its requests wait, as far as its windows go."""
+    server, channel = start()
+    before = server.rss()
+    raw = h2.Raw(server.port, settings=h2.stream_windows(0))
+    raw.until(lambda f: f[0] == SETTINGS)
+    raw.send(frame(SETTINGS, ACK, 0))  # now the server's windows hold
+    streams = [raw.request(head(REFLECTION), asks(), end=False) for _ in range(10)]
+    for stream in streams:
+        for _ in range(6):
+            raw.send(frame(DATA, 0, stream, asks() * 500))
+    wait_for(lambda: stats(channel)["inflight"] > 10 * 2990 * len(asks()))
+    assert stats(channel)["replies"] < 10 * 128 * 1024
+    assert server.rss() - before < 8 * MIB, server.rss() - before
+    # It reads after all: every request is answered, and the end comes after the last of them.
+    raw.send(h2.conn_window(WIDE - 65535) + frame(SETTINGS, 0, 0, h2.stream_windows(WIDE)))
+    raw.send(frame(DATA, END_STREAM, streams[0]))
+    assert read_all(raw, streams[:1])[streams[0]] > 3001 * 25000
     raw.close()
     end(server, channel)
 
@@ -137,4 +193,6 @@ run([
     test_unread_replies_stay_within_the_budget_of_the_server,
     test_small_replies_that_nobody_reads_end_in_refusals,
     test_a_deadline_counts_until_the_reply_was_taken,
+    test_reflection_answers_into_wide_windows,
+    test_unread_reflection_answers_are_not_made,
 ])
