@@ -54,6 +54,11 @@
 #define SHARD_COMMANDS_MAX 65536u /* commands waiting for reads, polls parked, results awaited */
 #define SHARD_REPLIES_BYTES_MAX (256u << 20) /* undurable bytes of open and sealed batches */
 #define MAILBOX_MESSAGES_MAX 65536u
+#ifndef ANSWERS_BYTES_MAX
+#define ANSWERS_BYTES_MAX \
+    (512u << 20) /* payloads and results read for answers and not handed on, in the whole process */
+#endif
+#define UNDELIVERED_MAX 65536u /* tasks remembered to be given back while their shard is not open */
 
 /* One turn of a shard: nobody waits behind unbounded work. */
 #ifndef TURN_TIMERS_MAX
@@ -84,6 +89,8 @@
 #define PAGE_ROWS_MAX 1024u
 #endif
 #define PAGE_BYTES_MAX (1u << 20)
+#define REPLY_TASK_BYTES \
+    1024u /* what a task takes in a reply beside its payload, its job's row and its names */
 #define POLL_TASKS_MAX 8192u /* LeaseTasks: larger wishes are clamped */
 #ifndef INFO_AHEAD
 #define INFO_AHEAD 256u /* info rows are loaded for so many tasks at the front of a lane */

@@ -20,6 +20,11 @@
 #include "base/rc.h"
 #include "codec/record.h"
 
+/* Error codes that a shard gives to attempts by itself. */
+#define ERROR_WORKER_CRASHED "WORKER_CRASHED"
+#define ERROR_JOB_UNREADABLE \
+    "JOB_UNREADABLE" /* what is stored of the job cannot be read or makes no sense */
+
 enum command_kind {
     CMD_ENQUEUE,
     CMD_GET_JOB,
@@ -90,8 +95,8 @@ struct any_running_args {
 };
 
 struct get_args {
-    bool include_attempts; /* CMD_GET_JOB */
-    uint32_t wait_ms;      /* CMD_GET_RESULT: wait so long for the end; 0 = answer at once */
+    bool include_attempts, omit_payload, omit_results; /* CMD_GET_JOB */
+    uint32_t wait_ms; /* CMD_GET_RESULT: wait so long for the end; 0 = answer at once */
 };
 
 /*
@@ -102,6 +107,8 @@ struct poll_args {
     struct bytes group, worker_id;
     uint32_t tasks_max;
     uint32_t wait_ms;
+    size_t
+        bytes_max; /* room in the reply: no task is taken beyond it; 0: a whole message, which any one task fits */
     bool (*claim)(void *context);
     void *claim_context;
 };
@@ -111,10 +118,14 @@ struct poll_stop_args {
     struct command *poll;
 };
 
-/* Undoes leases whose worker left before it could hear of them: same attempt numbers, same places. */
+/*
+ * Undoes leases whose worker left before it could hear of them: same attempt numbers, same places. With `unreadable`
+ * (static text: what is wrong with what is stored of them) no worker ever can: their jobs end.
+ */
 struct give_back_args {
     const struct uuid *task_ids;
     size_t count;
+    const char *unreadable;
 };
 
 /* Undoes one lease whose worker has not begun its task, and says so. */
@@ -136,6 +147,7 @@ struct report_args {
     enum attempt_status status; /* SUCCEEDED, FAILED or CANCELLED */
     struct bytes error_code;    /* FAILED */
     struct bytes data;          /* SUCCEEDED: result; FAILED: error data */
+    bool final;                 /* no retry follows, whatever the policy says */
 };
 
 struct report_refresh_args {
@@ -184,9 +196,18 @@ struct refresh_task {
     struct bytes metadata; /* pairs, read with pair_next */
 };
 
+/* A task that was leased and will not be delivered. */
+struct undelivered_task {
+    struct uuid task_id;
+    struct bytes tenant, job_id;
+    const char *unreadable; /* NULL: it goes back; else its job ends for this reason */
+};
+
 struct poll_result {
     struct leased_task *tasks;
     size_t count;
+    struct undelivered_task *undelivered; /* the shard deals with them; of no use to the sender */
+    size_t undelivered_count;
     struct refresh_task *refreshes; /* do not count toward tasks_max */
     size_t refresh_count;
 };
@@ -214,11 +235,13 @@ struct totals_result {
 /* A row the answer needs that is read after it became durable (attempts, payloads and results of their own). */
 struct command_want {
     struct bytes key;
+    uint64_t len; /* of its value, as far as it is known; 0: small */
     bool present;
-    struct bytes value; /* in the arena */
+    enum silo_code failed; /* not SILO_OK: it could not be read; CORRUPT: nor will it ever be */
+    struct bytes value;    /* in the arena */
 };
 
-#define COMMAND_WANT_ROUNDS_MAX 2
+#define COMMAND_WANT_ROUNDS_MAX 3
 
 struct command {
     enum command_kind kind;
@@ -270,7 +293,10 @@ struct command {
     struct job_watch *watch;   /* core/watch.c */
     struct command_want *wants;
     size_t want_count;
+    size_t want_at;    /* the first one not read yet */
+    size_t want_alone; /* up to here they are read one by one */
     uint32_t want_rounds;
+    bool want_gone; /* a wanted row was not there: is the job itself? */
 };
 
 #endif

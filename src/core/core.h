@@ -106,6 +106,11 @@ void core_release_polls(struct core *core);
 /* While ownership is unproved no lease expires; after an outage or a stall every lease has a fresh term. */
 void core_freeze_leases(struct core *core, bool frozen);
 void core_renew_leases(struct core *core);
+/*
+ * A task was leased and will not reach its worker: it goes back, soon and again until it has. With `unreadable` (static
+ * text: what is wrong with what is stored of it) its job ends FAILED with ERROR_JOB_UNREADABLE instead.
+ */
+void core_undelivered(struct core *core, const struct uuid *task_id, const char *unreadable);
 /* Whether a lease would expire now. */
 bool core_leases_due(const struct core *core);
 /* Answers everything that waits inside with UNAVAILABLE. The core can then only be freed. */

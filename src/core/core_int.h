@@ -25,6 +25,12 @@
 
 #define LANES_MAX (PRIORITY_MAX + 1)
 
+#define ERROR_READ "the storage could not be read"
+#define ERROR_ANSWERS_FULL "too many bytes of answers are under way in this process; try again"
+#define ERROR_ANSWER_TOO_LARGE                                                                    \
+    "the reply is too large: more than 128 MiB; omit_payload and omit_results leave out what is " \
+    "large"
+
 struct group_lane {
     struct lane window;
     struct low low;
@@ -59,6 +65,7 @@ struct lease {
     uint64_t batch;          /* of its last change */
     bool expiring;           /* an internal command that ends it is on its way */
     bool undelivered;        /* its worker never heard of it: at its end it goes back */
+    const char *unreadable;  /* not NULL: its job cannot be run for this reason, and ends with it */
     struct bytes job_ref;
     uint8_t storage[];
 };
@@ -109,6 +116,8 @@ struct poll {
     struct group *group;
     struct command *command;
     size_t cap, refresh_cap;
+    size_t bytes; /* of the reply so far, at most */
+    bool full;    /* what comes next does not fit */
     bool claimed;
     bool asked; /* rate limits were asked for it */
 };
@@ -352,6 +361,8 @@ struct lease *lease_add(struct core *core, struct bytes job_ref, const struct le
 void lease_remove(struct core *core, struct lease *lease);
 void lease_write(struct core *core, struct lease *lease, bool fresh);
 void lease_renew(struct core *core, struct lease *lease);
+/* Its job cannot be run: `why` (static) ends it. */
+void lease_spoil(struct core *core, struct lease *lease, const char *why);
 void lease_turn(struct core *core);
 void leases_free(struct core *core);
 
@@ -435,10 +446,12 @@ void job_delete(struct core *core, struct bytes job_ref, const struct job *job,
 struct blob *job_create(struct core *core, struct bytes job_ref, const struct info *info,
                         struct bytes payload, enum key_index kind, int64_t index_ms);
 struct blob_ref blob_of(struct bytes b);
-/* Leases a token for the worker whose poll or lease call this is; `out` has its task id. */
-void poll_lease_token(struct core *core, struct command *cmd, struct bytes worker_id,
-                      const struct token *from, struct bytes job_ref, struct bytes info_row,
+/* Fills what the worker is told about the job; the bytes are copied. Changes nothing. */
+void leased_task_fill(struct command *cmd, struct bytes job_ref, struct bytes info_row,
                       struct leased_task *out);
+/* Leases its token for the worker whose poll or lease call this is; `out` is filled and has its task id. */
+void poll_lease_token(struct core *core, struct command *cmd, struct bytes worker_id,
+                      const struct token *from, struct bytes job_ref, struct leased_task *out);
 void state_write(struct core *core, struct bytes job_ref, const struct state *state);
 enum key_index index_kind_of(enum job_status status);
 
@@ -447,6 +460,12 @@ uint64_t arrival_next(struct core *core);
 int64_t retry_delay_ms(const struct retry_policy *policy, uint32_t relative,
                        const struct uuid *task_id);
 struct uuid id_from_seed(const uint8_t seed[16], uint64_t n);
+
+/* answer.c: what a read of a job has to read beside its rows; its result.job is filled so far. */
+bool job_wants_payload(const struct command *cmd);
+bool job_wants_data(const struct command *cmd);
+/* False: the wanted rows are more than a reply holds, and the command has failed. */
+bool answer_fits(struct command *cmd);
 
 enum run enqueue_run(struct core *core, struct command *cmd);
 enum run get_run(struct core *core, struct command *cmd);

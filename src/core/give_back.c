@@ -5,7 +5,8 @@
  * Two ask for it: the service, for tasks that never reached their worker (GIVE_BACK), and a worker, for tasks that it has not
  * begun (RETURN_TASK). A lease of an undelivered task that cannot go back now, because a row of its job cannot be read, is
  * marked: at its end it goes back too, and does not count as a crash. A job that was cancelled meanwhile ends; nobody ran
- * its attempt, so that leaves no trace.
+ * its attempt, so that leaves no trace. A job that nobody could ever run, because what is stored of it is damaged, ends
+ * FAILED with a code of its own instead of going from worker to worker for ever.
  */
 #include "base/assert.h"
 #include "core/core_int.h"
@@ -80,6 +81,7 @@ static enum run back_one(struct core *core, struct command *cmd, struct lease *l
         return RUN_NEED;
     }
     if (cmd->rc.code != SILO_OK) {
+        lease_spoil(core, lease, "what is stored of the job is malformed");
         return RUN_ANSWER;
     }
     if (!walk_ready(core, cmd, lease->job_ref, &to)) {
@@ -92,7 +94,7 @@ static enum run back_one(struct core *core, struct command *cmd, struct lease *l
 
 /* --- never delivered --- */
 
-/* False: rows were asked for. A task whose job is corrupt stays until somebody looks at it. */
+/* False: rows were asked for. */
 static bool undelivered_back(struct core *core, struct command *cmd, const struct uuid *task_id)
 {
     struct lease *lease = lease_find(core, task_id);
@@ -108,6 +110,10 @@ static bool undelivered_back(struct core *core, struct command *cmd, const struc
     }
     if (cmd->internal && !lease->expiring) {
         return true; /* its worker has been heard of */
+    }
+    if (cmd->args.give_back.unreadable != NULL) {
+        lease_spoil(core, lease, cmd->args.give_back.unreadable);
+        return true;
     }
     lease->undelivered = true;
     return back_one(core, cmd, lease) == RUN_ANSWER;

@@ -168,29 +168,29 @@ uint32_t job_attempts(const struct job *job)
 
 /* --- get --- */
 
-static void want(struct command *cmd, const struct key *key)
+static void want(struct command *cmd, const struct key *key, uint64_t len)
 {
-    cmd->wants[cmd->want_count++] =
-        (struct command_want){.key = arena_copy(cmd->arena, key_bytes(key)), .value = BYTES_NONE};
+    cmd->wants[cmd->want_count++] = (struct command_want){
+        .key = arena_copy(cmd->arena, key_bytes(key)), .len = len, .value = BYTES_NONE};
 }
 
 static void get_wants(struct command *cmd, const struct job_view *view, uint32_t rows)
 {
-    const bool whole = cmd->kind == CMD_GET_JOB;
+    const struct blob_ref *payload = &view->info.payload;
+    const struct blob_ref *data = &view->state.final.outcome.data;
     struct key key;
     cmd->wants = arena_alloc(cmd->arena, ((size_t)rows + 2) * sizeof cmd->wants[0]);
-    if (whole && view->info.payload.is_blob) {
+    if (job_wants_payload(cmd) && payload->is_blob) {
         key_blob(&key, cmd->job_ref, BLOB_PAYLOAD, 0);
-        want(cmd, &key);
+        want(cmd, &key, payload->len);
     }
-    if (view->has_state && view->state.has_outcome && view->state.final.outcome.data.is_blob &&
-        !view->running) {
+    if (job_wants_data(cmd) && data->is_blob) {
         key_blob(&key, cmd->job_ref, BLOB_RESULT, view->state.attempt);
-        want(cmd, &key);
+        want(cmd, &key, data->len);
     }
     for (uint32_t n = rows; n != 0; n--) {
         key_attempt(&key, cmd->job_ref, view->attempts[rows - n].number);
-        want(cmd, &key);
+        want(cmd, &key, 0);
     }
 }
 
@@ -227,7 +227,9 @@ static enum run get_answer(struct core *core, struct command *cmd, const struct 
         view_attempts(cmd, view, rows, all - rows);
     }
     get_wants(cmd, view, rows);
-    return run_ok(cmd);
+    const enum run run = run_ok(cmd);
+    (void)answer_fits(cmd);
+    return run;
 }
 
 enum run get_run(struct core *core, struct command *cmd)

@@ -68,22 +68,44 @@ void lease_write(struct core *core, struct lease *lease, bool fresh)
     lease->batch = core->view.open;
 }
 
-void lease_renew(struct core *core, struct lease *lease)
+static struct command *expiry_give_back(struct core *core, const struct uuid *task_id)
 {
-    lease->expiring = false; /* an expiry on its way comes too late */
-    heap_update(&core->expiry, &lease->expiry, core->mono_ms + LEASE_MS);
+    struct command *cmd = inner_new(core, CMD_GIVE_BACK, BYTES_NONE);
+    struct uuid *id = arena_alloc(cmd->arena, sizeof *id);
+    *id = *task_id;
+    cmd->args.give_back = (struct give_back_args){.task_ids = id, .count = 1};
+    return cmd;
 }
 
-/* A MessagePack str 16 that says what happened; the worker id is cut to what fits. */
-static struct bytes expiry_text(const struct core *core, const struct lease *lease,
-                                struct arena *arena)
+void lease_renew(struct core *core, struct lease *lease)
 {
-    const struct bytes worker = lease->rec.worker_id;
-    const size_t shown = worker.len < 256 ? worker.len : 256;
-    const char *text =
-        arena_printf(arena, "lease expired %lld ms after its start (now %lld), worker %.*s",
-                     (long long)(core->wall_ms - lease->rec.started_ms), (long long)core->wall_ms,
-                     (int)shown, (const char *)worker.ptr);
+    const bool held = !lease->undelivered && lease->unreadable == NULL;
+    lease->expiring = false; /* an expiry on its way comes too late */
+    heap_update(&core->expiry, &lease->expiry, core->mono_ms + (held ? LEASE_MS : 0));
+}
+
+void lease_spoil(struct core *core, struct lease *lease, const char *why)
+{
+    lease->unreadable = why;
+    lease_renew(core, lease);
+}
+
+void core_undelivered(struct core *core, const struct uuid *task_id, const char *unreadable)
+{
+    struct lease *lease = lease_find(core, task_id);
+    if (lease != NULL && unreadable != NULL) {
+        lease_spoil(core, lease, unreadable);
+    } else if (lease != NULL) {
+        lease->undelivered = true;
+        lease_renew(core, lease);
+    } else if (unreadable == NULL) { /* it may refresh a limit */
+        core_submit(core, expiry_give_back(core, task_id));
+    }
+}
+
+/* A MessagePack str 16. */
+static struct bytes packed_text(struct arena *arena, const char *text)
+{
     const size_t len = strlen(text);
     uint8_t *out = arena_alloc(arena, len + 3);
     out[0] = 0xda;
@@ -94,13 +116,16 @@ static struct bytes expiry_text(const struct core *core, const struct lease *lea
     return bytes_of(out, len + 3);
 }
 
-static struct command *expiry_give_back(struct core *core, const struct lease *lease)
+/* What happened; the worker id is cut to what fits. */
+static struct bytes expiry_text(const struct core *core, const struct lease *lease,
+                                struct arena *arena)
 {
-    struct command *cmd = inner_new(core, CMD_GIVE_BACK, BYTES_NONE);
-    struct uuid *task_id = arena_alloc(cmd->arena, sizeof *task_id);
-    *task_id = lease->rec.task_id;
-    cmd->args.give_back = (struct give_back_args){.task_ids = task_id, .count = 1};
-    return cmd;
+    const struct bytes worker = lease->rec.worker_id;
+    const size_t shown = worker.len < 256 ? worker.len : 256;
+    return packed_text(
+        arena, arena_printf(arena, "lease expired %lld ms after its start (now %lld), worker %.*s",
+                            (long long)(core->wall_ms - lease->rec.started_ms),
+                            (long long)core->wall_ms, (int)shown, (const char *)worker.ptr));
 }
 
 static struct command *expiry_report(struct core *core, const struct lease *lease)
@@ -110,16 +135,22 @@ static struct command *expiry_report(struct core *core, const struct lease *leas
         .has_task_id = true,
         .task_id = lease->rec.task_id,
         .status = ATTEMPT_FAILED, /* of a marked job: cancelled, as report_run finds */
-        .error_code = BYTES_LIT("WORKER_CRASHED"),
+        .error_code = BYTES_LIT(ERROR_WORKER_CRASHED),
         .data = expiry_text(core, lease, cmd->arena),
     };
+    if (lease->unreadable != NULL) {
+        cmd->args.report.error_code = BYTES_LIT(ERROR_JOB_UNREADABLE);
+        cmd->args.report.data = packed_text(cmd->arena, lease->unreadable);
+        cmd->args.report.final = true;
+    }
     return cmd;
 }
 
 static void lease_expire(struct core *core, struct lease *lease)
 {
+    const bool back = lease->undelivered && lease->unreadable == NULL;
     struct command *cmd =
-        lease->undelivered ? expiry_give_back(core, lease) : expiry_report(core, lease);
+        back ? expiry_give_back(core, &lease->rec.task_id) : expiry_report(core, lease);
     lease->expiring = true;
     /* Out of the way of others until the command is through. */
     heap_update(&core->expiry, &lease->expiry, INT64_MAX);

@@ -34,7 +34,7 @@ static void poll_room(struct poll *poll)
     }
 }
 
-static void lease_want_payload(struct command *cmd, struct bytes job_ref)
+static void lease_want_payload(struct command *cmd, struct bytes job_ref, uint64_t len)
 {
     struct key key;
     key_blob(&key, job_ref, BLOB_PAYLOAD, 0);
@@ -43,26 +43,30 @@ static void lease_want_payload(struct command *cmd, struct bytes job_ref)
         memcpy(wants, cmd->wants, cmd->want_count * sizeof *wants);
     }
     wants[cmd->want_count++] =
-        (struct command_want){.key = arena_copy(cmd->arena, key_bytes(&key))};
+        (struct command_want){.key = arena_copy(cmd->arena, key_bytes(&key)), .len = len};
     cmd->wants = wants;
 }
 
-void poll_lease_token(struct core *core, struct command *cmd, struct bytes worker_id,
-                      const struct token *from, struct bytes job_ref, struct bytes info_row,
+void leased_task_fill(struct command *cmd, struct bytes job_ref, struct bytes info_row,
                       struct leased_task *out)
 {
     struct arena *arena = cmd->arena;
+    ASSERT(info_decode(arena_copy(arena, info_row), &out->info));
+    out->payload = out->info.payload.inline_bytes;
+    const struct bytes ref = arena_copy(arena, job_ref);
+    ASSERT(job_ref_parse(ref, arena_alloc(arena, ref.len), &out->tenant, &out->job_id));
+}
+
+void poll_lease_token(struct core *core, struct command *cmd, struct bytes worker_id,
+                      const struct token *from, struct bytes job_ref, struct leased_task *out)
+{
     if (from->has_chain) {
         out->task_id = from->task_id;
     }
     out->attempt = from->attempt;
     out->relative = from->relative;
-    ASSERT(info_decode(arena_copy(arena, info_row), &out->info));
-    out->payload = out->info.payload.inline_bytes;
-    const struct bytes ref = arena_copy(arena, job_ref);
-    ASSERT(job_ref_parse(ref, arena_alloc(arena, ref.len), &out->tenant, &out->job_id));
     if (out->info.payload.is_blob) {
-        lease_want_payload(cmd, ref);
+        lease_want_payload(cmd, job_ref, out->info.payload.len);
     }
     const struct lease_rec rec = {
         .task_id = out->task_id,
@@ -85,19 +89,40 @@ void poll_lease_token(struct core *core, struct command *cmd, struct bytes worke
                              .has_chain = from->has_chain,
                              .task_id = from->task_id,
                              .passed = from->passed};
-    token_move(core, ref, from, &to);
+    token_move(core, job_ref, from, &to);
 }
 
-static void poll_lease(struct core *core, struct poll *poll, struct task *task)
+/* Whether the reply has room for it. A whole message has for the first one, so that nothing is stuck. */
+static bool poll_takes(struct poll *poll, uint64_t bytes)
+{
+    const struct poll_args *args = &poll->command->args.poll;
+    const uint64_t most = args->bytes_max != 0 ? args->bytes_max : MESSAGE_BYTES_MAX;
+    const bool alone = poll->bytes == 0 && args->bytes_max == 0;
+    if (!alone && (bytes > most || poll->bytes > most - bytes)) {
+        poll->full = true;
+        return false;
+    }
+    poll->bytes += bytes;
+    return true;
+}
+
+/* False: the reply is full. */
+static bool poll_lease(struct core *core, struct poll *poll, struct task *task)
 {
     struct command *cmd = poll->command;
     poll_room(poll);
     struct leased_task *out = &cmd->result.poll.tasks[cmd->result.poll.count];
     *out = (struct leased_task){.task_id = id_from_seed(cmd->seed, cmd->result.poll.count)};
+    const struct bytes row = blob_bytes(task->info);
+    const struct bytes ref = task_ref(task);
+    leased_task_fill(cmd, ref, row, out);
+    if (!poll_takes(poll, out->info.payload.len + row.len + ref.len + REPLY_TASK_BYTES)) {
+        return false;
+    }
     cmd->result.poll.count++;
     const struct token from = token_of_task(task);
-    poll_lease_token(core, cmd, cmd->args.poll.worker_id, &from, task_ref(task),
-                     blob_bytes(task->info), out);
+    poll_lease_token(core, cmd, cmd->args.poll.worker_id, &from, ref, out);
+    return true;
 }
 
 static bool poll_claim(struct poll *poll)
@@ -115,8 +140,13 @@ static bool poll_take_refreshes(struct core *core, struct group *group, struct p
 {
     struct list_node *node = NULL;
     while ((node = list_first(&group->refreshes)) != NULL) {
+        struct floating *floating = CONTAINER_OF(node, struct floating, in_group);
         if (!poll_claim(poll)) {
             return false;
+        }
+        if (!poll_takes(poll, floating->rec.metadata.len + queue_ref(floating->queue).len +
+                                  REPLY_TASK_BYTES)) {
+            return true;
         }
         struct poll_result *result = &poll->command->result.poll;
         if (result->refresh_count == poll->refresh_cap) {
@@ -128,8 +158,7 @@ static bool poll_take_refreshes(struct core *core, struct group *group, struct p
             }
             result->refreshes = more;
         }
-        floating_lease(core, CONTAINER_OF(node, struct floating, in_group), poll->command,
-                       &result->refreshes[result->refresh_count++]);
+        floating_lease(core, floating, poll->command, &result->refreshes[result->refresh_count++]);
     }
     return true;
 }
@@ -159,17 +188,16 @@ static void poll_serve(struct core *core, struct group *group, struct poll *poll
     struct task *task = NULL;
     enum best best = BEST_TASK;
     bool claimed = poll_take_refreshes(core, group, poll);
-    while (claimed && cmd->result.poll.count < cmd->args.poll.tasks_max && over->budget != 0 &&
-           core->leases_by_job.count < SHARD_LEASES_MAX &&
+    while (claimed && !poll->full && cmd->result.poll.count < cmd->args.poll.tasks_max &&
+           over->budget != 0 && core->leases_by_job.count < SHARD_LEASES_MAX &&
            (best = group_best(core, group, &over->cursor, &over->checks, &task)) == BEST_TASK) {
         claimed = poll_claim(poll);
-        if (claimed) {
-            poll_lease(core, poll, task);
+        if (claimed && poll_lease(core, poll, task)) {
             over->budget--;
         }
     }
     const bool full = cmd->result.poll.count != 0 ||
-                      (cmd->result.poll.refresh_count != 0 && best != BEST_LOADING);
+                      (cmd->result.poll.refresh_count != 0 && best != BEST_LOADING) || poll->full;
     const bool waits = cmd->args.poll.wait_ms != 0 && !core->polls_released;
     if (full || !claimed || /* another shard fills it */
         (!waits && best != BEST_LOADING && best != BEST_CHECKING)) {

@@ -13,9 +13,10 @@ static bool report_runs_left(const struct lease_rec *lease)
 }
 
 /* A retry follows a failure if the policy has runs left and nobody cancelled the job. */
-static bool report_retries(const struct lease_rec *lease, enum attempt_status status)
+static bool report_retries(const struct lease_rec *lease, const struct report_args *args)
 {
-    return status == ATTEMPT_FAILED && !lease->has_mark && report_runs_left(lease);
+    return args->status == ATTEMPT_FAILED && !args->final && !lease->has_mark &&
+           report_runs_left(lease);
 }
 
 /* The worker's word counts; only where a retry would have followed does the cancellation end the job. */
@@ -177,7 +178,7 @@ enum run report_run(struct core *core, struct command *cmd)
         view_touch_absent(&core->view);
         return run_fail(cmd, SILO_NOT_FOUND, "lease not found");
     }
-    if (report_retries(&lease->rec, args->status)) {
+    if (report_retries(&lease->rec, args)) {
         return report_retry_run(core, cmd, lease);
     }
     struct tenant_count *count = count_find(core, lease->job_ref, cmd);

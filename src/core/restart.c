@@ -228,7 +228,8 @@ enum run lease_job_run(struct core *core, struct command *cmd)
     out->task_id = id_from_seed(cmd->seed, 0); /* unless it has one already */
     const struct bytes info_row = job_own(core, cmd, &job);
     from.group = job.info.group;
-    poll_lease_token(core, cmd, cmd->args.lease_job.worker_id, &from, cmd->job_ref, info_row, out);
+    leased_task_fill(cmd, cmd->job_ref, info_row, out);
+    poll_lease_token(core, cmd, cmd->args.lease_job.worker_id, &from, cmd->job_ref, out);
     cmd->result.poll.tasks = out;
     cmd->result.poll.count = 1;
     return run_changed(cmd);

@@ -60,25 +60,20 @@ void svc_fail_command(struct call *call, const struct command *cmd)
     svc_fail(call, cmd->rc.code, cmd->error);
 }
 
-struct bytes svc_pack(struct call *call, const ProtobufCMessage *reply)
+void svc_reply(struct call *call, const ProtobufCMessage *reply)
 {
     const size_t size = protobuf_c_message_get_packed_size(reply);
     if (size > MESSAGE_BYTES_MAX) {
-        return BYTES_NONE;
-    }
-    uint8_t *packed = arena_alloc(call->arena, size);
-    protobuf_c_message_pack(reply, packed);
-    return bytes_of(packed, size);
-}
-
-void svc_reply(struct call *call, const ProtobufCMessage *reply)
-{
-    const struct bytes packed = svc_pack(call, reply);
-    if (packed.ptr == NULL) {
-        svc_fail(call, SILO_OUT_OF_RANGE, "the reply is too large: more than 128 MiB");
+        svc_fail(call, SILO_OUT_OF_RANGE, ERROR_REPLY_TOO_LARGE);
         return;
     }
-    rpc_call_reply(call->rpc, packed);
+    struct rpc_segment segments[RPC_SEGMENTS_MAX];
+    const size_t count = svc_segments(call->arena, reply, size, segments);
+    if (count == 1) {
+        rpc_call_reply(call->rpc, segments[0].bytes);
+    } else {
+        rpc_call_reply_segments(call->rpc, segments, count);
+    }
 }
 
 void svc_reply_empty(struct call *call)
@@ -160,6 +155,7 @@ static void command_done(struct shard_request *request)
 static void call_back(struct rpc_mail *mail)
 {
     struct call *call = CONTAINER_OF(mail, struct call, mail);
+    shard_answer_taken(&call->request);
     call->answer(call);
 }
 
@@ -207,7 +203,9 @@ void fan_deinit(struct fan *fan)
 {
     ASSERT(fan->open == 0);
     for (size_t i = 0; i < fan->count; i++) {
-        arena_deinit(&fan->parts[i].arena);
+        struct fan_part *part = &fan->parts[i];
+        shard_answer_taken(&part->request);
+        arena_deinit(&part->arena);
     }
 }
 

@@ -5,7 +5,7 @@
  * unless the sender set another: parts run on different executors at the same time.
  *
  * Ownership  fan and parts lie in the call's arena; fan_deinit frees the parts' arenas and comes before the answer that
- *            ends the call, and after whatever was read from them was packed.
+ *            ends the call. An answer that lends from a part's arena takes that away first.
  * Threads    the call's loop.
  */
 #ifndef SILO_SERVICE_CALL_INT_H
@@ -14,6 +14,9 @@
 #include "service/service_int.h"
 
 #define ERROR_MAILBOX_FULL "the shard has too many requests waiting; try again"
+#define ERROR_REPLY_TOO_LARGE                                                                   \
+    "the reply is too large: more than 128 MiB; omit_payload and omit_results of GetJob leave " \
+    "out what is large"
 #define ERROR_ID_TOO_LONG "id too long: at most 4096 bytes"
 #define ERROR_WORKER_TOO_LONG "worker_id too long: at most 4096 bytes"
 

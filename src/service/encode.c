@@ -107,7 +107,7 @@ static Silo__V1__JobAttempt *attempt_new(struct arena *arena, const char *job_id
 }
 
 static Silo__V1__JobAttempt *encode_attempt(struct arena *arena, const char *job_id,
-                                            const struct job_view_attempt *seen)
+                                            const struct job_view_attempt *seen, bool omit_data)
 {
     const struct outcome *outcome = &seen->attempt.outcome;
     Silo__V1__JobAttempt *attempt =
@@ -117,13 +117,19 @@ static Silo__V1__JobAttempt *encode_attempt(struct arena *arena, const char *job
         attempt->finished_at_ms_opt_case = SILO__V1__JOB_ATTEMPT__FINISHED_AT_MS_OPT_FINISHED_AT_MS;
         attempt->finished_at_ms = outcome->finished_ms;
     }
-    if (outcome->status == ATTEMPT_SUCCEEDED) {
+    if (omit_data) {
+        attempt->data_omitted =
+            outcome->status == ATTEMPT_SUCCEEDED || outcome->status == ATTEMPT_FAILED;
+    }
+    if (outcome->status == ATTEMPT_SUCCEEDED && !omit_data) {
         attempt->result_opt_case = SILO__V1__JOB_ATTEMPT__RESULT_OPT_RESULT;
         attempt->result = encode_serialized(arena, seen->data);
     }
     if (outcome->status == ATTEMPT_FAILED) {
         attempt->error_code_opt_case = SILO__V1__JOB_ATTEMPT__ERROR_CODE_OPT_ERROR_CODE;
         attempt->error_code = encode_text(arena, outcome->error_code);
+    }
+    if (outcome->status == ATTEMPT_FAILED && !omit_data) {
         attempt->error_data_opt_case = SILO__V1__JOB_ATTEMPT__ERROR_DATA_OPT_ERROR_DATA;
         attempt->error_data = encode_serialized(arena, seen->data);
     }
@@ -142,15 +148,16 @@ static bool view_final(const struct job_view *view, struct job_view_attempt *ret
 }
 
 static void encode_attempts(struct arena *arena, Silo__V1__GetJobResponse *job,
-                            const struct job_view *view)
+                            const struct job_view *view, bool omit_data)
 {
     job->attempts = arena_alloc(arena, (view->attempt_count + 2) * sizeof *job->attempts);
     for (size_t i = 0; i < view->attempt_count; i++) {
-        job->attempts[job->n_attempts++] = encode_attempt(arena, job->id, &view->attempts[i]);
+        job->attempts[job->n_attempts++] =
+            encode_attempt(arena, job->id, &view->attempts[i], omit_data);
     }
     struct job_view_attempt final;
     if (view_final(view, &final)) {
-        job->attempts[job->n_attempts++] = encode_attempt(arena, job->id, &final);
+        job->attempts[job->n_attempts++] = encode_attempt(arena, job->id, &final, omit_data);
     }
     if (view->running) {
         job->attempts[job->n_attempts++] = attempt_new(
@@ -180,7 +187,7 @@ static bool view_next(const struct job_view *view, int64_t *ret_due_ms)
 }
 
 Silo__V1__GetJobResponse *encode_job(struct arena *arena, const char *id,
-                                     const struct job_view *view, bool include_attempts)
+                                     const struct job_view *view, const struct get_args *args)
 {
     const struct info *info = &view->info;
     Silo__V1__GetJobResponse *job = arena_alloc(arena, sizeof *job);
@@ -188,7 +195,10 @@ Silo__V1__GetJobResponse *encode_job(struct arena *arena, const char *id,
     job->id = (char *)id; /* only read */
     job->priority = info->priority;
     job->enqueue_time_ms = info->enqueue_ms;
-    job->payload = encode_serialized(arena, view->payload);
+    job->payload_omitted = args->omit_payload;
+    if (!args->omit_payload) {
+        job->payload = encode_serialized(arena, view->payload);
+    }
     job->task_group = encode_text(arena, info->group);
     job->status = (Silo__V1__JobStatus)view->status;
     job->status_changed_at_ms = view_changed_ms(view);
@@ -210,12 +220,13 @@ Silo__V1__GetJobResponse *encode_job(struct arena *arena, const char *id,
             SILO__V1__GET_JOB_RESPONSE__NEXT_ATTEMPT_STARTS_AFTER_MS_OPT_NEXT_ATTEMPT_STARTS_AFTER_MS;
         job->next_attempt_starts_after_ms = due_ms;
     }
-    if (view->status == JOB_SUCCEEDED) {
+    job->result_omitted = args->omit_results && view->status == JOB_SUCCEEDED;
+    if (view->status == JOB_SUCCEEDED && !args->omit_results) {
         job->result_opt_case = SILO__V1__GET_JOB_RESPONSE__RESULT_OPT_RESULT;
         job->result = encode_serialized(arena, view->data);
     }
-    if (include_attempts) {
-        encode_attempts(arena, job, view);
+    if (args->include_attempts) {
+        encode_attempts(arena, job, view, args->omit_results);
     }
     return job;
 }

@@ -152,16 +152,37 @@ bool rpc_call_reply(struct rpc_call *call, struct bytes message)
     return call_done(call, 0, BYTES_LIT(""), message);
 }
 
+void shard_answer_taken(struct shard_request *request)
+{
+    request->answer_bytes = 0;
+}
+
 bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments,
                              size_t count)
 {
-    assert_int_equal(count, 1);
-    const bool heard = call_done(call, 0, BYTES_LIT(""), segments[0].bytes);
+    assert_true(count > 0 && count <= RPC_SEGMENTS_MAX);
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++) {
+        assert_true(i + 1 == count || segments[i].release == NULL);
+        size += segments[i].bytes.len;
+    }
+    uint8_t *whole = xmalloc(size + 1);
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(whole + at, segments[i].bytes.ptr, segments[i].bytes.len);
+        at += segments[i].bytes.len;
+    }
+    const struct rpc_segment *last = &segments[count - 1];
+    const bool heard = call_done(call, 0, BYTES_LIT(""), bytes_of(whole, size));
+    free(whole);
+    if (last->release == NULL) {
+        return heard;
+    }
     if (!heard) {
-        segments[0].release(segments[0].context, false);
+        last->release(last->context, false);
     } else {
-        call->release = segments[0].release;
-        call->release_context = segments[0].context;
+        call->release = last->release;
+        call->release_context = last->context;
     }
     return heard;
 }

@@ -15,7 +15,7 @@ static void get_job_answer(struct call *call)
     }
     const Silo__V1__GetJobRequest *request = call->message;
     const Silo__V1__GetJobResponse *reply =
-        encode_job(call->arena, request->id, &cmd->result.job, request->include_attempts != 0);
+        encode_job(call->arena, request->id, &cmd->result.job, &cmd->args.get);
     if (reply == NULL) {
         malformed(call);
         return;
@@ -31,7 +31,11 @@ void on_get_job(struct call *call)
         !svc_job(call, request->id)) {
         return;
     }
-    call->request.cmd.args.get.include_attempts = request->include_attempts != 0;
+    call->request.cmd.args.get = (struct get_args){
+        .include_attempts = request->include_attempts != 0,
+        .omit_payload = request->omit_payload != 0,
+        .omit_results = request->omit_results != 0,
+    };
     svc_send(call, CMD_GET_JOB, get_job_answer);
 }
 

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/assert.h"
 #include "base/buf.h"
 #include "codec/key.h"
 #include "codec/limit.h"
@@ -184,8 +185,41 @@ static void test_lease_task(void **state)
     assert_int_equal(reply->task->payload->msgpack.len, 3);
     assert_int_equal(reply->task->lease_ms, 10000);
     silo__v1__lease_task_response__free_unpacked(reply, NULL);
+    fake_sent(call, true);
     fake_free(call);
     fake_stop();
+}
+
+/* The caller has left, or what is stored cannot be told: the task does not wait for the end of its lease. */
+static void test_lease_task_undelivered(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        fake_start(1, false, false);
+        struct rpc_call *call = lease_task(fake_shard_id(0), "j", "w", NULL);
+        struct shard_request *request = fake_take(CMD_LEASE_JOB);
+        struct leased_task leased = {
+            .task_id = {.b = {7}}, .tenant = BYTES_LIT("-"), .job_id = BYTES_LIT("j")};
+        request->cmd.result.poll = (struct poll_result){.tasks = &leased, .count = 1};
+        if (i == 0) {
+            fake_cancel(call);
+        }
+        leased.info.metadata_count = i == 2; /* none is there */
+        fake_answer(request, SILO_OK, NULL);
+        if (i == 1) {
+            fake_sent(call, false);
+        }
+        if (i == 2) {
+            fake_failed(call, 15, "malformed");
+        }
+        struct shard_request *back = fake_take(CMD_GIVE_BACK);
+        assert_int_equal(back->cmd.args.give_back.count, 1);
+        assert_int_equal(back->cmd.args.give_back.task_ids[0].b[0], 7);
+        assert_int_equal(back->cmd.args.give_back.unreadable != NULL, i == 2);
+        fake_answer(back, SILO_OK, NULL);
+        fake_free(call);
+        fake_stop();
+    }
 }
 
 /* --- DropTenantHolders --- */
@@ -319,6 +353,67 @@ static struct shard_request *get(const char *method, struct rpc_call **ret_call)
     request.id = (char *)"j";
     *ret_call = fake_call(method, &request.base);
     return fake_take(CMD_GET_RESULT);
+}
+
+/* What is left out is not read, and the answer says what it was. */
+static void test_omitted(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    Silo__V1__GetJobRequest request = SILO__V1__GET_JOB_REQUEST__INIT;
+    request.shard = (char *)fake_shard_id(0);
+    request.id = (char *)"j";
+    request.include_attempts = true;
+    request.omit_payload = true;
+    request.omit_results = true;
+    struct rpc_call *call = fake_call("GetJob", &request.base);
+    struct shard_request *sent = fake_take(CMD_GET_JOB);
+    assert_true(sent->cmd.args.get.omit_payload && sent->cmd.args.get.omit_results);
+    struct job_view_attempt failed = {
+        .number = 1,
+        .attempt = {.outcome = {.status = ATTEMPT_FAILED, .error_code = BYTES_LIT("E")}},
+        .data = BYTES_LIT("why")};
+    sent->cmd.result.job = (struct job_view){
+        .info = {.group = BYTES_LIT("g")},
+        .has_state = true,
+        .state = {.status = JOB_SUCCEEDED,
+                  .attempt = 2,
+                  .has_outcome = true,
+                  .by_attempt = true,
+                  .final = {.outcome = {.status = ATTEMPT_SUCCEEDED}}},
+        .status = JOB_SUCCEEDED,
+        .attempts = &failed,
+        .attempt_count = 1,
+    };
+    fake_answer(sent, SILO_OK, NULL);
+    Silo__V1__GetJobResponse *job = fake_reply(call, &silo__v1__get_job_response__descriptor);
+    assert_true(job->payload_omitted && job->result_omitted);
+    assert_null(job->payload);
+    assert_int_equal(job->result_opt_case, 0);
+    assert_int_equal(job->n_attempts, 2);
+    assert_true(job->attempts[0]->data_omitted && job->attempts[1]->data_omitted);
+    assert_string_equal(job->attempts[0]->error_code, "E"); /* it is small */
+    assert_int_equal(job->attempts[0]->error_data_opt_case, 0);
+    assert_int_equal(job->attempts[1]->result_opt_case, 0);
+    silo__v1__get_job_response__free_unpacked(job, NULL);
+    fake_free(call);
+
+    request.omit_payload = request.omit_results = false;
+    call = fake_call("GetJob", &request.base);
+    sent = fake_take(CMD_GET_JOB);
+    uint8_t *large = xmalloc(70u << 20);
+    memset(large, 1, 70u << 20);
+    sent->cmd.result.job = (struct job_view){
+        .info = {.group = BYTES_LIT("g")},
+        .status = JOB_SUCCEEDED,
+        .payload = bytes_of(large, 70u << 20),
+        .data = bytes_of(large, 70u << 20),
+    };
+    fake_answer(sent, SILO_OK, NULL);
+    fake_failed(call, 11, "omit_payload");
+    free(large);
+    fake_free(call);
+    fake_stop();
 }
 
 /* Its rate limit refused it too often: it failed between two attempts. */
@@ -504,11 +599,18 @@ static void test_limits_shown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_restart),           cmocka_unit_test(test_expedite),
-        cmocka_unit_test(test_lease_task_checks), cmocka_unit_test(test_lease_task),
-        cmocka_unit_test(test_drop_holders),      cmocka_unit_test(test_report_refresh_checks),
-        cmocka_unit_test(test_report_refresh),    cmocka_unit_test(test_failed_without_attempt),
-        cmocka_unit_test(test_restarted),         cmocka_unit_test(test_imported),
+        cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_expedite),
+        cmocka_unit_test(test_lease_task_checks),
+        cmocka_unit_test(test_lease_task),
+        cmocka_unit_test(test_lease_task_undelivered),
+        cmocka_unit_test(test_omitted),
+        cmocka_unit_test(test_drop_holders),
+        cmocka_unit_test(test_report_refresh_checks),
+        cmocka_unit_test(test_report_refresh),
+        cmocka_unit_test(test_failed_without_attempt),
+        cmocka_unit_test(test_restarted),
+        cmocka_unit_test(test_imported),
         cmocka_unit_test(test_limits_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,7 @@ struct lease {
     struct bytes group, worker_id;
     uint32_t tasks_max;
     uint32_t leased; /* job tasks */
+    size_t bytes;    /* they take in the reply, at most */
     bool found;      /* tasks of any kind */
     int64_t end_us;  /* of the wait */
     struct shard **shards;
@@ -49,7 +50,24 @@ static void poll_fill(const struct lease *lease, struct command *cmd, uint32_t w
         .worker_id = lease->worker_id,
         .tasks_max = lease->tasks_max - lease->leased,
         .wait_ms = wait_ms,
+        .bytes_max = lease->bytes != 0 ? MESSAGE_BYTES_MAX - lease->bytes : 0,
     };
+}
+
+/* What tasks take in a reply, at most: as the shard counts them. */
+static size_t result_bytes(const struct poll_result *result)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < result->count; i++) {
+        const struct leased_task *task = &result->tasks[i];
+        bytes += task->payload.len + task->info.limits.len + task->info.metadata.len +
+                 task->info.group.len + task->tenant.len + task->job_id.len + REPLY_TASK_BYTES;
+    }
+    for (size_t i = 0; i < result->refresh_count; i++) {
+        const struct refresh_task *task = &result->refreshes[i];
+        bytes += task->metadata.len + task->tenant.len + task->queue.len + REPLY_TASK_BYTES;
+    }
+    return bytes;
 }
 
 /* What the shard handed out; empty for a part that failed, is not back or was no poll. */
@@ -79,9 +97,12 @@ static void visit_finished(struct fan *fan)
 {
     struct lease *lease = fan->call->state;
     const struct fan_part *part = &fan->parts[lease->visited - 1];
-    lease->leased += (uint32_t)part_result(part).count;
+    const struct poll_result result = part_result(part);
+    lease->leased += (uint32_t)result.count;
+    lease->bytes += result_bytes(&result);
     lease->found = lease->found || part_found(part);
-    const bool wants_more = rpc_call_alive(lease->call->rpc) && lease->leased < lease->tasks_max;
+    const bool wants_more = rpc_call_alive(lease->call->rpc) && lease->leased < lease->tasks_max &&
+                            lease->bytes < MESSAGE_BYTES_MAX / 2;
     if (wants_more && lease->visited < lease->shard_count) {
         visit_next(lease);
     } else if (wants_more && !lease->found &&
@@ -171,13 +192,13 @@ static void lease_park(struct lease *lease)
 struct lease_reply {
     Silo__V1__LeaseTasksResponse message;
     size_t bytes;
-    struct handout *sent, *kept; /* what goes out; what goes back at once */
+    struct handout *sent; /* what goes out */
 };
 
 /* Ids of one shard's tasks, by where they go. */
 struct part_ids {
-    struct uuid *sent, *kept;
-    size_t sent_count, kept_count;
+    struct uuid *sent, *kept, *unreadable;
+    size_t sent_count, kept_count, unreadable_count;
 };
 
 /* Whether a task of this size goes out with the reply; notes its id. */
@@ -197,9 +218,9 @@ static void reply_add_task(struct lease *lease, struct lease_reply *reply, struc
                            const char *shard_id, const struct leased_task *leased)
 {
     Silo__V1__Task *task = encode_task(lease->call->arena, shard_id, leased);
-    if (task == NULL) { /* its lease ends and reports it as crashed */
-        log_error("task_malformed", LOG_STR("shard", shard_id), LOG_BYTES("job_id", leased->job_id),
-                  LOG_END);
+    if (task == NULL) {
+        handout_log_malformed(shard_id, leased);
+        ids->unreadable[ids->unreadable_count++] = leased->task_id;
         return;
     }
     if (reply_takes(reply, ids, silo__v1__task__get_packed_size(task), &leased->task_id)) {
@@ -236,6 +257,7 @@ static void reply_add(struct lease *lease, struct lease_reply *reply, struct fan
     struct part_ids ids = {
         .sent = arena_alloc(arena, count * sizeof *ids.sent),
         .kept = arena_alloc(arena, count * sizeof *ids.kept),
+        .unreadable = arena_alloc(arena, count * sizeof *ids.unreadable),
     };
     const char *shard_id = shard_id_text(part->shard);
     for (size_t i = 0; i < result.refresh_count; i++) {
@@ -245,7 +267,9 @@ static void reply_add(struct lease *lease, struct lease_reply *reply, struct fan
         reply_add_task(lease, reply, &ids, shard_id, &result.tasks[i]);
     }
     handout_add(reply->sent, part->shard, ids.sent, ids.sent_count);
-    handout_add(reply->kept, part->shard, ids.kept, ids.kept_count);
+    handout_keep(reply->sent, &part->arena);
+    handout_return(part->shard, ids.kept, ids.kept_count, NULL);
+    handout_return(part->shard, ids.unreadable, ids.unreadable_count, HANDOUT_MALFORMED);
 }
 
 static void reply_add_fan(struct lease *lease, struct lease_reply *reply, struct fan *fan)
@@ -331,16 +355,10 @@ static void lease_answer(struct lease *lease)
         return;
     }
     reply.sent = handout_new(2 * lease->shard_count);
-    reply.kept = handout_new(2 * lease->shard_count);
     reply_add_fan(lease, &reply, lease->visits);
     reply_add_fan(lease, &reply, lease->parked);
-    handout_end(reply.kept, false);
-
-    const struct bytes packed = svc_pack(call, &reply.message.base);
     lease_release(lease);
-    const struct rpc_segment segment = {
-        .bytes = packed, .release = handout_end, .context = reply.sent};
-    rpc_call_reply_segments(call->rpc, &segment, 1);
+    handout_reply(call, &reply.message.base, reply.sent);
 }
 
 /* --- the request --- */

@@ -1,9 +1,7 @@
-/*
- * service/lease_one.c - LeaseTask: the task of one named job, whatever its start and its limits. For tests and debugging.
- *
- * When the caller leaves before the reply nothing goes back: the lease ends by itself, like that of a worker that died.
- */
+/* service/lease_one.c - LeaseTask: the task of one named job, whatever its start and its limits. For tests and debugging. */
+#include "base/assert.h"
 #include "service/call_int.h"
+#include "service/handout.h"
 
 static void lease_task_answer(struct call *call)
 {
@@ -13,16 +11,25 @@ static void lease_task_answer(struct call *call)
         return;
     }
     const Silo__V1__LeaseTaskRequest *request = call->message;
-    const struct poll_result *result = &cmd->result.poll;
+    ASSERT(cmd->result.poll.count == 1);
+    const struct leased_task *leased = &cmd->result.poll.tasks[0];
     Silo__V1__LeaseTaskResponse reply = SILO__V1__LEASE_TASK_RESPONSE__INIT;
     /* The shard as the caller spelled it. */
-    reply.task =
-        result->count == 1 ? encode_task(call->arena, request->shard, &result->tasks[0]) : NULL;
+    reply.task = encode_task(call->arena, request->shard, leased);
     if (reply.task == NULL) {
-        svc_fail(call, SILO_CORRUPT, "the stored job is malformed");
+        handout_log_malformed(request->shard, leased);
+        handout_return(call->shard, &leased->task_id, 1, HANDOUT_MALFORMED);
+        svc_fail(call, SILO_CORRUPT, HANDOUT_MALFORMED);
         return;
     }
-    svc_reply(call, &reply.base);
+    if (silo__v1__lease_task_response__get_packed_size(&reply) > MESSAGE_BYTES_MAX) {
+        handout_return(call->shard, &leased->task_id, 1, NULL);
+        svc_fail(call, SILO_OUT_OF_RANGE, ERROR_REPLY_TOO_LARGE);
+        return;
+    }
+    struct handout *handout = handout_new(1);
+    handout_add(handout, call->shard, &leased->task_id, 1);
+    handout_reply(call, &reply.base, handout);
 }
 
 void on_lease_task(struct call *call)

@@ -404,6 +404,57 @@ static void test_refresh_goes_back(void **state)
     fake_stop();
 }
 
+/* A job that cannot be told to a worker ends; the others of the poll are delivered. */
+static void test_task_malformed(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = lease(NULL, "g", 4, 0);
+    struct shard_request *poll = fake_take(CMD_POLL);
+    struct leased_task tasks[3];
+    memset(tasks, 0, sizeof tasks);
+    for (size_t i = 0; i < 3; i++) {
+        tasks[i].task_id.b[0] = (uint8_t)i;
+        tasks[i].tenant = BYTES_LIT("-");
+        tasks[i].job_id = BYTES_LIT("job");
+    }
+    tasks[1].info.limit_count = 1; /* none is there */
+    poll->cmd.result.poll = (struct poll_result){.tasks = tasks, .count = 3};
+    fake_answer(poll, SILO_OK, NULL);
+    assert_int_equal(replied(call), 2);
+    struct shard_request *back = fake_take(CMD_GIVE_BACK);
+    assert_int_equal(back->cmd.args.give_back.count, 1);
+    assert_int_equal(back->cmd.args.give_back.task_ids[0].b[0], 1);
+    assert_non_null(back->cmd.args.give_back.unreadable);
+    fake_answer(back, SILO_OK, NULL);
+    fake_sent(call, true);
+    fake_free(call);
+    fake_stop();
+}
+
+/* Large payloads leave from where they lie, however many there are. */
+static void test_reply_pieces(void **state)
+{
+    (void)state;
+    static const size_t counts[] = {1, 3, 31, 32, 100};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        fake_start(1, false, false);
+        struct rpc_call *call = lease(NULL, "g", 200, 0);
+        fill(fake_take(CMD_POLL), counts[i], 70000);
+        Silo__V1__LeaseTasksResponse *reply =
+            fake_reply(call, &silo__v1__lease_tasks_response__descriptor);
+        assert_int_equal(reply->n_tasks, counts[i]);
+        for (size_t t = 0; t < counts[i]; t++) {
+            assert_int_equal(reply->tasks[t]->payload->msgpack.len, 70000);
+            assert_string_equal(reply->tasks[t]->task_group, "g");
+        }
+        silo__v1__lease_tasks_response__free_unpacked(reply, NULL);
+        fake_sent(call, true);
+        fake_free(call);
+        fake_stop();
+    }
+}
+
 static void test_refresh_malformed(void **state)
 {
     (void)state;
@@ -453,6 +504,8 @@ int main(void)
         cmocka_unit_test(test_refresh_ends_the_wait),
         cmocka_unit_test(test_refresh_goes_back),
         cmocka_unit_test(test_refresh_malformed),
+        cmocka_unit_test(test_task_malformed),
+        cmocka_unit_test(test_reply_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

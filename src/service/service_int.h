@@ -81,8 +81,6 @@ void svc_reply(struct call *call, const ProtobufCMessage *reply);
 void svc_reply_empty(struct call *call);
 /* Answer of calls that change something and have nothing to say: empty, or the command's error. */
 void svc_answer_empty(struct call *call);
-/* The reply's bytes in the call's arena; ptr NULL when it is larger than a message may be. */
-struct bytes svc_pack(struct call *call, const ProtobufCMessage *reply);
 
 /* False: the call was answered with the error. */
 bool svc_route(struct call *call, const char *shard);
@@ -98,6 +96,15 @@ uint32_t svc_wait_ms(const struct call *call, uint32_t wait_ms);
 
 /* Text of a command's or an error's answer: never NULL, cut to CALL_ERROR_BYTES_MAX between characters. */
 struct bytes svc_error_text(const char *text, enum silo_code code);
+
+/* --- reply.c -------------------------------------------------------------------------------------------------- */
+
+/*
+ * The pieces of a message of `size` packed bytes, at most RPC_SEGMENTS_MAX; returns how many. Large fields are lent: what
+ * the message points to must live until the reply was sent. The rest lies in the arena.
+ */
+size_t svc_segments(struct arena *arena, const ProtobufCMessage *reply, size_t size,
+                    struct rpc_segment *segments);
 
 /* --- route.c: shard and tenant, without a call --------------------------------------------------------------- */
 
@@ -148,7 +155,7 @@ char *encode_uuid(struct arena *arena, const struct uuid *uuid);
 Silo__V1__SerializedBytes *encode_serialized(struct arena *arena, struct bytes data);
 /* encode_job, encode_task, encode_refresh: NULL when stored limits or metadata are malformed. */
 Silo__V1__GetJobResponse *encode_job(struct arena *arena, const char *id,
-                                     const struct job_view *view, bool include_attempts);
+                                     const struct job_view *view, const struct get_args *args);
 Silo__V1__GetJobResultResponse *encode_result(struct arena *arena, const char *id,
                                               const struct job_view *view);
 Silo__V1__Task *encode_task(struct arena *arena, const char *shard_id,

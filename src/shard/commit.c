@@ -21,8 +21,7 @@ static const struct store_ops *inc_ops(const struct incarnation *inc)
 
 void commit_release(struct incarnation *inc, struct command *cmd)
 {
-    if (cmd->rc.code == SILO_OK && cmd->want_count != 0 && inc->phase != INC_DEAD &&
-        inc->db != NULL) {
+    if (cmd->rc.code == SILO_OK && cmd->want_count != 0) {
         wants_start(inc, cmd);
     } else {
         request_answer(cmd);
@@ -339,6 +338,10 @@ void commit_abandon(struct incarnation *inc)
     core_abandon(inc->core, why);
     struct command *cmd = NULL;
     while ((cmd = core_answered(inc->core)) != NULL) {
-        request_answer(cmd);
+        if (cmd->rc.code == SILO_OK) {
+            request_fail(cmd, SILO_UNAVAILABLE, why);
+        } else {
+            request_answer(cmd);
+        }
     }
 }

@@ -32,6 +32,7 @@ void request_answer(struct command *cmd)
 
 void request_fail(struct command *cmd, enum silo_code code, const char *text)
 {
+    undelivered_note_failed(request_of(cmd)->shard, cmd);
     cmd->rc = (silo_rc){code};
     cmd->error = text;
     request_answer(cmd);
@@ -98,17 +99,29 @@ static void request_refuse_outage(struct incarnation *inc, struct command *cmd)
                               last[0] != '\0' ? "; its last error: " : "", last));
 }
 
+/* The shard is not open: what the server asks of itself is done or kept, the rest comes too early or too late. */
+static void request_refuse(struct shard_request *request)
+{
+    struct command *cmd = &request->cmd;
+    if (cmd->kind == CMD_POLL_STOP) { /* the poll was answered when its incarnation ended */
+        cmd->rc = RC_OK;
+        request_answer(cmd);
+    } else if (cmd->kind == CMD_GIVE_BACK) {
+        undelivered_note(request->shard, cmd->args.give_back.task_ids, cmd->args.give_back.count);
+        cmd->rc = RC_OK;
+        request_answer(cmd);
+    } else {
+        request_fail(cmd, SILO_UNAVAILABLE, "shard not ready: acquisition in progress");
+    }
+}
+
 static void request_run(struct executor *executor, struct shard_request *request)
 {
     struct incarnation *inc = request->shard->inc;
     struct command *cmd = &request->cmd;
-    if (inc == NULL || inc->phase != INC_OPEN) {
-        if (cmd->kind == CMD_POLL_STOP) {
-            cmd->rc = RC_OK; /* the poll was answered when its incarnation ended */
-            request_answer(cmd);
-            return;
-        }
-        request_fail(cmd, SILO_UNAVAILABLE, "shard not ready: acquisition in progress");
+    const bool closes = inc != NULL && inc->phase == INC_DRAINING && cmd->kind == CMD_GIVE_BACK;
+    if (!closes && (inc == NULL || inc->phase != INC_OPEN)) {
+        request_refuse(request);
         return;
     }
     if (command_changes(cmd) && inc->outage) {

@@ -113,6 +113,7 @@ static void life_loaded(struct incarnation *inc)
     inc->phase = INC_OPEN;
     shard->reopen_tries = 0;
     shard_set_status(shard, SHARD_OPEN);
+    undelivered_resume(inc);
     const struct core_stats stats = core_stats(inc->core);
     log_info("shard_opened", LOG_STR("shard", shard->id_text), LOG_INT("leases", stats.leases),
              LOG_END);

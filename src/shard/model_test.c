@@ -163,11 +163,13 @@ static void transition_check(struct model *m, struct mjob *job, const struct ver
     if (was->has_lease && !(is->has_lease && uuid_eq(&was->lease_task, &is->lease_task))) {
         const struct mtask *task = task_find(m, &was->lease_task);
         struct attempt attempt;
-        if ((task == NULL || !task->given_back) &&
-            !audit_attempt(&m->audit, audit_find(&m->audit, key_bytes(&job->ref)), &was->lease_task,
-                           &attempt)) {
+        /* One that nobody heard of goes back when its poll failed. */
+        const bool back =
+            task != NULL && (task->given_back || (!task->delivered && m->troubles != 0));
+        if (!back && !audit_attempt(&m->audit, audit_find(&m->audit, key_bytes(&job->ref)),
+                                    &was->lease_task, &attempt)) {
             wrong(m, "DI5: a lease of job %s was lost or taken twice", job->id);
-        } else if (task == NULL || !task->given_back) {
+        } else if (!back) {
             m->seen->expiries += bytes_eq(attempt.outcome.error_code, BYTES_LIT("WORKER_CRASHED"));
         }
     }

@@ -1,4 +1,4 @@
-/* shard/reads.c - reads for the core, and the rows that an answer wants once it is durable. */
+/* shard/reads.c - reads for the core. */
 #include "base/assert.h"
 #include "shard/shard_int.h"
 
@@ -41,41 +41,4 @@ void reads_done(struct incarnation *inc, struct op *op, struct store_event *even
         event->iter = NULL;
     }
     core_read_end(inc->core, op->read, ok, more);
-}
-
-void wants_start(struct incarnation *inc, struct command *cmd)
-{
-    struct bytes *keys = arena_alloc(cmd->arena, cmd->want_count * sizeof keys[0]);
-    for (size_t i = 0; i < cmd->want_count; i++) {
-        keys[i] = cmd->wants[i].key;
-    }
-    struct op *op = op_new(inc, OP_WANTS);
-    op->cmd = cmd;
-    if (store_ops_of(inc->db)
-            ->mget(inc->db, NULL, keys, cmd->want_count, (uintptr_t)op, NULL)
-            .code != SILO_OK) {
-        op_free(op);
-        request_fail(cmd, SILO_UNAVAILABLE, "the storage could not be read");
-    }
-}
-
-void wants_done(struct incarnation *inc, struct op *op, struct store_event *event)
-{
-    struct command *cmd = op->cmd;
-    if (event->rc.code != SILO_OK) {
-        request_fail(cmd, SILO_UNAVAILABLE, "the storage could not be read");
-        return;
-    }
-    struct store_rows rows = event->rows;
-    struct store_row row;
-    for (size_t i = 0; i < cmd->want_count && store_rows_next(&rows, &row); i++) {
-        ASSERT(bytes_eq(row.key, cmd->wants[i].key));
-        cmd->wants[i].present = row.present;
-        cmd->wants[i].value = arena_copy(cmd->arena, row.value);
-    }
-    if (core_answer_more(cmd)) {
-        wants_start(inc, cmd);
-    } else {
-        request_answer(cmd);
-    }
 }

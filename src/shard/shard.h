@@ -10,7 +10,8 @@
  *
  * Ownership  `struct shards` owns executors and shards; a found shard lives as long as it.
  * Threads    shard_send, shard_open, shard_close, shard_reset, shard_status, shards_find: any thread.
- * Limits     MAILBOX_MESSAGES_MAX requests on the way to one executor; SHARD_COMMANDS_MAX waiting in one shard.
+ * Limits     MAILBOX_MESSAGES_MAX requests on the way to one executor; SHARD_COMMANDS_MAX waiting in one shard;
+ *            ANSWERS_BYTES_MAX of large values read for answers that were not taken yet.
  */
 #ifndef SILO_SHARD_SHARD_H
 #define SILO_SHARD_SHARD_H
@@ -53,7 +54,8 @@ enum shard_status { SHARD_CLOSED, SHARD_OPENING, SHARD_OPEN, SHARD_CLOSING, SHAR
 struct shard_request {
     struct mail mail;
     struct command cmd;
-    struct shard *shard; /* set by shard_send */
+    struct shard *shard;   /* set by shard_send */
+    uint64_t answer_bytes; /* the shard's: room the answer holds */
     void (*done)(struct shard_request *request);
 };
 
@@ -93,6 +95,9 @@ enum shard_status shard_status(const struct shard *shard);
  * exactly once, also when the shard is not open (rc UNAVAILABLE, text "shard not ready: acquisition in progress").
  */
 bool shard_send(struct shard *shard, struct shard_request *request);
+
+/* Any thread, once for an answered request: its large bytes are freed, or another's to account for. */
+void shard_answer_taken(struct shard_request *request);
 
 void shard_open(struct shard *shard, struct shard_control *control);
 /* Answers parked polls and waits with what is there now, flushes, closes. */

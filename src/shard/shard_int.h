@@ -5,7 +5,9 @@
  *   executor.c   the thread: mailboxes, store events, turns
  *   life.c       opening, closing, resetting, reopening after a failure
  *   commit.c     the open batch, writes, flushes, parked replies
- *   reads.c      the core's reads, and the rows an answer wants
+ *   reads.c      the core's reads
+ *   wants.c      the rows an answer wants
+ *   undelivered.c  tasks whose poll failed, while the shard is not open
  *   checks.c     rate limits asked outside
  *   proof.c      whether the shard is still ours, outages, leases meanwhile
  *
@@ -44,7 +46,8 @@ struct op {
     uint64_t batch; /* WRITE: its batch; FLUSH_WAL: newest batch applied when it was asked for */
     int64_t start_mono_ms;
     struct core_read *read; /* READ */
-    struct command *cmd;    /* WANTS */
+    struct command *cmd;    /* WANTS: its wants up to want_end */
+    size_t want_end;
 };
 
 struct batch {
@@ -102,6 +105,8 @@ struct shard {
     bool reopen;
     int64_t reopen_mono_ms;
     uint32_t reopen_tries;
+    struct uuid *undelivered; /* leased perhaps, in storage; their workers do not know of them */
+    size_t undelivered_count;
     struct op wipe;
 };
 
@@ -130,6 +135,7 @@ struct shards {
     struct shard **all;
     size_t count;
     char *settings_json;
+    atomic_uint_fast64_t answer_bytes; /* wanted by answers under way; a mere sum, relaxed */
 };
 
 static inline struct store *shard_store(const struct shard *shard)
@@ -170,8 +176,16 @@ void commit_release(struct incarnation *inc, struct command *cmd);
 /* reads.c */
 void reads_turn(struct incarnation *inc);
 void reads_done(struct incarnation *inc, struct op *op, struct store_event *event);
+
+/* wants.c */
 void wants_start(struct incarnation *inc, struct command *cmd);
 void wants_done(struct incarnation *inc, struct op *op, struct store_event *event);
+
+/* undelivered.c: notes tasks to be given back when the shard is open; those of a command that failed though it leased them */
+void undelivered_note(struct shard *shard, const struct uuid *task_ids, size_t count);
+void undelivered_note_failed(struct shard *shard, const struct command *cmd);
+void undelivered_resume(struct incarnation *inc);
+void undelivered_free(struct shard *shard);
 
 /* checks.c */
 void checks_turn(struct incarnation *inc);

@@ -27,6 +27,7 @@ static void shard_free(struct shard *shard)
     free(shard->path);
     free(shard->range_start);
     free(shard->range_end);
+    undelivered_free(shard);
     free(shard);
 }
 
