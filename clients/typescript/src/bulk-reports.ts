@@ -3,12 +3,11 @@ import { status as grpcStatus } from "@grpc/grpc-js";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
 import { inCalls, mapLimited, SINGLE_CALLS } from "./bulk";
 import type { MissingMethods } from "./bulk";
-import { bytesOf } from "./codec";
 import type { Connection } from "./connection";
 import { isConnectivityError, isWrongShardError, mapError } from "./error-mapping";
 import { SiloNotFoundError, TaskNotFoundError } from "./errors";
 import type { ReportOutcomeRequest, ReportOutcomesResult as ProtoResult } from "./gen/silo";
-import { outcomeToProto } from "./mapping";
+import { outcomeBytes, outcomeToProto } from "./mapping";
 import type { ReportOutcomeOptions, ReportOutcomesResult } from "./types";
 
 /**
@@ -30,13 +29,7 @@ interface Item {
 }
 
 function sizeOf({ request: { outcome, tenantId } }: Item): number {
-  const data =
-    outcome.oneofKind === "success"
-      ? outcome.success
-      : outcome.oneofKind === "failure"
-        ? outcome.failure.data
-        : undefined;
-  return ITEM_BYTES + (tenantId?.length ?? 0) + (bytesOf(data)?.length ?? 0);
+  return ITEM_BYTES + (tenantId?.length ?? 0) + outcomeBytes(outcome);
 }
 
 /** Whether a call of its own would have been sent again after this status. */
@@ -128,9 +121,10 @@ export class BulkReports {
   private call(items: Item[]): Promise<ProtoResult[] | undefined> {
     const { shard } = items[0].options;
     const outcomes = items.map(({ request }) => request);
+    const requestBytes = items.reduce((sum, item) => sum + sizeOf(item), 0);
     return this.connection.shardCall(
       shard,
-      { operation: "reportOutcomes" },
+      { operation: "reportOutcomes", requestBytes },
       (stub, rpc, _shard, address) =>
         this.missing.attempt(
           address,

@@ -26,36 +26,97 @@ const SERVICE_CONFIG = {
 };
 
 const DEFAULT_CHANNEL_OPTIONS: ClientOptions = {
-  "grpc.keepalive_time_ms": 5000,
-  "grpc.keepalive_timeout_ms": 1000,
-  "grpc.keepalive_permit_without_calls": 1,
   "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
   "grpc.enable_retries": 1,
   "grpc.service_config": JSON.stringify(SERVICE_CONFIG),
+  // A server that is back is found within seconds, however long it was away. The library makes
+  // waits up to a fifth shorter or longer, at random.
+  "grpc.initial_reconnect_backoff_ms": 250,
+  "grpc.max_reconnect_backoff_ms": 2500,
+  "grpc.dns_min_time_between_resolutions_ms": 2500,
 };
 
-/** A channel to one address. */
-export interface Channel {
-  readonly address: string;
-  readonly stub: SiloClient;
-  readonly transport: GrpcTransport;
+/**
+ * Pings say whether the server is still there. One that is sent waits behind all that was sent
+ * before it, up to the server's window for a connection, so its answer may take that long.
+ */
+const SMALL_KEEPALIVE: ClientOptions = {
+  "grpc.keepalive_time_ms": 5000,
+  "grpc.keepalive_timeout_ms": 20_000,
+  "grpc.keepalive_permit_without_calls": 1,
+};
+
+/** A connection for large requests is allowed minutes: 16 MiB at 140 KB/s take that long. */
+const LARGE_KEEPALIVE: ClientOptions = {
+  "grpc.keepalive_time_ms": 10_000,
+  "grpc.keepalive_timeout_ms": 120_000,
+};
+
+/** Bytes of a request that goes over the connection for large ones. */
+const LARGE_REQUEST_BYTES = 64 * 1024;
+
+/**
+ * A channel to one address, of two connections: heartbeats and other small requests do not wait
+ * behind a large one that is still on its way. Both connect when they are first used.
+ */
+export class Channel {
+  private readonly small: GrpcTransport;
+  private large: GrpcTransport | undefined;
+  private readonly smallStub: SiloClient;
+  private largeStub: SiloClient | undefined;
+  private closed = false;
+
+  /** @param options merged over the defaults of both connections. */
+  constructor(
+    readonly address: string,
+    private readonly useTls: boolean,
+    private readonly options: ClientOptions,
+  ) {
+    this.small = this.connect(SMALL_KEEPALIVE);
+    this.smallStub = new SiloClient(this.small);
+  }
+
+  /** The stub for a request of about so many bytes. */
+  stubFor(requestBytes: number): SiloClient {
+    if (requestBytes < LARGE_REQUEST_BYTES || this.closed) {
+      return this.smallStub;
+    }
+    if (this.largeStub === undefined) {
+      this.large = this.connect(LARGE_KEEPALIVE);
+      this.largeStub = new SiloClient(this.large);
+    }
+    return this.largeStub;
+  }
+
+  /** Calls in flight go on. */
+  close(): void {
+    this.closed = true;
+    this.small.close();
+    this.large?.close();
+  }
+
+  private connect(keepalive: ClientOptions): GrpcTransport {
+    return new GrpcTransport({
+      host: this.address,
+      channelCredentials: this.useTls ? credentials.createSsl() : credentials.createInsecure(),
+      clientOptions: { ...DEFAULT_CHANNEL_OPTIONS, ...keepalive, ...this.options },
+      binaryOptions: { writerFactory: () => new BinaryWriter(wellFormedEncoder) },
+    });
+  }
 }
 
 /** The channels of a client, in the order they were made. */
 export class ChannelPool {
   private readonly channels = new Map<string, Channel>();
-  private readonly options: ClientOptions;
   private turn = 0;
   private closed = false;
 
   /** @param options merged over the defaults. */
   constructor(
     private readonly useTls: boolean,
-    options: ClientOptions,
-  ) {
-    this.options = { ...DEFAULT_CHANNEL_OPTIONS, ...options };
-  }
+    private readonly options: ClientOptions,
+  ) {}
 
   /** Addresses that have a channel now. */
   get addresses(): string[] {
@@ -79,13 +140,7 @@ export class ChannelPool {
     if (this.closed) {
       throw new Error("No server connections available");
     }
-    const transport = new GrpcTransport({
-      host: address,
-      channelCredentials: this.useTls ? credentials.createSsl() : credentials.createInsecure(),
-      clientOptions: this.options,
-      binaryOptions: { writerFactory: () => new BinaryWriter(wellFormedEncoder) },
-    });
-    const channel = { address, transport, stub: new SiloClient(transport) };
+    const channel = new Channel(address, this.useTls, this.options);
     this.channels.set(address, channel);
     return channel;
   }
@@ -104,7 +159,7 @@ export class ChannelPool {
 
   /** Closes the channel to an address. Calls in flight go on. */
   drop(address: string): void {
-    this.channels.get(address)?.transport.close();
+    this.channels.get(address)?.close();
     this.channels.delete(address);
   }
 

@@ -12,10 +12,10 @@ import {
 } from "./errors";
 import type { EnqueueRequest, LeaseTasksResponse, Task as ProtoTask } from "./gen/silo";
 import { JobHandle } from "./handle";
-import { groupByTenant, importJobRequest, importResults } from "./import";
+import { groupByTenant, importBytes, importJobRequest, importResults } from "./import";
 import { newJobId } from "./job-id";
-import { enqueueRequest, jobFromProto, jobStatusFromProto, outcomeToProto } from "./mapping";
-import { refreshTaskFromProto, resultFromProto } from "./mapping";
+import { enqueueRequest, jobFromProto, jobStatusFromProto } from "./mapping";
+import { outcomeBytes, outcomeToProto, refreshTaskFromProto, resultFromProto } from "./mapping";
 import type { SiloGRPCClientOptions } from "./options";
 import { queryParameter, queryResult } from "./query";
 import type { ShardInfoWithRange } from "./topology";
@@ -74,6 +74,10 @@ function* repeatableRequests(jobs: EnqueueJobOptions[]): Generator<EnqueueReques
 function enqueueBytes({ payload, metadata }: EnqueueRequest): number {
   const labels = Object.entries(metadata).map(([key, value]) => key.length + value.length);
   return labels.reduce((sum, bytes) => sum + bytes, 256 + (bytesOf(payload)?.length ?? 0));
+}
+
+function sumOf<T>(items: readonly T[], bytesOfOne: (item: T) => number): number {
+  return items.reduce((sum, item) => sum + bytesOfOne(item), 0);
 }
 
 /**
@@ -150,7 +154,7 @@ export class SiloGRPCClient {
     try {
       const { id } = await this.connection.tenantCall(
         tenant,
-        { ...call, operation: "enqueue", jobId, tenant },
+        { ...call, operation: "enqueue", jobId, tenant, requestBytes: enqueueBytes(request) },
         (stub, rpc, shard) => stub.enqueue({ ...request, shard }, rpc).response,
       );
       return this.handle(id, tenant);
@@ -193,7 +197,7 @@ export class SiloGRPCClient {
   ): Promise<EnqueueManyResult[]> {
     const answers = await this.connection.tenantCall(
       tenant,
-      { operation: "enqueueMany", tenant },
+      { operation: "enqueueMany", tenant, requestBytes: sumOf(requests, enqueueBytes) },
       (stub, rpc, shard, address) =>
         this.missing.attempt(
           address,
@@ -238,7 +242,7 @@ export class SiloGRPCClient {
       const requests = items.map((job) => importJobRequest(job, ""));
       const response = await this.connection.tenantCall(
         tenant,
-        { operation: "importJobs" },
+        { operation: "importJobs", requestBytes: sumOf(requests, importBytes) },
         (stub, rpc, shard) =>
           stub.importJobs({ jobs: requests.map((job) => ({ ...job, shard })) }, rpc).response,
       );
@@ -411,9 +415,10 @@ export class SiloGRPCClient {
   ): Promise<void> {
     const { taskId, shard, tenant: tenantId } = options;
     const outcome = outcomeToProto(options.outcome);
+    const requestBytes = outcomeBytes(outcome);
     await this.connection.shardCall(
       shard,
-      { ...call, operation: "reportOutcome", taskId, tenant: tenantId },
+      { ...call, operation: "reportOutcome", taskId, tenant: tenantId, requestBytes },
       (stub, rpc) => stub.reportOutcome({ shard, taskId, outcome, tenantId }, rpc).response,
     );
   }

@@ -54,9 +54,11 @@ interface Target {
   shard: string;
 }
 
-/** Name and subject of a call, for its errors, and what ends it early. */
+/** Name and subject of a call, for its errors, what ends it early, and its size. */
 export interface CallInfo extends CallSubject, CallOptions {
   operation: string;
+  /** Bytes of the request, roughly; default: few. */
+  requestBytes?: number;
 }
 
 /** How the tries of one call find their server. */
@@ -71,6 +73,7 @@ interface Route {
 interface Trial {
   route: Route;
   limits: CallLimits;
+  requestBytes: number;
   /** The owner of the shard, as the last try was told. */
   redirect?: { address: string; shard: string };
   /** When the last try began; `performance.now()`, undefined before the first. */
@@ -176,7 +179,7 @@ export class Connection {
     try {
       for (const address of addresses) {
         const options = await makeCallOptions(givenOptions(this.options), this.options);
-        await invoke(this.pool.ensure(address).stub, options, "", address);
+        await invoke(this.pool.ensure(address).stubFor(0), options, "", address);
       }
     } catch (error) {
       throw mapError(error, info.operation, info);
@@ -226,7 +229,8 @@ export class Connection {
     try {
       const given = givenOptions(this.options);
       limits = new CallLimits(given, info, this.closing.signal);
-      return await this.tryAndRetry({ route, limits, shard: "" }, given, invoke);
+      const { requestBytes = 0 } = info;
+      return await this.tryAndRetry({ route, limits, requestBytes, shard: "" }, given, invoke);
     } catch (error) {
       throw mapError(error, info.operation, info);
     } finally {
@@ -261,7 +265,7 @@ export class Connection {
   }
 
   private async tryOnce<T>(trial: Trial, given: RpcOptions, invoke: Invoke<T>): Promise<T> {
-    const { route, limits } = trial;
+    const { route, limits, requestBytes } = trial;
     await this.prepare(trial);
     limits.check();
     const options = await makeCallOptions(given, this.options);
@@ -272,7 +276,8 @@ export class Connection {
       ? { channel: this.pool.ensure(trial.redirect.address), shard: trial.redirect.shard }
       : route.resolve();
     trial.shard = shard;
-    return await invoke(channel.stub, limits.applyTo(options), shard, channel.address);
+    const stub = channel.stubFor(requestBytes);
+    return await invoke(stub, limits.applyTo(options), shard, channel.address);
   }
 
   /** Sees to it that the try knows where to go. @throws TopologyError if nobody tells. */

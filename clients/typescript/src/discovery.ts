@@ -89,7 +89,7 @@ export class Discovery {
     const isNew = !this.pool.has(address);
     try {
       const channel: Channel = this.pool.ensure(address);
-      const call = channel.stub.getClusterInfo({}, await this.options.callOptions());
+      const call = channel.stubFor(0).getClusterInfo({}, await this.options.callOptions());
       const { shardOwners } = await call.response;
       this.topology.replace(shardOwners, (advertised) => this.options.rules.dialled(advertised));
     } catch (error) {

@@ -1,4 +1,4 @@
-import { serialize } from "./codec";
+import { bytesOf, serialize } from "./codec";
 import type { ImportJobRequest, ImportJobResult as ProtoImportJobResult } from "./gen/silo";
 import { attemptStatusToProto, checkTexts, jobStatusFromProto, limitToProto } from "./mapping";
 import { JobStatus } from "./types";
@@ -56,6 +56,15 @@ export function importJobRequest(job: ImportJobOptions, shard: string): ImportJo
     taskGroup: job.taskGroup,
     attempts: (job.attempts ?? []).map(importAttempt),
   };
+}
+
+/** Bytes of a job to import on the wire, roughly. */
+export function importBytes({ payload, attempts }: ImportJobRequest): number {
+  return attempts.reduce(
+    (sum, { result, errorData }) =>
+      sum + 64 + (bytesOf(result)?.length ?? 0) + (bytesOf(errorData)?.length ?? 0),
+    256 + (bytesOf(payload)?.length ?? 0),
+  );
 }
 
 /** The results of one group in the order of its jobs; jobs the server left out have failed. */

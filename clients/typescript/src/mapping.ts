@@ -271,6 +271,18 @@ export function outcomeToProto(
   }
 }
 
+/** Bytes of an outcome's data. */
+export function outcomeBytes(outcome: ReportOutcomeRequest["outcome"]): number {
+  switch (outcome.oneofKind) {
+    case "success":
+      return bytesOf(outcome.success)?.length ?? 0;
+    case "failure":
+      return bytesOf(outcome.failure.data)?.length ?? 0;
+    default:
+      return 0;
+  }
+}
+
 /** A refresh task from the wire. */
 export function refreshTaskFromProto(task: RefreshFloatingLimitTask): RefreshTask {
   const { tenantId, ...rest } = task;

@@ -36,6 +36,25 @@ test("a link passes calls, at the rate it is given", async () => {
   assert.equal(server.requests("enqueue").length, 2);
 });
 
+test("large requests have a connection of their own, made when it is needed", async () => {
+  const { slow, client } = await behindLink();
+  const small = { payload: Buffer.alloc(60_000), taskGroup: "g" };
+  await client.enqueue(small);
+  assert.equal(slow.accepted, 1);
+  const large = { payload: Buffer.alloc(70_000), taskGroup: "g" };
+  await Promise.all([client.enqueue(large), client.enqueue(large), client.enqueue(small)]);
+  assert.equal(slow.accepted, 2);
+  slow.setRates({ up: 1_000_000 });
+  let isUp = false;
+  const upload = client
+    .enqueue({ payload: Buffer.alloc(1_500_000), taskGroup: "g" })
+    .then(() => (isUp = true));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  await client.enqueue({ payload: 1, taskGroup: "g" });
+  assert.ok(!isUp, "a small request passes a large one that is on its way");
+  await upload;
+});
+
 test("a paused link holds what is sent until it goes on", async () => {
   const { server, slow, client } = await behindLink();
   await client.enqueue({ payload: 1, taskGroup: "g" });
