@@ -71,6 +71,7 @@ struct rpc_call *call_new(struct server_conn *conn, int32_t stream_id)
     frame_reader_init(&call->reader, conn->server->options.message_bytes_max, &call->arena);
     list_push_back(&conn->calls, &call->node);
     conn->call_count++;
+    weight_update(call);
     return call;
 }
 
@@ -81,6 +82,7 @@ static void call_free(struct rpc_call *call)
     frame_queue_clear(&call->queue);
     frame_reader_deinit(&call->reader);
     buf_deinit(&call->aside);
+    weight_free(call);
     if (call->counted_bytes != 0) {
         atomic_fetch_sub_explicit(&call->server->inflight_bytes, call->counted_bytes,
                                   memory_order_relaxed);
@@ -148,6 +150,7 @@ void call_gone(struct rpc_call *call, enum rpc_cancel reason)
         call->conn->idle_since_us = rpc_loop_now_us(call->loop);
     }
     room_leave(call);
+    weight_leave(call);
     call->conn = NULL;
     rpc_timer_stop(call->loop, &call->deadline);
     frame_queue_clear(&call->queue);

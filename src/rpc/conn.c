@@ -150,6 +150,20 @@ static ssize_t conn_send(struct conn *conn, const uint8_t *from, size_t size)
     return errno == EAGAIN || errno == EINTR ? 0 : -1;
 }
 
+/*
+ * What came may ask for more frames than the peer takes (resets, acknowledgements). While they can still leave, this turn
+ * takes no more; when the socket is full the peer reads nothing. False: it is given up.
+ */
+static bool conn_queue_ok(struct conn *conn)
+{
+    if (conn->queued_max == 0 ||
+        nghttp2_session_get_outbound_queue_size(conn->session) <= conn->queued_max) {
+        return true;
+    }
+    conn->work = CONN_WORK_TURN;
+    return conn->waits_us == 0;
+}
+
 /* Gives bytes to the session while there is work left in this turn; how many it took, -1 when the connection is over. */
 static ssize_t conn_feed(struct conn *conn, struct bytes in)
 {
@@ -158,7 +172,7 @@ static ssize_t conn_feed(struct conn *conn, struct bytes in)
         const size_t left = in.len - at;
         const size_t slice = left < CONN_SLICE_BYTES ? left : CONN_SLICE_BYTES;
         const ssize_t n = nghttp2_session_mem_recv(conn->session, in.ptr + at, slice);
-        if (n < 0) {
+        if (n < 0 || !conn_queue_ok(conn)) {
             return -1;
         }
         at += (size_t)n;

@@ -37,6 +37,8 @@
 #define CONN_WINDOW_BYTES (16 << 20)       /* of a connection */
 #define CONN_STREAM_WINDOW_BYTES (4 << 20) /* of a stream */
 /* Acknowledgements that may wait: more than one turn's reads can ask for (17 bytes a PING). */
+#define CONN_QUEUED_FRAMES_MAX \
+    8192u /* frames a server has for a peer: above it the peer is not read, or given up if it does not read */
 #define CONN_ACKS_MAX (CONN_READ_TURN_BYTES / 17u + 1024u)
 
 struct conn;
@@ -65,12 +67,13 @@ struct conn {
     size_t unread_at;
     struct buf pending; /* frames the socket did not take */
     size_t pending_sent;
-    int64_t read_us;  /* the turn in which bytes came last */
-    int64_t waits_us; /* since when output waits of which no byte was taken; 0 = none waits */
-    bool connecting;  /* client: connect(2) under way */
-    bool opened;      /* on_open was called */
-    bool broken;      /* to be torn down at the next flush */
-    bool flushing;    /* inside conn_flush's drain */
+    int64_t read_us;   /* the turn in which bytes came last */
+    int64_t waits_us;  /* since when output waits of which no byte was taken; 0 = none waits */
+    size_t queued_max; /* frames that may wait to be sent while bytes are taken; 0 = any number */
+    bool connecting;   /* client: connect(2) under way */
+    bool opened;       /* on_open was called */
+    bool broken;       /* to be torn down at the next flush */
+    bool flushing;     /* inside conn_flush's drain */
     bool deaf; /* what comes is not looked at any more: a GOAWAY for too much of it is on its way */
     bool want_write; /* the socket, or TLS, is waited for */
     bool read_more;  /* bytes may wait inside TLS */

@@ -58,6 +58,10 @@ bool request_header(struct rpc_call *call, struct bytes name, struct bytes value
     if (call->headers_done) {
         return true; /* request trailers mean nothing here */
     }
+    if (call->headers_heavy || !weight_admits(call->conn)) {
+        call->headers_heavy = true;
+        return true;
+    }
     struct bytes *field = request_field(call, name);
     if (field != NULL) {
         if (field->ptr == NULL) { /* the first one counts */
@@ -66,6 +70,7 @@ bool request_header(struct rpc_call *call, struct bytes name, struct bytes value
     } else if (name.len != 0 && name.ptr[0] != ':' && !bytes_eq(name, BYTES_LIT("te"))) {
         request_keep_header(call, name, value);
     }
+    weight_update(call);
     return true;
 }
 
@@ -134,6 +139,11 @@ static bool request_http_ok(struct rpc_call *call)
         request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED,
                        arena_printf(&call->arena, "request headers are larger than %zu bytes",
                                     call->server->options.header_bytes_max));
+        return false;
+    }
+    if (call->headers_heavy) {
+        request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED,
+                       "the headers of open calls take too much memory");
         return false;
     }
     if (!bytes_eq(call->http_method, BYTES_LIT("POST"))) {

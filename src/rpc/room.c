@@ -9,7 +9,8 @@
  *     any reply    small replies    no reply, and no new call
  *
  * A small reply may be the outcome of a change that has been made, so it has a quarter of its own: large replies, which
- * are reads as a rule, can fill the rest but never keep one back.
+ * are reads as a rule, can fill the rest but never keep one back. And whatever others hold, each connection has a small
+ * part for small replies.
  */
 #include "base/assert.h"
 #include "rpc/server_int.h"
@@ -27,10 +28,17 @@ static bool room_fits(const struct rpc_call *call, uint64_t total, uint64_t byte
     return others <= bound && bytes <= bound - others;
 }
 
+/* A small reply of a connection that holds hardly any: others cannot keep it back. */
+static bool room_below_floor(const struct rpc_call *call, uint64_t bytes)
+{
+    const uint64_t others = call->conn->reply_bytes - call->reply_bytes;
+    return bytes <= RPC_REPLY_SMALL_BYTES && others + bytes <= RPC_CONN_FLOOR_BYTES;
+}
+
 bool room_admits(const struct rpc_call *call, uint64_t bytes)
 {
     const struct rpc_server_options *options = &call->server->options;
-    return bytes <= call->reply_reserved ||
+    return bytes <= call->reply_reserved || room_below_floor(call, bytes) ||
            (room_fits(call, room_server_bytes(call->server), bytes, options->reply_bytes_max) &&
             room_fits(call, call->conn->reply_bytes, bytes, options->conn_reply_bytes_max));
 }

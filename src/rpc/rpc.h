@@ -32,10 +32,14 @@
 #define RPC_REPLY_BYTES_DEFAULT \
     (1024ull << 20) /* replies reserved, or ready and not yet sent, of one server */
 #define RPC_CONN_REPLY_BYTES_DEFAULT (256ull << 20) /* the same, of one connection */
-#define RPC_REPLY_SMALL_BYTES (64u << 10) /* replies up to this may go over those two ... */
-#define RPC_REPLY_SLACK 4u                /* ... by a quarter; beyond, new calls are refused */
-#define RPC_STREAMS_DEFAULT 1024u         /* concurrent calls on one connection */
-#define RPC_CONNS_DEFAULT 16384u          /* connections of one server */
+#define RPC_REPLY_SMALL_BYTES (64u << 10)         /* replies up to this may go over those two ... */
+#define RPC_CALL_BYTES_DEFAULT (1024ull << 20)    /* open calls themselves and their headers */
+#define RPC_CONN_CALL_BYTES_DEFAULT (16ull << 20) /* the same, of one connection */
+#define RPC_CONN_FLOOR_BYTES \
+    (64u << 10)                   /* of each, a connection has so much whatever others hold */
+#define RPC_REPLY_SLACK 4u        /* ... by a quarter; beyond, new calls are refused */
+#define RPC_STREAMS_DEFAULT 1024u /* concurrent calls on one connection */
+#define RPC_CONNS_DEFAULT 16384u  /* connections of one server */
 /* How long a connection is waited for; struct rpc_patience says what each of them is. */
 #define RPC_KEEPALIVE_US_DEFAULT 30000000
 #define RPC_KEEPALIVE_TIMEOUT_US_DEFAULT 20000000
@@ -232,6 +236,8 @@ struct rpc_server_options {
     size_t message_bytes_max; /* 0 = default, here and below */
     size_t header_bytes_max;
     uint64_t inflight_bytes_max;
+    uint64_t call_bytes_max;
+    uint64_t conn_call_bytes_max;
     uint64_t reply_bytes_max;
     uint64_t conn_reply_bytes_max; /* at least message_bytes_max, to be able to send one */
     uint32_t streams_max;
@@ -270,6 +276,8 @@ uint32_t rpc_server_calls(const struct rpc_server *server);
 uint64_t rpc_server_inflight_bytes(const struct rpc_server *server);
 /* Any thread. Bytes reserved for replies, or ready and not yet sent, now. */
 uint64_t rpc_server_reply_bytes(const struct rpc_server *server);
+/* Any thread. Bytes of open calls themselves and their headers, now. */
+uint64_t rpc_server_call_bytes(const struct rpc_server *server);
 /* Any one thread. The most that either of the two was since this was asked last. */
 uint64_t rpc_server_peak_bytes(struct rpc_server *server);
 

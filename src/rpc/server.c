@@ -40,6 +40,9 @@ static void server_take_options(struct rpc_server *server, const struct rpc_serv
         from->header_bytes_max != 0 ? from->header_bytes_max : RPC_HEADER_BYTES_DEFAULT;
     to->inflight_bytes_max =
         from->inflight_bytes_max != 0 ? from->inflight_bytes_max : RPC_INFLIGHT_BYTES_DEFAULT;
+    to->call_bytes_max = from->call_bytes_max != 0 ? from->call_bytes_max : RPC_CALL_BYTES_DEFAULT;
+    to->conn_call_bytes_max =
+        from->conn_call_bytes_max != 0 ? from->conn_call_bytes_max : RPC_CONN_CALL_BYTES_DEFAULT;
     to->reply_bytes_max =
         from->reply_bytes_max != 0 ? from->reply_bytes_max : RPC_REPLY_BYTES_DEFAULT;
     to->conn_reply_bytes_max =

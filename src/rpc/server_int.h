@@ -73,6 +73,7 @@ struct rpc_server {
     atomic_uint conn_count; /* loops and acceptor; waited on by rpc_server_drained through `gone` */
     atomic_ullong inflight_bytes;
     atomic_ullong reply_bytes; /* room.c's */
+    atomic_ullong call_bytes;  /* weight.c's */
     atomic_ullong peak_bytes;  /* the most that either of the two was */
     bool started;
     pthread_mutex_t health_lock;   /* guards health */
@@ -97,6 +98,7 @@ struct server_conn {
     int64_t old_us;         /* when it has its age; 0 = never */
     int64_t left_us;        /* when it was told to go for idleness or age; 0 = not told */
     uint64_t reply_bytes;   /* room.c's: what its calls count, and pending_bytes */
+    uint64_t call_bytes;    /* weight.c's */
     uint64_t pending_bytes; /* counted of conn.pending */
     bool settled;           /* the client's SETTINGS came */
     bool draining;
@@ -128,7 +130,8 @@ struct rpc_call {
     bool told;     /* on_done was called */
     bool given_up; /* the peer did not take the answer: a reset is on its way */
     bool headers_done;
-    bool headers_over; /* more than header_bytes_max */
+    bool headers_over;  /* more than header_bytes_max */
+    bool headers_heavy; /* more than there is memory for */
 
     struct bytes path, http_method, content_type, timeout, auth;
     struct call_header *headers;
@@ -142,6 +145,7 @@ struct rpc_call {
     size_t aside_taken;      /* of it, from the front */
     uint64_t reply_reserved; /* by its handler */
     uint64_t reply_bytes;    /* counted by connection and server */
+    uint64_t weight_bytes;   /* the same, of the call itself */
 
     int64_t start_us, deadline_us;
     int64_t moved_us; /* when a byte came or left last, or an answer began to wait */
@@ -204,6 +208,15 @@ void room_leave(struct rpc_call *call);
 void room_update_conn(struct server_conn *conn);
 /* The connection ends; its calls have left it. */
 void room_leave_conn(struct server_conn *conn);
+
+/* weight.c: */
+/* Whether one more call may begin, or keep one more header. */
+bool weight_admits(const struct server_conn *conn);
+/* The call's arena grew; while its headers arrive only, since others use the arena later. */
+void weight_update(struct rpc_call *call);
+/* The call leaves its connection; it is freed. */
+void weight_leave(struct rpc_call *call);
+void weight_free(struct rpc_call *call);
 
 /* patience.c, from the first SETTINGS to the connection's end: */
 void patience_start(struct server_conn *conn);

@@ -90,6 +90,12 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct server_conn *conn = user_data;
     conn->conn.work += CONN_WORK_REQUEST;
     if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        if (!weight_admits(conn)) {
+            return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                             NGHTTP2_REFUSED_STREAM) == 0
+                       ? 0
+                       : NGHTTP2_ERR_CALLBACK_FAILURE;
+        }
         struct rpc_call *call = call_new(conn, frame->hd.stream_id);
         if (nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call) != 0) {
             call_gone(call, RPC_CANCEL_RESET);
@@ -328,6 +334,7 @@ void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, s
     list_init(&conn->calls);
     toll_init(&conn->toll, rpc_loop_now_us(loop));
     list_init(&conn->writable);
+    conn->conn.queued_max = CONN_QUEUED_FRAMES_MAX;
     memcpy(conn->conn.peer, peer_text, sizeof conn->conn.peer);
     SSL *ssl = server->tls != NULL ? tls_accept_new(server->tls) : NULL;
     const bool ok = (server->tls == NULL) == (ssl == NULL) &&

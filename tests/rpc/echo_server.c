@@ -9,7 +9,7 @@
  *     Header     the value of header <request>     Fail      "<status> <text>": fails, with a trailer
  *     Stream     "<count> <bytes>": that many messages of that size
  *     Reserve    "<bytes>": makes room for a reply of that size, then makes it, as a reader of stored payloads does
- *     Stats      "sleeping=.. cancels=.. deadlines=.. released=.. sent=.. inflight=.. replies=.. conns=.. calls=.."
+ *     Stats      "sleeping=.. cancels=.. deadlines=.. released=.. sent=.. inflight=.. replies=.. callbytes=.. conns=.. calls=.."
  *
  * test.Locked/Unary needs the token.
  */
@@ -277,13 +277,14 @@ static void on_stats(struct rpc_call *call, struct bytes request, void *context)
     (void)request;
     (void)context;
     (void)rpc_call_reply(
-        call,
-        bytes_str(arena_printf(rpc_call_arena(call),
-                               "sleeping=%u cancels=%u deadlines=%u released=%u sent=%u "
-                               "inflight=%" PRIu64 " replies=%" PRIu64 " conns=%u calls=%u",
-                               sleeping, cancels, deadlines, released, sent_pieces,
-                               rpc_server_inflight_bytes(server), rpc_server_reply_bytes(server),
-                               rpc_server_conns(server), rpc_server_calls(server))));
+        call, bytes_str(arena_printf(rpc_call_arena(call),
+                                     "sleeping=%u cancels=%u deadlines=%u released=%u sent=%u "
+                                     "inflight=%" PRIu64 " replies=%" PRIu64 " callbytes=%" PRIu64
+                                     " conns=%u calls=%u",
+                                     sleeping, cancels, deadlines, released, sent_pieces,
+                                     rpc_server_inflight_bytes(server),
+                                     rpc_server_reply_bytes(server), rpc_server_call_bytes(server),
+                                     rpc_server_conns(server), rpc_server_calls(server))));
 }
 
 /* --- main ----------------------------------------------------------------------------------------------------- */
@@ -346,6 +347,8 @@ static bool take_size(struct rpc_server_options *options, const char *name, uint
     } sizes[] = {
         {"--message-bytes", &options->message_bytes_max},
         {"--inflight-bytes", &options->inflight_bytes_max},
+        {"--call-bytes", &options->call_bytes_max},
+        {"--conn-call-bytes", &options->conn_call_bytes_max},
         {"--reply-bytes", &options->reply_bytes_max},
         {"--conn-reply-bytes", &options->conn_reply_bytes_max},
     };

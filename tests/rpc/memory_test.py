@@ -7,7 +7,7 @@ import tempfile
 import grpc
 
 import h2
-from h2 import ACK, DATA, END_STREAM, HEADERS, RST, SETTINGS, frame, head, message
+from h2 import ACK, DATA, END_HEADERS, END_STREAM, HEADERS, RST, SETTINGS, frame, head, message
 from harness import Server, fails, run, stats, unary, wait_for
 
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
@@ -186,6 +186,71 @@ def test_unread_reflection_answers_are_not_made():
     end(server, channel)
 
 
+def amplified(server, count):
+    """A connection with that many requests that do not end, of some 100 bytes each, whose headers are 16 KB decoded."""
+    raw = h2.Raw(server.port)
+    entry = b"\x40" + h2.hpack_length(1) + b"x" + h2.hpack_length(3900) + b"v" * 3900
+    raw.send(b"".join(frame(HEADERS, END_HEADERS, 1 + 2 * i, head() + (entry if i == 0 else b"\xbe") + b"\xbe" * 3)
+                      for i in range(count)))
+    return raw
+
+
+def test_headers_of_open_calls_have_a_share_of_each_connection():
+    """82 MB of headers from 375 KB were kept for one connection; the server goes on for it and for others."""
+    server, channel = start()
+    before = server.rss()
+    raw = amplified(server, 4000)
+    wait_for(lambda: stats(channel)["callbytes"] > 15 * MIB)
+    assert unary(channel, "/test.Echo/Unary", b"others") == b"others"
+    assert stats(channel)["callbytes"] < 16 * MIB + 65536
+    assert server.rss() - before < 20 * MIB, server.rss() - before
+    refused = [raw.until(lambda f: f[0] == RST)[3] for _ in range(2000)]
+    assert b"\0\0\0\x07" in refused  # REFUSED_STREAM: it may be tried again
+    raw.send(b"".join(frame(RST, 0, 1 + 2 * i, b"\0\0\0\x08") for i in range(4000)))
+    wait_for(lambda: stats(channel)["callbytes"] < MIB)
+    raw.next = 8001
+    assert raw.works()
+    raw.close()
+    end(server, channel)
+
+
+def test_headers_of_open_calls_have_a_budget_of_the_server():
+    server, channel = start("--call-bytes", str(24 * MIB))
+    before = server.rss()
+    raws = [amplified(server, 1000) for _ in range(8)]
+    wait_for(lambda: stats(channel)["callbytes"] > 24 * MIB)
+    assert stats(channel)["callbytes"] < 25 * MIB
+    assert server.rss() - before < 40 * MIB, server.rss() - before
+    # A connection of little weight is served whatever the others hold.
+    assert unary(channel, "/test.Echo/Unary", b"others") == b"others"
+    for raw in raws:
+        raw.close()
+    wait_for(lambda: stats(channel)["callbytes"] < MIB)
+    end(server, channel)
+
+
+def test_frames_that_nobody_reads_end_the_connection():
+    """Refusals of streams beyond the limit, queued behind output that the peer does not take."""
+    server, channel = start()
+    before = server.rss()
+    raw = wide(server)
+    raw.request(head("/test.Echo/Stream"), message(b"1 %d" % (40 * MIB)))
+    wait_for(lambda: stats(channel)["replies"] > 20 * MIB)
+    sent = 0
+    try:
+        while sent < 400000:
+            block = b"".join(frame(HEADERS, END_HEADERS, raw.next + 2 * i, b"") for i in range(1000))
+            raw.next += 2000
+            sent += 1000
+            raw.send(block)
+    except (ConnectionError, TimeoutError):
+        pass
+    wait_for(lambda: stats(channel)["conns"] == 1)
+    assert server.rss() - before < 60 * MIB, server.rss() - before
+    raw.close()
+    end(server, channel)
+
+
 run([
     test_one_large_reply_into_wide_windows,
     test_many_replies_into_wide_windows,
@@ -193,6 +258,9 @@ run([
     test_unread_replies_stay_within_the_budget_of_the_server,
     test_small_replies_that_nobody_reads_end_in_refusals,
     test_a_deadline_counts_until_the_reply_was_taken,
+    test_headers_of_open_calls_have_a_share_of_each_connection,
+    test_headers_of_open_calls_have_a_budget_of_the_server,
+    test_frames_that_nobody_reads_end_the_connection,
     test_reflection_answers_into_wide_windows,
     test_unread_reflection_answers_are_not_made,
 ])
