@@ -75,6 +75,8 @@ struct config_server {
     int64_t max_connection_age_grace_ms;
     int64_t output_timeout_ms;
     int64_t request_timeout_ms;
+    int64_t max_request_bytes;
+    int64_t max_connection_request_bytes;
     int64_t max_reply_bytes;
     int64_t max_connection_reply_bytes;
     int64_t max_connections_per_address; /* 0 = three quarters of those */

@@ -26,10 +26,14 @@
 static const char *const status_digits[] = {"0", "1",  "2",  "3",  "4",  "5",  "6",  "7", "8",
                                             "9", "10", "11", "12", "13", "14", "15", "16"};
 
-static void held_add(struct rpc_loop *loop, int by)
+static void held_add(const struct rpc_call *call, int by)
 {
+    struct rpc_loop *loop = call->loop;
     const unsigned now = atomic_load_explicit(&loop->held_calls, memory_order_relaxed);
     atomic_store_explicit(&loop->held_calls, now + (unsigned)by, memory_order_relaxed);
+    if (call->method->rank == RPC_RANK_SIDE) {
+        loop->side_calls += (unsigned)by;
+    }
 }
 
 static nghttp2_nv nv_lent(struct bytes name, struct bytes value)
@@ -75,18 +79,28 @@ struct rpc_call *call_new(struct server_conn *conn, int32_t stream_id)
     return call;
 }
 
+void call_drop_request(struct rpc_call *call)
+{
+    frame_reader_deinit(&call->reader);
+    buf_deinit(&call->aside);
+    call->aside_taken = 0;
+    if (call->counted_bytes != 0) {
+        atomic_fetch_sub_explicit(&call->server->inflight_bytes, call->counted_bytes,
+                                  memory_order_relaxed);
+    }
+    if (call->conn != NULL) {
+        call->conn->request_bytes -= call->counted_bytes;
+    }
+    call->counted_bytes = 0;
+}
+
 static void call_free(struct rpc_call *call)
 {
     ASSERT(call->conn == NULL && !call->held && !heap_has(&call->deadline.node));
     struct rpc_loop *loop = call->loop;
     frame_queue_clear(&call->queue);
-    frame_reader_deinit(&call->reader);
-    buf_deinit(&call->aside);
     weight_free(call);
-    if (call->counted_bytes != 0) {
-        atomic_fetch_sub_explicit(&call->server->inflight_bytes, call->counted_bytes,
-                                  memory_order_relaxed);
-    }
+    call_drop_request(call);
     if (loop->free_call_count >= LOOP_CALLS_KEPT) {
         arena_deinit(&call->arena);
         free(call);
@@ -111,6 +125,9 @@ void calls_free_kept(struct rpc_loop *loop)
 void call_count_bytes(struct rpc_call *call, uint64_t bytes)
 {
     call->counted_bytes += bytes;
+    if (call->conn != NULL) {
+        call->conn->request_bytes += bytes;
+    }
     const uint64_t before =
         atomic_fetch_add_explicit(&call->server->inflight_bytes, bytes, memory_order_relaxed);
     room_note_peak(call->server, before + bytes);
@@ -146,6 +163,7 @@ void call_gone(struct rpc_call *call, enum rpc_cancel reason)
     list_remove(&call->node);
     list_remove(&call->writable);
     call->conn->call_count--;
+    call->conn->request_bytes -= call->counted_bytes;
     if (list_empty(&call->conn->calls)) {
         call->conn->idle_since_us = rpc_loop_now_us(call->loop);
     }
@@ -298,7 +316,7 @@ void call_answer_http(struct rpc_call *call, const char *http_status)
 void call_begin(struct rpc_call *call, struct bytes request)
 {
     call->held = true;
-    held_add(call->loop, 1);
+    held_add(call, 1);
     call->method->on_call(call, request, call->method->context);
 }
 
@@ -307,7 +325,7 @@ static void call_release(struct rpc_call *call)
 {
     ASSERT(call->held);
     call->held = false;
-    held_add(call->loop, -1);
+    held_add(call, -1);
     call->on_cancel = NULL;
     call->on_writable = NULL;
     call->reply_reserved = 0;

@@ -10,6 +10,8 @@
 #include "rpc/pb_int.h"
 #include "rpc/server_int.h"
 
+#define HEALTH_MESSAGE_BYTES_MAX (4u << 10) /* a request holds one name */
+#define HEALTH_CALLS_PER_CONN_MAX 32u
 #define HEALTH_SERVING 1u
 #define HEALTH_NOT_SERVING 2u
 
@@ -166,8 +168,17 @@ void health_deinit(struct rpc_server *server)
 SILO_RC health_register(struct rpc_server *server, struct silo_err *err)
 {
     static const struct rpc_method methods[] = {
-        {.path = "/grpc.health.v1.Health/Check", .on_call = health_check},
-        {.path = "/grpc.health.v1.Health/Watch", .on_call = health_watch, .server_streaming = true},
+        {.path = "/grpc.health.v1.Health/Check",
+         .on_call = health_check,
+         .rank = RPC_RANK_URGENT,
+         .message_bytes_max = HEALTH_MESSAGE_BYTES_MAX,
+         .calls_per_conn_max = HEALTH_CALLS_PER_CONN_MAX},
+        {.path = "/grpc.health.v1.Health/Watch",
+         .on_call = health_watch,
+         .rank = RPC_RANK_SIDE,
+         .message_bytes_max = HEALTH_MESSAGE_BYTES_MAX,
+         .calls_per_conn_max = HEALTH_CALLS_PER_CONN_MAX,
+         .server_streaming = true},
     };
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
         TRY(rpc_server_add(server, &methods[i], err));

@@ -47,6 +47,7 @@ struct rpc_loop {
     struct list conns;      /* struct conn.node, all of this loop */
     atomic_uint conn_count; /* written by the loop and the acceptor, read by both */
     atomic_uint held_calls; /* written by the loop, read by rpc_server_calls */
+    uint32_t side_calls;    /* of those, RPC_RANK_SIDE */
     struct list watchers;   /* health watches on this loop */
     bool running;           /* the thread was started */
     bool stopping;

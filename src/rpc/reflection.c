@@ -14,6 +14,8 @@
 
 #define REFLECTION_FILES_MAX 256u
 #define REFLECTION_DEPTH_MAX 32u
+#define REFLECTION_MESSAGE_BYTES_MAX (64u << 10) /* a request holds one or two names */
+#define REFLECTION_CALLS_PER_CONN_MAX 8u         /* of each version */
 #define REFLECTION_REPLY_BYTES_MAX (16u << 20)
 
 /* Numbers of ServerReflectionRequest's and -Response's fields, and of descriptor.proto. */
@@ -318,10 +320,12 @@ static void reflection_on_end(struct rpc_call *call, void *context)
     (void)rpc_call_finish(call, RPC_STATUS_OK, BYTES_LIT(""), NULL, 0);
 }
 
-#define REFLECTION_METHOD(path_)                                                                \
-    {                                                                                           \
-        .path = (path_), .server_streaming = true, .bidi = true, .on_call = reflection_on_call, \
-        .on_message = reflection_on_message, .on_end = reflection_on_end                        \
+#define REFLECTION_METHOD(path_)                                                                   \
+    {                                                                                              \
+        .path = (path_), .rank = RPC_RANK_SIDE, .message_bytes_max = REFLECTION_MESSAGE_BYTES_MAX, \
+        .calls_per_conn_max = REFLECTION_CALLS_PER_CONN_MAX, .server_streaming = true,             \
+        .bidi = true, .on_call = reflection_on_call, .on_message = reflection_on_message,          \
+        .on_end = reflection_on_end                                                                \
     }
 
 SILO_RC reflection_register(struct rpc_server *server, struct silo_err *err)

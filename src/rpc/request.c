@@ -112,7 +112,13 @@ static const char *request_auth_error(const struct rpc_call *call)
 
 static void request_refuse(struct rpc_call *call, uint32_t status, const char *text)
 {
+    if (call->answered) {
+        return;
+    }
     call_abort(call, RPC_CANCEL_RESET, status, text);
+    if (!call->held) {
+        call_drop_request(call);
+    }
 }
 
 static void request_refuse_path(struct rpc_call *call, bool known_service)
@@ -182,10 +188,13 @@ void request_headers_done(struct rpc_call *call)
         request_refuse_path(call, service != NULL);
         return;
     }
-    if (atomic_load_explicit(&call->loop->held_calls, memory_order_relaxed) >=
-        RPC_CALLS_PER_LOOP_MAX) {
+    if (!admit_call(call)) {
         request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED, "too many calls in flight");
         return;
+    }
+    const size_t bytes_max = call->method->message_bytes_max;
+    if (bytes_max != 0 && bytes_max < call->reader.bytes_max) {
+        call->reader.bytes_max = bytes_max;
     }
     if (room_shut(call)) {
         request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED, RPC_REPLY_FULL_TEXT);
@@ -264,11 +273,10 @@ static void request_feed(struct rpc_call *call, struct bytes *data)
     }
 }
 
-/* Whether the server may hold the request bytes there are now; else the call has been refused. */
+/* Whether the request bytes there are now may be held; else the call has been refused. */
 static bool request_bytes_ok(struct rpc_call *call)
 {
-    if (atomic_load_explicit(&call->server->inflight_bytes, memory_order_relaxed) <=
-        call->server->options.inflight_bytes_max) {
+    if (admit_bytes(call)) {
         return true;
     }
     request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED, "too many bytes of calls in flight");
@@ -372,7 +380,11 @@ void request_end(struct rpc_call *call)
             request_end_bidi(call);
         }
     } else if (call->message_count != 0) {
-        call_begin(call, frame_message(&call->reader));
+        if (admit_call(call)) {
+            call_begin(call, frame_message(&call->reader));
+        } else {
+            request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED, "too many calls in flight");
+        }
     } else {
         request_refuse(call, RPC_STATUS_INTERNAL,
                        frame_partial(&call->reader) ? "the request ended inside a message"

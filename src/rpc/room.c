@@ -9,8 +9,8 @@
  *     any reply    small replies    no reply, and no new call
  *
  * A small reply may be the outcome of a change that has been made, so it has a quarter of its own: large replies, which
- * are reads as a rule, can fill the rest but never keep one back. And whatever others hold, each connection has a small
- * part for small replies.
+ * are reads as a rule, can fill the rest but never keep one back. Those of urgent calls have one more quarter. And whatever
+ * others hold, each connection has a small part for small replies.
  */
 #include "base/assert.h"
 #include "rpc/server_int.h"
@@ -24,7 +24,8 @@ static uint64_t room_server_bytes(const struct rpc_server *server)
 static bool room_fits(const struct rpc_call *call, uint64_t total, uint64_t bytes, uint64_t max)
 {
     const uint64_t others = total > call->reply_bytes ? total - call->reply_bytes : 0;
-    const uint64_t bound = bytes <= RPC_REPLY_SMALL_BYTES ? max + max / RPC_REPLY_SLACK : max;
+    const uint64_t slack = max / RPC_REPLY_SLACK * (call->method->rank == RPC_RANK_URGENT ? 2 : 1);
+    const uint64_t bound = bytes <= RPC_REPLY_SMALL_BYTES ? max + slack : max;
     return others <= bound && bytes <= bound - others;
 }
 

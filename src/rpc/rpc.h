@@ -47,7 +47,13 @@
 #define RPC_AGE_GRACE_US_DEFAULT 300000000
 #define RPC_OUTPUT_US_DEFAULT 60000000
 #define RPC_BODY_US_DEFAULT 30000000
-#define RPC_CALLS_PER_LOOP_MAX 131072u    /* calls that handlers hold, gone callers included */
+#define RPC_CALLS_PER_LOOP_MAX 131072u /* calls that handlers hold, gone callers included */
+#define RPC_CONN_INFLIGHT_BYTES_DEFAULT (512ull << 20) /* request bodies of one connection */
+#define RPC_URGENT_SHARE 8u /* of the last three, one part in so many is for urgent calls ... */
+#define RPC_URGENT_SMALL_BYTES \
+    (64u << 10) /* ... half of that for those whose requests are no larger than this */
+#define RPC_SIDE_SHARE \
+    8u /* and so small a part of the calls is as much as those beside the work get */
 #define RPC_SEGMENTS_MAX 64u              /* of one reply */
 #define RPC_TRAILERS_MAX 8u               /* extra trailers of one answer */
 #define RPC_STREAM_QUEUE_BYTES (1u << 20) /* a server stream above this is not writable */
@@ -201,8 +207,18 @@ bool rpc_header_text_ok(struct bytes value);
 
 struct rpc_server;
 
+/* What a call is to the work of the service, which decides how far it may fill what all share. */
+enum rpc_rank {
+    RPC_RANK_WORK,
+    RPC_RANK_URGENT, /* keeps or ends work that is under way: has room of its own */
+    RPC_RANK_SIDE,   /* may stay open for ever and do nothing: has a small part */
+};
+
 struct rpc_method {
     const char *path; /* "/silo.v1.Silo/Enqueue" */
+    enum rpc_rank rank;
+    size_t message_bytes_max;    /* of a request, where less than the server's; 0 = the server's */
+    uint32_t calls_per_conn_max; /* 0 = as many as there are */
     bool server_streaming;
     bool
         needs_auth; /* also: unknown methods of a service one of whose methods needs auth are checked first */
@@ -238,6 +254,8 @@ struct rpc_server_options {
     uint64_t inflight_bytes_max;
     uint64_t call_bytes_max;
     uint64_t conn_call_bytes_max;
+    uint64_t conn_inflight_bytes_max;
+    uint32_t calls_per_loop_max; /* that handlers hold */
     uint64_t reply_bytes_max;
     uint64_t conn_reply_bytes_max; /* at least message_bytes_max, to be able to send one */
     uint32_t streams_max;

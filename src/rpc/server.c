@@ -47,6 +47,11 @@ static void server_take_options(struct rpc_server *server, const struct rpc_serv
         from->reply_bytes_max != 0 ? from->reply_bytes_max : RPC_REPLY_BYTES_DEFAULT;
     to->conn_reply_bytes_max =
         from->conn_reply_bytes_max != 0 ? from->conn_reply_bytes_max : RPC_CONN_REPLY_BYTES_DEFAULT;
+    to->conn_inflight_bytes_max = from->conn_inflight_bytes_max != 0
+                                      ? from->conn_inflight_bytes_max
+                                      : RPC_CONN_INFLIGHT_BYTES_DEFAULT;
+    to->calls_per_loop_max =
+        from->calls_per_loop_max != 0 ? from->calls_per_loop_max : RPC_CALLS_PER_LOOP_MAX;
     to->streams_max = from->streams_max != 0 ? from->streams_max : RPC_STREAMS_DEFAULT;
     to->conns_max = from->conns_max != 0 ? from->conns_max : RPC_CONNS_DEFAULT;
     to->conns_per_address_max = from->conns_per_address_max != 0

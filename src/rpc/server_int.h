@@ -90,6 +90,7 @@ struct server_conn {
     struct list calls;   /* struct rpc_call.node */
     uint32_t call_count; /* of them */
     struct toll toll;
+    uint64_t request_bytes; /* rpc_call.counted_bytes of its calls */
     struct list writable;   /* struct rpc_call.writable: tell them after the flush */
     struct rpc_timer timer; /* handshake, later goaway */
     struct rpc_timer patience;
@@ -178,6 +179,8 @@ void call_answer_http(struct rpc_call *call, const char *http_status);
 void call_begin(struct rpc_call *call, struct bytes request);
 /* Adds to what the call and the server count as in flight. */
 void call_count_bytes(struct rpc_call *call, uint64_t bytes);
+/* What arrived of the request is of no use any more; no handler holds the call. */
+void call_drop_request(struct rpc_call *call);
 /* A queue that was full has room again: tell the handler. */
 void call_tell_writable(struct rpc_call *call);
 /* Frees the loop's kept calls. */
@@ -221,6 +224,12 @@ void weight_free(struct rpc_call *call);
 /* patience.c, from the first SETTINGS to the connection's end: */
 void patience_start(struct server_conn *conn);
 void patience_stop(struct server_conn *conn);
+
+/* admit.c: */
+/* Whether what arrived of the call's request may be held. */
+bool admit_bytes(const struct rpc_call *call);
+/* Whether the call may go to its handler. */
+bool admit_call(const struct rpc_call *call);
 
 /* request.c: */
 /* False: the headers are so large that the rest of them is not looked at. */

@@ -147,6 +147,8 @@ static SILO_RC build_rpc(struct server *server, struct silo_err *err)
         .conns_max = server->connections_max,
         .streams_max = (uint32_t)config->max_calls_per_connection,
         .patience = config_patience(config),
+        .inflight_bytes_max = (uint64_t)config->max_request_bytes,
+        .conn_inflight_bytes_max = (uint64_t)config->max_connection_request_bytes,
         .reply_bytes_max = (uint64_t)config->max_reply_bytes,
         .conn_reply_bytes_max = (uint64_t)config->max_connection_reply_bytes,
         .conns_per_address_max = (uint32_t)config->max_connections_per_address,

@@ -247,6 +247,12 @@ const char *fake_shard_id(size_t index)
     return fake.shards[index].id_text;
 }
 
+size_t fake_methods(const struct rpc_method *const **ret_methods)
+{
+    *ret_methods = registered;
+    return registered_count;
+}
+
 struct rpc_call *fake_call_bytes(const char *method, struct bytes request)
 {
     struct rpc_call *call = xcalloc(1, sizeof *call);

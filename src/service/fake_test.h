@@ -54,6 +54,8 @@ void fake_stop(void);
 const char *fake_shard_id(size_t index);
 /* Begins a call of the named method. The call ends with fake_free. */
 struct rpc_call *fake_call(const char *method, const ProtobufCMessage *request);
+/* What the service registered with rpc. */
+size_t fake_methods(const struct rpc_method *const **ret_methods);
 struct rpc_call *fake_call_bytes(const char *method, struct bytes request);
 /* Takes the oldest command that was sent; fails the test when there is none or it is of another kind. */
 struct shard_request *fake_take(enum command_kind kind);

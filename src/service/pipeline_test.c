@@ -497,16 +497,46 @@ static void test_reset(void **state)
     }
 }
 
+/* A server full of new work must not lose the leases of the work it has. */
+static void test_what_keeps_or_ends_work_is_urgent(void **state)
+{
+    (void)state;
+    static const char *const urgent[] = {"ReportOutcome", "ReportRefreshOutcome", "Heartbeat",
+                                         "ReportOutcomes", "ReturnTasks"};
+    const struct rpc_method *const *methods;
+    fake_start(1, false, false);
+    const size_t count = fake_methods(&methods);
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool wanted = false;
+        for (size_t j = 0; j < sizeof urgent / sizeof urgent[0]; j++) {
+            wanted = wanted || strcmp(strrchr(methods[i]->path, '/') + 1, urgent[j]) == 0;
+        }
+        assert_int_equal(methods[i]->rank, wanted ? RPC_RANK_URGENT : RPC_RANK_WORK);
+        found += wanted ? 1 : 0;
+    }
+    assert_int_equal(found, sizeof urgent / sizeof urgent[0]);
+    fake_stop();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shard_lookup),  cmocka_unit_test(test_tenancy_off),
-        cmocka_unit_test(test_tenancy_on),    cmocka_unit_test(test_made_id),
-        cmocka_unit_test(test_undecodable),   cmocka_unit_test(test_error_text_is_cut),
-        cmocka_unit_test(test_get_scheduled), cmocka_unit_test(test_get_running_after_failure),
-        cmocka_unit_test(test_get_finished),  cmocka_unit_test(test_get_result),
-        cmocka_unit_test(test_report),        cmocka_unit_test(test_bulk),
-        cmocka_unit_test(test_topology),      cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_shard_lookup),
+        cmocka_unit_test(test_tenancy_off),
+        cmocka_unit_test(test_tenancy_on),
+        cmocka_unit_test(test_made_id),
+        cmocka_unit_test(test_undecodable),
+        cmocka_unit_test(test_error_text_is_cut),
+        cmocka_unit_test(test_get_scheduled),
+        cmocka_unit_test(test_get_running_after_failure),
+        cmocka_unit_test(test_get_finished),
+        cmocka_unit_test(test_get_result),
+        cmocka_unit_test(test_report),
+        cmocka_unit_test(test_bulk),
+        cmocka_unit_test(test_topology),
+        cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_what_keeps_or_ends_work_is_urgent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

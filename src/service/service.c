@@ -9,6 +9,13 @@
         .name = (name_), .request = &silo__v1__##request_##__descriptor, .run = (run_), \
     }
 
+/* Room for these is kept wherever they pass. */
+#define URGENT(name_, request_, run_)                                                   \
+    {                                                                                   \
+        .name = (name_), .request = &silo__v1__##request_##__descriptor, .run = (run_), \
+        .urgent = true                                                                  \
+    }
+
 static const struct call_method methods[] = {
     METHOD("GetClusterInfo", get_cluster_info_request, on_cluster_info),
     METHOD("GetNodeInfo", get_node_info_request, on_node_info),
@@ -22,9 +29,9 @@ static const struct call_method methods[] = {
     METHOD("ExpediteJob", expedite_job_request, on_expedite_job),
     METHOD("LeaseTask", lease_task_request, on_lease_task),
     METHOD("LeaseTasks", lease_tasks_request, on_lease_tasks),
-    METHOD("ReportOutcome", report_outcome_request, on_report),
-    METHOD("ReportRefreshOutcome", report_refresh_outcome_request, on_report_refresh),
-    METHOD("Heartbeat", heartbeat_request, on_heartbeat),
+    URGENT("ReportOutcome", report_outcome_request, on_report),
+    URGENT("ReportRefreshOutcome", report_refresh_outcome_request, on_report_refresh),
+    URGENT("Heartbeat", heartbeat_request, on_heartbeat),
     METHOD("Query", query_request, on_unimplemented),
     {
         .name = "QueryArrow",
@@ -45,8 +52,8 @@ static const struct call_method methods[] = {
     METHOD("GetShardStorageInfo", get_shard_storage_info_request, on_unimplemented),
     METHOD("DumpTasks", dump_tasks_request, on_unimplemented),
     METHOD("EnqueueMany", enqueue_many_request, on_enqueue_many),
-    METHOD("ReportOutcomes", report_outcomes_request, on_report_many),
-    METHOD("ReturnTasks", return_tasks_request, on_return_tasks),
+    URGENT("ReportOutcomes", report_outcomes_request, on_report_many),
+    URGENT("ReturnTasks", return_tasks_request, on_return_tasks),
 };
 #define METHODS_COUNT (sizeof methods / sizeof methods[0])
 _Static_assert(METHODS_COUNT == 32, "29 methods of the contract and three of ours");
@@ -88,6 +95,7 @@ struct service *service_new(const struct service_options *options)
         slot->path = path_new(methods[i].name);
         slot->rpc = (struct rpc_method){
             .path = slot->path,
+            .rank = methods[i].urgent ? RPC_RANK_URGENT : RPC_RANK_WORK,
             .server_streaming = methods[i].server_streaming,
             .needs_auth = true,
             .on_call = svc_begin,

@@ -51,6 +51,7 @@ struct call_method {
     const ProtobufCMessageDescriptor *request;
     void (*run)(struct call *call);
     bool server_streaming;
+    bool urgent; /* keeps or ends work that is under way */
 };
 
 struct call {

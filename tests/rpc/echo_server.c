@@ -4,9 +4,11 @@
  * Messages are plain bytes, so clients need no generated code. Prints "port <n>" once it listens; SIGTERM and SIGINT
  * drain it, with a hard limit of five seconds. Methods of test.Echo:
  *
+ *     Urgent     the same, an urgent call
  *     Unary      answers the request               Thread    the same, by way of another thread
  *     Segments   the same, from heap pieces        Sleep     answers after <request> milliseconds
  *     Header     the value of header <request>     Fail      "<status> <text>": fails, with a trailer
+ *     Urgent     the same as Unary, an urgent call
  *     Stream     "<count> <bytes>": that many messages of that size
  *     Reserve    "<bytes>": makes room for a reply of that size, then makes it, as a reader of stored payloads does
  *     Stats      "sleeping=.. cancels=.. deadlines=.. released=.. sent=.. inflight=.. replies=.. callbytes=.. conns=.. calls=.."
@@ -291,6 +293,7 @@ static void on_stats(struct rpc_call *call, struct bytes request, void *context)
 
 static const struct rpc_method methods[] = {
     {.path = "/test.Echo/Unary", .on_call = on_unary},
+    {.path = "/test.Echo/Urgent", .on_call = on_unary, .rank = RPC_RANK_URGENT},
     {.path = "/test.Echo/Thread", .on_call = on_thread},
     {.path = "/test.Echo/Segments", .on_call = on_segments},
     {.path = "/test.Echo/Sleep", .on_call = on_sleep},
@@ -298,7 +301,7 @@ static const struct rpc_method methods[] = {
     {.path = "/test.Echo/Fail", .on_call = on_fail},
     {.path = "/test.Echo/Stream", .on_call = on_stream, .server_streaming = true},
     {.path = "/test.Echo/Reserve", .on_call = on_reserve},
-    {.path = "/test.Echo/Stats", .on_call = on_stats},
+    {.path = "/test.Echo/Stats", .on_call = on_stats, .rank = RPC_RANK_URGENT},
     {.path = "/test.Locked/Unary", .on_call = on_unary, .needs_auth = true},
 };
 
@@ -384,6 +387,10 @@ static bool take_option(struct rpc_server_options *options, const char *name, co
     }
     if (strcmp(name, "--loops") == 0) {
         options->loops = (uint32_t)count;
+    } else if (strcmp(name, "--conn-inflight-bytes") == 0) {
+        options->conn_inflight_bytes_max = count;
+    } else if (strcmp(name, "--calls") == 0) {
+        options->calls_per_loop_max = (uint32_t)count;
     } else if (strcmp(name, "--conns") == 0) {
         options->conns_max = (uint32_t)count;
     } else if (strcmp(name, "--conns-per-address") == 0) {
