@@ -14,6 +14,9 @@
 #define TASK_GROUP_CHARS_MAX 64u
 #define PRIORITY_MAX 99u
 #define JOB_LIMITS_MAX 64u
+/* Keys and values of the metadata of all floating limits of a job: each waiting job carries them, and each refresh. */
+#define FLOATING_METADATA_BYTES_MAX (64u << 10)
+#define FLOATING_METADATA_PAIRS_MAX 1024u
 #define METADATA_PAIRS_MAX 16u
 #define METADATA_KEY_CHARS_MAX 63u
 #define METADATA_VALUE_BYTES_MAX 65534u

@@ -521,6 +521,7 @@ struct core_stats core_stats(const struct core *core)
         .commands = core->command_count,
         .corrupt_rows = core->corrupt_rows,
         .queues = core->queues.count,
+        .info_bytes = core->info_bytes,
         .holders = core->slots_taken,
         .checks = core->checks_by_task.count,
     };

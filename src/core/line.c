@@ -55,7 +55,9 @@ static void line_add(struct core *core, struct line *line, struct task *task)
         task_free_loose(core, task);
         return;
     }
-    if (task->info != NULL && line->window.count >= LINE_INFO_AHEAD) {
+    const uint32_t ahead =
+        core->info_bytes > SHARD_INFO_BYTES_MAX ? LINE_INFO_AHEAD / 16 : LINE_INFO_AHEAD;
+    if (task->info != NULL && line->window.count >= ahead) {
         core->info_bytes -= task->info->len;
         task->info = blob_unref(task->info);
     }

@@ -344,7 +344,7 @@ void lane_want_infos(struct core *core, const struct lane *lane, uint32_t from, 
         if (task->info != NULL || task->info_wanted) {
             continue;
         }
-        if (core->info_bytes > SHARD_INFO_BYTES_MAX && i - from >= INFO_AHEAD / 16) {
+        if (core->info_bytes > SHARD_INFO_BYTES_MAX && i - from >= ahead / 16) {
             break;
         }
         struct key key;

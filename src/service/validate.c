@@ -191,13 +191,44 @@ static const char *limit_name_long(const Silo__V1__Limit *limit)
     }
 }
 
+/* Adds what the limit's metadata takes to the sums over all limits of the job. */
+static SILO_RC floating_check(const Silo__V1__Limit *limit, size_t *pairs, size_t *bytes,
+                              struct silo_err *err)
+{
+    if (limit->limit_case != SILO__V1__LIMIT__LIMIT_FLOATING_CONCURRENCY) {
+        return RC_OK;
+    }
+    const Silo__V1__FloatingConcurrencyLimit *floating = limit->floating_concurrency;
+    *pairs += floating->n_metadata;
+    if (*pairs > FLOATING_METADATA_PAIRS_MAX) {
+        return FAIL(err, SILO_INVALID,
+                    "metadata of floating limits has too many entries: at most %u in a job",
+                    FLOATING_METADATA_PAIRS_MAX);
+    }
+    for (size_t i = 0; i < floating->n_metadata; i++) {
+        *bytes += strlen(floating->metadata[i]->key) + strlen(floating->metadata[i]->value);
+    }
+    if (*bytes > FLOATING_METADATA_BYTES_MAX) {
+        return FAIL(err, SILO_INVALID,
+                    "metadata of floating limits is too long: at most %u bytes of keys and values "
+                    "in a job",
+                    FLOATING_METADATA_BYTES_MAX);
+    }
+    return RC_OK;
+}
+
 static SILO_RC limits_fill(struct arena *arena, const struct job_fields *fields, struct info *info,
                            struct silo_err *err)
 {
     struct buf buf;
     buf_init(&buf, MESSAGE_BYTES_MAX);
+    size_t pairs = 0, bytes = 0;
     silo_rc rc = RC_OK;
     for (size_t i = 0; i < fields->limit_count && rc.code == SILO_OK; i++) {
+        rc = floating_check(fields->limits[i], &pairs, &bytes, err);
+        if (rc.code != SILO_OK) {
+            break;
+        }
         const char *long_name = limit_name_long(fields->limits[i]);
         if (long_name != NULL) {
             rc = FAIL(err, SILO_INVALID, "%s too long: at most %u bytes", long_name,

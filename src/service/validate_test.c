@@ -259,6 +259,43 @@ static void test_limit_names(void **state)
     fixture_free(f);
 }
 
+/* The sum over all limits of a job counts. */
+static void test_floating_metadata(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new();
+    typedef Silo__V1__FloatingConcurrencyLimit__MetadataEntry entry;
+    entry entries[2] = {SILO__V1__FLOATING_CONCURRENCY_LIMIT__METADATA_ENTRY__INIT,
+                        SILO__V1__FLOATING_CONCURRENCY_LIMIT__METADATA_ENTRY__INIT};
+    entry *lists[2][1025];
+    Silo__V1__FloatingConcurrencyLimit floating[2] = {SILO__V1__FLOATING_CONCURRENCY_LIMIT__INIT,
+                                                      SILO__V1__FLOATING_CONCURRENCY_LIMIT__INIT};
+    f->request.n_limits = 2;
+    for (size_t i = 0; i < 2; i++) {
+        entries[i].key = (char *)"k";
+        for (size_t j = 0; j < 1025; j++) {
+            lists[i][j] = &entries[i];
+        }
+        floating[i].key = f->names[i];
+        floating[i].n_metadata = 1;
+        floating[i].metadata = lists[i];
+        f->limits[i].limit_case = SILO__V1__LIMIT__LIMIT_FLOATING_CONCURRENCY;
+        f->limits[i].floating_concurrency = &floating[i];
+    }
+    entries[0].value = long_text(f, "v", 32767);
+    entries[1].value = long_text(f, "v", 32767);
+    expect(f, SILO_OK, "");
+    entries[1].value = long_text(f, "v", 32768);
+    expect(f, SILO_INVALID, "metadata of floating limits is too long: at most 65536 bytes");
+
+    entries[0].value = entries[1].value = (char *)"";
+    floating[0].n_metadata = floating[1].n_metadata = 512;
+    expect(f, SILO_OK, "");
+    floating[0].n_metadata = 513;
+    expect(f, SILO_INVALID, "metadata of floating limits has too many entries: at most 1024");
+    fixture_free(f);
+}
+
 static void test_start(void **state)
 {
     (void)state;
@@ -278,7 +315,8 @@ int main(void)
         cmocka_unit_test(test_priority),    cmocka_unit_test(test_metadata),
         cmocka_unit_test(test_group),       cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_retry),       cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_limit_names), cmocka_unit_test(test_start),
+        cmocka_unit_test(test_limit_names), cmocka_unit_test(test_floating_metadata),
+        cmocka_unit_test(test_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

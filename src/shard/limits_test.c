@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/test.h"
 #include "shard/limits_calls_test.h"
+#include "shard/shard_int.h"
 
 static struct rig *open_watched(enum dispatch_order order)
 {
@@ -187,6 +188,32 @@ static void test_ticket_keeps_place(void **state)
     (void)lease_one(rig, "later");
     end_job(rig, "later", ATTEMPT_SUCCEEDED);
     assert_int_equal(drain(rig), 0);
+    close_watched(rig);
+}
+
+/* Job rows are kept with the first waiters of each queue, and with the first alone once all of them are too many bytes. */
+static void test_rows_of_waiters_are_bounded(void **state)
+{
+    (void)state;
+    enum { QUEUES = 80, JOBS = 20 };
+    static char long_text[60001];
+    memset(long_text, 'm', sizeof long_text - 1);
+    struct rig *rig = open_watched(ORDER_PRIORITY);
+    for (uint32_t i = 0; i < QUEUES; i++) {
+        char queue[16], name[16];
+        (void)snprintf(queue, sizeof queue, "q%u", i);
+        (void)snprintf(name, sizeof name, "j%u-", i);
+        put_jobs(rig,
+                 JOB(.id = name, .limits = {{.kind = LIMIT_FLOATING,
+                                             .name = queue,
+                                             .max = 1,
+                                             .interval_ms = 1000000,
+                                             .metadata = {"k", long_text}}}),
+                 JOBS);
+    }
+    const struct core_stats stats = core_stats(rig->shard->inc->core);
+    assert_int_equal(rows_in(rig, TABLE_REQUEST), QUEUES * (JOBS - 1));
+    assert_true(stats.info_bytes <= SHARD_INFO_BYTES_MAX + QUEUES * 61000);
     close_watched(rig);
 }
 
@@ -653,6 +680,7 @@ int main(void)
         cmocka_unit_test(test_order_priority),
         cmocka_unit_test(test_order_start),
         cmocka_unit_test(test_ticket_keeps_place),
+        cmocka_unit_test(test_rows_of_waiters_are_bounded),
         cmocka_unit_test(test_own_maximum),
         cmocka_unit_test(test_no_overtaking),
         cmocka_unit_test(test_no_overtaking_reopened),
