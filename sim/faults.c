@@ -2,14 +2,20 @@
 #include "shard/shard_int.h"
 #include "sim/world.h"
 
-/* An opening that failed is the server's to repeat: it starts again. */
+/* An opening that failed is the server's to repeat, and a shard that others took its operator's to take back. */
 void faults_supervise(struct world *world)
 {
     struct process *p = &world->process;
     for (size_t i = 0; i < p->options.shard_count; i++) {
         const struct shard *shard = process_shard(p, i);
-        if (shard_status(shard) == SHARD_FAILED && !shard->reopen) {
-            model_trouble(&world->model, "an opening failed");
+        const enum shard_status status = shard_status(shard);
+        const bool idle = shard->control == NULL;
+        if (status == SHARD_FENCED && idle && one_in(world, 2)) {
+            model_trouble(&world->model, "a shard is taken back");
+            process_open(p, i);
+        } else if ((status == SHARD_FENCED && idle) ||
+                   (status == SHARD_FAILED && !shard->reopen && !shard->doubt)) {
+            model_trouble(&world->model, "the server starts again");
             process_kill(p, STORE_MEM_LOSE);
             model_durable(&world->model);
             process_start(p);
@@ -112,7 +118,8 @@ static void store_fails(struct world *world)
     const struct store_mem_fault fault = {.kind = kinds[below(world, 6)],
                                           .nth = 1 + below(world, 4),
                                           .times = 1 + below(world, 3),
-                                          .code = SILO_UNAVAILABLE,
+                                          .code =
+                                              one_in(world, 3) ? SILO_CONFLICT : SILO_UNAVAILABLE,
                                           .effect = one_in(world, 2)};
     store_mem_fail(world->process.store, &fault);
 }

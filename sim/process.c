@@ -114,13 +114,19 @@ static void control_freed(struct shard_control *control)
     free(control);
 }
 
+static void control_one(struct process *p, size_t shard,
+                        void (*ask)(struct shard *shard, struct shard_control *control))
+{
+    struct shard_control *control = xcalloc(1, sizeof *control);
+    control->done = control_freed;
+    ask(shards_at(p->shards, shard), control);
+}
+
 static void control_all(struct process *p,
                         void (*ask)(struct shard *shard, struct shard_control *control))
 {
     for (size_t i = 0; i < p->options.shard_count; i++) {
-        struct shard_control *control = xcalloc(1, sizeof *control);
-        control->done = control_freed;
-        ask(shards_at(p->shards, i), control);
+        control_one(p, i, ask);
     }
 }
 
@@ -169,6 +175,11 @@ void process_start(struct process *p)
     p->options.net->up = true;
     p->starts++;
     p->next_us = 0;
+}
+
+void process_open(struct process *p, size_t shard)
+{
+    control_one(p, shard, shard_open);
 }
 
 void process_close(struct process *p)
@@ -223,7 +234,7 @@ static bool mail_end(struct executor *executor)
 static void shard_end(struct shard *shard)
 {
     if (shard->inc != NULL) {
-        life_fail(shard->inc, "the process died");
+        life_fail(shard->inc, SILO_UNAVAILABLE, "the process died");
     }
     if (shard->control != NULL) { /* one that was being served without an incarnation */
         shard->control->done(shard->control);

@@ -61,6 +61,8 @@ const char *process_path(size_t shard);
 /* Starts and asks all shards to open; turning brings it about. */
 void process_start(struct process *process);
 void process_kill(struct process *process, enum store_mem_survival survival);
+/* Asks one shard to open: takes back what others took. */
+void process_open(struct process *process, size_t shard);
 /* Begins an orderly end: polls are answered, shards close. process_closed tells; process_kill ends what is left. */
 void process_close(struct process *process);
 bool process_closed(const struct process *process);

@@ -27,7 +27,7 @@
 extern "C" {
 #endif
 
-#define SDBX_ABI_VERSION 1u
+#define SDBX_ABI_VERSION 2u
 
 #define SDBX_KEY_BYTES_MAX 65535u
 #define SDBX_MGET_KEYS_MAX 65536u      /* keys in one sdbx_mget */
@@ -74,6 +74,8 @@ enum sdbx_object_call {
     SDBX_OBJECT_LIST,
     SDBX_OBJECT_DELETE_PREFIX,
     SDBX_OBJECT_SELFTEST,
+    SDBX_OBJECT_EPOCH,
+    SDBX_OBJECT_REMOVE_DB,
 };
 
 /* Memory of the library. p is NULL when cap is 0. Do not change p or cap; len may shrink or grow up to cap. */
@@ -100,6 +102,7 @@ struct sdbx_event {
     uint64_t seq;
     uint32_t nrows;
     uint32_t flags;
+    uint64_t epoch; /* SDBX_EV_OPENED: the writer epoch this open claimed, or was about to; 0: it did not get so far */
     struct sdbx_buf data;
 };
 
@@ -332,6 +335,21 @@ int sdbx_last_error(struct sdbx_db *db, struct sdbx_buf *ret_text, int64_t *ret_
 /* The same for a store without a database at hand (an open that does not end). */
 int sdbx_store_error(struct sdbx_env *env, const struct sdbx_store_args *args, struct sdbx_buf *ret_text,
                      int64_t *ret_when_ms, int64_t *ret_ok_ms);
+
+/* ---- databases without opening them; args as for sdbx_open ---- */
+
+/*
+ * -> SDBX_EV_OBJECT with seq = the epoch of the newest writer, read afresh; 0: there is no such database. Each open claims
+ * the next one. After SDBX_EFENCED it tells whether there is another writer: one with a higher epoch than one's own. A store
+ * that did what it was asked and lost the answer refuses the repeat, which looks like a fence and is none.
+ */
+int sdbx_db_epoch(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_open_args *args, uint64_t token);
+
+/*
+ * -> SDBX_EV_OBJECT. Removes all that belongs to the database, wherever it lies: its WAL first (objects and log), then
+ * manifests, then the rest; seq = objects removed. Nobody may have it open. Not atomic; safe to repeat.
+ */
+int sdbx_db_remove(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_open_args *args, uint64_t token);
 
 /* ---- plain objects beside the databases; paths are relative to the store's url ---- */
 

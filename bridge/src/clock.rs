@@ -128,24 +128,30 @@ impl SystemClock for TickerClock {
     }
 }
 
-/// The last tick this database stored, as far as it can be told: in the manifest or in the newest WAL object
-/// with rows. i64::MIN for a new database.
-pub async fn last_tick(
+/// What the writer before left: its last tick, as far as it can be told (in the manifest or in the newest WAL object
+/// with rows), and its epoch.
+pub struct LastWriter {
+    pub tick_ms: i64,
+    pub epoch: u64,
+}
+
+/// i64::MIN and 0 for a new database.
+pub async fn last_writer(
     path: &Path,
     store: &Arc<dyn ObjectStore>,
     wal_store: &Arc<dyn ObjectStore>,
-) -> Result<i64, slatedb::Error> {
+) -> Result<LastWriter, slatedb::Error> {
     let admin = Admin::builder(path.clone(), store.clone()).build();
     let Some(manifest) = admin.read_manifest(None).await? else {
-        return Ok(i64::MIN);
+        return Ok(LastWriter { tick_ms: i64::MIN, epoch: 0 });
     };
-    let tick = manifest.last_l0_clock_tick();
+    let (epoch, tick) = (manifest.writer_epoch(), manifest.last_l0_clock_tick());
     match newest_wal_tick(path, wal_store, manifest.replay_after_wal_id() + 1).await {
-        Ok(wal_tick) => Ok(tick.max(wal_tick)),
+        Ok(wal_tick) => Ok(LastWriter { tick_ms: tick.max(wal_tick), epoch }),
         Err(error) => {
             // An object collected under the reader: the engine waits the difference out, which is short.
             log::warn!("cannot read the last tick of the WAL: {error}");
-            Ok(tick)
+            Ok(LastWriter { tick_ms: tick, epoch })
         }
     }
 }

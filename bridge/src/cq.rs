@@ -79,6 +79,7 @@ pub struct Event {
     pub seq: u64,
     pub nrows: u32,
     pub flags: u32,
+    pub epoch: u64,
     pub data: Vec<u8>,
 }
 
@@ -110,6 +111,7 @@ pub struct RawEvent {
     pub seq: u64,
     pub nrows: u32,
     pub flags: u32,
+    pub epoch: u64,
     pub data: Buf,
 }
 
@@ -137,6 +139,7 @@ impl RawEvent {
             seq: event.seq,
             nrows: event.nrows,
             flags: event.flags,
+            epoch: event.epoch,
             data: Buf::from_vec(std::mem::take(&mut event.data)),
         }
     }

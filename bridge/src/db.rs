@@ -6,7 +6,7 @@
 //! `give_up`, which ends whatever still waits, so that every accepted call has its event before EV_CLOSED.
 
 use crate::activity::Activity;
-use crate::clock::{has_wal_objects, last_tick, EngineClock};
+use crate::clock::{has_wal_objects, last_writer, EngineClock};
 use crate::compaction::{with_spare_place, Account, Pace, PacedStore, Supplier};
 use crate::cq::{Cq, DbRef, Ending, Event, EV_CLOSED, EV_DB_DOWN, EV_OPENED, EV_REFRESHED};
 use crate::env::Env;
@@ -209,16 +209,20 @@ impl PrefixExtractor for FirstByte {
     }
 }
 
-struct OpenPlan {
-    store: Arc<Store>,
-    wal_store: Option<Arc<Store>>,
-    path: Path,
+/// The arguments of an open, checked.
+pub struct OpenPlan {
+    pub store: Arc<Store>,
+    /// Where the WAL lies, if not with the rest.
+    pub wal_store: Option<Arc<Store>>,
+    pub path: Path,
     settings: Settings,
     queued_bytes_max: u64,
     tag: u64,
 }
 
-unsafe fn plan(args: &OpenArgs) -> Result<OpenPlan, Failure> {
+/// # Safety
+/// The strings of `args` live for the call.
+pub unsafe fn plan(args: &OpenArgs) -> Result<OpenPlan, Failure> {
     if args.flags != 0 {
         return Err(Failure::invalid("open flags: unknown bit"));
     }
@@ -242,10 +246,12 @@ struct Surroundings {
     bg: Handle,
     cache: Arc<dyn slatedb::db_cache::DbCache>,
     merging: Account,
+    /// The writer epoch that the open claims, once it is known.
+    epoch: AtomicU64,
 }
 
 impl OpenPlan {
-    fn wal_store(&self) -> &Arc<Store> {
+    pub fn wal_store(&self) -> &Arc<Store> {
         self.wal_store.as_ref().unwrap_or(&self.store)
     }
 
@@ -299,11 +305,13 @@ async fn build_engine(
     static CACHE_ID: AtomicU64 = AtomicU64::new(1);
     let main = plan.store.objects.clone();
     let wal = plan.wal_objects();
-    let tick = last_tick(&plan.path, &main, wal.as_ref().unwrap_or(&main)).await?;
-    let clock = Arc::new(EngineClock::starting_at_least(tick, activity.clone()));
+    let last = last_writer(&plan.path, &main, wal.as_ref().unwrap_or(&main)).await?;
+    around.epoch.store(last.epoch + 1, Ordering::Release);
+    let clock = Arc::new(EngineClock::starting_at_least(last.tick_ms, activity.clone()));
     let handle = Arc::new(OnceLock::new());
     let mut builder = slatedb::Db::builder(plan.path.clone(), main.clone())
         .with_settings(plan.settings.clone())
+        .with_expected_epoch(last.epoch) // so the epoch is known, whatever happens to the claim
         .with_db_cache(around.cache.clone(), CACHE_ID.fetch_add(1, Ordering::Relaxed))
         .with_system_clock(clock.clone())
         .with_segment_extractor(Arc::new(FirstByte))
@@ -343,7 +351,7 @@ async fn build_engine(
 
 async fn open(
     plan: OpenPlan,
-    around: Surroundings,
+    around: &Surroundings,
     cq: Arc<Cq>,
     token: u64,
     cancelled: oneshot::Receiver<()>,
@@ -351,8 +359,8 @@ async fn open(
     let recorder = Arc::new(DefaultMetricsRecorder::new());
     let activity = Arc::new(Activity::new());
     let building = async {
-        convert_wal(&plan, &around).await?;
-        build_engine(&plan, &around, recorder.clone(), &activity, plan.log_dir()).await.map_err(Failure::from)
+        convert_wal(&plan, around).await?;
+        build_engine(&plan, around, recorder.clone(), &activity, plan.log_dir()).await.map_err(Failure::from)
     };
     let building = AssertUnwindSafe(building).catch_unwind();
     let (engine, log) = tokio::select! {
@@ -454,16 +462,20 @@ pub unsafe extern "C" fn sdbx_open(env: *const Env, cq: *const Cq, args: *const 
             bg: env.bg().clone(),
             cache: env.cache.clone(),
             merging: env.merging.clone(),
+            epoch: AtomicU64::new(0),
         };
         env.io().spawn(async move {
-            let opened = open(plan, around, cq.clone(), token, cancelled).await;
+            let opened = open(plan, &around, cq.clone(), token, cancelled).await;
+            let epoch = around.epoch.load(Ordering::Acquire);
             cq.opens.lock().unwrap_or_else(|e| e.into_inner()).remove(&token);
             match opened {
-                Err(failure) => cq.push(Event { db_tag: tag, ..Event::failed(EV_OPENED, token, failure) }),
+                Err(failure) => {
+                    cq.push(Event { db_tag: tag, epoch, ..Event::failed(EV_OPENED, token, failure) })
+                }
                 Ok(db) => {
                     let seq = db.durable.load(Ordering::Acquire);
                     let gives = DbRef::Gives(db.clone());
-                    cq.push(Event { seq, db: gives, db_tag: tag, ..Event::new(EV_OPENED, token) });
+                    cq.push(Event { seq, epoch, db: gives, db_tag: tag, ..Event::new(EV_OPENED, token) });
                     let task = db.io.spawn(watch_status(db.clone())); // after OPENED: DOWN never comes before it
                     *db.watcher.lock().unwrap_or_else(|e| e.into_inner()) = Some(task);
                 }

@@ -4,6 +4,7 @@
 //! ever calls into C; results wait in a completion queue.
 
 mod activity;
+pub mod admin;
 pub mod buf;
 mod clock;
 mod compaction;
@@ -26,7 +27,7 @@ mod wal_log;
 mod watch;
 pub mod write;
 
-const ABI_VERSION: u32 = 1; // SDBX_ABI_VERSION
+const ABI_VERSION: u32 = 2; // SDBX_ABI_VERSION
 
 #[no_mangle]
 pub extern "C" fn sdbx_abi_version() -> u32 {

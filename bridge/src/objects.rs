@@ -67,7 +67,7 @@ async fn list(store: &Store, prefix: &Path) -> Result<(u32, Vec<u8>), Failure> {
     Ok((rows.len() as u32, data))
 }
 
-async fn delete_prefix(store: &Store, prefix: &Path) -> Result<u64, Failure> {
+pub async fn delete_prefix(store: &Store, prefix: &Path) -> Result<u64, Failure> {
     let locations = store.objects.list(Some(prefix)).map_ok(|object| object.location).boxed();
     let mut deleted = 0;
     let mut results = store.objects.delete_stream(locations);
@@ -112,6 +112,8 @@ async fn selftest(store: &Store, at: &Path) -> Result<String, Failure> {
 }
 
 /// enum sdbx_object_call
+pub const EPOCH: u32 = 6;
+pub const REMOVE_DB: u32 = 7;
 const GET: u32 = 1;
 const PUT_NEW: u32 = 2;
 const LIST: u32 = 3;
@@ -119,12 +121,30 @@ const DELETE_PREFIX: u32 = 4;
 const SELFTEST: u32 = 5;
 
 /// What comes back in the event whatever happens.
-struct Answer {
-    call: u32,
-    token: u64,
+pub struct Answer {
+    pub call: u32,
+    pub token: u64,
 }
 
 /// Runs `work` on the io runtime to its SDBX_EV_OBJECT.
+pub fn run<F>(env: &Env, cq: Arc<Cq>, answer: Answer, work: F)
+where
+    F: Future<Output = Result<Event, Failure>> + Send + 'static,
+{
+    env.io().spawn(async move {
+        let event = match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(Ok(event)) => Event { token: answer.token, ..event },
+            Ok(Err(failure)) => Event::failed(EV_OBJECT, answer.token, failure),
+            Err(payload) => {
+                let failure = Failure::new(EINTERNAL, panic_text(payload.as_ref()));
+                Event::failed(EV_OBJECT, answer.token, failure)
+            }
+        };
+        cq.push(Event { flags: answer.call, ..event });
+    });
+}
+
+/// Runs `work` on the store and the place that the arguments name.
 unsafe fn start<W, F>(
     env: *const Env,
     cq: *const Cq,
@@ -135,7 +155,7 @@ unsafe fn start<W, F>(
 ) -> Result<(), Failure>
 where
     W: FnOnce(Arc<Store>, Path) -> F + Send + 'static,
-    F: Future<Output = Result<Event, Failure>> + Send,
+    F: Future<Output = Result<Event, Failure>> + Send + 'static,
 {
     let (Some(env), Some(args), false) = (env.as_ref(), args.as_ref(), cq.is_null()) else {
         return Err(Failure::invalid("objects: a handle is missing"));
@@ -152,21 +172,11 @@ where
             return Ok(());
         }
     };
-    env.io().spawn(async move {
-        let event = match AssertUnwindSafe(work(store, at)).catch_unwind().await {
-            Ok(Ok(event)) => Event { token: answer.token, ..event },
-            Ok(Err(failure)) => Event::failed(EV_OBJECT, answer.token, failure),
-            Err(payload) => {
-                let failure = Failure::new(EINTERNAL, panic_text(payload.as_ref()));
-                Event::failed(EV_OBJECT, answer.token, failure)
-            }
-        };
-        cq.push(Event { flags: answer.call, ..event });
-    });
+    run(env, cq, answer, work(store, at));
     Ok(())
 }
 
-fn done() -> Event {
+pub fn done() -> Event {
     Event::new(EV_OBJECT, 0)
 }
 

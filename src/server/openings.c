@@ -3,11 +3,13 @@
  *
  *   OPENING --done: ok--> OPEN (from then on the shard opens itself again when it fails)
  *      ^  |
+ *      |  +--done: another process has it--> it stays out, as one does that is taken over later
+ *      |  |
  *      |  +--done: error--> WAITING (0.5 s, doubled, at most 30 s) --due--+
  *      +------------------------------------------------------------------+
  *
  * The process serves with the shards it has. It counts as ready once all are open, or after SERVER_READY_MS_MAX if some
- * are. Open and close have a control each: a shard may be told to close while its open is under way, and does so when that
+ * are; and no longer when other processes have taken over every one. Open and close have a control each: a shard may be told to close while its open is under way, and does so when that
  * has ended. An open that hangs on an unreachable store has nothing to lose: the end of the process does not wait for it
  * longer than SERVER_NEVER_OPEN_MS.
  */
@@ -110,7 +112,7 @@ static void opening_opened(struct opening *opening)
     opening->open_sent = false;
     if (opening->open.rc.code == SILO_OK) {
         opening->opened = true;
-    } else if (!opening->server->stopping) {
+    } else if (opening->open.rc.code != SILO_CONFLICT && !opening->server->stopping) {
         opening_retry_later(opening);
     }
 }
@@ -157,19 +159,37 @@ static void server_ready(struct server *server, size_t open)
     }
 }
 
+/* Nothing is left to serve, and nothing will come back by itself: whoever balances load should look elsewhere. */
+static void server_left_out(struct server *server)
+{
+    server->ready = false;
+    server->left_out = true;
+    rpc_health_set(server->rpc, SILO_SERVICE_NAME, false);
+    log_error("no_shard_left",
+              LOG_STR("text", "other processes opened every shard of this server; it answers no "
+                              "call until it is restarted"),
+              LOG_END);
+}
+
 int64_t openings_tick(struct server *server)
 {
     const int64_t now_ms = env_mono_ms(server->env);
     int64_t next_ms = now_ms + SERVER_TICK_MS;
     size_t open = 0;
+    size_t fenced = 0;
     for (size_t i = 0; i < server->opening_count; i++) {
         struct opening *opening = &server->openings[i];
-        open += shard_status(opening->shard) == SHARD_OPEN ? 1 : 0;
+        const enum shard_status status = shard_status(opening->shard);
+        open += status == SHARD_OPEN ? 1 : 0;
+        fenced += status == SHARD_FENCED ? 1 : 0;
         if (opening->retry_ms <= now_ms) {
             opening_send(opening);
         } else if (opening->retry_ms < next_ms) {
             next_ms = opening->retry_ms;
         }
+    }
+    if (!server->left_out && fenced == server->opening_count) {
+        server_left_out(server);
     }
     if (!server->ready && (open == server->opening_count ||
                            (open != 0 && now_ms - server->started_ms >= SERVER_READY_MS_MAX))) {

@@ -382,6 +382,10 @@ static bool lease_route(struct lease *lease, const Silo__V1__LeaseTasksRequest *
     if (request->shard_opt_case == SILO__V1__LEASE_TASKS_REQUEST__SHARD_OPT__NOT_SET) {
         lease->shards = route_open(call->service->shards, call->arena, &lease->shard_count);
         shards_shuffle(call->service->env, lease->shards, lease->shard_count);
+        if (route_left_out(call->service->shards)) {
+            svc_fail(call, SILO_UNAVAILABLE, SHARD_FENCED_TEXT);
+            return false;
+        }
         return true;
     }
     if (!svc_route(call, request->shard)) {

@@ -18,6 +18,8 @@ SILO_RC route_ready(const struct shard *shard, struct silo_err *err)
         return FAIL(err, SILO_UNAVAILABLE, "shard not ready: it is being closed");
     case SHARD_FAILED:
         return FAIL(err, SILO_UNAVAILABLE, "shard not ready: it could not be opened");
+    case SHARD_FENCED:
+        return FAIL(err, SILO_UNAVAILABLE, SHARD_FENCED_TEXT);
     }
     return FAIL(err, SILO_UNAVAILABLE, "shard not ready: acquisition in progress");
 }
@@ -98,6 +100,16 @@ SILO_RC route_worker_tenant(const struct service *service, const struct shard *s
         return FAIL(err, SILO_INVALID, "tenant_id is required");
     }
     return route_range(shard, tenant, err);
+}
+
+bool route_left_out(struct shards *shards)
+{
+    const size_t count = shards_count(shards);
+    size_t fenced = 0;
+    for (size_t i = 0; i < count; i++) {
+        fenced += shard_status(shards_at(shards, i)) == SHARD_FENCED ? 1 : 0;
+    }
+    return count != 0 && fenced == count;
 }
 
 struct shard **route_open(struct shards *shards, struct arena *arena, size_t *ret_count)

@@ -123,6 +123,8 @@ SILO_RC route_worker_tenant(const struct service *service, const struct shard *s
                             struct bytes tenant, struct silo_err *err);
 /* Shards of this process that are open now; *ret_count of them, in the arena. */
 struct shard **route_open(struct shards *shards, struct arena *arena, size_t *ret_count);
+/* Other processes have every shard, so nothing will come here any more. */
+bool route_left_out(struct shards *shards);
 
 /* --- message.c: bytes to messages ---------------------------------------------------------------------------- */
 

@@ -1,4 +1,7 @@
-/* service/topology.c - GetClusterInfo and GetNodeInfo, as a node that is alone sees them: it owns every shard. */
+/*
+ * service/topology.c - GetClusterInfo and GetNodeInfo, as a node that is alone sees them: it owns every shard but those that
+ * another process took over.
+ */
 #include <stdlib.h>
 
 #include "service/call_int.h"
@@ -18,6 +21,9 @@ static void owners_fill(const struct call *call, Silo__V1__GetClusterInfoRespons
     reply->shard_owners = arena_alloc(call->arena, (count + 1) * sizeof *reply->shard_owners);
     for (size_t i = 0; i < count; i++) {
         const struct shard *shard = shards_at(service->shards, i);
+        if (shard_status(shard) == SHARD_FENCED) {
+            continue; /* another process has it; which one is not known here */
+        }
         Silo__V1__ShardOwner *owner = arena_alloc(call->arena, sizeof *owner);
         silo__v1__shard_owner__init(owner);
         owner->shard_id = (char *)shard_id_text(shard); /* only read, here and below */
@@ -27,7 +33,7 @@ static void owners_fill(const struct call *call, Silo__V1__GetClusterInfoRespons
         owner->range_end = (char *)shard_range_end(shard);
         reply->shard_owners[reply->n_shard_owners++] = owner;
     }
-    qsort(reply->shard_owners, count, sizeof reply->shard_owners[0], owner_cmp);
+    qsort(reply->shard_owners, reply->n_shard_owners, sizeof reply->shard_owners[0], owner_cmp);
     reply->num_shards = (uint32_t)count;
 }
 

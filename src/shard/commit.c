@@ -152,10 +152,11 @@ static void batch_submit(struct incarnation *inc)
     op->batch = batch->number;
     inc->writes++;
     struct silo_err err;
-    if (inc_ops(inc)->write(inc->db, &buf, 1, ops, (uintptr_t)op, &err).code != SILO_OK) {
+    const silo_rc rc = inc_ops(inc)->write(inc->db, &buf, 1, ops, (uintptr_t)op, &err);
+    if (rc.code != SILO_OK) {
         inc->writes--;
         op_free(op);
-        life_fail(inc, err.text);
+        life_fail(inc, rc.code, err.text);
     }
 }
 
@@ -166,7 +167,7 @@ void commit_written(struct incarnation *inc, const struct op *op, const struct s
     }
     inc->writes--;
     if (event->rc.code != SILO_OK) {
-        life_fail(inc, event->text);
+        life_fail(inc, event->rc.code, event->text);
         return;
     }
     for (struct list_node *n = list_first(&inc->batches); n != NULL;
@@ -196,12 +197,12 @@ static void flush_start(struct incarnation *inc, enum op_kind kind)
     struct op *op = op_new(inc, kind);
     op->batch = flushable(inc);
     const bool wal = kind == OP_FLUSH_WAL;
+    const enum store_flush_what what = wal ? STORE_FLUSH_WAL : STORE_FLUSH_MEMTABLE;
     struct silo_err err;
-    if (inc_ops(inc)
-            ->flush(inc->db, wal ? STORE_FLUSH_WAL : STORE_FLUSH_MEMTABLE, (uintptr_t)op, &err)
-            .code != SILO_OK) {
+    const silo_rc rc = inc_ops(inc)->flush(inc->db, what, (uintptr_t)op, &err);
+    if (rc.code != SILO_OK) {
         op_free(op);
-        life_fail(inc, err.text);
+        life_fail(inc, rc.code, err.text);
         return;
     }
     if (wal) {
@@ -277,7 +278,7 @@ void commit_flushed(struct incarnation *inc, const struct op *op, const struct s
         inc->memtable_flushing = false;
     }
     if (event->rc.code != SILO_OK) {
-        life_fail(inc, event->text);
+        life_fail(inc, event->rc.code, event->text);
         return;
     }
     proof_gained(inc, op->start_mono_ms);

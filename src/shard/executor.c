@@ -111,7 +111,10 @@ static void request_refuse(struct shard_request *request)
         cmd->rc = RC_OK;
         request_answer(cmd);
     } else {
-        request_fail(cmd, SILO_UNAVAILABLE, "shard not ready: acquisition in progress");
+        request_fail(cmd, SILO_UNAVAILABLE,
+                     shard_status(request->shard) == SHARD_FENCED
+                         ? SHARD_FENCED_TEXT
+                         : "shard not ready: acquisition in progress");
     }
 }
 
@@ -164,7 +167,7 @@ static void executor_down(struct executor *executor, const struct store_event *e
         struct incarnation *inc = executor->owned[i]->inc;
         if (inc != NULL && inc->db == event->db && inc->phase != INC_DEAD &&
             inc->phase != INC_CLOSING) {
-            life_fail(inc,
+            life_fail(inc, event->rc.code,
                       event->text[0] != '\0' ? event->text : "the storage closed the database");
         }
     }
@@ -179,7 +182,11 @@ static void executor_event(struct executor *executor, struct store_event *event)
     struct op *op = (struct op *)(uintptr_t)
                         event->token; /* NOLINT(performance-no-int-to-ptr): tokens are ours */
     if (op->kind == OP_WIPE) {
-        life_wiped(CONTAINER_OF(op, struct shard, wipe), event);
+        reset_removed(CONTAINER_OF(op, struct shard, wipe), event->rc.code, event->text);
+        return;
+    }
+    if (op->kind == OP_ASK) {
+        reopen_asked(CONTAINER_OF(op, struct shard, ask), event);
         return;
     }
     struct incarnation *inc = op->inc;
@@ -207,6 +214,7 @@ static void executor_event(struct executor *executor, struct store_event *event)
         proof_refreshed(inc, op, event);
         break;
     case OP_WIPE:
+    case OP_ASK:
         break;
     }
     op_free(op);

@@ -15,12 +15,10 @@
 #include "shard/shard_int.h"
 
 #define DRAIN_MS 3000
-#define REOPEN_MS_FIRST 200
-#define REOPEN_MS_MAX 10000
 
 static void control_next(struct shard *shard);
 
-static void control_done(struct shard *shard, enum silo_code code, const char *text)
+void control_done(struct shard *shard, enum silo_code code, const char *text)
 {
     struct shard_control *control = shard->control;
     shard->control = NULL;
@@ -60,10 +58,12 @@ static struct incarnation *inc_new(struct shard *shard)
     return inc;
 }
 
-static void life_open(struct shard *shard)
+void life_open(struct shard *shard)
 {
     ASSERT(shard->inc == NULL);
     shard->reopen = false;
+    shard->doubt = false;
+    shard->ask_number++; /* an answer under way is about an earlier opening */
     shard_set_status(shard, SHARD_OPENING);
     struct incarnation *inc = inc_new(shard);
     shard->inc = inc;
@@ -78,15 +78,18 @@ static void life_open(struct shard *shard)
     if (store_ops_of(store)->open(store, shard->executor->queue, &args, (uintptr_t)op, &err).code !=
         SILO_OK) {
         op_free(op);
-        life_fail(inc, err.text);
+        life_fail(inc, SILO_UNAVAILABLE, err.text);
     }
 }
 
 void life_opened(struct incarnation *inc, const struct store_event *event)
 {
     ASSERT(inc->phase == INC_OPENING);
+    if (event->epoch != 0) {
+        inc->shard->epoch = event->epoch;
+    }
     if (event->rc.code != SILO_OK) {
-        life_fail(inc, event->text);
+        life_fail(inc, event->rc.code, event->text);
         return;
     }
     inc->db = event->db;
@@ -135,7 +138,7 @@ static void db_close(struct incarnation *inc, enum store_close_how how)
     }
 }
 
-void life_fail(struct incarnation *inc, const char *why)
+void life_fail(struct incarnation *inc, enum silo_code code, const char *why)
 {
     struct shard *shard = inc->shard;
     if (inc->phase == INC_DEAD) {
@@ -152,15 +155,9 @@ void life_fail(struct incarnation *inc, const char *why)
     }
     shard_set_status(shard, SHARD_FAILED);
     if (shard->control != NULL) {
-        char text[sizeof shard->control->text];
-        (void)snprintf(text, sizeof text, "%s", why);
-        control_done(shard, SILO_UNAVAILABLE, text);
+        reopen_control_failed(shard, code, why);
     } else {
-        const uint32_t doublings = shard->reopen_tries < 6 ? shard->reopen_tries++ : 6;
-        const int64_t pause = (int64_t)REOPEN_MS_FIRST << doublings;
-        shard->reopen = true;
-        shard->reopen_mono_ms =
-            shard->executor->mono_ms + (pause < REOPEN_MS_MAX ? pause : REOPEN_MS_MAX);
+        reopen_later(shard);
     }
 }
 
@@ -202,21 +199,6 @@ static void life_close(struct incarnation *inc)
     db_close(inc, reset ? STORE_CLOSE_DROP : STORE_CLOSE_MEMTABLE);
 }
 
-static void life_wipe(struct shard *shard)
-{
-    struct store *store = shard_store(shard);
-    char prefix[512];
-    (void)snprintf(prefix, sizeof prefix, "%s/", shard->path);
-    shard->wipe = (struct op){.kind = OP_WIPE};
-    struct silo_err err;
-    if (store_ops_of(store)
-            ->object_delete_prefix(store, shard->executor->queue, prefix, (uintptr_t)&shard->wipe,
-                                   &err)
-            .code != SILO_OK) {
-        control_done(shard, err.code, err.text);
-    }
-}
-
 void life_closed(struct incarnation *inc, const struct store_event *event)
 {
     struct shard *shard = inc->shard;
@@ -228,19 +210,9 @@ void life_closed(struct incarnation *inc, const struct store_event *event)
     log_info("shard_closed", LOG_STR("shard", shard->id_text),
              LOG_STR("result", silo_code_name(event->rc.code)), LOG_END);
     if (shard->control->op == CONTROL_RESET) {
-        life_wipe(shard);
+        reset_remove(shard);
     } else {
         control_done(shard, event->rc.code, event->text);
-    }
-}
-
-void life_wiped(struct shard *shard, const struct store_event *event)
-{
-    if (event->rc.code != SILO_OK) {
-        control_done(shard, event->rc.code, event->text);
-    } else {
-        shard->wiped = true;
-        life_open(shard);
     }
 }
 
@@ -254,7 +226,7 @@ static void control_start(struct shard *shard)
         if (inc != NULL && inc->phase == INC_OPEN) {
             control_done(shard, SILO_OK, "");
         } else if (inc == NULL) {
-            life_open(shard);
+            reopen_begin(shard);
         } /* else it is opening already: done when it is loaded */
         return;
     case CONTROL_CLOSE:
@@ -266,9 +238,13 @@ static void control_start(struct shard *shard)
         return;
     case CONTROL_RESET:
         shard->reopen = false;
-        if (inc == NULL) {
-            life_wipe(shard);
-        }
+        if (inc == NULL && shard_status(shard) == SHARD_FENCED) {
+            control_done(shard, SILO_UNAVAILABLE, "another process opened the shard");
+        } else if (inc == NULL && shard->wiping) {
+            shard_set_status(shard, SHARD_OPENING); /* reset_removed goes on */
+        } else if (inc == NULL) {
+            reset_remove(shard);
+        } /* else life_turn drains it as soon as it is open */
         return;
     }
 }
@@ -298,17 +274,14 @@ void life_turn(struct shard *shard)
 {
     struct incarnation *inc = shard->inc;
     if (inc == NULL) {
-        if (shard->reopen && shard->control == NULL &&
-            shard->executor->mono_ms >= shard->reopen_mono_ms) {
-            life_open(shard);
-        }
+        reopen_turn(shard);
         return;
     }
     if (inc->phase == INC_LOADING && core_phase(inc->core) == CORE_OPEN) {
         life_loaded(inc);
     } else if (inc->core != NULL && inc->phase <= INC_OPEN &&
                core_phase(inc->core) == CORE_BROKEN) {
-        life_fail(inc, core_broken(inc->core));
+        life_fail(inc, SILO_CORRUPT, core_broken(inc->core));
         return;
     }
     if (inc->phase == INC_OPEN && shard->control != NULL && shard->control->op != CONTROL_OPEN) {
@@ -323,7 +296,7 @@ int64_t life_next_mono_ms(const struct shard *shard)
 {
     const struct incarnation *inc = shard->inc;
     if (inc == NULL) {
-        return shard->reopen ? shard->reopen_mono_ms : INT64_MAX;
+        return reopen_next_mono_ms(shard);
     }
     if (inc->phase == INC_DRAINING) {
         return inc->drain_until_mono_ms; /* what drains wakes the executor by itself */

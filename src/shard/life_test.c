@@ -105,14 +105,53 @@ static void reset_as_it_opens(struct shard *shard, struct shard_control *control
     store_mem_outage(reset_rig->store, 0, NULL);
 }
 
+/* A reset whose removal fails, or whose open fails, is an error to its caller and done in the end all the same. */
+static void test_reset_fails(void **state)
+{
+    (void)state;
+    static const enum store_mem_kind kinds[] = {STORE_MEM_OBJECT, STORE_MEM_OPEN, STORE_MEM_SCAN};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        struct rig *rig = open_plain();
+        enqueue(rig, "a", 5, 0);
+        store_mem_fail(rig->store, &(struct store_mem_fault){
+                                       .kind = kinds[i], .times = 3, .code = SILO_UNAVAILABLE});
+        assert_int_equal(rig_control(rig, shard_reset), SILO_UNAVAILABLE);
+        assert_int_equal(shard_status(rig->shard), SHARD_FAILED);
+        rig_pass(rig, 5000);
+        assert_true(rig_is_open(rig));
+        assert_int_equal(store_mem_faults_fired(rig->store), 3);
+        assert_int_equal(totals(rig).open, 0);
+        enqueue(rig, "a", 5, 0);
+        close_all(rig);
+    }
+}
+
+/* Told to close or to open while the rest of a failed reset is still to be removed. */
+static void test_reset_fails_and_goes_on(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "a", 5, 0);
+    store_mem_fail(rig->store,
+                   &(struct store_mem_fault){.kind = STORE_MEM_OBJECT, .code = SILO_UNAVAILABLE});
+    assert_int_equal(rig_control(rig, shard_reset), SILO_UNAVAILABLE);
+    assert_int_equal(rig_control(rig, shard_close), SILO_OK);
+    rig_pass(rig, 60000);
+    assert_int_equal(shard_status(rig->shard), SHARD_CLOSED);
+    assert_int_equal(rig_control(rig, shard_open), SILO_OK);
+    assert_int_equal(totals(rig).open, 0);
+    close_all(rig);
+}
+
 /* A reset that arrives while the shard opens by itself still deletes its data. */
 static void test_reset_while_opening(void **state)
 {
     (void)state;
     struct rig *rig = open_plain();
     enqueue(rig, "a", 5, 0);
-    rig_fence(rig);
-    store_mem_notice_fences(rig->store);
+    store_mem_fail(rig->store,
+                   &(struct store_mem_fault){.kind = STORE_MEM_FLUSH, .code = SILO_UNAVAILABLE});
+    (void)finish(rig, enqueue_call("b", "g", 5, 0));
     store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_OPEN), "slow");
     rig_pass(rig, 1000);
     assert_int_equal(shard_status(rig->shard), SHARD_OPENING);
@@ -250,6 +289,7 @@ static void test_outage(void **state)
     close_all(rig);
 }
 
+/* Somebody else opened the database: the shard closes, says so, and stays out until it is told to open. */
 static void test_fenced(void **state)
 {
     (void)state;
@@ -262,8 +302,16 @@ static void test_fenced(void **state)
     assert_true(call->done);
     assert_int_equal(call->request.cmd.rc.code, SILO_UNAVAILABLE);
     rig_call_free(call);
-    rig_pass(rig, 1000);
-    assert_true(rig_is_open(rig));
+    rig_pass(rig, 600000);
+    assert_int_equal(shard_status(rig->shard), SHARD_FENCED);
+    assert_false(store_mem_owned(rig->store, RIG_PATH));
+    call = enqueue_call("c", "g", 5, 0);
+    rig_do(rig, call);
+    assert_int_equal(call->request.cmd.rc.code, SILO_UNAVAILABLE);
+    assert_non_null(strstr(call->request.cmd.error, "another process opened it"));
+    rig_call_free(call);
+    assert_int_equal(rig_control(rig, shard_reset), SILO_UNAVAILABLE); /* not ours to remove */
+    assert_int_equal(rig_control(rig, shard_open), SILO_OK);
     assert_int_equal(status(rig, "a"), JOB_SCHEDULED);
     assert_int_equal(on_job(rig, CMD_GET_JOB, "b"), SILO_NOT_FOUND);
     /* A shard that only reads finds out by its proof of ownership. */
@@ -271,7 +319,93 @@ static void test_fenced(void **state)
     rig_pass(rig, OWNERSHIP_MS + 1);
     assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_UNAVAILABLE);
     rig_pass(rig, 1000);
-    assert_int_equal(status(rig, "a"), JOB_SCHEDULED);
+    assert_int_equal(shard_status(rig->shard), SHARD_FENCED);
+    assert_int_equal(rig_control(rig, shard_close), SILO_OK);
+    assert_int_equal(shard_status(rig->shard), SHARD_CLOSED);
+    rig_free(rig);
+}
+
+/* A store that did what it was asked and lost the answer refuses the repeat as if somebody else had been there. */
+static void test_fenced_by_nobody(void **state)
+{
+    (void)state;
+    static const enum store_mem_kind kinds[] = {STORE_MEM_WRITE, STORE_MEM_FLUSH,
+                                                STORE_MEM_REFRESH};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        for (int effect = 0; effect < 2; effect++) {
+            struct rig *rig = open_plain();
+            enqueue(rig, "a", 5, 0);
+            store_mem_fail(rig->store, &(struct store_mem_fault){.kind = kinds[i],
+                                                                 .code = SILO_CONFLICT,
+                                                                 .effect = effect != 0});
+            rig_pass(rig, OWNERSHIP_MS + 1);
+            (void)on_job(rig, CMD_GET_JOB, "a");
+            struct call *call = enqueue_call("b", "g", 5, 0);
+            rig_send(rig, call);
+            rig_pass(rig, 1000);
+            assert_true(call->done);
+            rig_call_free(call);
+            assert_true(rig_is_open(rig));
+            assert_int_equal(store_mem_faults_fired(rig->store), 1);
+            assert_int_equal(status(rig, "a"), JOB_SCHEDULED);
+            close_all(rig);
+        }
+    }
+}
+
+static void control_nothing(struct shard_control *control)
+{
+    (void)control;
+}
+
+/* The same for an open: it fails, and whoever asked for it may ask again. */
+static void test_open_fenced(void **state)
+{
+    (void)state;
+    for (int taken = 0; taken < 2; taken++) {
+        struct rig *rig = open_plain();
+        assert_int_equal(rig_control(rig, shard_close), SILO_OK);
+        store_mem_fail(rig->store,
+                       &(struct store_mem_fault){.kind = STORE_MEM_OPEN, .code = SILO_CONFLICT});
+        if (taken != 0) { /* somebody else opens it before the question is answered */
+            store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_OBJECT), "slow");
+            struct shard_control control = {.done = control_nothing};
+            shard_open(rig->shard, &control);
+            rig_pass(rig, 1000);
+            rig_fence(rig);
+            rig_fence(rig);
+            store_mem_outage(rig->store, 0, NULL);
+            rig_pass(rig, 1000);
+            assert_int_equal(control.rc.code, SILO_CONFLICT);
+            assert_int_equal(shard_status(rig->shard), SHARD_FENCED);
+        } else {
+            assert_int_equal(rig_control(rig, shard_open), SILO_UNAVAILABLE);
+            assert_int_equal(shard_status(rig->shard), SHARD_FAILED);
+        }
+        assert_int_equal(rig_control(rig, shard_open), SILO_OK);
+        close_all(rig);
+    }
+}
+
+/* A shard that failed for another reason looks as well: the other process may have come meanwhile. */
+static void test_taken_while_failed(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "a", 5, 0);
+    store_mem_fail(rig->store,
+                   &(struct store_mem_fault){.kind = STORE_MEM_FLUSH, .code = SILO_UNAVAILABLE});
+    struct call *call = enqueue_call("b", "g", 5, 0);
+    rig_do(rig, call);
+    assert_int_equal(call->request.cmd.rc.code, SILO_UNAVAILABLE);
+    rig_call_free(call);
+    /* The store does not say at first who wrote last. */
+    store_mem_fail(rig->store, &(struct store_mem_fault){
+                                   .kind = STORE_MEM_OBJECT, .times = 2, .code = SILO_UNAVAILABLE});
+    rig_fence(rig);
+    rig_pass(rig, 60000);
+    assert_int_equal(shard_status(rig->shard), SHARD_FENCED);
+    assert_int_equal(rig_control(rig, shard_open), SILO_OK);
     close_all(rig);
 }
 
@@ -313,6 +447,11 @@ int main(void)
         cmocka_unit_test(test_outage),
         cmocka_unit_test(test_outage_of_flushes),
         cmocka_unit_test(test_fenced),
+        cmocka_unit_test(test_fenced_by_nobody),
+        cmocka_unit_test(test_open_fenced),
+        cmocka_unit_test(test_taken_while_failed),
+        cmocka_unit_test(test_reset_fails),
+        cmocka_unit_test(test_reset_fails_and_goes_on),
         cmocka_unit_test(test_read_failure),
     };
     return cmocka_run_group_tests_name("shard life", tests, NULL, NULL);

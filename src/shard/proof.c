@@ -70,7 +70,7 @@ void proof_refreshed(struct incarnation *inc, const struct op *op, const struct 
     }
     inc->refreshing = false;
     if (event->rc.code != SILO_OK) {
-        life_fail(inc, event->text);
+        life_fail(inc, event->rc.code, event->text);
         return;
     }
     if (now_ms(inc) - op->start_mono_ms > OWNERSHIP_MS) {

@@ -252,9 +252,12 @@ static struct mjob *likely_job(struct history *h)
 static void open_wait(struct history *h)
 {
     for (int i = 0; i < 100 && !rig_is_open(h->rig); i++) {
-        if (shard_status(h->rig->shard) == SHARD_FAILED && !h->rig->shard->reopen) {
+        const struct shard *shard = h->rig->shard;
+        if (shard_status(shard) == SHARD_FAILED && !shard->reopen && !shard->doubt) {
             rig_kill(h->rig, STORE_MEM_LOSE); /* an opening that failed is the server's to repeat */
             rig_start(h->rig);
+        } else if (shard_status(shard) == SHARD_FENCED && shard->control == NULL) {
+            rig_open(h->rig);
         }
         rig_pass(h->rig, 500);
     }
@@ -334,11 +337,13 @@ static void trouble(struct history *h)
         return;
     default:
         seen.faults++;
-        store_mem_fail(h->rig->store, &(struct store_mem_fault){.kind = kinds[below(h, 6)],
-                                                                .nth = 1 + below(h, 4),
-                                                                .times = 1 + below(h, 3),
-                                                                .code = SILO_UNAVAILABLE,
-                                                                .effect = below(h, 2) == 0});
+        store_mem_fail(
+            h->rig->store,
+            &(struct store_mem_fault){.kind = kinds[below(h, 6)],
+                                      .nth = 1 + below(h, 4),
+                                      .times = 1 + below(h, 3),
+                                      .code = below(h, 3) == 0 ? SILO_CONFLICT : SILO_UNAVAILABLE,
+                                      .effect = below(h, 2) == 0});
         return;
     }
 }

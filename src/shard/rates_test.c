@@ -567,6 +567,8 @@ static void test_outside_after_reopen(void **state)
     rig_fence(rig);
     store_mem_notice_fences(rig->store);
     rig_pass(rig, 20000);
+    rig_open(rig);
+    rig_settle(rig);
     assert_true(rig_is_open(rig));
     assert_true(poll->done);
     assert_int_equal(poll->request.cmd.rc.code, SILO_UNAVAILABLE);

@@ -104,6 +104,13 @@ static void control_freed(struct shard_control *control)
     free(control);
 }
 
+void rig_open(struct rig *rig)
+{
+    struct shard_control *control = xcalloc(1, sizeof *control);
+    control->done = control_freed;
+    shard_open(rig->shard, control);
+}
+
 void rig_start(struct rig *rig)
 {
     ASSERT(rig->shards == NULL);
@@ -125,9 +132,7 @@ void rig_start(struct rig *rig)
     struct silo_err err;
     ASSERT(shards_start(rig->shards, &err).code == SILO_OK);
     rig->executor = shards_executor(rig->shards, 0);
-    struct shard_control *control = xcalloc(1, sizeof *control);
-    control->done = control_freed;
-    shard_open(rig->shard, control);
+    rig_open(rig);
     rig->next_us = 0;
 }
 
@@ -192,7 +197,11 @@ void rig_kill(struct rig *rig, enum store_mem_survival survival)
         control->done(control);
     }
     if (shard->inc != NULL) {
-        life_fail(shard->inc, "the process died");
+        life_fail(shard->inc, SILO_UNAVAILABLE, "the process died");
+    }
+    if (shard->control != NULL) { /* one that was being served without an incarnation */
+        shard->control->done(shard->control);
+        shard->control = NULL;
     }
     for (struct list_node *n = list_first(&executor->dead); n != NULL;
          n = list_next(&executor->dead, n)) {

@@ -61,6 +61,8 @@ uint32_t rig_below(struct rig *rig, uint32_t bound);
 
 /* Starts a process and asks it to open the shard; rig_settle brings it about. */
 void rig_start(struct rig *rig);
+/* Asks it to open the shard: one that was lost to somebody else is taken back. */
+void rig_open(struct rig *rig);
 /* Closes the shard, settles, ends the process. How closing went. */
 enum silo_code rig_stop(struct rig *rig);
 /* The process is gone: calls under way end UNAVAILABLE. */

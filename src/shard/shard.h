@@ -48,7 +48,21 @@ struct shard_options {
     const char *range_start, *range_end; /* tenant hashes, 16 hex digits; "" = unbounded */
 };
 
-enum shard_status { SHARD_CLOSED, SHARD_OPENING, SHARD_OPEN, SHARD_CLOSING, SHARD_FAILED };
+/* FAILED: it is opened again by itself. FENCED: another process opened it, and it is opened here only when told so. */
+enum shard_status {
+    SHARD_CLOSED,
+    SHARD_OPENING,
+    SHARD_OPEN,
+    SHARD_CLOSING,
+    SHARD_FAILED,
+    SHARD_FENCED
+};
+
+/* What calls to a fenced shard are told. */
+#define SHARD_FENCED_TEXT                                                                        \
+    "shard not here: another process opened it, so this server stays out of it; call that one, " \
+    "or "                                                                                        \
+    "stop it and restart this one"
 
 /* What travels. The sender fills cmd (see core/command.h) and done. */
 struct shard_request {
@@ -59,7 +73,10 @@ struct shard_request {
     void (*done)(struct shard_request *request);
 };
 
-/* Answer to shard_open, shard_close and shard_reset; rc and text are set when done runs (on the executor thread). */
+/*
+ * Answer to shard_open, shard_close and shard_reset; rc and text are set when done runs (on the executor thread).
+ * SILO_CONFLICT from shard_open: another process opened the shard meanwhile; opening again would take it from that one.
+ */
 struct shard_control {
     struct mail mail;
     int op;
@@ -102,7 +119,7 @@ void shard_answer_taken(struct shard_request *request);
 void shard_open(struct shard *shard, struct shard_control *control);
 /* Answers parked polls and waits with what is there now, flushes, closes. */
 void shard_close(struct shard *shard, struct shard_control *control);
-/* Closes, deletes all data of the shard, opens it empty. */
+/* Closes, removes all data of the shard, opens it empty. One that fails half-way goes on by itself until it is done. */
 void shard_reset(struct shard *shard, struct shard_control *control);
 /* Shutdown begins: every parked poll is answered now, later ones at once. */
 void shards_release_polls(struct shards *shards);

@@ -3,7 +3,8 @@
  *
  *   shards.c     the set: shards, executors, look-ups
  *   executor.c   the thread: mailboxes, store events, turns
- *   life.c       opening, closing, resetting, reopening after a failure
+ *   life.c       opening, closing, failing; controls
+ *   reopen.c     what follows a failure: is it still ours, opening again; the data of a reset
  *   commit.c     the open batch, writes, flushes, parked replies
  *   reads.c      the core's reads
  *   wants.c      the rows an answer wants
@@ -35,7 +36,8 @@ enum op_kind {
     OP_READ,
     OP_WANTS,
     OP_REFRESH,
-    OP_WIPE
+    OP_WIPE,
+    OP_ASK
 };
 
 /* A store call on its way; its address is the token. */
@@ -100,14 +102,19 @@ struct shard {
         status; /* enum shard_status; written by the executor, relaxed: a reader may be a moment late */
     struct incarnation *inc;
     struct shard_control *control; /* the one being served */
-    bool wiped;                    /* a reset has deleted the data and opens the shard again */
+    bool wiped;                    /* a reset has removed the data and opens the shard again */
     struct mail *waiting;          /* later ones, oldest first */
-    bool reopen;
+    bool reopen;                   /* it failed and is opened again by itself */
     int64_t reopen_mono_ms;
     uint32_t reopen_tries;
     struct uuid *undelivered; /* leased perhaps, in storage; their workers do not know of them */
     size_t undelivered_count;
-    struct op wipe;
+    uint64_t epoch;        /* that our newest opening claimed; 0: none since the data was made */
+    bool doubt;            /* the open being served was fenced: is there another process? */
+    bool asking;           /* for the epoch of the newest writer */
+    bool wipe_due, wiping; /* data of a reset is still to be removed; the store is at it */
+    uint64_t ask_number;   /* of the opening that a question is about */
+    struct op wipe, ask;
 };
 
 struct executor {
@@ -154,13 +161,28 @@ bool command_changes(const struct command *cmd);
 void life_control(struct shard *shard, struct shard_control *control);
 void life_opened(struct incarnation *inc, const struct store_event *event);
 void life_closed(struct incarnation *inc, const struct store_event *event);
-void life_wiped(struct shard *shard, const struct store_event *event);
 void life_turn(struct shard *shard);
 int64_t life_next_mono_ms(const struct shard *shard);
-void life_fail(struct incarnation *inc, const char *why);
+/* code: SILO_CONFLICT when the store says that somebody else opened the database. */
+void life_fail(struct incarnation *inc, enum silo_code code, const char *why);
 /* Frees the dropped incarnations for which nothing is on its way any more. */
 void life_reap(struct executor *executor);
 void shard_set_status(struct shard *shard, enum shard_status status);
+void life_open(struct shard *shard);
+/* Answers the control being served and begins the next one. */
+void control_done(struct shard *shard, enum silo_code code, const char *text);
+
+/* reopen.c: shards without an incarnation */
+void reopen_later(struct shard *shard);
+/* The control that was being served has failed. */
+void reopen_control_failed(struct shard *shard, enum silo_code code, const char *why);
+/* Opens; what a reset left behind goes first. */
+void reopen_begin(struct shard *shard);
+void reopen_asked(struct shard *shard, const struct store_event *event);
+void reopen_turn(struct shard *shard);
+int64_t reopen_next_mono_ms(const struct shard *shard);
+void reset_remove(struct shard *shard);
+void reset_removed(struct shard *shard, enum silo_code code, const char *why);
 
 /* commit.c */
 void commit_answers(struct incarnation *inc);

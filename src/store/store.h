@@ -25,14 +25,14 @@ struct store_iter;  /* the rest of a scan */
 struct store_snap;  /* a read view of one database at one sequence */
 
 enum store_event_kind {
-    STORE_OPENED,    /* db, seq */
+    STORE_OPENED,    /* db, seq, epoch */
     STORE_CLOSED,    /* the handle is dead */
     STORE_APPLIED,   /* seq of the batch; rc on failure: the outcome is unknown */
     STORE_FLUSHED,   /* seq: all up to it is durable */
     STORE_ROWS,      /* answer to mget (its keys in the order asked) and scan */
     STORE_REFRESHED, /* the database was still ours */
     STORE_DOWN,      /* unsolicited, once, token 0: fenced (SILO_CONFLICT) or failed */
-    STORE_OBJECT,    /* answer to the object calls: data in `rows.data` */
+    STORE_OBJECT,    /* answer to the object calls, db_epoch and db_remove: data in `rows.data` */
     STORE_TESTED,    /* answer to store_selftest */
 };
 
@@ -53,6 +53,8 @@ struct store_event {
     uint64_t token;
     struct store_db *db;
     uint64_t seq;
+    uint64_t
+        epoch; /* STORE_OPENED: the writer epoch it claimed or, on failure, was about to; 0: not so far */
     struct store_rows rows;
     struct store_iter *iter; /* STORE_ROWS: there is more; the receiver's to free */
     char text[256];          /* what went wrong, when rc is not OK */
@@ -127,8 +129,16 @@ struct store_ops {
     /* Names below the prefix, one to a line, sorted. */
     silo_rc (*object_list)(struct store *store, struct store_queue *queue, const char *prefix,
                            uint64_t token, struct silo_err *err);
-    silo_rc (*object_delete_prefix)(struct store *store, struct store_queue *queue,
-                                    const char *prefix, uint64_t token, struct silo_err *err);
+    /*
+     * seq of the event: the epoch of the database's newest writer, read afresh; 0 = there is no such database. After
+     * SILO_CONFLICT it tells whether there is another writer, one with an epoch above one's own: an object store that
+     * lost the answer to a request refuses its repeat, which looks the same.
+     */
+    silo_rc (*db_epoch)(struct store *store, struct store_queue *queue, const char *path,
+                        uint64_t token, struct silo_err *err);
+    /* Removes all that belongs to a database nobody has open, its WAL too, wherever that lies. Safe to repeat. */
+    silo_rc (*db_remove)(struct store *store, struct store_queue *queue, const char *path,
+                         uint64_t token, struct silo_err *err);
     /* Whether create-if-absent holds on this store; leaves nothing behind. */
     silo_rc (*selftest)(struct store *store, struct store_queue *queue, uint64_t token,
                         struct silo_err *err);

@@ -573,10 +573,16 @@ static silo_rc mem_object_list(struct store *store, struct store_queue *queue, c
     return object_call(store, queue, OBJECT_LIST, prefix, BYTES_NONE, token, err);
 }
 
-static silo_rc mem_object_delete_prefix(struct store *store, struct store_queue *queue,
-                                        const char *prefix, uint64_t token, struct silo_err *err)
+static silo_rc mem_db_epoch(struct store *store, struct store_queue *queue, const char *path,
+                            uint64_t token, struct silo_err *err)
 {
-    return object_call(store, queue, OBJECT_DELETE_PREFIX, prefix, BYTES_NONE, token, err);
+    return object_call(store, queue, OBJECT_DB_EPOCH, path, BYTES_NONE, token, err);
+}
+
+static silo_rc mem_db_remove(struct store *store, struct store_queue *queue, const char *path,
+                             uint64_t token, struct silo_err *err)
+{
+    return object_call(store, queue, OBJECT_DB_REMOVE, path, BYTES_NONE, token, err);
 }
 
 static silo_rc mem_selftest(struct store *store, struct store_queue *queue, uint64_t token,
@@ -612,6 +618,7 @@ static const struct store_ops mem_ops = {
     .object_get = mem_object_get,
     .object_put_new = mem_object_put_new,
     .object_list = mem_object_list,
-    .object_delete_prefix = mem_object_delete_prefix,
+    .db_epoch = mem_db_epoch,
+    .db_remove = mem_db_remove,
     .selftest = mem_selftest,
 };

@@ -50,6 +50,7 @@ struct mem_path {
     char *name;
     struct mem_image *image;
     struct store_db *owner; /* NULL when nobody has it open; then the image is all durable */
+    uint64_t epoch;         /* of its newest writer; 0: it was never opened, or removed since */
 };
 
 struct store_queue {
@@ -101,7 +102,14 @@ struct store_iter {
     bool busy; /* an operation uses it */
 };
 
-enum mem_object { OBJECT_GET, OBJECT_PUT_NEW, OBJECT_LIST, OBJECT_DELETE_PREFIX, OBJECT_SELFTEST };
+enum mem_object {
+    OBJECT_GET,
+    OBJECT_PUT_NEW,
+    OBJECT_LIST,
+    OBJECT_DB_EPOCH,
+    OBJECT_DB_REMOVE,
+    OBJECT_SELFTEST
+};
 
 struct mem_op {
     struct list_node node; /* store->pending */

@@ -1,5 +1,6 @@
 /*
- * store/store_mem_object.c - the object calls: a sorted set of names with their bytes. An object never changes.
+ * store/store_mem_object.c - the object calls: a sorted set of names with their bytes. An object never changes. And the
+ * calls on databases nobody has open.
  *
  * Prefixes are whole path parts, as in object stores' directories: "a/b" has "a/b" and "a/b/c" below it, not "a/bc".
  */
@@ -42,36 +43,20 @@ static void object_list(struct store *store, struct bytes prefix, struct mem_eve
     event_data(entry, &text, count);
 }
 
-/* Objects, and databases nobody has open. */
-static uint32_t object_delete_prefix(struct store *store, struct bytes prefix)
+static uint64_t db_epoch(struct store *store, const char *name)
 {
-    uint32_t count = 0;
-    const uint64_t seq = store->objects_seq;
-    store->objects_seq++;
-    struct ordered_rows *kept = ordered_rows_new();
-    struct bytes name, data;
-    struct rows_cursor cursor =
-        ordered_rows_seek(store->objects, BYTES_NONE, BYTES_NONE, false, seq);
-    while (rows_cursor_next(&cursor, &name, &data)) {
-        if (name_below(name, prefix)) {
-            count++;
-        } else {
-            ordered_rows_put(kept, name, data, store->objects_seq, store->objects_seq);
-        }
+    const struct mem_path *path = path_find(store, name);
+    return path != NULL ? path->epoch : 0;
+}
+
+static void db_remove(struct store *store, const char *name)
+{
+    struct mem_path *path = path_find(store, name);
+    if (path != NULL && path->owner == NULL) {
+        image_unref(path->image);
+        path->image = image_new();
+        path->epoch = 0;
     }
-    (void)ordered_rows_free(store->objects);
-    store->objects = kept;
-    for (struct list_node *node = list_first(&store->paths); node != NULL;
-         node = list_next(&store->paths, node)) {
-        struct mem_path *path = CONTAINER_OF(node, struct mem_path, node);
-        if (path->owner == NULL && path->image->applied != 0 &&
-            name_below(bytes_str(path->name), prefix)) {
-            image_unref(path->image);
-            path->image = image_new();
-            count++;
-        }
-    }
-    return count;
 }
 
 /* Does it; the code it ends in. */
@@ -100,8 +85,11 @@ static enum silo_code object_do(struct store *store, struct mem_op *op, struct m
     case OBJECT_LIST:
         object_list(store, name, entry);
         return SILO_OK;
-    case OBJECT_DELETE_PREFIX:
-        entry->event.seq = object_delete_prefix(store, name);
+    case OBJECT_DB_EPOCH:
+        entry->event.seq = db_epoch(store, op->name);
+        return SILO_OK;
+    case OBJECT_DB_REMOVE:
+        db_remove(store, op->name);
         return SILO_OK;
     case OBJECT_SELFTEST:
         return SILO_OK;

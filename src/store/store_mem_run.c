@@ -171,16 +171,20 @@ static void open_complete(struct store *store, struct mem_op *op)
         path->image = image_new();
         list_push_back(&store->paths, &path->node);
     }
+    const uint64_t epoch = path->epoch + 1;
     if (op->fault != SILO_OK) {
         if (op->fault_effect) {
             path_take(path, NULL);
+            path->epoch = epoch;
         }
-        (void)op_event(op, op->fault, code_text(op->fault));
+        op_event(op, op->fault, code_text(op->fault))->event.epoch = epoch;
         return;
     }
+    path->epoch = epoch;
     struct store_db *db = db_new(store, op->queue, path, op->bytes_max);
     struct mem_event *entry = op_event(op, SILO_OK, "");
     entry->event.db = db;
+    entry->event.epoch = epoch;
     entry->event.seq = db->image->durable;
 }
 

@@ -458,11 +458,10 @@ static void objects_are_created_once(void **state)
     expect_data(f, f->ops->object_list(f->store, f->queue, "", ++f->token, NULL),
                 "cluster/1.json\ncluster/2.json\nclusters\n");
     store_mem_crash(f->store, NULL, STORE_MEM_LOSE);
-    expect_data(f, f->ops->object_delete_prefix(f->store, f->queue, "cluster/", ++f->token, NULL),
-                "");
-    expect_data(f, f->ops->object_list(f->store, f->queue, "", ++f->token, NULL), "clusters\n");
-    assert_int_equal(
-        f->ops->object_get(f->store, f->queue, "cluster/1.json", ++f->token, NULL).code, SILO_OK);
+    expect_data(f, f->ops->object_list(f->store, f->queue, "cluster/", ++f->token, NULL),
+                "cluster/1.json\ncluster/2.json\n");
+    assert_int_equal(f->ops->object_get(f->store, f->queue, "none", ++f->token, NULL).code,
+                     SILO_OK);
     expect_drop(f, f->token, STORE_OBJECT, SILO_NOT_FOUND);
     assert_int_equal(f->ops->object_get(f->store, f->queue, "", 9, NULL).code, SILO_INVALID);
 
@@ -477,16 +476,50 @@ static void objects_are_created_once(void **state)
     fix_free(f);
 }
 
-static void deleting_a_prefix_empties_closed_databases(void **state)
+static void check_epoch(struct fix *f, uint64_t epoch)
+{
+    assert_int_equal(f->ops->db_epoch(f->store, f->queue, PATH, ++f->token, NULL).code, SILO_OK);
+    struct store_event *event = expect(f, f->token, STORE_OBJECT, SILO_OK);
+    assert_int_equal(event->seq, epoch);
+    event_drop(f, (size_t)(event - f->events));
+}
+
+static void removing_empties_a_closed_database(void **state)
 {
     (void)state;
     struct fix *f = fix_plain();
     struct store_db *db = open_db(f, PATH);
     write_now(f, db, "a=1");
+    flush_now(f, db);
+    expect_data(f, f->ops->db_remove(f->store, f->queue, PATH, ++f->token, NULL), "");
+    check_value(f, db, "a", "1"); /* not while somebody has it open */
     close_now(f, db, STORE_CLOSE_WAL, SILO_OK);
-    expect_data(f, f->ops->object_delete_prefix(f->store, f->queue, "db", ++f->token, NULL), "");
+    expect_data(f, f->ops->db_remove(f->store, f->queue, PATH, ++f->token, NULL), "");
     check_applied(f, "");
+    check_epoch(f, 0);
     check_value(f, open_db(f, PATH), "a", NULL);
+    fix_free(f);
+}
+
+static void every_open_has_an_epoch(void **state)
+{
+    (void)state;
+    struct fix *f = fix_plain();
+    check_epoch(f, 0);
+    struct store_db *db = open_db(f, PATH);
+    check_epoch(f, 1);
+    (void)open_db(f, PATH); /* takes it over */
+    check_epoch(f, 2);
+    close_now(f, db, STORE_CLOSE_DROP, SILO_OK);
+    check_epoch(f, 2);
+    store_mem_fail(f->store, &(struct store_mem_fault){
+                                 .kind = STORE_MEM_OPEN, .nth = 1, .code = SILO_UNAVAILABLE});
+    const struct store_open_args args = {.path = PATH};
+    assert_int_equal(f->ops->open(f->store, f->queue, &args, ++f->token, NULL).code, SILO_OK);
+    struct store_event *event = expect(f, f->token, STORE_OPENED, SILO_UNAVAILABLE);
+    assert_int_equal(event->epoch, 3); /* it was about to claim that */
+    event_drop(f, (size_t)(event - f->events));
+    check_epoch(f, 2);
     fix_free(f);
 }
 
@@ -547,7 +580,8 @@ int main(void)
         cmocka_unit_test(refresh_and_polling_tell_of_a_fence),
         cmocka_unit_test(flush_in_flight_loses_to_an_open),
         cmocka_unit_test(objects_are_created_once),
-        cmocka_unit_test(deleting_a_prefix_empties_closed_databases),
+        cmocka_unit_test(removing_empties_a_closed_database),
+        cmocka_unit_test(every_open_has_an_epoch),
         cmocka_unit_test(calls_and_rows_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -409,6 +409,7 @@ static void translate(struct sdbx_event *from, struct store_event *to)
         .rc = {code_of(from->status)},
         .token = from->kind == SDBX_EV_DB_DOWN ? 0 : from->token,
         .seq = from->seq,
+        .epoch = from->epoch,
         .owned = {from->data.p, handle_of(from->data.cap)},
     };
     if (from->status == SDBX_OK) {
@@ -731,12 +732,24 @@ static silo_rc slate_object_list(struct store *store, struct store_queue *queue,
     return answer(sdbx_obj_list(store->env, queue->cq, &args, prefix, token), "object_list", err);
 }
 
-static silo_rc slate_object_delete_prefix(struct store *store, struct store_queue *queue,
-                                          const char *prefix, uint64_t token, struct silo_err *err)
+/* A database by its place alone. */
+static struct sdbx_open_args place_args(const struct store *store, const char *path)
 {
-    const struct sdbx_store_args args = main_args(store);
-    return answer(sdbx_obj_delete_prefix(store->env, queue->cq, &args, prefix, token),
-                  "object_delete_prefix", err);
+    return (struct sdbx_open_args){.store = main_args(store), .wal = wal_args(store), .path = path};
+}
+
+static silo_rc slate_db_epoch(struct store *store, struct store_queue *queue, const char *path,
+                              uint64_t token, struct silo_err *err)
+{
+    const struct sdbx_open_args args = place_args(store, path);
+    return answer(sdbx_db_epoch(store->env, queue->cq, &args, token), "db_epoch", err);
+}
+
+static silo_rc slate_db_remove(struct store *store, struct store_queue *queue, const char *path,
+                               uint64_t token, struct silo_err *err)
+{
+    const struct sdbx_open_args args = place_args(store, path);
+    return answer(sdbx_db_remove(store->env, queue->cq, &args, token), "db_remove", err);
 }
 
 static silo_rc slate_selftest(struct store *store, struct store_queue *queue, uint64_t token,
@@ -773,6 +786,7 @@ static const struct store_ops slate_ops = {
     .object_get = slate_object_get,
     .object_put_new = slate_object_put_new,
     .object_list = slate_object_list,
-    .object_delete_prefix = slate_object_delete_prefix,
+    .db_epoch = slate_db_epoch,
+    .db_remove = slate_db_remove,
     .selftest = slate_selftest,
 };

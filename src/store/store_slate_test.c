@@ -11,6 +11,7 @@
 
 #define EVENTS_MAX 64
 #define WAIT_MS_MAX 60000
+#define PATH "shard/one"
 
 struct fix {
     struct store *store;
@@ -118,7 +119,7 @@ static uint64_t expect_seq(struct fix *f, enum store_event_kind kind, enum silo_
 static struct store_db *open_with(struct fix *f, size_t bytes_max, const char *settings_json)
 {
     const struct store_open_args args = {
-        .path = "shard/one", .bytes_max = bytes_max, .settings_json = settings_json};
+        .path = PATH, .bytes_max = bytes_max, .settings_json = settings_json};
     assert_int_equal(f->ops->open(f->store, f->queue, &args, ++f->token, NULL).code, SILO_OK);
     struct store_event event = expect(f, STORE_OPENED, f->token, SILO_OK);
     struct store_db *db = event.db;
@@ -251,6 +252,30 @@ static void second_open_fences_the_first(void **state)
     put(f, new, "tkey", "new");
     flush(f, new, STORE_FLUSH_WAL);
     close_db(f, new, STORE_CLOSE_DROP, SILO_OK);
+    fix_free(f);
+}
+
+static void check_epoch(struct fix *f, uint64_t epoch)
+{
+    assert_int_equal(f->ops->db_epoch(f->store, f->queue, PATH, ++f->token, NULL).code, SILO_OK);
+    assert_int_equal(expect_seq(f, STORE_OBJECT, SILO_OK), epoch);
+}
+
+static void the_newest_writer_is_known_and_a_database_removed(void **state)
+{
+    (void)state;
+    struct fix *f = fix_disk();
+    check_epoch(f, 0);
+    struct store_db *db = open_db(f, 0);
+    check_epoch(f, 1);
+    put(f, db, "tkey", "value");
+    close_db(f, db, STORE_CLOSE_WAL, SILO_OK);
+    assert_int_equal(f->ops->db_remove(f->store, f->queue, PATH, ++f->token, NULL).code, SILO_OK);
+    (void)expect_seq(f, STORE_OBJECT, SILO_OK);
+    check_epoch(f, 0);
+    db = open_db(f, 0);
+    assert_string_equal(get(f, db, NULL, "tkey"), "");
+    close_db(f, db, STORE_CLOSE_DROP, SILO_OK);
     fix_free(f);
 }
 
@@ -397,13 +422,7 @@ static void objects_lie_beside_the_databases(void **state)
     assert_int_equal(f->ops->object_get(f->store, f->queue, "none", ++f->token, NULL).code,
                      SILO_OK);
     expect_seq(f, STORE_OBJECT, SILO_NOT_FOUND);
-    assert_int_equal(
-        f->ops->object_delete_prefix(f->store, f->queue, "cluster", ++f->token, NULL).code,
-        SILO_OK);
-    expect_seq(f, STORE_OBJECT, SILO_OK);
-    check_list(f, "", "empty\n");
-    assert_int_equal(f->ops->object_delete_prefix(f->store, f->queue, "", 1, NULL).code,
-                     SILO_INVALID);
+    check_list(f, "", "cluster/1.json\ncluster/2.json\nempty\n");
     fix_free(f);
 }
 
@@ -479,6 +498,7 @@ int main(void)
         cmocka_unit_test(durable_rows_survive_in_memory),
         cmocka_unit_test(durable_rows_survive_on_disk),
         cmocka_unit_test(second_open_fences_the_first),
+        cmocka_unit_test(the_newest_writer_is_known_and_a_database_removed),
         cmocka_unit_test(scans_come_in_pages),
         cmocka_unit_test(snapshots_stand_still),
         cmocka_unit_test(bad_calls_are_refused_and_change_nothing),

@@ -103,6 +103,15 @@ impl LogDir {
         sync_dir(&self.path, self.fsync)
     }
 
+    /// The whole log, for a database that is to be no more.
+    pub fn remove_all(&self) -> Result<()> {
+        match std::fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => self.path.parent().map_or(Ok(()), |above| sync_dir(above, self.fsync)),
+        }
+    }
+
     /// From now on the writer of `epoch` acknowledges nothing.
     pub fn fence(&self, epoch: u64) -> Result<()> {
         match OpenOptions::new().write(true).create_new(true).open(self.marker(epoch)) {

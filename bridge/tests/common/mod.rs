@@ -39,6 +39,7 @@ pub struct Got {
     pub seq: u64,
     pub nrows: u32,
     pub flags: u32,
+    pub epoch: u64,
     pub data: Vec<u8>,
 }
 
@@ -172,6 +173,7 @@ impl Caller {
                 seq: event.seq,
                 nrows: event.nrows,
                 flags: event.flags,
+                epoch: event.epoch,
                 data,
             });
         }

@@ -1,0 +1,90 @@
+//! Databases without opening them: who wrote last, and removal of all that belongs to one.
+
+use crate::cq::{Cq, Event, EV_OBJECT};
+use crate::db::{plan, OpenArgs, OpenPlan};
+use crate::env::Env;
+use crate::error::{Failure, EINTERNAL, EINVAL, EUNAVAIL, OK};
+use crate::ffi::guard;
+use crate::objects::{delete_prefix, done, run, Answer, EPOCH, REMOVE_DB};
+use crate::store::Store;
+use object_store::path::Path;
+use slatedb::admin::Admin;
+use std::future::Future;
+use std::sync::Arc;
+
+/// The epoch of the newest writer, as the newest manifest has it; 0: there is no database.
+async fn newest_epoch(plan: OpenPlan) -> Result<Event, Failure> {
+    let admin = Admin::builder(plan.path.clone(), plan.store.objects.clone()).build();
+    let epoch = admin.read_manifest(None).await?.map_or(0, |manifest| manifest.writer_epoch());
+    Ok(Event { seq: epoch, ..done() })
+}
+
+/// A log is a directory of ours: what lies in it are no objects, so no listing may decide what goes.
+async fn remove_log(store: &Store, path: &Path) -> Result<(), Failure> {
+    let Some(dir) = store.log_dir(path) else { return Ok(()) };
+    match tokio::task::spawn_blocking(move || dir.remove_all()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Failure::new(EUNAVAIL, format!("cannot remove the log of {path}: {error}"))),
+        Err(error) => Err(Failure::new(EINTERNAL, format!("removing the log of {path}: {error}"))),
+    }
+}
+
+/// The write-ahead log goes first and the manifests next: a removal that ends half-way leaves nothing that an open would
+/// replay into what is made anew, and files no manifest names.
+async fn remove(plan: OpenPlan) -> Result<Event, Failure> {
+    let wal_place = match &plan.wal_store {
+        Some(wal) => wal.base.parts().chain(plan.path.parts()).collect(),
+        None => plan.path.clone(),
+    };
+    let wal_store = plan.wal_store();
+    remove_log(wal_store, &plan.path).await?;
+    let mut removed = delete_prefix(wal_store, &wal_place.clone().join("wal")).await?;
+    removed += delete_prefix(&plan.store, &plan.path.clone().join("manifest")).await?;
+    removed += delete_prefix(&plan.store, &plan.path).await?;
+    removed += delete_prefix(wal_store, &wal_place).await?;
+    Ok(Event { seq: removed, ..done() })
+}
+
+unsafe fn start<W, F>(env: *const Env, cq: *const Cq, args: *const OpenArgs, answer: Answer, work: W) -> i32
+where
+    W: FnOnce(OpenPlan) -> F,
+    F: Future<Output = Result<Event, Failure>> + Send + 'static,
+{
+    let (Some(env), Some(args), false) = (env.as_ref(), args.as_ref(), cq.is_null()) else {
+        return EINVAL;
+    };
+    Arc::increment_strong_count(cq);
+    let cq = Arc::from_raw(cq);
+    match plan(args) {
+        Ok(plan) => run(env, cq, answer, work(plan)),
+        Err(failure) => {
+            let event = Event::failed(EV_OBJECT, answer.token, failure); // an event has room for the text
+            cq.push(Event { flags: answer.call, ..event });
+        }
+    }
+    OK
+}
+
+/// # Safety
+/// See sdbx.h.
+#[no_mangle]
+pub unsafe extern "C" fn sdbx_db_epoch(
+    env: *const Env,
+    cq: *const Cq,
+    args: *const OpenArgs,
+    token: u64,
+) -> i32 {
+    guard(|| start(env, cq, args, Answer { call: EPOCH, token }, newest_epoch))
+}
+
+/// # Safety
+/// See sdbx.h.
+#[no_mangle]
+pub unsafe extern "C" fn sdbx_db_remove(
+    env: *const Env,
+    cq: *const Cq,
+    args: *const OpenArgs,
+    token: u64,
+) -> i32 {
+    guard(|| start(env, cq, args, Answer { call: REMOVE_DB, token }, remove))
+}

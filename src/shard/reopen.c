@@ -1,0 +1,185 @@
+/*
+ * shard/reopen.c - how a shard that is not open goes on by itself: after a pause, and only if it is still ours.
+ *
+ *   FAILED ──pause──► who wrote last? ──ours──► what a reset left is removed ──► OPENING
+ *                          │       └──no answer──► FAILED, asked again after a longer pause
+ *                          └──a newer one──► FENCED
+ *
+ * Opening takes a database over from whoever has it. So a shard that failed is opened again only after a look at the epoch
+ * of its newest writer: if that is higher than ours, another process has it, and this one stays out until it is told to
+ * open, or two servers on one store would take it from each other for ever. If it is ours, nobody was there: an object
+ * store that lost the answer to a request refuses its repeat in the same words.
+ *
+ * A reset removes the data between a close and an open. What was begun to be removed is not opened again: a removal that
+ * failed is repeated, with the same growing pause, while its caller knows that it failed.
+ */
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "shard/shard_int.h"
+
+#define REOPEN_MS_FIRST 200
+#define REOPEN_MS_MAX 10000
+
+static void reopen_pause(struct shard *shard)
+{
+    const uint32_t doublings = shard->reopen_tries < 6 ? shard->reopen_tries++ : 6;
+    const int64_t pause = (int64_t)REOPEN_MS_FIRST << doublings;
+    shard->reopen_mono_ms =
+        shard->executor->mono_ms + (pause < REOPEN_MS_MAX ? pause : REOPEN_MS_MAX);
+}
+
+void reopen_later(struct shard *shard)
+{
+    shard->reopen = true;
+    reopen_pause(shard);
+}
+
+/* The control that was being served has failed. */
+void reopen_control_failed(struct shard *shard, enum silo_code code, const char *why)
+{
+    struct shard_control *control = shard->control;
+    if (control->op == CONTROL_OPEN && code == SILO_CONFLICT) {
+        (void)snprintf(control->text, sizeof control->text, "%s", why);
+        shard->doubt = true; /* it is answered when it is known whether there is another process */
+        shard->reopen_mono_ms = shard->executor->mono_ms;
+        return;
+    }
+    if (control->op == CONTROL_RESET) {
+        reopen_later(shard); /* it was open before, and its caller does not open it */
+    }
+    control_done(shard, SILO_UNAVAILABLE, why);
+}
+
+/* --- has another process taken it? --- */
+
+static void owner_ask(struct shard *shard)
+{
+    struct store *store = shard_store(shard);
+    shard->ask = (struct op){.kind = OP_ASK, .batch = shard->ask_number};
+    shard->asking = true;
+    struct silo_err err;
+    if (store_ops_of(store)
+            ->db_epoch(store, shard->executor->queue, shard->path, (uintptr_t)&shard->ask, &err)
+            .code != SILO_OK) {
+        shard->asking = false;
+        reopen_pause(shard);
+    }
+}
+
+static void stay_out(struct shard *shard, uint64_t epoch)
+{
+    static const char text[] =
+        "another process opened the shard: this server stays out of it. To have it back here, stop "
+        "the other one and restart this one";
+    shard->reopen = false;
+    undelivered_free(shard); /* their leases are the other one's to end */
+    shard_set_status(shard, SHARD_FENCED);
+    log_error("shard_taken_over", LOG_STR("shard", shard->id_text), LOG_INT("epoch", shard->epoch),
+              LOG_INT("newer_epoch", epoch), LOG_STR("text", text), LOG_END);
+    if (shard->doubt) {
+        shard->doubt = false;
+        control_done(shard, SILO_CONFLICT, text);
+    }
+}
+
+void reopen_asked(struct shard *shard, const struct store_event *event)
+{
+    shard->asking = false;
+    if (shard->ask.batch != shard->ask_number || !(shard->reopen || shard->doubt)) {
+        return; /* the question has changed since, or nobody wants to know any more */
+    }
+    if (event->rc.code != SILO_OK) {
+        log_warn("shard_owner_unknown", LOG_STR("shard", shard->id_text),
+                 LOG_STR("reason", event->text), LOG_STR("instead", "asking again"), LOG_END);
+        reopen_pause(shard);
+    } else if (event->seq > shard->epoch) {
+        stay_out(shard, event->seq);
+    } else if (shard->doubt) {
+        char text[sizeof shard->control->text];
+        memcpy(text, shard->control->text, sizeof text);
+        shard->doubt = false;
+        control_done(shard, SILO_UNAVAILABLE, text);
+    } else {
+        life_open(shard);
+    }
+}
+
+/* --- the data of a reset --- */
+
+void reset_remove(struct shard *shard)
+{
+    struct store *store = shard_store(shard);
+    shard->wipe = (struct op){.kind = OP_WIPE};
+    shard->wipe_due = true;
+    shard->wiping = true;
+    shard->reopen = false;
+    shard_set_status(shard, SHARD_OPENING);
+    struct silo_err err = {0};
+    const silo_rc rc = store_ops_of(store)->db_remove(store, shard->executor->queue, shard->path,
+                                                      (uintptr_t)&shard->wipe, &err);
+    if (rc.code != SILO_OK) {
+        reset_removed(shard, rc.code, err.text);
+    }
+}
+
+void reset_removed(struct shard *shard, enum silo_code code, const char *why)
+{
+    const bool closed = shard_status(shard) == SHARD_CLOSED; /* told so meanwhile */
+    shard->wiping = false;
+    if (code == SILO_OK) {
+        shard->wipe_due = false;
+        shard->wiped = shard->control != NULL && shard->control->op == CONTROL_RESET;
+        shard->epoch = 0;
+        undelivered_free(shard);
+        if (!closed) {
+            life_open(shard);
+        }
+        return;
+    }
+    log_warn("shard_reset_failed", LOG_STR("shard", shard->id_text), LOG_STR("reason", why),
+             LOG_END);
+    if (closed) {
+        return;
+    }
+    shard_set_status(shard, SHARD_FAILED);
+    if (shard->control == NULL) {
+        reopen_later(shard);
+    } else {
+        reopen_control_failed(shard, SILO_UNAVAILABLE, why);
+    }
+}
+
+/* Opens; what a reset left behind goes first. */
+void reopen_begin(struct shard *shard)
+{
+    if (shard->wiping) {
+        shard_set_status(shard, SHARD_OPENING); /* reset_removed goes on */
+    } else if (shard->wipe_due) {
+        reset_remove(shard);
+    } else {
+        life_open(shard);
+    }
+}
+
+/* --- turns --- */
+
+int64_t reopen_next_mono_ms(const struct shard *shard)
+{
+    const bool goes_on = shard->doubt || (shard->reopen && shard->control == NULL);
+    return goes_on && !shard->asking && !shard->wiping ? shard->reopen_mono_ms : INT64_MAX;
+}
+
+void reopen_turn(struct shard *shard)
+{
+    ASSERT(shard->inc == NULL);
+    if (reopen_next_mono_ms(shard) > shard->executor->mono_ms) {
+        return;
+    }
+    if (shard->epoch != 0 && !shard->wipe_due) {
+        owner_ask(shard);
+    } else {
+        reopen_begin(shard);
+    }
+}
