@@ -4,8 +4,13 @@ import { RpcError } from "@protobuf-ts/runtime-rpc";
 import { inCalls, mapLimited, SINGLE_CALLS } from "./bulk";
 import type { MissingMethods } from "./bulk";
 import type { Connection } from "./connection";
-import { isConnectivityError, isWrongShardError, mapError } from "./error-mapping";
-import { SiloNotFoundError, TaskNotFoundError } from "./errors";
+import { isConnectivityError, isTooLarge, isWrongShardError, mapError } from "./error-mapping";
+import {
+  SiloGrpcError,
+  SiloNotFoundError,
+  SiloResourceExhaustedError,
+  TaskNotFoundError,
+} from "./errors";
 import type { ReportOutcomeRequest, ReportOutcomesResult as ProtoResult } from "./gen/silo";
 import { outcomeBytes, outcomeToProto } from "./mapping";
 import type { ReportOutcomeOptions, ReportOutcomesResult } from "./types";
@@ -21,6 +26,23 @@ const CALLS = 4;
 
 /** Bytes of a request beside its outcome and its tenant, roughly. */
 const ITEM_BYTES = 128;
+
+/** Answers to one call, and whether it was sent more than once. */
+interface Answer {
+  results: ProtoResult[];
+  isRepeated: boolean;
+}
+
+/** Codes of a whole call that say nothing of what it carried. */
+const WHOLE_FAILURES: ReadonlySet<string> = new Set([
+  "UNAVAILABLE",
+  "DEADLINE_EXCEEDED",
+  "CANCELLED",
+  "ABORTED",
+  "UNAUTHENTICATED",
+  "PERMISSION_DENIED",
+  "NOT_FOUND",
+]);
 
 interface Item {
   options: ReportOutcomeOptions;
@@ -39,17 +61,25 @@ function isRepeatable(error: RpcError): boolean {
   );
 }
 
-/** What a failed bulk call means for one of its tasks. */
-function errorOf(error: unknown, taskId: string): Error {
-  return error instanceof SiloNotFoundError
-    ? new TaskNotFoundError(taskId, error.grpcMessage)
-    : mapError(error, "reportOutcomes", { taskId });
+/**
+ * What a failed report means for its task.
+ * @param isRepeated whether it was sent more than once.
+ */
+function errorOf(error: unknown, taskId: string, isRepeated = false): Error {
+  const mapped = mapError(error, "reportOutcomes", { taskId });
+  if (error instanceof SiloNotFoundError) {
+    return new TaskNotFoundError(taskId, error.grpcMessage, isRepeated);
+  }
+  return isRepeated && mapped instanceof TaskNotFoundError
+    ? new TaskNotFoundError(taskId, mapped.grpcMessage, true)
+    : mapped;
 }
 
 /** @returns undefined if the item has to be reported again. */
 function resultOf(
   { options: { taskId } }: Item,
   answer: ProtoResult | undefined,
+  isRepeated: boolean,
 ): ReportOutcomesResult | undefined {
   if (answer === undefined) {
     return { error: new Error(`No result returned from server for task ${taskId}`) };
@@ -58,7 +88,18 @@ function resultOf(
     return {};
   }
   const error = new RpcError(answer.message, grpcStatus[answer.code] ?? "UNKNOWN");
-  return isRepeatable(error) ? undefined : { error: errorOf(error, taskId) };
+  return isRepeatable(error) ? undefined : { error: errorOf(error, taskId, isRepeated) };
+}
+
+/**
+ * Whether a call failed for what it carried, as far as one can tell: its parts may pass. Servers
+ * that are away, busy, or refuse the caller would refuse the parts, too.
+ */
+function mayPassInParts(error: unknown): boolean {
+  if (error instanceof SiloResourceExhaustedError) {
+    return isTooLarge(error);
+  }
+  return error instanceof SiloGrpcError && !WHOLE_FAILURES.has(error.grpcCode);
 }
 
 export class BulkReports {
@@ -95,21 +136,27 @@ export class BulkReports {
     return results;
   }
 
-  /** Items of one shard, as many as fit into a call. */
-  private async reportItems(items: Item[]): Promise<ReportOutcomesResult[]> {
+  /**
+   * Items of one shard, as many as fit into a call.
+   * @param wereSent whether they were sent before, with what became of them unknown.
+   */
+  private async reportItems(items: Item[], wereSent = false): Promise<ReportOutcomesResult[]> {
     if (items.length === 1) {
-      return [await this.reportAlone(items[0])];
+      return [await this.reportAlone(items[0], wereSent)];
     }
-    let answers: ProtoResult[] | undefined;
+    let answer: Answer | undefined;
     try {
-      answers = await this.call(items);
+      answer = await this.call(items);
     } catch (error) {
-      return items.map(({ options }) => ({ error: errorOf(error, options.taskId) }));
+      return mayPassInParts(error)
+        ? this.reportHalves(items)
+        : items.map(({ options }) => ({ error: errorOf(error, options.taskId) }));
     }
-    if (answers === undefined) {
-      return mapLimited(items, SINGLE_CALLS, (item) => this.reportAlone(item));
+    if (answer === undefined) {
+      return mapLimited(items, SINGLE_CALLS, (item) => this.reportAlone(item, wereSent));
     }
-    const results = items.map((item, i) => resultOf(item, answers.at(i)));
+    const { results: given, isRepeated } = answer;
+    const results = items.map((item, i) => resultOf(item, given.at(i), isRepeated || wereSent));
     const open = [...results.keys()].filter((i) => results[i] === undefined);
     await mapLimited(open, SINGLE_CALLS, async (i) => {
       results[i] = await this.reportAlone(items[i]);
@@ -117,29 +164,40 @@ export class BulkReports {
     return results as ReportOutcomesResult[];
   }
 
+  /** One of the items has spoilt their call: in halves all others pass with few calls. */
+  private async reportHalves(items: Item[]): Promise<ReportOutcomesResult[]> {
+    const middle = Math.ceil(items.length / 2);
+    const first = await this.reportItems(items.slice(0, middle), true);
+    return [...first, ...(await this.reportItems(items.slice(middle), true))];
+  }
+
   /** @returns undefined if the server does not know ReportOutcomes. */
-  private call(items: Item[]): Promise<ProtoResult[] | undefined> {
+  private call(items: Item[]): Promise<Answer | undefined> {
     const { shard } = items[0].options;
     const outcomes = items.map(({ request }) => request);
     const requestBytes = items.reduce((sum, item) => sum + sizeOf(item), 0);
+    let tries = 0;
     return this.connection.shardCall(
       shard,
       { operation: "reportOutcomes", requestBytes },
       (stub, rpc, _shard, address) =>
-        this.missing.attempt(
-          address,
-          "reportOutcomes",
-          async () => (await stub.reportOutcomes({ shard, outcomes }, rpc).response).results,
-        ),
+        this.missing.attempt(address, "reportOutcomes", async () => {
+          const isRepeated = tries++ > 0;
+          const { results } = await stub.reportOutcomes({ shard, outcomes }, rpc).response;
+          return { results, isRepeated };
+        }),
     );
   }
 
-  private async reportAlone({ options }: Item): Promise<ReportOutcomesResult> {
+  private async reportAlone(
+    { options }: Item,
+    wereSent = false,
+  ): Promise<ReportOutcomesResult> {
     try {
       await this.single(options);
       return {};
     } catch (error) {
-      return { error: errorOf(error, options.taskId) };
+      return { error: errorOf(error, options.taskId, wereSent) };
     }
   }
 }

@@ -9,6 +9,7 @@ import {
   JobNotTerminalError,
   SiloAlreadyExistsError,
   SiloFailedPreconditionError,
+  TaskNotFoundError,
 } from "./errors";
 import type { EnqueueRequest, LeaseTasksResponse, Task as ProtoTask } from "./gen/silo";
 import { JobHandle } from "./handle";
@@ -39,6 +40,8 @@ import type {
   ReportOutcomeOptions,
   ReportOutcomesResult,
   ReportRefreshOutcomeOptions,
+  ReturnTasksOptions,
+  ReturnTasksResult,
 } from "./types";
 
 export { decodeBytes, encodeBytes, tolerantDecodeAttemptBytes } from "./codec";
@@ -416,11 +419,43 @@ export class SiloGRPCClient {
     const { taskId, shard, tenant: tenantId } = options;
     const outcome = outcomeToProto(options.outcome);
     const requestBytes = outcomeBytes(outcome);
-    await this.connection.shardCall(
+    let tries = 0;
+    try {
+      await this.connection.shardCall(
+        shard,
+        { ...call, operation: "reportOutcome", taskId, tenant: tenantId, requestBytes },
+        (stub, rpc) => {
+          tries++;
+          return stub.reportOutcome({ shard, taskId, outcome, tenantId }, rpc).response;
+        },
+      );
+    } catch (error) {
+      const isRepeated = tries > 1 && error instanceof TaskNotFoundError;
+      throw isRepeated ? new TaskNotFoundError(taskId, error.grpcMessage, true) : error;
+    }
+  }
+
+  /**
+   * Gives leased tasks back that were not begun: they stand where they stood before the lease.
+   * Each task succeeds or fails alone; results come in the order of the tasks.
+   * @throws SiloGrpcError with the code UNIMPLEMENTED from servers that know no better.
+   */
+  async returnTasks(
+    options: ReturnTasksOptions,
+    call: CallOptions = {},
+  ): Promise<ReturnTasksResult[]> {
+    const { shard, workerId } = options;
+    const tasks = options.tasks.map(({ taskId, tenant: tenantId }) => ({ taskId, tenantId }));
+    const { results } = await this.connection.shardCall(
       shard,
-      { ...call, operation: "reportOutcome", taskId, tenant: tenantId, requestBytes },
-      (stub, rpc) => stub.reportOutcome({ shard, taskId, outcome, tenantId }, rpc).response,
+      { ...call, operation: "returnTasks" },
+      (stub, rpc) => stub.returnTasks({ shard, workerId, tasks }, rpc).response,
     );
+    return tasks.map(({ taskId, tenantId: tenant }, i) => {
+      const { code, message } = results[i] ?? { code: grpcStatus.INTERNAL, message: "no result" };
+      const subject = { taskId, tenant };
+      return code === 0 ? {} : { error: errorFromStatus(grpcStatus[code], message, subject) };
+    });
   }
 
   /**

@@ -63,6 +63,11 @@ export function isRetryable(error: unknown): boolean {
   );
 }
 
+/** Whether a message was too large: its status means a busy server otherwise. */
+export function isTooLarge(error: SiloResourceExhaustedError): boolean {
+  return /larger than|too large/i.test(error.grpcMessage);
+}
+
 /** The address a wrong-shard error points to, as the owner advertises it. */
 export function ownerAddressOf(error: RpcError): string | undefined {
   const value = error.meta["x-silo-shard-owner-addr"];

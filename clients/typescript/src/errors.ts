@@ -37,9 +37,14 @@ export class TaskNotFoundError extends Error {
   override readonly name = "TaskNotFoundError";
   readonly code = "SILO_TASK_NOT_FOUND";
 
+  /**
+   * @param mayBeRecorded whether a report was sent more than once in this call, so that the first
+   *     time, whose answer was lost, may have recorded it and ended the lease.
+   */
   constructor(
     readonly taskId: string,
     readonly grpcMessage?: string,
+    readonly mayBeRecorded = false,
   ) {
     super(`Task "${taskId}" not found${grpcMessage ? `: ${grpcMessage}` : ""}`);
   }

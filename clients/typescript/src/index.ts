@@ -73,6 +73,9 @@ export type {
   ReportOutcomeOptions,
   ReportOutcomesResult,
   ReportRefreshOutcomeOptions,
+  ReturnedTask,
+  ReturnTasksOptions,
+  ReturnTasksResult,
   SuccessOutcome,
   TaskOutcome,
 } from "./types";

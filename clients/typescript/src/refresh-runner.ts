@@ -1,5 +1,7 @@
-import { asError, messageOf } from "./describe";
-import { HeartbeatTimer } from "./runner";
+import { messageOf } from "./describe";
+import { LeaseKeeper } from "./lease-keeper";
+import { OUTCOME_REFUSED } from "./outcome";
+import { Reporting } from "./reporting";
 import type { Runner, RunnerHost } from "./runner";
 import type { RefreshOutcome, RefreshTask } from "./types";
 import type { RefreshHandler } from "./worker-types";
@@ -12,7 +14,9 @@ function isUint32(value: unknown): value is number {
 
 /** One execution of a refresh task, from its delivery to the end of its report. */
 export class RefreshRunner implements Runner {
-  private readonly heartbeat: HeartbeatTimer;
+  private readonly keeper: LeaseKeeper;
+  private readonly reporting: Reporting;
+  private started = false;
   private settled = false;
 
   /** @param signal aborts when the worker stops. */
@@ -22,29 +26,71 @@ export class RefreshRunner implements Runner {
     private readonly handler: RefreshHandler,
     private readonly signal: AbortSignal,
   ) {
-    this.heartbeat = new HeartbeatTimer(host.heartbeatIntervalMs, () => this.beat());
+    const { id: taskId, shard, tenant, leaseMs } = task;
+    const { workerId, client } = host;
+    const tell = (error: Error) => this.beatFailed(error);
+    this.reporting = new Reporting(() => host.late(this));
+    this.keeper = new LeaseKeeper(
+      client,
+      { workerId, taskId, shard, tenant, leaseMs },
+      host.heartbeatIntervalMs,
+      { cancelled: () => {}, lost: tell, failed: tell, lapsed: () => this.reporting.leaseLapsed() },
+    );
   }
 
   get taskId(): string {
     return this.task.id;
   }
 
+  get shard(): string {
+    return this.task.shard;
+  }
+
+  get tenant(): string | undefined {
+    return this.task.tenant;
+  }
+
+  get done(): Promise<void> {
+    return this.reporting.done;
+  }
+
   async run(): Promise<void> {
     const { id: taskId, shard, tenant } = this.task;
-    const outcome = await this.callHandler();
+    this.started = true;
+    let outcome = await this.callHandler();
+    let isReplaced = false;
     this.settled = true;
-    this.heartbeat.stop();
-    try {
-      await this.host.client.reportRefreshOutcome({ taskId, shard, tenant, outcome });
-    } catch (error) {
-      this.host.onError(asError(error), { taskId });
-    }
-    this.host.release(this);
+    await this.reporting.send({
+      send: () => this.host.client.reportRefreshOutcome({ taskId, shard, tenant, outcome }),
+      replace: (error) => {
+        if (isReplaced) {
+          return false;
+        }
+        isReplaced = true;
+        outcome = { type: "failure", code: OUTCOME_REFUSED, message: error.message };
+        this.host.onError(error, { taskId });
+        return true;
+      },
+      over: (error) => this.end(error),
+    });
   }
 
   abandon(): void {
     this.settled = true;
-    this.heartbeat.stop();
+    this.keeper.stop();
+    this.reporting.callOff();
+    if (!this.started) {
+      this.end(undefined);
+    }
+  }
+
+  private end(error: Error | undefined): void {
+    if (error !== undefined) {
+      this.host.onError(error, { taskId: this.taskId });
+    }
+    this.keeper.stop();
+    this.reporting.finish();
+    this.host.release(this);
   }
 
   private async callHandler(): Promise<RefreshOutcome> {
@@ -68,14 +114,9 @@ export class RefreshRunner implements Runner {
     }
   }
 
-  private async beat(): Promise<void> {
-    const { id: taskId, shard, tenant } = this.task;
-    try {
-      await this.host.client.heartbeat(this.host.workerId, taskId, shard, tenant);
-    } catch (error) {
-      if (!this.settled) {
-        this.host.onError(asError(error), { taskId });
-      }
+  private beatFailed(error: Error): void {
+    if (!this.settled) {
+      this.host.onError(error, { taskId: this.taskId });
     }
   }
 }

@@ -2,12 +2,19 @@
 import type { SiloGRPCClient } from "./client";
 import type { OutcomeReporter } from "./outcome-reporter";
 
-/** A task that a worker holds, queued or running. */
+/** A task that a worker holds, from its delivery to the answer to its report. */
 export interface Runner {
   readonly taskId: string;
-  /** Does the work and reports it. Never rejects. */
+  readonly shard: string;
+  readonly tenant: string | undefined;
+  /**
+   * Does the work and reports it. Resolves when the slot is free again: when the report is
+   * answered, or when the lease has lapsed while it is still being sent. Never rejects.
+   */
   run(): Promise<void>;
-  /** Ends the heartbeats; what is still running goes on alone. */
+  /** Resolves when nothing is left to do, the report included. */
+  readonly done: Promise<void>;
+  /** Ends the heartbeats and the repetition of the report; what is still running goes on alone. */
   abandon(): void;
 }
 
@@ -20,18 +27,6 @@ export interface RunnerHost {
   onError(error: Error, context?: { taskId?: string }): void;
   /** The runner's task id may be delivered again. */
   release(runner: Runner): void;
-}
-
-/** Calls `beat` every `intervalMs` until stopped; calls may overlap. */
-export class HeartbeatTimer {
-  private readonly timer: NodeJS.Timeout;
-
-  /** @param beat must not reject. */
-  constructor(intervalMs: number, beat: () => Promise<void>) {
-    this.timer = setInterval(() => void beat(), intervalMs);
-  }
-
-  stop(): void {
-    clearInterval(this.timer);
-  }
+  /** The runner has given up its slot and still sends its report. */
+  late(runner: Runner): void;
 }

@@ -1,3 +1,27 @@
+// Timers of any length. Node's own fire at once when they are set for more than 2^31-1 ms.
+
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
+/**
+ * Calls `act` after `ms` milliseconds of any number; never after Infinity.
+ * @returns what calls it off.
+ */
+export function after(ms: number, act: () => void): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  const due = performance.now() + ms;
+  const arm = () => {
+    const left = due - performance.now();
+    timer = left > TIMER_MAX_MS ? setTimeout(arm, TIMER_MAX_MS) : setTimeout(act, left);
+  };
+  arm();
+  return () => clearTimeout(timer);
+}
+
+/** A period that `setInterval` keeps: it would take a longer one for 1 ms. */
+export function timerPeriod(ms: number): number {
+  return Math.min(TIMER_MAX_MS, ms);
+}
+
 /**
  * Resolves after `ms` milliseconds, or as soon as the signal aborts; a number below 1 still yields
  * to other work.
@@ -5,11 +29,11 @@
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const end = () => {
-      clearTimeout(timer);
+      callOff();
       signal?.removeEventListener("abort", end);
       resolve();
     };
-    const timer = setTimeout(end, ms);
+    const callOff = after(ms, end);
     signal?.addEventListener("abort", end);
     if (signal?.aborted) {
       end();

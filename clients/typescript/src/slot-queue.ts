@@ -1,10 +1,13 @@
 // Runs pieces of work in the order they came, at most so many at once.
 
-/** A piece of work. It must not reject. */
-export type Work = () => Promise<void>;
+/** A piece of work. */
+export interface Work {
+  /** Must not reject. */
+  run(): Promise<void>;
+}
 
-export class SlotQueue {
-  private waiting: Work[] = [];
+export class SlotQueue<W extends Work> {
+  private waiting: W[] = [];
   private running = 0;
   private watchers: (() => void)[] = [];
 
@@ -22,15 +25,17 @@ export class SlotQueue {
   }
 
   /** Takes a piece of work, to start at once if a slot is free. */
-  add(work: Work): void {
+  add(work: W): void {
     this.waiting.push(work);
     this.fill();
   }
 
-  /** Drops the work that has not started. */
-  clear(): void {
+  /** Takes the work that has not started out of the queue. */
+  clear(): W[] {
+    const waiting = this.waiting;
     this.waiting = [];
     this.notify();
+    return waiting;
   }
 
   /** Resolves at the next change of `queued` or `active`. */
@@ -47,9 +52,9 @@ export class SlotQueue {
 
   private fill(): void {
     while (this.running < this.slots && this.waiting.length > 0) {
-      const work = this.waiting.shift() as Work;
+      const work = this.waiting.shift() as W;
       this.running++;
-      void work().finally(() => {
+      void work.run().finally(() => {
         this.running--;
         this.fill();
         this.notify();
@@ -58,7 +63,8 @@ export class SlotQueue {
     this.notify();
   }
 
-  private notify(): void {
+  /** Wakes those who wait for a change. */
+  notify(): void {
     const watchers = this.watchers;
     this.watchers = [];
     for (const wake of watchers) {

@@ -7,13 +7,21 @@ import type { CancellationReason, Task } from "./worker-types";
 export function transformTask<Payload = unknown, Metadata = Record<string, string>>(
   task: ProtoTask,
 ): Task<Payload, Metadata> {
+  return taskWith(task, decodeBytes<Payload>(bytesOf(task.payload), "payload"));
+}
+
+/** A task with this in place of its payload. */
+export function taskWith<Payload, Metadata = Record<string, string>>(
+  task: ProtoTask,
+  payload: Payload,
+): Task<Payload, Metadata> {
   return {
     id: task.id,
     jobId: task.jobId,
     attemptNumber: task.attemptNumber,
     relativeAttemptNumber: task.relativeAttemptNumber,
     leaseMs: task.leaseMs,
-    payload: decodeBytes<Payload>(bytesOf(task.payload), "payload"),
+    payload,
     priority: task.priority,
     shard: task.shard,
     taskGroup: task.taskGroup,
@@ -24,11 +32,12 @@ export function transformTask<Payload = unknown, Metadata = Record<string, strin
   };
 }
 
-/** What one execution of a task has come to: cancelled, lease lost, settled. */
+/** What one execution of a task has come to: cancelled, lease lapsed or lost, settled. */
 export class TaskExecution {
   private readonly controller = new AbortController();
   private reason: CancellationReason | undefined;
   private leaseLost = false;
+  private leaseLapsed = false;
   private settled = false;
 
   constructor(
@@ -52,7 +61,7 @@ export class TaskExecution {
     return this.reason;
   }
 
-  /** Whether the outcome is "cancelled", whatever the handler says. */
+  /** Whether a handler that throws, or returns nothing, has stopped because of a cancellation. */
   get shouldReportCancelled(): boolean {
     return !this.leaseLost && (this.reason === "server" || this.reason === "client");
   }
@@ -103,10 +112,24 @@ export class TaskExecution {
     return true;
   }
 
-  private abort(reason: CancellationReason): void {
+  /**
+   * The lease is over by our own clock; another worker may have the job. What the handler comes to
+   * is reported all the same, for the server to decide.
+   * @param error the signal's reason. @returns whether this call is the first to say so.
+   */
+  markLeaseLapsed(error: Error): boolean {
+    if (this.leaseLapsed || this.leaseLost) {
+      return false;
+    }
+    this.leaseLapsed = true;
+    this.abort("lease-lost", error);
+    return true;
+  }
+
+  private abort(reason: CancellationReason, error?: Error): void {
     if (this.reason === undefined) {
       this.reason = reason;
-      this.controller.abort();
+      this.controller.abort(error);
     }
   }
 }

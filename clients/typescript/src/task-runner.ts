@@ -1,54 +1,74 @@
 import { context, SpanStatusCode, trace } from "@opentelemetry/api";
 import type { Context, Span } from "@opentelemetry/api";
-import { SiloFailedPreconditionError, TaskLeaseLostError, TaskNotFoundError } from "./errors";
 import { asError } from "./describe";
-import { encodeOutcome, failureOf, HANDLER_ERROR, toOutcome } from "./outcome";
-import { HeartbeatTimer } from "./runner";
+import { TaskLeaseLostError } from "./errors";
+import { LeaseKeeper } from "./lease-keeper";
+import {
+  encodeOutcome,
+  failureOf,
+  HANDLER_ERROR,
+  OUTCOME_REFUSED,
+  PAYLOAD_DECODE_ERROR,
+  toOutcome,
+} from "./outcome";
+import { Reporting } from "./reporting";
 import type { Runner, RunnerHost } from "./runner";
 import { TaskExecution } from "./task-execution";
 import type { TaskOutcome } from "./types";
 import type { Task, TaskContext, TaskHandler } from "./worker-types";
 
-/** Whether a heartbeat's rejection proves that the lease is gone. */
-export function provesLeaseLost(error: unknown): error is Error {
-  return (
-    (error instanceof TaskNotFoundError &&
-      (error.grpcMessage ?? "").includes("lease not found")) ||
-    (error instanceof SiloFailedPreconditionError &&
-      error.message.includes("lease owner mismatch"))
-  );
+function spanOf(task: Task, workerId: string): Span {
+  return trace.getTracer("silo-worker").startSpan("silo.task.lifecycle", {
+    attributes: {
+      "silo.task_id": task.id,
+      "silo.shard": task.shard,
+      "silo.tenant": task.tenantId ?? "",
+      "silo.worker_id": workerId,
+      "silo.job_id": task.jobId,
+      "silo.task_group": task.taskGroup,
+      "silo.attempt_number": task.attemptNumber,
+    },
+  });
 }
 
 /** One execution of a task, from its delivery to the end of its report. */
 export class TaskRunner implements Runner {
   readonly execution: TaskExecution;
-  private readonly heartbeat: HeartbeatTimer;
+  private readonly keeper: LeaseKeeper;
+  private readonly reporting: Reporting;
   private readonly span: Span;
   private readonly context: Context;
   private abandoned = false;
   private started = false;
 
-  /** Starts the span and the heartbeats; the handler starts with `run()`. */
+  /**
+   * Starts the span and the heartbeats; the handler starts with `run()`.
+   * @param undecodable why the task's payload could not be decoded, if so: the attempt fails.
+   */
   constructor(
     private readonly host: RunnerHost,
     private readonly task: Task,
     private readonly handler: TaskHandler,
+    private readonly undecodable?: Error,
   ) {
     this.execution = new TaskExecution(task, host.workerId, host.client);
-    this.span = trace.getTracer("silo-worker").startSpan("silo.task.lifecycle", {
-      attributes: {
-        "silo.task_id": task.id,
-        "silo.shard": task.shard,
-        "silo.tenant": task.tenantId ?? "",
-        "silo.worker_id": host.workerId,
-        "silo.job_id": task.jobId,
-        "silo.task_group": task.taskGroup,
-        "silo.attempt_number": task.attemptNumber,
-      },
-    });
+    this.span = spanOf(task, host.workerId);
     this.context = trace.setSpan(context.active(), this.span);
-    this.heartbeat = new HeartbeatTimer(host.heartbeatIntervalMs, () =>
-      context.with(this.context, () => this.beat()),
+    this.reporting = new Reporting(() => host.late(this));
+    const { id: taskId, shard, tenantId: tenant, leaseMs } = task;
+    const { client, workerId, heartbeatIntervalMs } = host;
+    const heartbeat: typeof client.heartbeat = (...call) =>
+      context.with(this.context, () => client.heartbeat(...call));
+    this.keeper = new LeaseKeeper(
+      { heartbeat },
+      { workerId, taskId, shard, tenant, leaseMs },
+      heartbeatIntervalMs,
+      {
+        cancelled: () => this.cancelled(),
+        lost: (error) => this.lost(error),
+        lapsed: () => this.lapsed(),
+        failed: (error) => this.beatFailed(error),
+      },
     );
   }
 
@@ -56,29 +76,49 @@ export class TaskRunner implements Runner {
     return this.task.id;
   }
 
+  get shard(): string {
+    return this.task.shard;
+  }
+
+  get tenant(): string | undefined {
+    return this.task.tenantId;
+  }
+
+  get done(): Promise<void> {
+    return this.reporting.done;
+  }
+
   async run(): Promise<void> {
     this.started = true;
-    if (!this.execution.isLeaseLost) {
-      const outcome = await this.callHandler();
-      this.execution.markSettled();
-      this.heartbeat.stop();
-      if (!this.execution.isLeaseLost) {
-        await this.report(this.execution.shouldReportCancelled ? { type: "cancelled" } : outcome);
-      }
+    if (this.execution.cancellationReason === "lease-lost") {
+      // Another may have it by now, and nothing was begun: there is nothing to report.
+      return this.end();
     }
-    this.host.release(this);
-    this.span.end();
+    // A job that was cancelled before its handler began never begins.
+    const outcome = this.execution.isCancelled ? undefined : await this.work();
+    this.execution.markSettled();
+    if (this.execution.isLeaseLost) {
+      this.end();
+    } else {
+      await this.report(outcome ?? { type: "cancelled" });
+    }
   }
 
   abandon(): void {
     this.abandoned = true;
-    this.heartbeat.stop();
+    this.keeper.stop();
+    this.reporting.callOff();
     if (!this.started) {
-      this.span.end();
+      this.end();
     }
   }
 
-  private async callHandler(): Promise<TaskOutcome> {
+  /** Calls the handler. Never rejects. @returns undefined if it stopped for a cancellation. */
+  private async work(): Promise<TaskOutcome | undefined> {
+    if (this.undecodable !== undefined) {
+      this.host.onError(this.undecodable, { taskId: this.taskId });
+      return failureOf(this.undecodable, PAYLOAD_DECODE_ERROR);
+    }
     const argument: TaskContext = {
       ...this.task,
       task: this.task,
@@ -86,56 +126,91 @@ export class TaskRunner implements Runner {
       cancel: () => this.execution.cancelFromClient(),
     };
     try {
-      return toOutcome(await context.with(this.context, () => this.handler(argument)));
+      const value = await context.with(this.context, () => this.handler(argument));
+      const isStopped = value === undefined && this.execution.shouldReportCancelled;
+      return isStopped ? undefined : toOutcome(value);
     } catch (error) {
-      return failureOf(error, HANDLER_ERROR);
+      return this.execution.shouldReportCancelled ? undefined : failureOf(error, HANDLER_ERROR);
     }
   }
 
   private async report(given: TaskOutcome): Promise<void> {
     const { id: taskId, shard, tenantId: tenant } = this.task;
-    const { outcome, refusal } = encodeOutcome(given);
+    let { outcome, refusal } = encodeOutcome(given);
+    let isReplaced = outcome.type === "cancelled";
     if (refusal !== undefined) {
       this.host.onError(refusal, { taskId });
     }
-    try {
-      await context.with(this.context, () =>
-        this.host.reporter.report({ taskId, shard, tenant, outcome }),
-      );
-    } catch (thrown) {
-      const error = asError(thrown);
+    await this.reporting.send({
+      send: () =>
+        context.with(this.context, () =>
+          this.host.reporter.report({ taskId, shard, tenant, outcome }),
+        ),
+      replace: (error) => {
+        if (isReplaced) {
+          return false;
+        }
+        isReplaced = true;
+        outcome = failureOf(error, OUTCOME_REFUSED);
+        this.host.onError(error, { taskId });
+        return true;
+      },
+      over: (error) => this.reported(error),
+    });
+  }
+
+  private reported(error: Error | undefined): void {
+    if (error !== undefined) {
       this.span.recordException(error);
       this.span.setStatus({ code: SpanStatusCode.ERROR, message: error.message });
-      this.host.onError(error, { taskId });
+      this.host.onError(error, { taskId: this.taskId });
+    }
+    this.end();
+  }
+
+  private end(): void {
+    this.keeper.stop();
+    this.reporting.finish();
+    this.host.release(this);
+    this.span.end();
+  }
+
+  private cancelled(): void {
+    if (!this.execution.isSettled) {
+      this.execution.markCancelledByServer();
     }
   }
 
-  private async beat(): Promise<void> {
-    if (this.execution.isCancelled) {
+  /** After the handler the report has removed the lease: its own answer says how it ended. */
+  private lost(error: Error): void {
+    if (this.execution.isSettled) {
       return;
     }
-    const { id, shard, tenantId } = this.task;
-    try {
-      const answer = await this.host.client.heartbeat(this.host.workerId, id, shard, tenantId);
-      if (answer.cancelled && !this.execution.isSettled) {
-        this.execution.markCancelledByServer();
-      }
-    } catch (error) {
-      // After the handler the report has removed the lease: nothing to say then.
-      if (!this.execution.isSettled && !this.abandoned) {
-        this.beatFailed(asError(error));
-      }
+    this.keeper.stop();
+    this.host.release(this);
+    this.tellLoss(error);
+    this.execution.markLeaseLost();
+  }
+
+  private lapsed(): void {
+    this.reporting.leaseLapsed();
+    if (!this.execution.isSettled && !this.abandoned) {
+      const { leaseMs } = this.task;
+      this.tellLoss(new Error(`no heartbeat was answered for ${leaseMs} ms`));
+    }
+  }
+
+  /** Tells the handler and the listener, once. */
+  private tellLoss(cause: Error): void {
+    const error = new TaskLeaseLostError(this.taskId, this.task.jobId, asError(cause));
+    if (this.execution.markLeaseLapsed(error)) {
+      this.host.onError(error, { taskId: this.taskId });
     }
   }
 
   private beatFailed(error: Error): void {
-    const { id: taskId, jobId } = this.task;
-    if (!provesLeaseLost(error)) {
-      this.host.onError(error, { taskId });
-    } else if (this.execution.markLeaseLost()) {
-      this.heartbeat.stop();
-      this.host.release(this);
-      this.host.onError(new TaskLeaseLostError(taskId, jobId, error), { taskId });
+    if (!this.execution.isSettled) {
+      this.host.onError(error, { taskId: this.taskId });
     }
   }
 }

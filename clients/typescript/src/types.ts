@@ -265,6 +265,27 @@ export interface LeaseTasksOptions extends CallOptions {
   waitMs?: number;
 }
 
+/** A task to give back. */
+export interface ReturnedTask {
+  taskId: string;
+  /** The task's tenant. */
+  tenant?: string;
+}
+
+/** Options of `returnTasks`. */
+export interface ReturnTasksOptions {
+  /** The shard of all tasks. */
+  shard: string;
+  /** As in the lease call. */
+  workerId: string;
+  tasks: ReturnedTask[];
+}
+
+/** What became of one task of `returnTasks`: why it did not go back, if it did not. */
+export interface ReturnTasksResult {
+  error?: Error;
+}
+
 /** A request to find the present maximum of a floating limit. */
 export interface RefreshTask {
   /** Task id. */

@@ -2,23 +2,54 @@
 // that is started again begins with a new session, so handlers that outlived the old one's stop
 // can neither take its slots nor release its tasks.
 import type { Runner } from "./runner";
+import { after } from "./sleep";
 import { SlotQueue } from "./slot-queue";
 
+/** Reports kept beyond the lapse of their leases; of more the oldest is given up. */
+const LATE_REPORTS_MAX = 1000;
+
+/** How long such a report is kept, in milliseconds. */
+const LATE_REPORT_MS = 600_000;
+
+/** How long a stop lets a poll come back by itself before it is cancelled, in milliseconds. */
+const POLL_GRACE_MS = 2000;
+
+/** How many tasks a session may hold. */
+export interface SessionSize {
+  /** Handlers running at once. */
+  slots: number;
+  /** Tasks leased beyond that. */
+  prefetch: number;
+}
+
 export class WorkerSession {
-  readonly queue: SlotQueue;
+  readonly queue: SlotQueue<Runner>;
   /** Poll loops by number, each resolved when it has ended. */
   readonly pollers = new Map<number, Promise<void>>();
   private readonly held = new Map<string, Runner>();
+  /** Runners that sent their reports in vain until their leases lapsed, with what forgets them. */
+  private readonly lateReports = new Map<Runner, () => void>();
   private readonly stopping = new AbortController();
+  private readonly pollsOver = new AbortController();
+  private asked = 0;
   private ended = false;
 
-  constructor(private readonly maxConcurrentTasks: number) {
-    this.queue = new SlotQueue(maxConcurrentTasks);
+  /** @param giveBack gives tasks back; resolves with those that this worker still has. */
+  constructor(
+    private readonly size: SessionSize,
+    private readonly giveBack: (runners: Runner[]) => Promise<Runner[]>,
+  ) {
+    this.queue = new SlotQueue(size.slots);
   }
 
   /** Aborts when the worker stops. */
   get signal(): AbortSignal {
     return this.stopping.signal;
+  }
+
+  /** Aborts when polls are to end that have not come back. */
+  get pollSignal(): AbortSignal {
+    return this.pollsOver.signal;
   }
 
   get isRunning(): boolean {
@@ -30,61 +61,132 @@ export class WorkerSession {
     return this.held.has(taskId);
   }
 
-  /** Queues a task, unless the session has ended. */
-  take(runner: Runner): void {
-    if (this.ended) {
-      runner.abandon();
+  /** Tasks that may be leased beside those at hand. */
+  private get free(): number {
+    const { slots, prefetch } = this.size;
+    return Math.max(0, slots + prefetch - this.queue.active - this.queue.queued);
+  }
+
+  /**
+   * How many tasks a poll may ask for, which others may not until `answered()`: no poll brings
+   * more than there is room for, however many wait at once.
+   * @param servers that share what is free.
+   * @param most of one poll.
+   */
+  ask(servers: number, most: number): number {
+    const share = Math.ceil(this.free / servers);
+    const count = Math.max(0, Math.min(most, share, this.free - this.asked));
+    this.asked += count;
+    return count;
+  }
+
+  /** The poll that asked for so many is over, and its tasks have been taken. */
+  answered(count: number): void {
+    this.asked -= count;
+    this.queue.notify();
+  }
+
+  /**
+   * Takes the tasks of one poll: to run, or once the worker stops to be given back.
+   */
+  async take(runners: Runner[]): Promise<void> {
+    for (const runner of runners) {
+      this.held.set(runner.taskId, runner);
+    }
+    if (this.isRunning) {
+      this.run(runners);
+    } else {
+      await this.return(runners);
+    }
+  }
+
+  private run(runners: Runner[]): void {
+    for (const runner of runners) {
+      this.queue.add(runner);
+    }
+  }
+
+  /** Gives tasks back that were not begun; what cannot be given back is run. */
+  private async return(runners: Runner[]): Promise<void> {
+    if (runners.length === 0) {
       return;
     }
-    this.held.set(runner.taskId, runner);
-    this.queue.add(() => runner.run());
+    const kept = this.ended ? runners : await this.giveBack(runners);
+    const isKept = new Set(kept);
+    for (const runner of runners) {
+      if (this.ended || !isKept.has(runner)) {
+        runner.abandon();
+      }
+    }
+    if (!this.ended) {
+      this.run(kept);
+    }
   }
 
   /** Forgets a task, unless its id belongs to a later delivery by now. */
   release(runner: Runner): void {
+    this.lateReports.get(runner)?.();
+    this.lateReports.delete(runner);
     if (this.held.get(runner.taskId) === runner) {
       this.held.delete(runner.taskId);
     }
   }
 
-  /** Resolves when there is room in the queue, or at the stop. */
+  /** Keeps a report that is late, for a while, without its slot. */
+  late(runner: Runner): void {
+    this.lateReports.set(
+      runner,
+      after(LATE_REPORT_MS, () => runner.abandon()),
+    );
+    if (this.lateReports.size > LATE_REPORTS_MAX) {
+      for (const oldest of this.lateReports.keys()) {
+        return oldest.abandon();
+      }
+    }
+  }
+
+  /** Resolves when there is something to ask for, or at the stop. */
   async room(): Promise<void> {
-    while (this.isRunning && this.queue.queued >= this.maxConcurrentTasks) {
+    while (this.isRunning && this.free - this.asked <= 0) {
       await this.untilStop((wake) => void this.queue.changed().then(wake));
     }
   }
 
   /** Resolves after `ms` milliseconds, or at the stop. */
   async sleep(ms: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
+    let callOff = () => {};
     await this.untilStop((wake) => {
-      timer = setTimeout(wake, ms);
+      callOff = after(ms, wake);
     });
-    clearTimeout(timer);
+    callOff();
   }
 
   /**
-   * Ends the polls, lets the tasks finish, and drops what is left after `timeoutMs`.
+   * Ends the polls, gives back what was not begun, lets the rest finish, and drops what is left
+   * after `timeoutMs`.
    */
   async stop(timeoutMs: number): Promise<void> {
     this.stopping.abort();
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, timeoutMs);
-    });
+    const endPolls = after(POLL_GRACE_MS, () => this.pollsOver.abort());
+    let callOff = () => {};
+    const timeout = new Promise<void>((resolve) => (callOff = after(timeoutMs, resolve)));
     await Promise.race([this.drain(), timeout]);
-    clearTimeout(timer);
+    callOff();
+    endPolls();
+    this.pollsOver.abort();
     this.ended = true;
     this.queue.clear();
-    for (const runner of this.held.values()) {
+    for (const runner of [...this.held.values(), ...this.lateReports.keys()]) {
       runner.abandon();
     }
     this.held.clear();
   }
 
   private async drain(): Promise<void> {
+    await this.return(this.queue.clear());
     await Promise.all(this.pollers.values());
     await this.queue.idle();
+    await Promise.all([...this.lateReports.keys()].map(({ done }) => done));
   }
 
   private async untilStop(arm: (wake: () => void) => void): Promise<void> {

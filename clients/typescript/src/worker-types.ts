@@ -38,7 +38,11 @@ export interface TaskContext<Payload = unknown, Metadata = Record<string, string
   extends Task<Payload, Metadata> {
   /** The same task as one object. */
   task: Task<Payload, Metadata>;
-  /** Aborts when the job is cancelled or the lease is lost, not when the worker stops. */
+  /**
+   * Aborts when the job is cancelled or the lease is lost, not when the worker stops. A lease is
+   * lost when the server says so, or when no heartbeat was answered for as long as it lasts; the
+   * signal's `reason` is a `TaskLeaseLostError` then.
+   */
   cancellationSignal: AbortSignal;
   /** Aborts `cancellationSignal` and cancels the job; resolves when the server has heard of it. */
   cancel(): Promise<void>;
@@ -47,7 +51,8 @@ export interface TaskContext<Payload = unknown, Metadata = Record<string, string
 /**
  * Does a task's work. What it resolves with is the job's result, unless it is an object whose
  * `type` is `success`, `failure` or `cancelled`: that is the outcome itself. A throw fails the
- * attempt with the code `HANDLER_ERROR` and the error as its data.
+ * attempt with the code `HANDLER_ERROR` and the error as its data. Once the job is cancelled, a
+ * handler that throws or resolves with nothing has stopped: the outcome is `cancelled`.
  */
 export type TaskHandler<Payload = unknown, Metadata = Record<string, string>, Result = unknown> = (
   context: TaskContext<Payload, Metadata>,
@@ -88,17 +93,25 @@ export interface SiloWorkerOptions<
   concurrentPollers?: number;
   /** Handlers running at once; default 10. */
   maxConcurrentTasks?: number;
-  /** Most tasks asked for in one poll; default half of `maxConcurrentTasks`, rounded up. */
+  /** Most tasks asked for in one poll; default `maxConcurrentTasks`. */
   tasksPerPoll?: number;
+  /**
+   * Tasks leased beyond those that can run, to be at hand when a slot becomes free; default 0. No
+   * other worker can run them meanwhile.
+   */
+  prefetchTasks?: number;
   /** Shortest time between two polls that bring nothing, in milliseconds; default 1000. */
   pollIntervalMs?: number;
   /**
    * How long a server holds a poll that finds no task, 0 to 60000 milliseconds; default
-   * `pollIntervalMs`. A new task reaches a waiting poll at once. `stop()` waits for polls, so it
-   * may take this long.
+   * `pollIntervalMs`. A new task reaches a waiting poll at once. `stop()` waits for polls for up to
+   * two seconds, then cancels them.
    */
   pollWaitMs?: number;
-  /** Time between two heartbeats of a task, in milliseconds; default 5000, the lease is 10000. */
+  /**
+   * Time between two heartbeats of a task, in milliseconds; default 5000, the lease is 10000. No
+   * longer than half of the lease, whatever is set.
+   */
   heartbeatIntervalMs?: number;
   /** Default: `console.error`. */
   onError?: ErrorListener;

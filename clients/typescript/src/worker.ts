@@ -2,14 +2,14 @@ import { metrics } from "@opentelemetry/api";
 import type { SiloGRPCClient } from "./client";
 import { DuplicateTaskDeliveryError } from "./errors";
 import type { Task as ProtoTask } from "./gen/silo";
+import { giveBack } from "./give-back";
 import { OutcomeReporter } from "./outcome-reporter";
-import { failureOf, PAYLOAD_DECODE_ERROR } from "./outcome";
 import { RefreshRunner } from "./refresh-runner";
 import { asError, messageOf } from "./describe";
-import type { RunnerHost } from "./runner";
-import { transformTask } from "./task-execution";
+import type { Runner, RunnerHost } from "./runner";
+import { taskWith, transformTask } from "./task-execution";
 import { TaskRunner } from "./task-runner";
-import type { RefreshTask } from "./types";
+import type { LeaseTasksResult } from "./types";
 import { WorkerMetrics } from "./worker-metrics";
 import { WorkerSession } from "./worker-session";
 import type { ErrorListener, RefreshHandler, SiloWorkerOptions, TaskHandler } from "./worker-types";
@@ -33,6 +33,7 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
   readonly concurrentPollers: number;
   readonly maxConcurrentTasks: number;
   readonly tasksPerPoll: number;
+  readonly prefetchTasks: number;
   readonly pollIntervalMs: number;
   readonly heartbeatIntervalMs: number;
   readonly workerMetrics: WorkerMetrics;
@@ -54,7 +55,8 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
     this.refreshHandler = options.refreshHandler;
     this.concurrentPollers = options.concurrentPollers ?? 1;
     this.maxConcurrentTasks = options.maxConcurrentTasks ?? 10;
-    this.tasksPerPoll = options.tasksPerPoll ?? Math.ceil(this.maxConcurrentTasks / 2);
+    this.tasksPerPoll = options.tasksPerPoll ?? this.maxConcurrentTasks;
+    this.prefetchTasks = options.prefetchTasks ?? 0;
     this.pollIntervalMs = options.pollIntervalMs ?? 1000;
     this.heartbeatIntervalMs = options.heartbeatIntervalMs ?? 5000;
     const wait = Math.round(options.pollWaitMs ?? this.pollIntervalMs);
@@ -82,7 +84,7 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
     return this.session?.queue.queued ?? 0;
   }
 
-  /** Slots not taken by running or queued tasks; may be negative. */
+  /** Slots not taken by running or queued tasks; negative while more are queued than fit. */
   get availableTaskSlots(): number {
     return this.maxConcurrentTasks - this.activeTasks - this.queuedTasks;
   }
@@ -90,7 +92,10 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
   /** Begins to poll and resolves at once. Does nothing while running; may follow `stop()`. */
   start(): Promise<void> {
     if (!this.isRunning) {
-      const session = new WorkerSession(this.maxConcurrentTasks);
+      const session = new WorkerSession(
+        { slots: this.maxConcurrentTasks, prefetch: this.prefetchTasks },
+        (runners) => giveBack(this.client, this.workerId, runners),
+      );
       this.session = session;
       this.startPollers(session);
     }
@@ -98,9 +103,10 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
   }
 
   /**
-   * Stops polling and waits for the tasks at hand, which are reported as usual.
-   * @param timeoutMs after which waiting tasks are dropped and running handlers left alone; their
-   *     leases run out.
+   * Stops polling, gives back the tasks that were not begun, and waits for those that were: they
+   * are reported as usual.
+   * @param timeoutMs after which running handlers and unanswered reports are left alone; their
+   *     leases run out. Any number, Infinity too.
    */
   async stop(timeoutMs = 30_000): Promise<void> {
     if (this.isRunning) {
@@ -172,25 +178,27 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
     }
   }
 
-  /** @param number of the loop: its server, if there is a loop for each. */
+  /**
+   * Asks for as many tasks as there is room for, and takes them.
+   * @param number of the loop: its server, if there is a loop for each.
+   */
   private async poll(session: WorkerSession, number: number): Promise<number> {
     const { workerId, taskGroup, pollWaitMs: waitMs, servers } = this;
-    // Polls at several servers share what is free; each may be answered in full.
-    const free = Math.ceil((this.maxConcurrentTasks - session.queue.queued) / servers);
-    const maxTasks = Math.min(free, this.tasksPerPoll);
+    const maxTasks = session.ask(servers, this.tasksPerPoll);
     const isPinned = servers > 1 && this.pollersWanted >= servers;
-    const { tasks, refreshTasks } = await this.client.leaseTasks(
-      { workerId, maxTasks, taskGroup, waitMs },
-      isPinned ? number : this.polls++,
-    );
-    const count = tasks.length + refreshTasks.length;
-    this.workerMetrics.countPoll(count);
-    const host = this.hostOf(session);
-    for (const task of tasks) {
-      this.takeTask(session, host, task);
+    const { pollSignal: signal } = session;
+    try {
+      const answer = await this.client.leaseTasks(
+        { workerId, maxTasks, taskGroup, waitMs, signal },
+        isPinned ? number : this.polls++,
+      );
+      const count = answer.tasks.length + answer.refreshTasks.length;
+      this.workerMetrics.countPoll(count);
+      await session.take(this.runnersOf(session, answer));
+      return count;
+    } finally {
+      session.answered(maxTasks);
     }
-    this.takeRefreshTasks(session, host, refreshTasks);
-    return count;
   }
 
   private hostOf(session: WorkerSession): RunnerHost {
@@ -201,6 +209,7 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
       heartbeatIntervalMs: this.heartbeatIntervalMs,
       onError: (error, context) => this.onError(error, context),
       release: (runner) => session.release(runner),
+      late: (runner) => session.late(runner),
     };
   }
 
@@ -214,44 +223,36 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
     return true;
   }
 
-  private takeTask(session: WorkerSession, host: RunnerHost, proto: ProtoTask): void {
-    if (this.isDuplicate(session, proto.id, proto.jobId)) {
-      return;
-    }
-    try {
-      session.take(new TaskRunner(host, transformTask(proto), this.handler));
-    } catch (error) {
-      void this.refuse(proto, asError(error));
-    }
-  }
-
-  /** Fails an attempt whose payload cannot be decoded; the rest of its batch is not touched. */
-  private async refuse(proto: ProtoTask, error: Error): Promise<void> {
-    const { id: taskId, shard, tenantId: tenant } = proto;
-    this.onError(error, { taskId });
-    try {
-      const outcome = failureOf(error, PAYLOAD_DECODE_ERROR);
-      await this.reporter.report({ taskId, shard, tenant, outcome });
-    } catch (thrown) {
-      this.onError(asError(thrown), { taskId });
-    }
-  }
-
-  private takeRefreshTasks(session: WorkerSession, host: RunnerHost, tasks: RefreshTask[]): void {
-    if (tasks.length === 0) {
-      return;
-    }
+  /** What was delivered, but for what is held already. */
+  private runnersOf(session: WorkerSession, answer: LeaseTasksResult): Runner[] {
+    const host = this.hostOf(session);
     const { refreshHandler } = this;
-    if (refreshHandler === undefined) {
-      throw new Error(
-        `Received ${tasks.length} floating limit refresh task(s), ` +
-          "but the worker has no refreshHandler",
+    const runners: Runner[] = answer.tasks
+      .filter(({ id, jobId }) => !this.isDuplicate(session, id, jobId))
+      .map((task) => this.runnerOf(host, task));
+    if (answer.refreshTasks.length > 0 && refreshHandler === undefined) {
+      this.onError(
+        new Error(
+          `Received ${answer.refreshTasks.length} floating limit refresh task(s), ` +
+            "but the worker has no refreshHandler",
+        ),
       );
+      return runners;
     }
-    for (const task of tasks) {
-      if (!this.isDuplicate(session, task.id)) {
-        session.take(new RefreshRunner(host, task, refreshHandler, session.signal));
+    for (const task of answer.refreshTasks) {
+      if (refreshHandler !== undefined && !this.isDuplicate(session, task.id)) {
+        runners.push(new RefreshRunner(host, task, refreshHandler, session.signal));
       }
+    }
+    return runners;
+  }
+
+  /** A task whose payload cannot be decoded fails; the rest of its batch is not touched. */
+  private runnerOf(host: RunnerHost, proto: ProtoTask): Runner {
+    try {
+      return new TaskRunner(host, transformTask(proto), this.handler);
+    } catch (error) {
+      return new TaskRunner(host, taskWith(proto, undefined), this.handler, asError(error));
     }
   }
 }

@@ -46,6 +46,8 @@ function definition(): ServiceDefinition {
 export class FakeServer {
   readonly calls: SeenCall[] = [];
   readonly handlers: Record<string, Handler> = {};
+  /** Hears of calls that their client has cancelled. */
+  onCancel: (method: string) => void = () => {};
   private readonly server = new Server({ "grpc.max_receive_message_length": -1 });
   private port = 0;
 
@@ -88,6 +90,7 @@ export class FakeServer {
     call: any,
     callback: any,
   ): void {
+    call.on("cancelled", () => this.onCancel(method));
     this.calls.push({ method, request: call.request, metadata: call.metadata });
     const handler = this.handlers[method];
     if (handler === undefined) {

@@ -129,11 +129,64 @@ test("reportOutcomes: what cannot be encoded, or was not answered, fails alone",
   assert.match(String(results[2].error?.message), /No result returned.*ok 3/);
 });
 
+for (const [name, code, words] of [
+  ["refused", status.INVALID_ARGUMENT, "bad bytes"],
+  ["failed", status.INTERNAL, "broken"],
+  ["too large", status.RESOURCE_EXHAUSTED, "Received message larger than max (9 vs. 4)"],
+  ["out of range", status.OUT_OF_RANGE, "decoded message length too large"],
+] as const) {
+  test(`reportOutcomes: one bad outcome of a ${name} call fails alone`, async () => {
+    const isBad = ({ taskId }: { taskId: string }) => taskId === "bad";
+    const fail = () => {
+      throw grpcError(code, words);
+    };
+    const server = await startServer({
+      reportOutcomes: (request) => (request.outcomes.some(isBad) ? fail() : byName(request)),
+      reportOutcome: (request) => (isBad(request) ? fail() : {}),
+    });
+    const names = Array.from({ length: 8 }, (_, i) => (i === 5 ? "bad" : `ok ${i}`));
+    const results = await makeClient(server).reportOutcomes(names.map((task) => outcome(task)));
+    results.forEach(({ error }, i) => assert.equal(error !== undefined, i === 5, names[i]));
+  });
+}
+
+test("reportOutcomes: a busy or absent server is not asked in parts", async () => {
+  for (const code of [status.RESOURCE_EXHAUSTED, status.UNAUTHENTICATED]) {
+    const server = await startServer({
+      reportOutcomes: () => {
+        throw grpcError(code, "not now");
+      },
+      reportOutcome: () => ({}),
+    });
+    const results = await makeClient(server).reportOutcomes([outcome("ok 1"), outcome("ok 2")]);
+    assert.ok(results.every(({ error }) => error instanceof SiloGrpcError));
+    assert.equal(server.requests("reportOutcome").length, 0);
+  }
+});
+
+test("reportOutcomes: what may have been recorded before says so", async () => {
+  let calls = 0;
+  const server = await startServer({
+    reportOutcomes: ({ outcomes }) => {
+      if (++calls === 1) {
+        throw grpcError(status.UNAVAILABLE, "gone");
+      }
+      const gone = { code: status.NOT_FOUND, message: "lease not found" };
+      return { results: outcomes.map(() => gone) };
+    },
+  });
+  const [first] = await makeClient(server).reportOutcomes([outcome("ok 1"), outcome("ok 2")]);
+  assert.ok(first.error instanceof TaskNotFoundError);
+  assert.equal(first.error.mayBeRecorded, true);
+});
+
 test("reportOutcomes: a failed call fails its own outcomes only", async () => {
   const { second, client } = await startPair({ reportOutcomes: byName });
-  second.handlers.reportOutcomes = () => {
-    throw grpcError(status.INTERNAL, "broken");
-  };
+  for (const method of ["reportOutcomes", "reportOutcome"]) {
+    second.handlers[method] = () => {
+      throw grpcError(status.INTERNAL, "broken");
+    };
+  }
   const results = await client.reportOutcomes([
     outcome("ok 1"),
     outcome("ok 2", { shard: OTHER_SHARD }),

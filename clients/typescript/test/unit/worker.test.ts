@@ -46,6 +46,12 @@ function reports(): any[] {
   return server.requests("reportOutcome");
 }
 
+/** All reports by task id, of whichever call. */
+function reported(): Map<string, any> {
+  const bulk = server.requests("reportOutcomes").flatMap(({ outcomes }) => outcomes);
+  return new Map([...reports(), ...bulk].map((report) => [report.taskId, report]));
+}
+
 function outcomeOf(report: any): unknown {
   const { outcome } = report;
   switch (outcome.oneofKind) {
@@ -80,7 +86,7 @@ test("the task's fields and the context form reach the handler", async () => {
   const [poll] = server.requests("leaseTasks");
   assert.deepEqual(
     [poll.workerId, poll.maxTasks, poll.taskGroup, poll.waitMs, poll.shard],
-    ["w", 5, "group", 20, undefined],
+    ["w", 10, "group", 20, undefined],
   );
 });
 
@@ -126,32 +132,62 @@ test("a throwing handler fails its attempt and the worker goes on", async () => 
   assert.deepEqual(outcomeOf(reports().find((r) => r.taskId === "k2")), { success: "ok" });
 });
 
-test("no more than maxConcurrentTasks handlers run, and the queue is bounded", async () => {
+/** A server that always has as many tasks as are asked for. */
+function endless(): void {
   let n = 0;
   server.handlers.leaseTasks = (request) => ({
     tasks: Array.from({ length: request.maxTasks }, () => protoTask(`k${n++}`)),
   });
-  let most = 0;
-  let running = 0;
-  let open: () => void = () => {};
-  const gate = new Promise<void>((resolve) => (open = resolve));
-  makeWorker({
-    maxConcurrentTasks: 3,
-    handler: async () => {
-      most = Math.max(most, ++running);
-      await gate;
-      running--;
-    },
+}
+
+for (const [prefetchTasks, pollers] of [
+  [0, 1],
+  [0, 3],
+  [2, 1],
+  [2, 3],
+]) {
+  test(`${pollers} polls hold no more than 3 running and ${prefetchTasks} waiting tasks`, async () => {
+    endless();
+    let most = 0;
+    let running = 0;
+    let open: () => void = () => {};
+    const gate = new Promise<void>((resolve) => (open = resolve));
+    makeWorker({
+      maxConcurrentTasks: 3,
+      prefetchTasks,
+      concurrentPollers: pollers,
+      handler: async () => {
+        most = Math.max(most, ++running);
+        await gate;
+        running--;
+      },
+    });
+    await worker.start();
+    const isFull = () => worker.activeTasks === 3 && worker.queuedTasks === prefetchTasks;
+    await until(isFull, "a full worker");
+    assert.equal(worker.availableTaskSlots, 0 - prefetchTasks);
+    const polls = server.requests("leaseTasks").length;
+    await client.heartbeat("w", "any", SHARD);
+    assert.equal(server.requests("leaseTasks").length, polls, "a full worker does not poll");
+    open();
+    await until(() => reports().length >= 20);
+    assert.equal(most, 3);
   });
+}
+
+test("polls that wait ask for no more together than there are free slots", async () => {
+  let asked = 0;
+  let most = 0;
+  server.handlers.leaseTasks = async ({ maxTasks, waitMs }) => {
+    most = Math.max(most, (asked += maxTasks));
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
+    asked -= maxTasks;
+    return {};
+  };
+  makeWorker({ maxConcurrentTasks: 5, tasksPerPoll: 3, concurrentPollers: 4 });
   await worker.start();
-  await until(() => worker.activeTasks === 3 && worker.queuedTasks === 3, "a full worker");
-  assert.equal(worker.availableTaskSlots, -3);
-  const polls = server.requests("leaseTasks").length;
-  await client.heartbeat("w", "any", SHARD);
-  assert.equal(server.requests("leaseTasks").length, polls, "a full worker does not poll");
-  open();
-  await until(() => reports().length >= 20);
-  assert.equal(most, 3);
+  await until(() => server.requests("leaseTasks").length >= 10);
+  assert.equal(most, 5);
 });
 
 test("a poll that brought tasks is repeated at once, one held by the server too", async () => {
@@ -247,7 +283,7 @@ test("heartbeats run while the handler does, and tell of a cancellation", async 
           resolve();
         });
       });
-      return "ignored";
+      throw cancellationSignal.reason;
     },
   });
   await worker.start();
@@ -333,19 +369,15 @@ test("a queued task whose lease is lost never starts", async () => {
   assert.deepEqual(ran, ["k1"]);
 });
 
-test("a task cancelled while queued starts with its signal aborted", async () => {
+test("a job that is cancelled before its handler began never begins", async () => {
   server.handlers.heartbeat = (request) => ({ cancelled: request.taskId === "k2" });
   server.handlers.leaseTasks = batches([protoTask("k1"), protoTask("k2")]);
-  let aborted: boolean | undefined;
+  const ran: string[] = [];
   makeWorker({
     heartbeatIntervalMs: 5,
     maxConcurrentTasks: 1,
-    tasksPerPoll: 2,
-    handler: async ({ id, cancellationSignal }) => {
-      if (id === "k2") {
-        aborted = cancellationSignal.aborted;
-        return;
-      }
+    handler: async ({ id }) => {
+      ran.push(id);
       const beatsOfK2 = () => server.requests("heartbeat").filter((b) => b.taskId === "k2").length;
       await until(() => beatsOfK2() > 0);
       // Beats of this task go on after the other's answer has come: two more rounds are enough.
@@ -355,8 +387,37 @@ test("a task cancelled while queued starts with its signal aborted", async () =>
   });
   await worker.start();
   await until(() => reports().length === 2);
-  assert.equal(aborted, true);
+  assert.deepEqual(ran, ["k1"]);
   assert.equal(outcomeOf(reports().find((r) => r.taskId === "k2")), "cancelled");
+});
+
+test("the handler decides how a cancelled job ends, and heartbeats go on until it has", async () => {
+  const endings: [() => unknown, unknown][] = [
+    [() => undefined, "cancelled"],
+    [() => ({ paid: true }), { success: { paid: true } }],
+    [() => ({ type: "success", result: undefined }), { success: undefined }],
+    [() => ({ type: "failure", code: "C" }), { code: "C", data: undefined }],
+    [() => ({ type: "cancelled" }), "cancelled"],
+    [() => Promise.reject(new Error("stopped")), "cancelled"],
+  ];
+  server.handlers.heartbeat = () => ({ cancelled: true });
+  server.handlers.leaseTasks = batches(endings.map((_, i) => protoTask(`k${i}`, i)));
+  const beatsOf = (id: string) =>
+    server.requests("heartbeat").filter((beat) => beat.taskId === id).length;
+  makeWorker({
+    heartbeatIntervalMs: 5,
+    handler: async ({ id, payload, cancellationSignal }) => {
+      await new Promise((resolve) => cancellationSignal.addEventListener("abort", resolve));
+      const beats = beatsOf(id);
+      await until(() => beatsOf(id) >= beats + 3, "heartbeats after the cancellation");
+      return endings[payload][0]();
+    },
+  });
+  await worker.start();
+  await until(() => reported().size === endings.length);
+  endings.forEach(([, expected], i) => {
+    assert.deepEqual(outcomeOf(reported().get(`k${i}`)), expected, `ending ${i}`);
+  });
 });
 
 test("other failures of heartbeats are told and change nothing", async () => {
