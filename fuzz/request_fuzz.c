@@ -164,6 +164,29 @@ static struct bytes message_pack(struct arena *arena, const ProtobufCMessage *me
     return bytes_of(packed, size);
 }
 
+/* Bulk calls: each item is unpacked by itself, good ones as if there were no others. */
+static void bulk_check(const ProtobufCMessageDescriptor *type, struct bytes input)
+{
+    const bool import = type == &silo__v1__import_jobs_request__descriptor;
+    if (!import && type != &silo__v1__enqueue_many_request__descriptor &&
+        type != &silo__v1__report_outcomes_request__descriptor) {
+        return;
+    }
+    struct arena arena;
+    struct silo_err err;
+    const ProtobufCMessage *message = NULL, *whole = NULL;
+    const char *const *faults = NULL;
+    arena_init(&arena);
+    const uint32_t items = import ? 1 : 2;
+    if (message_decode_bulk(&arena, type, items, input, &message, &faults, &err).code == SILO_OK) {
+        ASSERT(arena.bytes <= MEMORY_BASE + MEMORY_FACTOR * input.len);
+        const struct bytes packed = message_pack(&arena, message);
+        ASSERT(message_decode(&arena, type, packed, &whole, &err).code == SILO_OK);
+        ASSERT(bytes_eq(message_pack(&arena, whole), packed));
+    }
+    arena_deinit(&arena);
+}
+
 void fuzz_one(struct bytes input)
 {
     struct arena arena, second;
@@ -172,6 +195,7 @@ void fuzz_one(struct bytes input)
     const ProtobufCMessage *message = NULL, *again = NULL;
     arena_init(&arena);
     arena_init(&second);
+    bulk_check(type, input);
     if (message_decode(&arena, type, input, &message, &err).code == SILO_OK) {
         ASSERT(arena.bytes <= MEMORY_BASE + MEMORY_FACTOR * input.len);
         const struct bytes packed = message_pack(&second, message);

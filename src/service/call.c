@@ -22,13 +22,17 @@ void svc_begin(struct rpc_call *rpc, struct bytes request, void *context)
 
     struct silo_err err;
     const ProtobufCMessage *message = NULL;
-    if (message_decode(call->arena, slot->method->request, request, &message, &err).code !=
-        SILO_OK) {
+    const struct call_method *method = slot->method;
+    const silo_rc rc = method->items == 0
+                           ? message_decode(call->arena, method->request, request, &message, &err)
+                           : message_decode_bulk(call->arena, method->request, method->items,
+                                                 request, &message, &call->faults, &err);
+    if (rc.code != SILO_OK) {
         svc_fail_err(call, &err);
         return;
     }
     call->message = message;
-    slot->method->run(call);
+    method->run(call);
 }
 
 /* --- answers --- */

@@ -110,6 +110,10 @@ static void items_check(struct import *import)
         import->results[i].id = request->jobs[i]->id;
         struct import_item checked = {.index = i};
         struct silo_err err;
+        if (call->faults[i] != NULL) {
+            result_fail(import, i, call->faults[i], SILO_INVALID);
+            continue;
+        }
         if (item_check(call, request->jobs[i], &checked, &err).code != SILO_OK) {
             result_fail(import, i, err.text, err.code);
             continue;

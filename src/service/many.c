@@ -33,6 +33,11 @@ static void wave_prepare(struct many *many, size_t parts_max)
         memset(&fan->parts[fan->count].request, 0, sizeof(struct shard_request));
         cmd->arena = many->call->arena;
         struct silo_err err;
+        if (many->call->faults[item] != NULL) {
+            many->results[item].code = SILO_INVALID;
+            many->results[item].text = result_text(many, many->call->faults[item], SILO_INVALID);
+            continue;
+        }
         if (many->prepare(many, item, cmd, &err).code != SILO_OK) {
             many->results[item].code = err.code;
             many->results[item].text = result_text(many, err.text, err.code);

@@ -46,13 +46,92 @@ static void test_bytes(void **state)
 static void test_amplification(void **state)
 {
     (void)state;
-    const size_t len = 2 * ((size_t)REQUEST_FIELDS_MAX + 1);
+    const size_t len = 2 * ((size_t)MESSAGE_FIELDS_MAX + 1);
     uint8_t *wire = malloc(len);
     for (size_t i = 0; i < len; i += 2) {
         wire[i] = 0x4a; /* an empty metadata entry */
         wire[i + 1] = 0;
     }
     expect(bytes_of(wire, len), SILO_INVALID, "too many entries");
+    free(wire);
+}
+
+/* --- bulk calls --- */
+
+struct bulk {
+    struct arena arena;
+    silo_rc rc;
+    struct silo_err err;
+    const Silo__V1__EnqueueManyRequest *message;
+    const char *const *faults;
+};
+
+static void bulk_decode(struct bulk *bulk, struct bytes wire)
+{
+    arena_init(&bulk->arena);
+    const ProtobufCMessage *message = NULL;
+    bulk->rc = message_decode_bulk(&bulk->arena, &silo__v1__enqueue_many_request__descriptor, 2,
+                                   wire, &message, &bulk->faults, &bulk->err);
+    bulk->message = (const void *)message;
+}
+
+/* A bad item is found out alone, wherever it stands. */
+static void test_bulk_items(void **state)
+{
+    (void)state;
+    struct bulk bulk;
+    bulk_decode(&bulk, BYTES_LIT("\x12\x03\x12\x01x"      /* a good one: id x */
+                                 "\x12\x05\x12\x03y\x00z" /* a NUL */
+                                 "\x12\x03\x12\x01\xff"   /* no UTF-8 */
+                                 "\x12\x02\x12\x05"       /* cut off */
+                                 "\x12\x02\x08\x01"       /* a number where a string belongs */
+                                 "\x12\x00"               /* empty */
+                                 "\x0a\x01s"              /* the shard, last */
+                                 "\x12\x03\x12\x01w"));
+    assert_int_equal(bulk.rc.code, SILO_OK);
+    assert_string_equal(bulk.message->shard, "s");
+    assert_int_equal(bulk.message->n_jobs, 7);
+    static const char *const faults[] = {
+        NULL, "must not contain a NUL", "not valid UTF-8", "malformed", "malformed", NULL, NULL};
+    for (size_t i = 0; i < 7; i++) {
+        if (faults[i] == NULL) {
+            assert_null(bulk.faults[i]);
+        } else {
+            assert_non_null(strstr(bulk.faults[i], faults[i]));
+            assert_string_equal(bulk.message->jobs[i]->id, "");
+        }
+    }
+    assert_string_equal(bulk.message->jobs[0]->id, "x");
+    assert_string_equal(bulk.message->jobs[6]->id, "w");
+    arena_deinit(&bulk.arena);
+    bulk_decode(&bulk, BYTES_LIT("\x0a\x02s\x00\x12\x00")); /* what is no item is the call's */
+    assert_int_equal(bulk.rc.code, SILO_INVALID);
+    arena_deinit(&bulk.arena);
+    bulk_decode(&bulk, BYTES_LIT("\x12\x00\x12\x07"));
+    assert_int_equal(bulk.rc.code, SILO_INTERNAL);
+    arena_deinit(&bulk.arena);
+}
+
+static void test_bulk_bounds(void **state)
+{
+    (void)state;
+    struct bulk bulk;
+    const size_t many = 1u << 20;
+    uint8_t *wire = malloc(2 * many);
+    for (size_t i = 0; i < many; i++) {
+        wire[2 * i] = 0x12; /* an empty item */
+        wire[2 * i + 1] = 0;
+    }
+    bulk_decode(&bulk, bytes_of(wire, 2 * (size_t)BULK_ITEMS_MAX));
+    assert_int_equal(bulk.rc.code, SILO_OK);
+    assert_int_equal(bulk.message->n_jobs, BULK_ITEMS_MAX);
+    assert_true(bulk.arena.bytes < 8u << 20);
+    arena_deinit(&bulk.arena);
+    bulk_decode(&bulk, bytes_of(wire, 2 * many));
+    assert_int_equal(bulk.rc.code, SILO_INVALID);
+    assert_non_null(strstr(bulk.err.text, "at most 10000"));
+    assert_true(bulk.arena.bytes < 1u << 16); /* nothing was unpacked */
+    arena_deinit(&bulk.arena);
     free(wire);
 }
 
@@ -87,9 +166,9 @@ static void test_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_amplification),
-        cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_bytes),       cmocka_unit_test(test_amplification),
+        cmocka_unit_test(test_mutations),   cmocka_unit_test(test_bulk_items),
+        cmocka_unit_test(test_bulk_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

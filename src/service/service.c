@@ -4,6 +4,12 @@
 #include "base/assert.h"
 #include "service/call_int.h"
 
+/* Whose request is a list; `items_` is the number of its field. */
+#define BULK(name_, request_, items_, run_, urgent_)                                    \
+    {                                                                                   \
+        .name = (name_), .request = &silo__v1__##request_##__descriptor, .run = (run_), \
+        .items = (items_), .urgent = (urgent_),                                         \
+    }
 #define METHOD(name_, request_, run_)                                                   \
     {                                                                                   \
         .name = (name_), .request = &silo__v1__##request_##__descriptor, .run = (run_), \
@@ -44,16 +50,16 @@ static const struct call_method methods[] = {
     METHOD("RequestSplit", request_split_request, on_unimplemented),
     METHOD("GetSplitStatus", get_split_status_request, on_unimplemented),
     METHOD("ConfigureShard", configure_shard_request, on_unimplemented),
-    METHOD("ImportJobs", import_jobs_request, on_import_jobs),
+    BULK("ImportJobs", import_jobs_request, 1, on_import_jobs, false),
     METHOD("ResetShards", reset_shards_request, on_reset_shards),
     METHOD("ForceReleaseShard", force_release_shard_request, on_unimplemented),
     METHOD("CompactShard", compact_shard_request, on_unimplemented),
     METHOD("FlushShard", flush_shard_request, on_unimplemented),
     METHOD("GetShardStorageInfo", get_shard_storage_info_request, on_unimplemented),
     METHOD("DumpTasks", dump_tasks_request, on_unimplemented),
-    METHOD("EnqueueMany", enqueue_many_request, on_enqueue_many),
-    URGENT("ReportOutcomes", report_outcomes_request, on_report_many),
-    URGENT("ReturnTasks", return_tasks_request, on_return_tasks),
+    BULK("EnqueueMany", enqueue_many_request, 2, on_enqueue_many, false),
+    BULK("ReportOutcomes", report_outcomes_request, 2, on_report_many, true),
+    BULK("ReturnTasks", return_tasks_request, 3, on_return_tasks, true),
 };
 #define METHODS_COUNT (sizeof methods / sizeof methods[0])
 _Static_assert(METHODS_COUNT == 32, "29 methods of the contract and three of ours");

@@ -18,9 +18,12 @@
 
 #define CALL_ERROR_BYTES_MAX \
     1024u /* of a status text: thrice as much percent-encoded still is a small header */
-#define REQUEST_FIELDS_MAX \
-    (1u << 20) /* fields of one request: each costs some 100 bytes decoded, whatever it says */
-#define REQUEST_DEPTH_MAX 8u  /* nesting of the messages we know */
+#define MESSAGE_FIELDS_MAX \
+    (1u                    \
+     << 16) /* fields of one request or item: each costs some 100 bytes decoded, whatever it says */
+#define BULK_ITEMS_MAX 10000u      /* items of one bulk call */
+#define BULK_FIELDS_MAX (1u << 18) /* fields of all its items */
+#define REQUEST_DEPTH_MAX 8u       /* nesting of the messages we know */
 #define GROUP_BYTES_MAX 4096u /* of a poll: enqueue admits 64 characters, keys bear this much */
 #define LIMIT_NAME_BYTES_MAX 4096u /* limit keys and limiter names stand in keys */
 #define JOB_OVERHEAD_BYTES \
@@ -50,6 +53,7 @@ struct call_method {
     const char *name;
     const ProtobufCMessageDescriptor *request;
     void (*run)(struct call *call);
+    uint32_t items; /* bulk calls: number of the request's repeated field; 0: none */
     bool server_streaming;
     bool urgent; /* keeps or ends work that is under way */
 };
@@ -59,9 +63,10 @@ struct call {
     const struct call_method *method;
     struct rpc_call *rpc;
     struct arena *arena;
-    const void *message; /* the decoded request */
-    struct shard *shard; /* from svc_route */
-    struct bytes tenant; /* from svc_tenant */
+    const void *message;       /* the decoded request */
+    const char *const *faults; /* bulk calls: what is wrong with each item, NULL where nothing is */
+    struct shard *shard;       /* from svc_route */
+    struct bytes tenant;       /* from svc_tenant */
     struct shard_request request;
     struct rpc_mail mail;
     void (*answer)(struct call *call);
@@ -132,6 +137,14 @@ bool route_left_out(struct shards *shards);
 SILO_RC message_decode(struct arena *arena, const ProtobufCMessageDescriptor *type,
                        struct bytes wire, const ProtobufCMessage **ret_message,
                        struct silo_err *err);
+/*
+ * The same for a request of many items. A bad item does not fail the others: its message is empty, and *ret_faults, which
+ * has an entry for each item, says what is wrong with it. INVALID for too many of them.
+ */
+SILO_RC message_decode_bulk(struct arena *arena, const ProtobufCMessageDescriptor *type,
+                            uint32_t items_field, struct bytes wire,
+                            const ProtobufCMessage **ret_message, const char *const **ret_faults,
+                            struct silo_err *err);
 /* Only the check. */
 SILO_RC message_check(const ProtobufCMessageDescriptor *type, struct bytes wire,
                       struct silo_err *err);

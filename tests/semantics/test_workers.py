@@ -161,6 +161,49 @@ def a_poll_without_shard_serves_all(server):
         equal([(t.job_id, t.shard) for t in waiting.result().tasks], [(job_id, jobs.shard)])
 
 
+@case("plain")
+def a_bad_item_fails_alone(server):
+    jobs = Jobs(server)
+    ids = [fresh("job") for _ in range(20)]
+    wanted = [pb.EnqueueRequest(id=job_id, task_group=jobs.group) for job_id in ids]
+    wanted[7].id = "a\0b"
+    reply = server.api.EnqueueMany(shard=jobs.shard, jobs=wanted)
+    equal([r.code for r in reply.results], [0] * 7 + [3] + [0] * 12)
+    assert "id of EnqueueRequest must not contain a NUL" in reply.results[7].message, reply.results[7].message
+
+    tasks = []
+    while len(tasks) < 19:
+        tasks += jobs.lease(19)
+    outcomes = [pb.ReportOutcomeRequest(task_id=t.id, failure=pb.Failure(code="E")) for t in tasks]
+    outcomes[3].failure.code = "E\0"
+    outcomes.insert(11, pb.ReportOutcomeRequest(task_id="\0", success=blob()))
+    reply = server.api.ReportOutcomes(shard=jobs.shard, outcomes=outcomes)
+    equal([r.code for r in reply.results], [0] * 3 + [3] + [0] * 7 + [3] + [0] * 8)
+    equal(jobs.get(tasks[3].job_id).status, pb.JOB_STATUS_RUNNING)
+    jobs.succeed(tasks[3])
+
+    imports = [pb.ImportJobRequest(shard=jobs.shard, id=fresh("job"), task_group=jobs.group) for _ in range(3)]
+    imports[1].task_group = "\0"
+    results = server.api.ImportJobs(jobs=imports).results
+    equal([r.success for r in results], [True, False, True])
+    assert "NUL" in results[1].error
+
+    # Not even a text: the bytes of an item that are no message.
+    head = pb.EnqueueManyRequest(shard=jobs.shard, jobs=[pb.EnqueueRequest(task_group=jobs.group)])
+    wire = head.SerializeToString() + b"\x12\x03\x12\x05x" + b"\x12\x02\x42\xff"
+    reply = server.api.raw("/silo.v1.Silo/EnqueueMany", wire, pb.EnqueueManyResponse.FromString)
+    equal([r.code for r in reply.results], [0, 3, 3])
+
+
+@case("plain")
+def bulk_calls_take_so_many_items(server):
+    jobs = Jobs(server)
+    no_tasks = [pb.ReturnedTask()] * 10000
+    equal(len(server.api.ReturnTasks(shard=jobs.shard, tasks=no_tasks).results), 10000)
+    status = server.api.fails("ReturnTasks", shard=jobs.shard, tasks=no_tasks + [pb.ReturnedTask()])
+    status_is(status, "INVALID_ARGUMENT", "10001 tasks in one call: at most 10000 are taken")
+
+
 # --- ReturnTasks ---
 
 
