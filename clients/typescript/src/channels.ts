@@ -1,10 +1,7 @@
 // The channels of one client: one for each address, connected when first used.
-import { credentials } from "@grpc/grpc-js";
 import type { ClientOptions } from "@grpc/grpc-js";
-import { GrpcTransport } from "@protobuf-ts/grpc-transport";
-import { BinaryWriter } from "@protobuf-ts/runtime";
-import { SiloClient } from "./gen/silo.client";
-import { wellFormedEncoder } from "./well-formed";
+import type { SiloClient } from "./gen/silo.client";
+import { Link } from "./link";
 
 /** Largest message in each direction: a payload of 100 MB has to fit. */
 const MAX_MESSAGE_BYTES = 128 * 1024 * 1024;
@@ -35,6 +32,8 @@ const DEFAULT_CHANNEL_OPTIONS: ClientOptions = {
   "grpc.initial_reconnect_backoff_ms": 250,
   "grpc.max_reconnect_backoff_ms": 2500,
   "grpc.dns_min_time_between_resolutions_ms": 2500,
+  // A connection that hangs must not be found again by the one that replaces it.
+  "grpc.use_local_subchannel_pool": 1,
 };
 
 /**
@@ -58,51 +57,32 @@ const LARGE_REQUEST_BYTES = 64 * 1024;
 
 /**
  * A channel to one address, of two connections: heartbeats and other small requests do not wait
- * behind a large one that is still on its way. Both connect when they are first used.
+ * behind a large one that is still on its way.
  */
 export class Channel {
-  private readonly small: GrpcTransport;
-  private large: GrpcTransport | undefined;
-  private readonly smallStub: SiloClient;
-  private largeStub: SiloClient | undefined;
-  private closed = false;
+  private readonly small: Link;
+  private readonly large: Link;
 
   /** @param options merged over the defaults of both connections. */
   constructor(
     readonly address: string,
-    private readonly useTls: boolean,
-    private readonly options: ClientOptions,
+    useTls: boolean,
+    options: ClientOptions,
   ) {
-    this.small = this.connect(SMALL_KEEPALIVE);
-    this.smallStub = new SiloClient(this.small);
+    const common = { ...DEFAULT_CHANNEL_OPTIONS, ...options };
+    this.small = new Link(address, useTls, { ...SMALL_KEEPALIVE, ...common });
+    this.large = new Link(address, useTls, { ...LARGE_KEEPALIVE, ...common });
   }
 
-  /** The stub for a request of about so many bytes. */
+  /** The stub for a call made now, with a request of about so many bytes. */
   stubFor(requestBytes: number): SiloClient {
-    if (requestBytes < LARGE_REQUEST_BYTES || this.closed) {
-      return this.smallStub;
-    }
-    if (this.largeStub === undefined) {
-      this.large = this.connect(LARGE_KEEPALIVE);
-      this.largeStub = new SiloClient(this.large);
-    }
-    return this.largeStub;
+    return (requestBytes < LARGE_REQUEST_BYTES ? this.small : this.large).stub;
   }
 
-  /** Calls in flight go on. */
+  /** Calls in flight go on. Not to be used afterwards. */
   close(): void {
-    this.closed = true;
     this.small.close();
-    this.large?.close();
-  }
-
-  private connect(keepalive: ClientOptions): GrpcTransport {
-    return new GrpcTransport({
-      host: this.address,
-      channelCredentials: this.useTls ? credentials.createSsl() : credentials.createInsecure(),
-      clientOptions: { ...DEFAULT_CHANNEL_OPTIONS, ...keepalive, ...this.options },
-      binaryOptions: { writerFactory: () => new BinaryWriter(wellFormedEncoder) },
-    });
+    this.large.close();
   }
 }
 

@@ -8,6 +8,7 @@
 import { setMaxListeners } from "node:events";
 import { metrics } from "@opentelemetry/api";
 import type { Counter } from "@opentelemetry/api";
+import { RpcError } from "@protobuf-ts/runtime-rpc";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 import { CallLimits } from "./call-limits";
 import { givenOptions, makeCallOptions } from "./call-options";
@@ -85,6 +86,17 @@ interface Trial {
 /** A wait of at most `milliseconds`, at random: calls that failed together do not come together. */
 function jittered(milliseconds: number): number {
   return milliseconds * (0.5 + Math.random() / 2);
+}
+
+/**
+ * Whether what an earlier try met says more: that the topology cannot be read, or that the time of
+ * the last try was over, only follows from it.
+ */
+function saysLittle(error: unknown): boolean {
+  return (
+    error instanceof TopologyError ||
+    (error instanceof RpcError && error.code === "DEADLINE_EXCEEDED")
+  );
 }
 
 /** Channels, topology and retries of one client. */
@@ -252,8 +264,7 @@ export class Connection {
         if (!isRetryable(error)) {
           throw error;
         }
-        // What the call itself met says more than that the topology could not be read after it.
-        failure = error instanceof TopologyError ? (failure ?? error) : error;
+        failure = saysLittle(error) ? (failure ?? error) : error;
         if (retries >= maxRetries) {
           throw failure;
         }

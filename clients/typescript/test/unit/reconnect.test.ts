@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SiloGRPCClient } from "../../src/index";
-import { FakeServer } from "../fake-server";
+import { enqueueEcho, FakeServer } from "../fake-server";
 import { SlowLink } from "../support/slow-link";
 
 /** Longest wait between two tries to connect, in milliseconds. */
@@ -15,6 +15,37 @@ async function untilWithoutTimers(condition: () => boolean, what: string): Promi
     assert.ok(performance.now() < deadline, `gave up waiting for ${what}`);
     await new Promise((resolve) => setImmediate(resolve));
   }
+}
+
+for (const payload of [1, Buffer.alloc(100_000)]) {
+  test(`a connection that never answers is replaced: ${typeof payload}`, async (t) => {
+    const server = await FakeServer.start({ enqueue: enqueueEcho });
+    const link = await SlowLink.to(server.address);
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const client = new SiloGRPCClient({
+      servers: server.address,
+      addressMap: { [server.address]: link.address },
+      shardRouting: { topologyRefreshIntervalMs: 0 },
+    });
+    link.pause();
+    const call = client.enqueue({ payload, taskGroup: "g" });
+    await untilWithoutTimers(() => link.accepted === 1, "the connection");
+    let isOver = false;
+    void call.catch(() => undefined).finally(() => (isOver = true));
+    for (let turns = 0; !isOver; turns++) {
+      assert.ok(turns < 10_000, "gave up waiting for another connection");
+      if (link.accepted > 1) {
+        link.resume();
+      }
+      t.mock.timers.tick(10);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await call;
+    t.mock.timers.reset();
+    client.close();
+    link.close();
+    server.stop();
+  });
 }
 
 test("a server is looked for every few seconds, however long it has been away", async (t) => {

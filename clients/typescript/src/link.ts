@@ -1,0 +1,73 @@
+import { Channel, connectivityState, credentials } from "@grpc/grpc-js";
+import type { ChannelInterface, ClientOptions } from "@grpc/grpc-js";
+import { BinaryWriter } from "@protobuf-ts/runtime";
+import { GrpcTransport } from "@protobuf-ts/grpc-transport";
+import { SiloClient } from "./gen/silo.client";
+import { wellFormedEncoder } from "./well-formed";
+
+/** How long a link that has calls may take to connect before it begins anew, in milliseconds. */
+const CONNECT_MS = 10_000;
+
+/** A channel of the gRPC library and what is built on it. */
+interface Line {
+  channel: ChannelInterface;
+  transport: GrpcTransport;
+  stub: SiloClient;
+}
+
+/**
+ * A connection to one address, made when it is first used and again when it was lost.
+ *
+ * The library waits for ever for a peer that takes a connection and says nothing, and minutes for
+ * one that does not even refuse. A link that has calls and cannot connect for CONNECT_MS begins
+ * anew: calls that were waiting for it end with UNAVAILABLE.
+ */
+export class Link {
+  private line: Line | undefined;
+  private alarm: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly address: string,
+    private readonly useTls: boolean,
+    private readonly options: ClientOptions,
+  ) {}
+
+  /** The stub for a call that is made now. */
+  get stub(): SiloClient {
+    this.line ??= this.open();
+    if (this.line.channel.getConnectivityState(true) !== connectivityState.READY) {
+      this.alarm ??= setTimeout(() => this.check(), CONNECT_MS).unref();
+    }
+    return this.line.stub;
+  }
+
+  /** Ends the connection. Calls in flight go on; the link connects again if it is used again. */
+  close(): void {
+    clearTimeout(this.alarm);
+    this.alarm = undefined;
+    this.line?.transport.close();
+    this.line = undefined;
+  }
+
+  private check(): void {
+    this.alarm = undefined;
+    const state = this.line?.channel.getConnectivityState(false);
+    if (state !== connectivityState.READY && state !== connectivityState.IDLE) {
+      this.close();
+    }
+  }
+
+  private open(): Line {
+    const secrets = this.useTls ? credentials.createSsl() : credentials.createInsecure();
+    const channel = this.options.channelFactoryOverride
+      ? this.options.channelFactoryOverride(this.address, secrets, this.options)
+      : new Channel(this.address, secrets, this.options);
+    const transport = new GrpcTransport({
+      host: this.address,
+      channelCredentials: secrets,
+      clientOptions: { channelOverride: channel, ...this.options },
+      binaryOptions: { writerFactory: () => new BinaryWriter(wellFormedEncoder) },
+    });
+    return { channel, transport, stub: new SiloClient(transport) };
+  }
+}
