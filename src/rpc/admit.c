@@ -42,6 +42,9 @@ static bool admit_conn_full(const struct rpc_call *call)
 
 bool admit_call(const struct rpc_call *call)
 {
+    if (call->conn->left_count >= call->server->options.streams_max) {
+        return false; /* it gave up as many as it may have open, and their handlers are still at work */
+    }
     const struct rpc_loop *loop = call->loop;
     const uint32_t max = call->server->options.calls_per_loop_max;
     const uint32_t held = atomic_load_explicit(&loop->held_calls, memory_order_relaxed);

@@ -8,6 +8,8 @@
  * 1. A call is in memory while its stream is open (conn != NULL) or a handler holds it.
  * 2. One answer: `answered` is set once. Without a message it is trailers only; else headers, messages, trailers, the
  *    trailers submitted from the read callback when the queue has been used up.
+ *    Until it is freed its memory counts as its connection's, unless that is gone: who gives up calls frees nothing by it
+ *    while handlers are at work.
  * 3. An answer before the request's end is followed by RST_STREAM(NO_ERROR), from session.c once the trailers left.
  */
 #include <stdlib.h>
@@ -66,6 +68,7 @@ struct rpc_call *call_new(struct server_conn *conn, int32_t stream_id)
     *call = (struct rpc_call){.server = conn->server,
                               .loop = loop,
                               .conn = conn,
+                              .owner = conn,
                               .arena = arena,
                               .stream_id = stream_id,
                               .start_us = rpc_loop_now_us(loop),
@@ -88,10 +91,17 @@ void call_drop_request(struct rpc_call *call)
         atomic_fetch_sub_explicit(&call->server->inflight_bytes, call->counted_bytes,
                                   memory_order_relaxed);
     }
-    if (call->conn != NULL) {
-        call->conn->request_bytes -= call->counted_bytes;
+    if (call->owner != NULL) {
+        call->owner->request_bytes -= call->counted_bytes;
     }
     call->counted_bytes = 0;
+}
+
+void call_disown(struct rpc_call *call)
+{
+    list_remove(&call->node);
+    call->owner->left_count--;
+    call->owner = NULL;
 }
 
 static void call_free(struct rpc_call *call)
@@ -101,6 +111,9 @@ static void call_free(struct rpc_call *call)
     frame_queue_clear(&call->queue);
     weight_free(call);
     call_drop_request(call);
+    if (call->owner != NULL) {
+        call_disown(call);
+    }
     if (loop->free_call_count >= LOOP_CALLS_KEPT) {
         arena_deinit(&call->arena);
         free(call);
@@ -125,8 +138,8 @@ void calls_free_kept(struct rpc_loop *loop)
 void call_count_bytes(struct rpc_call *call, uint64_t bytes)
 {
     call->counted_bytes += bytes;
-    if (call->conn != NULL) {
-        call->conn->request_bytes += bytes;
+    if (call->owner != NULL) {
+        call->owner->request_bytes += bytes;
     }
     const uint64_t before =
         atomic_fetch_add_explicit(&call->server->inflight_bytes, bytes, memory_order_relaxed);
@@ -163,12 +176,12 @@ void call_gone(struct rpc_call *call, enum rpc_cancel reason)
     list_remove(&call->node);
     list_remove(&call->writable);
     call->conn->call_count--;
-    call->conn->request_bytes -= call->counted_bytes;
+    call->conn->left_count++;
+    list_push_back(&call->conn->left, &call->node);
     if (list_empty(&call->conn->calls)) {
         call->conn->idle_since_us = rpc_loop_now_us(call->loop);
     }
     room_leave(call);
-    weight_leave(call);
     call->conn = NULL;
     rpc_timer_stop(call->loop, &call->deadline);
     frame_queue_clear(&call->queue);

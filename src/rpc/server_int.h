@@ -89,6 +89,8 @@ struct server_conn {
     struct peer *peer;   /* its place among those of its address; may be NULL */
     struct list calls;   /* struct rpc_call.node */
     uint32_t call_count; /* of them */
+    struct list left;    /* calls whose streams are gone while handlers hold them */
+    uint32_t left_count;
     struct toll toll;
     uint64_t request_bytes; /* rpc_call.counted_bytes of its calls */
     struct list writable;   /* struct rpc_call.writable: tell them after the flush */
@@ -111,11 +113,12 @@ struct call_header {
 };
 
 struct rpc_call {
-    struct list_node node;     /* server_conn.calls, or the loop's free_calls */
+    struct list_node node;     /* server_conn.calls, then .left, or the loop's free_calls */
     struct list_node writable; /* server_conn.writable */
     struct rpc_server *server;
     struct rpc_loop *loop;
-    struct server_conn *conn; /* NULL once the stream is gone */
+    struct server_conn *conn;  /* NULL once the stream is gone */
+    struct server_conn *owner; /* its memory is of that one's shares; NULL once it is gone */
     const struct rpc_method *method;
     struct arena arena;
     int32_t stream_id;
@@ -177,8 +180,10 @@ void call_reset(struct rpc_call *call);
 void call_answer_http(struct rpc_call *call, const char *http_status);
 /* Gives the call to its method. */
 void call_begin(struct rpc_call *call, struct bytes request);
-/* Adds to what the call and the server count as in flight. */
+/* Adds to what the call, its connection and the server count as in flight. */
 void call_count_bytes(struct rpc_call *call, uint64_t bytes);
+/* The connection of a call whose stream is gone goes, too, or the call does. */
+void call_disown(struct rpc_call *call);
 /* What arrived of the request is of no use any more; no handler holds the call. */
 void call_drop_request(struct rpc_call *call);
 /* A queue that was full has room again: tell the handler. */
@@ -217,8 +222,6 @@ void room_leave_conn(struct server_conn *conn);
 bool weight_admits(const struct server_conn *conn);
 /* The call's arena grew; while its headers arrive only, since others use the arena later. */
 void weight_update(struct rpc_call *call);
-/* The call leaves its connection; it is freed. */
-void weight_leave(struct rpc_call *call);
 void weight_free(struct rpc_call *call);
 
 /* patience.c, from the first SETTINGS to the connection's end: */

@@ -282,6 +282,9 @@ static void server_on_closed(struct conn *base)
         call_gone(CONTAINER_OF(node, struct rpc_call, node),
                   closing ? RPC_CANCEL_SHUTDOWN : RPC_CANCEL_GONE);
     }
+    while ((node = list_first(&conn->left)) != NULL) {
+        call_disown(CONTAINER_OF(node, struct rpc_call, node));
+    }
     room_leave_conn(conn);
     server_conn_gone(conn->server, base->loop, conn->peer);
     conn->peer = NULL;
@@ -332,6 +335,7 @@ void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, s
     conn->peer = peer;
     conn->timer.fire = server_on_timer;
     list_init(&conn->calls);
+    list_init(&conn->left);
     toll_init(&conn->toll, rpc_loop_now_us(loop));
     list_init(&conn->writable);
     conn->conn.queued_max = CONN_QUEUED_FRAMES_MAX;

@@ -31,14 +31,12 @@ void weight_update(struct rpc_call *call)
     }
 }
 
-void weight_leave(struct rpc_call *call)
-{
-    call->conn->call_bytes -= call->weight_bytes;
-}
-
 void weight_free(struct rpc_call *call)
 {
     atomic_fetch_sub_explicit(&call->server->call_bytes, call->weight_bytes, memory_order_relaxed);
+    if (call->owner != NULL) {
+        call->owner->call_bytes -= call->weight_bytes;
+    }
     call->weight_bytes = 0;
 }
 

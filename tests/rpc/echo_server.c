@@ -7,6 +7,7 @@
  *     Urgent     the same, an urgent call
  *     Unary      answers the request               Thread    the same, by way of another thread
  *     Segments   the same, from heap pieces        Sleep     answers after <request> milliseconds
+ *     SleepOn    the same, whether or not the caller has gone
  *     Header     the value of header <request>     Fail      "<status> <text>": fails, with a trailer
  *     Urgent     the same as Unary, an urgent call
  *     Stream     "<count> <bytes>": that many messages of that size
@@ -176,13 +177,14 @@ static long number(struct bytes text)
 
 static void on_sleep(struct rpc_call *call, struct bytes request, void *context)
 {
-    (void)context;
     struct nap *nap = ARENA_NEW(rpc_call_arena(call), struct nap);
     struct rpc_loop *loop = rpc_call_loop(call);
     nap->call = call;
     nap->timer.fire = nap_over;
     atomic_fetch_add(&sleeping, 1);
-    rpc_call_on_cancel(call, nap_cancel, nap);
+    if (context == NULL) {
+        rpc_call_on_cancel(call, nap_cancel, nap);
+    }
     rpc_timer_start(loop, &nap->timer, rpc_loop_now_us(loop) + number(request) * 1000);
 }
 
@@ -297,6 +299,7 @@ static const struct rpc_method methods[] = {
     {.path = "/test.Echo/Thread", .on_call = on_thread},
     {.path = "/test.Echo/Segments", .on_call = on_segments},
     {.path = "/test.Echo/Sleep", .on_call = on_sleep},
+    {.path = "/test.Echo/SleepOn", .on_call = on_sleep, .context = &sleeping},
     {.path = "/test.Echo/Header", .on_call = on_header},
     {.path = "/test.Echo/Fail", .on_call = on_fail},
     {.path = "/test.Echo/Stream", .on_call = on_stream, .server_streaming = true},

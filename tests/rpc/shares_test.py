@@ -2,7 +2,7 @@
 
 import grpc
 
-from h2 import ACK, DATA, SETTINGS, Raw, frame, head, huffman_free, message
+from h2 import ACK, DATA, RST, SETTINGS, Raw, frame, head, huffman_free, message
 from harness import Server, fails, run, stats, unary, wait_for
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -73,6 +73,26 @@ def test_one_connection_does_not_take_all_bytes():
         body = bytes(3 * MIB)
         assert unary(shared.channel, "/test.Echo/Unary", body) == body
         assert health_works(shared)
+
+
+def test_calls_given_up_still_count():
+    """Their handlers are at work, and hold what arrived: a reset frees nothing of the share until they are done."""
+    with Shared("--inflight-bytes", str(8 * MIB), "--conn-inflight-bytes", str(4 * MIB)) as shared:
+        raw = shared.raw()
+        body = message(b"3000 " + bytes(MIB))
+        for _ in range(9):
+            stream = raw.request(head("/test.Echo/SleepOn"), *[body[i : i + CHUNK] for i in range(0, len(body), CHUNK)])
+            raw.send(frame(RST, 0, stream, b"\0\0\0\x08"))
+        wait_for(lambda: shared.stats()["sleeping"] == 3)
+        assert raw.works()
+        assert shared.stats()["inflight"] < 4 * MIB
+        large = bytes(3 * MIB)
+        assert unary(shared.channel, "/test.Echo/Unary", large) == large
+        wait_for(lambda: shared.stats()["sleeping"] == 0)
+        assert shared.stats()["inflight"] < 100
+        body = message(b"1 " + bytes(MIB))
+        stream = raw.request(head("/test.Echo/SleepOn"), *[body[i : i + CHUNK] for i in range(0, len(body), CHUNK)])
+        assert raw.answer(stream)[1] == message(b"slept")
 
 
 def test_urgent_calls_have_the_last_bytes():
@@ -147,6 +167,7 @@ def test_requests_of_side_services_are_small():
 
 run([
     test_one_connection_does_not_take_all_bytes,
+    test_calls_given_up_still_count,
     test_urgent_calls_have_the_last_bytes,
     test_urgent_calls_have_the_last_calls,
     test_idle_streams_leave_the_calls_to_others,
