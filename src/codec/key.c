@@ -164,6 +164,11 @@ static size_t ref_tenant_len(struct bytes ref)
     return span != 0 ? 8 + span : 0;
 }
 
+bool job_ref_ok(struct bytes ref)
+{
+    return ref.len <= KEY_JOB_REF_BYTES_MAX && ref_tenant_len(ref) != 0;
+}
+
 struct bytes job_ref_tenant(struct bytes ref)
 {
     const size_t len = ref_tenant_len(ref);
@@ -316,7 +321,15 @@ static bool queue_ref_split(struct bytes ref, size_t *ret_tenant_len, struct byt
     }
     *ret_tenant_len = len;
     *ret_queue = bytes_of(ref.ptr + len, ref.len - len);
-    return ret_queue->len != 0 && str_span(*ret_queue) == ret_queue->len;
+    return ret_queue->len != 0 && ref.len <= KEY_QUEUE_REF_BYTES_MAX &&
+           str_span(*ret_queue) == ret_queue->len;
+}
+
+bool queue_ref_ok(struct bytes ref)
+{
+    size_t tenant_len = 0;
+    struct bytes queue;
+    return queue_ref_split(ref, &tenant_len, &queue);
 }
 
 bool queue_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_tenant,
@@ -412,7 +425,7 @@ bool key_expiry_parse(struct bytes key, int64_t *ret_expire_ms, struct bytes *re
     }
     const struct bytes ref = bytes_of(key.ptr + 9, key.len - 9);
     const uint64_t time = get_u64(key.ptr + 1);
-    if (ref_tenant_len(ref) == 0 || time > INT64_MAX) {
+    if (!job_ref_ok(ref) || time > INT64_MAX) {
         return false;
     }
     *ret_expire_ms = (int64_t)time;

@@ -71,6 +71,10 @@ struct line_id {
 };
 
 #define KEY_BYTES_MAX 9216u
+/* What stored rows may hold, so that every key made of it is below KEY_BYTES_MAX. */
+#define KEY_NAME_BYTES_MAX 4096u
+#define KEY_JOB_REF_BYTES_MAX 4640u   /* the id as it is, the tenant escaped */
+#define KEY_QUEUE_REF_BYTES_MAX 8720u /* both escaped */
 
 struct key {
     size_t len;
@@ -99,6 +103,8 @@ void key_job_ref(struct key *key, struct bytes tenant, struct bytes job_id);
 /* Splits a job reference; the tenant is unescaped into scratch (at least ref.len bytes). False for malformed bytes. */
 bool job_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_tenant,
                    struct bytes *ret_job_id);
+/* Whether a job's reference, or the tenant part of one, from a stored row is one that keys can be made of. */
+bool job_ref_ok(struct bytes ref);
 /* The tenant part (hash and escaped tenant with its end) of a job reference. */
 struct bytes job_ref_tenant(struct bytes ref);
 
@@ -127,6 +133,8 @@ bool key_timer_parse(struct bytes key, struct place *ret_place);
  * keys). `tenant_part` is what job_ref_tenant gives.
  */
 void key_queue_ref(struct key *key, struct bytes tenant_part, struct bytes queue);
+/* The same of a queue's reference. */
+bool queue_ref_ok(struct bytes ref);
 /* The queue's name, unescaped into scratch (at least ref.len bytes); false for malformed bytes. */
 bool queue_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_tenant,
                      struct bytes *ret_queue);

@@ -184,6 +184,14 @@ static bool limit_read(struct limit *limit, const Silo__V1__Limit *message)
     }
 }
 
+/* Keys are made of them. */
+static bool limit_names_ok(const struct limit *limit)
+{
+    return limit->kind != LIMIT_RATE ? limit->key.len <= KEY_NAME_BYTES_MAX
+                                     : strlen(limit->rate->name) <= KEY_NAME_BYTES_MAX &&
+                                           strlen(limit->rate->unique_key) <= KEY_NAME_BYTES_MAX;
+}
+
 /* If the queue of the last one was named before, what the last one says goes to where that was. */
 static void limit_merge(struct limits *limits, struct limit *last)
 {
@@ -217,7 +225,7 @@ bool limits_decode(struct arena *arena, struct bytes items, uint32_t count, stru
         const Silo__V1__Limit *message =
             item_next(&items, &item) ? limit_unpack(arena, item) : NULL;
         struct limit *limit = &limits.items[i];
-        if (message == NULL || !limit_read(limit, message)) {
+        if (message == NULL || !limit_read(limit, message) || !limit_names_ok(limit)) {
             return false;
         }
         if (limit->kind != LIMIT_RATE) {

@@ -8,6 +8,9 @@
 #include "codec/record.h"
 
 #include "base/limits.h"
+#include "codec/key.h"
+
+#define LABEL_NAME_BYTES_MAX (METADATA_KEY_CHARS_MAX * 4u)
 
 #define RECORD_V1 1
 #define RECORD_V2 2
@@ -182,6 +185,14 @@ static struct bytes get_item(struct reader *r)
     return get_raw(r, (size_t)len);
 }
 
+/* Of what keys are made. */
+static struct bytes get_name(struct reader *r)
+{
+    const struct bytes name = get_item(r);
+    r->bad |= name.len > KEY_NAME_BYTES_MAX;
+    return name;
+}
+
 static double get_double(struct reader *r)
 {
     const struct bytes raw = get_raw(r, 8);
@@ -260,6 +271,17 @@ static struct bytes get_pairs(struct reader *r, uint32_t count)
     return get_items(r, count * 2);
 }
 
+/* The same, of a job: their names stand in keys. */
+static struct bytes get_labels(struct reader *r, uint32_t count)
+{
+    const uint8_t *from = r->at;
+    for (uint32_t i = 0; i < count && !r->bad; i++) {
+        r->bad |= get_item(r).len > LABEL_NAME_BYTES_MAX;
+        (void)get_item(r);
+    }
+    return r->bad ? BYTES_NONE : bytes_of(from, (size_t)(r->at - from));
+}
+
 static bool reader_done(const struct reader *r)
 {
     return !r->bad && r->at == r->end;
@@ -310,13 +332,13 @@ bool info_decode(struct bytes value, struct info *ret)
     struct reader r = reader_of(value);
     ret->priority = get_priority(&r);
     ret->has_retry = get_retry(&r, &ret->retry);
-    ret->group = get_item(&r);
+    ret->group = get_name(&r);
     ret->enqueue_ms = get_zig(&r);
     ret->requested_start_ms = get_zig(&r);
     ret->due_ms = get_zig(&r);
     ret->arrival = get_var(&r);
     ret->metadata_count = get_u32(&r);
-    ret->metadata = get_pairs(&r, ret->metadata_count);
+    ret->metadata = get_labels(&r, ret->metadata_count);
     ret->limit_count = get_u32(&r);
     ret->limits = get_items(&r, ret->limit_count);
     ret->payload = get_blob(&r);
@@ -435,7 +457,7 @@ bool task_decode(struct bytes value, struct task_rec *ret)
     ret->job_ref = get_item(&r);
     ret->attempt = get_u32(&r);
     ret->relative = get_u32(&r);
-    ret->group = get_item(&r);
+    ret->group = get_name(&r);
     if (r.version >= RECORD_V2) {
         ret->has_chain = true;
         get_chain(&r, &ret->chain);
@@ -474,7 +496,7 @@ bool lease_decode(struct bytes value, struct lease_rec *ret)
     struct reader r = reader_upto(value, RECORD_V2);
     *ret = (struct lease_rec){0};
     ret->task_id = get_uuid(&r);
-    ret->worker_id = get_item(&r);
+    ret->worker_id = get_name(&r);
     ret->attempt = get_u32(&r);
     ret->relative = get_u32(&r);
     ret->started_ms = get_zig(&r);
@@ -484,7 +506,7 @@ bool lease_decode(struct bytes value, struct lease_rec *ret)
     ret->priority = get_priority(&r);
     ret->due_ms = get_zig(&r);
     ret->arrival = get_var(&r);
-    ret->group = get_item(&r);
+    ret->group = get_name(&r);
     ret->has_retry = get_retry(&r, &ret->retry);
     ret->limit_count = get_u32(&r);
     if (r.version == RECORD_V2) {
@@ -505,7 +527,7 @@ void holder_encode(struct buf *buf, const struct holder_rec *holder)
 bool holder_decode(struct bytes value, struct holder_rec *ret)
 {
     struct reader r = reader_of(value);
-    ret->job_id = get_item(&r);
+    ret->job_id = get_name(&r);
     ret->granted_ms = get_zig(&r);
     ret->index = get_u32(&r);
     return reader_done(&r);
@@ -550,11 +572,11 @@ bool floating_decode(struct bytes value, struct floating_rec *ret)
     ret->phase = (enum refresh_phase)phase;
     if (phase != REFRESH_NONE) {
         ret->task_id = get_uuid(&r);
-        ret->group = get_item(&r);
+        ret->group = get_name(&r);
         ret->since_ms = get_zig(&r);
     }
     if (phase == REFRESH_LEASE) {
-        ret->worker_id = get_item(&r);
+        ret->worker_id = get_name(&r);
     }
     return reader_done(&r);
 }

@@ -201,8 +201,14 @@ static void grant_demote(struct core *core, struct holder *holder)
         .where = TOKEN_REQUEST, .place = chain->place, .queue = chain->waits, .line = chain->line};
     struct task_rec row;
     struct limits limits;
-    ASSERT(token_decode(blob_bytes(rec), &from, &row));
-    ASSERT(limits_decode(&arena, row.chain.limits, row.chain.limit_count, &limits));
+    if (!token_decode(blob_bytes(rec), &from, &row) ||
+        !limits_decode(&arena, row.chain.limits, row.chain.limit_count, &limits) ||
+        holder->index >= limits.count) {
+        core_break(core, "the row of a waiting job is corrupt");
+        blob_unref(rec);
+        arena_deinit(&arena);
+        return;
+    }
     struct token to = from;
     to.group = row.group;
     to.limits = &limits;

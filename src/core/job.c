@@ -338,7 +338,9 @@ bool token_find(struct core *core, struct command *cmd, const struct job *job, s
         *ret = token_of_task(task);
         struct task_rec rec;
         if (task->rec != NULL) { /* its retries at a rate limit stand there alone */
-            ASSERT(token_decode(blob_bytes(task->rec), ret, &rec));
+            if (!token_decode(blob_bytes(task->rec), ret, &rec)) {
+                core_break(core, "the row of a waiting job is corrupt");
+            }
         }
     } else if (!token_stored(core, cmd, job, ret)) {
         return false;

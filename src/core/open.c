@@ -73,11 +73,16 @@ static void open_meta_end(struct core *core, struct core_read *read, bool ok, bo
 static void open_lease(struct core *core, struct bytes key, struct bytes value)
 {
     struct lease_rec rec;
-    if (!lease_decode(value, &rec)) {
+    const struct bytes job_ref = bytes_of(key.ptr + 1, key.len - 1);
+    if (!job_ref_ok(job_ref) || !lease_decode(value, &rec)) {
         core_break(core, "a lease row is corrupt");
         return;
     }
-    struct lease *lease = lease_add(core, bytes_of(key.ptr + 1, key.len - 1), &rec);
+    if (lease_of_job(core, job_ref) != NULL || lease_find(core, &rec.task_id) != NULL) {
+        core_break(core, "two lease rows have the same task");
+        return;
+    }
+    struct lease *lease = lease_add(core, job_ref, &rec);
     lease->batch = 0;
 }
 
@@ -105,9 +110,24 @@ static void open_holder(struct core *core, struct bytes key, struct bytes value)
 /* Free slots of this queue are still to be handed to its waiters. */
 static void open_grant(struct core *core, struct bytes key)
 {
-    struct queue *queue = queue_get(core, bytes_of(key.ptr + 2, key.len - 2));
+    const struct bytes ref = bytes_of(key.ptr + 2, key.len - 2);
+    if (!queue_ref_ok(ref)) {
+        core_break(core, "a row of a queue to be granted is corrupt");
+        return;
+    }
+    struct queue *queue = queue_get(core, ref);
     queue->grant_stored = true;
     queue_freed(core, queue);
+}
+
+/* Slots of this tenant are still to be dropped. */
+static void open_drop(struct core *core, struct bytes tenant_part)
+{
+    if (!job_ref_ok(tenant_part)) {
+        core_break(core, "a row of a tenant whose slots are dropped is corrupt");
+        return;
+    }
+    drop_resume(core, tenant_part);
 }
 
 static void open_row(struct core *core, struct core_read *read, struct bytes key,
@@ -129,7 +149,7 @@ static void open_row(struct core *core, struct core_read *read, struct bytes key
         open_grant(core, key);
         break;
     case OPEN_DROPS:
-        drop_resume(core, bytes_of(key.ptr + 2, key.len - 2));
+        open_drop(core, bytes_of(key.ptr + 2, key.len - 2));
         break;
     case OPEN_DONE:
         break;

@@ -19,7 +19,7 @@ void page_push(struct core_read *read, struct task *task)
 struct task *task_of_row(struct core *core, struct bytes value, const struct place *place)
 {
     struct task_rec rec;
-    if (!task_decode(value, &rec) || rec.job_ref.len < 10 || rec.job_ref.len > KEY_BYTES_MAX) {
+    if (!task_decode(value, &rec) || !job_ref_ok(rec.job_ref)) {
         core->corrupt_rows++;
         return NULL;
     }

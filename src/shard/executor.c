@@ -275,8 +275,10 @@ static void shard_turn(struct shard *shard)
         core_turn(inc->core);
         checks_turn(inc);
         reads_turn(inc);
-        commit_answers(inc);
-        commit_turn(inc);
+        if (core_phase(inc->core) != CORE_BROKEN) { /* what is wrong is not written */
+            commit_answers(inc);
+            commit_turn(inc);
+        }
     }
     life_turn(shard);
 }
