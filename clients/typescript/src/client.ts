@@ -4,6 +4,7 @@ import { BulkReports } from "./bulk-reports";
 import { bytesOf } from "./codec";
 import { Connection } from "./connection";
 import type { Invoke } from "./connection";
+import { asError } from "./describe";
 import { errorFromStatus } from "./error-mapping";
 import {
   JobNotTerminalError,
@@ -11,9 +12,16 @@ import {
   SiloFailedPreconditionError,
   TaskNotFoundError,
 } from "./errors";
-import type { EnqueueRequest, LeaseTasksResponse, Task as ProtoTask } from "./gen/silo";
+import type {
+  EnqueueRequest,
+  ImportJobRequest,
+  ImportJobResult as ProtoImportJobResult,
+  LeaseTasksResponse,
+  Task as ProtoTask,
+} from "./gen/silo";
 import { JobHandle } from "./handle";
-import { groupByTenant, importBytes, importJobRequest, importResults } from "./import";
+import { groupByTenant, importBytes, importRequests, importResults } from "./import";
+import type { TenantGroup } from "./import";
 import { newJobId } from "./job-id";
 import { enqueueRequest, jobFromProto, jobStatusFromProto } from "./mapping";
 import { outcomeBytes, outcomeToProto, refreshTaskFromProto, resultFromProto } from "./mapping";
@@ -67,9 +75,28 @@ function repeatableRequest(job: EnqueueJobOptions): EnqueueRequest {
   );
 }
 
-function* repeatableRequests(jobs: EnqueueJobOptions[]): Generator<EnqueueRequest> {
-  for (const job of jobs) {
-    yield repeatableRequest(job);
+/** One job of `enqueueMany`: its message, and its place in the caller's list. */
+interface EnqueueItem {
+  job: EnqueueJobOptions;
+  request: EnqueueRequest;
+  place: number;
+}
+
+/** The jobs of one tenant, each made when it is needed. One that cannot be made has failed. */
+function* enqueueItems(
+  { items, places }: TenantGroup<EnqueueJobOptions>,
+  results: EnqueueManyResult[],
+): Generator<EnqueueItem> {
+  for (const [i, job] of items.entries()) {
+    const place = places[i];
+    let request: EnqueueRequest;
+    try {
+      request = repeatableRequest(job);
+    } catch (error) {
+      results[place] = { error: asError(error) };
+      continue;
+    }
+    yield { job, request, place };
   }
 }
 
@@ -180,14 +207,12 @@ export class SiloGRPCClient {
    */
   async enqueueMany(jobs: EnqueueJobOptions[]): Promise<EnqueueManyResult[]> {
     const results = new Array<EnqueueManyResult>(jobs.length);
-    for (const { tenant, items, places } of groupByTenant(jobs)) {
-      let from = 0;
-      for (const requests of inCalls(repeatableRequests(items), ENQUEUE_MANY_JOBS, enqueueBytes)) {
-        const part = items.slice(from, from + requests.length);
-        const answers = await this.enqueuePart(tenant, part, requests);
-        for (const answer of answers) {
-          results[places[from++]] = answer;
-        }
+    for (const group of groupByTenant(jobs)) {
+      const sizeOf = ({ request }: EnqueueItem) => enqueueBytes(request);
+      for (const part of inCalls(enqueueItems(group, results), ENQUEUE_MANY_JOBS, sizeOf)) {
+        (await this.enqueuePart(group.tenant, part)).forEach((answer, i) => {
+          results[part[i].place] = answer;
+        });
       }
     }
     return results;
@@ -195,9 +220,9 @@ export class SiloGRPCClient {
 
   private async enqueuePart(
     tenant: string | undefined,
-    jobs: EnqueueJobOptions[],
-    requests: EnqueueRequest[],
+    items: EnqueueItem[],
   ): Promise<EnqueueManyResult[]> {
+    const requests = items.map(({ request }) => request);
     const answers = await this.connection.tenantCall(
       tenant,
       { operation: "enqueueMany", tenant, requestBytes: sumOf(requests, enqueueBytes) },
@@ -209,9 +234,9 @@ export class SiloGRPCClient {
         ),
     );
     if (answers === undefined) {
-      return mapLimited(jobs, SINGLE_CALLS, (job) => this.enqueueSettled(job));
+      return mapLimited(items, SINGLE_CALLS, ({ job }) => this.enqueueSettled(job));
     }
-    return jobs.map((job, i) => {
+    return items.map(({ job, request }, i) => {
       const answer = answers.at(i);
       if (answer === undefined) {
         return { error: new Error(`No result returned from server for job ${i}`) };
@@ -222,7 +247,7 @@ export class SiloGRPCClient {
       const code = grpcStatus[answer.code] ?? "UNKNOWN";
       const error = errorFromStatus(code, answer.message, { jobId: job.id, tenant });
       const isOurs = lacksId(job) && error instanceof SiloAlreadyExistsError;
-      return isOurs ? { id: requests[i].id } : { error };
+      return isOurs ? { id: request.id } : { error };
     });
   }
 
@@ -242,17 +267,28 @@ export class SiloGRPCClient {
   async importJobs(jobs: ImportJobOptions[]): Promise<ImportJobResult[]> {
     const results = new Array<ImportJobResult>(jobs.length);
     for (const { tenant, items, places } of groupByTenant(jobs)) {
-      const requests = items.map((job) => importJobRequest(job, ""));
-      const response = await this.connection.tenantCall(
-        tenant,
-        { operation: "importJobs", requestBytes: sumOf(requests, importBytes) },
-        (stub, rpc, shard) =>
-          stub.importJobs({ jobs: requests.map((job) => ({ ...job, shard })) }, rpc).response,
+      const made = importRequests(items);
+      const requests = made.filter(
+        (request): request is ImportJobRequest => !(request instanceof Error),
       );
-      importResults(items, response.results).forEach((result, i) => {
+      const answers = requests.length === 0 ? [] : await this.importPart(tenant, requests);
+      importResults(items, made, answers).forEach((result, i) => {
         results[places[i]] = result;
       });
     }
+    return results;
+  }
+
+  private async importPart(
+    tenant: string | undefined,
+    requests: ImportJobRequest[],
+  ): Promise<ProtoImportJobResult[]> {
+    const { results } = await this.connection.tenantCall(
+      tenant,
+      { operation: "importJobs", requestBytes: sumOf(requests, importBytes) },
+      (stub, rpc, shard) =>
+        stub.importJobs({ jobs: requests.map((job) => ({ ...job, shard })) }, rpc).response,
+    );
     return results;
   }
 

@@ -1,4 +1,5 @@
 import { bytesOf, serialize } from "./codec";
+import { asError } from "./describe";
 import type { ImportJobRequest, ImportJobResult as ProtoImportJobResult } from "./gen/silo";
 import { attemptStatusToProto, checkTexts, jobStatusFromProto, limitToProto } from "./mapping";
 import { JobStatus } from "./types";
@@ -40,7 +41,7 @@ function importAttempt(attempt: ImportAttemptOptions) {
 }
 
 /** The message of one job to import. */
-export function importJobRequest(job: ImportJobOptions, shard: string): ImportJobRequest {
+function importJobRequest(job: ImportJobOptions, shard: string): ImportJobRequest {
   checkTexts(job);
   return {
     shard,
@@ -67,9 +68,24 @@ export function importBytes({ payload, attempts }: ImportJobRequest): number {
   );
 }
 
-/** The results of one group in the order of its jobs; jobs the server left out have failed. */
+/** The messages of jobs to import, or why one cannot be made. */
+export function importRequests(jobs: readonly ImportJobOptions[]): (ImportJobRequest | Error)[] {
+  return jobs.map((job) => {
+    try {
+      return importJobRequest(job, "");
+    } catch (error) {
+      return asError(error);
+    }
+  });
+}
+
+/**
+ * The results of one group in the order of its jobs; jobs that were not sent, or that the server
+ * left out, have failed.
+ */
 export function importResults(
   jobs: readonly ImportJobOptions[],
+  made: readonly (ImportJobRequest | Error)[],
   results: readonly ProtoImportJobResult[],
 ): ImportJobResult[] {
   const byId = new Map<string, ProtoImportJobResult[]>();
@@ -81,7 +97,11 @@ export function importResults(
       same.push(result);
     }
   }
-  return jobs.map(({ id }) => {
+  return jobs.map(({ id }, i) => {
+    const request = made[i];
+    if (request instanceof Error) {
+      return { id, success: false, error: request.message, status: JobStatus.Failed };
+    }
     const result = byId.get(id)?.shift();
     if (result === undefined) {
       const error = `No result returned from server for job ${id}`;

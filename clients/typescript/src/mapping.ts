@@ -11,7 +11,7 @@ import type {
   RefreshFloatingLimitTask,
   ReportOutcomeRequest,
 } from "./gen/silo";
-import { JobNotTerminalError } from "./errors";
+import { JobNotTerminalError, ValueNotEncodableError } from "./errors";
 import { AttemptStatus, JobStatus } from "./types";
 import type {
   EnqueueJobOptions,
@@ -150,7 +150,8 @@ function limitsFromProto(limits: Limit[]): JobLimit[] {
 }
 
 /**
- * Refuses a job with a text that would be stored as another one: UTF-8 has no lone surrogates.
+ * Refuses a job with a text that would be stored as another one, as UTF-8 has no lone surrogates,
+ * or read as none, as readers take a label named __proto__ for the prototype.
  * @throws ValueNotEncodableError
  */
 export function checkTexts(job: Partial<EnqueueJobOptions>): void {
@@ -159,6 +160,9 @@ export function checkTexts(job: Partial<EnqueueJobOptions>): void {
   checkText(job.taskGroup, "taskGroup");
   for (const [key, value] of Object.entries(job.metadata ?? {})) {
     checkText(key, "metadata");
+    if (key === "__proto__") {
+      throw new ValueNotEncodableError("cannot encode the key __proto__ at metadata", "metadata");
+    }
     checkText(value, `metadata.${key}`);
   }
 }

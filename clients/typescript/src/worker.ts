@@ -114,15 +114,16 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
     }
   }
 
+  /** Tells the listener; nothing it throws, at once or later, ends the process. */
   private onError(error: Error, context?: { taskId?: string }): void {
-    try {
-      if (context === undefined) {
-        this.listener(error);
-      } else {
-        this.listener(error, context);
-      }
-    } catch (thrown) {
+    const complain = (thrown: unknown) =>
       console.error("[SiloWorker] onError threw:", messageOf(thrown));
+    try {
+      const told: unknown =
+        context === undefined ? this.listener(error) : this.listener(error, context);
+      Promise.resolve(told).catch(complain);
+    } catch (thrown) {
+      complain(thrown);
     }
   }
 

@@ -197,16 +197,21 @@ test("refresh handlers that return no count or throw oddly are reported as failu
   assert.equal(errors.length, 0);
 });
 
-test("an onError that throws something odd ends nothing", async () => {
-  let told = 0;
-  server.handlers.leaseTasks = batches([protoTask("k1", 1), protoTask("k2", 2)]);
-  await start({
-    handler: async ({ payload }) => (payload === 1 ? new Map() : "fine"),
-    onError: () => {
-      told++;
-      throw revoked();
-    },
+for (const [name, fail] of [
+  ["throws", () => { throw revoked(); }],
+  ["rejects", async () => { throw revoked(); }],
+] as [string, () => void][]) {
+  test(`an onError that ${name} something odd ends nothing`, async () => {
+    let told = 0;
+    server.handlers.leaseTasks = batches([protoTask("k1", 1), protoTask("k2", 2)]);
+    await start({
+      handler: async ({ payload }) => (payload === 1 ? new Map() : "fine"),
+      onError: () => {
+        told++;
+        return fail();
+      },
+    });
+    await until(() => outcomes().size === 2);
+    assert.equal(told, 1);
   });
-  await until(() => outcomes().size === 2);
-  assert.equal(told, 1);
-});
+}
