@@ -337,6 +337,9 @@ static void channel_take_options(struct rpc_channel *channel,
     to->tls_name = channel_copy(channel, from->tls_name != NULL ? from->tls_name : channel->host);
     to->message_bytes_max =
         from->message_bytes_max != 0 ? from->message_bytes_max : RPC_MESSAGE_BYTES_DEFAULT;
+    to->answer_bytes_max = from->answer_bytes_max != 0
+                               ? from->answer_bytes_max
+                               : CHANNEL_ANSWER_BYTES + 2 * to->message_bytes_max;
     to->calls_max = from->calls_max != 0 ? from->calls_max : CHANNEL_CALLS_DEFAULT;
     to->connect_timeout_us =
         from->connect_timeout_us != 0 ? from->connect_timeout_us : CHANNEL_CONNECT_US;

@@ -22,11 +22,20 @@ static struct client_stream *stream_of(nghttp2_session *session, int32_t id)
     return nghttp2_session_get_stream_user_data(session, id);
 }
 
+static void stream_uncount(struct client_stream *stream)
+{
+    if (stream->conn->channel != NULL) {
+        stream->conn->channel->answer_bytes -= stream->counted_bytes;
+    }
+    stream->counted_bytes = 0;
+}
+
 static void stream_free(struct client_stream *stream)
 {
     struct rpc_channel *channel = stream->conn->channel;
     ASSERT(stream->request == NULL);
     list_remove(&stream->node);
+    stream_uncount(stream);
     frame_queue_clear(&stream->queue);
     frame_reader_deinit(&stream->reader);
     if (channel == NULL || channel->free_stream_count >= CHANNEL_STREAMS_KEPT) {
@@ -52,7 +61,11 @@ void client_streams_free_kept(struct rpc_channel *channel)
 void client_stream_leave(struct client_stream *stream)
 {
     stream->request = NULL;
-    frame_queue_clear(&stream->queue); /* the message was lent until on_done */
+    frame_queue_clear(
+        &stream->queue); /* the message was lent until on_done, and so was the answer */
+    frame_reader_deinit(&stream->reader);
+    arena_reset(&stream->arena);
+    stream_uncount(stream);
     nghttp2_session *session = stream->conn->conn.session;
     if (stream->closed || stream->id == 0 || stream->conn->conn.closed) {
         return;
@@ -137,6 +150,25 @@ static void stream_refuse(struct client_stream *stream, uint32_t status, const c
     stream->status = status;
     stream->text = bytes_str(text);
     stream_finish(stream, NGHTTP2_NO_ERROR);
+}
+
+/*
+ * A server can say much in few bytes (header compression) and leave answers unfinished: what all of them hold together has a
+ * bound. The call whose answer reaches it is given up.
+ */
+static void stream_count(struct client_stream *stream)
+{
+    struct rpc_channel *channel = stream->conn->channel;
+    if (channel == NULL || stream->request == NULL) {
+        return;
+    }
+    const size_t now = stream->arena.bytes + stream->reader.cap;
+    channel->answer_bytes += now - stream->counted_bytes; /* may go down: modulo 2^64 */
+    stream->counted_bytes = now;
+    if (channel->answer_bytes > channel->options.answer_bytes_max) {
+        stream_refuse(stream, RPC_STATUS_RESOURCE_EXHAUSTED,
+                      "too many bytes of unfinished answers on this channel");
+    }
 }
 
 static uint32_t http_status_parse(struct bytes value)
@@ -225,6 +257,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
         const nghttp2_vec n = nghttp2_rcbuf_get_buf(name);
         const nghttp2_vec v = nghttp2_rcbuf_get_buf(value);
         stream_header(stream, bytes_of(n.base, n.len), bytes_of(v.base, v.len));
+        stream_count(stream);
     }
     return 0;
 }
@@ -237,6 +270,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
     struct client_stream *stream = stream_of(session, stream_id);
     if (stream != NULL && stream->request != NULL) {
         stream_data(stream, bytes_of(data, len));
+        stream_count(stream);
     }
     return nghttp2_session_consume(session, stream_id, len) == 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }

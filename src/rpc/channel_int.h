@@ -18,6 +18,7 @@
 #define CHANNEL_HOST_BYTES 256u
 #define CHANNEL_HEADER_BYTES_MAX (64u << 10) /* of one answer */
 #define CHANNEL_HEADERS_MAX 32u              /* a caller's own, of one call */
+#define CHANNEL_ANSWER_BYTES (16u << 20)     /* and two messages: of all answers that arrive */
 #define CHANNEL_ADDRESSES_MAX 16u            /* tried in one attempt */
 #define CHANNEL_STREAMS_KEPT 1024u
 
@@ -43,6 +44,7 @@ struct rpc_channel {
     struct rpc_timer timer;        /* connect timeout, then back-off */
     int64_t backoff_us;
     uint32_t calls;
+    size_t answer_bytes; /* what the streams of its connections hold */
     struct list free_streams;
     uint32_t free_stream_count;
     char error[384]; /* why the last attempt failed */
@@ -68,6 +70,7 @@ struct client_stream {
     struct rpc_header *headers;
     uint32_t header_count, header_cap;
     size_t header_bytes;
+    size_t counted_bytes; /* in channel->answer_bytes */
     uint32_t http_status;
     bool has_status;
     bool remote_end; /* END_STREAM came */

@@ -299,6 +299,42 @@ static void cancel_run(struct rpc_mail *mail)
     }
 }
 
+/* Answers that arrive side by side, and together are more than the channel may hold: calls are given up, the rest goes on. */
+static void test_answers_are_bounded(void **state)
+{
+    const struct fixture *f = *state;
+    enum { CALLS = 8 };
+    const size_t size = 1u << 20;
+    struct rpc_channel *channel =
+        dial(f->loop, (struct rpc_channel_options){.answer_bytes_max = size + size / 2},
+             rpc_server_port(f->server));
+    uint8_t *message = xcalloc(1, size);
+    struct many calls[CALLS];
+    atomic_uint done = 0;
+    for (uint32_t i = 0; i < CALLS; i++) {
+        calls[i] = (struct many){.request = {.path = "/t.T/Echo",
+                                             .message = bytes_of(message, size),
+                                             .on_done = many_done},
+                                 .done = &done};
+        rpc_channel_call(channel, &calls[i].request);
+    }
+    await(&done, CALLS);
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < CALLS; i++) {
+        assert_true(calls[i].status == RPC_STATUS_OK ||
+                    calls[i].status == RPC_STATUS_RESOURCE_EXHAUSTED);
+        refused += calls[i].status != RPC_STATUS_OK;
+    }
+    assert_true(refused != 0);
+    struct rpc_answer answer; /* what those held is free again */
+    rpc_channel_call_wait(channel, "/t.T/Echo", bytes_of(message, size), WAIT_US, &answer);
+    assert_int_equal(answer.status, RPC_STATUS_OK);
+    assert_int_equal(answer.reply.len, size);
+    rpc_answer_deinit(&answer);
+    free(message);
+    (void)rpc_channel_free(channel);
+}
+
 static void test_cancel(void **state)
 {
     const struct fixture *f = *state;
@@ -493,7 +529,7 @@ int main(void)
         WITH_SERVER(test_cancel),      WITH_SERVER(test_free_ends_calls),
         WITH_SERVER(test_reconnect),   WITH_SERVER(test_drain_moves_on),
         WITH_SERVER(test_bad_options), WITH_SERVER(test_tls),
-        WITH_SERVER(test_done_hook),
+        WITH_SERVER(test_done_hook),   WITH_SERVER(test_answers_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -332,6 +332,7 @@ struct rpc_channel_options {
     const char *tls_name;     /* name to verify; NULL = host of target */
     const char *auth_token;   /* sent as Bearer; NULL = none */
     size_t message_bytes_max; /* 0 = default */
+    size_t answer_bytes_max;  /* of all answers that are not whole; 0 = two messages and 16 MiB */
     uint32_t
         calls_max; /* calls waiting or running; 0 = 65,536; one more fails RESOURCE_EXHAUSTED */
     int64_t connect_timeout_us; /* 0 = 5 s */
