@@ -53,10 +53,24 @@
 #ifndef SHARD_BUCKETS_MAX
 #define SHARD_BUCKETS_MAX 65536u /* rate-limit buckets kept in memory */
 #endif
-#define SHARD_CHECKS_MAX 16384u   /* rate limits asked and not answered */
+#define SHARD_CHECKS_MAX 16384u /* rate limits asked and not answered */
+#ifndef SHARD_COMMANDS_MAX
 #define SHARD_COMMANDS_MAX 65536u /* commands waiting for reads, polls parked, results awaited */
+#endif
+#ifndef SHARD_COMMANDS_RESERVE
+#define SHARD_COMMANDS_RESERVE \
+    16384u /* beyond: for commands that keep or end running work; half of it for the shard's own */
+#endif
+#ifndef SHARD_PARKED_MAX
+#define SHARD_PARKED_MAX 49152u /* of them, polls and results that wait: the others need room too */
+#endif
 #define SHARD_REPLIES_BYTES_MAX (256u << 20) /* undurable bytes of open and sealed batches */
+#ifndef MAILBOX_MESSAGES_MAX
 #define MAILBOX_MESSAGES_MAX 65536u
+#endif
+#ifndef MAILBOX_MESSAGES_RESERVE
+#define MAILBOX_MESSAGES_RESERVE 16384u /* beyond: for requests that keep or end running work */
+#endif
 #ifndef ANSWERS_BYTES_MAX
 #define ANSWERS_BYTES_MAX \
     (512u << 20) /* payloads and results read for answers and not handed on, in the whole process */

@@ -26,7 +26,12 @@ static void mailbox_push(struct mailbox *box, struct mail *mail)
 
 bool mailbox_send(struct mailbox *box, struct mail *mail)
 {
-    if (atomic_fetch_add_explicit(&box->count, 1, memory_order_relaxed) >= box->limit) {
+    return mailbox_send_beyond(box, mail, 0);
+}
+
+bool mailbox_send_beyond(struct mailbox *box, struct mail *mail, size_t beyond)
+{
+    if (atomic_fetch_add_explicit(&box->count, 1, memory_order_relaxed) >= box->limit + beyond) {
         atomic_fetch_sub_explicit(&box->count, 1, memory_order_relaxed);
         return false;
     }

@@ -33,6 +33,8 @@ struct mailbox {
 void mailbox_init(struct mailbox *box, size_t limit, void (*wake)(void *context), void *context);
 /* False when full; the message then stays the sender's. */
 bool mailbox_send(struct mailbox *box, struct mail *mail);
+/* The same with room for `beyond` more: for messages that must not be shut out by a crowd of others. */
+bool mailbox_send_beyond(struct mailbox *box, struct mail *mail, size_t beyond);
 void mailbox_send_always(struct mailbox *box, struct mail *mail);
 /* All messages, oldest first, linked by next; NULL when empty. */
 struct mail *mailbox_take(struct mailbox *box);

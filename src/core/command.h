@@ -41,6 +41,7 @@ enum command_kind {
     CMD_POLL_STOP,
     CMD_GIVE_BACK,
     CMD_RETURN_TASK,
+    CMD_RENEW,
     CMD_HEARTBEAT,
     CMD_REPORT,
     CMD_REPORT_REFRESH,
@@ -128,6 +129,12 @@ struct give_back_args {
     const char *unreadable;
 };
 
+/* The tasks reach their worker only now: the terms of their leases begin anew. */
+struct renew_args {
+    const struct uuid *task_ids;
+    size_t count;
+};
+
 /* Undoes one lease whose worker has not begun its task, and says so. */
 struct return_task_args {
     bool has_task_id; /* false: the id was no UUID, so no lease has it */
@@ -210,6 +217,8 @@ struct poll_result {
     size_t undelivered_count;
     struct refresh_task *refreshes; /* do not count toward tasks_max */
     size_t refresh_count;
+    int64_t leased_mono_ms; /* the shard's own: when their terms began */
+    int64_t age_ms;         /* of the terms when the answer left the shard */
 };
 
 /* CMD_IMPORT_JOB */
@@ -231,6 +240,19 @@ struct totals_result {
     struct counts counts;
     int64_t created_ms;
 };
+
+/* What the server asks of itself: it follows from commands that were taken before, and is never refused for their number. */
+static inline bool command_is_own(enum command_kind kind)
+{
+    return kind == CMD_GIVE_BACK || kind == CMD_RENEW || kind == CMD_POLL_STOP;
+}
+
+/* Such a command keeps or ends work that is running: a crowd of others must not shut it out, or work would be lost. */
+static inline bool command_keeps_work(enum command_kind kind)
+{
+    return kind == CMD_HEARTBEAT || kind == CMD_REPORT || kind == CMD_REPORT_REFRESH ||
+           kind == CMD_RETURN_TASK;
+}
 
 /* A row the answer needs that is read after it became durable (attempts, payloads and results of their own). */
 struct command_want {
@@ -255,6 +277,7 @@ struct command {
         struct poll_stop_args poll_stop;
         struct give_back_args give_back;
         struct return_task_args return_task;
+        struct renew_args renew;
         struct heartbeat_args heartbeat;
         struct report_args report;
         struct report_refresh_args report_refresh;

@@ -206,6 +206,8 @@ static enum run core_dispatch(struct core *core, struct command *cmd)
         return give_back_run(core, cmd);
     case CMD_RETURN_TASK:
         return return_task_run(core, cmd);
+    case CMD_RENEW:
+        return renew_run(core, cmd);
     case CMD_HEARTBEAT:
         return heartbeat_run(core, cmd);
     case CMD_REPORT:
@@ -273,6 +275,23 @@ static void core_run_woken(struct core *core)
     }
 }
 
+/* How many commands there may be for this one to be taken. */
+static size_t commands_max(const struct command *cmd)
+{
+    if (cmd->internal) {
+        return SHARD_COMMANDS_MAX + SHARD_COMMANDS_RESERVE / 2;
+    }
+    if (command_is_own(cmd->kind)) {
+        return SIZE_MAX;
+    }
+    return SHARD_COMMANDS_MAX + (command_keeps_work(cmd->kind) ? SHARD_COMMANDS_RESERVE : 0);
+}
+
+bool core_crowded(const struct core *core)
+{
+    return core->deadlines.count >= SHARD_PARKED_MAX;
+}
+
 void core_submit(struct core *core, struct command *cmd)
 {
     list_init(&cmd->reads);
@@ -281,7 +300,7 @@ void core_submit(struct core *core, struct command *cmd)
         (void)run_fail(cmd, SILO_UNAVAILABLE, "shard not ready: acquisition in progress");
         view_begin(&core->view);
         core_answer(core, cmd);
-    } else if (core->command_count > SHARD_COMMANDS_MAX) {
+    } else if (core->command_count > commands_max(cmd)) {
         (void)run_fail(cmd, SILO_EXHAUSTED, "too many requests are waiting in this shard");
         view_begin(&core->view);
         core_answer(core, cmd);

@@ -230,6 +230,9 @@ void core_answer(struct core *core, struct command *cmd);
 void core_park(struct core *core, struct command *cmd, int64_t deadline_mono_ms);
 void core_unpark(struct core *core, struct command *cmd);
 void core_wake(struct core *core, struct command *cmd);
+/* As many commands are parked as may be. */
+bool core_crowded(const struct core *core);
+#define ERROR_CROWDED "too many polls and results are waited for in this shard"
 void core_break(struct core *core, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* A command of the core's own, to be submitted; freed when it is answered. */
@@ -482,6 +485,7 @@ enum run heartbeat_run(struct core *core, struct command *cmd);
 enum run report_run(struct core *core, struct command *cmd);
 enum run give_back_run(struct core *core, struct command *cmd);
 enum run return_task_run(struct core *core, struct command *cmd);
+enum run renew_run(struct core *core, struct command *cmd);
 enum run poll_run(struct core *core, struct command *cmd);
 enum run poll_stop_run(struct core *core, struct command *cmd);
 enum run totals_run(struct core *core, struct command *cmd);

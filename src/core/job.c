@@ -243,7 +243,11 @@ enum run get_run(struct core *core, struct command *cmd)
         return job_load_fail(core, cmd, load);
     }
     if (cmd->kind == CMD_GET_RESULT && !job_status_terminal(job.status)) {
-        if (cmd->args.get.wait_ms != 0 && !core->polls_released) {
+        const bool waits = cmd->args.get.wait_ms != 0 && !core->polls_released;
+        if (waits && core_crowded(core)) {
+            return run_fail(cmd, SILO_EXHAUSTED, ERROR_CROWDED);
+        }
+        if (waits) {
             watch_add(core, cmd);
             return RUN_PARK;
         }

@@ -210,6 +210,23 @@ void leases_free(struct core *core)
     heap_deinit(&core->expiry);
 }
 
+enum run renew_run(struct core *core, struct command *cmd)
+{
+    const struct renew_args *args = &cmd->args.renew;
+    for (size_t i = 0; i < args->count; i++) {
+        struct lease *lease = lease_find(core, &args->task_ids[i]);
+        struct floating *floating = NULL;
+        if (lease != NULL) {
+            lease_renew(core, lease);
+        } else if (!floating_find(core, cmd, &args->task_ids[i], &floating)) {
+            return RUN_NEED;
+        } else if (floating != NULL && floating->rec.phase == REFRESH_LEASE) {
+            floating_renew(core, floating);
+        }
+    }
+    return run_ok(cmd);
+}
+
 static enum run heartbeat_refresh(struct core *core, struct command *cmd, struct floating *floating)
 {
     view_touch(&core->view, floating->batch);

@@ -15,6 +15,7 @@ void poll_answer(struct core *core, struct poll *poll)
     cmd->parked = NULL;
     cmd->rc = RC_OK;
     cmd->changes = cmd->result.poll.count != 0 || cmd->result.poll.refresh_count != 0;
+    cmd->result.poll.leased_mono_ms = core->mono_ms;
     view_begin(&core->view);
     core_answer(core, cmd);
 }
@@ -273,6 +274,9 @@ enum run poll_run(struct core *core, struct command *cmd)
     }
     if (core->leases_by_job.count >= SHARD_LEASES_MAX && args->wait_ms == 0) {
         return run_fail(cmd, SILO_EXHAUSTED, "the shard has as many running jobs as it can hold");
+    }
+    if (core_crowded(core) && args->wait_ms != 0) {
+        return run_fail(cmd, SILO_EXHAUSTED, ERROR_CROWDED);
     }
     struct group *group = group_get(core, args->group);
     struct poll *poll = arena_zalloc(cmd->arena, sizeof *poll);

@@ -232,5 +232,6 @@ enum run lease_job_run(struct core *core, struct command *cmd)
     poll_lease_token(core, cmd, cmd->args.lease_job.worker_id, &from, cmd->job_ref, out);
     cmd->result.poll.tasks = out;
     cmd->result.poll.count = 1;
+    cmd->result.poll.leased_mono_ms = core->mono_ms;
     return run_changed(cmd);
 }

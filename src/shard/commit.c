@@ -62,7 +62,7 @@ void commit_answers(struct incarnation *inc)
         if (cmd->wait_batch > core_view(inc->core)->durable) {
             reply_park(inc, cmd);
         } else if (!command_changes(cmd) && cmd->kind != CMD_POLL_STOP &&
-                   cmd->kind != CMD_GIVE_BACK) {
+                   cmd->kind != CMD_GIVE_BACK && cmd->kind != CMD_RENEW) {
             proof_answer(inc, cmd);
         } else {
             commit_release(inc, cmd);

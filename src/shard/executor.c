@@ -27,6 +27,10 @@ static struct shard_request *request_of(struct command *cmd)
 void request_answer(struct command *cmd)
 {
     struct shard_request *request = request_of(cmd);
+    if (cmd->rc.code == SILO_OK && (cmd->kind == CMD_POLL || cmd->kind == CMD_LEASE_JOB)) {
+        struct poll_result *result = &cmd->result.poll;
+        result->age_ms = request->shard->executor->mono_ms - result->leased_mono_ms;
+    }
     request->done(request);
 }
 
@@ -74,6 +78,7 @@ bool command_changes(const struct command *cmd)
     case CMD_GET_RESULT:
     case CMD_POLL_STOP:
     case CMD_GIVE_BACK:
+    case CMD_RENEW:
     case CMD_HEARTBEAT:
     case CMD_ANY_RUNNING:
     case CMD_TOTALS:
@@ -118,6 +123,13 @@ static void request_refuse(struct shard_request *request)
     }
 }
 
+/* Outcomes of work that was done go beyond what fills up with new work. */
+static size_t undurable_max(const struct command *cmd)
+{
+    return SHARD_REPLIES_BYTES_MAX +
+           (command_keeps_work(cmd->kind) ? SHARD_REPLIES_BYTES_MAX / 4 : 0);
+}
+
 static void request_run(struct executor *executor, struct shard_request *request)
 {
     struct incarnation *inc = request->shard->inc;
@@ -132,7 +144,7 @@ static void request_run(struct executor *executor, struct shard_request *request
         return;
     }
     if (command_changes(cmd) &&
-        inc->undurable_bytes + core_view(inc->core)->open_bytes > SHARD_REPLIES_BYTES_MAX) {
+        inc->undurable_bytes + core_view(inc->core)->open_bytes > undurable_max(cmd)) {
         request_fail(cmd, SILO_EXHAUSTED, "too many bytes of this shard wait to become durable");
         return;
     }

@@ -144,7 +144,14 @@ void shard_set_status(struct shard *shard, enum shard_status status)
 bool shard_send(struct shard *shard, struct shard_request *request)
 {
     request->shard = shard;
-    return mailbox_send(&shard->executor->requests, &request->mail);
+    const enum command_kind kind = request->cmd.kind;
+    struct mailbox *box = &shard->executor->requests;
+    if (command_is_own(kind)) {
+        mailbox_send_always(box, &request->mail);
+        return true;
+    }
+    const size_t beyond = command_keeps_work(kind) ? MAILBOX_MESSAGES_RESERVE : 0;
+    return mailbox_send_beyond(box, &request->mail, beyond);
 }
 
 static void shard_control_send(struct shard *shard, struct shard_control *control,
