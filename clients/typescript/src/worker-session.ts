@@ -75,7 +75,7 @@ export class WorkerSession {
    */
   ask(servers: number, most: number): number {
     const share = Math.ceil(this.free / servers);
-    const count = Math.max(0, Math.min(most, share, this.free - this.asked));
+    const count = Math.max(0, Math.min(Math.max(1, most), share, this.free - this.asked));
     this.asked += count;
     return count;
   }
@@ -86,13 +86,13 @@ export class WorkerSession {
     this.queue.notify();
   }
 
-  /**
-   * Takes the tasks of one poll: to run, or once the worker stops to be given back.
-   */
+  /** Knows a task by its id from now on. */
+  hold(runner: Runner): void {
+    this.held.set(runner.taskId, runner);
+  }
+
+  /** Takes the tasks of one poll: to run, or once the worker stops to be given back. */
   async take(runners: Runner[]): Promise<void> {
-    for (const runner of runners) {
-      this.held.set(runner.taskId, runner);
-    }
     if (this.isRunning) {
       this.run(runners);
     } else {

@@ -158,11 +158,16 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
         session.pollers.delete(number);
         return;
       }
+      const maxTasks = session.ask(this.servers, this.tasksPerPoll);
+      if (maxTasks === 0) {
+        // Another loop was faster.
+        continue;
+      }
       const started = performance.now();
       let pause = this.pollIntervalMs;
       try {
         // A server that held the poll has spent the interval already.
-        const isEmpty = (await this.poll(session, number)) === 0;
+        const isEmpty = (await this.poll(session, number, maxTasks)) === 0;
         pause = isEmpty ? Math.max(0, started + pause - performance.now()) : 0;
       } catch (error) {
         if (session.isRunning) {
@@ -180,12 +185,12 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
   }
 
   /**
-   * Asks for as many tasks as there is room for, and takes them.
+   * Leases tasks and takes them.
    * @param number of the loop: its server, if there is a loop for each.
+   * @param maxTasks as the session allowed to ask for.
    */
-  private async poll(session: WorkerSession, number: number): Promise<number> {
+  private async poll(session: WorkerSession, number: number, maxTasks: number): Promise<number> {
     const { workerId, taskGroup, pollWaitMs: waitMs, servers } = this;
-    const maxTasks = session.ask(servers, this.tasksPerPoll);
     const isPinned = servers > 1 && this.pollersWanted >= servers;
     const { pollSignal: signal } = session;
     try {
@@ -228,9 +233,16 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
   private runnersOf(session: WorkerSession, answer: LeaseTasksResult): Runner[] {
     const host = this.hostOf(session);
     const { refreshHandler } = this;
-    const runners: Runner[] = answer.tasks
-      .filter(({ id, jobId }) => !this.isDuplicate(session, id, jobId))
-      .map((task) => this.runnerOf(host, task));
+    const runners: Runner[] = [];
+    const hold = (runner: Runner) => {
+      session.hold(runner);
+      runners.push(runner);
+    };
+    for (const task of answer.tasks) {
+      if (!this.isDuplicate(session, task.id, task.jobId)) {
+        hold(this.runnerOf(host, task));
+      }
+    }
     if (answer.refreshTasks.length > 0 && refreshHandler === undefined) {
       this.onError(
         new Error(
@@ -242,7 +254,7 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
     }
     for (const task of answer.refreshTasks) {
       if (refreshHandler !== undefined && !this.isDuplicate(session, task.id)) {
-        runners.push(new RefreshRunner(host, task, refreshHandler, session.signal));
+        hold(new RefreshRunner(host, task, refreshHandler, session.signal));
       }
     }
     return runners;

@@ -179,6 +179,7 @@ test("polls that wait ask for no more together than there are free slots", async
   let asked = 0;
   let most = 0;
   server.handlers.leaseTasks = async ({ maxTasks, waitMs }) => {
+    assert.ok(maxTasks > 0);
     most = Math.max(most, (asked += maxTasks));
     await new Promise((resolve) => setTimeout(resolve, waitMs));
     asked -= maxTasks;
@@ -255,6 +256,17 @@ test("a task that is held already is dropped", async () => {
   finish();
   await until(() => reports().length === 1);
   assert.equal(runs, 1);
+});
+
+test("a task that one answer holds twice is run once", async () => {
+  server.handlers.leaseTasks = batches([protoTask("k"), protoTask("k")]);
+  let runs = 0;
+  makeWorker({ handler: async () => void runs++ });
+  await worker.start();
+  await until(() => reports().length === 1);
+  await worker.stop();
+  assert.equal(runs, 1);
+  assert.ok(errors[0].error instanceof DuplicateTaskDeliveryError);
 });
 
 test("a payload that cannot be decoded fails its own attempt only", async () => {
