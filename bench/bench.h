@@ -35,34 +35,35 @@
 /* --- options ------------------------------------------------------------------------------------------------- */
 
 /* name on the command line, meaning, least, most */
-#define BENCH_NUMBERS(X)                                                                          \
-    X(CONNECTIONS, "connections", "HTTP/2 connections", 1, 60000)                                 \
-    X(CLIENTS, "clients", "closed loops; with --rate the calls that may be under way", 1, 200000) \
-    X(SECONDS, "seconds", "length of the run", 1, 86400)                                          \
-    X(JOBS, "jobs", "jobs in all", 0, 100000000)                                                  \
-    X(PAYLOAD, "payload", "bytes of a job's payload", 8, 64 << 20)                                \
-    X(RATE, "rate", "open loop: arrivals a second, in jobs; 0 = closed loop", 0, 10000000)        \
-    X(BULK, "bulk", "jobs of one EnqueueMany", 1, 10000)                                          \
-    X(BATCH, "batch", "tasks of one lease call", 1, 10000)                                        \
-    X(WORKERS, "workers", "workers that lease and report", 1, 200000)                             \
-    X(ENQUEUERS, "enqueuers", "clients that enqueue", 1, 100000)                                  \
-    X(WAIT_MS, "wait-ms", "how long a poll waits; 0 = polls at once and sleeps 1 ms if empty", 0, \
-      60000)                                                                                      \
-    X(TENANTS, "tenants", "tenants", 1, 10000000)                                                 \
-    X(KEYS, "keys", "limit keys", 1, 10000000)                                                    \
-    X(IMBALANCE, "imbalance", "weight of the first tenant against the last", 1, 1000000)          \
-    X(LIMIT, "max-concurrency", "slots of a concurrency key", 1, 1000000)                         \
-    X(FLOATS, "floats", "floating limits of a job: from 1 to this many; 0 = none", 0, 32)         \
-    X(FLOAT_DEFAULT, "float-default", "slots of a floating limit at first", 1, 1000000)           \
-    X(REFRESH_MS, "refresh-ms", "age at which a floating limit is refreshed", 1, 86400000)        \
-    X(REFRESH_FAIL, "refresh-fail", "share of refreshes that fail, in percent", 0, 100)           \
-    X(DRAIN_SECONDS, "drain-seconds", "longest wait for the last jobs", 1, 3600)                  \
-    X(REST_SECONDS, "rest-seconds", "rest before the backlog is drained", 0, 3600)                \
-    X(ROUNDS, "rounds", "how often it is done", 1, 1000000)                                       \
-    X(WARMUP, "warmup", "before the measured part: operations, or seconds", 0, 1000000)           \
-    X(BATCH_ROWS, "batch-rows", "rows of one batch", 1, 100000)                                   \
-    X(ROW_BYTES, "row-bytes", "bytes of a row, key and value", 24, 60000)                         \
-    X(ENGINE, "engine", "1 = also measure the engine alone and print the ratio", 0, 1)            \
+#define BENCH_NUMBERS(X)                                                                           \
+    X(CONNECTIONS, "connections", "HTTP/2 connections", 1, 60000)                                  \
+    X(CLIENTS, "clients", "closed loops; with --rate the calls that may be under way", 1, 200000)  \
+    X(SECONDS, "seconds", "length of the run", 1, 86400)                                           \
+    X(JOBS, "jobs", "jobs in all", 0, 100000000)                                                   \
+    X(PAYLOAD, "payload", "bytes of a job's payload", 8, 64 << 20)                                 \
+    X(RATE, "rate", "open loop: arrivals a second, in jobs; 0 = closed loop", 0, 10000000)         \
+    X(BULK, "bulk", "jobs of one EnqueueMany", 1, 10000)                                           \
+    X(BATCH, "batch", "tasks of one lease call", 1, 10000)                                         \
+    X(WORKERS, "workers", "workers that lease and report", 1, 200000)                              \
+    X(ENQUEUERS, "enqueuers", "clients that enqueue", 1, 100000)                                   \
+    X(WAIT_MS, "wait-ms", "how long a poll waits; 0 = polls at once and sleeps 1 ms if empty", 0,  \
+      60000)                                                                                       \
+    X(TENANTS, "tenants", "tenants", 1, 10000000)                                                  \
+    X(KEYS, "keys", "limit keys", 1, 10000000)                                                     \
+    X(IMBALANCE, "imbalance", "weight of the first tenant against the last", 1, 1000000)           \
+    X(LIMIT, "max-concurrency", "slots of a concurrency key", 1, 1000000)                          \
+    X(FLOATS, "floats", "floating limits of a job: from 1 to this many; 0 = none", 0, 32)          \
+    X(FLOAT_DEFAULT, "float-default", "slots of a floating limit at first", 1, 1000000)            \
+    X(REFRESH_MS, "refresh-ms", "age at which a floating limit is refreshed", 1, 86400000)         \
+    X(REFRESH_FAIL, "refresh-fail", "share of refreshes that fail, in percent", 0, 100)            \
+    X(DRAIN_SECONDS, "drain-seconds", "longest wait for the last jobs", 1, 3600)                   \
+    X(REST_SECONDS, "rest-seconds", "rest of the storage engine before what is measured", 0, 3600) \
+    X(ROUNDS, "rounds", "how often it is done", 1, 1000000)                                        \
+    X(WARMUP, "warmup", "before the measured part: operations, or seconds", 0, 1000000)            \
+    X(HITS, "hits", "hits a second that a rate limit lets through", 1, 1000000)                    \
+    X(BATCH_ROWS, "batch-rows", "rows of one batch", 1, 100000)                                    \
+    X(ROW_BYTES, "row-bytes", "bytes of a row, key and value", 24, 60000)                          \
+    X(ENGINE, "engine", "1 = also measure the engine alone and print the ratio", 0, 1)             \
     X(KILL, "kill", "1 = end the server with SIGKILL instead of an orderly stop", 0, 1)
 
 enum bench_number {
@@ -137,6 +138,7 @@ struct usage {
     int64_t at_us;
     double server_cpu_s, own_cpu_s;
     long rss_kb, rss_peak_kb;
+    long written; /* bytes that the server gave to disks */
 };
 
 struct bench_shard {

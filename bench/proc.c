@@ -1,4 +1,4 @@
-/* bench/proc.c - what /proc tells: processor time, memory, load. */
+/* bench/proc.c - what /proc tells: processor time, memory, bytes written, load. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -52,6 +52,24 @@ static void process_memory(long pid, struct usage *usage)
     (void)fclose(file);
 }
 
+static long process_written(long pid)
+{
+    char path[64], line[256];
+    long written = 0;
+    (void)snprintf(path, sizeof path, "/proc/%ld/io", pid);
+    FILE *file = pid != 0 ? fopen(path, "r") : NULL;
+    if (file == NULL) {
+        return 0;
+    }
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, "write_bytes:", 12) == 0) {
+            written = strtol(line + 12, NULL, 10);
+        }
+    }
+    (void)fclose(file);
+    return written;
+}
+
 struct usage bench_usage(const struct bench *bench)
 {
     struct usage usage = {.at_us = env_mono_us(&env_system),
@@ -62,6 +80,7 @@ struct usage bench_usage(const struct bench *bench)
                           (double)(own.ru_utime.tv_usec + own.ru_stime.tv_usec) / 1e6;
     }
     process_memory(bench->options.pid, &usage);
+    usage.written = process_written(bench->options.pid);
     return usage;
 }
 

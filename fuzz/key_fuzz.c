@@ -150,6 +150,10 @@ static void queue_ref_raw(struct bytes ref)
         key_queue_ref(&key, job_ref_tenant(ref), queue);
         ASSERT(bytes_eq(key_bytes(&key), ref));
     }
+    struct bytes limiter, group;
+    if (throttle_ref_parse(ref, scratch, &limiter, &group)) {
+        ASSERT(limiter.len == LIMITER_HASH_LEN && group.len != 0);
+    }
     free(scratch);
 }
 
@@ -160,6 +164,19 @@ static void queue_ref_take(struct bytes *in, struct key *ret_ref, struct bytes *
     key_job_ref(&job, take_bytes(in, NAME_BYTES_MAX), BYTES_NONE);
     *ret_queue = take_bytes(in, NAME_BYTES_MAX);
     key_queue_ref(ret_ref, key_bytes(&job), *ret_queue);
+}
+
+static void throttle_ref_built(struct bytes tenant_part, struct bytes name, struct bytes group)
+{
+    struct key key;
+    struct bytes limiter, group_again;
+    const struct bytes fits =
+        bytes_of(group.ptr, group.len < NAME_BYTES_MAX ? group.len : NAME_BYTES_MAX);
+    key_throttle_ref(&key, tenant_part, name, name, fits);
+    uint8_t *scratch = xmalloc(key.len);
+    ASSERT(throttle_ref_parse(key_bytes(&key), scratch, &limiter, &group_again) == (fits.len != 0));
+    ASSERT(fits.len == 0 || bytes_eq(fits, group_again));
+    free(scratch);
 }
 
 static void queue_ref_built(struct bytes in)
@@ -176,6 +193,7 @@ static void queue_ref_built(struct bytes in)
     key_meta_ref(&key, META_DROP, job_ref_tenant(ref));
     key_limiter(&key, job_ref_tenant(ref), queue, in);
     free(scratch);
+    throttle_ref_built(job_ref_tenant(ref), queue, in);
     exact_free(ref);
 }
 

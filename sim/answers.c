@@ -122,10 +122,14 @@ static bool explains_revival(enum api api, const struct item *item, const struct
     return !is_ok(item) || (v->status != JOB_RUNNING && v->status != JOB_SUCCEEDED);
 }
 
-/* A token that waits to be due, or to be leased. */
-static bool can_lease(const struct mversion *v)
+/* A token that waits to be due, for a rate limit, or to be leased. */
+static bool can_lease(const struct model *m, const struct mversion *v)
 {
-    return v->status == JOB_SCHEDULED && v->where != AT_REQUEST;
+    if (v->where != AT_REQUEST) {
+        return v->status == JOB_SCHEDULED;
+    }
+    const struct spec spec = spec_of(m->specs, v->spec);
+    return v->passed < spec.limit_count && spec.limits[v->passed].kind == SPEC_RATE;
 }
 
 static bool has_rate(const struct model *m, const struct mversion *v)
@@ -198,7 +202,7 @@ static bool explains_change(const struct model *m, enum api api, const struct it
         if (is(item, RPC_STATUS_RESOURCE_EXHAUSTED, "as many running jobs")) {
             return m->audits[item->job->shard].job_count >= SHARD_LEASES_MAX;
         }
-        return can_lease(v) ? is_ok(item) : is(item, PRECONDITION, NULL);
+        return can_lease(m, v) ? is_ok(item) : is(item, PRECONDITION, NULL);
     case API_RESTART:
     case API_IMPORT:
         return explains_revival(api, item, v);

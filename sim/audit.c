@@ -209,6 +209,7 @@ static bool token_take(struct audit *a, const struct stored_row *row, enum token
     job->has_chain = rec.has_chain;
     job->passed = rec.has_chain ? rec.chain.passed : 0;
     job->rate_retries = rec.has_chain ? rec.chain.rate_retries : 0;
+    job->rates_paid = rec.has_chain ? rec.chain.rates_paid : 0;
     if (rec.has_chain) {
         job->task_id = rec.chain.task_id;
     }

@@ -37,7 +37,7 @@ struct audit_job {
     uint32_t attempt, relative;
     bool has_chain;
     struct uuid task_id; /* of the chain or the lease */
-    uint32_t passed, rate_retries;
+    uint32_t passed, rate_retries, rates_paid;
     struct lease_rec lease;      /* AT_LEASE */
     const struct limits *limits; /* decoded once for equal bytes */
     enum job_status status;
@@ -64,7 +64,7 @@ struct audit_queue {
     uint32_t holders;
     struct audit_line lines[AUDIT_LINES_MAX];
     size_t line_count;
-    bool has_floating, granting, refreshing; /* rows 'F'; META 'G', 'F' */
+    bool has_floating, granting, refreshing, throttling; /* rows 'F'; META 'G', 'F', 'R' */
     struct floating_rec floating;
 };
 

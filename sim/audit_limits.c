@@ -173,7 +173,7 @@ bool audit_chain(struct audit *a, const struct audit_job *job, const struct task
              "bug 20", "%.*s is in the future with %u limits passed", JOB_FMT(job), chain->passed);
         break;
     case AT_REQUEST:
-        RULE(a, at != NULL && at->kind != LIMIT_RATE && !at->repeated, "JF21",
+        RULE(a, at != NULL && (at->kind != LIMIT_RATE || at->throttles) && !at->repeated, "JF21",
              "%.*s waits at a queue that its limit %u does not name", JOB_FMT(job), chain->passed);
         break;
     case AT_NONE:
@@ -187,7 +187,7 @@ bool audit_chain(struct audit *a, const struct audit_job *job, const struct task
 
 static void limit_queue(struct key *key, const struct audit_job *job, uint32_t index)
 {
-    key_queue_ref(key, job->tenant, job->limits->items[index].key);
+    limit_queue_ref(key, job->tenant, &job->limits->items[index], job->info.group);
 }
 
 /* SE9, JF17: a waiter stands in the line of its limit, at its place. */
@@ -287,6 +287,8 @@ static bool meta_take(struct audit *a, const struct stored_row *row)
         audit_queue_get(a, ref)->granting = true;
     } else if (row->key.ptr[1] == META_REFRESH) {
         audit_queue_get(a, ref)->refreshing = true;
+    } else if (row->key.ptr[1] == META_THROTTLE) {
+        audit_queue_get(a, ref)->throttling = true;
     }
     return true;
 }
@@ -334,16 +336,29 @@ static bool line_check(struct audit *a, const struct audit_queue *queue,
     return true;
 }
 
+static bool is_throttle(const struct audit_queue *queue)
+{
+    uint8_t scratch[KEY_BYTES_MAX];
+    struct bytes limiter;
+    struct bytes group;
+    return throttle_ref_parse(queue->ref, scratch, &limiter, &group);
+}
+
 static bool queue_check(struct audit *a, const struct audit_queue *queue)
 {
     char name[64];
     uint64_t floating = 0;
+    uint64_t waiters = 0;
     for (size_t i = 0; i < queue->line_count; i++) {
         if (!line_check(a, queue, &queue->lines[i])) {
             return false;
         }
         floating += queue->lines[i].id.floating ? queue->lines[i].waiters : 0;
+        waiters += queue->lines[i].waiters;
     }
+    RULE(a, queue->throttling == (is_throttle(queue) && waiters != 0), "throttle",
+         "queue %s: %llu waiters; its note for a limiter's line says %s", queue_name(queue, name),
+         (unsigned long long)waiters, queue->throttling ? "yes" : "no");
     const bool refreshes = queue->has_floating && queue->floating.phase != REFRESH_NONE;
     RULE(a, queue->refreshing == (floating != 0 || refreshes), "SE10",
          "queue %s: %llu floating waiters, %s; its note says %s", queue_name(queue, name),
@@ -608,7 +623,8 @@ static bool takeovers_done(struct audit *a, const struct audit_job *waiter)
     uint64_t losers = 0;
     for (size_t i = 0; queue != NULL && i < a->job_count; i++) {
         const struct audit_job *loser = &a->jobs[i];
-        if (loser->where != AT_REQUEST || !audit_before(a, &waiter->place, &loser->place)) {
+        if (loser->where != AT_REQUEST || !audit_before(a, &waiter->place, &loser->place) ||
+            loser->limits->items[loser->passed].kind == LIMIT_RATE) { /* they keep their slots */
             continue;
         }
         struct key holder;

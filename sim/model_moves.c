@@ -131,6 +131,11 @@ static void move_rates(struct model *m, const struct mjob *job, const struct mve
         }
     }
     m->seen.takeovers += same && is->passed < was->passed;
+    if (same && is->passed < was->passed && stored->rates_paid <= was->passed &&
+        was->where == AT_REQUEST && stored->limits->items[was->passed].kind == LIMIT_RATE) {
+        (void)verdict_fail(m->verdict, "8.5", "%s lost a slot while a rate limit refused it",
+                           job->id);
+    }
 }
 
 static void move_status(struct model *m, struct mjob *job, const struct mversion *was,

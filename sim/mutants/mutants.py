@@ -23,6 +23,7 @@ JOB = "src/core/job.c"
 COUNT = "src/core/count.c"
 FLOATING = "src/core/floating.c"
 RATE = "src/core/rate.c"
+THROTTLE = "src/core/throttle.c"
 RESTART = "src/core/restart.c"
 EXPIRE = "src/core/expire.c"
 LOW = "src/core/low.c"
@@ -153,8 +154,8 @@ MUTANTS = [
            "    state_write(core, cmd->job_ref, &state);\n    walk_move(core, cmd->job_ref, from, to);",
            "    (void)state;\n    walk_move(core, cmd->job_ref, from, to);"),
     Mutant("lease-job-skips-line", "answer: a parked job is not leased by name", RESTART,
-           "    if (token->where == TOKEN_REQUEST) { /* parked in a full queue */",
-           "    if (token->where == TOKEN_NONE) { /* parked in a full queue */"),
+           "    if (token->where == TOKEN_REQUEST &&\n        token->queue->throttle == NULL) {",
+           "    if (token->where == TOKEN_NONE) {"),
     # --- floating limits ---
     Mutant("raise-grants-nothing", "free slot: 0 -> N grants N", FLOATING,
            "    if (raised) {\n        queue_freed(core, floating->queue);", "    if (raised && value == 0) {\n        queue_freed(core, floating->queue);"),
@@ -184,6 +185,17 @@ MUTANTS = [
            "    state_write(core, cmd->job_ref, &state);\n", "    (void)state;\n"),
     Mutant("second-check-not-asked", "DI10: two rate limits in one job", RATE,
            "uuid_eq(&task->task_id, &check->task_id)) {\n", "uuid_eq(&task->task_id, &check->task_id) &&\n        task->passed == check->passed) {\n"),
+    # --- lines behind rate limits ---
+    Mutant("throttle-note-left", "throttle: open finds the lines that have tokens, and no others", THROTTLE,
+           "        core->throttle_count--;\n        view_del(&core->view, key_bytes(&key));", "        core->throttle_count--;"),
+    Mutant("open-forgets-throttles", "DI10: who waits for a rate limit survives a restart", OPEN,
+           "        throttle_loaded(core, bytes_of(key.ptr + 2, key.len - 2));\n", ""),
+    Mutant("gate-stays-shut", "DI10: a gate opens when the limiter lets somebody through", THROTTLE,
+           "node->key <= core->mono_ms) {\n        gate_open(core", "node->key < 0) {\n        gate_open(core"),
+    Mutant("throttled-slots-taken", "8.5: slots stay with those a rate limit refuses", TOKEN,
+           "chain != NULL && to->queue->throttle == NULL", "chain != NULL"),
+    Mutant("stale-check-forgotten", "DI10: a second rate limit, asked while the first one's answer is put away", RATE,
+           "            throttle_changed(core, task_throttle(task));", "            (void)throttle_changed;"),
     # --- retention, low water, order, windows, open ---
     Mutant("expiry-not-noted", "expiry: an ended job is forgotten in time", JOB,
            "    if (state->expire_ms != 0) {\n        expire_put(core, job_ref, state->expire_ms);\n    }\n    count_move(core, count, COUNT_OPEN",

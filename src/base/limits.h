@@ -53,6 +53,13 @@
 #ifndef SHARD_BUCKETS_MAX
 #define SHARD_BUCKETS_MAX 65536u /* rate-limit buckets kept in memory */
 #endif
+#ifndef SHARD_THROTTLES_MAX
+#define SHARD_THROTTLES_MAX \
+    8192u /* lines of tokens that wait for a rate limit: limiters times task groups */
+#endif
+#ifndef GATE_WINDOW_MAX
+#define GATE_WINDOW_MAX 256u /* questions to one limiter at a time about tokens in its lines */
+#endif
 #define SHARD_CHECKS_MAX 16384u /* rate limits asked and not answered */
 #ifndef SHARD_COMMANDS_MAX
 #define SHARD_COMMANDS_MAX 65536u /* commands waiting for reads, polls parked, results awaited */
@@ -134,6 +141,10 @@
 #define REFRESH_BACKOFF_MAX_MS 60000
 #define REFRESH_OFFER_MS \
     1000 /* a refresh that its group has not taken for so long is offered to another one */
+#define GATE_ASK_MS \
+    1000 /* a limiter that refuses for long is asked again so soon at most, or after the job's max_backoff_ms */
+#define GATE_ERRORS_MAX \
+    16u /* after so many errors in a row the token that was asked lets the others go first */
 #define GROUP_POLLED_MS 10000 /* a group whose last poll left not longer ago has workers */
 #define BUCKET_SWEEP_MS \
     60000 /* between two pages of the search for rate-limit buckets that have refilled */

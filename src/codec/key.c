@@ -17,7 +17,7 @@
  *   limiter              table | hash u64 | tenant str | name str (cut) | unique key str (cut) | hash of both, 16 bytes
  *   expiry               table | time u64 | job ref
  *
- * A queue ref is hash u64 | tenant str | queue str.
+ * A queue ref is hash u64 | tenant str | queue str. In a throttle ref the queue is 00, limiter hash (16 bytes), group.
  *
  * A change of any of these layouts needs a new table number; the golden test pins the bytes.
  */
@@ -394,13 +394,8 @@ void key_queue(struct key *key, struct bytes queue_ref, enum key_queue what)
     put_u8(key, (uint8_t)what);
 }
 
-void key_limiter(struct key *key, struct bytes tenant_part, struct bytes name,
-                 struct bytes unique_key)
+static XXH128_canonical_t limiter_hash(struct bytes name, struct bytes unique_key)
 {
-    key_by_ref(key, TABLE_LIMITER, tenant_part);
-    put_str_cut(key, name, KEY_LIMITER_PART_MAX);
-    put_str_cut(key, unique_key, KEY_LIMITER_PART_MAX);
-
     struct key whole; /* the name's length first: where it ends is part of the hash */
     whole.len = 0;
     put_u64(&whole, name.len);
@@ -408,7 +403,43 @@ void key_limiter(struct key *key, struct bytes tenant_part, struct bytes name,
     put_raw(&whole, unique_key);
     XXH128_canonical_t hash;
     XXH128_canonicalFromHash(&hash, XXH3_128bits(whole.b, whole.len));
+    return hash;
+}
+
+void key_limiter(struct key *key, struct bytes tenant_part, struct bytes name,
+                 struct bytes unique_key)
+{
+    key_by_ref(key, TABLE_LIMITER, tenant_part);
+    put_str_cut(key, name, KEY_LIMITER_PART_MAX);
+    put_str_cut(key, unique_key, KEY_LIMITER_PART_MAX);
+    const XXH128_canonical_t hash = limiter_hash(name, unique_key);
     put_raw(key, bytes_of(hash.digest, sizeof hash.digest));
+}
+
+void key_throttle_ref(struct key *key, struct bytes tenant_part, struct bytes name,
+                      struct bytes unique_key, struct bytes group)
+{
+    const XXH128_canonical_t hash = limiter_hash(name, unique_key);
+    struct key queue;
+    queue.len = 0;
+    put_u8(&queue, 0);
+    put_raw(&queue, bytes_of(hash.digest, sizeof hash.digest));
+    put_raw(&queue, group);
+    key_queue_ref(key, tenant_part, key_bytes(&queue));
+}
+
+bool throttle_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_limiter,
+                        struct bytes *ret_group)
+{
+    struct bytes tenant;
+    struct bytes queue;
+    if (!queue_ref_parse(ref, scratch, &tenant, &queue) || queue.len <= 1 + LIMITER_HASH_LEN ||
+        queue.ptr[0] != 0) {
+        return false;
+    }
+    *ret_limiter = bytes_of(queue.ptr + 1, LIMITER_HASH_LEN);
+    *ret_group = bytes_of(queue.ptr + 1 + LIMITER_HASH_LEN, queue.len - 1 - LIMITER_HASH_LEN);
+    return true;
 }
 
 void key_expiry(struct key *key, int64_t expire_ms, struct bytes job_ref)

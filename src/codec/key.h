@@ -50,6 +50,7 @@ enum key_meta {
         'F', /* queue ref -> nothing: the floating limit has waiters or a refresh under way */
     META_REFRESH_LEASE = 'H', /* task id -> queue ref: the refresh that a worker holds */
     META_DROP = 'D',          /* tenant -> nothing: its holders are being dropped */
+    META_THROTTLE = 'R',      /* throttle ref -> nothing: tokens wait for a rate limit there */
     META_LOW_EXPIRY = 'X',    /* no live expiry row stands before this time (number record) */
 };
 
@@ -149,7 +150,19 @@ void key_holder(struct key *key, struct bytes queue_ref, const struct uuid *task
 /* Splits a holder key. False for malformed bytes. */
 bool key_holder_parse(struct bytes key, struct bytes *ret_queue_ref, struct uuid *ret_task_id);
 void key_queue(struct key *key, struct bytes queue_ref, enum key_queue what);
-/* META_GRANT, META_REFRESH: with a queue reference; META_REFRESH_LEASE: a task id; META_DROP: a tenant part. */
+
+/*
+ * A *throttle reference* is the queue reference of a line whose tokens, all of one task group, wait for a rate limit. The
+ * queue's name in it is a zero byte, the limiter's hash and the group: a client's queue cannot have a zero in its name.
+ */
+#define LIMITER_HASH_LEN 16u
+void key_throttle_ref(struct key *key, struct bytes tenant_part, struct bytes name,
+                      struct bytes unique_key, struct bytes group);
+/* Limiter hash and group, in scratch (at least ref.len bytes); false for a queue of clients and for malformed bytes. */
+bool throttle_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_limiter,
+                        struct bytes *ret_group);
+
+/* META_GRANT, META_REFRESH, META_THROTTLE: with a queue reference; META_REFRESH_LEASE: a task id; META_DROP: a tenant part. */
 void key_meta_ref(struct key *key, enum key_meta what, struct bytes ref);
 void key_limiter(struct key *key, struct bytes tenant_part, struct bytes name,
                  struct bytes unique_key);

@@ -242,6 +242,54 @@ static void bytes_of_limiter_and_expiry_keys_are_pinned(void **state)
                     "58");
 }
 
+static void bytes_of_throttle_refs_are_pinned(void **state)
+{
+    (void)state;
+    struct key ref, key;
+    ref_init(&ref);
+    key_throttle_ref(&ref, job_ref_tenant(key_bytes(&ref)), BYTES_LIT("n"), BYTES_LIT("u"),
+                     BYTES_LIT("g"));
+    key_meta_ref(&key, META_THROTTLE, key_bytes(&ref));
+    check_hex(&key, "0d"
+                    "52" DASH "00ff"
+                    "7f9bc2b3710844f2ce51a25aff954862"
+                    "67"
+                    "0001");
+    key_request_line(&key, key_bytes(&ref), (struct line_id){0});
+    check_hex(&key, "09" DASH "00ff"
+                    "7f9bc2b3710844f2ce51a25aff954862"
+                    "67"
+                    "0001"
+                    "0000000000");
+}
+
+static void throttle_refs_come_back(void **state)
+{
+    (void)state;
+    uint8_t scratch[KEY_BYTES_MAX];
+    struct key ref, throttle, limiter;
+    struct bytes hash, group;
+    ref_init(&ref);
+    const struct bytes tenant = job_ref_tenant(key_bytes(&ref));
+    for (int i = 0; i < ROUNDS; i++) { /* hashes with zeroes in them, too */
+        uint8_t name[2] = {(uint8_t)(1 + i % 255), (uint8_t)(1 + i / 255 % 255)};
+        key_throttle_ref(&throttle, tenant, bytes_of(name, 2), BYTES_LIT("u"), BYTES_LIT("group"));
+        key_limiter(&limiter, tenant, bytes_of(name, 2), BYTES_LIT("u"));
+        assert_true(throttle_ref_parse(key_bytes(&throttle), scratch, &hash, &group));
+        assert_true(bytes_eq(group, BYTES_LIT("group")));
+        assert_true(
+            bytes_eq(hash, bytes_of(limiter.b + limiter.len - LIMITER_HASH_LEN, LIMITER_HASH_LEN)));
+        assert_true(bytes_eq(job_ref_tenant(key_bytes(&throttle)), tenant));
+        for (size_t len = 0; len < throttle.len; len++) {
+            assert_false(throttle_ref_parse(bytes_of(throttle.b, len), scratch, &hash, &group));
+        }
+    }
+    key_queue_ref(&ref, tenant, BYTES_LIT("a queue of twenty bytes or so"));
+    assert_false(throttle_ref_parse(key_bytes(&ref), scratch, &hash, &group));
+    key_throttle_ref(&ref, tenant, BYTES_LIT("n"), BYTES_LIT("u"), BYTES_NONE); /* no group */
+    assert_false(throttle_ref_parse(key_bytes(&ref), scratch, &hash, &group));
+}
+
 static void zeroes_inside_strings_are_escaped(void **state)
 {
     (void)state;
@@ -869,6 +917,8 @@ int main(void)
         cmocka_unit_test(bytes_of_task_and_shard_keys_are_pinned),
         cmocka_unit_test(bytes_of_queue_keys_are_pinned),
         cmocka_unit_test(bytes_of_limiter_and_expiry_keys_are_pinned),
+        cmocka_unit_test(bytes_of_throttle_refs_are_pinned),
+        cmocka_unit_test(throttle_refs_come_back),
         cmocka_unit_test(zeroes_inside_strings_are_escaped),
         cmocka_unit_test(negative_times_count_as_zero),
         cmocka_unit_test(tenant_hashes_are_those_of_the_wire),

@@ -159,6 +159,33 @@ Silo__V1__Limit *limit_unpack(struct arena *arena, struct bytes item)
     return silo__v1__limit__unpack(&allocator, item.len, item.ptr);
 }
 
+/* GREGORIAN durations: minute, hour, day, month, year; others are an error of the limiter. */
+static bool duration_is_valid(const Silo__V1__GubernatorRateLimit *rate)
+{
+    const int32_t gregorian =
+        SILO__V1__GUBERNATOR_BEHAVIOR__GUBERNATOR_BEHAVIOR_DURATION_IS_GREGORIAN;
+    return (rate->behavior & gregorian) == 0 ||
+           (rate->duration_ms >= 0 && rate->duration_ms <= 5 && rate->duration_ms != 3);
+}
+
+static bool rate_throttles(const Silo__V1__GubernatorRateLimit *rate)
+{
+    const int32_t reset = SILO__V1__GUBERNATOR_BEHAVIOR__GUBERNATOR_BEHAVIOR_RESET_REMAINING;
+    return rate->retry_policy->max_retries == 0 && rate->hits > 0 && rate->hits <= rate->limit &&
+           (rate->behavior & reset) == 0 && duration_is_valid(rate);
+}
+
+void limit_queue_ref(struct key *key, struct bytes tenant_part, const struct limit *limit,
+                     struct bytes group)
+{
+    if (limit->kind != LIMIT_RATE) {
+        key_queue_ref(key, tenant_part, limit->key);
+    } else {
+        key_throttle_ref(key, tenant_part, bytes_str(limit->rate->name),
+                         bytes_str(limit->rate->unique_key), group);
+    }
+}
+
 /* Fills in what the message alone says. False when it has no member. */
 static bool limit_read(struct limit *limit, const Silo__V1__Limit *message)
 {
@@ -178,6 +205,7 @@ static bool limit_read(struct limit *limit, const Silo__V1__Limit *message)
     case SILO__V1__LIMIT__LIMIT_RATE_LIMIT:
         limit->kind = LIMIT_RATE;
         limit->rate = message->rate_limit;
+        limit->throttles = limit->rate->retry_policy != NULL && rate_throttles(limit->rate);
         return limit->rate->retry_policy != NULL;
     default:
         return false;

@@ -34,6 +34,7 @@ enum limit_kind { LIMIT_CONCURRENCY, LIMIT_FLOATING, LIMIT_RATE };
 struct limit {
     enum limit_kind kind;
     bool repeated;       /* its queue was named before: nothing to do */
+    bool throttles;      /* RATE: its waiters stand in a line, see limit_queue_ref */
     struct bytes key;    /* CONCURRENCY, FLOATING: the queue */
     struct line_id line; /* where its waiters stand; fixed: line.max is the maximum */
     const Silo__V1__FloatingConcurrencyLimit
@@ -45,6 +46,14 @@ struct limits {
     uint32_t count;
     struct limit *items;
 };
+
+/*
+ * The queue in whose line a token waits for this limit: all but repeated limits, and rate limits that do not throttle. `key`
+ * becomes a queue reference. A rate limit throttles when time alone will let the job through: it may be refused for ever,
+ * asks for something and no more than there can be, and does not refill the bucket itself.
+ */
+void limit_queue_ref(struct key *key, struct bytes tenant_part, const struct limit *limit,
+                     struct bytes group);
 
 /* Decodes `count` stored items into the arena; false for malformed bytes. */
 bool limits_decode(struct arena *arena, struct bytes items, uint32_t count, struct limits *ret);

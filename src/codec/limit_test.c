@@ -323,6 +323,49 @@ static void test_decode_many(void **state)
     fixture_free(f);
 }
 
+/* Which rate limits have a line: those that time alone will let through, with retries without end. */
+static void test_throttles(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new();
+    static const struct {
+        int64_t limit, duration_ms;
+        int32_t hits, behavior;
+        uint32_t retries;
+        bool throttles;
+    } cases[] = {
+        {10, 1000, 1, 0, 0, true},      {10, 1000, 10, 0, 0, true},
+        {10, 1000, 11, 0, 0, false},    {10, 1000, 0, 0, 0, false},
+        {10, 1000, -1, 0, 0, false},    {0, 1000, 1, 0, 0, false},
+        {10, 1000, 1, 0, 1, false},     {10, 0, 1, 0, 0, true},
+        {10, 1000, 1, 8, 0, false},     {10, 1000, 1, 16, 0, true},
+        {10, 2, 1, 4, 0, true},         {10, 3, 1, 4, 0, false},
+        {10, 1000, 1, 4, 0, false},     {10, 1000, 1, 1 | 2, 0, true},
+        {10, INT64_MAX, 1, 0, 0, true}, {INT64_MAX, 1, INT32_MAX, 0, 0, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        Silo__V1__RateLimitRetryPolicy policy = SILO__V1__RATE_LIMIT_RETRY_POLICY__INIT;
+        policy.max_retries = cases[i].retries;
+        Silo__V1__GubernatorRateLimit rate = SILO__V1__GUBERNATOR_RATE_LIMIT__INIT;
+        rate.name = (char *)"n";
+        rate.unique_key = (char *)"u";
+        rate.limit = cases[i].limit;
+        rate.duration_ms = cases[i].duration_ms;
+        rate.hits = cases[i].hits;
+        rate.behavior = cases[i].behavior;
+        rate.retry_policy = &policy;
+        Silo__V1__Limit limit = SILO__V1__LIMIT__INIT;
+        limit.limit_case = SILO__V1__LIMIT__LIMIT_RATE_LIMIT;
+        limit.rate_limit = &rate;
+        buf_reset(&f->buf);
+        assert_true(limit_append(&f->buf, &f->arena, &limit));
+        const struct limit *back = decode(f, 1);
+        assert_int_equal(back->throttles, cases[i].throttles);
+        assert_true(!back->line.floating && back->line.max == 0);
+    }
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -330,7 +373,7 @@ int main(void)
         cmocka_unit_test(test_rate_defaults),     cmocka_unit_test(test_floating_map),
         cmocka_unit_test(test_decode_plain),      cmocka_unit_test(test_decode_repeated),
         cmocka_unit_test(test_decode_rate_twice), cmocka_unit_test(test_decode_malformed),
-        cmocka_unit_test(test_decode_many),
+        cmocka_unit_test(test_decode_many),       cmocka_unit_test(test_throttles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

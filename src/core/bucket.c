@@ -242,6 +242,24 @@ struct bucket_answer bucket_take(struct bucket *bucket, bool *exists,
         .over = over, .remaining = (int64_t)left, .reset_ms = bucket->expire_ms};
 }
 
+int64_t bucket_ready_ms(const struct bucket *bucket, bool exists,
+                        const struct bucket_request *request, int64_t now_ms)
+{
+    struct span span;
+    const int64_t at_ms = exists && bucket->updated_ms > now_ms ? bucket->updated_ms : now_ms;
+    if (!exists || span_of(request, at_ms, &span) != NULL) {
+        return now_ms;
+    }
+    if (bucket->algorithm == BUCKET_TOKEN) {
+        return bucket->expire_ms;
+    }
+    const double missing = (double)request->hits - leaky_level(bucket, &span, at_ms);
+    const double wait = ceil(missing * (double)span.length_ms / (double)bucket->limit);
+    const int64_t ready =
+        add_saturated(at_ms, wait < 0x1p63 ? (wait > 0 ? (int64_t)wait : 0) : INT64_MAX);
+    return ready < bucket->expire_ms ? ready : bucket->expire_ms;
+}
+
 /* One that was full as it was made stays so if the clock is set back. */
 bool bucket_stale(const struct bucket *bucket, int64_t now_ms)
 {

@@ -81,6 +81,9 @@ struct bucket_answer {
  */
 struct bucket_answer bucket_take(struct bucket *bucket, bool *exists,
                                  const struct bucket_request *request, int64_t now_ms);
+/* When a refused request would pass if nobody else took anything, within a ms; `bucket` is as bucket_take left it. */
+int64_t bucket_ready_ms(const struct bucket *bucket, bool exists,
+                        const struct bucket_request *request, int64_t now_ms);
 /* Whether forgetting the bucket changes no answer. */
 bool bucket_stale(const struct bucket *bucket, int64_t now_ms);
 

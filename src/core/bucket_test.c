@@ -562,6 +562,38 @@ static void test_refusal_property(void **state)
     }
 }
 
+/* A refused request passes when it is said to be ready, and not much before. */
+static void test_ready_property(void **state)
+{
+    (void)state;
+    uint64_t rng = 6;
+    for (int i = 0; i < 20000; i++) {
+        const enum bucket_algorithm algorithm = next_below(&rng, 2) ? TOKEN : LEAKY;
+        const int64_t limit = 1 + next_below(&rng, 100), duration = 1 + next_below(&rng, 10000);
+        int64_t now_ms = next_below(&rng, 1000000);
+        struct bucket bucket = {0};
+        bool exists = false;
+        struct bucket_request request = {algorithm, limit, duration, limit, 0};
+        assert_false(bucket_take(&bucket, &exists, &request, now_ms).over);
+        now_ms += next_below(&rng, duration);
+        request.hits = 1 + next_below(&rng, limit);
+        if (!bucket_take(&bucket, &exists, &request, now_ms).over) {
+            continue;
+        }
+        const int64_t ready_ms = bucket_ready_ms(&bucket, exists, &request, now_ms);
+        assert_true(ready_ms > now_ms);
+        struct bucket early = bucket;
+        bool early_exists = true;
+        if (ready_ms - 2 > now_ms) { /* a ms for rounding */
+            assert_true(bucket_take(&early, &early_exists, &request, ready_ms - 2).over);
+        }
+        if (bucket_take(&bucket, &exists, &request, ready_ms).over) {
+            assert_true(bucket_ready_ms(&bucket, exists, &request, ready_ms) <= ready_ms + 1);
+            assert_false(bucket_take(&bucket, &exists, &request, ready_ms + 1).over);
+        }
+    }
+}
+
 static struct bucket_request random_request(uint64_t *rng)
 {
     static const int64_t limits[] = {1, 2, 3, 7, 10, 100, 0};
@@ -723,18 +755,31 @@ static void test_decode_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_token_basics),      cmocka_unit_test(test_token_negative),
-        cmocka_unit_test(test_token_drain_reset), cmocka_unit_test(test_token_limit),
-        cmocka_unit_test(test_token_duration),    cmocka_unit_test(test_no_duration),
-        cmocka_unit_test(test_leaky_basics),      cmocka_unit_test(test_leaky_changes),
-        cmocka_unit_test(test_algorithm_change),  cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_calendar_table),    cmocka_unit_test(test_calendar_rate),
-        cmocka_unit_test(test_calendar_random),   cmocka_unit_test(test_large),
-        cmocka_unit_test(test_extremes),          cmocka_unit_test(test_token_property),
-        cmocka_unit_test(test_leaky_property),    cmocka_unit_test(test_leaky_exact),
-        cmocka_unit_test(test_refusal_property),  cmocka_unit_test(test_stale_table),
-        cmocka_unit_test(test_stale_property),    cmocka_unit_test(test_golden),
-        cmocka_unit_test(test_round_trip),        cmocka_unit_test(test_decode_refuses),
+        cmocka_unit_test(test_token_basics),
+        cmocka_unit_test(test_token_negative),
+        cmocka_unit_test(test_token_drain_reset),
+        cmocka_unit_test(test_token_limit),
+        cmocka_unit_test(test_token_duration),
+        cmocka_unit_test(test_no_duration),
+        cmocka_unit_test(test_leaky_basics),
+        cmocka_unit_test(test_leaky_changes),
+        cmocka_unit_test(test_algorithm_change),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_calendar_table),
+        cmocka_unit_test(test_calendar_rate),
+        cmocka_unit_test(test_calendar_random),
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_token_property),
+        cmocka_unit_test(test_leaky_property),
+        cmocka_unit_test(test_leaky_exact),
+        cmocka_unit_test(test_refusal_property),
+        cmocka_unit_test(test_stale_table),
+        cmocka_unit_test(test_ready_property),
+        cmocka_unit_test(test_stale_property),
+        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_decode_refuses),
     };
     return cmocka_run_group_tests_name("bucket", tests, NULL, NULL);
 }

@@ -54,6 +54,8 @@ static void core_init_limits(struct core *core)
     map_init(&core->refresh_stubs);
     map_init(&core->checks_by_task);
     map_init(&core->buckets);
+    map_init(&core->gates);
+    heap_init(&core->gates_shut);
     list_init(&core->queue_lru);
     list_init(&core->dirty_queues);
     list_init(&core->sliced_queues);
@@ -77,6 +79,8 @@ static void core_free_limits(struct core *core)
     queues_free(core);
     expire_free(core);
     floating_stubs_free(core);
+    map_deinit(&core->gates);
+    heap_deinit(&core->gates_shut);
     map_deinit(&core->refreshes);
     heap_deinit(&core->refresh_due);
     heap_deinit(&core->refresh_expiry);
@@ -356,6 +360,7 @@ void core_turn(struct core *core)
     floating_turn(core);
     locate_turn(core);
     rate_turn(core);
+    throttle_turn(core);
     drop_turn(core);
     grants_turn(core);
     poll_turn(core);
@@ -390,6 +395,7 @@ int64_t core_next_mono_ms(const struct core *core)
     next = earlier(next, earlier(grants_next_mono_ms(core), floating_next_mono_ms(core)));
     next = earlier(next, locate_next_mono_ms(core));
     next = earlier(next, earlier(rate_next_mono_ms(core), expire_next_mono_ms(core)));
+    next = earlier(next, throttle_next_mono_ms(core));
     return earlier(next, expiry != NULL ? expiry->key : INT64_MAX);
 }
 

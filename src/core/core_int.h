@@ -5,7 +5,7 @@
  *   open.c     what is read when a shard opens
  *   token.c    the one function that moves a job's token; walk.c takes it through its limits
  *   queue.c    concurrency queues (queue.h): line.c who waits, slot.c who holds, grant.c who is next, floating.c, locate.c, drop.c
- *   rate.c     rate limits: checks on demand; bucket.c the built-in limiter's arithmetic
+ *   rate.c     rate limits: checks on demand; throttle.c who waits for them; bucket.c the built-in limiter's arithmetic
  *   group.c    task groups and the windows over their ready lanes; page.c reads pages into them; low.c low-water rows
  *   timer.c    future work
  *   lease.c    running work
@@ -22,6 +22,7 @@
 #include "core/bucket.h"
 #include "core/core.h"
 #include "core/queue.h"
+#include "core/throttle.h"
 
 #define LANES_MAX (PRIORITY_MAX + 1)
 
@@ -56,6 +57,9 @@ struct group {
     int64_t polled_until_mono_ms; /* a poll that has left counts as a worker so long */
     struct list refreshes;        /* struct floating.in_group: handed out ahead of all jobs */
     uint32_t checks;              /* rate limits asked and not answered */
+    struct list throttles;        /* struct throttle.in_group */
+    struct heap turns;            /* those of them that may be asked: struct throttle.turn */
+    uint32_t throttles_reading;
 };
 
 struct lease {
@@ -88,6 +92,8 @@ struct check {
     uint32_t passed; /* of the token when it asked */
     struct bytes job_ref;
     struct group *group;
+    struct gate *gate; /* NULL: the token does not stand in line */
+    const Silo__V1__RateLimitRetryPolicy *policy;
     struct core_check ask; /* for the driver */
     struct arena arena;
 };
@@ -181,6 +187,9 @@ struct core {
     struct list drops;         /* command.node: those that wait for it */
 
     /* Rate limits. */
+    struct map gates; /* struct gate */
+    struct heap gates_shut;
+    uint32_t throttle_count; /* throttles with tokens */
     bool external_limiter;
     struct map checks_by_task; /* struct check */
     struct list checks;        /* struct check.node, to be taken by the driver */
@@ -431,6 +440,8 @@ enum run job_refuse(struct command *cmd, const char *verb, const char *reason,
 uint32_t job_attempts(const struct job *job);
 /* Copies a loaded job's rows into the command's arena: what it lends outlives changes of them. Returns the info row. */
 struct bytes job_own(struct core *core, struct command *cmd, struct job *job);
+/* The info row of a job that is loaded, to go with its token. The caller's reference. */
+struct blob *job_info_blob(struct core *core, struct bytes job_ref);
 /*
  * An ended job is open again: index, counters, retention; the attempt in its state row gets a row of its own. The caller
  * writes the new state.

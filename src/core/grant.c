@@ -242,6 +242,10 @@ static enum visit grant_take_over(struct core *core, struct command *cmd, struct
 
 static enum visit queue_step(struct core *core, struct command *cmd, struct queue *queue)
 {
+    if (queue->throttle != NULL) { /* nobody gets a slot there */
+        throttle_changed(core, queue->throttle);
+        return VISIT_DONE;
+    }
     if (!queue_ready(core, queue, cmd)) {
         queue_load(core, queue);
         return VISIT_LOADING;

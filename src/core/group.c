@@ -5,7 +5,9 @@
  *    unknown: inserts go to storage alone.
  * 2. A task is on offer only once its info row is loaded.
  * 3. A worse lane is used only when every better one is known to be empty.
- * 4. The group unused longest loses its windows first; groups with polls or reads on their way stay.
+ * 4. The group unused longest loses its windows first; groups with polls or reads on their way stay. One with throttles (throttle.h)
+ *    stays without its windows.
+ * 5. Throttles of the group are asked where their first tokens stand in the order of all: before the tasks behind them.
  */
 #include "base/assert.h"
 #include "core/core_int.h"
@@ -15,7 +17,8 @@ struct group *group_find(struct core *core, struct bytes name)
     return MAP_ENTRY(map_find(&core->groups, name), struct group, node);
 }
 
-static void group_forget(struct core *core, struct group *group)
+/* Nothing is known of its lanes any more. */
+static void group_forget_lanes(struct core *core, struct group *group)
 {
     for (uint32_t i = 0; i < LANES_MAX; i++) {
         struct group_lane *gl = group->lanes[i];
@@ -27,11 +30,22 @@ static void group_forget(struct core *core, struct group *group)
         }
         lane_deinit(&gl->window);
         free(gl);
+        group->lanes[i] = NULL;
     }
+    list_remove(&group->dirty);
+    memset(group->busy, 0, sizeof group->busy);
+    group->known = 0;
+    group->low_known = false;
+    group->removals = 0;
+}
+
+static void group_forget(struct core *core, struct group *group)
+{
+    group_forget_lanes(core, group);
+    heap_deinit(&group->turns);
     map_remove(&core->groups, &group->node);
     list_remove(&group->lru);
     list_remove(&group->hot);
-    list_remove(&group->dirty);
     blob_unref(group->name);
     free(group);
 }
@@ -48,7 +62,11 @@ void groups_shrink(struct core *core)
         struct group *group = CONTAINER_OF(n, struct group, lru);
         if (list_empty(&group->polls) && list_empty(&group->refreshes) && !group->loading &&
             group->checks == 0) {
-            group_forget(core, group);
+            if (list_empty(&group->throttles)) {
+                group_forget(core, group);
+            } else {
+                group_forget_lanes(core, group);
+            }
         }
     }
 }
@@ -65,6 +83,8 @@ struct group *group_get(struct core *core, struct bytes name)
     group->name = blob_new(name);
     list_init(&group->polls);
     list_init(&group->refreshes);
+    list_init(&group->throttles);
+    heap_init(&group->turns);
     map_insert(&core->groups, &group->node, blob_bytes(group->name));
     list_push_back(&core->group_lru, &group->lru);
     return group;
@@ -247,12 +267,13 @@ static uint32_t group_next_busy(const struct group *group, uint32_t lane)
 }
 
 /* Looks along one window. EMPTY: nothing there can be leased, and nothing is being asked. */
-static enum best lane_best(struct core *core, const struct lane *window, struct best_cursor *cursor,
-                           uint32_t *checks, struct task **ret_task)
+static enum best lane_best(struct core *core, struct group *group, const struct lane *window,
+                           struct best_cursor *cursor, uint32_t *checks, struct task **ret_task)
 {
     enum best best = BEST_EMPTY;
     for (; cursor->index < window->count; cursor->index++) {
         struct task *task = lane_at(window, cursor->index);
+        throttles_ask(core, group, &task->place, checks);
         if (task->info == NULL) {
             lane_want_infos(core, window, cursor->index, INFO_AHEAD);
         }
@@ -288,7 +309,7 @@ enum best group_best(struct core *core, struct group *group, struct best_cursor 
         if (lane_wants_page(window, LANE_TASKS_MAX)) {
             page_load_lane(core, group, lane);
         }
-        const enum best here = lane_best(core, window, cursor, checks, ret_task);
+        const enum best here = lane_best(core, group, window, cursor, checks, ret_task);
         if (here == BEST_TASK || here == BEST_LOADING) {
             return here;
         }
@@ -302,5 +323,9 @@ enum best group_best(struct core *core, struct group *group, struct best_cursor 
         page_load_group(core, group);
         return group->loading ? BEST_LOADING : best;
     }
-    return best;
+    throttles_ask(core, group, NULL, checks);
+    if (group->throttles_reading != 0) {
+        return BEST_LOADING;
+    }
+    return group->checks != 0 ? BEST_CHECKING : best;
 }

@@ -92,6 +92,15 @@ struct bytes job_own(struct core *core, struct command *cmd, struct job *job)
     return row;
 }
 
+struct blob *job_info_blob(struct core *core, struct bytes job_ref)
+{
+    struct key key;
+    struct bytes row = BYTES_NONE;
+    key_by_ref(&key, TABLE_INFO, job_ref);
+    (void)view_get(&core->view, key_bytes(&key), &row);
+    return blob_new(row);
+}
+
 static void index_move(struct core *core, struct bytes job_ref, enum key_index from,
                        int64_t from_ms, enum key_index to, int64_t to_ms)
 {
@@ -290,16 +299,16 @@ static bool token_in_line(struct core *core, struct command *cmd, const struct i
     bool all = true;
     for (uint32_t i = 0; i < limits.count && ret->where == TOKEN_NONE; i++) {
         const struct limit *limit = &limits.items[i];
-        if (limit->kind == LIMIT_RATE || limit->repeated) {
+        if ((limit->kind == LIMIT_RATE && !limit->throttles) || limit->repeated) {
             continue;
         }
         struct key queue;
         struct key key;
-        key_queue_ref(&queue, job_ref_tenant(cmd->job_ref), limit->key);
+        limit_queue_ref(&queue, job_ref_tenant(cmd->job_ref), limit, info->group);
         key_request(&key, core->order, key_bytes(&queue), limit->line, place);
         all = token_at(core, cmd, &key, TOKEN_REQUEST, ret) && all;
         if (ret->where == TOKEN_REQUEST) {
-            ret->queue = queue_get(core, key_bytes(&queue));
+            ret->queue = throttle_get(core, key_bytes(&queue));
             ret->line = limit->line;
         }
     }

@@ -75,6 +75,9 @@ static void line_counted(struct core *core, const struct line *line)
     if (line->id.floating) {
         floating_update(core, line->queue);
     }
+    if (line->queue->throttle != NULL) {
+        throttle_counted(core, line->queue->throttle, line->count);
+    }
 }
 
 void line_insert(struct core *core, struct queue *queue, struct line_id id, struct task *task)
@@ -87,18 +90,14 @@ void line_insert(struct core *core, struct queue *queue, struct line_id id, stru
     }
     line_add(core, line, task);
     line_counted(core, line);
+    if (queue->throttle != NULL) {
+        throttle_changed(core, queue->throttle);
+    }
 }
 
-void line_remove(struct core *core, struct queue *queue, struct line_id id,
-                 const struct place *place)
+/* Out of the window, if it is in it. */
+static void line_drop(struct core *core, struct line *line, const struct place *place)
 {
-    struct line *line = line_find(queue, id);
-    if (line == NULL || line->count == 0) { /* counts come from storage */
-        core_break(core, "a queue's record counts fewer waiters than there are");
-        return;
-    }
-    line->count--;
-    line_counted(core, line);
     struct task *task = line->known ? lane_find(&line->window, place) : NULL;
     low_removed(&line->window, &line->low, place);
     if (task == NULL) {
@@ -111,6 +110,22 @@ void line_remove(struct core *core, struct queue *queue, struct line_id id,
         if (ahead->info == NULL && !ahead->info_wanted) {
             lane_want_infos(core, &line->window, 0, LINE_INFO_AHEAD);
         }
+    }
+}
+
+void line_remove(struct core *core, struct queue *queue, struct line_id id,
+                 const struct place *place)
+{
+    struct line *line = line_find(queue, id);
+    if (line == NULL || line->count == 0) { /* counts come from storage */
+        core_break(core, "a queue's record counts fewer waiters than there are");
+        return;
+    }
+    line->count--;
+    line_counted(core, line);
+    line_drop(core, line, place);
+    if (queue->throttle != NULL) {
+        throttle_changed(core, queue->throttle);
     }
 }
 

@@ -75,7 +75,8 @@ enum run locate_run(struct core *core, struct command *cmd)
     if (!token_find(core, cmd, &job, &token)) {
         return RUN_NEED;
     }
-    if (token.where != TOKEN_REQUEST || !token.has_chain || !uuid_eq(&token.task_id, task_id)) {
+    if (token.where != TOKEN_REQUEST || token.queue->throttle != NULL || !token.has_chain ||
+        !uuid_eq(&token.task_id, task_id)) {
         return run_ok(cmd);
     }
     struct key key;

@@ -9,7 +9,15 @@ static const enum key_meta open_metas[] = {META_SHARD, META_ARRIVAL, META_TOTALS
 #define OPEN_METAS (sizeof open_metas / sizeof open_metas[0])
 
 /* Tables and ranges read whole, in this order. */
-enum open_step { OPEN_LEASES, OPEN_REFRESHES, OPEN_HOLDERS, OPEN_GRANTS, OPEN_DROPS, OPEN_DONE };
+enum open_step {
+    OPEN_LEASES,
+    OPEN_REFRESHES,
+    OPEN_HOLDERS,
+    OPEN_GRANTS,
+    OPEN_THROTTLES,
+    OPEN_DROPS,
+    OPEN_DONE
+};
 
 static void open_scan(struct core *core, enum open_step step, struct bytes after);
 
@@ -148,6 +156,9 @@ static void open_row(struct core *core, struct core_read *read, struct bytes key
     case OPEN_GRANTS:
         open_grant(core, key);
         break;
+    case OPEN_THROTTLES:
+        throttle_loaded(core, bytes_of(key.ptr + 2, key.len - 2));
+        break;
     case OPEN_DROPS:
         open_drop(core, bytes_of(key.ptr + 2, key.len - 2));
         break;
@@ -219,6 +230,9 @@ static void open_range(struct key *key, enum open_step step)
         break;
     case OPEN_GRANTS:
         key_meta(key, META_GRANT);
+        break;
+    case OPEN_THROTTLES:
+        key_meta(key, META_THROTTLE);
         break;
     case OPEN_DROPS:
         key_meta(key, META_DROP);

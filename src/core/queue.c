@@ -54,6 +54,9 @@ static void queue_free(struct core *core, struct queue *queue)
     if (queue->floating != NULL) {
         floating_free(core, queue->floating);
     }
+    if (queue->throttle != NULL) {
+        throttle_free(core, queue->throttle);
+    }
     map_remove(&core->queues, &queue->node);
     list_remove(&queue->lru);
     list_remove(&queue->dirty);
@@ -118,6 +121,9 @@ static void queue_take_rows(struct core *core, struct queue *queue, bool has_lin
         queue_decode_lines(core, queue, lines);
     }
     floating_load(core, queue, has_floating, floating);
+    if (queue->throttle != NULL) {
+        queue_dirty(core, queue); /* the place of its first token is known better now */
+    }
 }
 
 bool queue_ready(struct core *core, struct queue *queue, struct command *cmd)
@@ -308,6 +314,9 @@ void queues_write(struct core *core)
         ASSERT(queue->known);
         queue_write(core, queue);
         queue_drop_empty_lines(core, queue);
+        if (queue->throttle != NULL && !queue->throttle->stored && queue->line_count == 0) {
+            queue_free(core, queue);
+        }
     }
 }
 
@@ -319,6 +328,7 @@ static bool queue_must_stay(const struct queue *queue)
     return queue->holder_count != 0 || queue->chains != 0 || queue->loading || queue->freed ||
            queue->grant_stored || queue->grant != NULL || list_linked(&queue->dirty) ||
            list_linked(&queue->changed) || list_linked(&queue->drop) || queue->refresh_stored ||
+           (queue->throttle != NULL && queue->throttle->stored) ||
            (floating != NULL && floating->rec.phase != REFRESH_NONE);
 }
 

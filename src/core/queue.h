@@ -7,6 +7,8 @@
  * A token that finds its queue full waits in a *line* of the queue (codec/key.h, struct line_id) as a request row. A line has a
  * window in memory like a lane of ready tasks; how many wait in which line is in the queue's record.
  *
+ * The lines of tokens that wait for a rate limit are queues, too, of which nobody ever holds a slot (core/throttle.h).
+ *
  * After each command the queues it touched are visited (core/grant.c), so that afterwards no waiter fits; what a visit cannot
  * finish at once leaves a META_GRANT row, and until it is done arrivals stand in line.
  *
@@ -22,6 +24,7 @@
 #include "core/lane.h"
 
 struct core;
+struct throttle;
 struct token;
 
 /* A low-water mark: no live row of the lane stands before `place`. */
@@ -97,6 +100,7 @@ struct queue {
     uint32_t line_count;
     struct floating *floating; /* NULL: there is none */
     bool refresh_stored;       /* the META_REFRESH row is there */
+    struct throttle *throttle; /* NULL: a concurrency queue */
 
     bool freed;            /* a waiter may fit: arrivals stand in line */
     bool grant_stored;     /* the META_GRANT row is there */

@@ -1,10 +1,14 @@
 /*
- * core/rate.c - rate limits: a ready token that stands before one is asked about when a poll wants it, and moves when the answer
- * is there.
+ * core/rate.c - rate limits: a token that stands before one is asked about when a poll wants it, and moves when the answer is there.
+ *
+ *      in line (throttle.h) ── under ──► on through its limits; over: it stays where it is
  *
  *      READY, limits[passed] a rate limit ── under ──► on through its limits
  *                    ▲          │ over, or no answer
  *                    └─ due ─ TIMER (keeps its slots)          retries used up: the job fails
+ *
+ * Ready, and so asked at times of its own, is a token whose policy bounds its retries (it is to fail when they are used up), that
+ * time alone does not help (throttle.h), that an operator wants asked at once, or for which there is no line any more.
  *
  * The answer comes from outside (core_check_next, core_check_done), or from buckets in the shard's own storage. An answer that
  * is an error never passes a job, and uses up no retry.
@@ -13,6 +17,39 @@
 
 #include "base/assert.h"
 #include "core/core_int.h"
+
+static int64_t add_capped(int64_t a, int64_t b)
+{
+    int64_t sum = 0;
+    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+/* min(max, initial * multiplier^retries), at least 1 ms so that time passes. */
+static int64_t rate_backoff_ms(const Silo__V1__RateLimitRetryPolicy *policy, uint32_t retries)
+{
+    const double raw =
+        (double)policy->initial_backoff_ms * pow(policy->backoff_multiplier, (double)retries);
+    int64_t ms = policy->max_backoff_ms;
+    if (raw < (double)ms) {
+        ms = raw > 1 ? (int64_t)llround(raw) : 1;
+    }
+    return ms > 1 ? ms : 1;
+}
+
+/* When one that was refused so often is asked again. */
+static int64_t rate_next_ms(const struct core *core, enum core_verdict verdict, int64_t reset_ms,
+                            const Silo__V1__RateLimitRetryPolicy *policy, uint32_t retries)
+{
+    const int64_t now = core->wall_ms;
+    if (verdict == VERDICT_ERROR) {
+        const int64_t wait = policy->initial_backoff_ms;
+        return add_capped(now, wait > 1 ? wait : 1);
+    }
+    if (reset_ms > now && reset_ms < add_capped(now, policy->max_backoff_ms)) {
+        return reset_ms;
+    }
+    return add_capped(now, rate_backoff_ms(policy, retries));
+}
 
 bool task_wants_check(const struct task *task)
 {
@@ -24,6 +61,12 @@ static struct check *check_find(const struct core *core, const struct uuid *task
     return MAP_ENTRY(map_find(&core->checks_by_task, uuid_bytes(task_id)), struct check, by_task);
 }
 
+/* The line it stands in, if that is a rate limit's. */
+static struct throttle *task_throttle(const struct task *task)
+{
+    return task->line != NULL ? task->line->queue->throttle : NULL;
+}
+
 static struct check *check_new(struct core *core, struct task *task)
 {
     struct check *check = xcalloc(1, sizeof *check);
@@ -31,9 +74,12 @@ static struct check *check_new(struct core *core, struct task *task)
     check->task_id = task->task_id;
     check->passed = task->passed;
     check->job_ref = arena_copy(&check->arena, task_ref(task));
-    check->group = task->group;
+    const struct throttle *throttle = task_throttle(task);
+    check->group = throttle != NULL ? throttle->group : task->group;
+    check->gate = throttle != NULL ? throttle->gate : NULL;
     check->group->checks++;
     map_insert(&core->checks_by_task, &check->by_task, uuid_bytes(&check->task_id));
+    gate_asked(core, check->gate);
     return check;
 }
 
@@ -42,6 +88,7 @@ static void check_free(struct core *core, struct check *check)
     check->group->checks--;
     map_remove(&core->checks_by_task, &check->by_task);
     list_remove(&check->node);
+    gate_answered(core, check->gate);
     arena_deinit(&check->arena);
     free(check);
 }
@@ -58,6 +105,7 @@ static bool check_fill(struct check *check, struct task *task)
         return false;
     }
     const Silo__V1__GubernatorRateLimit *rate = limits.items[task->passed].rate;
+    check->policy = rate->retry_policy;
     check->ask = (struct core_check){
         .name = bytes_str(rate->name),
         .unique_key = bytes_str(rate->unique_key),
@@ -97,10 +145,37 @@ struct core_check *core_check_next(struct core *core)
     return node != NULL ? &CONTAINER_OF(node, struct check, node)->ask : NULL;
 }
 
+/* The limiter's answer, as far as it concerns all who wait for it. */
+static void check_tell_gate(struct core *core, const struct check *check, enum core_verdict verdict,
+                            int64_t wait_ms)
+{
+    if (check->gate == NULL) {
+        return;
+    }
+    const struct gate_question question = {
+        .hits = check->ask.hits, .limit = check->ask.limit, .duration_ms = check->ask.duration_ms};
+    switch (verdict) {
+    case VERDICT_UNDER:
+        gate_passed(core, check->gate);
+        break;
+    case VERDICT_OVER:
+        gate_refused(core, check->gate, &question, wait_ms);
+        break;
+    case VERDICT_ERROR:
+        gate_failed(core, check->gate, wait_ms);
+        break;
+    }
+}
+
 void core_check_done(struct core *core, struct core_check *ask, enum core_verdict verdict,
                      int64_t reset_ms)
 {
     const struct check *check = CONTAINER_OF(ask, struct check, ask);
+    if (check->gate != NULL) {
+        const int64_t next_ms =
+            rate_next_ms(core, verdict, reset_ms, check->policy, check->gate->refusals);
+        check_tell_gate(core, check, verdict, next_ms - core->wall_ms);
+    }
     struct command *cmd = inner_new(core, CMD_CHECKED, check->job_ref);
     cmd->args.inner->task_id = check->task_id;
     cmd->args.inner->verdict = verdict;
@@ -118,6 +193,9 @@ void check_end(struct core *core, const struct command *cmd)
     if (task != NULL && task->has_chain && uuid_eq(&task->task_id, &check->task_id)) {
         task->checking =
             false; /* it stands before a further limit, or the answer was lost: to be asked */
+        if (task_throttle(task) != NULL) {
+            throttle_changed(core, task_throttle(task)); /* not the one that was asked, perhaps */
+        }
     }
     group_hot(core, check->group);
     check_free(core, check);
@@ -125,48 +203,47 @@ void check_end(struct core *core, const struct command *cmd)
 
 /* --- what an answer does --- */
 
-static int64_t add_capped(int64_t a, int64_t b)
-{
-    int64_t sum = 0;
-    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
-}
-
-/* min(max, initial * multiplier^retries), at least 1 ms so that time passes. */
-static int64_t rate_backoff_ms(const Silo__V1__RateLimitRetryPolicy *policy, uint32_t retries)
-{
-    const double raw =
-        (double)policy->initial_backoff_ms * pow(policy->backoff_multiplier, (double)retries);
-    int64_t ms = policy->max_backoff_ms;
-    if (raw < (double)ms) {
-        ms = raw > 1 ? (int64_t)llround(raw) : 1;
-    }
-    return ms > 1 ? ms : 1;
-}
-
-static int64_t rate_next_ms(const struct core *core, const struct inner_args *inner,
-                            const Silo__V1__RateLimitRetryPolicy *policy, uint32_t retries)
-{
-    const int64_t now = core->wall_ms;
-    if (inner->verdict == VERDICT_ERROR) {
-        const int64_t wait = policy->initial_backoff_ms;
-        return add_capped(now, wait > 1 ? wait : 1);
-    }
-    if (inner->reset_ms > now && inner->reset_ms < add_capped(now, policy->max_backoff_ms)) {
-        return inner->reset_ms;
-    }
-    return add_capped(now, rate_backoff_ms(policy, retries));
-}
-
-static enum run rate_pass(struct core *core, struct command *cmd, const struct token *from,
+static enum run rate_walk(struct core *core, struct command *cmd, const struct token *from,
                           struct token *to)
 {
-    to->passed++;
-    to->rate_retries = 0;
     if (!walk_ready(core, cmd, cmd->job_ref, to)) {
         return RUN_NEED;
     }
     walk_move(core, cmd->job_ref, from, to);
     return run_changed(cmd);
+}
+
+static enum run rate_pass(struct core *core, struct command *cmd, const struct limit *limit,
+                          const struct token *from, struct token *to)
+{
+    to->passed++;
+    to->rate_retries = 0;
+    struct blob *info = from->info == NULL ? job_info_blob(core, cmd->job_ref) : NULL;
+    to->info = from->info == NULL ? info : from->info;
+    const enum run run = rate_walk(core, cmd, from, to);
+    blob_unref(info);
+    if (run != RUN_NEED && from->where == TOKEN_READY) {
+        gate_reopen(core, cmd->job_ref, limit);
+    }
+    return run;
+}
+
+/* A ready token that was refused goes to its place in line. */
+static enum run rate_line_up(struct core *core, struct command *cmd, const struct token *from,
+                             struct token *to)
+{
+    to->rate_retries = 0;
+    return rate_walk(core, cmd, from, to);
+}
+
+/* A question that a limiter always fails to answer must not hold up those behind it. */
+static bool rate_steps_aside(struct gate *gate, enum core_verdict verdict)
+{
+    if (verdict != VERDICT_ERROR || gate->errors < GATE_ERRORS_MAX) {
+        return false;
+    }
+    gate->errors = 0;
+    return true;
 }
 
 /* The job's start moves with its token, so that both can be found again. */
@@ -248,8 +325,9 @@ enum run checked_run(struct core *core, struct command *cmd)
         return RUN_NEED;
     }
     struct limits limits;
-    if (from.where != TOKEN_READY || !from.has_chain || !uuid_eq(&from.task_id, &inner->task_id) ||
-        from.passed != check->passed ||
+    struct throttle *throttle = from.where == TOKEN_REQUEST ? from.queue->throttle : NULL;
+    if ((from.where != TOKEN_READY && throttle == NULL) || !from.has_chain ||
+        !uuid_eq(&from.task_id, &inner->task_id) || from.passed != check->passed ||
         !limits_decode(cmd->arena, job.info.limits, job.info.limit_count, &limits) ||
         from.passed >= limits.count || limits.items[from.passed].kind != LIMIT_RATE) {
         return run_ok(cmd);
@@ -260,14 +338,22 @@ enum run checked_run(struct core *core, struct command *cmd)
     const struct limit *limit = &limits.items[from.passed];
     const Silo__V1__RateLimitRetryPolicy *policy = limit->rate->retry_policy;
     if (inner->verdict == VERDICT_UNDER) {
-        return rate_pass(core, cmd, &from, &to);
+        return rate_pass(core, cmd, limit, &from, &to);
+    }
+    if (throttle != NULL && !rate_steps_aside(throttle->gate, inner->verdict)) {
+        return run_ok(cmd); /* it stays where it is, and its gate is shut */
     }
     if (inner->verdict == VERDICT_OVER && policy->max_retries > 0 &&
         from.rate_retries >= policy->max_retries) {
         return rate_fail(core, cmd, &job, &from, limit);
     }
-    return rate_wait(core, cmd, &job, &from, &to,
-                     rate_next_ms(core, inner, policy, from.rate_retries));
+    if (inner->verdict == VERDICT_OVER && limit->throttles &&
+        throttle_of(core, cmd->job_ref, limit, to.group) != NULL) {
+        return rate_line_up(core, cmd, &from, &to);
+    }
+    return rate_wait(
+        core, cmd, &job, &from, &to,
+        rate_next_ms(core, inner->verdict, inner->reset_ms, policy, from.rate_retries));
 }
 
 /* --- the built-in limiter --- */
@@ -321,15 +407,35 @@ static struct bucket_entry *bucket_get(struct core *core, struct command *cmd, s
     return entry;
 }
 
+/* The token still waits for the answer, in line or ready. */
+static bool task_stands_before(const struct task *task, const struct check *check)
+{
+    return task->has_chain && uuid_eq(&task->task_id, &check->task_id) &&
+           (task->group != NULL || task_throttle(task) != NULL);
+}
+
+/* How long a refusal lasts: as the bucket says, but somebody may fill it earlier. */
+static int64_t bucket_wait_ms(const struct core *core, const struct bucket_entry *entry,
+                              const struct bucket_request *request, const struct check *check)
+{
+    const int64_t ready_ms = bucket_ready_ms(&entry->bucket, entry->exists, request, core->wall_ms);
+    const int64_t wait_ms = ready_ms > core->wall_ms ? ready_ms - core->wall_ms : 1;
+    const int64_t most = check->policy->max_backoff_ms;
+    return wait_ms < most || wait_ms < GATE_ASK_MS ? wait_ms
+                                                   : (most > GATE_ASK_MS ? most : GATE_ASK_MS);
+}
+
 /* Takes the hits and becomes the answer. */
 enum run check_run(struct core *core, struct command *cmd)
 {
     struct inner_args *inner = cmd->args.inner;
     const struct check *check = check_find(core, &inner->task_id);
     const struct task *task = MAP_ENTRY(map_find(&core->tasks, cmd->job_ref), struct task, by_job);
-    if (check == NULL || (task != NULL && (!task->has_chain || task->group == NULL ||
-                                           !uuid_eq(&task->task_id, &inner->task_id)))) {
+    if (check == NULL || (task != NULL && !task_stands_before(task, check))) {
         return run_ok(cmd); /* the token has gone: no hit */
+    }
+    if (check->gate != NULL && gate_is_shut(check->gate)) {
+        return run_ok(cmd); /* one before it was refused meanwhile */
     }
     struct key key;
     key_limiter(&key, job_ref_tenant(cmd->job_ref), check->ask.name, check->ask.unique_key);
@@ -356,6 +462,9 @@ enum run check_run(struct core *core, struct command *cmd)
                      : answer.over        ? VERDICT_OVER
                                           : VERDICT_UNDER;
     inner->reset_ms = answer.reset_ms;
+    check_tell_gate(core, check, inner->verdict,
+                    inner->verdict == VERDICT_ERROR ? check->policy->initial_backoff_ms
+                                                    : bucket_wait_ms(core, entry, &request, check));
     cmd->kind = CMD_CHECKED;
     return checked_run(core, cmd);
 }

@@ -15,23 +15,13 @@ static enum run malformed(struct command *cmd)
     return run_fail(cmd, SILO_CORRUPT, "the job's stored limits are malformed");
 }
 
-/* The info row, to go with a token. The caller's reference. */
-static struct blob *info_blob(struct core *core, struct bytes job_ref)
-{
-    struct key key;
-    struct bytes row = BYTES_NONE;
-    key_by_ref(&key, TABLE_INFO, job_ref);
-    (void)view_get(&core->view, key_bytes(&key), &row);
-    return blob_new(row);
-}
-
 /* --- restart --- */
 
 static void restart_apply(struct core *core, struct command *cmd, const struct job *job,
                           struct token *to, struct tenant_count *count)
 {
     to->place.arrival = arrival_next(core);
-    to->info = info_blob(core, cmd->job_ref);
+    to->info = job_info_blob(core, cmd->job_ref);
     job_reopen(core, cmd->job_ref, job, count);
     const struct state state = {
         .status = JOB_SCHEDULED,
@@ -140,7 +130,8 @@ static bool scheduled_load(struct core *core, struct command *cmd, const struct 
         *ret_run = run_fail(cmd, SILO_CORRUPT, "the job's task is missing");
         return false;
     }
-    if (token->where == TOKEN_REQUEST) { /* parked in a full queue */
+    if (token->where == TOKEN_REQUEST &&
+        token->queue->throttle == NULL) { /* parked in a full queue */
         *ret_run = job_refuse(cmd, reasons->verb, reasons->none, job->status);
         return false;
     }
@@ -152,7 +143,7 @@ static bool scheduled_load(struct core *core, struct command *cmd, const struct 
 static void expedite_apply(struct core *core, struct command *cmd, const struct token *from,
                            struct token *to)
 {
-    to->info = info_blob(core, cmd->job_ref);
+    to->info = job_info_blob(core, cmd->job_ref);
     const struct state state = {
         .status = JOB_SCHEDULED,
         .changed_ms = core->wall_ms,
@@ -167,6 +158,26 @@ static void expedite_apply(struct core *core, struct command *cmd, const struct 
     blob_unref(to->info);
 }
 
+/* It waits for a rate limit: once it is asked about whoever stands before it, and if refused it goes back to its place. */
+static enum run expedite_throttled(struct core *core, struct command *cmd, const struct job *job,
+                                   const struct token *from)
+{
+    struct token to = *from;
+    struct limits limits;
+    if (!token_begin(core, cmd->arena, &job->info, &from->task_id, &to, &limits)) {
+        return malformed(cmd);
+    }
+    to.where = TOKEN_READY;
+    to.group = job->info.group;
+    to.passed = from->passed;
+    to.rates_paid = from->rates_paid;
+    if (!group_low_ready(core, group_get(core, to.group), cmd)) {
+        return RUN_NEED;
+    }
+    token_move(core, cmd->job_ref, from, &to);
+    return run_changed(cmd);
+}
+
 enum run expedite_run(struct core *core, struct command *cmd)
 {
     static const struct reasons reasons = {
@@ -179,6 +190,9 @@ enum run expedite_run(struct core *core, struct command *cmd)
     enum run run = RUN_ANSWER;
     if (!scheduled_load(core, cmd, &reasons, &job, &from, &run)) {
         return run;
+    }
+    if (from.where == TOKEN_REQUEST) {
+        return expedite_throttled(core, cmd, &job, &from);
     }
     if (from.where == TOKEN_READY || from.place.due_ms <= core->wall_ms) {
         return job_refuse(cmd, reasons.verb, "task is already ready to run", job.status);

@@ -110,7 +110,8 @@ static void token_arrive_request(struct core *core, struct bytes job_ref, const 
         queue_dirty(core, to->queue);
     }
     struct chain *chain = chain_find(core, &to->task_id);
-    if (chain != NULL) {
+    /* The slots of a token that waits for a rate limit stay with it. */
+    if (chain != NULL && to->queue->throttle == NULL) {
         chain_waits(core, chain, to->queue, to->line, &to->place, rec);
     }
     blob_unref(rec);

@@ -2,7 +2,7 @@
  * core/walk.c - a token's way through its job's limits, in their order.
  *
  *      limits[passed]       not due         due, slot free    due, full      rate limit    none left
- *                       TIMER, as it is     take it, go on    in its line    to be asked   READY
+ *                       TIMER, as it is     take it, go on    in its line    in its line   READY
  *
  * Slots are taken for due work only, and only if nobody in line may claim them (queue_fits). A token that lost a slot to a better one
  * comes by its rate limits again; the hits it has paid for count.
@@ -22,6 +22,13 @@ static bool walk_skips(const struct token *to, uint32_t index)
     return limit->repeated || (limit->kind == LIMIT_RATE && index < to->rates_paid);
 }
 
+/* Where a token waits for a rate limit; NULL: it is ready, and asked about by itself. */
+static struct queue *walk_throttle(struct core *core, struct bytes job_ref, const struct token *to,
+                                   const struct limit *limit)
+{
+    return limit->throttles ? throttle_of(core, job_ref, limit, to->group) : NULL;
+}
+
 bool walk_ready(struct core *core, struct command *cmd, struct bytes job_ref,
                 const struct token *to)
 {
@@ -35,6 +42,10 @@ bool walk_ready(struct core *core, struct command *cmd, struct bytes job_ref,
             continue;
         }
         if (limit->kind == LIMIT_RATE) {
+            struct queue *line = walk_throttle(core, job_ref, to, limit);
+            if (line != NULL && !queue_ready(core, line, cmd)) {
+                return false;
+            }
             break;
         }
         struct queue *queue = queue_of_limit(core, job_ref, limit);
@@ -76,7 +87,9 @@ static bool walk_stops(struct core *core, struct bytes job_ref, struct token *to
             continue;
         }
         if (limit->kind == LIMIT_RATE) {
-            to->where = TOKEN_READY;
+            to->queue = walk_throttle(core, job_ref, to, limit);
+            to->line = THROTTLE_LINE;
+            to->where = to->queue != NULL ? TOKEN_REQUEST : TOKEN_READY;
             return true;
         }
         struct queue *queue = queue_of_limit(core, job_ref, limit);

@@ -74,6 +74,12 @@ static bool names_of(struct arena *arena, struct bytes ref, struct bytes *ret_te
     return queue_ref_parse(ref, arena_alloc(arena, ref.len), ret_tenant, ret_queue);
 }
 
+/* The line of a rate limit is stored like a queue, under a name no client can give. */
+static bool names_throttle(struct bytes queue)
+{
+    return queue.len != 0 && queue.ptr[0] == 0;
+}
+
 /* --- holders --- */
 
 static SILO_RC holder_take(struct pager *pager, const struct range *range, struct holder_row *ret,
@@ -215,6 +221,8 @@ static SILO_RC request_take(struct pager *pager, const struct range *range, stru
         !job_ref_parse(rec.job_ref, arena_alloc(arena, rec.job_ref.len), &tenant, &row.job_id)) {
         return malformed(range->row.key, err);
     }
+    row.throttled = names_throttle(row.queue);
+    row.queue = row.throttled ? BYTES_NONE : row.queue;
     row.group = rec.group;
     row.attempt = rec.attempt;
     row.task_id = rec.chain.task_id;
@@ -358,7 +366,8 @@ SILO_RC queues_read(struct snapshot *snapshot, const struct queue_scope *scope, 
         if (!found) {
             break;
         }
-        pager.count += queue->holders != 0 || queue->requests != 0 || queue->has_floating;
+        pager.count += !names_throttle(queue->queue) &&
+                       (queue->holders != 0 || queue->requests != 0 || queue->has_floating);
     }
     page.count = pager.count;
     TRY(pager_cursor(&pager, &page.cursor, err));

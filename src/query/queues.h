@@ -48,6 +48,7 @@ struct request_row {
     uint32_t attempt;
     struct uuid task_id; /* what its slots are filed under */
     uint32_t passed;     /* limits of the job behind it */
+    bool throttled;      /* waits for a rate limit: `queue` is empty */
 };
 
 struct requests_page {

@@ -40,11 +40,10 @@ static void put_holder(struct rows *rows, const char *tenant, const char *queue,
     buf_deinit(&buf);
 }
 
-static void put_request(struct rows *rows, const char *tenant, const char *queue,
-                        struct line_id line, enum dispatch_order order, struct place place,
-                        const char *job)
+static void put_request_at(struct rows *rows, const char *tenant, const struct key *ref,
+                           struct line_id line, enum dispatch_order order, struct place place,
+                           const char *job)
 {
-    struct key ref = ref_of(tenant, queue);
     struct key job_ref;
     struct key key;
     struct buf buf;
@@ -56,15 +55,22 @@ static void put_request(struct rows *rows, const char *tenant, const char *queue
                                          .group = BYTES_LIT("g"),
                                          .has_chain = true,
                                          .chain = {.task_id = task_of((uint8_t)place.arrival)}});
-    key_request(&key, order, key_bytes(&ref), line, &place);
+    key_request(&key, order, key_bytes(ref), line, &place);
     rows_put(rows, &key, buf_bytes(&buf));
     buf_deinit(&buf);
 }
 
-static void put_lines(struct rows *rows, const char *tenant, const char *queue,
-                      const struct line_rec *lines, uint32_t count)
+static void put_request(struct rows *rows, const char *tenant, const char *queue,
+                        struct line_id line, enum dispatch_order order, struct place place,
+                        const char *job)
 {
-    struct key ref = ref_of(tenant, queue);
+    const struct key ref = ref_of(tenant, queue);
+    put_request_at(rows, tenant, &ref, line, order, place, job);
+}
+
+static void put_lines_at(struct rows *rows, const struct key *ref, const struct line_rec *lines,
+                         uint32_t count)
+{
     struct key key;
     struct buf buf;
     buf_init(&buf, 65536);
@@ -72,9 +78,16 @@ static void put_lines(struct rows *rows, const char *tenant, const char *queue,
     for (uint32_t i = 0; i < count; i++) {
         queue_encode_line(&buf, &lines[i]);
     }
-    key_queue(&key, key_bytes(&ref), QUEUE_LINES);
+    key_queue(&key, key_bytes(ref), QUEUE_LINES);
     rows_put(rows, &key, buf_bytes(&buf));
     buf_deinit(&buf);
+}
+
+static void put_lines(struct rows *rows, const char *tenant, const char *queue,
+                      const struct line_rec *lines, uint32_t count)
+{
+    const struct key ref = ref_of(tenant, queue);
+    put_lines_at(rows, &ref, lines, count);
 }
 
 static void put_floating(struct rows *rows, const char *tenant, const char *queue, uint32_t value)
@@ -320,6 +333,42 @@ static void long_queues(void **state)
     rows_free(rows);
 }
 
+/* Lines of rate limits are no queues; who stands in one is listed without a queue. */
+static void lines_of_rate_limits(void **state)
+{
+    (void)state;
+    struct rows *rows = rows_some(ORDER_PRIORITY);
+    struct key ref = ref_of("t", "");
+    const struct line_rec line = {.count = 1};
+    struct arena arena;
+    arena_init(&arena);
+    key_throttle_ref(&ref, job_ref_tenant(key_bytes(&ref)), BYTES_LIT("n"), BYTES_LIT("u"),
+                     BYTES_LIT("g"));
+    put_request_at(rows, "t", &ref, line.id, ORDER_PRIORITY, (struct place){1, 8, 0}, "j8");
+    put_lines_at(rows, &ref, &line, 1);
+    rows_commit(rows);
+    struct snapshot s = rows_snapshot(rows);
+    const struct page_limits limits = {.rows_max = 100};
+    struct requests_page requests;
+    struct queues_page queues;
+    assert_int_equal(requests_read(&s, &shard, BYTES_NONE, &limits, &arena, &requests, NULL).code,
+                     SILO_OK);
+    size_t throttled = 0;
+    for (size_t i = 0; i < requests.count; i++) {
+        const struct request_row *row = &requests.rows[i];
+        assert_int_equal(row->throttled, row->queue.len == 0);
+        throttled += row->throttled && bytes_eq(row->job_id, BYTES_LIT("j8"));
+    }
+    assert_int_equal(requests.count, 7);
+    assert_int_equal(throttled, 1);
+    assert_int_equal(queues_read(&s, &shard, BYTES_NONE, &limits, &arena, &queues, NULL).code,
+                     SILO_OK);
+    assert_int_equal(queues.count, 4);
+    arena_deinit(&arena);
+    snapshot_close(&s);
+    rows_free(rows);
+}
+
 static void what_is_wrong_is_said(void **state)
 {
     (void)state;
@@ -364,6 +413,7 @@ int main(void)
         cmocka_unit_test(requests_stand_in_their_order),
         cmocka_unit_test(queues_are_counted),
         cmocka_unit_test(long_queues),
+        cmocka_unit_test(lines_of_rate_limits),
         cmocka_unit_test(what_is_wrong_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

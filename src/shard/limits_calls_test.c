@@ -18,6 +18,10 @@ static Silo__V1__GubernatorRateLimit *rate_of(struct arena *arena, const struct 
     rate->limit = from->limit;
     rate->duration_ms = from->duration_ms;
     rate->hits = from->hits != 0 ? from->hits : 1;
+    rate->behavior = from->behavior;
+    rate->algorithm = from->leaky
+                          ? SILO__V1__GUBERNATOR_ALGORITHM__GUBERNATOR_ALGORITHM_LEAKY_BUCKET
+                          : SILO__V1__GUBERNATOR_ALGORITHM__GUBERNATOR_ALGORITHM_TOKEN_BUCKET;
     if (from->has_policy) {
         Silo__V1__RateLimitRetryPolicy *policy = ARENA_NEW(arena, Silo__V1__RateLimitRetryPolicy);
         silo__v1__rate_limit_retry_policy__init(policy);
@@ -286,6 +290,7 @@ struct slot_token {
     enum key_table table;
     struct bytes key; /* of its row */
     struct bytes ref;
+    struct bytes group; /* known with its limits */
     struct uuid task_id;
     bool has_chain;
     uint32_t passed;
@@ -316,7 +321,7 @@ static bool token_read(struct slot_rows *rows, const struct slot_row *row, struc
     return true;
 }
 
-static void token_limits(struct slot_rows *rows, const struct slot_token *token, struct limits *ret)
+static void token_limits(struct slot_rows *rows, struct slot_token *token, struct limits *ret)
 {
     struct key key;
     struct info info;
@@ -325,6 +330,7 @@ static void token_limits(struct slot_rows *rows, const struct slot_token *token,
     assert_non_null(row);
     assert_true(info_decode(row->value, &info));
     assert_int_equal(info.limit_count != 0, token->has_chain);
+    token->group = info.group;
     *ret = (struct limits){0};
     if (token->has_chain) {
         assert_true(limits_decode(&rows->arena, info.limits, info.limit_count, ret));
@@ -333,11 +339,11 @@ static void token_limits(struct slot_rows *rows, const struct slot_token *token,
 
 static void limit_queue(struct key *ref, const struct slot_token *token, const struct limit *limit)
 {
-    key_queue_ref(ref, job_ref_tenant(token->ref), limit->key);
+    limit_queue_ref(ref, job_ref_tenant(token->ref), limit, token->group);
 }
 
 /* SE1: a token holds the slots of the limits behind it. */
-static uint32_t token_slots(struct slot_rows *rows, const struct slot_token *token)
+static uint32_t token_slots(struct slot_rows *rows, struct slot_token *token)
 {
     struct limits limits;
     token_limits(rows, token, &limits);
@@ -448,6 +454,19 @@ static uint32_t line_capacity(struct slot_rows *rows, struct bytes ref, struct l
     return rec.value < line.max ? rec.value : line.max;
 }
 
+/* A line of a rate limit has a row that open finds, exactly while tokens wait in it. */
+static bool check_throttle(struct slot_rows *rows, struct bytes ref)
+{
+    uint8_t scratch[KEY_BYTES_MAX];
+    struct bytes limiter;
+    struct bytes group;
+    struct key key;
+    key_meta_ref(&key, META_THROTTLE, ref);
+    const bool throttle = throttle_ref_parse(ref, scratch, &limiter, &group);
+    assert_int_equal(row_at(rows, &key) != NULL, throttle);
+    return throttle;
+}
+
 /* SE4, and no free slot that a waiter could have. Returns how many waiters the record counts. */
 static uint64_t check_queue(struct slot_rows *rows, struct bytes ref, struct bytes value)
 {
@@ -476,14 +495,19 @@ static void check_queues(struct slot_rows *rows)
 {
     struct key key;
     uint64_t total = 0;
+    uint32_t throttles = 0;
     key_table(&key, TABLE_QUEUE);
     for (size_t i = rows_lower(rows, key_bytes(&key));
          i < rows->count && rows->all[i].key.ptr[0] == TABLE_QUEUE; i++) {
         const struct bytes whole = rows->all[i].key;
+        const struct bytes ref = bytes_of(whole.ptr + 1, whole.len - 2);
         if (whole.ptr[whole.len - 1] == QUEUE_LINES) {
-            total += check_queue(rows, bytes_of(whole.ptr + 1, whole.len - 2), rows->all[i].value);
+            total += check_queue(rows, ref, rows->all[i].value);
+            throttles += check_throttle(rows, ref);
         }
     }
+    key_meta(&key, META_THROTTLE);
+    assert_int_equal(throttles, rows_below(rows, key_bytes(&key)));
     key_table(&key, TABLE_REQUEST);
     assert_int_equal(total, rows_below(rows, key_bytes(&key)));
 }

@@ -19,6 +19,8 @@ struct job_limit {
     /* RATE */
     int64_t limit, duration_ms;
     int32_t hits; /* 0: 1 */
+    bool leaky;
+    int32_t behavior;
     bool has_policy;
     int64_t initial_ms, backoff_max_ms;
     double multiplier;

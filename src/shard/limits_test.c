@@ -454,20 +454,31 @@ static void test_cancel_waiting(void **state)
     close_watched(rig);
 }
 
-/* In rate back-off it stands among the timers, and its slots stay with it. */
-static void test_cancel_backoff(void **state)
+/* Refused by a rate limit it stands in line or, with an end to its retries, among the timers; its slots stay with it. */
+static void check_cancel_refused(bool in_line)
 {
-    (void)state;
     struct rig *rig = open_watched(ORDER_PRIORITY);
-    LIMITED(rig, "eats", RATE("r", 1, 1000000));
+    struct job_limit limit = RATE("r", 1, 1000000);
+    limit.has_policy = !in_line;
+    limit.initial_ms = 100000;
+    limit.retries_max = 1;
+    LIMITED(rig, "eats", limit);
     (void)lease_one(rig, "eats");
-    LIMITED(rig, "victim", FIXED("q", 1), RATE("r", 1, 1000000));
+    LIMITED(rig, "victim", FIXED("q", 1), limit);
     assert_int_equal(poll_empty(rig), 0);
-    assert_int_equal(rows_in(rig, TABLE_TIMER), 1);
+    assert_int_equal(rows_in(rig, TABLE_TIMER), in_line ? 0 : 1);
+    assert_int_equal(rows_in(rig, TABLE_REQUEST), in_line ? 1 : 0);
     LIMITED(rig, "next", FIXED("q", 1));
     assert_int_equal(holders(rig, "q"), 1);
     check_cancel(rig);
     close_watched(rig);
+}
+
+static void test_cancel_backoff(void **state)
+{
+    (void)state;
+    check_cancel_refused(false);
+    check_cancel_refused(true);
 }
 
 static void test_cancel_ticket(void **state)

@@ -61,7 +61,7 @@ static void test_pass(void **state)
     put_jobs(rig, JOB(.id = "a", .limits = {RATE("r", 3, 5000)}), 5);
     struct uuid tasks[5];
     assert_int_equal(lease_some(rig, 5, tasks), 3);
-    assert_int_equal(rows_in(rig, TABLE_TIMER), 2);
+    assert_int_equal(rows_in(rig, TABLE_REQUEST), 2);
     rig_pass(rig, 4999);
     assert_int_equal(poll_empty(rig), 0);
     rig_pass(rig, 1); /* when the limiter lets hits through again */
@@ -107,7 +107,7 @@ static void test_back_off_is_capped(void **state)
     struct rig *rig = open_watched();
     use_up(rig);
     struct job_limit limit = strict;
-    limit.retries_max = 0; /* never used up */
+    limit.retries_max = 100;
     put_job(rig, JOB(.id = "a", .limits = {limit}));
     for (int i = 0; i < 30; i++) {
         assert_int_equal(poll_empty(rig), 0);
@@ -302,7 +302,11 @@ static void test_expedite_back_off(void **state)
     LIMITED(rig, "eats", RATE("r", 1, 20000));
     (void)lease_one(rig, "eats");
     end_job(rig, "eats", ATTEMPT_SUCCEEDED);
-    LIMITED(rig, "a", FIXED("q", 1), RATE("r", 1, 20000));
+    struct job_limit limit = RATE("r", 1, 20000);
+    limit.has_policy = true;
+    limit.backoff_max_ms = 30000;
+    limit.retries_max = 9;
+    LIMITED(rig, "a", FIXED("q", 1), limit);
     assert_int_equal(poll_empty(rig), 0);
     assert_int_equal(due_of(rig, "a"), rig->wall_ms + 20000); /* its start moves with it */
     rig_pass(rig, 1000);

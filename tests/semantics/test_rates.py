@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Rate limits, answered by the server's own limiter: what passes, when the others are looked at again, and how it ends."""
+"""Rate limits, answered by the server's own limiter: what passes, in which order the others follow, and how it ends."""
 
 import os
 import sys
@@ -20,6 +20,7 @@ case = cases.case
 QUIET_MS = 150 if os.environ.get("SILO_BUILD", "release") == "release" else 600
 LONG = (HOUR_MS, 2 * HOUR_MS, 2.0, 0)  # a back-off that no test waits for
 SHORT = (20, 40, 1.0, 0)
+BOUNDED = 1000  # retries: such a job does not wait in line, but is looked at again after its back-off
 
 
 def all_that_pass(jobs):
@@ -44,10 +45,12 @@ def looked_at(jobs, job_id):
     return until(moved, "a back-off")
 
 
-def backed_off(jobs, limits, **fields):
-    """A job that was looked at and has to wait."""
+def throttled(jobs, limits, **fields):
+    """A job that was refused and has to wait."""
     job_id = jobs.enqueue(limits=limits, **fields)
-    looked_at(jobs, job_id)
+    for _ in range(2):
+        equal(jobs.lease(1, wait_ms=30), [])
+    equal(jobs.status(job_id), SCHEDULED)
     return job_id
 
 
@@ -78,10 +81,38 @@ def the_same_poll_hands_out_what_passed(server):
 
 
 @case("plain")
+def they_pass_in_order(server):
+    jobs = Jobs(server)
+    limits = [rate(fresh("r"), 2, 3000)]
+    jobs.run(jobs.enqueue(limits=limits))
+    jobs.run(jobs.enqueue(limits=limits))
+    last, second, third = (jobs.enqueue(limits=limits, priority=p) for p in (30, 20, 20))
+    equal(jobs.lease(10, wait_ms=30), [])
+    first = jobs.enqueue(limits=limits, priority=10)
+    began = now_ms()
+    got = []
+    while len(got) < 4:
+        got += [t.job_id for t in jobs.lease(10, wait_ms=300)]
+    equal(got, [first, second, third, last])
+    within(3000, 30_000, now_ms() - began, "two refills")
+
+
+@case("plain")
+def a_throttled_backlog_holds_up_nobody(server):
+    jobs = Jobs(server)
+    limits = [rate(fresh("r"), 1, back_off=LONG)]
+    for _ in range(200):
+        jobs.enqueue(limits=limits, priority=1)
+    equal(len(jobs.lease(50)), 1)
+    other = jobs.enqueue(priority=90)
+    equal([t.job_id for t in jobs.lease(50)], [other])
+
+
+@case("plain")
 def more_pass_after_the_reset(server):
     jobs = Jobs(server)
     began = now_ms()
-    limits = [rate(fresh("r"), 1, 700, back_off=(10, 10_000, 1.0, 0))]
+    limits = [rate(fresh("r"), 1, 700, back_off=(10, 10_000, 1.0, BOUNDED))]
     first, second, third = (jobs.enqueue(limits=limits) for _ in range(3))
     task = jobs.lease_one(first)
     passed = now_ms()
@@ -110,12 +141,14 @@ def hits_are_counted(server):
     jobs = Jobs(server)
     name = fresh("r")
     jobs.run(jobs.enqueue(limits=[rate(name, 10, hits=8, back_off=LONG)]))
-    backed_off(jobs, [rate(name, 10, hits=3, back_off=LONG)])
-    jobs.run(jobs.enqueue(limits=[rate(name, 10, hits=2, back_off=LONG)]))
-    backed_off(jobs, [rate(name, 10, hits=1, back_off=LONG)])
+    three = throttled(jobs, [rate(name, 10, hits=3, back_off=LONG)])
+    two = throttled(jobs, [rate(name, 10, hits=2, back_off=LONG)])  # two are left, but three are wanted first
+    jobs.on("CancelJob", three)
+    jobs.run(two)
+    throttled(jobs, [rate(name, 10, hits=1, back_off=LONG)])
     jobs.run(jobs.enqueue(limits=[rate(name, 10, hits=0, back_off=LONG)]))  # only asks
-    backed_off(jobs, [rate(fresh("r"), 10, hits=11, back_off=LONG)])
-    backed_off(jobs, [rate(fresh("r"), 0, back_off=LONG)])
+    throttled(jobs, [rate(fresh("r"), 10, hits=11, back_off=LONG)])
+    throttled(jobs, [rate(fresh("r"), 0, back_off=LONG)])
 
 
 @case("plain")
@@ -125,7 +158,7 @@ def names_and_keys_are_apart(server):
     jobs.run(jobs.enqueue(limits=[rate(name, 1, key="k", back_off=LONG)]))
     jobs.run(jobs.enqueue(limits=[rate(name, 1, key="l", back_off=LONG)]))
     jobs.run(jobs.enqueue(limits=[rate(name + "x", 1, key="k", back_off=LONG)]))
-    backed_off(jobs, [rate(name, 1, key="k", back_off=LONG)])
+    throttled(jobs, [rate(name, 1, key="k", back_off=LONG)])
 
 
 @case("plain")
@@ -146,7 +179,7 @@ def a_backlog_does_not_use_up_the_limit(server):
 def the_back_off_grows_to_its_maximum(server):
     jobs = Jobs(server)
     name = fresh("r")
-    limits = [rate(name, 1, back_off=(100_000, 500_000, 3.0, 0))]
+    limits = [rate(name, 1, back_off=(100_000, 500_000, 3.0, BOUNDED))]
     jobs.run(jobs.enqueue(limits=limits))
     job_id = jobs.enqueue(limits=limits)
     for wait in (100_000, 300_000, 500_000, 500_000):
@@ -155,9 +188,9 @@ def the_back_off_grows_to_its_maximum(server):
 
 
 @case("plain")
-def without_a_policy_the_defaults_hold(server):
+def a_bounded_back_off_doubles(server):
     jobs = Jobs(server)
-    limits = [rate(fresh("r"), 1)]
+    limits = [rate(fresh("r"), 1, back_off=(100, 30_000, 2.0, BOUNDED))]
     jobs.run(jobs.enqueue(limits=limits))
     job_id = jobs.enqueue(limits=limits)
     began = now_ms()
@@ -198,7 +231,7 @@ def retries_can_be_used_up(server):
 @case("plain")
 def every_attempt_is_a_hit(server):
     jobs = Jobs(server)
-    limits = [rate(fresh("r"), 2, back_off=LONG)]
+    limits = [rate(fresh("r"), 2, back_off=(HOUR_MS, 2 * HOUR_MS, 2.0, BOUNDED))]
     job_id = jobs.enqueue(limits=limits, retry_policy=retries(5))
     for number in (1, 2):
         task = jobs.lease_one(job_id)
@@ -216,7 +249,7 @@ def it_is_cancelled(server):
     name = fresh("r")
     jobs.run(jobs.enqueue(limits=[rate(name, 1)]))
     moved = jobs.counting()
-    job_id = backed_off(jobs, [rate(name, 1, back_off=(30, 30, 1.0, 0))])
+    job_id = throttled(jobs, [rate(name, 1, back_off=(30, 30, 1.0, 0))])
     jobs.on("CancelJob", job_id)
     moved(1, 1, "cancel")
     equal(jobs.status(job_id), CANCELLED)
@@ -230,7 +263,7 @@ def it_is_leased_alone(server):
     jobs = Jobs(server)
     name = fresh("r")
     jobs.run(jobs.enqueue(limits=[rate(name, 1)]))
-    job_id = backed_off(jobs, [rate(name, 1, back_off=LONG)])
+    job_id = throttled(jobs, [rate(name, 1, back_off=LONG)])
     task = jobs.lease_this(job_id)
     equal((task.job_id, task.attempt_number), (job_id, 1))
     jobs.succeed(task)
@@ -251,11 +284,24 @@ def a_future_one_is_expedited(server):
 
 
 @case("plain")
+def a_throttled_one_is_expedited(server):
+    jobs = Jobs(server)
+    name = fresh("r")
+    jobs.run(jobs.enqueue(limits=[rate(name, 10, hits=8, back_off=LONG)]))
+    first = throttled(jobs, [rate(name, 10, hits=3, back_off=LONG)])
+    second = throttled(jobs, [rate(name, 10, hits=2, back_off=LONG)])
+    jobs.on("ExpediteJob", second)
+    jobs.refused("ExpediteJob", second, "task is already ready to run", SCHEDULED)
+    jobs.run(second)
+    equal(jobs.status(first), SCHEDULED)
+
+
+@case("plain")
 def it_is_imported_again(server):
     jobs = Jobs(server)
     name, queue = fresh("r"), fresh("q")
     jobs.run(jobs.enqueue(limits=[rate(name, 1)]))
-    job_id = backed_off(jobs, [slot(queue), rate(name, 1, back_off=(30, 30, 1.0, 0))])
+    job_id = throttled(jobs, [slot(queue), rate(name, 1, back_off=(30, 30, 1.0, 0))])
     failed = pb.ImportAttempt(status=pb.ATTEMPT_STATUS_FAILED, started_at_ms=1, finished_at_ms=2, error_code="E")
     equal(jobs.import_one(id=job_id, attempts=[failed]), FAILED)
     equal(jobs.lease(1, wait_ms=100), [])
@@ -270,7 +316,7 @@ def a_slot_is_kept_while_it_waits(server):
     jobs = Jobs(server)
     name, queue = fresh("r"), fresh("q")
     jobs.run(jobs.enqueue(limits=[rate(name, 1)]))
-    job_id = backed_off(jobs, [slot(queue), rate(name, 1, back_off=LONG)])
+    job_id = throttled(jobs, [slot(queue), rate(name, 1, back_off=LONG)])
     waiting = jobs.enqueue(limits=[slot(queue)])
     jobs.lease_none()
     jobs.on("CancelJob", job_id)
@@ -328,7 +374,7 @@ def buckets_belong_to_a_tenant(server):
     for tenant in HASHES:
         jobs = Jobs(server, tenant=tenant)
         jobs.run(jobs.enqueue(limits=limits))
-        backed_off(jobs, limits)
+        throttled(jobs, limits)
 
 
 @case("own")
@@ -342,7 +388,7 @@ def what_was_used_survives(server):
         jobs.api = server.api
         if end == server.stop:
             jobs.run(jobs.enqueue(limits=limits))
-            waiting = backed_off(jobs, limits)
+            waiting = throttled(jobs, limits)
     equal(jobs.lease(1, wait_ms=200), [])
     equal(jobs.status(waiting), SCHEDULED)
 

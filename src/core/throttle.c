@@ -1,0 +1,422 @@
+/* core/throttle.c - see throttle.h. */
+#include "core/throttle.h"
+
+#include "base/assert.h"
+#include "core/core_int.h"
+
+/* --- gates --- */
+
+static void gate_key(struct key *key, struct bytes tenant_part, struct bytes limiter)
+{
+    ASSERT(tenant_part.len + limiter.len <= sizeof key->b);
+    memcpy(key->b, tenant_part.ptr, tenant_part.len);
+    memcpy(key->b + tenant_part.len, limiter.ptr, limiter.len);
+    key->len = tenant_part.len + limiter.len;
+}
+
+static struct gate *gate_find(const struct core *core, struct bytes key)
+{
+    return MAP_ENTRY(map_find(&core->gates, key), struct gate, node);
+}
+
+static struct gate *gate_get(struct core *core, struct bytes key)
+{
+    struct gate *gate = gate_find(core, key);
+    if (gate != NULL) {
+        return gate;
+    }
+    gate = xmalloc(sizeof *gate + key.len);
+    *gate = (struct gate){.window = GATE_WINDOW_MAX, .key_len = key.len};
+    memcpy(gate->key, key.ptr, key.len);
+    list_init(&gate->throttles);
+    map_insert(&core->gates, &gate->node, bytes_of(gate->key, gate->key_len));
+    return gate;
+}
+
+static void gate_drop_unused(struct core *core, struct gate *gate)
+{
+    if (!list_empty(&gate->throttles) || gate->asked != 0) {
+        return;
+    }
+    if (gate_is_shut(gate)) {
+        heap_remove(&core->gates_shut, &gate->opens);
+    }
+    map_remove(&core->gates, &gate->node);
+    free(gate);
+}
+
+/* --- throttles --- */
+
+struct queue *throttle_get(struct core *core, struct bytes ref)
+{
+    struct queue *queue = queue_get(core, ref);
+    uint8_t scratch[KEY_BYTES_MAX];
+    struct bytes limiter;
+    struct bytes group;
+    if (queue->throttle != NULL || ref.len > sizeof scratch ||
+        !throttle_ref_parse(ref, scratch, &limiter, &group)) {
+        return queue;
+    }
+    struct throttle *throttle = xcalloc(1, sizeof *throttle);
+    struct key key;
+    gate_key(&key, job_ref_tenant(queue_ref(queue)), limiter);
+    *throttle = (struct throttle){
+        .queue = queue, .gate = gate_get(core, key_bytes(&key)), .group = group_get(core, group)};
+    list_push_back(&throttle->gate->throttles, &throttle->in_gate);
+    list_push_back(&throttle->group->throttles, &throttle->in_group);
+    queue->throttle = throttle;
+    return queue;
+}
+
+static void throttle_reading(struct throttle *throttle, bool reading)
+{
+    if (throttle->reading != reading) {
+        throttle->reading = reading;
+        throttle->group->throttles_reading += reading ? 1u : UINT32_MAX;
+    }
+}
+
+static void throttle_no_turn(struct throttle *throttle)
+{
+    if (heap_has(&throttle->turn)) {
+        heap_remove(&throttle->group->turns, &throttle->turn);
+    }
+}
+
+void throttle_free(struct core *core, struct throttle *throttle)
+{
+    throttle_no_turn(throttle);
+    throttle_reading(throttle, false);
+    list_remove(&throttle->in_gate);
+    list_remove(&throttle->in_group);
+    core->throttle_count -= throttle->stored;
+    throttle->queue->throttle = NULL;
+    gate_drop_unused(core, throttle->gate);
+    free(throttle);
+}
+
+struct queue *throttle_of(struct core *core, struct bytes job_ref, const struct limit *limit,
+                          struct bytes group)
+{
+    struct key ref;
+    limit_queue_ref(&ref, job_ref_tenant(job_ref), limit, group);
+    struct queue *queue = queue_find(core, key_bytes(&ref));
+    const bool stored = queue != NULL && queue->throttle != NULL && queue->throttle->stored;
+    if (!stored && core->throttle_count >= SHARD_THROTTLES_MAX) {
+        return NULL;
+    }
+    if (queue != NULL) {
+        return throttle_get(core, key_bytes(&ref));
+    }
+    queue = throttle_get(core, key_bytes(&ref));
+    queue->known = true;        /* every throttle with tokens is in memory */
+    queue_changed(core, queue); /* it goes with the batch if nobody comes to stand there */
+    return queue;
+}
+
+void throttle_loaded(struct core *core, struct bytes ref)
+{
+    struct throttle *throttle = throttle_get(core, ref)->throttle;
+    if (throttle == NULL) {
+        core_break(core, "a row of a rate limit's line is corrupt");
+        return;
+    }
+    throttle->stored = true;
+    core->throttle_count++;
+    throttle_changed(core, throttle);
+}
+
+void throttle_counted(struct core *core, struct throttle *throttle, uint64_t count)
+{
+    if ((count != 0) == throttle->stored) {
+        return;
+    }
+    struct key key;
+    key_meta_ref(&key, META_THROTTLE, queue_ref(throttle->queue));
+    throttle->stored = count != 0;
+    if (throttle->stored) {
+        core->throttle_count++;
+        view_put(&core->view, key_bytes(&key), BYTES_NONE, true);
+    } else {
+        core->throttle_count--;
+        view_del(&core->view, key_bytes(&key));
+    }
+}
+
+/* --- turns: which throttles of a group may be asked, in the order of their first tokens --- */
+
+/* A place as a number in the shard's order, all but its arrival. */
+static int64_t place_code(const struct core *core, const struct place *place)
+{
+    const int64_t due_max = INT64_MAX >> 8;
+    int64_t due_ms = place->due_ms > 0 ? place->due_ms : 0;
+    due_ms = due_ms < due_max ? due_ms : due_max;
+    return core->order == ORDER_PRIORITY ? (int64_t)place->priority << 55 | due_ms
+                                         : due_ms << 8 | place->priority;
+}
+
+static struct task *line_first_unasked(const struct line *line)
+{
+    for (uint32_t i = 0; i < line->window.count; i++) {
+        struct task *task = lane_at(&line->window, i);
+        if (!task->checking) {
+            return task;
+        }
+    }
+    return NULL;
+}
+
+/* Where the token stands that would be asked next, or would have to be read; false: there is none. */
+static bool throttle_turn_code(const struct core *core, const struct throttle *throttle,
+                               int64_t *ret_code)
+{
+    const struct gate *gate = throttle->gate;
+    if (!throttle->stored || gate_is_shut(gate) || gate->asked >= gate->window) {
+        return false;
+    }
+    *ret_code = INT64_MIN; /* what is not known is read first */
+    const struct line *line = line_find(throttle->queue, THROTTLE_LINE);
+    if (!throttle->queue->known || line == NULL || !line->known) {
+        return true;
+    }
+    const struct task *task = line_first_unasked(line);
+    if (task == NULL && !line->window.bounded) {
+        return false;
+    }
+    *ret_code = place_code(core, task != NULL ? &task->place : &line->window.mark);
+    return true;
+}
+
+static void throttle_set_turn(struct core *core, struct throttle *throttle)
+{
+    int64_t code = 0;
+    throttle_reading(throttle, false);
+    if (!throttle_turn_code(core, throttle, &code)) {
+        throttle_no_turn(throttle);
+    } else if (heap_has(&throttle->turn)) {
+        heap_update(&throttle->group->turns, &throttle->turn, code);
+    } else {
+        heap_insert(&throttle->group->turns, &throttle->turn, code);
+    }
+}
+
+/* Of the groups that share the limiter, the one with the best token is served first. */
+static void gate_changed(struct core *core, struct gate *gate)
+{
+    struct throttle *best = NULL;
+    for (struct list_node *n = list_first(&gate->throttles); n != NULL;
+         n = list_next(&gate->throttles, n)) {
+        struct throttle *throttle = CONTAINER_OF(n, struct throttle, in_gate);
+        throttle_set_turn(core, throttle);
+        if (heap_has(&throttle->turn) && (best == NULL || throttle->turn.key < best->turn.key)) {
+            best = throttle;
+        }
+    }
+    if (best == NULL) {
+        return;
+    }
+    group_hot(core, best->group);
+    for (struct list_node *n = list_first(&gate->throttles); n != NULL;
+         n = list_next(&gate->throttles, n)) {
+        struct throttle *throttle = CONTAINER_OF(n, struct throttle, in_gate);
+        if (heap_has(&throttle->turn)) {
+            group_hot(core, throttle->group);
+        }
+    }
+}
+
+static enum line_front throttle_next(struct core *core, struct throttle *throttle,
+                                     struct task **ret_task)
+{
+    struct queue *queue = throttle->queue;
+    if (!queue->known) {
+        queue_load(core, queue);
+        return LINE_FRONT_LOADING;
+    }
+    struct line *line = line_find(queue, THROTTLE_LINE);
+    if (line == NULL) {
+        return LINE_FRONT_NONE; /* its row counts nobody */
+    }
+    const enum line_front front = line_front(core, line, ret_task);
+    if (front != LINE_FRONT_TASK) {
+        return front;
+    }
+    *ret_task = line_first_unasked(line);
+    if (*ret_task != NULL) {
+        return LINE_FRONT_TASK;
+    }
+    return line->loading ? LINE_FRONT_LOADING : LINE_FRONT_NONE;
+}
+
+void throttles_ask(struct core *core, struct group *group, const struct place *place,
+                   uint32_t *checks)
+{
+    struct heap_node *node = NULL;
+    while (*checks != 0 && (node = heap_min(&group->turns)) != NULL) {
+        struct throttle *throttle = CONTAINER_OF(node, struct throttle, turn);
+        if (place != NULL && node->key > place_code(core, place)) {
+            return;
+        }
+        struct task *task = NULL;
+        const enum line_front front = throttle_next(core, throttle, &task);
+        if (front != LINE_FRONT_TASK) {
+            throttle_no_turn(throttle); /* until the page is there, or an answer */
+            throttle_reading(throttle, front == LINE_FRONT_LOADING);
+            continue;
+        }
+        if (place != NULL && !waits_before(core, &task->place, place)) {
+            return;
+        }
+        check_start(core, task);
+        throttle_set_turn(core, throttle);
+        --*checks;
+    }
+}
+
+/* --- what happens at a gate --- */
+
+static void gate_open(struct core *core, struct gate *gate)
+{
+    heap_remove(&core->gates_shut, &gate->opens);
+    gate_changed(core, gate);
+}
+
+/* Somebody else is the first in line now: does it ask for less than the one that was refused? */
+static bool first_asks_for_less(const struct gate *gate, const struct task *task)
+{
+    struct arena arena;
+    struct token token;
+    struct task_rec row;
+    struct limits limits;
+    bool less = false;
+    arena_init(&arena);
+    if (token_decode(blob_bytes(task->rec), &token, &row) &&
+        limits_decode(&arena, row.chain.limits, row.chain.limit_count, &limits) &&
+        task->passed < limits.count && limits.items[task->passed].kind == LIMIT_RATE) {
+        const Silo__V1__GubernatorRateLimit *rate = limits.items[task->passed].rate;
+        less = rate->hits < gate->refused.hits || rate->limit != gate->refused.limit ||
+               rate->duration_ms != gate->refused.duration_ms;
+    }
+    arena_deinit(&arena);
+    return less;
+}
+
+static struct task *throttle_first(const struct throttle *throttle)
+{
+    const struct line *line = line_find(throttle->queue, THROTTLE_LINE);
+    const bool there = line != NULL && line->known && line->window.count != 0;
+    return there ? lane_at(&line->window, 0) : NULL;
+}
+
+static void throttle_look_first(struct core *core, struct throttle *throttle)
+{
+    struct gate *gate = throttle->gate;
+    const struct task *first = gate_is_shut(gate) ? throttle_first(throttle) : NULL;
+    if (first == NULL || uuid_eq(&first->task_id, &throttle->first)) {
+        return;
+    }
+    throttle->first = first->task_id;
+    if (gate->errors == 0 && first_asks_for_less(gate, first)) {
+        gate_open(core, gate);
+    }
+}
+
+void throttle_changed(struct core *core, struct throttle *throttle)
+{
+    throttle_look_first(core, throttle);
+    throttle_set_turn(core, throttle);
+    if (heap_has(&throttle->turn)) {
+        group_hot(core, throttle->group);
+    }
+}
+
+void gate_asked(struct core *core, struct gate *gate)
+{
+    if (gate != NULL) {
+        gate->asked++;
+        gate_changed(core, gate);
+    }
+}
+
+void gate_answered(struct core *core, struct gate *gate)
+{
+    if (gate != NULL) {
+        gate->asked--;
+        gate_changed(core, gate);
+        gate_drop_unused(core, gate);
+    }
+}
+
+void gate_passed(struct core *core, struct gate *gate)
+{
+    gate->refusals = 0;
+    gate->errors = 0;
+    if (gate->window < GATE_WINDOW_MAX) {
+        gate->window++;
+        gate_changed(core, gate);
+    }
+}
+
+static void gate_shut(struct core *core, struct gate *gate, int64_t wait_ms)
+{
+    const int64_t most = INT64_MAX - core->mono_ms;
+    gate->window = core->external_limiter ? 1 : GATE_WINDOW_MAX;
+    heap_insert(&core->gates_shut, &gate->opens, core->mono_ms + (wait_ms < most ? wait_ms : most));
+    for (struct list_node *n = list_first(&gate->throttles); n != NULL;
+         n = list_next(&gate->throttles, n)) {
+        struct throttle *throttle = CONTAINER_OF(n, struct throttle, in_gate);
+        const struct task *first = throttle_first(throttle);
+        throttle->first = first != NULL ? first->task_id : (struct uuid){0};
+    }
+    gate_changed(core, gate);
+}
+
+void gate_refused(struct core *core, struct gate *gate, const struct gate_question *question,
+                  int64_t wait_ms)
+{
+    if (!gate_is_shut(gate)) { /* else one of several questions that were on their way together */
+        gate->refusals++;
+        gate->errors = 0;
+        gate->refused = *question;
+        gate_shut(core, gate, wait_ms);
+    }
+}
+
+void gate_failed(struct core *core, struct gate *gate, int64_t wait_ms)
+{
+    if (!gate_is_shut(gate)) {
+        gate->errors++;
+        gate_shut(core, gate, wait_ms);
+    }
+}
+
+void gate_reopen(struct core *core, struct bytes job_ref, const struct limit *limit)
+{
+    if (core->gates_shut.count == 0) {
+        return;
+    }
+    struct key limiter;
+    struct key key;
+    key_limiter(&limiter, job_ref_tenant(job_ref), bytes_str(limit->rate->name),
+                bytes_str(limit->rate->unique_key));
+    gate_key(&key, job_ref_tenant(job_ref),
+             bytes_of(limiter.b + limiter.len - LIMITER_HASH_LEN, LIMITER_HASH_LEN));
+    struct gate *gate = gate_find(core, key_bytes(&key));
+    if (gate != NULL && gate_is_shut(gate)) {
+        gate_open(core, gate);
+    }
+}
+
+void throttle_turn(struct core *core)
+{
+    struct heap_node *node = NULL;
+    while ((node = heap_min(&core->gates_shut)) != NULL && node->key <= core->mono_ms) {
+        gate_open(core, CONTAINER_OF(node, struct gate, opens));
+    }
+}
+
+int64_t throttle_next_mono_ms(const struct core *core)
+{
+    const struct heap_node *node = heap_min(&core->gates_shut);
+    return node != NULL ? node->key : INT64_MAX;
+}
