@@ -434,6 +434,7 @@ static bool call_admits(struct rpc_call *call, uint64_t bytes)
     if (!too_large && room_admits(call, call->queue.held_bytes + bytes)) {
         return true;
     }
+    call->conn->stuffed = call->conn->stuffed || !too_large;
     call_abort(call, RPC_CANCEL_RESET,
                too_large ? RPC_STATUS_OUT_OF_RANGE : RPC_STATUS_RESOURCE_EXHAUSTED,
                too_large ? "reply message length too large" : RPC_REPLY_FULL_TEXT);

@@ -99,16 +99,29 @@ void room_leave_conn(struct server_conn *conn)
     conn->pending_bytes = 0;
 }
 
+/*
+ * Of a connection that was refused a large reply nothing large is made until it has read half of what it has: else each call
+ * would read from storage what is then dropped.
+ */
+static bool room_conn_stuffed(struct rpc_call *call, uint64_t bytes)
+{
+    struct server_conn *conn = call->conn;
+    conn->stuffed =
+        conn->stuffed && conn->reply_bytes > call->server->options.conn_reply_bytes_max / 2;
+    return conn->stuffed && bytes > RPC_REPLY_SMALL_BYTES;
+}
+
 bool rpc_call_reserve(struct rpc_call *call, uint64_t bytes)
 {
     ASSERT(call->held && rpc_loop_here(call->loop));
-    if (!rpc_call_alive(call)) {
+    if (!rpc_call_alive(call) || room_conn_stuffed(call, bytes)) {
         return false;
     }
     const uint64_t max = call->server->options.reply_bytes_max;
     const uint64_t conn_max = call->server->options.conn_reply_bytes_max;
     if (!room_fits(call, room_server_bytes(call->server), bytes, max) ||
         !room_fits(call, call->conn->reply_bytes, bytes, conn_max)) {
+        call->conn->stuffed = true;
         return false;
     }
     call->reply_reserved = bytes;

@@ -161,8 +161,8 @@ void rpc_call_on_cancel(struct rpc_call *call,
 
 /*
  * Loop. Makes room for a reply of that many bytes, to be asked for before they are read from anywhere. The room is the call's
- * until it was finished and its reply has left; a second reservation replaces the first, and the reply corrects it to what it
- * is. False: the caller has gone, or the connection or the server holds too much already; then answer RPC_REPLY_FULL_TEXT.
+ * until it was finished and its reply has left; a second reservation replaces the first (0 gives it back), and the reply
+ * corrects it to what it is. False: the caller has gone, or the connection or the server holds too much already; then answer RPC_REPLY_FULL_TEXT.
  * A reply without a reservation is looked at when it is handed over: above RPC_REPLY_SMALL_BYTES it is dropped, and
  * RESOURCE_EXHAUSTED answered, where a reservation would have failed.
  */

@@ -104,6 +104,7 @@ struct server_conn {
     uint64_t call_bytes;    /* weight.c's */
     uint64_t pending_bytes; /* counted of conn.pending */
     bool settled;           /* the client's SETTINGS came */
+    bool stuffed;           /* room.c's: it was refused a large reply, and has read little since */
     bool draining;
     bool goaway_sent;
 };

@@ -129,6 +129,15 @@ bool svc_worker_tenant(struct call *call, bool present, const char *tenant)
     return true;
 }
 
+bool svc_has_room(struct call *call)
+{
+    if (!rpc_call_reserve(call->rpc, RPC_REPLY_SMALL_BYTES + 1)) {
+        svc_fail(call, SILO_EXHAUSTED, RPC_REPLY_FULL_TEXT);
+        return false;
+    }
+    return rpc_call_reserve(call->rpc, 0);
+}
+
 bool svc_job(struct call *call, const char *id)
 {
     const struct bytes job_id = bytes_str(id);

@@ -106,6 +106,11 @@ bool rpc_call_alive(const struct rpc_call *call)
     return !call->gone;
 }
 
+bool rpc_call_reserve(struct rpc_call *call, uint64_t bytes)
+{
+    return !call->gone && (bytes == 0 || !fake.no_room);
+}
+
 void rpc_call_on_cancel(struct rpc_call *call,
                         void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason,
                                           void *context),

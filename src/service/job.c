@@ -31,6 +31,9 @@ void on_get_job(struct call *call)
         !svc_job(call, request->id)) {
         return;
     }
+    if (!(request->omit_payload && request->omit_results) && !svc_has_room(call)) {
+        return;
+    }
     call->request.cmd.args.get = (struct get_args){
         .include_attempts = request->include_attempts != 0,
         .omit_payload = request->omit_payload != 0,
@@ -75,7 +78,7 @@ void on_get_result(struct call *call)
     const Silo__V1__GetJobResultRequest *request = call->message;
     if (!svc_route(call, request->shard) ||
         !svc_tenant(call, request->tenant_opt_case != 0, request->tenant) ||
-        !svc_job(call, request->id)) {
+        !svc_job(call, request->id) || !svc_has_room(call)) {
         return;
     }
     struct fan *fan = fan_new(call, 2, get_result_answer);

@@ -421,7 +421,7 @@ void on_lease_tasks(struct call *call)
         svc_fail(call, SILO_INVALID, "task_group is required");
         return;
     }
-    if (!lease_route(lease, request) || !lease_sizes(lease)) {
+    if (!lease_route(lease, request) || !lease_sizes(lease) || !svc_has_room(call)) {
         return;
     }
     lease->tasks_max = request->max_tasks < POLL_TASKS_MAX ? request->max_tasks : POLL_TASKS_MAX;

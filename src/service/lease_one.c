@@ -48,7 +48,7 @@ void on_lease_task(struct call *call)
         svc_fail(call, SILO_INVALID, ERROR_WORKER_TOO_LONG);
         return;
     }
-    if (!svc_job(call, request->id)) {
+    if (!svc_job(call, request->id) || !svc_has_room(call)) {
         return;
     }
     call->request.cmd.args.lease_job.worker_id = worker_id;

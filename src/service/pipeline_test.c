@@ -180,6 +180,36 @@ static struct info info_of(void)
     };
 }
 
+/* Nothing is leased or read for a connection that does not read its replies; a job's status is small. */
+static void test_no_room_for_replies(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    fake.no_room = true;
+    struct rpc_call *call = get_job(true);
+    fake_failed(call, 8, "too many bytes of replies wait to be sent");
+    fake_free(call);
+
+    Silo__V1__LeaseTasksRequest poll = SILO__V1__LEASE_TASKS_REQUEST__INIT;
+    poll.worker_id = (char *)"w";
+    poll.task_group = (char *)"g";
+    poll.max_tasks = 1;
+    call = fake_call("LeaseTasks", &poll.base);
+    fake_failed(call, 8, "too many bytes of replies wait to be sent");
+    fake_free(call);
+    assert_int_equal(fake.request_count, 0);
+
+    Silo__V1__GetJobRequest status = SILO__V1__GET_JOB_REQUEST__INIT;
+    status.shard = (char *)fake_shard_id(0);
+    status.id = (char *)"j";
+    status.omit_payload = status.omit_results = true;
+    call = fake_call("GetJob", &status.base);
+    fake_answer(fake_take(CMD_GET_JOB), SILO_NOT_FOUND, "job not found");
+    fake_failed(call, 5, "job not found");
+    fake_free(call);
+    fake_stop();
+}
+
 static void test_get_scheduled(void **state)
 {
     (void)state;
@@ -523,6 +553,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shard_lookup),
+        cmocka_unit_test(test_no_room_for_replies),
         cmocka_unit_test(test_tenancy_off),
         cmocka_unit_test(test_tenancy_on),
         cmocka_unit_test(test_made_id),

@@ -94,6 +94,11 @@ bool svc_tenant(struct call *call, bool present, const char *tenant);
 bool svc_worker_tenant(struct call *call, bool present, const char *tenant);
 /* A job id of a request about an existing job; makes cmd.job_ref. */
 bool svc_job(struct call *call, const char *id);
+/*
+ * Whether the connection takes a large reply now; else the call has been refused. Asked before anything is leased or read that
+ * would be dropped.
+ */
+bool svc_has_room(struct call *call);
 
 /* Sends call->request.cmd (kind and arguments set); answer runs on the loop when it is back. */
 void svc_send(struct call *call, enum command_kind kind, void (*answer)(struct call *call));

@@ -109,6 +109,22 @@ def test_unread_replies_stay_within_the_share_of_a_connection():
         end(server, channel)
 
 
+def test_a_full_connection_is_refused_until_it_has_read_half():
+    """Else each of its calls would have its payload read from storage, to be dropped."""
+    server, channel = start("--conn-reply-bytes", str(10 * MIB))
+    raw, held, refused = unread(server, 4, "/test.Echo/Reserve", b"%d" % (3 * MIB))
+    assert refused == 1
+    stream = raw.request(head("/test.Echo/Reserve"), message(b"100000"))  # there is room for this one
+    _, flags, _, _ = raw.until(lambda f: f[0] == HEADERS and f[2] == stream)
+    assert flags & END_STREAM  # but it is refused at once
+    raw.send(h2.conn_window(WIDE - 65535) + frame(SETTINGS, 0, 0, h2.stream_windows(WIDE)))
+    read_all(raw, held)
+    more = raw.request(head("/test.Echo/Reserve"), message(b"100000"))
+    assert read_all(raw, [more])[more] == 100005
+    raw.close()
+    end(server, channel)
+
+
 def test_unread_replies_stay_within_the_budget_of_the_server():
     server, channel = start("--reply-bytes", str(100 * MIB))
     raws = [unread(server, 3, "/test.Echo/Reserve", b"%d" % (24 * MIB)) for _ in range(3)]
@@ -255,6 +271,7 @@ run([
     test_one_large_reply_into_wide_windows,
     test_many_replies_into_wide_windows,
     test_unread_replies_stay_within_the_share_of_a_connection,
+    test_a_full_connection_is_refused_until_it_has_read_half,
     test_unread_replies_stay_within_the_budget_of_the_server,
     test_small_replies_that_nobody_reads_end_in_refusals,
     test_a_deadline_counts_until_the_reply_was_taken,
