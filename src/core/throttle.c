@@ -334,15 +334,18 @@ void gate_asked(struct core *core, struct gate *gate)
 {
     if (gate != NULL) {
         gate->asked++;
-        gate_changed(core, gate);
+        if (gate->asked == gate->window) {
+            gate_changed(core, gate);
+        }
     }
 }
 
 void gate_answered(struct core *core, struct gate *gate)
 {
     if (gate != NULL) {
-        gate->asked--;
-        gate_changed(core, gate);
+        if (gate->asked-- == gate->window) {
+            gate_changed(core, gate);
+        }
         gate_drop_unused(core, gate);
     }
 }
