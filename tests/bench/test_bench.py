@@ -44,6 +44,8 @@ SCENARIOS = {
     "cold-start": (["--jobs", "200", "--rounds", "2", "--kill", "1"], ["start to first lease"], ["stop_2_s"]),
     "tenants": (["--tenants", "100", "--jobs", "2", "--bulk", "20"], ["lease"], ["drained_per_s"]),
     "queues": (["--keys", "100", "--bulk", "20"], ["lease"], ["drained_per_s"]),
+    "throttled": (["--seconds", "2", "--jobs", "200", "--rate", "20", "--rest-seconds", "0"],
+                  ["plain alone: enqueue to lease", "plain beside: enqueue to lease"], ["throttled_passed_per_s"]),
     "engine": (["--seconds", "1", "--batch-rows", "50"], ["engine: batch applied"], ["engine_rows_per_s"]),
 }
 
