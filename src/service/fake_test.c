@@ -126,6 +126,35 @@ int64_t rpc_loop_now_us(struct rpc_loop *loop)
     return fake.now_us;
 }
 
+static struct heap timers;
+
+void rpc_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us)
+{
+    rpc_timer_stop(loop, timer);
+    heap_insert(&timers, &timer->node, at_us);
+}
+
+void rpc_timer_stop(struct rpc_loop *loop, struct rpc_timer *timer)
+{
+    (void)loop;
+    if (heap_has(&timer->node)) {
+        heap_remove(&timers, &timer->node);
+    }
+}
+
+void fake_pass(int64_t us)
+{
+    const int64_t end_us = fake.now_us + us;
+    for (struct heap_node *node = heap_min(&timers); node != NULL && node->key <= end_us;
+         node = heap_min(&timers)) {
+        fake.now_us = node->key > fake.now_us ? node->key : fake.now_us;
+        struct rpc_timer *timer = CONTAINER_OF(node, struct rpc_timer, node);
+        heap_remove(&timers, node);
+        timer->fire(timer);
+    }
+    fake.now_us = end_us;
+}
+
 void rpc_loop_post(struct rpc_loop *loop, struct rpc_mail *mail)
 {
     (void)loop;
@@ -244,6 +273,8 @@ void fake_stop(void)
 {
     assert_null(posted);
     assert_int_equal(fake.request_count, 0);
+    assert_int_equal(timers.count, 0);
+    heap_deinit(&timers);
     fake.service = service_free(fake.service);
 }
 

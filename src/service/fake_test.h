@@ -65,6 +65,8 @@ void fake_answer(struct shard_request *request, enum silo_code code, const char 
 void fake_run(void);
 /* The client leaves. */
 void fake_cancel(struct rpc_call *call);
+/* Time passes; timers fire. */
+void fake_pass(int64_t us);
 /* The reply's bytes left, or did not. */
 void fake_sent(struct rpc_call *call, bool sent);
 /* Decoded reply of a call that ended well; free with protobuf_c_message_free_unpacked. */

@@ -1,10 +1,11 @@
-/* service/handout.c - one block of task ids per shard; each becomes a command of its own if it has to go back. */
+/* service/handout.c - one block of task ids per shard; each becomes a command of its own when there is something to say. */
 #include "service/handout.h"
 
 #include "base/assert.h"
 #include "base/log.h"
 
-struct give_back {
+/* Tasks of one shard, and the command about them. */
+struct block {
     struct shard_request request;
     struct arena arena;
     struct shard *shard;
@@ -16,7 +17,11 @@ struct handout {
     size_t count, cap;
     struct arena *kept; /* cap of them */
     size_t kept_count;
-    struct give_back *blocks[];
+    struct rpc_loop *loop;
+    struct rpc_timer timer;
+    int64_t term_us;  /* when the terms began, or began anew */
+    int64_t until_us; /* no renewal after that */
+    struct block *blocks[];
 };
 
 struct handout *handout_new(size_t shards)
@@ -27,10 +32,9 @@ struct handout *handout_new(size_t shards)
     return handout;
 }
 
-static struct give_back *give_back_new(struct shard *shard, const struct uuid *task_ids,
-                                       size_t count)
+static struct block *block_new(struct shard *shard, const struct uuid *task_ids, size_t count)
 {
-    struct give_back *block = xcalloc(1, sizeof *block + count * sizeof *task_ids);
+    struct block *block = xcalloc(1, sizeof *block + count * sizeof *task_ids);
     arena_init(&block->arena);
     block->shard = shard;
     block->count = count;
@@ -38,7 +42,7 @@ static struct give_back *give_back_new(struct shard *shard, const struct uuid *t
     return block;
 }
 
-static void give_back_free(struct give_back *block)
+static void block_free(struct block *block)
 {
     arena_deinit(&block->arena);
     free(block);
@@ -49,7 +53,7 @@ void handout_add(struct handout *handout, struct shard *shard, const struct uuid
 {
     if (count != 0) {
         ASSERT(handout->count < handout->cap);
-        handout->blocks[handout->count++] = give_back_new(shard, task_ids, count);
+        handout->blocks[handout->count++] = block_new(shard, task_ids, count);
     }
 }
 
@@ -60,36 +64,87 @@ void handout_keep(struct handout *handout, struct arena *arena)
     arena_init(arena);
 }
 
+/* --- commands --- */
+
 /* Executor. Whatever the answer: the shard has marked what could not go back now. */
-static void give_back_done(struct shard_request *request)
+static void block_done(struct shard_request *request)
 {
-    give_back_free(CONTAINER_OF(request, struct give_back, request));
+    block_free(CONTAINER_OF(request, struct block, request));
 }
 
-static void give_back_send(struct give_back *block, const char *unreadable)
+/* Its command is filled. It is the server's own, so the shard takes it always. */
+static void block_send(struct block *block, enum command_kind kind)
 {
-    struct command *cmd = &block->request.cmd;
-    cmd->kind = CMD_GIVE_BACK;
-    cmd->arena = &block->arena;
-    cmd->args.give_back = (struct give_back_args){
-        .task_ids = block->task_ids, .count = block->count, .unreadable = unreadable};
-    block->request.done = give_back_done;
+    block->request.cmd.kind = kind;
+    block->request.cmd.arena = &block->arena;
+    block->request.done = block_done;
     if (!shard_send(block->shard, &block->request)) {
         log_warn("give_back_refused", LOG_STR("shard", shard_id_text(block->shard)),
                  LOG_INT("tasks", block->count),
                  LOG_STR("then", "they return when their leases end"), LOG_END);
-        give_back_free(block);
+        block_free(block);
+    }
+}
+
+static void block_give_back(struct block *block, const char *unreadable)
+{
+    block->request.cmd.args.give_back = (struct give_back_args){
+        .task_ids = block->task_ids, .count = block->count, .unreadable = unreadable};
+    block_send(block, CMD_GIVE_BACK);
+}
+
+static void block_renew(struct block *block)
+{
+    block->request.cmd.args.renew =
+        (struct renew_args){.task_ids = block->task_ids, .count = block->count};
+    block_send(block, CMD_RENEW);
+}
+
+void handout_return(struct shard *shard, const struct uuid *task_ids, size_t count,
+                    const char *unreadable)
+{
+    if (count != 0) {
+        block_give_back(block_new(shard, task_ids, count), unreadable);
+    }
+}
+
+/* --- on the way --- */
+
+static void handout_wait(struct handout *handout);
+
+static void handout_late(struct rpc_timer *timer)
+{
+    struct handout *handout = CONTAINER_OF(timer, struct handout, timer);
+    for (size_t i = 0; i < handout->count; i++) {
+        const struct block *block = handout->blocks[i];
+        block_renew(block_new(block->shard, block->task_ids, block->count));
+    }
+    handout->term_us = rpc_loop_now_us(handout->loop);
+    handout_wait(handout);
+}
+
+static void handout_wait(struct handout *handout)
+{
+    const int64_t at_us = handout->term_us + HANDOUT_RENEW_US;
+    if (at_us <= handout->until_us) {
+        handout->timer.fire = handout_late;
+        rpc_timer_start(handout->loop, &handout->timer, at_us);
     }
 }
 
 void handout_end(void *context, bool sent)
 {
     struct handout *handout = context;
+    rpc_timer_stop(handout->loop, &handout->timer);
+    const bool late = rpc_loop_now_us(handout->loop) - handout->term_us > HANDOUT_LATE_US;
     for (size_t i = 0; i < handout->count; i++) {
-        if (sent) {
-            give_back_free(handout->blocks[i]);
+        struct block *block = handout->blocks[i];
+        if (!sent) {
+            block_give_back(block, NULL);
+        } else if (late) {
+            block_renew(block);
         } else {
-            give_back_send(handout->blocks[i], NULL);
+            block_free(block);
         }
     }
     for (size_t i = 0; i < handout->kept_count; i++) {
@@ -99,13 +154,18 @@ void handout_end(void *context, bool sent)
     free(handout);
 }
 
-void handout_reply(struct call *call, const ProtobufCMessage *reply, struct handout *handout)
+void handout_reply(struct call *call, const ProtobufCMessage *reply, struct handout *handout,
+                   int64_t since_us)
 {
     const size_t size = protobuf_c_message_get_packed_size(reply);
     ASSERT(size <= MESSAGE_BYTES_MAX); /* what did not fit was left out */
     struct rpc_segment segments[RPC_SEGMENTS_MAX];
     const size_t count = svc_segments(call->arena, reply, size, segments);
     ASSERT(count != 0);
+    handout->loop = rpc_call_loop(call->rpc);
+    handout->term_us = since_us;
+    handout->until_us = rpc_loop_now_us(handout->loop) + HANDOUT_US_MAX;
+    handout_wait(handout);
     segments[count - 1].release = handout_end;
     segments[count - 1].context = handout;
     rpc_call_reply_segments(call->rpc, segments, count);
@@ -117,12 +177,4 @@ void handout_log_malformed(const char *shard_id, const struct leased_task *lease
               LOG_BYTES("job_id", leased->job_id), LOG_STR("reason", HANDOUT_MALFORMED),
               LOG_STR("then", "the job ends as FAILED with the code " ERROR_JOB_UNREADABLE),
               LOG_END);
-}
-
-void handout_return(struct shard *shard, const struct uuid *task_ids, size_t count,
-                    const char *unreadable)
-{
-    if (count != 0) {
-        give_back_send(give_back_new(shard, task_ids, count), unreadable);
-    }
 }

@@ -5,14 +5,24 @@
  * (CMD_GIVE_BACK) instead of waiting for their leases to end. This memory outlives the call, which is gone when the rpc
  * layer says whether the reply was sent; so it also keeps what the reply lends from.
  *
+ * A lease's term begins when its task was sent: while the reply is on its way the leases are renewed (CMD_RENEW), and once
+ * more when it has left, unless that was at once, as it is with all but large replies and slow links.
+ *
  * Ownership  handout_end frees it; what it sends to the shards frees itself when it is back.
  * Threads    one at a time (the call's loop); what was sent ends on the executor.
+ * Limits     HANDOUT_US_MAX on the way; then the leases end by themselves.
  */
 #ifndef SILO_SERVICE_HANDOUT_H
 #define SILO_SERVICE_HANDOUT_H
 
 #include "service/service_int.h"
 
+#define HANDOUT_RENEW_US 3000000 /* between two renewals: a third of a lease */
+#define HANDOUT_LATE_US \
+    1000000 /* a term that began no longer before the reply left than this is left as it is */
+#define HANDOUT_US_MAX \
+    (15 * 60 *         \
+     1000000LL) /* 128 MiB at 150 KB/s; a peer that takes nothing is given up much earlier */
 #define HANDOUT_MALFORMED "the stored limits or metadata of the job are malformed"
 
 struct handout;
@@ -27,8 +37,12 @@ void handout_keep(struct handout *handout, struct arena *arena);
 /* An rpc_segment's release: sent = the worker has them. */
 void handout_end(void *handout, bool sent);
 
-/* The call's answer: the reply, which lends from what the handout keeps, and the end of the handout when it has left. */
-void handout_reply(struct call *call, const ProtobufCMessage *reply, struct handout *handout);
+/*
+ * The call's answer: the reply, which lends from what the handout keeps, and the end of the handout when it has left.
+ * since_us: when the terms of the leases began, by the loop's clock.
+ */
+void handout_reply(struct call *call, const ProtobufCMessage *reply, struct handout *handout,
+                   int64_t since_us);
 /* A line in the log about a job that cannot be told to a worker. */
 void handout_log_malformed(const char *shard_id, const struct leased_task *leased);
 

@@ -24,10 +24,11 @@ struct lease {
     struct call *call;
     struct bytes group, worker_id;
     uint32_t tasks_max;
-    uint32_t leased; /* job tasks */
-    size_t bytes;    /* they take in the reply, at most */
-    bool found;      /* tasks of any kind */
-    int64_t end_us;  /* of the wait */
+    uint32_t leased;  /* job tasks */
+    size_t bytes;     /* they take in the reply, at most */
+    bool found;       /* tasks of any kind */
+    int64_t since_us; /* when the first of their leases began; INT64_MAX: none */
+    int64_t end_us;   /* of the wait */
     struct shard **shards;
     size_t shard_count;
     size_t visited;
@@ -84,6 +85,16 @@ static bool part_found(const struct fan_part *part)
     return result.count != 0 || result.refresh_count != 0;
 }
 
+/* It is back: its leases have run since. */
+static void part_note(struct lease *lease, const struct fan_part *part)
+{
+    if (part_found(part)) {
+        const int64_t now_us = rpc_loop_now_us(rpc_call_loop(lease->call->rpc));
+        const int64_t since_us = now_us - 1000 * part_result(part).age_ms;
+        lease->since_us = since_us < lease->since_us ? since_us : lease->since_us;
+    }
+}
+
 /* --- visits --- */
 
 static void visit_next(struct lease *lease)
@@ -100,6 +111,7 @@ static void visit_finished(struct fan *fan)
     const struct poll_result result = part_result(part);
     lease->leased += (uint32_t)result.count;
     lease->bytes += result_bytes(&result);
+    part_note(lease, part);
     lease->found = lease->found || part_found(part);
     const bool wants_more = rpc_call_alive(lease->call->rpc) && lease->leased < lease->tasks_max &&
                             lease->bytes < MESSAGE_BYTES_MAX / 2;
@@ -144,6 +156,7 @@ static void lease_stop(struct lease *lease)
 static void parked_back(struct fan *fan, struct fan_part *part)
 {
     struct lease *lease = fan->call->state;
+    part_note(lease, part);
     if (part_found(part) && fan->open != 0) {
         lease_stop(lease);
     }
@@ -358,7 +371,7 @@ static void lease_answer(struct lease *lease)
     reply_add_fan(lease, &reply, lease->visits);
     reply_add_fan(lease, &reply, lease->parked);
     lease_release(lease);
-    handout_reply(call, &reply.message.base, reply.sent);
+    handout_reply(call, &reply.message.base, reply.sent, lease->since_us);
 }
 
 /* --- the request --- */
@@ -415,6 +428,7 @@ void on_lease_tasks(struct call *call)
     struct lease *lease = ARENA_NEW(call->arena, struct lease);
     call->state = lease;
     lease->call = call;
+    lease->since_us = INT64_MAX;
     lease->group = bytes_str(request->task_group);
     lease->worker_id = bytes_str(request->worker_id);
     if (lease->group.len == 0) {

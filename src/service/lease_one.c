@@ -29,7 +29,8 @@ static void lease_task_answer(struct call *call)
     }
     struct handout *handout = handout_new(1);
     handout_add(handout, call->shard, &leased->task_id, 1);
-    handout_reply(call, &reply.base, handout);
+    const int64_t now_us = rpc_loop_now_us(rpc_call_loop(call->rpc));
+    handout_reply(call, &reply.base, handout, now_us - 1000 * cmd->result.poll.age_ms);
 }
 
 void on_lease_task(struct call *call)

@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "service/fake_test.h"
+#include "service/handout.h"
 
 static struct rpc_call *lease(const char *shard, const char *group, uint32_t max_tasks,
                               uint32_t wait_ms)
@@ -224,6 +225,76 @@ static void test_reply_not_sent(void **state)
     fake_sent(call, false);
     fake_free(call); /* the tasks' way back does not need the call */
     expect_give_back(3);
+    fake_stop();
+}
+
+static void expect_renew(size_t count)
+{
+    struct shard_request *renew = fake_take(CMD_RENEW);
+    assert_int_equal(renew->cmd.args.renew.count, count);
+    fake_answer(renew, SILO_OK, NULL);
+}
+
+/* A reply that takes long: its leases last until it has left, and a whole term from then on. */
+static void test_slow_reply(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = lease(NULL, "g", 4, 0);
+    fill(fake_take(CMD_POLL), 3, 0);
+    fake_pass(HANDOUT_RENEW_US - 1);
+    assert_int_equal(fake.request_count, 0);
+    fake_pass(1);
+    expect_renew(3);
+    fake_pass(HANDOUT_RENEW_US);
+    expect_renew(3);
+    fake_pass(HANDOUT_LATE_US + 1);
+    fake_sent(call, true);
+    expect_renew(3);
+    fake_free(call);
+
+    call = lease(NULL, "g", 4, 0); /* it is lost at last */
+    fill(fake_take(CMD_POLL), 2, 0);
+    fake_pass(HANDOUT_RENEW_US);
+    expect_renew(2);
+    fake_sent(call, false);
+    fake_free(call);
+    expect_give_back(2);
+
+    call = lease(NULL, "g", 4, 0); /* for ever is not waited */
+    fill(fake_take(CMD_POLL), 1, 0);
+    size_t renewals = 0;
+    for (int i = 0; i < 1000; i++) {
+        fake_pass(HANDOUT_RENEW_US);
+        if (fake.request_count != 0) {
+            expect_renew(1);
+            renewals++;
+        }
+    }
+    assert_int_equal(renewals, HANDOUT_US_MAX / HANDOUT_RENEW_US);
+    fake_sent(call, false);
+    fake_free(call);
+    expect_give_back(1);
+    fake_stop();
+}
+
+/* One that leaves at once says nothing to the shard, unless its leases are old already. */
+static void test_quick_reply(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    for (int64_t age_ms = 0; age_ms < 3000; age_ms += 500) {
+        struct rpc_call *call = lease(NULL, "g", 4, 0);
+        struct shard_request *poll = fake_take(CMD_POLL);
+        poll->cmd.result.poll.age_ms = age_ms;
+        fill(poll, 1, 0);
+        fake_sent(call, true);
+        fake_free(call);
+        if (1000 * age_ms > HANDOUT_LATE_US) {
+            expect_renew(1);
+        }
+        assert_int_equal(fake.request_count, 0);
+    }
     fake_stop();
 }
 
@@ -497,6 +568,8 @@ int main(void)
         cmocka_unit_test(test_cancelled_while_visiting),
         cmocka_unit_test(test_reply_not_sent),
         cmocka_unit_test(test_return_tasks),
+        cmocka_unit_test(test_slow_reply),
+        cmocka_unit_test(test_quick_reply),
         cmocka_unit_test(test_give_back_refused),
         cmocka_unit_test(test_reply_size),
         cmocka_unit_test(test_wait_is_cut),

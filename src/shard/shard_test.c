@@ -97,6 +97,28 @@ static void test_cancel_running(void **state)
     close_all(rig);
 }
 
+/* The worker of a cancelled job keeps its lease, and hears of the cancellation each time, until it reports. */
+static void test_cancelled_heartbeats(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue_retrying(rig, "a", 3, 0);
+    const struct uuid task = lease_one(rig, "a");
+    assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a"), SILO_OK);
+    for (int i = 0; i < 5; i++) {
+        rig_pass(rig, LEASE_MS - 1000);
+        struct call *call = heartbeat_call(&task, "w1");
+        rig_do(rig, call);
+        assert_int_equal(call->request.cmd.rc.code, SILO_OK);
+        assert_true(call->request.cmd.result.heartbeat.cancelled);
+        rig_call_free(call);
+    }
+    assert_int_equal(report(rig, &task, ATTEMPT_CANCELLED), SILO_OK);
+    assert_int_equal(status(rig, "a"), JOB_CANCELLED);
+    assert_int_equal(heartbeat(rig, &task, "w1"), SILO_NOT_FOUND);
+    close_all(rig);
+}
+
 static void test_cancel_then(void **state)
 {
     (void)state;
@@ -380,6 +402,30 @@ static void test_give_back_cancelled(void **state)
     close_all(rig);
 }
 
+/* The task reaches its worker late: the whole term is ahead of it. What is not leased any more is left alone. */
+static void test_renew(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "a", 5, 0);
+    enqueue(rig, "b", 5, 0);
+    struct uuid tasks[2] = {lease_one(rig, "a"), lease_one(rig, "b")};
+    assert_int_equal(report(rig, &tasks[1], ATTEMPT_SUCCEEDED), SILO_OK);
+    rig_pass(rig, LEASE_MS - 1000);
+    struct call *call = rig_call(CMD_RENEW, NULL, NULL);
+    call->request.cmd.args.renew = (struct renew_args){.task_ids = tasks, .count = 2};
+    assert_int_equal(finish(rig, call), SILO_OK);
+    rig_pass(rig, LEASE_MS - 1000);
+    assert_int_equal(status(rig, "a"), JOB_RUNNING);
+    rig_pass(rig, 1000);
+    assert_int_equal(status(rig, "a"), JOB_FAILED);
+    assert_int_equal(status(rig, "b"), JOB_SUCCEEDED);
+    call = rig_call(CMD_RENEW, NULL, NULL);
+    call->request.cmd.args.renew = (struct renew_args){.task_ids = tasks, .count = 2};
+    assert_int_equal(finish(rig, call), SILO_OK);
+    close_all(rig);
+}
+
 /* --- tasks returned by their workers --- */
 
 static struct call *return_call(const struct uuid *task_id, const char *worker)
@@ -621,6 +667,7 @@ int main(void)
         cmocka_unit_test(test_poll_claim),     cmocka_unit_test(test_poll_stop),
         cmocka_unit_test(test_give_back),      cmocka_unit_test(test_give_back_cancelled),
         cmocka_unit_test(test_return),         cmocka_unit_test(test_return_cancelled),
+        cmocka_unit_test(test_renew),          cmocka_unit_test(test_cancelled_heartbeats),
         cmocka_unit_test(test_waiting_result), cmocka_unit_test(test_row_budget),
         cmocka_unit_test(test_page_races),     cmocka_unit_test(test_large_bytes),
     };
