@@ -253,7 +253,11 @@ static bool accept_shed(struct rpc_server *server)
 static void accept_pause(struct rpc_server *server, int failed)
 {
     struct rpc_loop *loop = &server->loops[0];
-    log_warn("rpc_accept_paused", LOG_STR("reason", strerror(failed)), LOG_END);
+    const uint32_t count = burst_add(&server->pauses, rpc_loop_now_us(loop));
+    if (count != 0) {
+        log_warn("accept_paused", LOG_STR("reason", strerror(failed)), LOG_INT("times", count),
+                 LOG_END);
+    }
     (void)uv_poll_stop(&server->listen_poll);
     rpc_timer_start(loop, &server->accept_again, rpc_loop_now_us(loop) + ACCEPT_PAUSE_US);
 }

@@ -71,8 +71,11 @@ static void channel_fail(struct rpc_request *request, uint32_t status, const cha
 
 static void request_on_timer(struct rpc_timer *timer)
 {
-    channel_fail(CONTAINER_OF(timer, struct rpc_request, own.timer), RPC_STATUS_DEADLINE_EXCEEDED,
-                 "deadline exceeded");
+    struct rpc_request *request = CONTAINER_OF(timer, struct rpc_request, own.timer);
+    if (request->own.stream != NULL) {
+        client_stream_doubt(request->own.stream);
+    }
+    channel_fail(request, RPC_STATUS_DEADLINE_EXCEEDED, "deadline exceeded");
 }
 
 void channel_start(struct rpc_channel *channel, struct rpc_request *request)

@@ -444,6 +444,21 @@ void client_stream_start(struct rpc_channel *channel, struct rpc_request *reques
 
 /* --- the connection --------------------------------------------------------------------------------------------- */
 
+void client_stream_doubt(struct client_stream *stream)
+{
+    static const uint8_t payload[8] = "there-1";
+    struct client_conn *conn = stream->conn;
+    struct conn *base = &conn->conn;
+    const int64_t now_us = rpc_loop_now_us(base->loop);
+    if (conn->ping_us == 0 || base->read_us > conn->ping_us) {
+        conn->ping_us = now_us;
+        (void)nghttp2_submit_ping(base->session, NGHTTP2_FLAG_NONE, payload);
+        conn_dirty(base);
+    } else if (now_us - conn->ping_us >= CHANNEL_SILENCE_US) {
+        conn_break(base);
+    }
+}
+
 static void client_on_open(struct conn *base)
 {
     const nghttp2_settings_entry settings[] = {

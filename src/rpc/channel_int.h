@@ -15,6 +15,8 @@
 #define CHANNEL_CONNECT_US 5000000
 #define CHANNEL_BACKOFF_FIRST_US 100000
 #define CHANNEL_BACKOFF_MAX_US 5000000
+#define CHANNEL_SILENCE_US \
+    2000000 /* after a ping that a call's deadline caused: with another one past, it is dead */
 #define CHANNEL_HOST_BYTES 256u
 #define CHANNEL_HEADER_BYTES_MAX (64u << 10) /* of one answer */
 #define CHANNEL_HEADERS_MAX 32u              /* a caller's own, of one call */
@@ -55,7 +57,8 @@ struct client_conn {
     struct rpc_channel *channel; /* NULL: left behind */
     struct list_node node;
     struct list streams;
-    bool settled; /* the server's SETTINGS came */
+    int64_t ping_us; /* when a ping was sent that nothing came after; 0 = none */
+    bool settled;    /* the server's SETTINGS came */
 };
 
 struct client_stream {
@@ -88,6 +91,8 @@ bool client_conn_new(struct rpc_channel *channel, int fd);
 void client_stream_start(struct rpc_channel *channel, struct rpc_request *request);
 /* The call is over; what is still open on the wire is reset. */
 void client_stream_leave(struct client_stream *stream);
+/* A call on this stream has waited in vain: is anybody there? Asks, and later gives the connection up. */
+void client_stream_doubt(struct client_stream *stream);
 void client_streams_free_kept(struct rpc_channel *channel);
 
 /* channel.c */

@@ -1,4 +1,7 @@
 /* rpc/channel_test.c - the client channel against a server in the same process: calls, deadlines, loss, TLS. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -7,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -223,6 +227,45 @@ static void test_large(void **state)
     rpc_answer_deinit(&answer);
     free(message);
     assert_int_equal(call(f->channel, "/t.T/Echo", "small", "small"), RPC_STATUS_OK);
+}
+
+/* A listener that takes connections and answers with SETTINGS and nothing else, ever. */
+static void test_a_dead_server_is_left(void **state)
+{
+    const struct fixture *f = *state;
+    const struct sockaddr_in any = {.sin_family = AF_INET,
+                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in bound;
+    socklen_t len = sizeof bound;
+    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (const struct sockaddr *)&any, sizeof any), 0);
+    assert_int_equal(listen(listener, 4), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&bound, &len), 0);
+
+    char target[64];
+    (void)snprintf(target, sizeof target, "127.0.0.1:%u", ntohs(bound.sin_port));
+    const struct rpc_channel_options options = {.target = target};
+    struct rpc_channel *channel = NULL;
+    struct silo_err err;
+    assert_int_equal(rpc_channel_new(f->loop, &options, &channel, &err).code, SILO_OK);
+    struct rpc_answer answer;
+    int taken[2] = {-1, -1};
+    struct pollfd waiting = {.fd = listener, .events = POLLIN};
+    for (int i = 0; i < 2; i++) {
+        for (int calls = 0; poll(&waiting, 1, 0) == 0; calls++) {
+            assert_true(calls < 400);
+            rpc_channel_call_wait(channel, "/t.T/Echo", BYTES_LIT("x"), 50000, &answer);
+            assert_true(answer.status == RPC_STATUS_DEADLINE_EXCEEDED ||
+                        answer.status == RPC_STATUS_UNAVAILABLE);
+            rpc_answer_deinit(&answer);
+        }
+        taken[i] = accept(listener, NULL, NULL);
+        assert_int_equal(send(taken[i], "\0\0\0\4\0\0\0\0\0", 9, MSG_NOSIGNAL), 9);
+    }
+    (void)rpc_channel_free(channel);
+    (void)close(taken[0]);
+    (void)close(taken[1]);
+    (void)close(listener);
 }
 
 static void test_deadline(void **state)
@@ -523,13 +566,21 @@ int main(void)
 {
 #define WITH_SERVER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        WITH_SERVER(test_calls),       WITH_SERVER(test_trailers),
-        WITH_SERVER(test_auth),        WITH_SERVER(test_large),
-        WITH_SERVER(test_deadline),    WITH_SERVER(test_many_at_once),
-        WITH_SERVER(test_cancel),      WITH_SERVER(test_free_ends_calls),
-        WITH_SERVER(test_reconnect),   WITH_SERVER(test_drain_moves_on),
-        WITH_SERVER(test_bad_options), WITH_SERVER(test_tls),
-        WITH_SERVER(test_done_hook),   WITH_SERVER(test_answers_are_bounded),
+        WITH_SERVER(test_calls),
+        WITH_SERVER(test_trailers),
+        WITH_SERVER(test_auth),
+        WITH_SERVER(test_large),
+        WITH_SERVER(test_a_dead_server_is_left),
+        WITH_SERVER(test_deadline),
+        WITH_SERVER(test_many_at_once),
+        WITH_SERVER(test_cancel),
+        WITH_SERVER(test_free_ends_calls),
+        WITH_SERVER(test_reconnect),
+        WITH_SERVER(test_drain_moves_on),
+        WITH_SERVER(test_bad_options),
+        WITH_SERVER(test_tls),
+        WITH_SERVER(test_done_hook),
+        WITH_SERVER(test_answers_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

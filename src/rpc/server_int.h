@@ -64,6 +64,7 @@ struct rpc_server {
     uv_poll_t listen_poll; /* on loop 0 */
     struct rpc_timer accept_again;
     struct burst refusals[ACCEPT_REFUSALS]; /* loop 0; accept.c's */
+    struct burst pauses;
     int spare_fd; /* given up to take, and close, one connection too many */
     struct peers peers;
     bool listening;         /* loop 0 */

@@ -56,7 +56,7 @@ class Descriptors(unittest.TestCase):
             log = silo.log()
             self.assertIn("connections_limited", log)
             equal(log.count("connections_refused"), 1, "lines about refused connections")
-            self.assertNotIn("rpc_accept_paused", log)
+            self.assertNotIn("accept_paused", log)
             for peer in peers:
                 peer.close()
 
