@@ -16,12 +16,17 @@ function millisecondsOf(timeout: RpcOptions["timeout"]): number {
  * between them end with it, and when the client is closed. To be released when the call is over.
  */
 export class CallLimits {
+  /** Why the last try failed, for the message if the time is over. */
+  lastFailure: unknown;
   /** In the time of `performance.now()`; Infinity = none. */
   private readonly deadline: number;
   private readonly signals: AbortSignal[];
-  /** Aborts tries and waits when the caller's signals do; its listeners go with it. */
-  private readonly controller = new AbortController();
-  private readonly abort = () => this.controller.abort();
+  /**
+   * Aborts tries and waits when the caller's signals do; its listeners go with it. Undefined
+   * without signals: most calls have none.
+   */
+  private readonly controller: AbortController | undefined;
+  private readonly abort = () => this.controller?.abort();
 
   /**
    * @param given the caller's options of the first try.
@@ -36,6 +41,7 @@ export class CallLimits {
     const timeout = Math.min(millisecondsOf(given.timeout), options.timeoutMs ?? Infinity);
     this.deadline = performance.now() + timeout;
     this.signals = [given.abort, options.signal].filter((signal) => signal !== undefined);
+    this.controller = this.signals.length > 0 ? new AbortController() : undefined;
     for (const signal of this.signals) {
       signal.addEventListener("abort", this.abort);
     }
@@ -54,24 +60,26 @@ export class CallLimits {
 
   /** Options of a try, cut to what is left of the call. */
   applyTo(options: RpcOptions): RpcOptions {
+    if (this.controller === undefined && !this.hasDeadline) {
+      return options;
+    }
     const timeout = this.hasDeadline ? Math.max(0, this.leftMs) : undefined;
-    const abort = this.signals.length > 0 ? this.controller.signal : undefined;
-    return { ...options, timeout, abort };
+    return { ...options, timeout, abort: this.controller?.signal };
   }
 
   /**
    * Does nothing while the call may go on.
-   * @param last why its last try failed, for the message.
    * @throws RpcError DEADLINE_EXCEEDED or CANCELLED, Error if the client is closed.
    */
-  check(last?: unknown): void {
-    if (this.controller.signal.aborted) {
+  check(): void {
+    if (this.controller?.signal.aborted) {
       throw new RpcError("the caller ended the call", "CANCELLED");
     }
     if (this.closing.aborted) {
       throw new Error("No server connections available");
     }
     if (this.leftMs <= 0) {
+      const { lastFailure: last } = this;
       const why = last instanceof Error ? `; the last try failed: ${last.message}` : "";
       throw new RpcError(`the call's time is over${why}`, "DEADLINE_EXCEEDED");
     }
@@ -85,16 +93,23 @@ export class CallLimits {
   }
 
   /**
-   * Waits for work that others wait for too, and which goes on without this call.
-   * @throws what the work throws, unless the call is over first.
+   * Waits for work that knows nothing of this call, and goes on without it.
+   * @throws what the work throws, or what `check()` throws if the call is over first.
    */
-  async join(work: Promise<unknown>): Promise<void> {
-    await this.until((signal) => {
-      const over = new Promise<void>((resolve) => {
-        signal.addEventListener("abort", () => resolve());
+  async join<T>(work: Promise<T>): Promise<T> {
+    for (;;) {
+      let done: { value: T } | undefined;
+      await this.until(async (signal) => {
+        const over = new Promise<undefined>((resolve) => {
+          signal.addEventListener("abort", () => resolve(undefined));
+        });
+        done = await Promise.race([work.then((value) => ({ value })), over]);
       });
-      return Promise.race([work, over]);
-    });
+      if (done !== undefined) {
+        return done.value;
+      }
+      this.check();
+    }
   }
 
   /** Runs `work` with a signal that aborts as soon as the call is over. */
@@ -103,9 +118,9 @@ export class CallLimits {
     const end = () => over.abort();
     const left = Math.min(TIMER_MAX_MS, Math.max(0, this.leftMs));
     const alarm = this.hasDeadline ? setTimeout(end, left) : undefined;
-    this.controller.signal.addEventListener("abort", end);
+    this.controller?.signal.addEventListener("abort", end);
     this.closing.addEventListener("abort", end);
-    if (this.controller.signal.aborted || this.closing.aborted) {
+    if (this.controller?.signal.aborted || this.closing.aborted) {
       end();
     }
     try {
@@ -116,7 +131,7 @@ export class CallLimits {
       }
     } finally {
       clearTimeout(alarm);
-      this.controller.signal.removeEventListener("abort", end);
+      this.controller?.signal.removeEventListener("abort", end);
       this.closing.removeEventListener("abort", end);
     }
   }

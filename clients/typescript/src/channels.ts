@@ -30,8 +30,8 @@ const DEFAULT_CHANNEL_OPTIONS: ClientOptions = {
   // A server that is back is found within seconds, however long it was away. The library makes
   // waits up to a fifth shorter or longer, at random.
   "grpc.initial_reconnect_backoff_ms": 250,
-  "grpc.max_reconnect_backoff_ms": 2500,
-  "grpc.dns_min_time_between_resolutions_ms": 2500,
+  "grpc.max_reconnect_backoff_ms": 1000,
+  "grpc.dns_min_time_between_resolutions_ms": 1000,
   // A connection that hangs must not be found again by the one that replaces it.
   "grpc.use_local_subchannel_pool": 1,
 };

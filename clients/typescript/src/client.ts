@@ -261,7 +261,8 @@ export class SiloGRPCClient {
 
   /**
    * Stores jobs with their history, one call for each tenant, one after another. Each job succeeds
-   * or fails alone; results come in the order of the jobs.
+   * or fails alone; results come in the order of the jobs. When a call had to be sent again, jobs
+   * that the first try stored come back as not imported: there is no new attempt in them.
    * @throws if a tenant's call fails; the tenants before it have been imported.
    */
   async importJobs(jobs: ImportJobOptions[]): Promise<ImportJobResult[]> {

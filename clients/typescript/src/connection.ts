@@ -255,18 +255,19 @@ export class Connection {
     const unlessSaid = limits.hasDeadline ? Infinity : DEFAULT_MAX_RETRIES;
     const maxRetries = this.options.shardRouting?.maxRetries ?? unlessSaid;
     let delay = this.routing.retryDelayMs;
-    let failure: unknown;
     for (let retries = 0; ; retries++) {
-      limits.check(failure);
+      limits.check();
       try {
         return await this.tryOnce(trial, retries > 0 ? givenOptions(this.options) : given, invoke);
       } catch (error) {
         if (!isRetryable(error)) {
           throw error;
         }
-        failure = saysLittle(error) ? (failure ?? error) : error;
+        if (limits.lastFailure === undefined || !saysLittle(error)) {
+          limits.lastFailure = error;
+        }
         if (retries >= maxRetries) {
-          throw failure;
+          throw limits.lastFailure;
         }
         await this.learnFrom(trial, error);
       }
@@ -279,7 +280,10 @@ export class Connection {
     const { route, limits, requestBytes } = trial;
     await this.prepare(trial);
     limits.check();
-    const options = await makeCallOptions(given, this.options);
+    const making = makeCallOptions(given, this.options);
+    // A token may take its time.
+    const isQuick = typeof this.options.token !== "function";
+    const options = isQuick ? await making : await limits.join(making);
     limits.check();
     trial.begunAt = performance.now();
     // No await between choosing a channel and using it: a reading of the topology may close it.

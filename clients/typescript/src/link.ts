@@ -35,7 +35,7 @@ export class Link {
   /** The stub for a call that is made now. */
   get stub(): SiloClient {
     this.line ??= this.open();
-    if (this.line.channel.getConnectivityState(true) !== connectivityState.READY) {
+    if (this.line.channel.getConnectivityState(false) !== connectivityState.READY) {
       this.alarm ??= setTimeout(() => this.check(), CONNECT_MS).unref();
     }
     return this.line.stub;

@@ -155,6 +155,16 @@ test("a deadline is one for all tries, and ends the wait for the topology", asyn
   assert.ok(performance.now() - started < 5000);
 });
 
+test("a deadline ends the wait for a token", async () => {
+  const server = await startServer();
+  const token = () => new Promise<string>(() => undefined);
+  const client = makeClient({ servers: server.address, token });
+  await assert.rejects(client.enqueue(JOB, { timeoutMs: 100 }), SiloDeadlineExceededError);
+  const shard = { shard: "s", workerId: "w", taskGroup: "g", maxTasks: 1, timeoutMs: 100 };
+  await assert.rejects(client.leaseTasks(shard), SiloDeadlineExceededError);
+  assert.equal(server.calls.length, 0);
+});
+
 test("awaitResult waits out its own time while servers are away", async () => {
   const client = makeClient({ servers: `127.0.0.1:${await portOfAway()}` });
   const started = performance.now();
