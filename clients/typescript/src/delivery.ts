@@ -6,7 +6,6 @@
 import { asError } from "./describe";
 import { isTooLarge } from "./error-mapping";
 import {
-  SiloFailedPreconditionError,
   SiloGrpcError,
   SiloInvalidArgumentError,
   SiloResourceExhaustedError,
@@ -15,12 +14,16 @@ import {
 import { provesLeaseLost } from "./lease-keeper";
 import { sleep } from "./sleep";
 
-/** First wait between two tries, doubled each time up to the last, in milliseconds. */
-const FIRST_WAIT_MS = 100;
-const LAST_WAIT_MS = 5000;
+/** Waits between two tries, in milliseconds: the first, doubled each time up to the longest. */
+export interface Waits {
+  firstMs: number;
+  longestMs: number;
+}
 
-/** Tries of what fails in a way that may be the outcome's own fault. */
-const SUSPECT_TRIES = 5;
+const WAITS: Waits = { firstMs: 100, longestMs: 5000 };
+
+/** Tries of what fails in a way that may be the outcome's own fault: more than ten seconds. */
+const SUSPECT_TRIES = 10;
 
 /** What a failed report means: the lease is gone, the outcome is at fault, or neither is known. */
 export type Verdict = "gone" | "refused" | "suspect" | "again";
@@ -48,8 +51,9 @@ export function verdictOf(error: unknown): Verdict {
   if (error instanceof SiloResourceExhaustedError) {
     return isTooLarge(error) ? "refused" : "again";
   }
-  if (error instanceof SiloFailedPreconditionError || !(error instanceof SiloGrpcError)) {
-    return "suspect";
+  if (!(error instanceof SiloGrpcError)) {
+    // Nothing that a server said: a token that could not be had, for example.
+    return "again";
   }
   if (error.grpcCode === "OUT_OF_RANGE" || error.grpcMessage.includes("serialization failure")) {
     return "refused";
@@ -72,10 +76,15 @@ function jittered(milliseconds: number): number {
 /**
  * Sends until the outcome is recorded.
  * @param signal aborts when nobody wants it sent again.
+ * @param waits shortened at random by up to half.
  * @throws why it was not recorded: the lease is gone, it was refused, or `signal` aborted.
  */
-export async function deliver(sending: Sending, signal: AbortSignal): Promise<void> {
-  let wait = FIRST_WAIT_MS;
+export async function deliver(
+  sending: Sending,
+  signal: AbortSignal,
+  { firstMs, longestMs }: Waits = WAITS,
+): Promise<void> {
+  let wait = firstMs;
   let suspicions = 0;
   let mayBeRecorded = false;
   for (;;) {
@@ -93,7 +102,7 @@ export async function deliver(sending: Sending, signal: AbortSignal): Promise<vo
       }
       if (verdict === "refused") {
         suspicions = 0;
-        wait = FIRST_WAIT_MS;
+        wait = firstMs;
         if (!sending.replace(error)) {
           throw error;
         }
@@ -102,13 +111,13 @@ export async function deliver(sending: Sending, signal: AbortSignal): Promise<vo
       } else {
         mayBeRecorded = true;
         await sleep(jittered(wait), signal);
-        wait = Math.min(wait * 2, LAST_WAIT_MS);
+        wait = Math.min(wait * 2, longestMs);
       }
     }
   }
 }
 
-/** Whether the report was sent more than once in one call, so that it may have met its own record. */
+/** Whether the report was sent twice in one call, so that it may have met its own record. */
 function isOwnRecord(error: Error): boolean {
   return error instanceof TaskNotFoundError && error.mayBeRecorded;
 }

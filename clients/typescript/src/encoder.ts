@@ -71,8 +71,11 @@ class Writer {
   /** Where writing stands, as an expression: `value.items[3]`. */
   get place(): string {
     const steps = this.path.slice(0, Math.min(this.depth, 20)).map((step) => {
-      const key = typeof step === "number" ? String(step) : JSON.stringify(step.slice(0, 100));
-      return typeof step === "string" && /^[A-Za-z_$][\w$]{0,99}$/.test(step) ? `.${step}` : `[${key}]`;
+      if (typeof step === "number") {
+        return `[${step}]`;
+      }
+      const isName = /^[A-Za-z_$][\w$]{0,99}$/.test(step);
+      return isName ? `.${step}` : `[${JSON.stringify(step.slice(0, 100))}]`;
     });
     return `value${steps.join("")}${this.depth > steps.length ? "..." : ""}`;
   }
@@ -353,7 +356,7 @@ class Writer {
  * Encodes a value. What does not come back as it was:
  *   * objects of classes come back as plain objects of their own enumerable properties with string
  *     keys, those with a method `toJSON` as what it returns;
- *   * errors come back as plain objects: name, message, stack, code and own properties, cut to size;
+ *   * errors come back as plain objects of name, message, stack, code and own properties, cut;
  *   * buffers, Uint8Arrays and ArrayBuffers all come back as Buffers, holes of arrays as undefined.
  *
  * @throws ValueNotEncodableError for functions, symbols, bigints beyond 64 bits, strings with lone

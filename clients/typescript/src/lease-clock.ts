@@ -41,7 +41,7 @@ export class LeaseClock {
     this.callOff = after(this.endsAt - performance.now(), () => this.due());
   }
 
-  /** After a stall an answer that renews the lease may have arrived and not been read: wait for it. */
+  /** After a stall an answer that renews the lease may be there, not read yet: wait for it. */
   private due(): void {
     setImmediate(() => setImmediate(() => this.check()));
   }

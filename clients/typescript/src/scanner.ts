@@ -140,7 +140,8 @@ class Scanner {
   private text(size: number, isKey: boolean): void {
     const start = this.at;
     this.skip(size);
-    if (isKey && size === PROTO_KEY.length && PROTO_KEY.equals(this.bytes.subarray(start, this.at))) {
+    const isProto = isKey && size === PROTO_KEY.length;
+    if (isProto && PROTO_KEY.equals(this.bytes.subarray(start, this.at))) {
       this.refuse("the key __proto__");
     }
   }

@@ -144,9 +144,8 @@ test("a worker that is cut off for longer than its lease tells its handlers", as
     taskGroup,
     heartbeatIntervalMs: 1000,
     handler: async ({ cancellationSignal }) => {
-      const waiting = new Promise((resolve) => cancellationSignal.addEventListener("abort", resolve));
       server.pause();
-      await waiting;
+      await new Promise((resolve) => cancellationSignal.addEventListener("abort", resolve));
       reasons.push(cancellationSignal.reason);
       server.resume();
       return "done";

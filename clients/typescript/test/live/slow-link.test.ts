@@ -1,7 +1,7 @@
 // A client far away: what it says takes seconds to get through.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { SiloGRPCClient } from "../../src/index";
+import { JobStatus, SiloGRPCClient, SiloWorker } from "../../src/index";
 import type { SiloGRPCClientOptions } from "../../src/index";
 import { SlowLink } from "../support/slow-link";
 import { liveClient, unique } from "./live";
@@ -63,4 +63,39 @@ test("pings that wait behind what was sent before do not end the connection", as
   const payload = Buffer.alloc(30_000);
   const calls = Array.from({ length: 60 }, () => client.enqueue({ payload, taskGroup }));
   await Promise.all(calls);
+});
+
+test("a result that takes longer than a lease to get through is recorded once", async () => {
+  const client = await behind(await slowLink(1_000_000));
+  const taskGroup = unique("slow");
+  const retryPolicy = {
+    retryCount: 1,
+    initialIntervalMs: 10n,
+    maxIntervalMs: 10n,
+    backoffFactor: 1,
+    randomizeInterval: false,
+  };
+  let runs = 0;
+  const worker = new SiloWorker({
+    client,
+    workerId: unique("worker"),
+    taskGroup,
+    onError: () => {},
+    handler: async () => {
+      runs++;
+      return Buffer.alloc(15_000_000);
+    },
+  });
+  await worker.start();
+  try {
+    const handle = await near.enqueue({ payload: 1, taskGroup, retryPolicy });
+    const { status } = await handle.awaitResult({ timeoutMs: 120_000 });
+    const { attempts } = await near.getJob(handle.id, undefined, {
+      includeAttempts: true,
+      omitResults: true,
+    });
+    assert.deepEqual([status, attempts?.length, runs], [JobStatus.Succeeded, 1, 1]);
+  } finally {
+    await worker.stop();
+  }
 });

@@ -31,8 +31,8 @@ const LEAVES: unknown[] = [
   ...[0, 1, 31, 127, 128, 255, 256, 65535, 65536, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53],
   ...[-1, -32, -33, -128, -129, -32768, -32769, -(2 ** 31), -(2 ** 31) - 1, 0.5, NaN, -Infinity],
   ...[0n, -1n, 2n ** 63n - 1n, -(2n ** 63n), 2n ** 63n, 2n ** 64n - 1n],
-  ...["", "a", "é", "日本", "😀", "x".repeat(31), "x".repeat(32), "é".repeat(20), "é".repeat(39)],
-  ...["x".repeat(39), "x".repeat(40), "é".repeat(128), "x".repeat(255), "x".repeat(65536)],
+  ...["", "a", "é", "日本", "😀", "x".repeat(31), "x".repeat(32), "é".repeat(20)],
+  ...["é".repeat(39), "x".repeat(39), "x".repeat(40), "é".repeat(128), "x".repeat(65536)],
   ...[Buffer.alloc(0), Buffer.from("ab"), Buffer.alloc(256, 1), Buffer.alloc(65536, 2)],
   ...[new Date(0), new Date(1500), new Date(-1), new Date(2 ** 42 + 1)],
 ];

@@ -21,7 +21,8 @@ test("announced arrays, maps and bytes have to be there", () => {
   for (const header of ["dc ffff", "dd ffffffff", "de ffff", "df ffffffff", "9f", "8f"]) {
     assertRefused(bytes(header), /values announced and 0 bytes left/);
   }
-  for (const header of ["c4 05", "c5 0005", "c6 ffffffff", "d9 05", "da 0005", "db ffffffff", "a5"]) {
+  const sized = ["c4 05", "c5 0005", "c6 ffffffff", "d9 05", "da 0005", "db ffffffff", "a5"];
+  for (const header of sized) {
     assertRefused(bytes(`${header} 00`), /bytes announced and 1 left/);
   }
   for (const cut of ["", "cd 00", "cb 00000000", "d3", "d4", "d4 00", "c7 0c ff", "92 01"]) {

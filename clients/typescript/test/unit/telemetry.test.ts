@@ -70,7 +70,7 @@ test("one span for each task, carried by its report and not by polls", async () 
 test("a failed report marks the span", async () => {
   server.handlers.leaseTasks = batches([protoTask("k")]);
   server.handlers.reportOutcome = () => {
-    throw grpcError(status.INTERNAL, "broken");
+    throw grpcError(status.NOT_FOUND, "lease not found");
   };
   const w = worker({});
   await w.start();

@@ -158,7 +158,7 @@ test("a failure keeps its code, and its data in words if need be", async () => {
 });
 
 test("payloads that announce what is not there end their own attempts only", async () => {
-  const bad = ["dd 7fffffff", `${"dd 07ffffff".repeat(20)}`, "df ffffffff", "c1", "91".repeat(5000)];
+  const bad = ["dd 7fffffff", "dd 07ffffff".repeat(20), "df ffffffff", "c1", "91".repeat(5000)];
   const tasks = bad.map((hex, i) => {
     const payload = serialized(Buffer.from(hex.replaceAll(" ", ""), "hex"));
     return protoTask(`bad${i}`, 1, { payload });

@@ -146,7 +146,7 @@ for (const [prefetchTasks, pollers] of [
   [2, 1],
   [2, 3],
 ]) {
-  test(`${pollers} polls hold no more than 3 running and ${prefetchTasks} waiting tasks`, async () => {
+  test(`${pollers} polls hold at most 3 running and ${prefetchTasks} waiting tasks`, async () => {
     endless();
     let most = 0;
     let running = 0;
@@ -403,7 +403,7 @@ test("a job that is cancelled before its handler began never begins", async () =
   assert.equal(outcomeOf(reports().find((r) => r.taskId === "k2")), "cancelled");
 });
 
-test("the handler decides how a cancelled job ends, and heartbeats go on until it has", async () => {
+test("the handler decides how a cancelled job ends; heartbeats go on until it has", async () => {
   const endings: [() => unknown, unknown][] = [
     [() => undefined, "cancelled"],
     [() => ({ paid: true }), { success: { paid: true } }],
