@@ -140,6 +140,25 @@ def test_unread_replies_stay_within_the_budget_of_the_server():
     end(server, channel)
 
 
+def test_urgent_calls_are_answered_on_a_full_server():
+    """Large replies of this connection are ready, and others hold all there is for small ones: a heartbeat passes."""
+    server, channel = start("--reply-bytes", str(4 * MIB))
+    raw, held, refused = unread(server, 1, "/test.Echo/Reserve", b"%d" % MIB)
+    assert len(held) == 1
+    others = [unread(server, 80, "/test.Echo/Reserve", b"65000")[0] for _ in range(2)]
+    assert stats(channel)["replies"] > 4 * MIB
+    raw.send(h2.conn_window(WIDE - 65535))
+    fails_now = raw.request(head("/test.Echo/Unary"), message(b"work"))
+    _, flags, _, _ = raw.until(lambda f: f[0] == HEADERS and f[2] == fails_now)
+    assert flags & END_STREAM
+    urgent = raw.request(head("/test.Echo/Urgent"), message(b"beat"))
+    _, flags, _, _ = raw.until(lambda f: f[0] == HEADERS and f[2] == urgent)
+    assert not flags & END_STREAM
+    for one in [raw, *others]:
+        one.close()
+    end(server, channel)
+
+
 def test_small_replies_that_nobody_reads_end_in_refusals():
     """Small replies pass above the maximum, by a quarter; then calls are refused before their handler runs."""
     server, channel = start("--conn-reply-bytes", str(1 * MIB))
@@ -273,6 +292,7 @@ run([
     test_unread_replies_stay_within_the_share_of_a_connection,
     test_a_full_connection_is_refused_until_it_has_read_half,
     test_unread_replies_stay_within_the_budget_of_the_server,
+    test_urgent_calls_are_answered_on_a_full_server,
     test_small_replies_that_nobody_reads_end_in_refusals,
     test_a_deadline_counts_until_the_reply_was_taken,
     test_headers_of_open_calls_have_a_share_of_each_connection,
