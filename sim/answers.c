@@ -94,6 +94,7 @@ void answer_begun(struct model *m, enum api api, struct item *item)
         struct mrefresh *refresh = item->refresh;
         item->was_live = refresh->leased;
         refresh->delivered = refresh->delivered && api != API_RETURN;
+        refresh->returned = refresh->returned || api == API_RETURN;
         if (api == API_REFRESHED && refresh->report_count < REPORTS_MAX) {
             refresh->reports[refresh->report_count].success = item->success;
             refresh->reports[refresh->report_count++].value = item->value;
@@ -343,7 +344,7 @@ static void task_done(struct model *m, size_t shard, const Silo__V1__Task *task)
         (void)verdict_fail(m->verdict, "JF11", "a task of %s that has no lease", task->job_id);
         return;
     }
-    if (known->delivered) {
+    if (known->delivered && !known->returned) {
         (void)verdict_fail(m->verdict, "JA1", "the task of %s was delivered twice", job->id);
     }
     const struct mversion *v = model_newest(job);
@@ -376,7 +377,7 @@ static void refresh_done(struct model *m, const Silo__V1__RefreshFloatingLimitTa
         (void)verdict_fail(m->verdict, "SE10", "a refresh of %s that has no lease",
                            task->queue_key);
     }
-    if (refresh->delivered) {
+    if (refresh->delivered && !refresh->returned) {
         (void)verdict_fail(m->verdict, "JA1", "a refresh of %s was delivered twice",
                            task->queue_key);
     }
@@ -403,7 +404,8 @@ static void refreshed_check(struct model *m, enum api api, const struct item *it
 {
     const struct mrefresh *refresh = item->refresh;
     const bool there = is_ok(item) || is(item, PRECONDITION, "lease owner mismatch");
-    if (there ? !item->was_live : !is(item, RPC_STATUS_NOT_FOUND, "lease not found")) {
+    const bool live = item->was_live || refresh->returned;
+    if (there ? !live : !is(item, RPC_STATUS_NOT_FOUND, "lease not found")) {
         (void)verdict_fail(m->verdict, "answer", "%s of a refresh of %s: code %u (%s)",
                            api_name(api), refresh->queue, item->code, item->text);
     } else if (!there && item->was_live && refresh->leased && item->troubles == m->troubles) {

@@ -103,6 +103,7 @@ struct mrefresh {
     size_t shard;
     char tenant[16], queue[16], worker[16];
     bool leased, delivered, ended;
+    bool returned; /* a worker has asked to give it back: others may have it under the same id */
     int64_t alive_us;
     struct {
         bool success;

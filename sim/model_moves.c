@@ -38,7 +38,7 @@ static void move_lease_end(struct model *m, struct mjob *job, const struct mvers
     struct attempt attempt;
     if (!audit_attempt(a, stored, &was->task_id, &attempt)) {
         m->seen.given_back++;
-        if (task == NULL || task->delivered) {
+        if (task == NULL || (task->delivered && !task->returned)) {
             (void)verdict_fail(m->verdict, "DI5", "the lease of %s was lost", job->id);
         }
         return;
