@@ -18,6 +18,7 @@ QUEUE = "src/core/queue.c"
 LINE = "src/core/line.c"
 SLOT = "src/core/slot.c"
 REPORT = "src/core/report.c"
+GIVE_BACK = "src/core/give_back.c"
 LEASE = "src/core/lease.c"
 JOB = "src/core/job.c"
 COUNT = "src/core/count.c"
@@ -90,16 +91,16 @@ MUTANTS = [
            "    if (give <= queue->waiting_count &&"),
     # --- lines and counters ---
     Mutant("waiters-not-counted-down", "SE4: requester counters", LINE,
-           "    ASSERT(line != NULL && line->count != 0);\n    line->count--;", "    ASSERT(line != NULL && line->count != 0);"),
+           "    line->count--;\n    line_counted(core, line);\n    line_drop", "    line_counted(core, line);\n    line_drop"),
     Mutant("page-forgets-recent", "DI10, free slot: pages are merged with what changed meanwhile", LINE,
            "    page_merge_recent(core, line);\n", "    (void)page_merge_recent;\n", SMALL),
     Mutant("line-low-not-lowered", "low water: a mark follows who stands before it", LINE,
            "    if (!line->low.has || waits_before(core, &task->place, &line->low.place)) {",
            "    if (!line->low.has) {"),
     Mutant("tenant-counter-drifts", "SE5: counters of a tenant", COUNT,
-           "    counts_move(&count->counts, from, to);\n", "    if (to != COUNT_CANCELLED) {\n        counts_move(&count->counts, from, to);\n    }\n"),
+           "    counts_move(core, &count->counts, from, to);\n", "    if (to != COUNT_CANCELLED) {\n        counts_move(core, &count->counts, from, to);\n    }\n"),
     Mutant("totals-drift", "SE6: totals of the shard", COUNT,
-           "    counts_move(&core->totals, from, to);\n", "    if (from != COUNT_NONE || to == COUNT_OPEN) {\n        counts_move(&core->totals, from, COUNT_NONE);\n        counts_move(&core->totals, COUNT_NONE, to == COUNT_FAILED ? COUNT_SUCCEEDED : to);\n    }\n"),
+           "    counts_move(core, &core->totals, from, to);\n", "    if (from != COUNT_NONE || to == COUNT_OPEN) {\n        counts_move(core, &core->totals, from, COUNT_NONE);\n        counts_move(core, &core->totals, COUNT_NONE, to == COUNT_FAILED ? COUNT_SUCCEEDED : to);\n    }\n"),
     Mutant("index-row-left", "SE7: one index row per job", JOB,
            "    index_move(core, job_ref, INDEX_OPEN, enqueue_ms, index_kind_of(state->status),\n               state->changed_ms);",
            "    index_move(core, job_ref, INDEX_OPEN, enqueue_ms + 1, index_kind_of(state->status),\n               state->changed_ms);"),
@@ -108,8 +109,7 @@ MUTANTS = [
            "lease->has_retry && lease->relative <= lease->retry.retry_count;",
            "lease->has_retry && lease->relative <= lease->retry.retry_count + 1;"),
     Mutant("marked-job-retried", "JA10, W9: a cancelled job is not retried", REPORT,
-           "status == ATTEMPT_FAILED && !lease->has_mark && report_runs_left(lease);",
-           "status == ATTEMPT_FAILED && report_runs_left(lease);"),
+           "!args->final && !lease->has_mark &&", "!args->final &&"),
     Mutant("retry-keeps-task-id", "JA20; bugs 2, 10: a retry is a new chain", REPORT,
            "    const struct uuid task_id = id_from_seed(cmd->seed, 0);\n    if (there",
            "    const struct uuid task_id = lease->rec.task_id;\n    if (there"),
@@ -118,9 +118,9 @@ MUTANTS = [
            "    attempt_encode(&core->scratch, &attempt);\n    to->place"),
     Mutant("retry-too-soon", "retry: the first waits initial_interval", RETRY,
            "pow(factor, (double)relative - 1)", "pow(factor, (double)relative - 2)"),
-    Mutant("give-back-spends-attempt", "SE12, 8.7: the same attempt number again", REPORT,
-           "        .attempt = rec->attempt,\n        .relative = rec->relative,\n    };\n    if (rec->limit_count == 0) {\n        return RUN_ANSWER;\n    }\n    struct key key;\n    struct bytes row;\n    struct info info;\n    key_by_ref(&key, TABLE_INFO, lease->job_ref);\n    const enum view_answer there = look(core, cmd, key_bytes(&key), &row);\n    if (there == VIEW_UNKNOWN) {\n        return RUN_NEED;\n    }\n    if (there == VIEW_ABSENT || !info_decode(row, &info) ||\n        !token_begin(core, cmd->arena, &info, &rec->task_id",
-           "        .attempt = rec->attempt + 1,\n        .relative = rec->relative,\n    };\n    if (rec->limit_count == 0) {\n        return RUN_ANSWER;\n    }\n    struct key key;\n    struct bytes row;\n    struct info info;\n    key_by_ref(&key, TABLE_INFO, lease->job_ref);\n    const enum view_answer there = look(core, cmd, key_bytes(&key), &row);\n    if (there == VIEW_UNKNOWN) {\n        return RUN_NEED;\n    }\n    if (there == VIEW_ABSENT || !info_decode(row, &info) ||\n        !token_begin(core, cmd->arena, &info, &rec->task_id"),
+    Mutant("give-back-spends-attempt", "SE12, 8.7: the same attempt number again", GIVE_BACK,
+           "        .attempt = rec->attempt,\n        .relative = rec->relative,\n    };\n    if (rec->limit_count == 0) {",
+           "        .attempt = rec->attempt + 1,\n        .relative = rec->relative,\n    };\n    if (rec->limit_count == 0) {"),
     Mutant("heartbeat-renews-nothing", "6.4, DEFECT-1: a heartbeat keeps a lease", LEASE,
            "    lease_renew(core, lease);\n    cmd->result", "    cmd->result"),
     Mutant("heartbeat-of-anybody", "answer: lease owner mismatch", LEASE,
