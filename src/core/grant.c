@@ -244,6 +244,9 @@ static enum visit queue_step(struct core *core, struct command *cmd, struct queu
 {
     if (queue->throttle != NULL) { /* nobody gets a slot there */
         throttle_changed(core, queue->throttle);
+        if (queue->known && !queue->throttle->stored) {
+            queue_changed(core, queue); /* it emptied while it was read: it goes with the batch */
+        }
         return VISIT_DONE;
     }
     if (!queue_ready(core, queue, cmd)) {

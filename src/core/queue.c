@@ -314,7 +314,8 @@ void queues_write(struct core *core)
         ASSERT(queue->known);
         queue_write(core, queue);
         queue_drop_empty_lines(core, queue);
-        if (queue->throttle != NULL && !queue->throttle->stored && queue->line_count == 0) {
+        if (queue->throttle != NULL && !queue->throttle->stored && queue->line_count == 0 &&
+            !queue->loading) {
             queue_free(core, queue);
         }
     }

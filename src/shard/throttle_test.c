@@ -618,6 +618,8 @@ static void test_asked_one_by_one(void **state)
     assert_int_equal(fake_waiting(&fake), 1);
     answer(rig, &fake, LIMITER_UNDER, 0);
     rig_call_free(poll);
+    fake_answer_all(&fake, LIMITER_OVER);
+    rig_settle(rig);
     close_checked(rig);
 }
 
