@@ -203,7 +203,7 @@ const tests = {
     await new Promise((resolve) => setTimeout(resolve, 4000)); // the time itself is what is tested
     assert.strictEqual(pinger.getChannel().getConnectivityState(false), grpc.connectivityState.READY);
     assert.strictEqual((await unary(pinger, "/test.Echo/Unary", "alive")).toString(), "alive");
-    assert.strictEqual((await stats(client)).conns, conns);
+    assert.ok((await stats(client)).conns <= conns); // those of earlier tests may end meanwhile
     pinger.close();
   },
 
