@@ -18,7 +18,7 @@ void faults_supervise(struct world *world)
             model_trouble(&world->model, "the server starts again");
             process_kill(p, STORE_MEM_LOSE);
             model_durable(&world->model);
-            process_start(p);
+            world_start_process(world);
             return;
         }
     }
@@ -65,12 +65,10 @@ void faults_restart(struct world *world)
     }
     world_pass(world, below(world, 5000));
     if (one_in(world, 6)) {
-        for (size_t i = 0; i < world->profile.shard_count; i++) {
-            world->model.audits[i].wall_fell = true;
-        }
+        world_wall_fell(world);
         world->wall_ms -= below(world, 20000);
     }
-    process_start(&world->process);
+    world_start_process(world);
     if (world->outage) {
         store_mem_outage(world->process.store, 0, NULL);
         world->outage = false;
@@ -102,11 +100,26 @@ static void slowness(struct world *world)
     }
 }
 
+/* Far off, and right again before anybody may believe it: nothing that is checked may show it. */
+static void clock_moment(struct world *world)
+{
+    static const int64_t far_ms[] = {3600000, 864000000, -3600000, -864000000};
+    const int64_t off_ms = far_ms[below(world, 4)];
+    trace_line(&world->trace, "the clock is %lld ms off for a moment", (long long)off_ms);
+    world->wall_ms += off_ms;
+    world_pass(world, 1 + below(world, STEADY_DOUBT_MS / 2));
+    world->wall_ms -= off_ms;
+}
+
 static void clock_jumps(struct world *world)
 {
+    if (one_in(world, 2)) {
+        clock_moment(world);
+        return;
+    }
     const int64_t jump = (int64_t)below(world, 20000) - (one_in(world, 2) ? 5000 : 0);
-    for (size_t i = 0; i < world->profile.shard_count; i++) {
-        world->model.audits[i].wall_fell |= jump < 0; /* seen by the next life of the shard */
+    if (jump < 0) {
+        world_wall_fell(world); /* seen by the next life of the process */
     }
     world->wall_ms += jump;
 }

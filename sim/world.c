@@ -18,14 +18,34 @@
 
 /* --- the environment --- */
 
-/* The clock may step back; the process goes on with the latest time it has seen. */
+/* The clock jumps; the process goes by steady time, and the model knows by the same rules what that is. */
 static int64_t env_wall(void *context)
 {
     struct world *world = context;
-    if (world->wall_ms > world->model.wall_max_ms) {
-        world->model.wall_max_ms = world->wall_ms;
+    int64_t by_ms = 0;
+    const enum steady_news news = steady_read(&world->steady, world->wall_ms, world->now_us / 1000,
+                                              &world->server_wall_ms, &by_ms);
+    if (news == STEADY_JUMPS && by_ms < 0) {
+        world_wall_fell(world);
+    }
+    if (world->server_wall_ms > world->model.wall_max_ms) {
+        world->model.wall_max_ms = world->server_wall_ms;
     }
     return world->wall_ms;
+}
+
+void world_wall_fell(struct world *world)
+{
+    for (size_t i = 0; i < world->profile.shard_count; i++) {
+        world->model.audits[i].wall_fell = true;
+    }
+}
+
+void world_start_process(struct world *world)
+{
+    world->steady = (struct steady){.started = false};
+    (void)env_wall(world);
+    process_start(&world->process);
 }
 
 static int64_t env_mono(void *context)
@@ -111,7 +131,7 @@ static void parts_init(struct world *world, struct process_options *options)
                                         .model = &world->model,
                                         .trace = &world->trace,
                                         .now_us = &world->now_us,
-                                        .wall_ms = &world->wall_ms};
+                                        .wall_ms = &world->server_wall_ms};
     rate_init(&world->rate);
     options->env = &world->env;
     options->net = &world->net;
@@ -124,7 +144,7 @@ static void parts_init(struct world *world, struct process_options *options)
     model_init(&world->model, options, &world->verdict, &world->trace);
     world->model.process = &world->process;
     world->model.now_us = &world->now_us;
-    world->model.wall_ms = &world->wall_ms;
+    world->model.wall_ms = &world->server_wall_ms;
     world->model.specs = &world->specs;
 }
 
@@ -414,10 +434,10 @@ static void retention_end(struct world *world)
         for (size_t j = 0; j < a->job_count; j++) {
             const struct audit_job *job = &a->jobs[j];
             if (job->has_state && job->state.expire_ms != 0 &&
-                job->state.expire_ms < world->wall_ms - 2000) {
+                job->state.expire_ms < world->server_wall_ms - 2000) {
                 (void)verdict_fail(&world->verdict, "expiry", "%.*s should be gone since %lld ms",
                                    JOB_FMT(job),
-                                   (long long)(world->wall_ms - job->state.expire_ms));
+                                   (long long)(world->server_wall_ms - job->state.expire_ms));
                 return;
             }
         }
@@ -480,7 +500,7 @@ static void finish(struct world *world)
 bool world_run(struct world *world)
 {
     world->model.troubled = true;
-    process_start(&world->process);
+    world_start_process(world);
     workers_start(world);
     if (below(world, 3) != 0) {
         faults_open_wait(world);

@@ -6,12 +6,13 @@
  * A run has `steps` random steps; then faults end, workers take all there is, and every job must come to its end and leave
  * nothing behind. The verdict says what was violated first.
  *
- * Units      now_us: monotonic clock; wall_ms: Unix time of the server.
+ * Units      now_us: monotonic clock; wall_ms: the machine's Unix time; server_wall_ms: what the server makes of it.
  * Threads    one; one world at a time.
  */
 #ifndef SILO_SIM_WORLD_H
 #define SILO_SIM_WORLD_H
 
+#include "base/steady.h"
 #include "sim/calls.h"
 #include "sim/rate.h"
 
@@ -70,6 +71,8 @@ struct world {
     struct verdict verdict;
     struct events events;
     int64_t now_us, wall_ms;
+    struct steady steady; /* as the process's own */
+    int64_t server_wall_ms;
     struct env env;
     struct net net;
     struct process process;
@@ -111,6 +114,11 @@ void world_lacks(struct world *world, enum api api, const struct item *item);
 bool world_turn(struct world *world);
 void world_settle(struct world *world);
 void world_pass(struct world *world, int64_t ms);
+
+/* The process begins, and with it its time. */
+void world_start_process(struct world *world);
+/* Stamps of earlier lives may lie ahead of those to come. */
+void world_wall_fell(struct world *world);
 
 /* clients.c */
 void clients_enqueue(struct world *world, bool bulk);

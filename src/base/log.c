@@ -20,10 +20,10 @@ static struct {
 
 static const char *const log_level_names[] = {"debug", "info", "warn", "error", "off"};
 
-#define CHAR_REPLACEMENT 0xfffdu   /* stands for a byte that belongs to no character */
-#define CHAR_TEXT_MAX 24u          /* one character escaped, or one number */
+#define CHAR_REPLACEMENT 0xfffdu    /* stands for a byte that belongs to no character */
+#define CHAR_TEXT_MAX 24u           /* one character escaped, or one number */
 #define LOG_ELLIPSIS "\xe2\x80\xa6" /* U+2026 */
-#define LOG_CUT_BYTES 5u           /* two quotes and the ellipsis */
+#define LOG_CUT_BYTES 5u            /* two quotes and the ellipsis */
 
 struct line {
     char text[LOG_LINE_MAX];

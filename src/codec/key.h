@@ -52,6 +52,7 @@ enum key_meta {
     META_DROP = 'D',          /* tenant -> nothing: its holders are being dropped */
     META_THROTTLE = 'R',      /* throttle ref -> nothing: tokens wait for a rate limit there */
     META_LOW_EXPIRY = 'X',    /* no live expiry row stands before this time (number record) */
+    META_CLOCK = 'C',         /* the wall clock as of some batch (number record) */
 };
 
 enum key_blob { BLOB_PAYLOAD = 'P', BLOB_RESULT = 'R' };

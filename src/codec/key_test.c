@@ -240,6 +240,9 @@ static void bytes_of_limiter_and_expiry_keys_are_pinned(void **state)
     key_meta(&key, META_LOW_EXPIRY);
     check_hex(&key, "0d"
                     "58");
+    key_meta(&key, META_CLOCK);
+    check_hex(&key, "0d"
+                    "43");
 }
 
 static void bytes_of_throttle_refs_are_pinned(void **state)

@@ -2,7 +2,9 @@
  * core/bucket.c - token and leaky buckets, the ends of calendar spans, and the stored form.
  *
  *   1. 0 <= remaining <= limit, whole for TOKEN. Limits are capped so that a double counts units exactly.
- *   2. A bucket's time does not go back: a check before updated_ms happens at updated_ms.
+ *   2. A bucket's time does not go back: a check before updated_ms happens at updated_ms. One that was changed further ahead
+ *      than clocks differ was so by a clock that was wrong: its times move to now as they are apart. So it gives nothing
+ *      twice, and is shut for no longer than its own duration.
  *   3. The reset time of an answer is the bucket's expire_ms, and a bucket is full from then on. So a request that is
  *      repeated at its reset time meets a full bucket.
  *   4. LEAKY: what was regained is computed from updated_ms in one step and stored only when something else changes;
@@ -14,6 +16,8 @@
 #include "core/bucket.h"
 
 #include <math.h>
+
+#include "base/steady.h"
 
 #define BUCKET_V1 1
 #define MINUTE_MS INT64_C(60000)
@@ -209,9 +213,21 @@ static bool leaky_take(struct bucket *bucket, const struct bucket_request *reque
     return over;
 }
 
+static void bucket_redate(struct bucket *bucket, int64_t now_ms)
+{
+    if (bucket->updated_ms > add_saturated(now_ms, STEADY_FALL_MS) &&
+        bucket->expire_ms > bucket->updated_ms) {
+        bucket->expire_ms = add_saturated(now_ms, bucket->expire_ms - bucket->updated_ms);
+        bucket->updated_ms = now_ms;
+    }
+}
+
 struct bucket_answer bucket_take(struct bucket *bucket, bool *exists,
                                  const struct bucket_request *request, int64_t now_ms)
 {
+    if (*exists) {
+        bucket_redate(bucket, now_ms);
+    }
     const bool live =
         *exists && bucket->algorithm == request->algorithm && !bucket_stale(bucket, now_ms);
     const int64_t at_ms = live && bucket->updated_ms > now_ms ? bucket->updated_ms : now_ms;

@@ -52,6 +52,7 @@ enum command_kind {
     CMD_CHECK,   /* asks the built-in limiter */
     CMD_CHECKED, /* a limiter has answered */
     CMD_EXPIRE,  /* a job's retention is over */
+    CMD_REDATE,  /* its retry was stamped by a clock that was ahead */
 };
 
 /*

@@ -78,6 +78,7 @@ static void core_free_limits(struct core *core)
     drop_free(core);
     queues_free(core);
     expire_free(core);
+    redate_free(core);
     floating_stubs_free(core);
     map_deinit(&core->gates);
     heap_deinit(&core->gates_shut);
@@ -230,6 +231,8 @@ static enum run core_dispatch(struct core *core, struct command *cmd)
         return checked_run(core, cmd);
     case CMD_EXPIRE:
         return expire_run(core, cmd);
+    case CMD_REDATE:
+        return redate_run(core, cmd);
     }
     ASSERT(!"a command kind out of range");
 }
@@ -357,6 +360,7 @@ void core_turn(struct core *core)
     timer_turn(core);
     lease_turn(core);
     expire_turn(core);
+    redate_turn(core);
     floating_turn(core);
     locate_turn(core);
     rate_turn(core);
@@ -393,7 +397,7 @@ int64_t core_next_mono_ms(const struct core *core)
     const struct heap_node *expiry = core->leases_frozen ? NULL : heap_min(&core->expiry);
     next = earlier(next, deadline != NULL ? deadline->key : INT64_MAX);
     next = earlier(next, earlier(grants_next_mono_ms(core), floating_next_mono_ms(core)));
-    next = earlier(next, locate_next_mono_ms(core));
+    next = earlier(next, earlier(locate_next_mono_ms(core), redate_next_mono_ms(core)));
     next = earlier(next, earlier(rate_next_mono_ms(core), expire_next_mono_ms(core)));
     next = earlier(next, throttle_next_mono_ms(core));
     return earlier(next, expiry != NULL ? expiry->key : INT64_MAX);
@@ -466,6 +470,9 @@ static void core_end_internal(struct core *core, struct command *cmd)
         break;
     case CMD_EXPIRE:
         expire_ended(core, cmd);
+        break;
+    case CMD_REDATE:
+        redate_ended(core, cmd);
         break;
     default:
         break;
@@ -557,6 +564,7 @@ void core_before_seal(struct core *core)
     counts_write(core);
     queues_write(core);
     buckets_write(core);
+    clock_write(core);
 }
 
 /* --- reads --- */

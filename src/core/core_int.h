@@ -12,6 +12,7 @@
  *   count.c    counters
  *   enqueue.c job.c report.c give_back.c poll.c watch.c restart.c import.c   the commands
  *   expire.c   retention
+ *   redate.c   stamps of a clock that was ahead
  *   retry.c    back-off arithmetic
  */
 #ifndef SILO_CORE_CORE_INT_H
@@ -202,6 +203,10 @@ struct core {
     /* Retention. */
     int64_t completed_expire_ms, terminal_expire_ms;
     struct expire *expire;
+    int64_t expire_from_mono_ms; /* no retention before */
+
+    int64_t clock_ms;      /* META_CLOCK, as stored; 0: none */
+    struct redate *redate; /* NULL: never needed */
 
     uint8_t seed[16]; /* ids of the core's own making come from it */
     uint64_t ids_made, slots_made;
@@ -419,6 +424,17 @@ enum run expire_run(struct core *core, struct command *cmd);
 void expire_ended(struct core *core, const struct command *cmd);
 void expire_turn(struct core *core);
 int64_t expire_next_mono_ms(const struct core *core);
+
+/* META_CLOCK was read, or there is none: the wall clock may stand behind stamps of earlier incarnations. */
+void redate_open(struct core *core);
+/* Once per batch: now and then the time is stored. */
+void clock_write(struct core *core);
+enum run redate_run(struct core *core, struct command *cmd);
+/* Of every CMD_REDATE, when it is over: before it is freed. */
+void redate_ended(struct core *core, const struct command *cmd);
+void redate_turn(struct core *core);
+int64_t redate_next_mono_ms(const struct core *core);
+void redate_free(struct core *core);
 void expire_free(struct core *core);
 
 /* --- jobs --- */

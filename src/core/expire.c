@@ -10,7 +10,9 @@
  * 3. The cursor follows a page when all its commands are through; if one failed, the page is read again.
  * 4. META_LOW_EXPIRY says where the cursor of the next incarnation begins. It is raised at most once a page, and lowered in
  *    the batch of a put below it (the wall clock may have gone back between incarnations); so it is known before that, or 0.
- * 5. A shard without expiry rows reads one page after open and nothing more.
+ * 5. An opening that finds the clock far ahead of what was stored last may have met it in a wrong moment: nothing goes until
+ *    there was time to set it right (core->expire_from_mono_ms).
+ * 6. A shard without expiry rows reads one page after open and nothing more.
  *
  * Units      _ms: wall clock, but for _mono_ms.
  * Threads    the shard's executor only.
@@ -396,7 +398,8 @@ void expire_turn(struct core *core)
     }
     if (!expire->mark_known) {
         mark_load(core);
-    } else if (expire->next_ms <= core->wall_ms && page_allowed(core)) {
+    } else if (expire->next_ms <= core->wall_ms && core->mono_ms >= core->expire_from_mono_ms &&
+               page_allowed(core)) {
         page_load(core);
     }
 }
@@ -420,8 +423,11 @@ int64_t expire_next_mono_ms(const struct core *core)
     if (expire->mark_known && !page_allowed(core)) {
         return INT64_MAX; /* what becomes durable brings a turn */
     }
-    if (!expire->mark_known || expire->next_ms <= core->wall_ms) {
+    if (!expire->mark_known) {
         return soon;
+    }
+    if (expire->next_ms <= core->wall_ms) {
+        return core->expire_from_mono_ms > soon ? core->expire_from_mono_ms : soon;
     }
     const int64_t wait = expire->next_ms - core->wall_ms;
     if (wait <= soon - core->mono_ms) {

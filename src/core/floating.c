@@ -171,11 +171,13 @@ static int64_t add_capped(int64_t a, int64_t b)
     return sum;
 }
 
-static int64_t floating_due_ms(const struct floating_rec *rec)
+/* Stamps of a clock that was ahead say nothing: such a value is old, and such a back-off over. */
+static int64_t floating_due_ms(const struct core *core, const struct floating_rec *rec)
 {
-    const int64_t old =
-        rec->refreshed_ms != 0 ? add_capped(rec->refreshed_ms, rec->interval_ms) : 0;
-    return old > rec->retry_ms ? old : rec->retry_ms;
+    const bool known = rec->refreshed_ms != 0 && rec->refreshed_ms <= core->wall_ms;
+    const int64_t old = known ? add_capped(rec->refreshed_ms, rec->interval_ms) : 0;
+    const bool waits = rec->retry_ms <= add_capped(core->wall_ms, REFRESH_BACKOFF_MAX_MS);
+    return waits && rec->retry_ms > old ? rec->retry_ms : old;
 }
 
 void floating_update(struct core *core, struct queue *queue)
@@ -187,9 +189,9 @@ void floating_update(struct core *core, struct queue *queue)
     const bool waiters = queue_has_floating_waiters(queue);
     const bool wanted = waiters && floating->rec.phase == REFRESH_NONE;
     if (wanted && !heap_has(&floating->due)) {
-        heap_insert(&core->refresh_due, &floating->due, floating_due_ms(&floating->rec));
+        heap_insert(&core->refresh_due, &floating->due, floating_due_ms(core, &floating->rec));
     } else if (wanted) {
-        heap_update(&core->refresh_due, &floating->due, floating_due_ms(&floating->rec));
+        heap_update(&core->refresh_due, &floating->due, floating_due_ms(core, &floating->rec));
     } else if (heap_has(&floating->due)) {
         heap_remove(&core->refresh_due, &floating->due);
     }

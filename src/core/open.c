@@ -5,7 +5,8 @@
 #include "base/assert.h"
 #include "core/core_int.h"
 
-static const enum key_meta open_metas[] = {META_SHARD, META_ARRIVAL, META_TOTALS, META_LOW_TIMER};
+static const enum key_meta open_metas[] = {META_SHARD, META_ARRIVAL, META_TOTALS, META_LOW_TIMER,
+                                           META_CLOCK};
 #define OPEN_METAS (sizeof open_metas / sizeof open_metas[0])
 
 /* Tables and ranges read whole, in this order. */
@@ -34,6 +35,16 @@ static void open_shard_row(struct core *core, struct bytes value)
     core->shard_found = true;
 }
 
+static bool open_clock_row(struct core *core, struct bytes value)
+{
+    uint64_t ms = 0;
+    if (!number_decode(value, &ms) || ms > INT64_MAX) {
+        return false;
+    }
+    core->clock_ms = (int64_t)ms;
+    return true;
+}
+
 static void open_meta_row(struct core *core, struct core_read *read, struct bytes key,
                           struct bytes value, bool present)
 {
@@ -57,6 +68,9 @@ static void open_meta_row(struct core *core, struct core_read *read, struct byte
             low_decode(value, &core->timer_low.place.due_ms, &core->timer_low.place.priority,
                        &core->timer_low.place.arrival);
         fine = core->timer_low.has;
+        break;
+    case META_CLOCK:
+        fine = open_clock_row(core, value);
         break;
     default:
         fine = false; /* not asked for */
@@ -197,6 +211,7 @@ static void open_finish(struct core *core)
     core->phase = CORE_OPEN;
     core_renew_leases(core); /* nobody could renew one while the shard was being read */
     open_unlocated(core);
+    redate_open(core);
     if (!core->shard_found) {
         open_write_shard(core);
     }

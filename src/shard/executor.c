@@ -17,7 +17,7 @@
 
 #define EVENTS_PER_DRAIN 64
 #define DRAINS_PER_TURN 16
-#define SLEEP_MS_MAX 60000
+#define SLEEP_MS_MAX 1000 /* so late a step of the wall clock is noticed, or the end of a suspend */
 
 static struct shard_request *request_of(struct command *cmd)
 {
@@ -88,6 +88,7 @@ bool command_changes(const struct command *cmd)
     case CMD_CHECK:
     case CMD_CHECKED:
     case CMD_EXPIRE:
+    case CMD_REDATE:
         break; /* the core's own: never sent */
     }
     ASSERT(!"a command kind out of range");
@@ -250,10 +251,46 @@ static void executor_events(struct executor *executor)
 
 /* --- the turn --- */
 
+/* A core's wall clock never falls, so an incarnation ends with the time it was opened in. */
+static void executor_wall_fell(struct executor *executor)
+{
+    for (size_t i = 0; i < executor->count; i++) {
+        struct incarnation *inc = executor->owned[i]->inc;
+        if (inc != NULL && inc->core != NULL && inc->phase <= INC_OPEN) {
+            life_fail(inc, SILO_UNAVAILABLE, "the wall clock was set back; the shard opens again");
+        }
+    }
+}
+
+static void executor_wall(struct executor *executor)
+{
+    int64_t by_ms = 0;
+    const enum steady_news news = steady_read(&executor->steady, env_wall_ms(executor->env),
+                                              executor->mono_ms, &executor->wall_ms, &by_ms);
+    switch (news) {
+    case STEADY_NOTHING:
+        break;
+    case STEADY_DOUBTS:
+        log_warn("clock_stepped", LOG_INT("by_ms", by_ms),
+                 LOG_STR("instead", "time goes on as before unless it stays so for a minute"),
+                 LOG_END);
+        break;
+    case STEADY_RETURNS:
+        log_info("clock_right_again", LOG_INT("by_ms", by_ms), LOG_END);
+        break;
+    case STEADY_JUMPS:
+        log_warn("clock_set", LOG_INT("by_ms", by_ms), LOG_END);
+        if (by_ms < 0) {
+            executor_wall_fell(executor);
+        }
+        break;
+    }
+}
+
 static void executor_clocks(struct executor *executor)
 {
-    executor->wall_ms = env_wall_ms(executor->env);
     executor->mono_ms = env_mono_ms(executor->env);
+    executor_wall(executor);
     for (size_t i = 0; i < executor->count; i++) {
         struct incarnation *inc = executor->owned[i]->inc;
         if (inc != NULL && inc->core != NULL) {
@@ -331,7 +368,7 @@ int64_t executor_turn(struct executor *executor)
         }
     }
     executor_mail(executor, controls, requests);
-    int64_t next = INT64_MAX;
+    int64_t next = steady_next_mono_ms(&executor->steady);
     for (size_t i = 0; i < executor->count; i++) {
         shard_turn(executor->owned[i]);
         next = earlier(next, shard_next(executor->owned[i]));

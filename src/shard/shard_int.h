@@ -22,6 +22,7 @@
 #include <stdatomic.h>
 
 #include "base/limits.h"
+#include "base/steady.h"
 #include "core/core.h"
 #include "shard/shard.h"
 
@@ -131,7 +132,8 @@ struct executor {
     bool released;
     struct shard **owned;
     size_t count;
-    struct list dead; /* struct incarnation.dead */
+    struct list dead;     /* struct incarnation.dead */
+    struct steady steady; /* wall_ms comes from it */
     int64_t wall_ms, mono_ms;
     int64_t next_mono_ms; /* when the last turn wanted the next one at the latest */
 };

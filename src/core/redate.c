@@ -1,0 +1,224 @@
+/*
+ * core/redate.c - the wall clock stands behind stamps of an earlier incarnation: retries that were stamped by a clock that was
+ * ahead are stamped again, or half a second would last as long as the clock was ahead.
+ *
+ *   META_CLOCK, read at open ── far ahead of now ──► a page of timers ──► one CMD_REDATE for each retry among them ──► next page
+ *              ▲                                                                                                  │
+ *              └────────────── written every CLOCK_STAMP_MS of changes, and again when the pages are through ◄────┘
+ *
+ * 1. A retry's state row says when it was written (changed_ms) and when the retry is due. If it was written ahead of now, the
+ *    time between the two counts from now on. A start that somebody asked for is a point in time, and stays.
+ * 2. META_CLOCK is not lowered before the last page is through: an incarnation that ends earlier begins anew.
+ * 3. What is put while pages are read has a stamp of now, so pages need not see it.
+ *
+ * Threads    the shard's executor only.
+ * Limits     REDATE_PAGE_ROWS commands under way.
+ */
+#include "base/assert.h"
+#include "base/steady.h"
+#include "core/core_int.h"
+
+#define REDATE_PAGE_ROWS (PAGE_ROWS_MAX < 256u ? PAGE_ROWS_MAX : 256u)
+#define CLOCK_STAMP_MS 10000
+#define CLOCK_GAP_MS 600000
+/* Retention waits after an opening that finds the clock far ahead: long enough to see it set right. */
+#define CLOCK_TRUST_MS (3 * (int64_t)STEADY_DOUBT_MS)
+
+enum redate_phase { REDATE_OFF, REDATE_WAITS, REDATE_READING, REDATE_PAGE };
+
+struct redate {
+    enum redate_phase phase;
+    int64_t retry_mono_ms;
+    struct key cursor; /* the page begins here */
+    struct key after;  /* behind the last row seen */
+    bool more, failed;
+    uint32_t under_way;
+};
+
+static struct redate *redate_get(struct core *core)
+{
+    if (core->redate == NULL) {
+        core->redate = xcalloc(1, sizeof *core->redate);
+    }
+    return core->redate;
+}
+
+void redate_free(struct core *core)
+{
+    free(core->redate);
+    core->redate = NULL;
+}
+
+void redate_open(struct core *core)
+{
+    if (core->clock_ms != 0 && core->wall_ms - core->clock_ms > CLOCK_GAP_MS) {
+        core->expire_from_mono_ms = core->mono_ms + CLOCK_TRUST_MS;
+    }
+    if (core->clock_ms - core->wall_ms <= STEADY_FALL_MS) {
+        return;
+    }
+    struct redate *redate = redate_get(core);
+    redate->phase = REDATE_WAITS;
+    key_timer(&redate->cursor, &(struct place){.due_ms = core->wall_ms + 1});
+}
+
+void clock_write(struct core *core)
+{
+    const bool behind = core->redate != NULL && core->redate->phase != REDATE_OFF;
+    if (behind ||
+        (core->clock_ms <= core->wall_ms && core->wall_ms - core->clock_ms < CLOCK_STAMP_MS)) {
+        return;
+    }
+    struct key key;
+    key_meta(&key, META_CLOCK);
+    buf_reset(&core->scratch);
+    number_encode(&core->scratch, (uint64_t)core->wall_ms);
+    view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
+    core->clock_ms = core->wall_ms;
+}
+
+/* --- a retry --- */
+
+static void redate_apply(struct core *core, struct command *cmd, const struct job *job,
+                         const struct token *from, struct token *to)
+{
+    struct state state = job->state;
+    state.changed_ms = core->wall_ms;
+    state.due_ms = to->place.due_ms;
+    to->info = job_info_blob(core, cmd->job_ref);
+    state_write(core, cmd->job_ref, &state);
+    walk_move(core, cmd->job_ref, from, to);
+    blob_unref(to->info);
+}
+
+enum run redate_run(struct core *core, struct command *cmd)
+{
+    struct job job;
+    struct token from;
+    const enum job_load load = job_load(core, cmd, &job);
+    if (load == JOB_NEEDS) {
+        return RUN_NEED;
+    }
+    if (load != JOB_LOADED || job.status != JOB_SCHEDULED || !job.has_state ||
+        !job.state.has_next || job.state.changed_ms <= core->wall_ms) {
+        return run_ok(cmd);
+    }
+    if (!token_find(core, cmd, &job, &from)) {
+        return RUN_NEED;
+    }
+    if (from.where != TOKEN_TIMER) {
+        return run_ok(cmd);
+    }
+    const int64_t wait_ms = from.place.due_ms - job.state.changed_ms;
+    struct token to = {
+        .group = job.info.group,
+        .place = from.place,
+        .attempt = from.attempt,
+        .relative = from.relative,
+    };
+    to.place.due_ms = core->wall_ms + (wait_ms > 0 ? wait_ms : 0);
+    struct limits limits;
+    if (!token_begin(core, cmd->arena, &job.info, &from.task_id, &to, &limits)) {
+        core->corrupt_rows++;
+        return run_ok(cmd);
+    }
+    to.passed = from.passed;
+    to.rate_retries = from.rate_retries;
+    to.rates_paid = from.rates_paid;
+    if (!walk_ready(core, cmd, cmd->job_ref, &to)) {
+        return RUN_NEED;
+    }
+    redate_apply(core, cmd, &job, &from, &to);
+    return run_changed(cmd);
+}
+
+void redate_ended(struct core *core, const struct command *cmd)
+{
+    struct redate *redate = core->redate;
+    ASSERT(redate != NULL && redate->under_way != 0);
+    redate->under_way--;
+    redate->failed |= cmd->rc.code != SILO_OK;
+}
+
+/* --- pages --- */
+
+static void redate_row(struct core *core, struct core_read *read, struct bytes key,
+                       struct bytes value, bool present)
+{
+    (void)read;
+    (void)present;
+    struct redate *redate = core->redate;
+    struct task_rec rec;
+    if (key.len >= sizeof redate->after.b) {
+        core->corrupt_rows++; /* no place is so long */
+        return;
+    }
+    memcpy(redate->after.b, key.ptr, key.len);
+    redate->after.len = key.len;
+    key_successor(&redate->after);
+    if (!task_decode(value, &rec) || rec.attempt <= 1) {
+        return; /* a start that was asked for */
+    }
+    struct command *cmd = inner_new(core, CMD_REDATE, rec.job_ref);
+    redate->under_way++;
+    inner_wake(core, cmd);
+}
+
+static void redate_end(struct core *core, struct core_read *read, bool ok, bool more)
+{
+    (void)read;
+    struct redate *redate = core->redate;
+    redate->phase = REDATE_PAGE;
+    redate->failed |= !ok;
+    redate->more = more && bytes_cmp(key_bytes(&redate->after), key_bytes(&redate->cursor)) > 0;
+}
+
+static void redate_load(struct core *core)
+{
+    struct redate *redate = core->redate;
+    struct key hi;
+    key_table(&hi, TABLE_TIMER);
+    ASSERT(key_after_prefix(&hi));
+    struct core_read *read = read_new();
+    read->scan = true;
+    read->lo = arena_copy(&read->arena, key_bytes(&redate->cursor));
+    read->hi = arena_copy(&read->arena, key_bytes(&hi));
+    read->rows_max = REDATE_PAGE_ROWS;
+    read->on_row = redate_row;
+    read->on_end = redate_end;
+    redate->after = redate->cursor;
+    redate->failed = false;
+    redate->phase = REDATE_READING;
+    read_queue(core, read);
+}
+
+void redate_turn(struct core *core)
+{
+    struct redate *redate = core->redate;
+    if (redate == NULL) {
+        return;
+    }
+    if (redate->phase == REDATE_PAGE && redate->under_way == 0) {
+        if (redate->failed) {
+            redate->retry_mono_ms = core->mono_ms + READ_RETRY_MS;
+        } else {
+            redate->cursor = redate->after;
+        }
+        redate->phase = redate->failed || redate->more ? REDATE_WAITS : REDATE_OFF;
+    }
+    if (redate->phase == REDATE_WAITS && core->mono_ms >= redate->retry_mono_ms) {
+        redate_load(core);
+    }
+}
+
+int64_t redate_next_mono_ms(const struct core *core)
+{
+    const struct redate *redate = core->redate;
+    if (redate == NULL) {
+        return INT64_MAX;
+    }
+    if (redate->phase == REDATE_WAITS) {
+        return redate->retry_mono_ms > core->mono_ms ? redate->retry_mono_ms : core->mono_ms;
+    }
+    return redate->phase == REDATE_PAGE && redate->under_way == 0 ? core->mono_ms : INT64_MAX;
+}

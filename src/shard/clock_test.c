@@ -1,0 +1,230 @@
+/* shard/clock_test.c - the machine's clock jumps, for a moment or for good, under a running shard and between two lives of it. */
+#include "base/limits.h"
+#include "base/steady.h"
+#include "base/test.h"
+#include "shard/limits_calls_test.h"
+
+#define HOUR_MS 3600000
+#define DAY_MS (24 * (int64_t)HOUR_MS)
+
+static const int64_t jumps[] = {HOUR_MS, 10 * DAY_MS, -HOUR_MS, -10 * DAY_MS};
+#define JUMPS (sizeof jumps / sizeof jumps[0])
+
+/* The clock is off for so long. */
+static void moment(struct rig *rig, int64_t by_ms, int64_t lasts_ms)
+{
+    rig->wall_ms += by_ms;
+    rig_pass(rig, lasts_ms);
+    rig->wall_ms -= by_ms;
+    rig_settle(rig);
+}
+
+static void fail_one(struct rig *rig, const char *id)
+{
+    const struct uuid task = lease_one(rig, id);
+    assert_int_equal(report(rig, &task, ATTEMPT_FAILED), SILO_OK);
+}
+
+static void succeed(struct rig *rig, const char *id)
+{
+    const struct uuid task = lease_one(rig, id);
+    assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
+}
+
+static void restart(struct rig *rig)
+{
+    assert_int_equal(rig_stop(rig), SILO_OK);
+    rig_start(rig);
+    rig_settle(rig);
+    assert_true(rig_is_open(rig));
+}
+
+/* A retry of half a second lasts half a second, whenever it was stamped. */
+static void test_retry(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < JUMPS; i++) {
+        struct rig *rig = open_plain();
+        enqueue_retrying(rig, "a", 5, 500);
+        rig->wall_ms += jumps[i];
+        rig_settle(rig);
+        fail_one(rig, "a");
+        rig_pass(rig, 499);
+        assert_int_equal(poll_empty(rig), 0);
+        rig_pass(rig, 1);
+        fail_one(rig, "a"); /* the second waits three times as long, partly after the moment */
+        rig_pass(rig, 500);
+        rig->wall_ms -= jumps[i];
+        rig_pass(rig, 999);
+        assert_int_equal(poll_empty(rig), 0);
+        rig_pass(rig, 1);
+        (void)lease_one(rig, "a");
+        close_all(rig);
+    }
+}
+
+static void test_retry_over_a_restart(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < JUMPS; i++) {
+        struct rig *rig = open_plain();
+        enqueue_retrying(rig, "a", 5, 500);
+        rig->wall_ms += jumps[i];
+        rig_settle(rig);
+        fail_one(rig, "a");
+        rig->wall_ms -= jumps[i];
+        restart(rig);
+        rig_pass(rig, 500);
+        (void)lease_one(rig, "a");
+        close_all(rig);
+    }
+}
+
+/* What is due in 12 s is due in 12 s. */
+static void test_future(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < JUMPS; i++) {
+        struct rig *rig = open_plain();
+        enqueue(rig, "a", 5, rig->wall_ms + 12000);
+        moment(rig, jumps[i], 5000);
+        assert_int_equal(poll_empty(rig), 0);
+        rig_pass(rig, 6999);
+        assert_int_equal(poll_empty(rig), 0);
+        rig_pass(rig, 1);
+        (void)lease_one(rig, "a");
+        close_all(rig);
+    }
+}
+
+/* A clock that was set is believed after a while: then it is the time that counts. */
+static void test_set(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "a", 5, rig->wall_ms + 2 * HOUR_MS);
+    rig->wall_ms += 2 * HOUR_MS;
+    rig_pass(rig, STEADY_DOUBT_MS - 1000);
+    assert_int_equal(poll_empty(rig), 0);
+    rig_pass(rig, 2000);
+    (void)lease_one(rig, "a");
+    close_all(rig);
+}
+
+/* A retry stamped by a process that began while the clock was ahead. */
+static void test_stamped_ahead(void **state)
+{
+    (void)state;
+    for (int kill = 0; kill < 3; kill++) {
+        struct rig *rig = open_plain();
+        enqueue_retrying(rig, "a", 5, 500);
+        enqueue_retrying(rig, "b", 5, 90000);
+        enqueue(rig, "asked", 5, rig->wall_ms + 11 * DAY_MS);
+        rig_pass(rig, 20000); /* so that the time was stored */
+        rig->wall_ms += 10 * DAY_MS;
+        restart(rig);
+        enqueue(rig, "c", 9, 0); /* changes, and with them the time, are stored */
+        fail_one(rig, "a");
+        fail_one(rig, "b");
+        rig->wall_ms -= 10 * DAY_MS;
+        if (kill == 2) { /* in the same process: after a minute of doubt */
+            rig_pass(rig, STEADY_DOUBT_MS + 1000);
+        } else {
+            if (kill == 1) {
+                rig_kill(rig, STORE_MEM_LOSE);
+                rig_start(rig);
+                rig_settle(rig);
+            } else {
+                restart(rig);
+            }
+            rig_pass(rig, 1000);
+        }
+        succeed(rig, "a");
+        succeed(rig, "c");
+        assert_int_equal(poll_empty(rig), 0);
+        rig_pass(rig, 90000);
+        succeed(rig, "b");
+        /* It was asked for in eleven days, and not for a second earlier or later. */
+        rig->wall_ms += 10 * DAY_MS - HOUR_MS;
+        restart(rig);
+        rig_pass(rig, 1000);
+        assert_int_equal(status(rig, "asked"), JOB_SCHEDULED);
+        close_all(rig);
+    }
+}
+
+static int64_t keep_ms(void)
+{
+    return 7 * DAY_MS;
+}
+
+static struct rig *open_keeping(void)
+{
+    return open_with(&(struct rig_options){
+        .seed = 1, .completed_expire_ms = keep_ms(), .terminal_expire_ms = keep_ms()});
+}
+
+/* Nothing is forgotten early, neither under a running shard nor by a process that begins in the wrong moment. */
+static void test_retention(void **state)
+{
+    (void)state;
+    struct rig *rig = open_keeping();
+    enqueue(rig, "a", 5, 0);
+    const struct uuid task = lease_one(rig, "a");
+    assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
+    rig_pass(rig, 20000);
+    enqueue(rig, "b", 5, 0);
+    moment(rig, 10 * DAY_MS, 50000);
+    assert_int_equal(status(rig, "a"), JOB_SUCCEEDED);
+    assert_int_equal(rig_stop(rig), SILO_OK);
+    rig->wall_ms += 10 * DAY_MS;
+    rig_start(rig);
+    rig_pass(rig, 50000);
+    rig->wall_ms -= 10 * DAY_MS;
+    rig_pass(rig, 2 * STEADY_DOUBT_MS);
+    assert_int_equal(status(rig, "a"), JOB_SUCCEEDED);
+    /* And what is really over goes. */
+    rig->wall_ms += keep_ms();
+    rig_pass(rig, 5 * STEADY_DOUBT_MS);
+    assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_NOT_FOUND);
+    close_all(rig);
+}
+
+/* Rate limits that were used while the clock was ahead are shut for no longer than they would have been. */
+static void test_rate_limits(void **state)
+{
+    (void)state;
+    for (int restarted = 0; restarted < 2; restarted++) {
+        struct rig *rig = open_plain();
+        rig_pass(rig, 1000);
+        rig->wall_ms += 10 * DAY_MS;
+        if (restarted != 0) {
+            restart(rig);
+        }
+        put_job(rig, JOB(.id = "a", .limits = {RATE("r", 1, 5000)}));
+        put_job(rig, JOB(.id = "b", .limits = {RATE("r", 1, 5000)}));
+        (void)lease_one(rig, "a");
+        assert_int_equal(poll_empty(rig), 0);
+        rig->wall_ms -= 10 * DAY_MS;
+        if (restarted != 0) {
+            restart(rig);
+        }
+        put_job(rig, JOB(.id = "c", .limits = {RATE("r", 1, 5000)}));
+        assert_int_equal(poll_empty(rig), 0); /* it gives nothing twice */
+        rig_pass(rig, 5000);
+        struct uuid tasks[2];
+        assert_int_equal(lease_some(rig, 1, tasks), 1);
+        close_all(rig);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_retry),         cmocka_unit_test(test_retry_over_a_restart),
+        cmocka_unit_test(test_future),        cmocka_unit_test(test_set),
+        cmocka_unit_test(test_stamped_ahead), cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_rate_limits),
+    };
+    return cmocka_run_group_tests_name("clock", tests, NULL, NULL);
+}
