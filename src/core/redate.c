@@ -7,7 +7,8 @@
  *              └────────────── written every CLOCK_STAMP_MS of changes, and again when the pages are through ◄────┘
  *
  * 1. A retry's state row says when it was written (changed_ms) and when the retry is due. If it was written ahead of now, the
- *    time between the two counts from now on. A start that somebody asked for is a point in time, and stays.
+ *    time between the two counts from now on. A token that a rate limit has sent to the timers for longer than the limit's
+ *    policy allows asks again now. A start that somebody asked for is a point in time, and stays.
  * 2. META_CLOCK is not lowered before the last page is through: an incarnation that ends earlier begins anew.
  * 3. What is put while pages are read has a stamp of now, so pages need not see it.
  *
@@ -83,12 +84,33 @@ static void redate_apply(struct core *core, struct command *cmd, const struct jo
                          const struct token *from, struct token *to)
 {
     struct state state = job->state;
-    state.changed_ms = core->wall_ms;
+    if (state.changed_ms > core->wall_ms) {
+        state.changed_ms = core->wall_ms;
+    }
     state.due_ms = to->place.due_ms;
     to->info = job_info_blob(core, cmd->job_ref);
     state_write(core, cmd->job_ref, &state);
     walk_move(core, cmd->job_ref, from, to);
     blob_unref(to->info);
+}
+
+/* How long it is still to wait; -1: as long as it says. */
+static int64_t redate_wait_ms(const struct core *core, const struct job *job,
+                              const struct token *from, const struct limits *limits)
+{
+    const int64_t due_ms = from->place.due_ms;
+    if (job->state.changed_ms > core->wall_ms) {
+        return due_ms > job->state.changed_ms ? due_ms - job->state.changed_ms : 0;
+    }
+    if (!from->has_chain || from->passed >= limits->count ||
+        limits->items[from->passed].kind != LIMIT_RATE) {
+        return -1;
+    }
+    const Silo__V1__RateLimitRetryPolicy *policy = limits->items[from->passed].rate->retry_policy;
+    const int64_t most_ms = policy->max_backoff_ms > policy->initial_backoff_ms
+                                ? policy->max_backoff_ms
+                                : policy->initial_backoff_ms;
+    return due_ms - core->wall_ms > (most_ms > 1 ? most_ms : 1) ? 0 : -1;
 }
 
 enum run redate_run(struct core *core, struct command *cmd)
@@ -100,28 +122,31 @@ enum run redate_run(struct core *core, struct command *cmd)
         return RUN_NEED;
     }
     if (load != JOB_LOADED || job.status != JOB_SCHEDULED || !job.has_state ||
-        !job.state.has_next || job.state.changed_ms <= core->wall_ms) {
+        !job.state.has_next) {
         return run_ok(cmd);
     }
     if (!token_find(core, cmd, &job, &from)) {
         return RUN_NEED;
     }
-    if (from.where != TOKEN_TIMER) {
-        return run_ok(cmd);
-    }
-    const int64_t wait_ms = from.place.due_ms - job.state.changed_ms;
     struct token to = {
         .group = job.info.group,
         .place = from.place,
         .attempt = from.attempt,
         .relative = from.relative,
     };
-    to.place.due_ms = core->wall_ms + (wait_ms > 0 ? wait_ms : 0);
-    struct limits limits;
+    struct limits limits = {0};
+    if (from.where != TOKEN_TIMER) {
+        return run_ok(cmd);
+    }
     if (!token_begin(core, cmd->arena, &job.info, &from.task_id, &to, &limits)) {
         core->corrupt_rows++;
         return run_ok(cmd);
     }
+    const int64_t wait_ms = redate_wait_ms(core, &job, &from, &limits);
+    if (wait_ms < 0) {
+        return run_ok(cmd);
+    }
+    to.place.due_ms = core->wall_ms + wait_ms;
     to.passed = from.passed;
     to.rate_retries = from.rate_retries;
     to.rates_paid = from.rates_paid;
@@ -156,7 +181,7 @@ static void redate_row(struct core *core, struct core_read *read, struct bytes k
     memcpy(redate->after.b, key.ptr, key.len);
     redate->after.len = key.len;
     key_successor(&redate->after);
-    if (!task_decode(value, &rec) || rec.attempt <= 1) {
+    if (!task_decode(value, &rec) || (rec.attempt <= 1 && !rec.has_chain)) {
         return; /* a start that was asked for */
     }
     struct command *cmd = inner_new(core, CMD_REDATE, rec.job_ref);

@@ -218,13 +218,49 @@ static void test_rate_limits(void **state)
     }
 }
 
+/* A token that a limit sent to the timers while the clock was ahead. */
+static void test_rate_backoff(void **state)
+{
+    (void)state;
+    const struct job_limit strict = {.kind = LIMIT_RATE,
+                                     .name = "r",
+                                     .limit = 1,
+                                     .duration_ms = 5000,
+                                     .has_policy = true,
+                                     .initial_ms = 5000,
+                                     .backoff_max_ms = 9000,
+                                     .multiplier = 2,
+                                     .retries_max = 9};
+    struct rig *rig = open_plain();
+    rig_pass(rig, 1000);
+    rig->wall_ms += 10 * DAY_MS;
+    restart(rig);
+    put_job(rig, JOB(.id = "a", .limits = {strict}));
+    put_job(rig, JOB(.id = "b", .limits = {strict}));
+    put_job(rig, JOB(.id = "asked", .start_ms = rig->wall_ms + HOUR_MS, .limits = {strict}));
+    (void)lease_one(rig, "a");
+    assert_int_equal(poll_empty(rig), 0);
+    assert_int_equal(rows_in(rig, TABLE_TIMER), 2);
+    rig->wall_ms -= 10 * DAY_MS;
+    restart(rig);
+    struct uuid tasks[2];
+    size_t got = 0;
+    for (int i = 0; i < 20 && got == 0; i++) {
+        rig_pass(rig, 1000);
+        got = lease_some(rig, 1, tasks);
+    }
+    assert_int_equal(got, 1);
+    assert_int_equal(rows_in(rig, TABLE_TIMER), 1); /* what was asked for stays */
+    close_all(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_retry),         cmocka_unit_test(test_retry_over_a_restart),
         cmocka_unit_test(test_future),        cmocka_unit_test(test_set),
         cmocka_unit_test(test_stamped_ahead), cmocka_unit_test(test_retention),
-        cmocka_unit_test(test_rate_limits),
+        cmocka_unit_test(test_rate_limits),   cmocka_unit_test(test_rate_backoff),
     };
     return cmocka_run_group_tests_name("clock", tests, NULL, NULL);
 }
