@@ -30,10 +30,30 @@ static bool text_bare(struct bytes text, size_t i)
     return text_plain(text.ptr[i]) && !(text.ptr[i] == ' ' && (i == 0 || i + 1 == text.len));
 }
 
+/* With U+FFFD for each byte that belongs to no character: texts quote what peers sent, and clients expect UTF-8. */
+static struct bytes text_repair(struct arena *arena, struct bytes text)
+{
+    static const uint8_t replacement[] = {0xef, 0xbf, 0xbd};
+    if (bytes_utf8(text, NULL)) {
+        return text;
+    }
+    uint8_t *out = arena_alloc(arena, text.len * sizeof replacement);
+    size_t len = 0;
+    while (text.len != 0) {
+        const size_t step = bytes_utf8_step(text);
+        memcpy(out + len, step != 0 ? text.ptr : replacement,
+               step != 0 ? step : sizeof replacement);
+        len += step != 0 ? step : sizeof replacement;
+        text.ptr += step != 0 ? step : 1;
+        text.len -= step != 0 ? step : 1;
+    }
+    return bytes_of(out, len);
+}
+
 struct bytes text_encode(struct arena *arena, struct bytes text)
 {
     static const char hex[] = "0123456789ABCDEF";
-    text = text_cut(text);
+    text = text_cut(text_repair(arena, text_cut(text)));
     uint8_t *out = arena_alloc(arena, text.len * 3 + 1);
     size_t len = 0;
     for (size_t i = 0; i < text.len; i++) {

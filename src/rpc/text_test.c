@@ -33,6 +33,21 @@ static void test_encode(void **state)
     check_encoded(" ", "%20");
 }
 
+/* Paths and other words of peers are quoted in texts: what is no UTF-8 becomes U+FFFD. */
+static void test_encode_repairs(void **state)
+{
+    (void)state;
+    struct arena arena = {0};
+    assert_true(bytes_eq(text_encode(&arena, BYTES_LIT("a\xff\xc3\xa4\xe2\x82")),
+                         BYTES_LIT("a%EF%BF%BD%C3%A4%EF%BF%BD%EF%BF%BD")));
+    char noise[TEXT_MESSAGE_BYTES_MAX + 1];
+    memset(noise, 0xfe, sizeof noise);
+    const struct bytes back =
+        text_decode(&arena, text_encode(&arena, bytes_of(noise, sizeof noise)));
+    assert_true(bytes_utf8(back, NULL) && back.len <= TEXT_MESSAGE_BYTES_MAX);
+    arena_deinit(&arena);
+}
+
 static void test_encode_cuts_between_characters(void **state)
 {
     (void)state;
@@ -171,6 +186,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_encode),
+        cmocka_unit_test(test_encode_repairs),
         cmocka_unit_test(test_encode_cuts_between_characters),
         cmocka_unit_test(test_decode_leaves_bad_escapes),
         cmocka_unit_test(test_status),
