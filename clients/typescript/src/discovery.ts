@@ -29,6 +29,8 @@ export class Discovery {
   /** When the latest reading began, and the latest that succeeded; `performance.now()`. */
   private begunAt = -Infinity;
   private readAt = -Infinity;
+  /** Servers that did not tell it when they were last asked; they are asked last. */
+  private readonly silent = new Set<string>();
 
   constructor(
     private readonly pool: ChannelPool,
@@ -58,6 +60,20 @@ export class Discovery {
     await this.planned;
   }
 
+  /** All servers known, those most likely to answer first. */
+  private candidates(): string[] {
+    const known = new Set([...this.pool.addresses, ...this.options.rules.servers]);
+    for (const address of this.silent) {
+      // To the end; a server that nobody knows any more is forgotten.
+      if (known.delete(address)) {
+        known.add(address);
+      } else {
+        this.silent.delete(address);
+      }
+    }
+    return [...known];
+  }
+
   private async readPaced(): Promise<void> {
     const wait = this.begunAt + this.options.intervalMs - performance.now();
     if (this.reading === undefined && wait > 0) {
@@ -69,15 +85,15 @@ export class Discovery {
   private async readNow(): Promise<void> {
     await initHasher();
     this.begunAt = performance.now();
-    const pooled = this.pool.addresses;
-    const others = this.options.rules.servers.filter((address) => !pooled.includes(address));
     const failures: unknown[] = [];
-    for (const address of [...pooled, ...others]) {
+    for (const address of this.candidates()) {
       try {
         await this.readFrom(address);
+        this.silent.delete(address);
         this.readAt = this.begunAt;
         return;
       } catch (error) {
+        this.silent.add(address);
         failures.push(error);
       }
     }

@@ -83,6 +83,27 @@ test("a shard without an owner is waited for", async () => {
   await call;
 });
 
+test("a server that did not tell where the shards are is asked last", async () => {
+  const second = await startServer();
+  const first = await startServer();
+  const both = () => clusterInfo([first.address, second.address]);
+  first.handlers.getClusterInfo = both;
+  second.handlers.getClusterInfo = both;
+  const shardRouting = { topologyRefreshTimeoutMs: 300 };
+  const client = makeClient({ servers: first.address, shardRouting });
+  await client.refreshTopology();
+  first.handlers.getClusterInfo = () => new Promise(() => undefined);
+  const asked = () => first.requests("getClusterInfo").length;
+  await client.refreshTopology();
+  assert.equal(asked(), 2);
+  await client.refreshTopology();
+  assert.equal(asked(), 2, "not waited for again");
+  second.handlers.getClusterInfo = unavailable;
+  first.handlers.getClusterInfo = both;
+  await client.refreshTopology();
+  assert.equal(asked(), 3, "but asked when the others do not know");
+});
+
 test("many calls that fail share their looks at the topology", async () => {
   const server = await startServer({ enqueue: unavailable });
   const client = makeClient({ servers: server.address, shardRouting: { retryDelayMs: 100 } });
