@@ -80,6 +80,36 @@ test("a 5 MiB payload comes back byte for byte", async () => {
   assert.ok(job.payload.blob.equals(blob));
 });
 
+test("a job without its payload and results, and its status", async () => {
+  const taskGroup = unique("group");
+  const handle = await client.enqueue({ payload: Buffer.alloc(1_000_000), taskGroup });
+  const poll = { workerId: "w", maxTasks: 1, taskGroup, waitMs: 5000 };
+  const [{ id: taskId, shard }] = (await client.leaseTasks(poll)).tasks;
+  const result = Buffer.alloc(1_000_000, 1);
+  await client.reportOutcome({ taskId, shard, outcome: { type: "success", result } });
+  assert.equal(await handle.getStatus(), JobStatus.Succeeded);
+  const parts = { includeAttempts: true, omitPayload: true, omitResults: true };
+  const light = await handle.getJob(parts);
+  assert.deepEqual([light.payload, light.payloadOmitted], [undefined, true]);
+  assert.deepEqual([light.result, light.resultOmitted], [undefined, true]);
+  assert.equal(light.attempts?.[0].dataOmitted, true);
+  const whole = await handle.getJob<Buffer, Buffer>({ includeAttempts: true });
+  assert.deepEqual([whole.payload.length, whole.payloadOmitted], [1_000_000, false]);
+  assert.ok(whole.result?.equals(result) && whole.resultOmitted === false);
+});
+
+test("a job without a start is due at once, whatever this machine's clock says", async (t) => {
+  const taskGroup = unique("group");
+  t.mock.method(Date, "now", () => Date.UTC(2125, 0, 1));
+  const ahead = await client.enqueue({ payload: "ahead", taskGroup });
+  t.mock.reset();
+  await client.enqueue({ payload: "right", taskGroup });
+  const poll = { workerId: "w", maxTasks: 2, taskGroup, waitMs: 5000 };
+  const { tasks } = await client.leaseTasks(poll);
+  assert.equal(tasks.length, 2, "both are due");
+  assert.equal(tasks[0].jobId, ahead.id, "in the order of their arrival");
+});
+
 test("lease, heartbeat, report, result", async () => {
   const taskGroup = unique("group");
   const handle = await client.enqueue({ payload: { n: 1 }, taskGroup });
