@@ -283,7 +283,12 @@ bool world_turn(struct world *world)
     while (!world_failed(world) && events_run_one(&world->events, world->now_us)) {
         moved = true; /* all that is due now */
     }
-    return (world->process.shards != NULL && process_turn(&world->process)) || moved;
+    moved |= world->process.shards != NULL && process_turn(&world->process);
+    if (world->process.took_back) {
+        (void)verdict_fail(&world->verdict, "fence",
+                           "a shard that others had taken is opened again by itself");
+    }
+    return moved;
 }
 
 static int64_t world_next_us(const struct world *world)

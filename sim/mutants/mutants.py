@@ -34,6 +34,8 @@ OPEN = "src/core/open.c"
 RETRY = "src/core/retry.c"
 IMPORT = "src/core/import.c"
 COMMIT = "src/shard/commit.c"
+REOPEN = "src/shard/reopen.c"
+EXECUTOR = "src/shard/executor.c"
 CHECKS = "src/shard/checks.c"
 
 MUTANTS = [
@@ -230,4 +232,9 @@ MUTANTS = [
            "if (cmd->wait_batch > core_view(inc->core)->durable) {", "if (cmd->wait_batch > core_view(inc->core)->open) {"),
     Mutant("applied-is-not-durable", "JF12, JA5, 4.7: applied is not durable", COMMIT,
            "        if (!batch->applied || batch->seq > seq) {", "        if (!batch->applied) {"),
+    # --- other processes, clocks ---
+    Mutant("fights-for-a-shard", "fence: what others took is left to them", REOPEN,
+           "    } else if (event->seq > shard->epoch) {", "    } else if (event->seq == UINT64_MAX) {"),
+    Mutant("believes-any-clock", "JF12, expiry, retry: a clock that is far off for a moment changes nothing", EXECUTOR,
+           "    switch (news) {\n    case STEADY_NOTHING:", "    executor->wall_ms = env_wall_ms(executor->env);\n    switch (news) {\n    case STEADY_NOTHING:"),
 ]
