@@ -230,6 +230,19 @@ def amplified(server, count):
     return raw
 
 
+def test_a_server_stream_that_nobody_reads_is_given_up():
+    """Also before its end: the producer waits for the peer, and is told when it is waited for no longer."""
+    server, channel = start("--output", "300")
+    raw, streams, refused = unread(server, 1, "/test.Echo/Stream", b"1000000 1000")
+    assert refused == 0 and stats(channel)["replies"] > MIB // 2
+    kind, _, _, payload = raw.until(lambda f: f[2] == streams[0])
+    assert kind == RST and payload == b"\0\0\0\x08"
+    wait_for(lambda: stats(channel)["cancels"] == 1)
+    assert stats(channel)["replies"] < 65536 and stats(channel)["calls"] == 1
+    raw.close()
+    end(server, channel)
+
+
 def test_headers_of_open_calls_have_a_share_of_each_connection():
     """82 MB of headers from 375 KB were kept for one connection; the server goes on for it and for others."""
     server, channel = start()
@@ -295,6 +308,7 @@ run([
     test_urgent_calls_are_answered_on_a_full_server,
     test_small_replies_that_nobody_reads_end_in_refusals,
     test_a_deadline_counts_until_the_reply_was_taken,
+    test_a_server_stream_that_nobody_reads_is_given_up,
     test_headers_of_open_calls_have_a_share_of_each_connection,
     test_headers_of_open_calls_have_a_budget_of_the_server,
     test_frames_that_nobody_reads_end_the_connection,
