@@ -119,13 +119,20 @@ static bool undelivered_back(struct core *core, struct command *cmd, const struc
     return back_one(core, cmd, lease) == RUN_ANSWER;
 }
 
-/* Each task goes back alone: those that miss nothing do not wait for the others' rows. */
+/*
+ * Each task goes back alone: those that miss nothing do not wait for the others' rows. One that went back is not looked at
+ * again: it may be leased to another worker by then, under the same id.
+ */
 enum run give_back_run(struct core *core, struct command *cmd)
 {
-    const struct give_back_args *args = &cmd->args.give_back;
+    struct give_back_args *args = &cmd->args.give_back;
+    if (args->done == NULL) {
+        args->done = arena_zalloc(cmd->arena, args->count * sizeof args->done[0]);
+    }
     bool all = true;
     for (size_t i = 0; i < args->count; i++) {
-        all = undelivered_back(core, cmd, &args->task_ids[i]) && all;
+        args->done[i] = args->done[i] || undelivered_back(core, cmd, &args->task_ids[i]);
+        all = all && args->done[i];
     }
     return all ? run_changed(cmd) : RUN_NEED;
 }

@@ -580,6 +580,32 @@ static void test_give_back(void **state)
     close_checked(rig);
 }
 
+/* One of a list goes back at once and is leased again under its id, while another one's rows are read. */
+static void test_give_back_once(void **state)
+{
+    (void)state;
+    struct rig *rig = open_watched();
+    LIMITED(rig, "a", FLOATS("f", 0, EVERY_MS));
+    LIMITED(rig, "b", FIXED("q", 1));
+    struct uuid tasks[2] = {refresh_one(rig), lease_one(rig, "b")};
+    reopen(rig); /* of b only the lease is known */
+    assert_int_equal(heartbeat(rig, &tasks[0], "w1"), SILO_OK);
+    struct call *poll = poll_call(1, 60000);
+    rig_send(rig, poll);
+    rig_settle(rig);
+    struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
+    call->request.cmd.args.give_back = (struct give_back_args){.task_ids = tasks, .count = 2};
+    assert_int_equal(finish(rig, call), SILO_OK);
+    assert_true(poll->done);
+    assert_int_equal(poll->request.cmd.result.poll.refresh_count, 1);
+    rig_call_free(poll);
+    assert_int_equal(status(rig, "b"), JOB_SCHEDULED);
+    assert_int_equal(heartbeat(rig, &tasks[0], "w1"), SILO_OK); /* the second worker has it */
+    assert_int_equal(refresh_report(rig, &tasks[0], true, 3), SILO_OK);
+    assert_int_equal(drain(rig), 2);
+    close_checked(rig);
+}
+
 static void test_return(void **state)
 {
     (void)state;
@@ -690,6 +716,7 @@ int main(void)
         cmocka_unit_test(test_two_reports),
         cmocka_unit_test(test_report_without_lease),
         cmocka_unit_test(test_give_back),
+        cmocka_unit_test(test_give_back_once),
         cmocka_unit_test(test_return),
         cmocka_unit_test(test_reopened_task),
         cmocka_unit_test(test_reopened_lease_expires),
