@@ -507,7 +507,7 @@ static void test_task_malformed(void **state)
 static void test_reply_pieces(void **state)
 {
     (void)state;
-    static const size_t counts[] = {1, 3, 31, 32, 100};
+    static const size_t counts[] = {1, 15, 31, 32, 100};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         fake_start(1, false, false);
         struct rpc_call *call = lease(NULL, "g", 200, 0);

@@ -6,6 +6,7 @@
 #include "service/call_int.h"
 
 #define LENT_BYTES_MIN (64u << 10) /* below, a copy costs less than a piece */
+#define WHOLE_BYTES_MAX (1u << 20) /* a smaller message is packed in one go, which is quickest */
 #define LENT_MAX ((RPC_SEGMENTS_MAX - 1) / 2)
 
 /* Counts on the first walk, fills on the second. */
@@ -57,7 +58,7 @@ static void pieces_append(ProtobufCBuffer *buffer, size_t len, const uint8_t *da
 size_t svc_segments(struct arena *arena, const ProtobufCMessage *reply, size_t size,
                     struct rpc_segment *segments)
 {
-    if (size < LENT_BYTES_MIN) {
+    if (size < WHOLE_BYTES_MAX) {
         uint8_t *packed = arena_alloc(arena, size);
         protobuf_c_message_pack(reply, packed);
         segments[0] = (struct rpc_segment){.bytes = bytes_of(packed, size)};
