@@ -230,6 +230,23 @@ def amplified(server, count):
     return raw
 
 
+def test_a_deadline_frees_what_a_full_socket_keeps_back():
+    """Its reset cannot leave, since the peer reads nothing at all: what waited is freed all the same."""
+    server, channel = start()
+    raw = wide(server)
+    for _ in range(4):
+        raw.request(head("/test.Echo/Reserve", more=[("grpc-timeout", "1S")]), message(b"%d" % (24 * MIB)))
+    wait_for(lambda: stats(channel)["replies"] > 64 * MIB)
+    wait_for(lambda: stats(channel)["replies"] < MIB)
+    assert server.rss() < 32 * MIB
+    # It reads after all: what was under way, then the resets; the connection is as good as before.
+    resets = [raw.until(lambda f: f[0] == RST) for _ in range(4)]
+    assert {stream for _, _, stream, _ in resets} == {1, 3, 5, 7}
+    assert raw.works()
+    raw.close()
+    end(server, channel)
+
+
 def test_a_server_stream_that_nobody_reads_is_given_up():
     """Also before its end: the producer waits for the peer, and is told when it is waited for no longer."""
     server, channel = start("--output", "300")
@@ -308,6 +325,7 @@ run([
     test_urgent_calls_are_answered_on_a_full_server,
     test_small_replies_that_nobody_reads_end_in_refusals,
     test_a_deadline_counts_until_the_reply_was_taken,
+    test_a_deadline_frees_what_a_full_socket_keeps_back,
     test_a_server_stream_that_nobody_reads_is_given_up,
     test_headers_of_open_calls_have_a_share_of_each_connection,
     test_headers_of_open_calls_have_a_budget_of_the_server,
