@@ -103,9 +103,10 @@ void core_before_seal(struct core *core);
 
 /* Shutdown: parked polls are answered with what is there, later ones do not park. */
 void core_release_polls(struct core *core);
-/* While ownership is unproved no lease expires; after an outage or a stall every lease has a fresh term. */
+/* While ownership is unproved no lease expires. */
 void core_freeze_leases(struct core *core, bool frozen);
-void core_renew_leases(struct core *core);
+/* After an outage or a stall: every lease lasts for at least term_ms (0 to LEASE_MS) from now. */
+void core_renew_leases(struct core *core, int64_t term_ms);
 /*
  * A task was leased and will not reach its worker: it goes back, soon and again until it has. With `unreadable` (static
  * text: what is wrong with what is stored of it) its job ends FAILED with ERROR_JOB_UNREADABLE instead.

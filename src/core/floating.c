@@ -358,9 +358,12 @@ void floating_lease(struct core *core, struct floating *floating, struct command
     floating_set_phase(core, floating, REFRESH_LEASE);
 }
 
-void floating_renew(struct core *core, struct floating *floating)
+void floating_renew(struct core *core, struct floating *floating, int64_t term_ms)
 {
-    heap_update(&core->refresh_expiry, &floating->expiry, core->mono_ms + LEASE_MS);
+    const int64_t end_mono_ms = core->mono_ms + term_ms;
+    if (floating->expiry.key < end_mono_ms) {
+        heap_update(&core->refresh_expiry, &floating->expiry, end_mono_ms);
+    }
 }
 
 /* Its worker never heard of it. */

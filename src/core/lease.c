@@ -84,6 +84,16 @@ void lease_renew(struct core *core, struct lease *lease)
     heap_update(&core->expiry, &lease->expiry, core->mono_ms + (held ? LEASE_MS : 0));
 }
 
+/* The same for a shorter term, which a lease that lasts longer does not need. */
+static void lease_extend(struct core *core, struct lease *lease, int64_t term_ms)
+{
+    const bool held = !lease->undelivered && lease->unreadable == NULL;
+    if (held && lease->expiry.key < core->mono_ms + term_ms) {
+        lease->expiring = false;
+        heap_update(&core->expiry, &lease->expiry, core->mono_ms + term_ms);
+    }
+}
+
 void lease_spoil(struct core *core, struct lease *lease, const char *why)
 {
     lease->unreadable = why;
@@ -176,17 +186,18 @@ void core_freeze_leases(struct core *core, bool frozen)
     core->leases_frozen = frozen;
 }
 
-void core_renew_leases(struct core *core)
+void core_renew_leases(struct core *core, int64_t term_ms)
 {
+    ASSERT(term_ms >= 0 && term_ms <= LEASE_MS);
     for (struct map_node *n = map_next(&core->leases_by_job, NULL); n != NULL;
          n = map_next(&core->leases_by_job, n)) {
-        lease_renew(core, CONTAINER_OF(n, struct lease, by_job));
+        lease_extend(core, CONTAINER_OF(n, struct lease, by_job), term_ms);
     }
     for (struct map_node *n = map_next(&core->refreshes, NULL); n != NULL;
          n = map_next(&core->refreshes, n)) {
         struct floating *floating = CONTAINER_OF(n, struct floating, by_task);
         if (floating->rec.phase == REFRESH_LEASE) {
-            floating_renew(core, floating);
+            floating_renew(core, floating, term_ms);
         }
     }
 }
@@ -221,7 +232,7 @@ enum run renew_run(struct core *core, struct command *cmd)
         } else if (!floating_find(core, cmd, &args->task_ids[i], &floating)) {
             return RUN_NEED;
         } else if (floating != NULL && floating->rec.phase == REFRESH_LEASE) {
-            floating_renew(core, floating);
+            floating_renew(core, floating, LEASE_MS);
         }
     }
     return run_ok(cmd);
@@ -233,7 +244,7 @@ static enum run heartbeat_refresh(struct core *core, struct command *cmd, struct
     if (!bytes_eq(floating->rec.worker_id, cmd->args.heartbeat.worker_id)) {
         return run_fail(cmd, SILO_PRECONDITION, "lease owner mismatch");
     }
-    floating_renew(core, floating);
+    floating_renew(core, floating, LEASE_MS);
     cmd->result.heartbeat = (struct heartbeat_result){0};
     return run_ok(cmd);
 }

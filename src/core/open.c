@@ -209,7 +209,7 @@ static void open_finish(struct core *core)
 {
     core->next_arrival = core->reserved_arrival;
     core->phase = CORE_OPEN;
-    core_renew_leases(core); /* nobody could renew one while the shard was being read */
+    core_renew_leases(core, LEASE_MS); /* nobody could renew one while the shard was being read */
     open_unlocated(core);
     redate_open(core);
     if (!core->shard_found) {

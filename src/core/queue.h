@@ -217,7 +217,7 @@ bool floating_find(struct core *core, struct command *cmd, const struct uuid *ta
 /* A META_REFRESH_LEASE row, read at open. */
 void floating_leased(struct core *core, struct bytes task_id, struct bytes ref);
 void floating_stubs_free(struct core *core);
-void floating_renew(struct core *core, struct floating *floating);
+void floating_renew(struct core *core, struct floating *floating, int64_t term_ms);
 /* Hands its refresh task to the worker whose poll this is. */
 void floating_lease(struct core *core, struct floating *floating, struct command *cmd,
                     struct refresh_task *out);

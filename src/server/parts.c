@@ -91,9 +91,12 @@ static uint32_t wal_objects_max(const struct config_database *database)
         return database->local_log ? SERVER_WAL_RECORDS_LOCAL : SERVER_WAL_OBJECTS_LOCAL;
     case CONFIG_MEMORY:
         return SERVER_WAL_OBJECTS_LOCAL;
-    default:
-        return SERVER_WAL_OBJECTS_REMOTE;
+    case CONFIG_S3:
+    case CONFIG_GCS:
+    case CONFIG_URL:
+        break;
     }
+    return SERVER_WAL_OBJECTS_REMOTE;
 }
 
 static SILO_RC build_shards(struct server *server, struct arena *arena, struct silo_err *err)

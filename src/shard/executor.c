@@ -251,6 +251,11 @@ static void executor_events(struct executor *executor)
 
 /* --- the turn --- */
 
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* A core's wall clock never falls, so an incarnation ends with the time it was opened in. */
 static void executor_wall_fell(struct executor *executor)
 {
@@ -299,19 +304,24 @@ static void executor_clocks(struct executor *executor)
     }
 }
 
-/* The process was stopped, or its machine slept: workers could not renew their leases, which is not their fault. */
+/*
+ * The process was stopped, its machine slept, or a turn took long: workers could not renew their leases, which is not their
+ * fault. After it each has at least as long as that took; what they sent meanwhile is still to be read.
+ */
 static void executor_stalled(struct executor *executor)
 {
     const int64_t late_ms = executor->mono_ms - executor->next_mono_ms;
     if (executor->next_mono_ms > executor->mono_ms || late_ms < STALL_MS) {
         return;
     }
-    log_warn("executor_stalled", LOG_INT("late_ms", late_ms),
-             LOG_STR("instead", "running jobs have a fresh lease"), LOG_END);
+    if (late_ms >= STALL_SAID_MS) {
+        log_warn("executor_stalled", LOG_INT("late_ms", late_ms),
+                 LOG_STR("instead", "running jobs have longer leases"), LOG_END);
+    }
     for (size_t i = 0; i < executor->count; i++) {
         struct incarnation *inc = executor->owned[i]->inc;
         if (inc != NULL && inc->core != NULL) {
-            core_renew_leases(inc->core);
+            core_renew_leases(inc->core, earlier(late_ms, LEASE_MS));
         }
     }
 }
@@ -332,11 +342,6 @@ static void shard_turn(struct shard *shard)
     life_turn(shard);
 }
 
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int64_t shard_next(const struct shard *shard)
 {
     int64_t next = life_next_mono_ms(shard);
@@ -347,6 +352,15 @@ static int64_t shard_next(const struct shard *shard)
         next = earlier(next, proof_next_mono_ms(inc));
     }
     return next;
+}
+
+/* The thread wakes at least every SLEEP_MS_MAX; who runs turns by hand comes when told. */
+static void executor_expects(struct executor *executor, int64_t next_mono_ms)
+{
+    const int64_t woken_mono_ms =
+        executor->shards->options.by_hand ? INT64_MAX : executor->mono_ms + SLEEP_MS_MAX;
+    const int64_t next = earlier(next_mono_ms, woken_mono_ms);
+    executor->next_mono_ms = next > executor->mono_ms ? next : executor->mono_ms;
 }
 
 int64_t executor_turn(struct executor *executor)
@@ -374,7 +388,7 @@ int64_t executor_turn(struct executor *executor)
         next = earlier(next, shard_next(executor->owned[i]));
     }
     life_reap(executor);
-    executor->next_mono_ms = next > executor->mono_ms ? next : executor->mono_ms;
+    executor_expects(executor, next);
     return next > INT64_MAX / 1000 ? INT64_MAX : next * 1000;
 }
 

@@ -75,6 +75,16 @@ static void test_stalled(void **state)
     rig_pass(rig, LEASE_MS - 1000);
     assert_int_equal(status(rig, "a"), JOB_RUNNING);
     assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
+    /* A short stop just before the end of a lease: the worker has as long again. */
+    enqueue(rig, "c", 5, 0);
+    const struct uuid short_task = lease_one(rig, "c");
+    rig_pass(rig, LEASE_MS - 500);
+    rig->mono_us += 2000 * 1000LL;
+    rig->wall_ms += 2000;
+    rig_settle(rig);
+    rig_pass(rig, 1000);
+    assert_int_equal(heartbeat(rig, &short_task, "w1"), SILO_OK);
+    assert_int_equal(report(rig, &short_task, ATTEMPT_SUCCEEDED), SILO_OK);
     /* One whose worker is really gone still ends in time. */
     enqueue(rig, "b", 5, 0);
     (void)lease_one(rig, "b");

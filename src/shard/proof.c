@@ -74,7 +74,7 @@ void proof_refreshed(struct incarnation *inc, const struct op *op, const struct 
         return;
     }
     if (now_ms(inc) - op->start_mono_ms > OWNERSHIP_MS) {
-        core_renew_leases(inc->core); /* it was away for longer than a proof lasts */
+        core_renew_leases(inc->core, LEASE_MS); /* it was away for longer than a proof lasts */
         refresh_start(inc);
     }
     proof_gained(inc, op->start_mono_ms);
@@ -105,7 +105,7 @@ static void outage_turn(struct incarnation *inc)
 {
     const bool outage = now_ms(inc) >= outage_mono_ms(inc);
     if (inc->outage && !outage) {
-        core_renew_leases(inc->core);
+        core_renew_leases(inc->core, LEASE_MS);
     }
     inc->outage = outage;
 }

@@ -13,7 +13,7 @@ import runner  # noqa: E402
 
 SANITIZED = os.environ.get("SILO_BUILD") in ("asan", "tsan")
 SECONDS = 16
-FAULTS = "kill,pause,cut"
+FAULTS = "kill,pause,takeover,cut"
 LIMIT_SECONDS = 600
 LAST_LINE = re.compile(r"^audit: (\d+) jobs, (\d+) runs, (\d+) faults, "
                        r"0 lost, 0 over-granted, 0 leaked, 0 ran after completion, 0 stuck, 0 spent$")
