@@ -623,6 +623,32 @@ static void test_asked_one_by_one(void **state)
     close_checked(rig);
 }
 
+/* However much polls want, so many questions are on their way to one limiter. */
+static void test_asked_at_a_time(void **state)
+{
+    (void)state;
+    struct fake_limiter fake;
+    struct rig *rig = open_outside(&fake);
+    rig->on_write = NULL; /* too many rows to look at in every batch */
+    put_jobs(rig, JOB(.id = "a", .limits = {RATE("r", 1000, 5000)}), 2 * GATE_WINDOW_MAX);
+    struct call *poll = send_poll(rig, "g", 2 * GATE_WINDOW_MAX, 60000);
+    assert_int_equal(fake_waiting(&fake), GATE_WINDOW_MAX);
+    fake_answer(&fake, NULL, LIMITER_UNDER, 0);
+    rig_settle(rig);
+    assert_true(poll->done); /* with the one that passed; nobody wants more */
+    rig_call_free(poll);
+    assert_int_equal(fake_waiting(&fake), GATE_WINDOW_MAX - 1);
+    poll = send_poll(rig, "g", 2 * GATE_WINDOW_MAX, 60000);
+    assert_int_equal(fake_waiting(&fake), GATE_WINDOW_MAX);
+    fake_answer_all(&fake, LIMITER_UNDER);
+    rig_settle(rig);
+    assert_true(poll->done);
+    rig_call_free(poll);
+    fake_answer_all(&fake, LIMITER_UNDER);
+    rig_settle(rig);
+    close_checked(rig);
+}
+
 /* A limiter that is away is asked for one token at a time; nothing is written, and nobody loses its place. */
 static void test_away(void **state)
 {
@@ -718,6 +744,7 @@ int main(void)
         cmocka_unit_test(test_old_rows),
         cmocka_unit_test(test_too_many),
         cmocka_unit_test(test_asked_one_by_one),
+        cmocka_unit_test(test_asked_at_a_time),
         cmocka_unit_test(test_away),
         cmocka_unit_test(test_poison),
         cmocka_unit_test(test_answer_too_late),
