@@ -317,6 +317,7 @@ static void executor_stalled(struct executor *executor)
     if (late_ms >= STALL_SAID_MS) {
         log_warn("executor_stalled", LOG_INT("late_ms", late_ms),
                  LOG_STR("instead", "running jobs have longer leases"), LOG_END);
+        executor->awake_mono_ms = executor->mono_ms;
     }
     for (size_t i = 0; i < executor->count; i++) {
         struct incarnation *inc = executor->owned[i]->inc;

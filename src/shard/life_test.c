@@ -93,6 +93,37 @@ static void test_stalled(void **state)
     close_all(rig);
 }
 
+/* What the store had while the process stood still is no outage of the store. */
+static void test_stalled_with_work(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "slow");
+    struct call *calls[3];
+    for (size_t i = 0; i < 3; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof id, "j%zu", i);
+        calls[i] = enqueue_call(id, "g", 5, 0);
+        rig_send(rig, calls[i]);
+        rig_settle(rig);
+        if (i == 0) {
+            rig->mono_us += 3 * OUTAGE_MS * 1000LL;
+            rig->wall_ms += 3 * OUTAGE_MS;
+            rig_settle(rig);
+        } else {
+            rig_pass(rig, OUTAGE_MS / 4);
+        }
+    }
+    store_mem_outage(rig->store, 0, NULL);
+    rig_settle(rig);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(calls[i]->done);
+        assert_int_equal(calls[i]->request.cmd.rc.code, SILO_OK);
+        rig_call_free(calls[i]);
+    }
+    close_all(rig);
+}
+
 static void test_reset(void **state)
 {
     (void)state;
@@ -447,21 +478,14 @@ static void test_read_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reopen),
-        cmocka_unit_test(test_slow_open),
-        cmocka_unit_test(test_stalled),
-        cmocka_unit_test(test_reset),
-        cmocka_unit_test(test_reset_while_opening),
-        cmocka_unit_test(test_closed),
-        cmocka_unit_test(test_durable_first),
-        cmocka_unit_test(test_outage),
-        cmocka_unit_test(test_outage_of_flushes),
-        cmocka_unit_test(test_fenced),
-        cmocka_unit_test(test_fenced_by_nobody),
-        cmocka_unit_test(test_open_fenced),
-        cmocka_unit_test(test_taken_while_failed),
-        cmocka_unit_test(test_reset_fails),
-        cmocka_unit_test(test_reset_fails_and_goes_on),
+        cmocka_unit_test(test_reopen),       cmocka_unit_test(test_slow_open),
+        cmocka_unit_test(test_stalled),      cmocka_unit_test(test_stalled_with_work),
+        cmocka_unit_test(test_reset),        cmocka_unit_test(test_reset_while_opening),
+        cmocka_unit_test(test_closed),       cmocka_unit_test(test_durable_first),
+        cmocka_unit_test(test_outage),       cmocka_unit_test(test_outage_of_flushes),
+        cmocka_unit_test(test_fenced),       cmocka_unit_test(test_fenced_by_nobody),
+        cmocka_unit_test(test_open_fenced),  cmocka_unit_test(test_taken_while_failed),
+        cmocka_unit_test(test_reset_fails),  cmocka_unit_test(test_reset_fails_and_goes_on),
         cmocka_unit_test(test_read_failure),
     };
     return cmocka_run_group_tests_name("shard life", tests, NULL, NULL);

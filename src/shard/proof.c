@@ -13,6 +13,16 @@ static int64_t now_ms(const struct incarnation *inc)
     return inc->shard->executor->mono_ms;
 }
 
+static int64_t awake_ms(const struct incarnation *inc)
+{
+    return inc->shard->executor->awake_mono_ms;
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 static bool proof_fresh(const struct incarnation *inc)
 {
     return now_ms(inc) - inc->proof_mono_ms <= OWNERSHIP_MS;
@@ -98,7 +108,7 @@ static int64_t outage_mono_ms(const struct incarnation *inc)
             since = op->start_mono_ms;
         }
     }
-    return since != INT64_MAX ? since + OUTAGE_MS : INT64_MAX;
+    return since != INT64_MAX ? later(since, awake_ms(inc)) + OUTAGE_MS : INT64_MAX;
 }
 
 static void outage_turn(struct incarnation *inc)
@@ -114,7 +124,7 @@ static void outage_turn(struct incarnation *inc)
 static void unproved_fail(struct incarnation *inc)
 {
     if (list_empty(&inc->unproved) || !inc->refreshing ||
-        now_ms(inc) - inc->refresh_mono_ms < OWNERSHIP_MS) {
+        now_ms(inc) - later(inc->refresh_mono_ms, awake_ms(inc)) < OWNERSHIP_MS) {
         return;
     }
     struct list_node *node = NULL;
@@ -157,8 +167,8 @@ int64_t proof_next_mono_ms(const struct incarnation *inc)
     if (!list_empty(&inc->unproved) || inc->leases_held) {
         const int64_t renew =
             inc->refresh_mono_ms + (inc->refreshing ? OWNERSHIP_MS : OWNERSHIP_RENEW_MS);
-        const int64_t later = renew > now_ms(inc) ? renew : now_ms(inc) + OWNERSHIP_RENEW_MS;
-        next = later < next ? later : next;
+        const int64_t soon = renew > now_ms(inc) ? renew : now_ms(inc) + OWNERSHIP_RENEW_MS;
+        next = soon < next ? soon : next;
     }
     return next;
 }

@@ -135,7 +135,8 @@ struct executor {
     struct list dead;     /* struct incarnation.dead */
     struct steady steady; /* wall_ms comes from it */
     int64_t wall_ms, mono_ms;
-    int64_t next_mono_ms; /* when the last turn wanted the next one at the latest */
+    int64_t next_mono_ms;  /* when the last turn wanted the next one at the latest */
+    int64_t awake_mono_ms; /* since it last stood still: what waited then waited for us */
 };
 
 struct shards {

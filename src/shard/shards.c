@@ -17,6 +17,7 @@ struct shards *shards_new(const struct shards_options *options)
         shards->executors[i].env = options->env;
         shards->executors[i].wake_fd = -1;
         shards->executors[i].next_mono_ms = INT64_MAX;
+        shards->executors[i].awake_mono_ms = INT64_MIN / 2;
     }
     return shards;
 }
