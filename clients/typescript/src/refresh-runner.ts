@@ -14,6 +14,7 @@ function isUint32(value: unknown): value is number {
 
 /** One execution of a refresh task, from its delivery to the end of its report. */
 export class RefreshRunner implements Runner {
+  readonly reportBytes = 0;
   private readonly keeper: LeaseKeeper;
   private readonly reporting: Reporting;
   private started = false;

@@ -12,6 +12,8 @@ export interface Runner {
    * answered, or when the lease has lapsed while it is still being sent. Never rejects.
    */
   run(): Promise<void>;
+  /** Bytes of the report, roughly, once there is one. */
+  readonly reportBytes: number;
   /** Resolves when nothing is left to do, the report included. */
   readonly done: Promise<void>;
   /** Ends the heartbeats and the repetition of the report; what is still running goes on alone. */

@@ -3,6 +3,7 @@ import type { Context, Span } from "@opentelemetry/api";
 import { asError } from "./describe";
 import { TaskLeaseLostError } from "./errors";
 import { LeaseKeeper } from "./lease-keeper";
+import { outcomeBytes, outcomeToProto } from "./mapping";
 import {
   encodeOutcome,
   failureOf,
@@ -34,6 +35,7 @@ function spanOf(task: Task, workerId: string): Span {
 /** One execution of a task, from its delivery to the end of its report. */
 export class TaskRunner implements Runner {
   readonly execution: TaskExecution;
+  reportBytes = 0;
   private readonly keeper: LeaseKeeper;
   private readonly reporting: Reporting;
   private readonly span: Span;
@@ -137,6 +139,7 @@ export class TaskRunner implements Runner {
   private async report(given: TaskOutcome): Promise<void> {
     const { id: taskId, shard, tenantId: tenant } = this.task;
     let { outcome, refusal } = encodeOutcome(given);
+    this.reportBytes = outcomeBytes(outcomeToProto(outcome));
     let isReplaced = outcome.type === "cancelled";
     if (refusal !== undefined) {
       this.host.onError(refusal, { taskId });

@@ -5,8 +5,9 @@ import type { Runner } from "./runner";
 import { after } from "./sleep";
 import { SlotQueue } from "./slot-queue";
 
-/** Reports kept beyond the lapse of their leases; of more the oldest is given up. */
+/** Reports kept beyond the lapse of their leases, and their bytes; beyond that the oldest go. */
 const LATE_REPORTS_MAX = 1000;
+const LATE_BYTES_MAX = 256 * 1024 * 1024;
 
 /** How long such a report is kept, in milliseconds. */
 const LATE_REPORT_MS = 600_000;
@@ -29,6 +30,7 @@ export class WorkerSession {
   private readonly held = new Map<string, Runner>();
   /** Runners that sent their reports in vain until their leases lapsed, with what forgets them. */
   private readonly lateReports = new Map<Runner, () => void>();
+  private lateBytes = 0;
   private readonly stopping = new AbortController();
   private readonly pollsOver = new AbortController();
   private asked = 0;
@@ -125,8 +127,7 @@ export class WorkerSession {
 
   /** Forgets a task, unless its id belongs to a later delivery by now. */
   release(runner: Runner): void {
-    this.lateReports.get(runner)?.();
-    this.lateReports.delete(runner);
+    this.forgetLate(runner);
     if (this.held.get(runner.taskId) === runner) {
       this.held.delete(runner.taskId);
     }
@@ -138,10 +139,22 @@ export class WorkerSession {
       runner,
       after(LATE_REPORT_MS, () => runner.abandon()),
     );
-    if (this.lateReports.size > LATE_REPORTS_MAX) {
-      for (const oldest of this.lateReports.keys()) {
-        return oldest.abandon();
+    this.lateBytes += runner.reportBytes;
+    for (const oldest of this.lateReports.keys()) {
+      if (this.lateReports.size <= LATE_REPORTS_MAX && this.lateBytes <= LATE_BYTES_MAX) {
+        return;
       }
+      this.forgetLate(oldest);
+      oldest.abandon();
+    }
+  }
+
+  private forgetLate(runner: Runner): void {
+    const callOff = this.lateReports.get(runner);
+    if (callOff !== undefined) {
+      callOff();
+      this.lateReports.delete(runner);
+      this.lateBytes -= runner.reportBytes;
     }
   }
 
@@ -177,6 +190,7 @@ export class WorkerSession {
     this.ended = true;
     this.queue.clear();
     for (const runner of [...this.held.values(), ...this.lateReports.keys()]) {
+      this.forgetLate(runner);
       runner.abandon();
     }
     this.held.clear();
