@@ -235,8 +235,8 @@ export interface AwaitJobOptions {
   /** Shortest time between two polls; default 500. Matters with servers that cannot wait. */
   pollIntervalMs?: number;
   /**
-   * How long to wait in all, servers that are away included; default: for ever, and for servers
-   * that are away as long as any other call.
+   * How long to wait in all, servers that are away included. Default: for ever; servers that are
+   * away are then waited for as by any other call, or for ever too if `rpcOptions` has a `timeout`.
    */
   timeoutMs?: number;
   /** Ends the wait when it aborts. */
