@@ -168,7 +168,8 @@ static bool conn_queue_ok(struct conn *conn)
 static ssize_t conn_feed(struct conn *conn, struct bytes in)
 {
     size_t at = 0;
-    while (at < in.len && !conn->deaf && conn->work < CONN_WORK_TURN) {
+    while ((at < in.len || conn->paused) && !conn->deaf && conn->work < CONN_WORK_TURN) {
+        conn->paused = false; /* a callback may set it again */
         const size_t left = in.len - at;
         const size_t slice = left < CONN_SLICE_BYTES ? left : CONN_SLICE_BYTES;
         const ssize_t n = nghttp2_session_mem_recv(conn->session, in.ptr + at, slice);
@@ -178,7 +179,11 @@ static ssize_t conn_feed(struct conn *conn, struct bytes in)
         at += (size_t)n;
         conn->work += (uint32_t)n / CONN_WORK_BYTES + 1;
     }
-    return conn->deaf ? (ssize_t)in.len : (ssize_t)at;
+    if (conn->deaf) {
+        conn->paused = false;
+        return (ssize_t)in.len;
+    }
+    return (ssize_t)at;
 }
 
 /* Bytes just read: the session's, as far as this turn goes, and else the next turn's. */
@@ -207,17 +212,18 @@ static void conn_take(struct conn *conn, struct bytes in)
 /* True when nothing is left of earlier turns. */
 static bool conn_take_unread(struct conn *conn)
 {
-    if (conn->unread.len == 0) {
+    if (conn->unread.len == 0 && !conn->paused) {
         return true;
     }
-    const ssize_t n = conn_feed(
-        conn, bytes_of(conn->unread.ptr + conn->unread_at, conn->unread.len - conn->unread_at));
+    const uint8_t *from = conn->unread.len != 0 ? conn->unread.ptr : conn->loop->read_buf;
+    const ssize_t n =
+        conn_feed(conn, bytes_of(from + conn->unread_at, conn->unread.len - conn->unread_at));
     if (n < 0) {
         conn->broken = true;
         return false;
     }
     conn->unread_at += (size_t)n;
-    if (conn->unread_at < conn->unread.len) {
+    if (conn->unread_at < conn->unread.len || conn->paused) {
         return false;
     }
     conn_drop_unread(conn);
@@ -250,7 +256,7 @@ static void conn_read(struct conn *conn)
             break;
         }
     }
-    conn->read_more = conn->read_more || conn->unread.len != 0;
+    conn->read_more = conn->read_more || conn->unread.len != 0 || conn->paused;
     conn_dirty(conn);
 }
 

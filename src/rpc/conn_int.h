@@ -74,6 +74,7 @@ struct conn {
     bool opened;       /* on_open was called */
     bool broken;       /* to be torn down at the next flush */
     bool flushing;     /* inside conn_flush's drain */
+    bool paused; /* nghttp2 stopped inside a header block, perhaps after the last byte there is */
     bool deaf; /* what comes is not looked at any more: a GOAWAY for too much of it is on its way */
     bool want_write; /* the socket, or TLS, is waited for */
     bool read_more;  /* bytes may wait inside TLS */

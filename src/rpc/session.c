@@ -124,7 +124,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
         }
     }
-    return conn->conn.work >= CONN_WORK_TURN || conn->conn.deaf ? NGHTTP2_ERR_PAUSE : 0;
+    conn->conn.paused = conn->conn.work >= CONN_WORK_TURN || conn->conn.deaf;
+    return conn->conn.paused ? NGHTTP2_ERR_PAUSE : 0;
 }
 
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data,
