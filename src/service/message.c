@@ -213,8 +213,9 @@ static SILO_RC item_decode(struct arena *arena, const ProtobufCMessageDescriptor
                            struct silo_err *err)
 {
     uint32_t own = 0;
-    TRY(fields_check(type, body, 2, &own, err));
-    *fields += own;
+    const silo_rc rc = fields_check(type, body, 2, &own, err);
+    *fields += own; /* those of bad items, too: they took as long */
+    TRY(rc);
     return message_unpack(arena, type, body, ret_item, err);
 }
 

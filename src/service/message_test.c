@@ -135,6 +135,53 @@ static void test_bulk_bounds(void **state)
     free(wire);
 }
 
+/* Bytes of an item with so many empty metadata entries. */
+static size_t item_put(uint8_t *to, size_t fields)
+{
+    const size_t len = 2 * fields;
+    size_t at = 0;
+    to[at++] = 0x12;
+    for (size_t rest = len; rest != 0 || at == 1; rest >>= 7) {
+        to[at++] = (uint8_t)((rest & 0x7f) | (rest > 0x7f ? 0x80 : 0));
+    }
+    for (size_t i = 0; i < fields; i++) {
+        to[at++] = 0x4a;
+        to[at++] = 0;
+    }
+    return at;
+}
+
+static void test_bulk_fields(void **state)
+{
+    (void)state;
+    struct bulk bulk;
+    uint8_t *wire = malloc(4 * (size_t)BULK_FIELDS_MAX);
+    size_t len = item_put(wire, 1);
+    len += item_put(wire + len, MESSAGE_FIELDS_MAX);
+    len += item_put(wire + len, MESSAGE_FIELDS_MAX + 1); /* it alone is too much */
+    bulk_decode(&bulk, bytes_of(wire, len));
+    assert_int_equal(bulk.rc.code, SILO_OK);
+    assert_null(bulk.faults[0]);
+    assert_null(bulk.faults[1]);
+    assert_non_null(strstr(bulk.faults[2], "too many entries: more than 65536"));
+    assert_int_equal(((const Silo__V1__EnqueueRequest *)bulk.message->jobs[1])->n_metadata,
+                     MESSAGE_FIELDS_MAX);
+    arena_deinit(&bulk.arena);
+    len = 0;
+    for (int i = 0; i < 4; i++) {
+        len += item_put(wire + len, MESSAGE_FIELDS_MAX);
+    }
+    bulk_decode(&bulk, bytes_of(wire, len));
+    assert_int_equal(bulk.rc.code, SILO_OK);
+    arena_deinit(&bulk.arena);
+    len += item_put(wire + len, 1);
+    bulk_decode(&bulk, bytes_of(wire, len));
+    assert_int_equal(bulk.rc.code, SILO_INVALID);
+    assert_non_null(strstr(bulk.err.text, "the request has too many entries"));
+    arena_deinit(&bulk.arena);
+    free(wire);
+}
+
 /* Every prefix and every changed byte of a full request is answered, never trusted. */
 static void test_mutations(void **state)
 {
@@ -168,7 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes),       cmocka_unit_test(test_amplification),
         cmocka_unit_test(test_mutations),   cmocka_unit_test(test_bulk_items),
-        cmocka_unit_test(test_bulk_bounds),
+        cmocka_unit_test(test_bulk_bounds), cmocka_unit_test(test_bulk_fields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

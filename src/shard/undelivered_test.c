@@ -271,6 +271,21 @@ static void test_give_back_not_open(void **state)
     close_all(rig);
 }
 
+static void test_notes_are_bounded(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    const struct uuid ids[3] = {{.b = {1}}, {.b = {2}}, {.b = {3}}};
+    for (size_t i = 0; i < UNDELIVERED_MAX / 2; i++) {
+        undelivered_note(rig->shard, ids, 2);
+    }
+    assert_int_equal(rig->shard->undelivered_count, UNDELIVERED_MAX);
+    undelivered_note(rig->shard, ids, 3);
+    assert_int_equal(rig->shard->undelivered_count, UNDELIVERED_MAX);
+    undelivered_free(rig->shard);
+    close_all(rig);
+}
+
 /* --- room --- */
 
 static void test_reply_room(void **state)
@@ -333,6 +348,7 @@ int main(void)
         cmocka_unit_test(test_give_back_not_open),
         cmocka_unit_test(test_reply_room),
         cmocka_unit_test(test_answer_room),
+        cmocka_unit_test(test_notes_are_bounded),
     };
     return cmocka_run_group_tests_name("undelivered", tests, NULL, NULL);
 }
