@@ -67,6 +67,7 @@ class Memory(unittest.TestCase):
         before = held(self.server)
         forget_peak(self.server)
         raw = h2.Raw(self.port, settings=h2.stream_windows(0))
+        raw.socket.settimeout(120)  # a sanitized server reads that much slowly
         request = pb.GetJobRequest(shard=self.shard, id=job).SerializeToString()
         for _ in range(100):
             raw.request(h2.head(SERVICE + "GetJob"), h2.message(request))
