@@ -66,6 +66,7 @@ static void core_init_limits(struct core *core)
     list_init(&core->buckets_lru);
     list_init(&core->buckets_dirty);
     heap_init(&core->refresh_due);
+    heap_init(&core->refresh_offers);
     heap_init(&core->refresh_expiry);
     buf_init(&core->refresh_cursor, SIZE_MAX / 4);
     buf_init(&core->buckets_cursor, SIZE_MAX / 4);
@@ -84,6 +85,7 @@ static void core_free_limits(struct core *core)
     heap_deinit(&core->gates_shut);
     map_deinit(&core->refreshes);
     heap_deinit(&core->refresh_due);
+    heap_deinit(&core->refresh_offers);
     heap_deinit(&core->refresh_expiry);
     buf_deinit(&core->refresh_cursor);
 }

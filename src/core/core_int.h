@@ -176,7 +176,7 @@ struct core {
     struct map refreshes; /* struct floating.by_task */
     struct map
         refresh_stubs; /* leased refreshes read at open, whose limits may not be in memory yet */
-    struct heap refresh_due, refresh_expiry;
+    struct heap refresh_due, refresh_offers, refresh_expiry;
     enum {
         SCAN_WAITS,
         SCAN_READS,

@@ -54,6 +54,9 @@ static void floating_unlink(struct core *core, struct floating *floating)
     if (heap_has(&floating->expiry)) {
         heap_remove(&core->refresh_expiry, &floating->expiry);
     }
+    if (heap_has(&floating->offer)) {
+        heap_remove(&core->refresh_offers, &floating->offer);
+    }
     if (heap_has(&floating->due)) {
         heap_remove(&core->refresh_due, &floating->due);
     }
@@ -69,7 +72,7 @@ static void floating_link(struct core *core, struct floating *floating)
         heap_insert(&core->refresh_expiry, &floating->expiry, core->mono_ms + LEASE_MS);
         return;
     }
-    heap_insert(&core->refresh_expiry, &floating->expiry, core->mono_ms + REFRESH_OFFER_MS);
+    heap_insert(&core->refresh_offers, &floating->offer, core->mono_ms + REFRESH_OFFER_MS);
     struct group *group = group_get(core, floating->rec.group);
     list_push_back(&group->refreshes, &floating->in_group);
     group_hot(core, group);
@@ -283,7 +286,7 @@ static void floating_offer(struct core *core, struct floating *floating)
         best = floating_best_served(core, queue);
     }
     if (best == NULL) {
-        heap_update(&core->refresh_expiry, &floating->expiry, core->mono_ms + REFRESH_OFFER_MS);
+        heap_update(&core->refresh_offers, &floating->offer, core->mono_ms + REFRESH_OFFER_MS);
         return;
     }
     floating_unlink(core, floating);
@@ -387,12 +390,10 @@ void floating_turn(struct core *core)
     }
     while (!core->leases_frozen && (node = heap_min(&core->refresh_expiry)) != NULL &&
            node->key <= core->mono_ms) {
-        struct floating *floating = CONTAINER_OF(node, struct floating, expiry);
-        if (floating->rec.phase == REFRESH_TASK) {
-            floating_offer(core, floating);
-        } else {
-            floating_set_phase(core, floating, REFRESH_NONE);
-        }
+        floating_set_phase(core, CONTAINER_OF(node, struct floating, expiry), REFRESH_NONE);
+    }
+    while ((node = heap_min(&core->refresh_offers)) != NULL && node->key <= core->mono_ms) {
+        floating_offer(core, CONTAINER_OF(node, struct floating, offer));
     }
 }
 
@@ -400,7 +401,11 @@ int64_t floating_next_mono_ms(const struct core *core)
 {
     const struct heap_node *due = heap_min(&core->refresh_due);
     const struct heap_node *expiry = core->leases_frozen ? NULL : heap_min(&core->refresh_expiry);
+    const struct heap_node *offer = heap_min(&core->refresh_offers);
     int64_t next = expiry != NULL ? expiry->key : INT64_MAX;
+    if (offer != NULL && offer->key < next) {
+        next = offer->key;
+    }
     if (due != NULL) {
         const int64_t wait = due->key > core->wall_ms ? due->key - core->wall_ms : 0;
         const int64_t at = add_capped(core->mono_ms, wait);

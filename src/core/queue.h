@@ -76,7 +76,8 @@ struct floating {
     struct map_node by_task;   /* TASK, LEASE */
     struct list_node in_group; /* TASK: struct group.refreshes */
     struct heap_node due;      /* NONE, with waiters: wall time of the next refresh */
-    struct heap_node expiry;   /* LEASE: its end, TASK: when it is offered anew; monotonic time */
+    struct heap_node expiry;   /* LEASE: its end, monotonic time */
+    struct heap_node offer;    /* TASK: when it is offered anew, monotonic time */
     uint64_t batch;            /* of its last change */
 };
 
