@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Payloads and results that are large: what a poll takes of memory, and how the status of such a job is read."""
+"""Payloads and results that are large: what a poll takes of memory, how the status of such a job is read, and slow links."""
 
 import os
+import socket
 import sys
+import threading
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from checks import Cases, equal, status_is  # noqa: E402
 from jobs import Jobs  # noqa: E402
-from silo_api import blob, pb  # noqa: E402
+from silo_api import Api, blob, pb  # noqa: E402
 from silo_server import SiloServer  # noqa: E402
 
 cases = Cases()
@@ -75,6 +78,69 @@ def a_job_too_large_for_one_reply_is_read_in_parts(server):
     equal(len(server.api.GetJobResult(**about).success_data.msgpack), 70 * MIB)
     status_is(server.api.fails("GetJob", omit_payload=True, include_attempts=True, **about), "OUT_OF_RANGE",
               "omit_results")
+
+
+class SlowLink:
+    """A way to the server on which replies come at so many bytes a second."""
+
+    def __init__(self, address, rate):
+        host, port = address.split(":")
+        self.target, self.rate = (host, int(port)), rate
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.sockets = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for each in [self.listener] + self.sockets:
+            each.close()
+
+    def _accept(self):
+        try:
+            while True:
+                client = self.listener.accept()[0]
+                server = socket.socket()
+                server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # what waits, waits at the server
+                server.connect(self.target)
+                self.sockets += [client, server]
+                threading.Thread(target=self._pump, args=(client, server, None), daemon=True).start()
+                threading.Thread(target=self._pump, args=(server, client, self.rate), daemon=True).start()
+        except OSError:
+            pass  # closed
+
+    @staticmethod
+    def _pump(source, sink, rate):
+        try:
+            while True:
+                data = source.recv(65536)
+                if not data:
+                    break
+                if rate:
+                    time.sleep(len(data) / rate)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+@case("plain")
+def a_slow_link_does_not_cost_the_lease(server):
+    jobs = Jobs(server)
+    job_id = jobs.enqueue(payload=blob(b"p" * (40 * MIB)))
+    with SlowLink(server.address, 3 * MIB) as link:
+        api = Api(link.address)
+        began = time.monotonic()
+        task, = api.call("LeaseTasks", timeout=60, shard=jobs.shard, task_group=jobs.group, worker_id="w",
+                         max_tasks=1).tasks
+        assert time.monotonic() - began > 11, "the link is not slow enough for this test"
+        api.Heartbeat(shard=jobs.shard, task_id=task.id, worker_id="w")
+        api.close()
+    equal((task.job_id, task.attempt_number), (job_id, 1))
+    jobs.succeed(task)
+    equal(jobs.get(job_id).status, pb.JOB_STATUS_SUCCEEDED)
 
 
 globals().update(cases.classes({"plain": SiloServer}))
