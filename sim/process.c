@@ -238,7 +238,7 @@ static bool mail_end(struct executor *executor)
 
 static void shard_end(struct shard *shard)
 {
-    if (shard->inc != NULL) {
+    while (shard->inc != NULL) { /* a control that waited may begin the next one */
         life_fail(shard->inc, SILO_UNAVAILABLE, "the process died");
     }
     if (shard->control != NULL) { /* one that was being served without an incarnation */
