@@ -172,25 +172,6 @@ def test_small_blocks_that_point_to_a_large_entry():
     is_calmed(raw, out)
 
 
-def test_others_have_their_turn():
-    """While a connection has more to do than a turn allows, a call of another one is answered before the last of it."""
-    for _ in range(5):
-        raw = raw_connection()
-        raw.answer(raw.request(large_entry()))
-        listener = Listener(raw)
-        streams = range(raw.next, raw.next + 16000, 2)
-        raw.send(b"".join(frame(HEADERS, END_HEADERS | END_STREAM, stream, pointing(3)) for stream in streams))
-        assert unary(channel, "/test.Echo/Unary", b"other") == b"other"
-        waited = any(f[2] == streams[-1] for f in list(listener.frames))
-        wait_for(lambda: any(f[2] == streams[-1] for f in listener.frames[-50:]))
-        raw.socket.shutdown(2)
-        listener.join(20)
-        raw.close()
-        if not waited:
-            return
-    raise AssertionError("others wait until all of it is done")
-
-
 def test_the_end_of_a_turn_falls_anywhere():
     """Many calls at once, each of them a lot of work for its bytes: a turn ends between two headers of one, also the last."""
     raw = raw_connection()
@@ -248,7 +229,6 @@ run([
     test_resets,
     test_resets_that_the_server_is_made_to_send,
     test_small_blocks_that_point_to_a_large_entry,
-    test_others_have_their_turn,
     test_the_end_of_a_turn_falls_anywhere,
     test_headers_out_of_all_proportion_are_a_reset,
     test_continuations,
