@@ -4,8 +4,12 @@
  * 1. nghttp2_session_mem_send is called from conn_flush only, never inside a callback.
  * 2. Frames are collected in the loop's buffer and written when it is full or nothing is left. What the socket
  *    refuses moves to `pending`, and nothing more is drained until that is gone.
- * 3. Reading never stops because output waits: a peer that is itself blocked on its output would wait for ever.
- * 4. `broken` is set anywhere; teardown happens in conn_flush alone.
+ * 3. Reading does not stop because output waits (a peer that is itself blocked on its output would wait for ever), up to the
+ *    frames that may wait for a peer.
+ * 4. Reading stops where the work of a turn is used up, between slices of bytes or between two headers. What was read and is
+ *    left, and a header block that nghttp2 stopped in, are for the next turn: conn_flush goes on with them by itself, since
+ *    no event may come for them.
+ * 5. `broken` is set anywhere; teardown happens in conn_flush alone.
  */
 #include "rpc/conn_int.h"
 
