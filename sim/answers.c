@@ -408,7 +408,8 @@ static void refreshed_check(struct model *m, enum api api, const struct item *it
     if (there ? !live : !is(item, RPC_STATUS_NOT_FOUND, "lease not found")) {
         (void)verdict_fail(m->verdict, "answer", "%s of a refresh of %s: code %u (%s)",
                            api_name(api), refresh->queue, item->code, item->text);
-    } else if (!there && item->was_live && refresh->leased && item->troubles == m->troubles) {
+    } else if (!there && item->was_live && refresh->leased && !refresh->returned &&
+               item->troubles == m->troubles) {
         (void)verdict_fail(m->verdict, "answer", "the lease of a refresh of %s was denied",
                            refresh->queue);
     }
