@@ -318,12 +318,12 @@ static size_t walled_count;
 static uint64_t log_newest_record(const char *path)
 {
     uint64_t newest = 0;
-    uint32_t header[10];
+    uint32_t header[12];
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     off_t at = 64;
     while (fd >= 0 && pread(fd, header, sizeof header, at) == (ssize_t)sizeof header &&
-           memcmp(header, "SLR1", 4) == 0) {
-        newest = le32toh(header[4]) | (uint64_t)le32toh(header[5]) << 32;
+           memcmp(header, "SLR2", 4) == 0) {
+        newest = le32toh(header[6]) | (uint64_t)le32toh(header[7]) << 32;
         at += (off_t)sizeof header + (off_t)le32toh(header[2]);
     }
     if (fd >= 0) {

@@ -183,7 +183,9 @@ struct sdbx_store_args {
  * SDBX_STORE_LOG in the flags of the WAL's store (wal, else store) keeps the WAL in files of 16 MiB below
  * path/log that records are appended to: a flush is one write and one sync. For disks of this machine, not for network
  * file systems; without effect on other stores and with latency_write_ms. A WAL that was kept the other way is
- * taken over by the open.
+ * taken over by the open, and whoever has it open that way is fenced. The object path/log-home names the log.
+ * A log that is damaged, missing or another database's: SDBX_EDATA, with a text that says where, what is at stake, and
+ * how to go on.
  * The first byte of each key is its segment (own sorted runs, so churn in one does not rewrite another).
  * settings_json: object or NULL; merged deep over our base over the engine's defaults. An unknown key is
  * an error that names its place and the nearest known key. The engine's own flush ticker is off in our base.
@@ -350,6 +352,14 @@ int sdbx_db_epoch(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_op
  * manifests, then the rest; seq = objects removed. Nobody may have it open. Not atomic; safe to repeat.
  */
 int sdbx_db_remove(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_open_args *args, uint64_t token);
+
+/*
+ * For a fuzzer. Reads a log's directory as an open would, in memory. files: one after the other, each the length of its
+ * name u8, the length of its content u32 (little endian), name, content. replayed: records up to this one are in sorted
+ * files. mends not 0: checksums are put right first. SDBX_OK: it opens. SDBX_EDATA: refused, and it opens once the loss is
+ * accepted, or it is another database's. SDBX_EINVAL: not packed so. Anything else is a bug.
+ */
+int sdbx_log_check(const uint8_t *files, size_t files_len, uint64_t replayed, uint32_t mends);
 
 /* ---- plain objects beside the databases; paths are relative to the store's url ---- */
 

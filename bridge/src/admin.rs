@@ -7,6 +7,7 @@ use crate::error::{Failure, EINTERNAL, EINVAL, EUNAVAIL, OK};
 use crate::ffi::guard;
 use crate::objects::{delete_prefix, done, run, Answer, EPOCH, REMOVE_DB};
 use crate::store::Store;
+use crate::wal_log::forget_home;
 use object_store::path::Path;
 use slatedb::admin::Admin;
 use std::future::Future;
@@ -37,6 +38,7 @@ async fn remove(plan: OpenPlan) -> Result<Event, Failure> {
         None => plan.path.clone(),
     };
     let wal_store = plan.wal_store();
+    forget_home(&plan.path, &plan.store.objects).await?; // from here on no open misses the log
     remove_log(wal_store, &plan.path).await?;
     let mut removed = delete_prefix(wal_store, &wal_place.clone().join("wal")).await?;
     removed += delete_prefix(&plan.store, &plan.path.clone().join("manifest")).await?;

@@ -16,7 +16,7 @@ use crate::flush::{self, FlushMsg};
 use crate::settings;
 use crate::store::{resolve, Store, StoreArgs};
 use crate::until::until;
-use crate::wal_log::{holds_more, LogDir, LogGc, LogHandle, LogInit};
+use crate::wal_log::{at_home, end_log, end_objects, holds_more, LogDir, LogGc, LogHandle, LogInit};
 use crate::write::{self, WriteMsg};
 use futures::FutureExt;
 use object_store::path::Path;
@@ -41,6 +41,8 @@ use tokio::task::JoinHandle;
 
 const QUEUED_BYTES_DEFAULT: u64 = 64 << 20;
 const READS_MAX: usize = 8192; // SDBX_READS_MAX
+/// Times an open begins anew because somebody else wrote to the WAL in its other form meanwhile.
+const CONVERSIONS_MAX: usize = 3;
 
 #[repr(C)]
 pub struct OpenArgs {
@@ -266,32 +268,86 @@ impl OpenPlan {
         })
     }
 
-    /// Where the WAL is to be a log.
-    fn log_dir(&self) -> Option<LogDir> {
-        self.wal_store().log_dir(&self.path).filter(|_| self.wal_store().wants_log())
+    /// The WAL's objects, be it that it is a log now.
+    fn wal_or_main_objects(&self) -> Arc<dyn ObjectStore> {
+        self.wal_objects().unwrap_or_else(|| self.store.objects.clone())
+    }
+
+    /// Is the WAL to be a log?
+    fn wants_log(&self) -> bool {
+        self.wal_store().wants_log()
+    }
+
+    /// The log, where there is one or is to be one.
+    async fn log_dir(&self) -> Result<Option<LogDir>, Failure> {
+        match self.wal_store().log_dir(&self.path) {
+            Some(dir) => at_home(dir, &self.path, &self.store.objects, self.wants_log()).await,
+            None => Ok(None),
+        }
     }
 }
 
-/// A WAL left behind in the other form is replayed from there into sorted files first. There is one form only where no log
-/// can be.
-async fn convert_wal(plan: &OpenPlan, around: &Surroundings) -> Result<(), Failure> {
-    let Some(log) = plan.wal_store().log_dir(&plan.path) else { return Ok(()) };
+/// A WAL left behind in the other form is replayed from there into sorted files first.
+async fn convert_wal(plan: &OpenPlan, around: &Surroundings, log: &LogDir) -> Result<(), Failure> {
     let admin = Admin::builder(plan.path.clone(), plan.store.objects.clone()).build();
     let Some(manifest) = admin.read_manifest(None).await? else { return Ok(()) };
     let replayed = manifest.replay_after_wal_id();
-    let (left_behind, other) = if plan.wal_store().wants_log() {
-        let objects = plan.wal_objects().unwrap_or_else(|| plan.store.objects.clone());
-        (has_wal_objects(&plan.path, &objects, replayed + 1).await?, None)
-    } else {
-        (holds_more(log.clone(), replayed).await?, Some(log))
-    };
-    if !left_behind {
-        return Ok(());
+    let in_objects = has_wal_objects(&plan.path, &plan.wal_or_main_objects(), replayed + 1).await?;
+    if plan.wants_log() && !in_objects {
+        return Ok(()); // what is in the log is read by the open
     }
+    let other = match (plan.wants_log(), holds_more(log.clone(), replayed).await?) {
+        (false, false) => return Ok(()),
+        (false, true) if !in_objects => Some(log.clone()),
+        (true, false) => None,
+        _ => {
+            let text = format!("{}: the write-ahead log has records both as a log and as objects", plan.path);
+            return Err(Failure::new(crate::error::EDATA, text));
+        }
+    };
     log::info!("{}: the write-ahead log is converted", plan.path);
     let (engine, _) = build_engine(plan, around, Arc::default(), &Arc::new(Activity::new()), other).await?;
     let options = CloseOptions::default().with_flush_type(Some(FlushType::MemTable));
     Ok(engine.close_with_options(options).await?)
+}
+
+/// Whoever has the database open in the other form is fenced there. Had it acknowledged anything since the look before?
+async fn other_form_has_more(plan: &OpenPlan, engine: &slatedb::Db, log: &LogDir) -> Result<bool, Failure> {
+    let manifest = engine.manifest();
+    let replayed = manifest.replay_after_wal_id();
+    if !plan.wants_log() {
+        return Ok(end_log(log.clone(), manifest.writer_epoch(), replayed).await?);
+    }
+    let objects = plan.wal_or_main_objects();
+    end_objects(log.clone(), &plan.path, &objects, replayed).await?;
+    Ok(has_wal_objects(&plan.path, &objects, replayed + 1).await?)
+}
+
+/// The engine over the WAL in the form that is wanted, with nothing left in the other one and nobody writing there.
+async fn open_engine(
+    plan: &OpenPlan,
+    around: &Surroundings,
+    recorder: &Arc<DefaultMetricsRecorder>,
+    activity: &Arc<Activity>,
+) -> Result<(slatedb::Db, Option<LogHandle>), Failure> {
+    for _ in 0..CONVERSIONS_MAX {
+        let log = plan.log_dir().await?;
+        if let Some(log) = &log {
+            convert_wal(plan, around, log).await?;
+        }
+        let wanted = log.clone().filter(|_| plan.wants_log());
+        let (engine, handle) = build_engine(plan, around, recorder.clone(), activity, wanted).await?;
+        let Some(log) = log else { return Ok((engine, handle)) };
+        match other_form_has_more(plan, &engine, &log).await {
+            Ok(false) => return Ok((engine, handle)),
+            Ok(true) => engine.close_with_options(CloseOptions::default().with_flush_type(None)).await?,
+            Err(failure) => {
+                let _ = engine.close_with_options(CloseOptions::default().with_flush_type(None)).await;
+                return Err(failure);
+            }
+        }
+    }
+    Err(Failure::new(EUNAVAIL, "others keep opening this database with the write-ahead log in another form"))
 }
 
 async fn build_engine(
@@ -321,7 +377,7 @@ async fn build_engine(
         if let Some(mut options) = plan.settings.garbage_collector_options.clone() {
             settings::for_log(&mut options);
             let gc = GarbageCollectorBuilder::new(plan.path.clone(), main.clone()).with_options(options);
-            builder = builder.with_gc_builder(gc.with_wal_gc(Arc::new(LogGc(dir.clone()))));
+            builder = builder.with_gc_builder(gc.with_wal_gc(Arc::new(LogGc::new(handle.clone()))));
         }
         builder = builder.with_wal_writer(Box::new(LogInit {
             dir,
@@ -358,11 +414,7 @@ async fn open(
 ) -> Result<Arc<Db>, Failure> {
     let recorder = Arc::new(DefaultMetricsRecorder::new());
     let activity = Arc::new(Activity::new());
-    let building = async {
-        convert_wal(&plan, around).await?;
-        build_engine(&plan, around, recorder.clone(), &activity, plan.log_dir()).await.map_err(Failure::from)
-    };
-    let building = AssertUnwindSafe(building).catch_unwind();
+    let building = AssertUnwindSafe(open_engine(&plan, around, &recorder, &activity)).catch_unwind();
     let (engine, log) = tokio::select! {
         biased;
         built = building => match built {

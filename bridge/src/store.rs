@@ -62,7 +62,7 @@ impl Store {
     /// Where the log of the database at `path` is, or would be.
     pub fn log_dir(&self, path: &Path) -> Option<LogDir> {
         let dir = self.local.as_ref()?.join(path.as_ref()).join("log");
-        Some(LogDir::new(dir, self.flags & STORE_FSYNC != 0))
+        Some(LogDir::on_disk(dir, self.flags & STORE_FSYNC != 0))
     }
 
     /// Do databases keep their WAL in a log here?

@@ -23,10 +23,20 @@ fn log_spec() -> (TempDir, Spec) {
     (dir, spec)
 }
 
-fn log_files(dir: &TempDir, ending: &str) -> Vec<PathBuf> {
+fn log_entries(dir: &TempDir) -> Vec<PathBuf> {
     let log = dir.path().join("data/shard/a/log");
     let Ok(entries) = fs::read_dir(log) else { return Vec::new() };
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Bytes the log takes on the disk.
+fn log_bytes(dir: &TempDir) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    log_entries(dir).iter().filter_map(|path| fs::metadata(path).ok()).map(|file| file.blocks() * 512).sum()
+}
+
+fn log_files(dir: &TempDir, ending: &str) -> Vec<PathBuf> {
+    let mut files = log_entries(dir);
     files.retain(|path| path.to_string_lossy().ends_with(ending));
     files.sort();
     files
@@ -36,9 +46,9 @@ fn log_files(dir: &TempDir, ending: &str) -> Vec<PathBuf> {
 fn record_starts(file: &Path) -> Vec<usize> {
     let bytes = fs::read(file).unwrap();
     let mut starts = vec![SEGMENT_HEADER];
-    while let Some(header) = bytes.get(*starts.last().unwrap()..).filter(|rest| rest.starts_with(b"SLR1")) {
+    while let Some(header) = bytes.get(*starts.last().unwrap()..).filter(|rest| rest.starts_with(b"SLR2")) {
         let payload = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
-        starts.push(starts.last().unwrap() + 40 + payload);
+        starts.push(starts.last().unwrap() + 48 + payload);
     }
     starts
 }
@@ -71,7 +81,7 @@ fn records_come_back_and_no_objects_are_made() {
         assert_eq!(c.metric(db, "silo_slatedb_wal_buffer_flushes_total"), 10.0);
         assert_eq!(c.close(db, NO_FLUSH).status, 0);
     }
-    assert_eq!(log_files(&dir, ".log").len(), 3);
+    assert!(!log_files(&dir, ".log").is_empty());
     assert!(!dir.path().join("data/shard/a/wal").exists());
 }
 
@@ -96,22 +106,107 @@ fn a_write_that_was_cut_off_is_no_record() {
     c.close(db, NO_FLUSH);
 }
 
+/// A flipped bit among acknowledged records: the error says where, what is at stake and how to go on, and the operator's
+/// word brings back what is before it.
 #[test]
-fn damage_before_later_segments_is_found() {
+fn damage_is_refused_until_an_operator_accepts_the_loss() {
     let (dir, spec) = log_spec();
     let mut c = Caller::new();
     let db = c.open(&spec);
-    write_synced(&mut c, db, 0..5);
-    c.close(db, NO_FLUSH);
-    let db = c.open(&spec);
-    write_synced(&mut c, db, 5..6);
+    write_synced(&mut c, db, 0..20);
     c.close(db, NO_FLUSH);
     let file = log_files(&dir, ".log").remove(0);
-    let middle = record_starts(&file)[2];
-    damage(&file, middle + 30);
+    damage(&file, record_starts(&file)[11] + 30);
+    let before = fs::read(&file).unwrap();
+    for _ in 0..3 {
+        let got = c.try_open(&spec);
+        assert_eq!(got.status, EDATA, "{}", got.text());
+        let text = got.text();
+        assert!(text.contains(&format!("{} at offset", file.display())), "{text}");
+        assert!(text.contains("records 12 to ") && text.contains("8 batches"), "{text}");
+    }
+    assert_eq!(log_files(&dir, ".log").len(), 1, "opens that failed leave nothing");
+    assert_eq!(fs::read(&file).unwrap(), before);
+
+    fs::write(file.with_file_name("accept-loss"), b"").unwrap();
+    let db = c.open(&spec);
+    assert_eq!(found(&mut c, db, 0..20), (0..11).collect::<Vec<_>>());
+    write_synced(&mut c, db, 30..33);
+    c.close(db, NO_FLUSH);
+    let kept =
+        log_entries(&dir).into_iter().find(|path| path.to_string_lossy().contains("/damaged-")).unwrap();
+    assert_eq!(fs::read(kept.join(file.file_name().unwrap())).unwrap(), before, "it is kept");
+    let db = c.open(&spec);
+    assert_eq!(found(&mut c, db, 0..33), (0..11).chain(30..33).collect::<Vec<_>>());
+    c.close(db, NO_FLUSH);
+}
+
+#[test]
+fn damage_to_a_segments_header_is_refused() {
+    let (dir, spec) = log_spec();
+    let mut c = Caller::new();
+    let db = c.open(&spec);
+    write_synced(&mut c, db, 0..20);
+    c.close(db, NO_FLUSH);
+    let file = log_files(&dir, ".log").remove(0);
+    damage(&file, 25);
+    for _ in 0..2 {
+        let got = c.try_open(&spec);
+        assert_eq!(got.status, EDATA, "{}", got.text());
+        assert!(got.text().contains("its header is not what was written"), "{}", got.text());
+        assert!(file.exists());
+    }
+}
+
+/// Records that a later writer's segment follows, and that are not in sorted files.
+#[test]
+fn damage_before_later_segments_is_found_at_every_open() {
+    let (dir, spec) = log_spec();
+    let mut c = Caller::new();
+    let db = c.open(&spec);
+    for key in 0..3 {
+        c.write(db, &[put(&format!("t000{key}"), &vec![1; 9 << 20])]); // a segment each
+        assert_eq!(c.flush(db, WAL).status, 0);
+    }
+    c.close(db, NO_FLUSH);
+    let db = c.open(&spec);
+    write_synced(&mut c, db, 3..6);
+    c.close(db, NO_FLUSH);
+    let file = log_files(&dir, ".log").remove(0);
+    damage(&file, 5000);
+    for _ in 0..2 {
+        let got = c.try_open(&spec);
+        assert_eq!(got.status, EDATA, "{}", got.text());
+        assert!(got.text().contains("records 1 to 1 with"), "{}", got.text());
+    }
+}
+
+#[test]
+fn a_log_that_is_missing_or_anothers_is_refused() {
+    let (dir, spec) = log_spec();
+    let mut other = spec.clone();
+    other.path = "shard/b".into();
+    let mut c = Caller::new();
+    for spec in [&spec, &other] {
+        let db = c.open(spec);
+        write_synced(&mut c, db, 0..5);
+        c.close(db, NO_FLUSH);
+    }
+    let log = dir.path().join("data/shard/a/log");
+    fs::rename(&log, dir.path().join("away")).unwrap();
     let got = c.try_open(&spec);
     assert_eq!(got.status, EDATA, "{}", got.text());
-    assert!(got.text().contains("records 3 to 5 are missing"), "{}", got.text());
+    assert!(got.text().contains("is empty, or another log's"), "{}", got.text());
+    let _ = fs::remove_dir_all(&log);
+    fs::rename(dir.path().join("data/shard/b/log"), &log).unwrap();
+    let got = c.try_open(&spec);
+    assert_eq!(got.status, EDATA, "{}", got.text());
+    assert!(got.text().contains("holds another log"), "{}", got.text());
+    fs::remove_dir_all(&log).unwrap();
+    fs::rename(dir.path().join("away"), &log).unwrap();
+    let db = c.open(&spec);
+    assert_eq!(found(&mut c, db, 0..5), [0, 1, 2, 3, 4]);
+    c.close(db, NO_FLUSH);
 }
 
 #[test]
@@ -152,6 +247,86 @@ fn a_writer_that_was_fenced_acknowledges_nothing() {
     let db = c.open(&quiet);
     assert_eq!(found(&mut c, db, 0..6), [0, 1, 2, 4, 5]);
     c.close(db, NO_FLUSH);
+}
+
+/// It sleeps while the other takes over, moves everything to sorted files, collects and goes.
+#[test]
+fn a_writer_that_comes_back_after_others_were_here_acknowledges_nothing() {
+    let (dir, spec) = log_spec();
+    let mut c = Caller::new();
+    let quiet = unaware(&spec);
+    let old = c.open(&quiet);
+    write_synced(&mut c, old, 0..3);
+    let first = log_files(&dir, ".log").remove(0);
+    let mut collecting = spec.clone();
+    collecting.settings =
+        r#"{"garbage_collector_options":{"wal_options":{"interval":"100ms","min_age":"0s"}}}"#.into();
+    let new = c.open(&collecting);
+    assert_eq!(c.flush(new, MEMTABLE).status, 0);
+    let mut tries = 0;
+    while first.exists() {
+        assert!(tries < 600, "{:?}", log_entries(&dir));
+        tries += 1;
+        write_synced(&mut c, new, 10 + tries..11 + tries); // a database at rest collects nothing
+        c.drain_for(Duration::from_millis(50));
+    }
+    c.close(new, MEMTABLE);
+    // More than its segment has room for: it wants a new one.
+    for key in 0..3 {
+        c.write(old, &[put(&format!("late{key}"), &vec![1; 9 << 20])]);
+        assert_ne!(c.flush(old, WAL).status, 0);
+    }
+    c.close(old, NO_FLUSH);
+    let db = c.open(&quiet);
+    assert!(c.get(db, null(), "late0").is_none());
+    c.close(db, NO_FLUSH);
+}
+
+/// `local_log` is switched under a server that still runs.
+#[test]
+fn a_writer_of_the_other_form_acknowledges_nothing() {
+    for log_first in [true, false] {
+        let (_dir, log) = log_spec();
+        let mut objects = log.clone();
+        objects.flags &= !LOG;
+        let (first, second) = if log_first { (&log, &objects) } else { (&objects, &log) };
+        let (first, second) = (unaware(first), unaware(second));
+        let mut c = Caller::new();
+        let old = c.open(&first);
+        write_synced(&mut c, old, 0..3);
+        assert_eq!(c.flush(old, MEMTABLE).status, 0); // nothing is left that would make the other convert it
+        let new = c.open(&second);
+        c.write(old, &[put("late", b"late")]);
+        assert_eq!(c.flush(old, WAL).status, EFENCED, "log first: {log_first}");
+        write_synced(&mut c, new, 3..5);
+        c.close(new, NO_FLUSH);
+        c.close(old, NO_FLUSH);
+        for spec in [&first, &second, &first] {
+            let db = c.open(spec);
+            assert_eq!(found(&mut c, db, 0..5), [0, 1, 2, 3, 4]);
+            assert!(c.get(db, null(), "late").is_none());
+            c.close(db, NO_FLUSH);
+        }
+    }
+}
+
+/// Servers that take a database from each other leave no more behind each time.
+#[test]
+fn the_log_does_not_grow_while_servers_fight() {
+    let (dir, spec) = log_spec();
+    let mut c = Caller::new();
+    let quiet = unaware(&spec);
+    let (mut old, mut most) = (c.open(&quiet), 0);
+    for key in 0..30 {
+        write_synced(&mut c, old, key..key + 1);
+        let new = c.open(&quiet);
+        c.close(old, NO_FLUSH);
+        old = new;
+        most = most.max(log_bytes(&dir));
+    }
+    assert!(most < 4 * (17 << 20), "{most} bytes");
+    assert_eq!(found(&mut c, old, 0..30), (0..30).collect::<Vec<_>>());
+    c.close(old, NO_FLUSH);
 }
 
 #[test]
@@ -241,7 +416,7 @@ fn stuck(c: &mut Caller, dir: &TempDir, spec: &Spec) -> Stuck {
     c.write(db, &[put("t0000", &vec![1; 10 << 20])]);
     assert_eq!(c.flush(db, WAL).status, 0);
     let first = log_files(dir, ".log").remove(0);
-    let obstacle = PathBuf::from(first.to_string_lossy().replace("-0000000000.log", "-0000000001.log"));
+    let obstacle = PathBuf::from(first.to_string_lossy().replace("-0000000000.log", "-0000000001.log.new"));
     fs::create_dir(&obstacle).unwrap();
     c.write(db, &[put("t0001", &vec![2; 10 << 20])]);
     let flush = c.token();

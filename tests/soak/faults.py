@@ -24,7 +24,7 @@ KINDS = ("kill", "restart", "pause", "takeover", "clock", "slow", "silence", "cu
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 STEPS_SECONDS = (3600, 10 * 24 * 3600, 30, -30, -3600)
 LOG_HEADER_BYTES = 64
-LOG_RECORD_HEADER_BYTES = 40
+LOG_RECORD_HEADER_BYTES = 48
 SLOW_BYTES_PER_SECOND = 10 * 1024
 SETTLE_SECONDS = 30
 
@@ -163,9 +163,8 @@ def lose_records(segment, count):
         while True:
             file.seek(starts[-1])
             header = file.read(LOG_RECORD_HEADER_BYTES)
-            if not header.startswith(b"SLR1"):
+            if not header.startswith(b"SLR2"):
                 break
             starts.append(starts[-1] + LOG_RECORD_HEADER_BYTES + int.from_bytes(header[8:12], "little"))
         if len(starts) > 1:
-            file.seek(starts[max(len(starts) - 1 - count, 0)])
-            file.write(bytes(LOG_RECORD_HEADER_BYTES))
+            file.truncate(starts[max(len(starts) - 1 - count, 0)])  # to the end: one that is left proves those before it

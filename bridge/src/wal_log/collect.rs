@@ -1,15 +1,35 @@
-//! Removing segments whose records are in sorted files and that no checkpoint wants.
+//! Removing what nobody needs: segments whose records are in sorted files and that no checkpoint wants, segments whose
+//! records stand in later ones, and what writers left that are gone.
+//!
+//! Only what is understood is removed. A segment that is damaged, or of another log, is said once and left alone. What
+//! belongs to a writer with a higher epoch is not looked at: its opening may fail, and then it takes its files back.
 
+use super::dir::{Listing, LogDir, UNFINISHED};
 use super::init::{blocking, unavailable};
-use super::segment::{LogDir, Segment};
+use super::segment::{Header, Segment, SegmentName};
+use super::survey::{entries, Entry};
+use super::tenure::Tenure;
+use super::writer::LogHandle;
 use async_trait::async_trait;
 use slatedb::wal::{WalError, WalFileRange, WalGc};
+use std::collections::BTreeSet;
 use std::io::Result;
 use std::ops::Bound;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// The engine's collector asks it with the ranges that manifests still refer to.
-pub struct LogGc(pub LogDir);
+pub struct LogGc {
+    log: Arc<OnceLock<LogHandle>>,
+    /// What was said not to be understood.
+    said: Arc<Mutex<BTreeSet<SegmentName>>>,
+}
+
+impl LogGc {
+    pub fn new(log: Arc<OnceLock<LogHandle>>) -> LogGc {
+        LogGc { log, said: Arc::default() }
+    }
+}
 
 /// Does a range have an id in [first, end)?
 fn wants(range: &WalFileRange, first: u64, end: u64) -> bool {
@@ -26,40 +46,114 @@ fn wants(range: &WalFileRange, first: u64, end: u64) -> bool {
     starts < ends && first < ends && starts < end
 }
 
-/// Segments nobody wants. The newest is never one: it is being written.
-fn unwanted(segments: &[(Segment, u64)], ranges: &[WalFileRange]) -> Vec<Segment> {
-    let all_but_newest = segments.split_last().map_or(&[][..], |(_, rest)| rest);
-    let idle = all_but_newest.iter().filter(|(s, end)| !ranges.iter().any(|r| wants(r, s.first_id, *end)));
-    idle.map(|(segment, _)| *segment).collect()
-}
-
-/// Segments without a header, of writers that died early; and markers of epochs without segments.
-fn remove_leftovers(dir: &LogDir) -> Result<()> {
-    let found = dir.list()?;
-    let Some(newest) = found.segments.last().map(|name| name.epoch) else { return Ok(()) };
-    for name in found.segments.iter().filter(|name| name.epoch < newest) {
-        if dir.header(*name)?.is_none() {
-            dir.remove(*name)?;
+/// Segments of `epochs` with the ends that these give each other.
+fn among(mut all: Vec<Entry>, epochs: impl Fn(u64) -> bool) -> Vec<Entry> {
+    all.retain(|entry| epochs(entry.name.epoch));
+    let mut end = u64::MAX;
+    for entry in all.iter_mut().rev() {
+        entry.end = end;
+        if let Header::Whole(segment) = entry.header {
+            end = end.min(segment.first_id);
         }
     }
-    for epoch in found.fenced.iter().filter(|epoch| **epoch < newest) {
-        if !dir.list()?.segments.iter().any(|name| name.epoch == *epoch) {
-            dir.remove_marker(*epoch)?;
+    all
+}
+
+/// Whole segments but the newest, which is never removed, each with its end.
+fn all_but_newest(entries: &[Entry]) -> Vec<(Segment, u64)> {
+    let mut whole: Vec<(Segment, u64)> = Vec::new();
+    for entry in entries {
+        if let Header::Whole(segment) = entry.header {
+            whole.push((segment, entry.end));
+        }
+    }
+    whole.pop();
+    whole
+}
+
+fn is_void(segment: &Segment, end: u64) -> bool {
+    end <= segment.first_id
+}
+
+/// Where a writer of which nobody is left began and never finished: segments that only repeat others. An opening that is
+/// killed again and again, while it replays, leaves no more than one of these.
+pub fn sweep_dead(dir: &LogDir, epoch: u64) -> Result<()> {
+    let listing = dir.list()?;
+    let dead: BTreeSet<u64> =
+        listing.epochs().into_iter().filter(|other| *other < epoch && dir.is_dead(*other)).collect();
+    let entries = among(entries(dir)?, |other| dead.contains(&other));
+    for (segment, _) in all_but_newest(&entries).iter().filter(|(segment, end)| is_void(segment, *end)) {
+        dir.remove(segment.name)?;
+    }
+    sweep_leftovers(dir, epoch)
+}
+
+fn epoch_of_unfinished(name: &str) -> Option<u64> {
+    let name = name.strip_suffix(UNFINISHED)?;
+    let of_segment = SegmentName::parse(name).map(|name| name.epoch);
+    of_segment.or_else(|| name.split_once('.').and_then(|(epoch, _)| epoch.parse().ok()))
+}
+
+/// Markers and books of lower epochs that have no segments and no process, and files that never got their names.
+///
+/// A marker may go only if the writer it is for cannot come back and miss it. The lock on its book says so: a process that
+/// is stopped still holds it.
+fn sweep_leftovers(dir: &LogDir, epoch: u64) -> Result<()> {
+    let listing = dir.list()?;
+    let has_segments = |other: u64| listing.segments.iter().any(|name| name.epoch == other);
+    let gone: BTreeSet<u64> = (listing.fenced.iter().chain(&listing.writers).copied())
+        .filter(|other| *other < epoch && !has_segments(*other) && dir.is_dead(*other))
+        .collect();
+    for other in gone {
+        dir.remove_writer(other)?;
+        dir.remove_marker(other)?;
+    }
+    for name in &listing.unfinished {
+        if epoch_of_unfinished(name).is_some_and(|other| other < epoch && dir.is_dead(other)) {
+            super::dir::or_absent(dir.files.remove(name))?;
         }
     }
     Ok(())
 }
 
-fn collect(dir: &LogDir, ranges: &[WalFileRange], dry_run: bool) -> Result<()> {
-    for segment in unwanted(&dir.segments()?, ranges) {
+/// Files of form 1 that never got a header.
+fn sweep_zeros(dir: &LogDir, entries: &[Entry], listing: &Listing, epoch: u64) -> Result<()> {
+    for entry in entries.iter().filter(|entry| entry.header == Header::Zeros && entry.name.epoch < epoch) {
+        if listing.writers.binary_search(&entry.name.epoch).is_err() {
+            dir.remove(entry.name)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn collect(
+    tenure: &Tenure,
+    ranges: &[WalFileRange],
+    dry_run: bool,
+    said: &Mutex<BTreeSet<SegmentName>>,
+) -> Result<()> {
+    let dir = &tenure.dir;
+    let entries = among(entries(dir)?, |epoch| epoch <= tenure.epoch);
+    for entry in &entries {
+        let Header::Broken(why) = entry.header else { continue };
+        if said.lock().unwrap_or_else(|e| e.into_inner()).insert(entry.name) {
+            log::warn!("{}: {why}; it is left alone", dir.place(entry.name));
+        }
+    }
+    for (segment, end) in all_but_newest(&entries) {
+        let void = is_void(&segment, end);
+        if !void && ranges.iter().any(|range| wants(range, segment.first_id, end)) {
+            continue;
+        }
         if dry_run {
             log::info!("dry run: would remove WAL segment {:?}", segment.name);
-        } else {
+        } else if !void || tenure.keep() {
             dir.remove(segment.name)?;
         }
     }
     if !dry_run {
-        remove_leftovers(dir)?;
+        sweep_zeros(dir, &entries, &dir.list()?, tenure.epoch)?;
+        sweep_leftovers(dir, tenure.epoch)?;
     }
     Ok(())
 }
@@ -73,32 +167,8 @@ impl WalGc for LogGc {
         _min_age: Duration,
         dry_run: bool,
     ) -> std::result::Result<(), WalError> {
-        let dir = self.0.clone();
-        blocking(move || collect(&dir, &referenced_ranges, dry_run).map_err(unavailable)).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::segment::SegmentName;
-    use super::*;
-
-    fn segment(number: u64, first_id: u64, end: u64) -> (Segment, u64) {
-        (Segment { name: SegmentName { epoch: 1, number }, first_id }, end)
-    }
-
-    #[test]
-    fn only_what_no_range_wants_goes() {
-        let all = [segment(0, 1, 10), segment(1, 10, 20), segment(2, 20, 30), segment(3, 30, u64::MAX)];
-        let from = |first| WalFileRange(Bound::Included(first), Bound::Unbounded);
-        let numbers = |ranges: &[WalFileRange]| -> Vec<u64> {
-            unwanted(&all, ranges).iter().map(|s| s.name.number).collect()
-        };
-        assert_eq!(numbers(&[from(25)]), [0, 1]);
-        assert_eq!(numbers(&[from(1_000)]), [0, 1, 2], "the newest stays");
-        let checkpoint = WalFileRange(Bound::Excluded(9), Bound::Excluded(11));
-        assert_eq!(numbers(&[from(25), checkpoint]), [0]);
-        let empty = WalFileRange(Bound::Excluded(9), Bound::Excluded(10));
-        assert_eq!(numbers(&[from(25), empty]), [0, 1]);
+        let Some(log) = self.log.get() else { return Ok(()) };
+        let (tenure, said) = (log.tenure(), self.said.clone());
+        blocking(move || collect(&tenure, &referenced_ranges, dry_run, &said).map_err(unavailable)).await
     }
 }

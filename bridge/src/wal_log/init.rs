@@ -1,12 +1,16 @@
 //! Taking a log over, and replay: the records of earlier writers that are not in sorted files yet.
 
-use super::record;
-use super::segment::{LogDir, Segment, SegmentName};
+use super::collect::sweep_dead;
+use super::dir::{Beginning, LogDir, OpenSegment};
+use super::give_up::sound;
+use super::record::{self, Record, Whole};
+use super::segment::{read, Segment, SegmentName};
+use super::survey::{data_error, Found};
+use super::tenure::Tenure;
 use super::writer::{LogHandle, LogWriter, Start};
 use crate::clock::EngineClock;
 use crate::watch::Health;
 use async_trait::async_trait;
-use bytes::Bytes;
 use slatedb::wal::{WalError, WalIterator, WalRows, WriterInit, WriterInitResult, WriterManifest};
 use slatedb_common::metrics::MetricsRecorder;
 use std::collections::VecDeque;
@@ -23,15 +27,11 @@ pub struct LogInit {
     pub handle: Arc<OnceLock<LogHandle>>,
 }
 
-/// Segments with records that count, each with the id at which it ends.
-struct Found {
-    segments: VecDeque<(Segment, u64)>,
-    last_id: u64,
-    last_time: i64,
-}
-
 pub(super) fn unavailable(error: std::io::Error) -> WalError {
-    WalError::Unavailable(Arc::new(error))
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => WalError::DataError(Arc::new(error)),
+        _ => WalError::Unavailable(Arc::new(error)),
+    }
 }
 
 /// Runs work on files on a thread that may block.
@@ -44,78 +44,133 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Nobody with an older epoch acknowledges anything after this.
-fn fence(dir: &LogDir, epoch: u64) -> Result<(), WalError> {
-    let found = dir.list().map_err(unavailable)?;
-    let newest = found.segments.iter().map(|name| name.epoch).chain(found.fenced.iter().copied()).max();
-    if newest.is_some_and(|newest| newest > epoch) || found.fenced.binary_search(&epoch).is_ok() {
-        return Err(WalError::Fenced);
+/// What stands in the way of a writer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Entrance {
+    Free,
+    Fenced,
+    /// Files of this epoch, which the database may know or not.
+    Newer(u64),
+}
+
+/// A writer comes in, and nobody with an older epoch acknowledges anything after this.
+pub fn enter(dir: &LogDir, epoch: u64) -> std::io::Result<(Entrance, Option<Tenure>)> {
+    dir.files.make()?;
+    if let Some(newer) = dir.list()?.newest_epoch().filter(|newest| *newest >= epoch) {
+        return Ok((Entrance::Newer(newer), None));
     }
-    let mut last = None;
-    for name in found.segments {
-        if name.epoch < epoch && last != Some(name.epoch) {
-            dir.fence(name.epoch).map_err(unavailable)?;
-            last = Some(name.epoch);
-        }
+    let tenure = Tenure::begin(dir, epoch)?;
+    fence_older(dir, epoch)?;
+    // After all others were marked: of two that come in together, one sees the other.
+    if !tenure.is_current()? {
+        return Ok((Entrance::Fenced, None));
+    }
+    Ok((Entrance::Free, Some(tenure)))
+}
+
+/// No writer with an epoch below this one acknowledges anything any more.
+pub fn fence_older(dir: &LogDir, epoch: u64) -> std::io::Result<()> {
+    let found = dir.list()?;
+    for older in found.epochs().into_iter().filter(|older| *older < epoch && !found.is_fenced(*older)) {
+        dir.fence(older)?;
     }
     Ok(())
 }
 
-/// The segments with records after `replayed`. A gap between two of them is damage.
-fn find(dir: &LogDir, replayed: u64) -> Result<Found, WalError> {
-    let mut found = Found { segments: VecDeque::new(), last_id: replayed, last_time: i64::MIN };
-    for (segment, end) in dir.segments().map_err(unavailable)? {
-        if end <= replayed.saturating_add(1) {
-            continue;
-        }
-        let records = dir.records(segment, end).map_err(unavailable)?;
-        let Some(last) = records.last() else { continue };
-        if segment.first_id > found.last_id + 1 {
-            return Err(record::invalid(&format!(
-                "the WAL is damaged: records {} to {} are missing",
-                found.last_id + 1,
-                segment.first_id - 1
-            )));
-        }
-        found.last_id = found.last_id.max(segment.first_id + records.len() as u64 - 1);
-        let time = record::rows(last)?.last().and_then(|row| row.create_ts);
-        found.last_time = found.last_time.max(time.unwrap_or(i64::MIN));
-        found.segments.push_back((segment, end));
-    }
-    Ok(found)
+/// What a writer that took over goes on from.
+pub struct Taken {
+    pub segment: OpenSegment,
+    /// With records to replay, in order; the last is the writer's own.
+    pub replay: Vec<(Segment, u64)>,
+    pub next_id: u64,
+    pub last_crc: u32,
+    pub last_time: i64,
 }
 
-/// Is there anything in this log that `replayed` does not cover?
-pub async fn holds_more(dir: LogDir, replayed: u64) -> Result<bool, WalError> {
-    blocking(move || Ok(find(&dir, replayed)?.last_id > replayed)).await
+/// Makes what was found durable, then begins a segment that builds on it. None: fenced meanwhile.
+///
+/// What the last process wrote and did not sync, or failed to, may be in the page cache alone, and a later sync does not
+/// always tell: the kernel says an error once. So the records of the last segment, the only ones in doubt, are written
+/// again, into the new segment. The old one is void from then on, and comes back if the new one goes.
+pub fn take_over(tenure: &Tenure, replayed: u64) -> Result<Option<Taken>, WalError> {
+    let dir = &tenure.dir;
+    let Found { mut segments, last_id, last_crc, last_time } = sound(dir, replayed)?;
+    let tail = segments.pop();
+    for (segment, _) in &segments {
+        dir.sync_segment(segment).map_err(unavailable)?;
+    }
+    let doubtful = tail.map_or(Ok(Vec::new()), |(segment, end)| records_of(dir, &segment, end, replayed))?;
+    let next_id = last_id.saturating_add(1);
+    let first_id = doubtful.first().map_or(next_id, |record| record.id);
+    let previous = doubtful.first().map_or(last_crc, |record| record.previous);
+    let mut records: Vec<Record> = doubtful.iter().map(Record::again).collect();
+    let name = SegmentName { epoch: tenure.epoch, number: 0 };
+    let beginning = Beginning { first_id, previous, records: &mut records, size: 0 };
+    let segment = dir.begin(name, beginning).map_err(unavailable)?;
+    if !tenure.is_current().map_err(unavailable)? {
+        return Ok(None);
+    }
+    tenure.note_segments(1).and_then(|()| sweep_dead(dir, tenure.epoch)).map_err(unavailable)?;
+    if !records.is_empty() {
+        let own = Segment { name, first_id, previous, origin: segment.origin() };
+        segments.push((own, next_id));
+    }
+    Ok(Some(Taken { segment, replay: segments, next_id, last_crc, last_time }))
+}
+
+/// The records of a segment that `survey` found to be there.
+fn records_of(dir: &LogDir, segment: &Segment, end: u64, replayed: u64) -> Result<Vec<Whole>, WalError> {
+    let contents = dir.contents(segment.name).map_err(unavailable)?;
+    let contents = read(&contents, segment, end, replayed);
+    if contents.next_id < end {
+        let place = dir.place(segment.name);
+        return Err(data_error(format!("{place} at offset {}: it changed while it was read", contents.at)));
+    }
+    Ok(contents.records.into_iter().filter(|record| record.id > replayed).collect())
+}
+
+impl LogInit {
+    async fn enter(&self, manifest: &mut WriterManifest) -> Result<Tenure, WalError> {
+        let (dir, epoch) = (self.dir.clone(), manifest.epoch());
+        let entered = blocking(move || enter(&dir, epoch).map_err(unavailable)).await?;
+        match entered {
+            (_, Some(tenure)) => Ok(tenure),
+            (Entrance::Newer(newer), None) => {
+                manifest.refresh().await?; // fails if somebody came after us
+                Err(data_error(format!(
+                    "{} has files of writer {newer}, and the database has seen no writer after {epoch}: the log belongs \
+                     to another database, or the database is older than its log",
+                    self.dir.files.place("")
+                )))
+            }
+            _ => Err(WalError::Fenced),
+        }
+    }
 }
 
 #[async_trait]
 impl WriterInit for LogInit {
     async fn fence_and_init(&self, manifest: &mut WriterManifest) -> Result<WriterInitResult, WalError> {
-        let (dir, epoch) = (self.dir.clone(), manifest.epoch());
-        let first = blocking(move || {
-            dir.create().map_err(unavailable)?;
-            let first = dir.begin(SegmentName { epoch, number: 0 }, 0).map_err(unavailable)?;
-            fence(&dir, epoch)?;
-            Ok(first)
-        })
-        .await?;
+        let tenure = Arc::new(self.enter(manifest).await?);
         // The writer before may have moved on until it was fenced.
         manifest.refresh().await?;
-        let (dir, replayed) = (self.dir.clone(), manifest.replay_after_wal_id());
-        let found = blocking(move || find(&dir, replayed)).await?;
-        let first_id = found.last_id + 1;
-        first.write_header(first_id).and_then(|()| first.sync(self.dir.fsync)).map_err(unavailable)?;
-        self.clock.raise(found.last_time);
-        let start = Start { segment: first, first_id, record_bytes_max: self.record_bytes_max };
-        let writer = LogWriter::new(self.dir.clone(), start, self.health.clone(), self.recorder.as_ref());
+        let replayed = manifest.replay_after_wal_id();
+        let taking = tenure.clone();
+        let taken = blocking(move || take_over(&taking, replayed)).await?.ok_or(WalError::Fenced)?;
+        self.clock.raise(taken.last_time);
+        let start = Start {
+            tenure,
+            segment: taken.segment,
+            first_id: taken.next_id,
+            last_crc: taken.last_crc,
+            record_bytes_max: self.record_bytes_max,
+        };
+        let writer = LogWriter::new(start, self.health.clone(), self.recorder.as_ref());
         let _ = self.handle.set(writer.handle());
         let replay = Replay {
             dir: self.dir.clone(),
-            segments: found.segments,
+            segments: taken.replay.into(),
             replayed,
-            end: first_id,
             records: VecDeque::new(),
         };
         Ok(WriterInitResult { replay_iterator: Box::new(replay), wal_writer: Box::new(writer) })
@@ -128,31 +183,20 @@ struct Replay {
     segments: VecDeque<(Segment, u64)>,
     /// Ids up to this one are in sorted files.
     replayed: u64,
-    end: u64,
-    records: VecDeque<(u64, Bytes)>,
-}
-
-impl Replay {
-    async fn load(&mut self) -> Result<bool, WalError> {
-        let Some((segment, end)) = self.segments.pop_front() else { return Ok(false) };
-        let (dir, end) = (self.dir.clone(), end.min(self.end));
-        let records = blocking(move || dir.records(segment, end).map_err(unavailable)).await?;
-        let numbered = (segment.first_id..).zip(records);
-        self.records.extend(numbered.filter(|(id, _)| *id > self.replayed));
-        Ok(true)
-    }
+    records: VecDeque<Whole>,
 }
 
 #[async_trait]
 impl WalIterator for Replay {
     async fn next(&mut self) -> Result<Option<WalRows>, WalError> {
         loop {
-            if let Some((id, record)) = self.records.pop_front() {
-                return Ok(Some(WalRows { rows: record::rows(&record)?, last_consumed_wal_file_id: id }));
+            if let Some(record) = self.records.pop_front() {
+                let rows = record::rows(&record)?;
+                return Ok(Some(WalRows { rows, last_consumed_wal_file_id: record.id }));
             }
-            if !self.load().await? {
-                return Ok(None);
-            }
+            let Some((segment, end)) = self.segments.pop_front() else { return Ok(None) };
+            let (dir, replayed) = (self.dir.clone(), self.replayed);
+            self.records = blocking(move || records_of(&dir, &segment, end, replayed)).await?.into();
         }
     }
 }

@@ -1,245 +1,251 @@
-//! The files of a log: names, headers, markers, and reading a segment.
+//! Segments: their names, their headers, and reading the records of one.
 //!
-//! Header: "SILOLOG1", epoch u64, number u64, id of the first record u64, CRC-32 of the 32 bytes before u32, zeros up to
-//! 64. A segment without a whole header of its own name holds nothing: its writer died before it wrote there.
+//! Header, little endian: "SILOLOG2", epoch u64, number u64, id of the first record u64, the log's random id (16 bytes), crc
+//! of the payload of the record before the first u32 (0: not known), CRC-32 of the 52 bytes before u32, zeros up to 64. A
+//! segment gets its name with its header durable, so a name without a whole header is damage.
+//!
+//! Form 1 (`SILOLOG1`) is read, never written: epoch, number, id of the first record, CRC-32 of the 32 bytes before; it had
+//! its name before its header, so one that is all zeros holds nothing.
 
-use super::record;
+use super::record::{self, Origin, Whole};
 use bytes::Bytes;
-use std::fs::{File, OpenOptions};
-use std::io::{Error, ErrorKind, Read, Result};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use crc32fast::Hasher;
 
-pub const SEGMENT_HEADER_BYTES: u64 = 64;
+pub const SEGMENT_HEADER_BYTES: usize = 64;
 /// A segment's size, unless one record needs more.
 pub const SEGMENT_BYTES: u64 = 16 << 20;
-const MAGIC: &[u8; 8] = b"SILOLOG1";
+const MAGIC: &[u8; 8] = b"SILOLOG2";
+const MAGIC_1: &[u8; 8] = b"SILOLOG1";
+const CRC_AT: usize = 52;
+const CRC_AT_1: usize = 32;
 const SUFFIX: &str = ".log";
-const FENCED: &str = ".fenced";
 
-/// Names a segment. Their order is the order of their records.
+/// The random id of a log: tells its segments from those of any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogId(pub [u8; 16]);
+
+/// Names a segment. Of two that hold the same ids the later name counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SegmentName {
     pub epoch: u64,
     pub number: u64,
 }
 
-/// The directory of a log.
-#[derive(Debug, Clone)]
-pub struct LogDir {
-    pub path: PathBuf,
-    pub fsync: bool,
-}
-
-/// What is in the directory, sorted.
-#[derive(Debug, Default)]
-pub struct Listing {
-    pub segments: Vec<SegmentName>,
-    pub fenced: Vec<u64>,
-}
-
-/// A segment's header, and where it came from.
-#[derive(Debug, Clone, Copy)]
+/// What a header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
     pub name: SegmentName,
     pub first_id: u64,
+    /// Crc of the payload of the record before; 0: not known.
+    pub previous: u32,
+    pub origin: Origin,
 }
 
-/// A segment that is written to.
+/// What the first bytes of a segment are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Header {
+    Whole(Segment),
+    /// All zeros.
+    Zeros,
+    Broken(&'static str),
+}
+
+/// What is in a segment, as far as it goes.
 #[derive(Debug)]
-pub struct OpenSegment {
-    file: File,
-    pub name: SegmentName,
-    at: u64,
-    size: u64,
+pub struct Contents {
+    pub records: Vec<Whole>,
+    /// The id that would come next, and where it would stand.
+    pub next_id: u64,
+    pub at: usize,
+    /// The id of a later record behind a break at `at`: what stood there was durable.
+    pub later: Option<u64>,
+    /// Something is there all the same: the last record, which was cut off or is damaged.
+    pub torn: bool,
 }
 
-fn split_name(stem: &str) -> Option<SegmentName> {
-    let (epoch, number) = stem.split_once('-')?;
-    Some(SegmentName { epoch: epoch.parse().ok()?, number: number.parse().ok()? })
-}
-
-impl LogDir {
-    pub fn new(path: PathBuf, fsync: bool) -> LogDir {
-        LogDir { path, fsync }
+impl LogId {
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn file(&self, name: SegmentName) -> PathBuf {
-        self.path.join(format!("{:020}-{:010}{SUFFIX}", name.epoch, name.number))
-    }
-
-    fn marker(&self, epoch: u64) -> PathBuf {
-        self.path.join(format!("{epoch:020}{FENCED}"))
-    }
-
-    pub fn create(&self) -> Result<()> {
-        std::fs::create_dir_all(&self.path)?;
-        self.path.ancestors().skip(1).take(3).try_for_each(|dir| sync_dir(dir, self.fsync))
-    }
-
-    /// Names that are not ours are passed over. No directory: an empty listing.
-    pub fn list(&self) -> Result<Listing> {
-        let mut found = Listing::default();
-        let entries = match std::fs::read_dir(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
-            entries => entries?,
-        };
-        for entry in entries {
-            let name = entry?.file_name();
-            let Some(name) = name.to_str() else { continue };
-            if let Some(segment) = name.strip_suffix(SUFFIX).and_then(split_name) {
-                found.segments.push(segment);
-            } else if let Some(epoch) = name.strip_suffix(FENCED).and_then(|stem| stem.parse().ok()) {
-                found.fenced.push(epoch);
-            }
+    pub fn parse(hex: &str) -> Option<LogId> {
+        if hex.len() != 32 || !hex.is_ascii() {
+            return None;
         }
-        found.segments.sort_unstable();
-        found.fenced.sort_unstable();
-        Ok(found)
-    }
-
-    pub fn sync(&self) -> Result<()> {
-        sync_dir(&self.path, self.fsync)
-    }
-
-    /// The whole log, for a database that is to be no more.
-    pub fn remove_all(&self) -> Result<()> {
-        match std::fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => self.path.parent().map_or(Ok(()), |above| sync_dir(above, self.fsync)),
+        let mut id = [0; 16];
+        for (byte, digits) in id.iter_mut().zip(hex.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
         }
-    }
-
-    /// From now on the writer of `epoch` acknowledges nothing.
-    pub fn fence(&self, epoch: u64) -> Result<()> {
-        match OpenOptions::new().write(true).create_new(true).open(self.marker(epoch)) {
-            Ok(_) => self.sync(),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    pub fn is_fenced(&self, epoch: u64) -> Result<bool> {
-        self.marker(epoch).try_exists()
-    }
-
-    pub fn remove(&self, name: SegmentName) -> Result<()> {
-        std::fs::remove_file(self.file(name))
-    }
-
-    pub fn remove_marker(&self, epoch: u64) -> Result<()> {
-        std::fs::remove_file(self.marker(epoch))
-    }
-
-    /// The header of a segment; None if it has none, or is gone.
-    pub fn header(&self, name: SegmentName) -> Result<Option<Segment>> {
-        let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
-        let read = File::open(self.file(name)).and_then(|mut file| file.read_exact(&mut bytes));
-        match read {
-            Ok(()) => Ok(parse_header(&bytes, name)),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The segments that hold records, in the order of these, with the id at which each ends (the next one's first).
-    pub fn segments(&self) -> Result<Vec<(Segment, u64)>> {
-        let mut found = Vec::new();
-        for name in self.list()?.segments {
-            found.extend(self.header(name)?);
-        }
-        let ends: Vec<u64> = found.iter().skip(1).map(|next| next.first_id).chain([u64::MAX]).collect();
-        Ok(found.into_iter().zip(ends).collect())
-    }
-
-    /// The whole records of a segment below `end`, in order.
-    pub fn records(&self, segment: Segment, end: u64) -> Result<Vec<Bytes>> {
-        let mut bytes = Bytes::from(std::fs::read(self.file(segment.name))?);
-        let mut records = Vec::new();
-        let mut at = (SEGMENT_HEADER_BYTES as usize).min(bytes.len());
-        for id in segment.first_id..end {
-            bytes = bytes.slice(at..);
-            let Some(record) = record::whole(&bytes, id, segment.name.epoch) else { break };
-            at = record.len();
-            records.push(record);
-        }
-        Ok(records)
-    }
-
-    /// A new segment with room for `record_bytes` and no header yet.
-    pub fn begin(&self, name: SegmentName, record_bytes: u64) -> Result<OpenSegment> {
-        let path = self.file(name);
-        let size = SEGMENT_BYTES.max(SEGMENT_HEADER_BYTES + record_bytes);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        allocate(&file, size)?;
-        let segment = OpenSegment { file, name, at: SEGMENT_HEADER_BYTES, size };
-        segment.sync(self.fsync)?;
-        self.sync()?;
-        Ok(segment)
+        Some(LogId(id))
     }
 }
 
-impl OpenSegment {
-    pub fn write_header(&self, first_id: u64) -> Result<()> {
-        let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
+impl SegmentName {
+    pub fn file(self) -> String {
+        format!("{:020}-{:010}{SUFFIX}", self.epoch, self.number)
+    }
+
+    /// Of a file's name, if that is written as `file` writes it.
+    pub fn parse(file: &str) -> Option<SegmentName> {
+        let (epoch, number) = file.strip_suffix(SUFFIX)?.split_once('-')?;
+        let name = SegmentName { epoch: epoch.parse().ok()?, number: number.parse().ok()? };
+        (name.file() == file).then_some(name)
+    }
+
+    /// What the checksums of its records begin with.
+    pub fn seed(self, id: LogId) -> u32 {
+        let mut hasher = Hasher::new();
+        hasher.update(&id.0);
+        hasher.update(&self.epoch.to_le_bytes());
+        hasher.update(&self.number.to_le_bytes());
+        hasher.finalize()
+    }
+}
+
+/// A header to write.
+pub fn header(name: SegmentName, first_id: u64, previous: u32, id: LogId) -> [u8; SEGMENT_HEADER_BYTES] {
+    let mut bytes = [0; SEGMENT_HEADER_BYTES];
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..16].copy_from_slice(&name.epoch.to_le_bytes());
+    bytes[16..24].copy_from_slice(&name.number.to_le_bytes());
+    bytes[24..32].copy_from_slice(&first_id.to_le_bytes());
+    bytes[32..48].copy_from_slice(&id.0);
+    bytes[48..52].copy_from_slice(&previous.to_le_bytes());
+    let crc = crc32fast::hash(&bytes[..CRC_AT]);
+    bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// Makes a header one that counts, but for what it says.
+pub fn mend_header(bytes: &mut [u8], id: LogId) {
+    if bytes.len() < SEGMENT_HEADER_BYTES {
+        return;
+    }
+    let at = if bytes.starts_with(MAGIC_1) { CRC_AT_1 } else { CRC_AT };
+    if at == CRC_AT {
         bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..16].copy_from_slice(&self.name.epoch.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.name.number.to_le_bytes());
-        bytes[24..32].copy_from_slice(&first_id.to_le_bytes());
-        let crc = crc32fast::hash(&bytes[..32]);
-        bytes[32..36].copy_from_slice(&crc.to_le_bytes());
-        self.file.write_all_at(&bytes, 0)
+        bytes[32..48].copy_from_slice(&id.0);
     }
+    let crc = crc32fast::hash(&bytes[..at]);
+    bytes[at..at + 4].copy_from_slice(&crc.to_le_bytes());
+}
 
-    pub fn has_room(&self, bytes: u64) -> bool {
-        self.at + bytes <= self.size
+/// The id of the log that a segment says it belongs to.
+pub fn log_id(bytes: &[u8]) -> Option<LogId> {
+    let whole = bytes.len() >= SEGMENT_HEADER_BYTES && bytes.starts_with(MAGIC) && has_crc(bytes, CRC_AT);
+    let mut id = [0; 16];
+    id.copy_from_slice(bytes.get(32..48)?);
+    whole.then_some(LogId(id))
+}
+
+fn has_crc(bytes: &[u8], at: usize) -> bool {
+    crc32fast::hash(&bytes[..at]) == record::u32_at(bytes, at)
+}
+
+/// The header at the start of the bytes of a file with this name.
+pub fn parse_header(bytes: &[u8], name: SegmentName, id: LogId) -> Header {
+    let Some(bytes) = bytes.get(..SEGMENT_HEADER_BYTES) else {
+        let zeros = bytes.iter().all(|byte| *byte == 0);
+        return if zeros { Header::Zeros } else { Header::Broken("it ends inside its header") };
+    };
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Header::Zeros;
     }
-
-    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, self.at)?;
-        self.at += bytes.len() as u64;
-        Ok(())
+    let (form_2, form_1) = (bytes.starts_with(MAGIC), bytes.starts_with(MAGIC_1));
+    if !(form_2 && has_crc(bytes, CRC_AT) || form_1 && has_crc(bytes, CRC_AT_1)) {
+        return Header::Broken("its header is not what was written");
     }
+    if record::u64_at(bytes, 8) != name.epoch || record::u64_at(bytes, 16) != name.number {
+        return Header::Broken("its header is that of a segment with another name");
+    }
+    if form_2 && bytes[32..48] != id.0 {
+        return Header::Broken("it belongs to another log");
+    }
+    Header::Whole(Segment {
+        name,
+        first_id: record::u64_at(bytes, 24),
+        previous: if form_2 { record::u32_at(bytes, 48) } else { 0 },
+        origin: Origin { epoch: name.epoch, seed: form_2.then(|| name.seed(id)) },
+    })
+}
 
-    pub fn sync(&self, fsync: bool) -> Result<()> {
-        if fsync {
-            self.file.sync_data()
-        } else {
-            Ok(())
+/// The records of a segment below `end`. Those up to `replayed` are not needed: a break among them is stepped over.
+pub fn read(bytes: &Bytes, segment: &Segment, end: u64, replayed: u64) -> Contents {
+    let mut records = Vec::new();
+    let (mut id, mut at, mut previous) = (segment.first_id, SEGMENT_HEADER_BYTES, segment.previous);
+    let (mut later, mut torn) = (None, false);
+    while id < end {
+        match record::whole(bytes, at, id, segment.origin) {
+            Some(whole) if continues(whole.previous, previous) => {
+                at += whole.len;
+                previous = whole.payload_crc;
+                records.push(whole);
+                id += 1;
+            }
+            Some(whole) => {
+                later = Some(whole.id); // it follows another record than the one before it
+                break;
+            }
+            None => match record::later(bytes, at, id, segment.origin) {
+                Some((next_at, next_id)) if next_id <= replayed.saturating_add(1) => {
+                    (at, id, previous) = (next_at, next_id, 0);
+                    records.clear();
+                }
+                found => {
+                    later = found.map(|(_, next_id)| next_id);
+                    torn = bytes.get(at..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0));
+                    break;
+                }
+            },
         }
     }
+    Contents { records, next_id: id, at, later, torn }
+}
 
-    /// Somebody removed the file: its records are for nobody.
-    pub fn is_removed(&self) -> Result<bool> {
-        Ok(self.file.metadata()?.nlink() == 0)
+/// Does a record that names `says` as the one before it follow one with this crc? 0 is not known.
+pub fn continues(says: u32, crc: u32) -> bool {
+    says == 0 || crc == 0 || says == crc
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: LogId = LogId([7; 16]);
+    const NAME: SegmentName = SegmentName { epoch: 3, number: 12 };
+
+    #[test]
+    fn names_come_back_and_only_as_they_are_written() {
+        assert_eq!(NAME.file(), "00000000000000000003-0000000012.log");
+        assert_eq!(SegmentName::parse(&NAME.file()), Some(NAME));
+        for odd in ["3-12.log", "00000000000000000003-0000000012", "a-b.log", "-.log", ".log", "3.log"] {
+            assert_eq!(SegmentName::parse(odd), None, "{odd}");
+        }
+        assert_eq!(LogId::parse(&ID.hex()), Some(ID));
+        assert_eq!(LogId::parse("07"), None);
+        assert_eq!(LogId::parse(&"é".repeat(16)), None);
     }
-}
 
-fn parse_header(bytes: &[u8; SEGMENT_HEADER_BYTES as usize], name: SegmentName) -> Option<Segment> {
-    let word =
-        |at: usize| bytes[at..at + 8].iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-    let crc = word(32) & 0xffff_ffff;
-    let whole = bytes[..8] == *MAGIC && u64::from(crc32fast::hash(&bytes[..32])) == crc;
-    let ours = word(8) == name.epoch && word(16) == name.number;
-    (whole && ours).then(|| Segment { name, first_id: word(24) })
-}
-
-/// Gives a file its blocks, so that a later sync has no size to write.
-fn allocate(file: &File, size: u64) -> Result<()> {
-    let size = libc::off_t::try_from(size).map_err(|_| Error::from(ErrorKind::InvalidInput))?;
-    // SAFETY: the descriptor is open.
-    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, size) } {
-        0 => Ok(()),
-        code => Err(Error::from_raw_os_error(code)),
-    }
-}
-
-fn sync_dir(path: &Path, fsync: bool) -> Result<()> {
-    if fsync {
-        File::open(path)?.sync_all()
-    } else {
-        Ok(())
+    #[test]
+    fn a_header_counts_only_as_it_was_written() {
+        let bytes = header(NAME, 40, 9, ID);
+        let origin = Origin { epoch: 3, seed: Some(NAME.seed(ID)) };
+        assert_eq!(
+            parse_header(&bytes, NAME, ID),
+            Header::Whole(Segment { name: NAME, first_id: 40, previous: 9, origin })
+        );
+        assert_eq!(log_id(&bytes), Some(ID));
+        for bit in 0..56 * 8 {
+            let mut bad = bytes;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(matches!(parse_header(&bad, NAME, ID), Header::Broken(_)), "bit {bit}");
+        }
+        for end in 1..SEGMENT_HEADER_BYTES {
+            assert!(matches!(parse_header(&bytes[..end], NAME, ID), Header::Broken(_)), "cut at {end}");
+        }
+        let other = SegmentName { epoch: 3, number: 13 };
+        assert!(matches!(parse_header(&bytes, other, ID), Header::Broken(_)));
+        assert!(matches!(parse_header(&bytes, NAME, LogId([8; 16])), Header::Broken(_)));
+        assert_eq!(parse_header(&[0; 64], NAME, ID), Header::Zeros);
     }
 }

@@ -1,15 +1,18 @@
 //! Appending: the engine's WAL writer over a log.
 //!
-//! Batches gather in a record. One appender at a time, on a thread that may block, writes what is sealed, syncs once,
-//! looks whether it was fenced, and only then says "durable". A write that fails is said to the store's health and
-//! tried again in a fresh segment, for ever: bytes that a failed sync left behind are never counted on.
+//! Batches gather in a record. One appender at a time, on a thread that may block, writes what is sealed, syncs it,
+//! looks whether it was fenced, and only then says "durable". Of several records each is synced before the next is
+//! written, so that a record is proof of those before it; a flush is one record. A write that fails is said to the store's
+//! health and tried again in a fresh segment, for ever: bytes that a failed sync left behind are never counted on.
 //!
 //! A request is taken by the appender in its next round, which seals what has gathered by then and tells who asked from
 //! its own thread: no task has to run between a sync and its news, or between a sync and the next. The engine's `flush`
 //! is such a request; it seals the record before, for it wants its id.
 
+use super::dir::{Beginning, OpenSegment};
 use super::record::Record;
-use super::segment::{LogDir, OpenSegment, SegmentName};
+use super::segment::SegmentName;
+use super::tenure::Tenure;
 use crate::until::until;
 use crate::watch::Health;
 use async_trait::async_trait;
@@ -27,7 +30,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, Notify};
 
-const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_FIRST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// Told once whether what was there when its turn came is durable.
@@ -56,23 +59,39 @@ struct Figures {
     unflushed: Arc<dyn GaugeFn>,
 }
 
-/// Where a log begins.
+/// Where a writer begins.
 pub struct Start {
+    pub tenure: Arc<Tenure>,
     pub segment: OpenSegment,
     pub first_id: u64,
+    /// Crc of the payload of the record before the first; 0: not known.
+    pub last_crc: u32,
     /// A record is sealed without a flush when it has this many bytes.
     pub record_bytes_max: usize,
 }
 
+/// Where the appender is.
+struct Place {
+    segment: OpenSegment,
+    /// Crc of the payload of the newest durable record.
+    last_crc: u32,
+}
+
+/// What a round has still to write.
+struct Round {
+    records: Vec<(u64, Record)>,
+    /// Records at the front that are durable.
+    durable: usize,
+}
+
 struct Log {
-    dir: LogDir,
-    epoch: u64,
+    tenure: Arc<Tenure>,
     record_bytes_max: usize,
     health: Arc<Health>,
     runtime: Handle,
     figures: Figures,
     state: Mutex<State>,
-    segment: Mutex<OpenSegment>, // of the appender
+    place: Mutex<Place>, // of the appender
     closing: AtomicBool,
     round_ended: Notify,
 }
@@ -84,7 +103,7 @@ pub struct LogWriter(Arc<Log>);
 pub struct LogHandle(Arc<Log>);
 
 impl LogWriter {
-    pub fn new(dir: LogDir, start: Start, health: Arc<Health>, recorder: &dyn MetricsRecorder) -> LogWriter {
+    pub fn new(start: Start, health: Arc<Health>, recorder: &dyn MetricsRecorder) -> LogWriter {
         let figures = Figures {
             flushes: recorder.register_counter(stats::WAL_BUFFER_FLUSHES, "WAL records written", &[]),
             bytes: recorder.register_counter(stats::WAL_FLUSH_BYTES, "WAL bytes written", &[]),
@@ -104,14 +123,13 @@ impl LogWriter {
             listener: None,
         };
         LogWriter(Arc::new(Log {
-            dir,
-            epoch: start.segment.name.epoch,
+            tenure: start.tenure,
             record_bytes_max: start.record_bytes_max,
             health,
             runtime: Handle::current(),
             figures,
             state: Mutex::new(state),
-            segment: Mutex::new(start.segment),
+            place: Mutex::new(Place { segment: start.segment, last_crc: start.last_crc }),
             closing: AtomicBool::new(false),
             round_ended: Notify::new(),
         }))
@@ -132,6 +150,10 @@ impl LogHandle {
         }
         state.requests.push(request);
         self.0.kick(&mut state);
+    }
+
+    pub fn tenure(&self) -> Arc<Tenure> {
+        self.0.tenure.clone()
     }
 
     /// Ends when no request is left.
@@ -197,10 +219,11 @@ impl Log {
     }
 
     fn append_sealed(&self) {
-        let mut segment = self.segment.lock().unwrap_or_else(|e| e.into_inner());
-        while let Some(mut records) = self.next_round() {
-            match self.write_until_done(&mut segment, &mut records) {
-                Ok(()) => self.written(&records),
+        let mut place = self.place.lock().unwrap_or_else(|e| e.into_inner());
+        while let Some(records) = self.next_round() {
+            let mut round = Round { records, durable: 0 };
+            match self.write_until_done(&mut place, &mut round) {
+                Ok(()) => self.written(&round.records),
                 Err(error) => self.end(error),
             }
             self.round_ended.notify_waiters();
@@ -226,22 +249,16 @@ impl Log {
         until(&self.round_ended, || holds(&self.lock())).await;
     }
 
-    fn write_until_done(
-        &self,
-        segment: &mut OpenSegment,
-        records: &mut [(u64, Record)],
-    ) -> Result<(), WalError> {
+    fn write_until_done(&self, place: &mut Place, round: &mut Round) -> Result<(), WalError> {
         let mut pause = RETRY_FIRST;
-        if records.is_empty() {
+        if round.records.is_empty() {
             return Ok(());
         }
-        for (id, record) in records.iter_mut() {
-            record.seal(*id, self.epoch);
-        }
+        round.records.iter_mut().for_each(|(_, record)| record.finish());
         let mut fresh = false;
         loop {
-            let result =
-                self.health.watched("APPEND", &self.dir.path, || self.write(segment, records, fresh));
+            let dir = std::path::PathBuf::from(self.tenure.dir.files.place(""));
+            let result = self.health.watched("APPEND", &dir, || self.write(place, round, fresh));
             match result {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(WalError::Fenced),
@@ -258,31 +275,44 @@ impl Log {
     }
 
     /// True: durable. False: fenced.
-    fn write(&self, segment: &mut OpenSegment, records: &[(u64, Record)], fresh: bool) -> io::Result<bool> {
-        if fresh {
-            *segment = self.next_segment(segment.name, &records[0])?;
+    fn write(&self, place: &mut Place, round: &mut Round, fresh: bool) -> io::Result<bool> {
+        if !self.tenure.keep() {
+            return Ok(false);
         }
-        for record in records {
-            if !segment.has_room(record.1.len() as u64) {
-                segment.sync(self.dir.fsync)?;
-                *segment = self.next_segment(segment.name, record)?;
+        let mut fresh = fresh;
+        for (id, record) in &mut round.records[round.durable..] {
+            if fresh || !place.segment.has_room(record.len()) {
+                let Some(segment) = self.next_segment(*id, record.len(), place)? else { return Ok(false) };
+                place.segment = segment;
+                fresh = false;
             }
-            segment.append(record.1.bytes())?;
+            place.segment.append(*id, record, place.last_crc)?;
+            place.segment.sync()?;
+            place.last_crc = record.payload_crc();
+            round.durable += 1;
         }
-        segment.sync(self.dir.fsync)?;
         // In this order: a marker goes after the last of its segments is gone.
-        Ok(!self.dir.is_fenced(self.epoch)? && !segment.is_removed()?)
+        Ok(!self.tenure.dir.is_fenced(self.tenure.epoch)? && !place.segment.is_removed()?)
     }
 
-    fn next_segment(&self, last: SegmentName, first: &(u64, Record)) -> io::Result<OpenSegment> {
-        let mut name = SegmentName { number: last.number + 1, ..last };
-        while self.dir.header(name)?.is_some() {
-            name.number += 1; // a try that failed after its header was written
+    /// The segment after all that this writer began; none if somebody came after it.
+    fn next_segment(&self, first_id: u64, bytes: usize, place: &Place) -> io::Result<Option<OpenSegment>> {
+        let (dir, epoch) = (&self.tenure.dir, self.tenure.epoch);
+        let listing = dir.list()?;
+        if listing.newest_epoch().is_some_and(|newest| newest > epoch) {
+            return Ok(None);
         }
-        let _ = self.dir.remove(name); // a try that failed before
-        let segment = self.dir.begin(name, first.1.len() as u64)?;
-        segment.write_header(first.0)?;
-        Ok(segment)
+        let last = listing.segments.iter().rev().find(|name| name.epoch == epoch);
+        let number = last.map_or(0, |name| name.number.saturating_add(1)).max(place.segment.name.number + 1);
+        let size = dir.size_for(bytes);
+        let beginning = Beginning { first_id, previous: place.last_crc, records: &mut [], size };
+        let segment = dir.begin(SegmentName { epoch, number }, beginning)?;
+        if !self.tenure.is_current()? {
+            dir.remove(segment.name)?;
+            return Ok(None);
+        }
+        self.tenure.note_segments(number + 1)?;
+        Ok(Some(segment))
     }
 
     fn written(&self, records: &[(u64, Record)]) {
@@ -370,6 +400,10 @@ impl WalWriter for LogWriter {
         self.0.closing.store(true, Ordering::Release);
         self.0.wait_until(|state| !state.appending).await;
         self.0.end(WalError::Closed);
+        if let Err(error) = self.0.place.lock().unwrap_or_else(|e| e.into_inner()).segment.end() {
+            log::warn!("the last segment keeps its size: {error}");
+        }
+        self.0.tenure.end();
         Ok(())
     }
 }

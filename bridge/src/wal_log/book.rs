@@ -1,0 +1,134 @@
+//! A writer's presence in the directory: its lock, and how many segments it began.
+//!
+//! The lock says whether a process is left that could write in this epoch's name: the kernel lets it go with the process
+//! and not before, so a process that is stopped still has it. The number makes it known when the newest segments are
+//! missing, which nothing else could tell: gaps show only before a segment that is there.
+//!
+//! Two places of 512 bytes are written in turn, so that one of them is whole: "SILOLOGW", epoch u64, serial u64, segments
+//! u64, CRC-32 of these u32, little endian. The higher serial counts.
+
+use super::dir::{or_absent, writer_name, LogDir, UNFINISHED};
+use super::files::LogFile;
+use super::record::{u32_at, u64_at};
+use std::io::{Error, ErrorKind, Result};
+
+const MAGIC: &[u8; 8] = b"SILOLOGW";
+const PLACE_BYTES: usize = 512;
+const CRC_AT: usize = 32;
+
+/// What a writer's book says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Book {
+    serial: u64,
+    /// Segments begun; 0 as long as none was.
+    pub segments: u64,
+}
+
+/// A writer that is here.
+#[derive(Debug)]
+pub struct Presence {
+    file: Box<dyn LogFile>,
+    epoch: u64,
+    book: Book,
+}
+
+fn parse_place(bytes: &[u8], epoch: u64) -> Option<Book> {
+    let bytes = bytes.get(..CRC_AT + 4)?;
+    let whole = bytes.starts_with(MAGIC) && crc32fast::hash(&bytes[..CRC_AT]) == u32_at(bytes, CRC_AT);
+    (whole && u64_at(bytes, 8) == epoch)
+        .then(|| Book { serial: u64_at(bytes, 16), segments: u64_at(bytes, 24) })
+}
+
+impl Book {
+    pub const BYTES: usize = 2 * PLACE_BYTES;
+
+    pub fn parse(bytes: &[u8], epoch: u64) -> Book {
+        let places = bytes.chunks(PLACE_BYTES).filter_map(|place| parse_place(place, epoch));
+        places.max_by_key(|book| book.serial).unwrap_or_default()
+    }
+
+    fn write(self, file: &dyn LogFile, epoch: u64) -> Result<()> {
+        let mut bytes = [0; CRC_AT + 4];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..16].copy_from_slice(&epoch.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.serial.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.segments.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..CRC_AT]);
+        bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        file.write_at(self.serial % 2 * PLACE_BYTES as u64, &bytes)?;
+        file.sync()
+    }
+
+    fn next(self, segments: u64) -> Book {
+        Book { serial: self.serial.saturating_add(1), segments }
+    }
+}
+
+impl Presence {
+    /// From now on everybody sees this epoch, and can tell whether its writer lives.
+    pub fn enter(dir: &LogDir, epoch: u64) -> Result<Presence> {
+        let (name, unfinished) = (writer_name(epoch), writer_name(epoch) + UNFINISHED);
+        or_absent(dir.files.remove(&unfinished))?;
+        let file = dir.files.create(&unfinished)?;
+        if !file.try_lock()? {
+            return Err(Error::from(ErrorKind::WouldBlock));
+        }
+        let book = Book { serial: 1, segments: 0 };
+        book.write(file.as_ref(), epoch)?;
+        dir.files.publish(&unfinished, &name)?; // locked by the time it has its name
+        dir.files.sync_names()?;
+        Ok(Presence { file, epoch, book })
+    }
+
+    /// Says durably that the segments below `segments` are there.
+    pub fn note(&mut self, segments: u64) -> Result<()> {
+        let next = self.book.next(segments);
+        next.write(self.file.as_ref(), self.epoch)?;
+        self.book = next;
+        Ok(())
+    }
+
+    /// Somebody removed it: the log is not what it was.
+    pub fn is_removed(&self) -> Result<bool> {
+        self.file.is_removed()
+    }
+}
+
+/// Corrects the book of an epoch whose writer is fenced.
+pub fn correct(dir: &LogDir, epoch: u64, segments: u64) -> Result<()> {
+    let Some(book) = dir.book(epoch)? else { return Ok(()) };
+    let file = dir.files.open(&writer_name(epoch))?;
+    let next = book.next(segments);
+    next.write(file.as_ref(), epoch)?;
+    next.next(segments).write(file.as_ref(), epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::Memory;
+    use super::super::segment::LogId;
+    use super::*;
+
+    #[test]
+    fn the_newest_whole_place_counts() {
+        let dir = LogDir::new(Memory::new().files(), LogId([1; 16]));
+        let mut presence = Presence::enter(&dir, 4).unwrap();
+        assert_eq!(dir.book(4).unwrap().unwrap().segments, 0);
+        for count in 1..5 {
+            presence.note(count).unwrap();
+            assert_eq!(dir.book(4).unwrap().unwrap().segments, count);
+        }
+        let bytes = dir.files.read(&writer_name(4), Book::BYTES).unwrap();
+        for at in (0..36).chain(512..548) {
+            let mut bad = bytes.clone();
+            bad[at] ^= 4;
+            assert!(matches!(Book::parse(&bad, 4).segments, 3 | 4), "byte {at}");
+        }
+        assert_eq!(Book::parse(&bytes, 5), Book::default(), "another epoch's");
+        assert!(!dir.is_dead(4));
+        correct(&dir, 4, 2).unwrap();
+        assert_eq!(dir.book(4).unwrap().unwrap().segments, 2);
+        drop(presence);
+        assert!(dir.is_dead(4) && dir.is_dead(5));
+    }
+}
