@@ -10,7 +10,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from checks import Cases, equal, status_is  # noqa: E402
+from checks import Cases, equal, status_is, until  # noqa: E402
 from jobs import Jobs  # noqa: E402
 from silo_api import Api, blob, pb  # noqa: E402
 from silo_server import SiloServer  # noqa: E402
@@ -95,7 +95,14 @@ class SlowLink:
         return self
 
     def __exit__(self, *_):
+        self.cut()
+
+    def cut(self):
         for each in [self.listener] + self.sockets:
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
             each.close()
 
     def _accept(self):
@@ -141,6 +148,36 @@ def a_slow_link_does_not_cost_the_lease(server):
     equal((task.job_id, task.attempt_number), (job_id, 1))
     jobs.succeed(task)
     equal(jobs.get(job_id).status, pb.JOB_STATUS_SUCCEEDED)
+
+
+@case("plain")
+def what_was_on_its_way_goes_back(server):
+    jobs = Jobs(server)
+    job_id = jobs.enqueue(payload=blob(b"p" * (40 * MIB)))
+
+    def job():
+        return server.api.GetJob(shard=jobs.shard, id=job_id, include_attempts=True, omit_payload=True)
+
+    for leave in ("cancel", "break"):
+        with SlowLink(server.address, 3 * MIB) as link:
+            api = Api(link.address)
+            fields = {"shard": jobs.shard, "worker_id": "w"}
+            if leave == "cancel":
+                call = api.start("LeaseTasks", task_group=jobs.group, max_tasks=1, **fields)
+            else:
+                call = api.start("LeaseTask", id=job_id, **fields)
+            until(lambda: job().status == pb.JOB_STATUS_RUNNING, "the lease")
+            time.sleep(1)  # some of it is sent
+            if leave == "cancel":
+                call.cancel()
+            else:
+                link.cut()
+            until(lambda: job().status == pb.JOB_STATUS_SCHEDULED, "the way back")
+            api.close()
+        equal(len(job().attempts), 0, leave)
+    task = jobs.lease_one()
+    equal((task.job_id, task.attempt_number), (job_id, 1))
+    jobs.succeed(task)
 
 
 globals().update(cases.classes({"plain": SiloServer}))
