@@ -6,7 +6,7 @@ cargo=$1 manifest=$2 target_dir=$3 archive=$4
 mkdir -p "$target_dir" "$(dirname "$archive")"
 exec 9>"$target_dir/silo.lock"
 flock 9
-CARGO_TARGET_DIR=$target_dir "$cargo" build --release --locked --manifest-path "$manifest"
+"$(dirname "$0")/cargo.sh" "$cargo" "$manifest" "$target_dir" build
 cp -f "$target_dir/release/libsdbx.a" "$archive.new"
 mv -f "$archive.new" "$archive"
 touch "$archive"
