@@ -49,6 +49,17 @@ static void conn_toll(struct server_conn *conn, enum toll_kind kind)
     }
 }
 
+/* OpenSSL's, while it reads. */
+static void on_tls_message(int is_sent, int version, int content_type, const void *message,
+                           size_t len, SSL *ssl, void *context)
+{
+    (void)version;
+    (void)ssl;
+    if (tls_is_key_update(is_sent, content_type, message, len)) {
+        conn_toll(context, TOLL_KEYS);
+    }
+}
+
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user_data)
 {
     (void)session;
@@ -342,6 +353,10 @@ void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, s
     conn->conn.queued_max = CONN_QUEUED_FRAMES_MAX;
     memcpy(conn->conn.peer, peer_text, sizeof conn->conn.peer);
     SSL *ssl = server->tls != NULL ? tls_accept_new(server->tls) : NULL;
+    if (ssl != NULL) {
+        SSL_set_msg_callback(ssl, on_tls_message);
+        SSL_set_msg_callback_arg(ssl, conn);
+    }
     const bool ok = (server->tls == NULL) == (ssl == NULL) &&
                     nghttp2_session_server_new2(&conn->conn.session, server->callbacks, conn,
                                                 server->option) == 0;

@@ -44,6 +44,8 @@ static SSL_CTX *tls_ctx_new(const SSL_METHOD *method)
     (void)SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
     (void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    /* A read ends after each record: else a peer that sends handshake messages only would never let it return. */
+    (void)SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
     (void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                        SSL_OP_IGNORE_UNEXPECTED_EOF);
     return ctx;
@@ -145,6 +147,12 @@ SSL *tls_accept_new(SSL_CTX *ctx)
         SSL_set_accept_state(ssl);
     }
     return ssl;
+}
+
+bool tls_is_key_update(int is_sent, int content_type, const void *message, size_t len)
+{
+    return is_sent == 0 && content_type == SSL3_RT_HANDSHAKE && len != 0 &&
+           *(const uint8_t *)message == SSL3_MT_KEY_UPDATE;
 }
 
 SSL *tls_connect_new(SSL_CTX *ctx, const char *name)

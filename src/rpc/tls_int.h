@@ -18,6 +18,8 @@ SILO_RC tls_client_new(const char *ca, const char *cert, const char *key, SSL_CT
                        struct silo_err *err);
 /* A server side state machine, or NULL. */
 SSL *tls_accept_new(SSL_CTX *ctx);
+/* Whether what a message callback of OpenSSL was given is the peer's wish for new keys. */
+bool tls_is_key_update(int is_sent, int content_type, const void *message, size_t len);
 /* A client side one that verifies `name` (a DNS name or an IP address), or NULL. */
 SSL *tls_connect_new(SSL_CTX *ctx, const char *name);
 

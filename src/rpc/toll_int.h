@@ -23,9 +23,10 @@ enum toll_kind {
     TOLL_PRIORITY,
     TOLL_EMPTY,   /* DATA without a byte that does not end its stream */
     TOLL_HEADERS, /* requests whose headers are too large */
+    TOLL_KEYS,    /* new keys of TLS: no frames, but as cheap to ask for and much dearer to do */
     TOLL_OTHER,   /* continuations, GOAWAY, and what only a server may send */
 };
-#define TOLL_KINDS 8u
+#define TOLL_KINDS 9u
 
 #define TOLL_SETTINGS_BURST 256u
 #define TOLL_SETTINGS_RATE 16u
@@ -42,6 +43,8 @@ enum toll_kind {
 #define TOLL_EMPTY_RATE 100u
 #define TOLL_HEADERS_BURST 200u
 #define TOLL_HEADERS_RATE 20u
+#define TOLL_KEYS_BURST 256u
+#define TOLL_KEYS_RATE 16u
 #define TOLL_OTHER_BURST 1000u
 #define TOLL_OTHER_RATE 100u
 

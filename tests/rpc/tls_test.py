@@ -1,13 +1,17 @@
 """TLS and mutual TLS with gRPC C core and Python's ssl. usage: tls_test.py"""
 
+import ctypes
+import ctypes.util
 import os
 import socket
 import ssl
+import struct
 import subprocess
 import tempfile
 
 import grpc
 
+import h2
 from harness import BIG, Server, fails, run, stats, unary
 
 Code = grpc.StatusCode
@@ -116,6 +120,80 @@ def test_plaintext_is_refused():
             pass
 
 
+class KeyChanger:
+    """A TLS 1.3 client of OpenSSL itself, which can ask for new keys; Python's ssl cannot."""
+
+    def __init__(self, server):
+        self.lib = lib = ctypes.CDLL(ctypes.util.find_library("ssl"))
+        for name in ("TLS_client_method", "SSL_CTX_new", "SSL_new", "BIO_new", "BIO_s_mem"):
+            getattr(lib, name).restype = ctypes.c_void_p
+        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        self.socket.setblocking(True)  # as OpenSSL needs it, but not for ever
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 10, 0))
+        context = ctypes.c_void_p(lib.SSL_CTX_new(ctypes.c_void_p(lib.TLS_client_method())))
+        assert lib.SSL_CTX_set_alpn_protos(context, b"\2h2", 3) == 0
+        self.ssl = ctypes.c_void_p(lib.SSL_new(context))
+        assert lib.SSL_set_fd(self.ssl, self.socket.fileno()) == 1
+        assert lib.SSL_connect(self.ssl) == 1
+
+    def write(self, data):
+        assert self.lib.SSL_write(self.ssl, data, len(data)) == len(data)
+
+    def keys(self, count):
+        """Records that change our keys so many times, not sent yet."""
+        memory = ctypes.c_void_p(self.lib.BIO_new(ctypes.c_void_p(self.lib.BIO_s_mem())))
+        self.lib.SSL_set0_wbio(self.ssl, memory)
+        for _ in range(count):
+            assert self.lib.SSL_key_update(self.ssl, 0) == 1 and self.lib.SSL_do_handshake(self.ssl) == 1
+        records = ctypes.create_string_buffer(count * 64)
+        size = self.lib.BIO_read(memory, records, len(records))
+        self.lib.SSL_set_fd(self.ssl, self.socket.fileno())
+        return records.raw[:size]
+
+    def read(self):
+        """Some bytes of what the server says; none at the end."""
+        data = ctypes.create_string_buffer(65536)
+        size = self.lib.SSL_read(self.ssl, data, len(data))
+        return data.raw[:size] if size > 0 else b""
+
+
+def cpu_seconds(server):
+    with open(f"/proc/{server.process.pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_few_new_keys_are_no_harm():
+    client = KeyChanger(plain_tls)
+    client.write(h2.PREFACE + h2.frame(h2.SETTINGS, 0, 0))
+    client.socket.sendall(client.keys(100))
+    client.write(h2.frame(h2.PING, 0, 0, b"12345678"))
+    answer = b""
+    while h2.frame(h2.PING, h2.ACK, 0, b"12345678") not in answer:
+        more = client.read()
+        assert more, answer
+        answer += more
+
+
+def test_new_keys_without_end():
+    """27 bytes ask for a dozen microseconds of work, and a read that went on until there are other bytes would never end."""
+    client = KeyChanger(plain_tls)
+    client.write(h2.PREFACE + h2.frame(h2.SETTINGS, 0, 0))
+    records = client.keys(100000)
+    before = cpu_seconds(plain_tls)
+    try:
+        client.socket.sendall(records)
+        answer, more = b"", client.read()
+        while more:
+            answer, more = answer + more, client.read()
+    except ConnectionError:
+        pass
+    assert cpu_seconds(plain_tls) - before < 0.4
+    channel = connect(plain_tls)
+    assert unary(channel, "/test.Echo/Unary", b"others") == b"others"
+    channel.close()
+
+
 def test_bad_files():
     program = [os.environ.get("RPC_ECHO_SERVER") or os.path.join(os.environ["SILO_BIN_DIR"], "rpc_echo_server")]
     for cert, key in [("server.pem", "client.key"), ("absent.pem", "server.key"), ("server.pem", "server.pem")]:
@@ -139,6 +217,8 @@ run([
     test_wrong_authority,
     test_alpn,
     test_plaintext_is_refused,
+    test_a_few_new_keys_are_no_harm,
+    test_new_keys_without_end,
     test_bad_files,
     test_end,
 ])
