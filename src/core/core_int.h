@@ -278,6 +278,8 @@ struct token {
     enum token_where where;
     struct bytes group;
     struct place place;
+    bool
+        was_due; /* it stood in a line or was ready: due, though its stamp may lie ahead of a clock that was set back */
     uint32_t attempt, relative;
     struct blob *info;
     struct lease *lease;

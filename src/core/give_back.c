@@ -11,12 +11,50 @@
 #include "base/assert.h"
 #include "core/core_int.h"
 
+/*
+ * Whether the task was due before it was leased. If its stamp lies ahead of now it was either leased early, by its id, or
+ * stamped by a clock that was ahead: then it was leased when its time had come by that clock, or what waits for it is the
+ * time of that stamp alone, and no start that somebody asked for. False: rows were asked for.
+ */
+static bool back_was_due(struct core *core, struct command *cmd, const struct lease *lease,
+                         bool *ret_due)
+{
+    const struct lease_rec *rec = &lease->rec;
+    *ret_due = rec->due_ms <= core->wall_ms || rec->started_ms >= rec->due_ms;
+    if (*ret_due) {
+        return true;
+    }
+    struct key key;
+    struct bytes info_row;
+    struct bytes state_row;
+    struct info info;
+    struct state state;
+    key_by_ref(&key, TABLE_INFO, lease->job_ref);
+    const enum view_answer has_info = look(core, cmd, key_bytes(&key), &info_row);
+    key_by_ref(&key, TABLE_STATE, lease->job_ref);
+    const enum view_answer has_state = look(core, cmd, key_bytes(&key), &state_row);
+    if (has_info == VIEW_UNKNOWN || has_state == VIEW_UNKNOWN) {
+        return false;
+    }
+    if (has_info == VIEW_FOUND && info_decode(info_row, &info) &&
+        info.requested_start_ms != rec->due_ms) {
+        *ret_due = has_state == VIEW_ABSENT ||
+                   (state_decode(state_row, &state) && state.changed_ms > core->wall_ms);
+    }
+    return true;
+}
+
 /* Its own place, behind the limits it has passed. */
 static enum run back_token(struct core *core, struct command *cmd, const struct lease *lease,
                            struct limits *limits, struct token *to)
 {
     const struct lease_rec *rec = &lease->rec;
+    bool due = false;
+    if (!back_was_due(core, cmd, lease, &due)) {
+        return RUN_NEED;
+    }
     *to = (struct token){
+        .was_due = due,
         .group = rec->group,
         .place = {.due_ms = rec->due_ms, .priority = rec->priority, .arrival = rec->arrival},
         .attempt = rec->attempt,

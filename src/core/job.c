@@ -336,6 +336,7 @@ static bool token_stored(struct core *core, struct command *cmd, const struct jo
     if (ret->where == TOKEN_NONE) {
         all = token_in_line(core, cmd, &job->info, &place, ret) && all;
     }
+    ret->was_due = ret->where == TOKEN_READY || ret->where == TOKEN_REQUEST;
     ret->group = job->info.group;
     ret->place = place;
     ret->attempt = state != NULL ? state->attempt : 1;

@@ -255,6 +255,7 @@ static enum run rate_wait(struct core *core, struct command *cmd, const struct j
         state = job->state;
     }
     to->place.due_ms = due_ms;
+    to->was_due = false;
     to->rate_retries += cmd->args.inner->verdict == VERDICT_OVER;
     state.attempt = to->attempt;
     state.relative = to->relative;

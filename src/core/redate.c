@@ -99,6 +99,9 @@ static int64_t redate_wait_ms(const struct core *core, const struct job *job,
                               const struct token *from, const struct limits *limits)
 {
     const int64_t due_ms = from->place.due_ms;
+    if (due_ms == job->info.requested_start_ms) {
+        return -1;
+    }
     if (job->state.changed_ms > core->wall_ms) {
         return due_ms > job->state.changed_ms ? due_ms - job->state.changed_ms : 0;
     }

@@ -211,9 +211,11 @@ struct token token_of_task(const struct task *task)
     };
     if (task->group != NULL) {
         token.where = TOKEN_READY;
+        token.was_due = true;
         token.group = blob_bytes(task->group->name);
     } else if (task->line != NULL) {
         token.where = TOKEN_REQUEST;
+        token.was_due = true;
         token.queue = task->line->queue;
         token.line = task->line->id;
     }

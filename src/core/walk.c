@@ -4,11 +4,18 @@
  *      limits[passed]       not due         due, slot free    due, full      rate limit    none left
  *                       TIMER, as it is     take it, go on    in its line    in its line   READY
  *
+ * What was due once stays so: when the clock was ahead of itself, the stamp of such a token may lie ahead of now.
+ *
  * Slots are taken for due work only, and only if nobody in line may claim them (queue_fits). A token that lost a slot to a better one
  * comes by its rate limits again; the hits it has paid for count.
  */
 #include "base/assert.h"
 #include "core/core_int.h"
+
+static bool walk_is_due(const struct core *core, const struct token *to)
+{
+    return to->was_due || to->place.due_ms <= core->wall_ms;
+}
 
 static bool walk_group_ready(struct core *core, struct command *cmd, const struct token *to)
 {
@@ -32,7 +39,7 @@ static struct queue *walk_throttle(struct core *core, struct bytes job_ref, cons
 bool walk_ready(struct core *core, struct command *cmd, struct bytes job_ref,
                 const struct token *to)
 {
-    if (to->place.due_ms > core->wall_ms) {
+    if (!walk_is_due(core, to)) {
         return true;
     }
     const uint32_t count = token_has_ahead(to) ? to->limits->count : 0;
@@ -62,7 +69,7 @@ bool walk_ready(struct core *core, struct command *cmd, struct bytes job_ref,
 bool walk_crowded(struct core *core, struct bytes job_ref, const struct token *to)
 {
     const uint32_t count = token_has_ahead(to) ? to->limits->count : 0;
-    for (uint32_t i = to->passed; i < count && to->place.due_ms <= core->wall_ms; i++) {
+    for (uint32_t i = to->passed; i < count && walk_is_due(core, to); i++) {
         const struct limit *limit = &to->limits->items[i];
         if (walk_skips(to, i)) {
             continue;
@@ -109,7 +116,7 @@ static bool walk_stops(struct core *core, struct bytes job_ref, struct token *to
 
 void walk_move(struct core *core, struct bytes job_ref, const struct token *from, struct token *to)
 {
-    if (to->place.due_ms > core->wall_ms) {
+    if (!walk_is_due(core, to)) {
         to->where = TOKEN_TIMER;
     } else if (!token_has_ahead(to) || !walk_stops(core, job_ref, to)) {
         to->where = TOKEN_READY;

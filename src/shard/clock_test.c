@@ -254,13 +254,142 @@ static void test_rate_backoff(void **state)
     close_all(rig);
 }
 
+/* --- stamps ahead of now, of jobs that were due already --- */
+
+/* Started while the clock is ahead; time is stored. */
+static struct rig *open_ahead(void)
+{
+    struct rig *rig = open_plain();
+    rig_pass(rig, 20000);
+    rig->wall_ms += HOUR_MS;
+    restart(rig);
+    return rig;
+}
+
+static void set_right(struct rig *rig)
+{
+    rig->wall_ms -= HOUR_MS;
+    restart(rig);
+}
+
+static void give_back(struct rig *rig, const struct uuid *task_id)
+{
+    struct call *call = rig_call(CMD_RETURN_TASK, NULL, NULL);
+    call->request.cmd.args.return_task = (struct return_task_args){
+        .has_task_id = true, .task_id = *task_id, .worker_id = BYTES_LIT("w1")};
+    assert_int_equal(finish(rig, call), SILO_OK);
+}
+
+/* Who waited for a slot runs when it is free: it does not go to the timers for an hour and takes the slot along. */
+static void test_slot_after_a_fall(void **state)
+{
+    (void)state;
+    struct rig *rig = open_ahead();
+    put_job(rig, JOB(.id = "a", .limits = {FIXED("q", 1)}));
+    put_job(rig, JOB(.id = "b", .limits = {FIXED("q", 1), FIXED("p", 1)}));
+    const struct uuid task = lease_one(rig, "a");
+    set_right(rig);
+    assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
+    succeed(rig, "b");
+    close_all(rig);
+}
+
+/* The same for who waited for a rate limit. */
+static void test_rate_after_a_fall(void **state)
+{
+    (void)state;
+    struct rig *rig = open_ahead();
+    put_job(rig, JOB(.id = "a", .limits = {RATE("r", 1, 5000)}));
+    put_job(rig, JOB(.id = "b", .limits = {RATE("r", 1, 5000), FIXED("p", 1)}));
+    succeed(rig, "a");
+    assert_int_equal(poll_empty(rig), 0);
+    set_right(rig);
+    assert_int_equal(poll_empty(rig), 0);
+    rig_pass(rig, 5000);
+    succeed(rig, "b");
+    close_all(rig);
+}
+
+/* What is given back is there at once, whether it was leased before the clock was set right or after. */
+static void test_give_back_after_a_fall(void **state)
+{
+    (void)state;
+    for (int after = 0; after < 2; after++) {
+        struct rig *rig = open_ahead();
+        enqueue_retrying(rig, "retry", 5, 500);
+        fail_one(rig, "retry");
+        rig_pass(rig, 500);
+        enqueue(rig, "fresh", 5, 0);
+        struct uuid tasks[2];
+        if (after != 0) {
+            set_right(rig);
+        }
+        assert_int_equal(lease_some(rig, 2, tasks), 2);
+        if (after == 0) {
+            set_right(rig);
+        }
+        give_back(rig, &tasks[0]);
+        give_back(rig, &tasks[1]);
+        assert_int_equal(rows_in(rig, TABLE_TIMER), 0);
+        assert_int_equal(lease_some(rig, 2, tasks), 2);
+        close_all(rig);
+    }
+}
+
+/* One that was leased early, by its id, goes back to its time. */
+static void test_give_back_early(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "asked", 5, rig->wall_ms + 5000);
+    enqueue_retrying(rig, "retry", 5, 5000);
+    fail_one(rig, "retry");
+    const struct uuid asked = lease_this(rig, "asked");
+    const struct uuid retry = lease_this(rig, "retry");
+    give_back(rig, &asked);
+    give_back(rig, &retry);
+    rig_pass(rig, 4999);
+    assert_int_equal(poll_empty(rig), 0);
+    rig_pass(rig, 1);
+    struct uuid tasks[3];
+    assert_int_equal(lease_some(rig, 3, tasks), 2);
+    close_all(rig);
+}
+
+/* A start that was asked for stays where it is, though the job was restarted while the clock was ahead. */
+static void test_restarted_for_later(void **state)
+{
+    (void)state;
+    struct rig *rig = open_ahead();
+    const int64_t start_ms = rig->wall_ms + HOUR_MS;
+    put_job(rig, JOB(.id = "a", .start_ms = start_ms, .limits = {FIXED("q", 1)}));
+    assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a"), SILO_OK);
+    assert_int_equal(on_job(rig, CMD_RESTART_JOB, "a"), SILO_OK);
+    set_right(rig);
+    struct key key;
+    struct place place;
+    key_of_job(rig, TABLE_TIMER, "a", &key);
+    assert_true(key_timer_parse(key_bytes(&key), &place));
+    assert_int_equal(place.due_ms, start_ms);
+    close_all(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_retry),         cmocka_unit_test(test_retry_over_a_restart),
-        cmocka_unit_test(test_future),        cmocka_unit_test(test_set),
-        cmocka_unit_test(test_stamped_ahead), cmocka_unit_test(test_retention),
-        cmocka_unit_test(test_rate_limits),   cmocka_unit_test(test_rate_backoff),
+        cmocka_unit_test(test_retry),
+        cmocka_unit_test(test_retry_over_a_restart),
+        cmocka_unit_test(test_future),
+        cmocka_unit_test(test_set),
+        cmocka_unit_test(test_stamped_ahead),
+        cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_rate_limits),
+        cmocka_unit_test(test_rate_backoff),
+        cmocka_unit_test(test_slot_after_a_fall),
+        cmocka_unit_test(test_rate_after_a_fall),
+        cmocka_unit_test(test_give_back_after_a_fall),
+        cmocka_unit_test(test_give_back_early),
+        cmocka_unit_test(test_restarted_for_later),
     };
     return cmocka_run_group_tests_name("clock", tests, NULL, NULL);
 }
