@@ -7,7 +7,7 @@
  * Calls that keep work alive or end it, and health, have the last part of everything to themselves: a server full of new work
  * would otherwise lose the leases of the work it has. Of request bytes one connection has a share, of which the same parts
  * are kept. Calls that anybody may leave open at no cost, without a word to the service (health watches, reflection), have a
- * small part of the calls, and few on each connection.
+ * small part of the calls and of the bytes, and few on each connection.
  */
 #include "rpc/server_int.h"
 
@@ -19,9 +19,21 @@ static uint64_t admit_bytes_bound(const struct rpc_call *call, uint64_t max)
     return call->counted_bytes <= RPC_URGENT_SMALL_BYTES ? max : max - max / RPC_URGENT_SHARE / 2;
 }
 
+/* Whether calls beside the work hold more than their part, and this one is no small one. */
+static bool admit_side_full(const struct rpc_call *call)
+{
+    const uint64_t side =
+        atomic_load_explicit(&call->server->side_request_bytes, memory_order_relaxed);
+    return call->method->rank == RPC_RANK_SIDE && call->counted_bytes > RPC_SIDE_SMALL_BYTES &&
+           side > call->server->options.inflight_bytes_max / RPC_SIDE_SHARE;
+}
+
 bool admit_bytes(const struct rpc_call *call)
 {
     const struct rpc_server_options *options = &call->server->options;
+    if (admit_side_full(call)) {
+        return false;
+    }
     const uint64_t all = atomic_load_explicit(&call->server->inflight_bytes, memory_order_relaxed);
     return all <= admit_bytes_bound(call, options->inflight_bytes_max) &&
            call->conn->request_bytes <= admit_bytes_bound(call, options->conn_inflight_bytes_max);

@@ -88,13 +88,8 @@ void call_drop_request(struct rpc_call *call)
     buf_deinit(&call->aside);
     call->aside_taken = 0;
     if (call->counted_bytes != 0) {
-        atomic_fetch_sub_explicit(&call->server->inflight_bytes, call->counted_bytes,
-                                  memory_order_relaxed);
+        call_count_bytes(call, 0 - call->counted_bytes); /* modulo 2^64 */
     }
-    if (call->owner != NULL) {
-        call->owner->request_bytes -= call->counted_bytes;
-    }
-    call->counted_bytes = 0;
 }
 
 void call_disown(struct rpc_call *call)
@@ -140,6 +135,9 @@ void call_count_bytes(struct rpc_call *call, uint64_t bytes)
     call->counted_bytes += bytes;
     if (call->owner != NULL) {
         call->owner->request_bytes += bytes;
+    }
+    if (call->method->rank == RPC_RANK_SIDE) {
+        atomic_fetch_add_explicit(&call->server->side_request_bytes, bytes, memory_order_relaxed);
     }
     const uint64_t before =
         atomic_fetch_add_explicit(&call->server->inflight_bytes, bytes, memory_order_relaxed);

@@ -10,7 +10,8 @@
  *
  * A small reply may be the outcome of a change that has been made, so it has a quarter of its own: large replies, which
  * are reads as a rule, can fill the rest but never keep one back. Those of urgent calls have one more quarter. And whatever
- * others hold, each connection has a small part for small replies.
+ * others hold, each connection has a small part for small replies. Calls beside the work (reflection) have a small part of
+ * the whole: anybody may make them, so they never keep back what the work has to say.
  */
 #include "base/assert.h"
 #include "rpc/server_int.h"
@@ -36,17 +37,35 @@ static bool room_below_floor(const struct rpc_call *call, uint64_t bytes)
     return bytes <= RPC_REPLY_SMALL_BYTES && others + bytes <= RPC_CONN_FLOOR_BYTES;
 }
 
+/* Whether a call beside the work may hold so much; others always may, as far as this goes. */
+static bool room_side_fits(const struct rpc_call *call, uint64_t bytes)
+{
+    if (call->method->rank != RPC_RANK_SIDE || bytes <= RPC_SIDE_SMALL_BYTES) {
+        return true;
+    }
+    const uint64_t max = call->server->options.reply_bytes_max / RPC_SIDE_SHARE;
+    const uint64_t all =
+        atomic_load_explicit(&call->server->side_reply_bytes, memory_order_relaxed);
+    const uint64_t others = all > call->reply_bytes ? all - call->reply_bytes : 0;
+    return others <= max && bytes <= max - others;
+}
+
 bool room_admits(const struct rpc_call *call, uint64_t bytes)
 {
     const struct rpc_server_options *options = &call->server->options;
-    return bytes <= call->reply_reserved || room_below_floor(call, bytes) ||
-           (room_fits(call, room_server_bytes(call->server), bytes, options->reply_bytes_max) &&
-            room_fits(call, call->conn->reply_bytes, bytes, options->conn_reply_bytes_max));
+    if (bytes <= call->reply_reserved) {
+        return true;
+    }
+    return room_side_fits(call, bytes) &&
+           (room_below_floor(call, bytes) ||
+            (room_fits(call, room_server_bytes(call->server), bytes, options->reply_bytes_max) &&
+             room_fits(call, call->conn->reply_bytes, bytes, options->conn_reply_bytes_max)));
 }
 
 bool room_shut(const struct rpc_call *call)
 {
-    return !room_admits(call, RPC_REPLY_SMALL_BYTES);
+    return !room_admits(call, call->method->rank == RPC_RANK_SIDE ? RPC_SIDE_SMALL_BYTES
+                                                                  : RPC_REPLY_SMALL_BYTES);
 }
 
 void room_note_peak(struct rpc_server *server, uint64_t bytes)
@@ -72,8 +91,11 @@ void room_update(struct rpc_call *call)
     const uint64_t held = call->queue.held_bytes;
     const uint64_t now = held > call->reply_reserved ? held : call->reply_reserved;
     if (now != call->reply_bytes) {
-        room_count(call->server, call->conn,
-                   now - call->reply_bytes); /* may go down: modulo 2^64 */
+        const uint64_t more = now - call->reply_bytes; /* may go down: modulo 2^64 */
+        room_count(call->server, call->conn, more);
+        if (call->method->rank == RPC_RANK_SIDE) {
+            atomic_fetch_add_explicit(&call->server->side_reply_bytes, more, memory_order_relaxed);
+        }
         call->reply_bytes = now;
     }
 }

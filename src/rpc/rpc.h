@@ -54,6 +54,8 @@
     (64u << 10) /* ... half of that for those whose requests are no larger than this */
 #define RPC_SIDE_SHARE \
     8u /* and so small a part of the calls is as much as those beside the work get */
+#define RPC_SIDE_SMALL_BYTES \
+    (1u << 10) /* ... and of bytes, but for requests and replies up to this, each of which may go */
 #define RPC_SEGMENTS_MAX 64u              /* of one reply */
 #define RPC_TRAILERS_MAX 8u               /* extra trailers of one answer */
 #define RPC_STREAM_QUEUE_BYTES (1u << 20) /* a server stream above this is not writable */

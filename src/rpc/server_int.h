@@ -73,9 +73,11 @@ struct rpc_server {
     atomic_bool closing;    /* set by rpc_server_free, read by the loops */
     atomic_uint conn_count; /* loops and acceptor; waited on by rpc_server_drained through `gone` */
     atomic_ullong inflight_bytes;
-    atomic_ullong reply_bytes; /* room.c's */
-    atomic_ullong call_bytes;  /* weight.c's */
-    atomic_ullong peak_bytes;  /* the most that either of the two was */
+    atomic_ullong reply_bytes;        /* room.c's */
+    atomic_ullong side_request_bytes; /* of inflight_bytes: calls of RPC_RANK_SIDE */
+    atomic_ullong side_reply_bytes;   /* of reply_bytes */
+    atomic_ullong call_bytes;         /* weight.c's */
+    atomic_ullong peak_bytes;         /* the most that either of the two was */
     bool started;
     pthread_mutex_t health_lock;   /* guards health */
     struct map health;             /* health.c: what was set, by service */

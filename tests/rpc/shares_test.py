@@ -2,7 +2,7 @@
 
 import grpc
 
-from h2 import ACK, DATA, RST, SETTINGS, Raw, frame, head, huffman_free, message
+from h2 import ACK, DATA, PING, RST, SETTINGS, Raw, frame, head, huffman_free, message, stream_windows
 from harness import Server, fails, run, stats, unary, wait_for
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -23,9 +23,9 @@ class Shared:
     def __enter__(self):
         return self
 
-    def raw(self):
+    def raw(self, settings=b""):
         """A connection that has agreed to the server's windows, which are wide."""
-        raw = Raw(self.server.port)
+        raw = Raw(self.server.port, settings=settings)
         raw.until(lambda f: f[0] == SETTINGS)
         raw.send(frame(SETTINGS, ACK, 0))
         self.raws.append(raw)
@@ -165,6 +165,45 @@ def test_requests_of_side_services_are_small():
         assert huffman_free(raw.answer(stream)[0], OUT_OF_RANGE)
 
 
+ASK = message(b"\x1a\xe0\xd4\x03" + b"x" * 60000)  # for a file that is not there: the answer repeats the question
+
+
+def ask(raw, *more):
+    """A reflection stream with a question, and more bytes of it, that reads no answer."""
+    stream = raw.request(head(REFLECTION), end=False)
+    for body in (ASK, *more):
+        raw.send(b"".join(frame(DATA, 0, stream, body[i : i + CHUNK]) for i in range(0, len(body), CHUNK)))
+
+
+def test_unread_answers_of_side_services_leave_the_room_to_others():
+    """Anybody may ask for them: 12 MiB of them where 8 are for all must not keep back a single reply of the work."""
+    with Shared("--reply-bytes", str(8 * MIB)) as shared:
+        for _ in range(24):
+            raw = shared.raw(stream_windows(0))
+            for _ in range(8):
+                ask(raw)
+            raw.send(frame(PING, 0, 0, bytes(8)))
+            raw.until(lambda f: f[0] == PING)  # all of it has been looked at
+        held = shared.stats()["replies"]
+        assert 900 * KIB <= held <= MIB + 24 * 100, held  # and a few bytes of those that were refused
+        body = bytes(6 * MIB)
+        assert unary(shared.channel, "/test.Echo/Unary", body) == body
+        assert next(shared.channel.unary_stream(WATCH)(b"", timeout=20)) == b"\x08\x01"
+        assert health_works(shared)
+
+
+def test_questions_of_side_services_leave_the_bytes_to_others():
+    with Shared("--inflight-bytes", str(8 * MIB)) as shared:
+        raw = shared.raw(stream_windows(0))
+        for _ in range(4):
+            ask(raw, ASK, bytes(2 * MIB))
+        wait_for(lambda: shared.stats()["calls"] < 4)  # those that were too much
+        assert shared.stats()["inflight"] <= MIB + 200 * KIB
+        body = bytes(5 * MIB)
+        assert unary(shared.channel, "/test.Echo/Unary", body) == body
+        assert next(shared.channel.unary_stream(WATCH)(b"", timeout=20)) == b"\x08\x01"
+
+
 run([
     test_one_connection_does_not_take_all_bytes,
     test_calls_given_up_still_count,
@@ -173,4 +212,6 @@ run([
     test_idle_streams_leave_the_calls_to_others,
     test_idle_streams_of_one_connection,
     test_requests_of_side_services_are_small,
+    test_unread_answers_of_side_services_leave_the_room_to_others,
+    test_questions_of_side_services_leave_the_bytes_to_others,
 ])
