@@ -144,6 +144,12 @@ void call_count_bytes(struct rpc_call *call, uint64_t bytes)
     room_note_peak(call->server, before + bytes);
 }
 
+void rpc_call_count(struct rpc_call *call, uint64_t bytes)
+{
+    ASSERT(call->held && rpc_loop_here(call->loop));
+    call_count_bytes(call, bytes);
+}
+
 /* The outcome is known: counters. */
 static void call_tell_done(struct rpc_call *call, uint32_t status)
 {

@@ -162,6 +162,12 @@ void rpc_call_on_cancel(struct rpc_call *call,
                         void *context);
 
 /*
+ * Loop. Counts so much more as bytes of the call's request, until the call is over: what a handler makes of a request may be
+ * far larger than the request. It is not refused; what comes after it is, when it is too much.
+ */
+void rpc_call_count(struct rpc_call *call, uint64_t bytes);
+
+/*
  * Loop. Makes room for a reply of that many bytes, to be asked for before they are read from anywhere. The room is the call's
  * until it was finished and its reply has left; a second reservation replaces the first (0 gives it back), and the reply
  * corrects it to what it is. False: the caller has gone, or the connection or the server holds too much already; then answer RPC_REPLY_FULL_TEXT.

@@ -11,6 +11,18 @@
 #include "base/assert.h"
 #include "service/call_int.h"
 
+/*
+ * A field of two bytes is unpacked into some seventy, and a call may wait for a minute with that. One copy of the
+ * request is taken for granted; what is beyond it counts like bytes that came. Most calls stay below what is worth counting.
+ */
+static void count_growth(const struct call *call, size_t before, size_t request_len)
+{
+    const size_t grown = call->arena->bytes - before;
+    if (grown > request_len + CALL_GROWTH_MIN) {
+        rpc_call_count(call->rpc, grown - request_len);
+    }
+}
+
 void svc_begin(struct rpc_call *rpc, struct bytes request, void *context)
 {
     struct service_method *slot = context;
@@ -23,6 +35,7 @@ void svc_begin(struct rpc_call *rpc, struct bytes request, void *context)
     struct silo_err err;
     const ProtobufCMessage *message = NULL;
     const struct call_method *method = slot->method;
+    const size_t arena_before = call->arena->bytes;
     const silo_rc rc = method->items == 0
                            ? message_decode(call->arena, method->request, request, &message, &err)
                            : message_decode_bulk(call->arena, method->request, method->items,
@@ -32,6 +45,7 @@ void svc_begin(struct rpc_call *rpc, struct bytes request, void *context)
         return;
     }
     call->message = message;
+    count_growth(call, arena_before, request.len);
     method->run(call);
 }
 
@@ -204,7 +218,9 @@ struct fan *fan_new(struct call *call, size_t count, void (*finished)(struct fan
     fan->call = call;
     fan->count = count;
     fan->finished = finished;
+    const size_t before = call->arena->bytes;
     fan->parts = arena_zalloc(call->arena, (count + 1) * sizeof *fan->parts);
+    count_growth(call, before, 0);
     for (size_t i = 0; i < count; i++) {
         fan->parts[i].fan = fan;
         fan->parts[i].index = i;

@@ -106,6 +106,11 @@ bool rpc_call_alive(const struct rpc_call *call)
     return !call->gone;
 }
 
+void rpc_call_count(struct rpc_call *call, uint64_t bytes)
+{
+    call->counted += bytes;
+}
+
 bool rpc_call_reserve(struct rpc_call *call, uint64_t bytes)
 {
     return !call->gone && (bytes == 0 || !fake.no_room);

@@ -29,6 +29,7 @@ struct rpc_call {
     char *text;
     struct bytes reply; /* malloced copy */
     int64_t deadline_us;
+    uint64_t counted; /* as bytes of its request, beyond those */
     void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason, void *context);
     void *cancel_context;
     void (*release)(void *context, bool sent); /* of the reply's segment, until fake_sent */

@@ -549,6 +549,38 @@ static void test_what_keeps_or_ends_work_is_urgent(void **state)
     fake_stop();
 }
 
+/* What requests are unpacked into can be far larger than they are, and polls wait with it. */
+static void test_what_a_request_grows_to_counts(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    Silo__V1__LeaseTasksRequest request = SILO__V1__LEASE_TASKS_REQUEST__INIT;
+    request.worker_id = (char *)"w";
+    request.task_group = (char *)"g";
+    request.max_tasks = 1;
+    request.wait_ms = 1000;
+    struct rpc_call *call = fake_call("LeaseTasks", &request.base);
+    assert_int_equal(call->counted, 0);
+    fake_answer(fake_take(CMD_POLL), SILO_UNAVAILABLE, "x");
+    fake_free(call);
+
+    enum { FIELDS = 50000 };
+    const size_t size = protobuf_c_message_get_packed_size(&request.base);
+    uint8_t *wire = malloc(size + 2 * FIELDS);
+    assert_non_null(wire);
+    (void)protobuf_c_message_pack(&request.base, wire);
+    for (size_t i = 0; i < FIELDS; i++) {
+        memcpy(wire + size + 2 * i, "\x78\x01", 2); /* field 15 is 1, whatever that is */
+    }
+    call = fake_call_bytes("LeaseTasks", bytes_of(wire, size + 2 * FIELDS));
+    free(wire);
+    assert_in_range(call->counted, call->arena.bytes / 10 * 9, call->arena.bytes);
+    assert_true(call->counted > (size_t)20 * FIELDS);
+    fake_answer(fake_take(CMD_POLL), SILO_UNAVAILABLE, "x");
+    fake_free(call);
+    fake_stop();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -568,6 +600,7 @@ int main(void)
         cmocka_unit_test(test_topology),
         cmocka_unit_test(test_reset),
         cmocka_unit_test(test_what_keeps_or_ends_work_is_urgent),
+        cmocka_unit_test(test_what_a_request_grows_to_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

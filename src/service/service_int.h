@@ -16,6 +16,8 @@
 #include "service/service.h"
 #include "silo.pb-c.h"
 
+#define CALL_GROWTH_MIN \
+    (16u << 10) /* what a request is unpacked into, beyond its own size: counted from here on */
 #define CALL_ERROR_BYTES_MAX \
     1024u /* of a status text: thrice as much percent-encoded still is a small header */
 #define MESSAGE_FIELDS_MAX \

@@ -94,6 +94,32 @@ class Memory(unittest.TestCase):
         del reply
         self.settle(before + 150 * MIB)
 
+    def test_polls_whose_requests_are_unpacked_into_much(self):
+        """A field of two bytes takes some seventy; a poll waits with them, 250 of them with 30 MB that become a gigabyte."""
+        before = held(self.server)
+        raw = h2.Raw(self.port)
+        raw.until(lambda f: f[0] == h2.SETTINGS)
+        raw.send(h2.frame(h2.SETTINGS, h2.ACK, 0))
+        request = pb.LeaseTasksRequest(worker_id="w", task_group="nothing", max_tasks=1, wait_ms=60000)
+        body = h2.message(request.SerializeToString() + b"\x78\x01" * 60000)
+        refused = 0
+
+        def refusal(frame):
+            nonlocal refused
+            refused += frame[0] == h2.HEADERS
+            return frame[0] == h2.PING
+
+        for _ in range(250):
+            raw.request(h2.head(SERVICE + "LeaseTasks"), *[body[at:at + 16384] for at in range(0, len(body), 16384)])
+            raw.send(h2.frame(h2.PING, 0, 0, bytes(8)))
+            raw.until(refusal)
+        self.assertGreater(refused, 100)
+        # Seven eighths of the 512 MiB that a connection's requests may hold.
+        self.assertLess(held(self.server) - before, 600 * MIB)
+        self.assertTrue(self.server.api.GetClusterInfo().shard_owners)
+        raw.close()
+        self.settle(before + 100 * MIB)
+
 
 if __name__ == "__main__":
     sys.exit(runner.main())
