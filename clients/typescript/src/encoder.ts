@@ -14,8 +14,15 @@ import { isWellFormed } from "./well-formed";
 /** Levels of arrays and objects inside each other, in a value to write or to read. */
 export const MAX_DEPTH = 1000;
 
-/** Values in a value, itself and keys included, to write or to read. */
+/** Values in a value, itself and keys included, to write or to read, each as `COUNTS` says. */
 export const MAX_VALUES = 16 * 1024 * 1024;
+
+/**
+ * As how many values one counts: by the memory it takes once it is decoded, about 16 bytes for
+ * each. Those that are not named count as one. A byte on the wire is a whole object in memory, so
+ * a small payload could end a process otherwise.
+ */
+export const COUNTS = { object: 8, array: 4, bytes: 8, date: 6, text: 2, wide: 2 };
 
 /** Bytes of an encoded value: a message of 128 MiB holds it with all that goes along. */
 export const MAX_BYTES = 126 * 1024 * 1024;
@@ -177,6 +184,7 @@ class Writer {
   }
 
   private bigint(value: bigint): void {
+    this.values += COUNTS.wide - 1;
     if (value === BigInt.asIntN(64, value)) {
       this.byte(0xd3);
       this.length = this.bytes.writeBigInt64BE(value, this.length);
@@ -189,6 +197,7 @@ class Writer {
   }
 
   private string(text: string): void {
+    this.values += COUNTS.text - 1;
     if (text.length < SHORT_STRING) {
       return this.shortString(text);
     }
@@ -263,6 +272,7 @@ class Writer {
 
   private array(list: readonly unknown[]): void {
     const size = list.length;
+    this.values += COUNTS.array - 1;
     this.enter();
     if (size < 0x10) {
       this.byte(0x90 | size);
@@ -282,6 +292,7 @@ class Writer {
 
   private properties(value: object): void {
     const keys = Object.keys(value);
+    this.values += COUNTS.object - 1;
     this.enter();
     if (keys.length <= MAP16_KEYS) {
       this.byte(0xde);
@@ -322,6 +333,7 @@ class Writer {
   }
 
   private binary(bytes: Uint8Array): void {
+    this.values += COUNTS.bytes - 1;
     this.reserve(bytes.length + 5);
     this.sized(bytes.length, 0xc4);
     this.bytes.set(bytes, this.length);
@@ -329,6 +341,7 @@ class Writer {
   }
 
   private date(date: Date): void {
+    this.values += COUNTS.date - 1;
     const time = date.getTime();
     if (Number.isNaN(time)) {
       this.byte(0xd4);

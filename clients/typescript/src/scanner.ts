@@ -1,7 +1,8 @@
 // A look at MessagePack before it is decoded. Decoders make room for what a header announces: a
 // few bytes that announce four thousand million values would take all memory there is. Here every
-// announced length is held against the bytes that are left, without making anything.
-import { MAX_DEPTH, MAX_VALUES } from "./encoder";
+// announced length is held against the bytes that are left, without making anything. What values
+// take in memory is counted, too: many times their bytes.
+import { COUNTS, MAX_DEPTH, MAX_VALUES } from "./encoder";
 import { ValueNotDecodableError } from "./errors";
 
 const PROTO_KEY = Buffer.from("__proto__");
@@ -84,6 +85,7 @@ class Scanner {
       case 0xc4: // bin
       case 0xc5:
       case 0xc6:
+        this.values += COUNTS.bytes - 1;
         return this.skip(this.number(1 << (token - 0xc4)));
       case 0xc7: // ext
       case 0xc8:
@@ -96,13 +98,15 @@ class Scanner {
       case 0xcc: // uint, int
       case 0xcd:
       case 0xce:
-      case 0xcf:
         return this.skip(1 << (token - 0xcc));
       case 0xd0:
       case 0xd1:
       case 0xd2:
-      case 0xd3:
         return this.skip(1 << (token - 0xd0));
+      case 0xcf: // of 64 bits
+      case 0xd3:
+        this.values += COUNTS.wide - 1;
+        return this.skip(8);
       case 0xd9: // str
       case 0xda:
       case 0xdb:
@@ -139,6 +143,7 @@ class Scanner {
 
   private text(size: number, isKey: boolean): void {
     const start = this.at;
+    this.values += COUNTS.text - 1;
     this.skip(size);
     const isProto = isKey && size === PROTO_KEY.length;
     if (isProto && PROTO_KEY.equals(this.bytes.subarray(start, this.at))) {
@@ -152,10 +157,14 @@ class Scanner {
     if (!isKnownExtension(type, size)) {
       this.refuse(`an extension of type ${type} and ${size} bytes`);
     }
+    if (type === EXT_TIMESTAMP) {
+      this.values += COUNTS.date - 1;
+    }
   }
 
   private container(size: number, isMap: boolean): void {
     const values = isMap ? size * 2 : size;
+    this.values += (isMap ? COUNTS.object : COUNTS.array) - 1;
     const { length } = this.bytes;
     if (values > length - this.at) {
       this.refuse(`${values} values announced and ${length - this.at} bytes left`);

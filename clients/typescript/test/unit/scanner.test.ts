@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Packr, pack } from "msgpackr";
-import { decodeBytes } from "../../src/client";
+import { decodeBytes, encodeBytes } from "../../src/client";
 import { ValueNotDecodableError } from "../../src/index";
+import { checkDecodable } from "../../src/scanner";
 
 function bytes(hex: string): Buffer {
   return Buffer.from(hex.replaceAll(" ", ""), "hex");
@@ -57,6 +58,36 @@ test("values are bounded", () => {
   list[0] = 0xdd;
   list.writeUInt32BE(count, 1);
   assertRefused(list, /more than 16777216 values/);
+});
+
+/** An array of `count` times the same bytes. */
+function listOf(count: number, item: Buffer): Buffer {
+  const header = bytes("dd 00000000");
+  header.writeUInt32BE(count, 1);
+  return Buffer.concat([header, Buffer.alloc(count * item.length, item)]);
+}
+
+test("what takes many times its bytes in memory counts as many values", () => {
+  const kinds: [string, number][] = [
+    ["80", 8], // an object takes some 64 bytes, for one on the wire
+    ["90", 4],
+    ["c4 00", 8],
+    ["d6 ff 00000000", 6],
+    ["a0", 2],
+    ["d3 0000000000000000", 2],
+  ];
+  for (const [item, weight] of kinds) {
+    const most = 16 * 1024 * 1024 / weight;
+    assert.doesNotThrow(() => checkDecodable(listOf(Math.floor(most) - 8, bytes(item))), item);
+    assertRefused(listOf(Math.ceil(most) + 8, bytes(item)), /more than 16777216 values/);
+  }
+});
+
+test("what is written can be read, up to the bound", () => {
+  const list = Array.from({ length: 2 * 1024 * 1024 - 8 }, () => ({}));
+  assert.doesNotThrow(() => checkDecodable(encodeBytes(list)));
+  const more = [...list, ...list.slice(0, 16)];
+  assert.throws(() => encodeBytes(more), /more than 16777216 values, reached at value\[\d+\]/);
 });
 
 test("what msgpackr adds to MessagePack is not read", () => {
