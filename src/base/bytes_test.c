@@ -66,12 +66,33 @@ static void ill_formed_utf8_is_refused(void **state)
     }
 }
 
+/* Eight plain characters are taken at once: what is not plain must be seen wherever it stands among them. */
+static void what_is_not_plain_is_seen_at_every_place(void **state)
+{
+    (void)state;
+    for (size_t len = 2; len < 40; len++) {
+        for (size_t at = 0; at + 2 <= len; at++) {
+            uint8_t text[40];
+            size_t chars = 0;
+            memset(text, 'x', sizeof text);
+            assert_true(bytes_utf8(bytes_of(text, len), &chars));
+            assert_int_equal(chars, len);
+            memcpy(text + at, "\xc3\xa9", 2);
+            assert_true(bytes_utf8(bytes_of(text, len), &chars));
+            assert_int_equal(chars, len - 1);
+            text[at] = 'x'; /* its second byte alone */
+            assert_false(bytes_utf8(bytes_of(text, len), NULL));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(order_is_that_of_unsigned_bytes),
         cmocka_unit_test(utf8_counts_scalar_values),
         cmocka_unit_test(ill_formed_utf8_is_refused),
+        cmocka_unit_test(what_is_not_plain_is_seen_at_every_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

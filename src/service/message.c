@@ -58,10 +58,26 @@ static bool value_read(struct bytes *at, unsigned wire_type, struct bytes *ret_b
     }
 }
 
+/* What was walked of a request, or of one item of it. */
+struct walk {
+    uint32_t fields;
+    size_t text_bytes; /* of strings */
+};
+
+static SILO_RC text_too_long(struct silo_err *err)
+{
+    return FAIL(err, SILO_INVALID, "the request has too much text: more than %u bytes of strings",
+                REQUEST_TEXT_BYTES_MAX);
+}
+
 static SILO_RC string_check(const ProtobufCMessageDescriptor *type,
                             const ProtobufCFieldDescriptor *field, struct bytes text,
-                            struct silo_err *err)
+                            struct walk *walk, struct silo_err *err)
 {
+    if (text.len > REQUEST_TEXT_BYTES_MAX - walk->text_bytes) {
+        return text_too_long(err);
+    }
+    walk->text_bytes += text.len;
     if (!bytes_utf8(text, NULL)) {
         return FAIL(err, SILO_INTERNAL, "failed to decode %s: %s is not valid UTF-8",
                     type->short_name, field->name);
@@ -74,7 +90,7 @@ static SILO_RC string_check(const ProtobufCMessageDescriptor *type,
 }
 
 static SILO_RC fields_check(const ProtobufCMessageDescriptor *type, struct bytes wire,
-                            uint32_t depth, uint32_t *fields, struct silo_err *err)
+                            uint32_t depth, struct walk *walk, struct silo_err *err)
 {
     if (depth > REQUEST_DEPTH_MAX) {
         return FAIL(err, SILO_INTERNAL, "failed to decode %s: nested too deeply", type->short_name);
@@ -87,7 +103,7 @@ static SILO_RC fields_check(const ProtobufCMessageDescriptor *type, struct bytes
             return FAIL(err, SILO_INTERNAL, "failed to decode %s: malformed message",
                         type->short_name);
         }
-        if (++*fields > MESSAGE_FIELDS_MAX) {
+        if (++walk->fields > MESSAGE_FIELDS_MAX) {
             return FAIL(err, SILO_INVALID, "%s has too many entries: more than %u fields",
                         type->short_name, MESSAGE_FIELDS_MAX);
         }
@@ -97,9 +113,9 @@ static SILO_RC fields_check(const ProtobufCMessageDescriptor *type, struct bytes
             continue;
         }
         if (field->type == PROTOBUF_C_TYPE_STRING) {
-            TRY(string_check(type, field, body, err));
+            TRY(string_check(type, field, body, walk, err));
         } else if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
-            TRY(fields_check(field->descriptor, body, depth + 1, fields, err));
+            TRY(fields_check(field->descriptor, body, depth + 1, walk, err));
         }
     }
     return RC_OK;
@@ -108,8 +124,8 @@ static SILO_RC fields_check(const ProtobufCMessageDescriptor *type, struct bytes
 SILO_RC message_check(const ProtobufCMessageDescriptor *type, struct bytes wire,
                       struct silo_err *err)
 {
-    uint32_t fields = 0;
-    return fields_check(type, wire, 1, &fields, err);
+    struct walk walk = {0};
+    return fields_check(type, wire, 1, &walk, err);
 }
 
 static void *message_alloc(void *arena, size_t size)
@@ -209,12 +225,13 @@ static SILO_RC bulk_split(struct arena *arena, struct bulk *bulk, struct bytes w
 
 /* Whatever is wrong with an item is its sender's doing: INVALID. */
 static SILO_RC item_decode(struct arena *arena, const ProtobufCMessageDescriptor *type,
-                           struct bytes body, uint32_t *fields, ProtobufCMessage **ret_item,
+                           struct bytes body, struct walk *all, ProtobufCMessage **ret_item,
                            struct silo_err *err)
 {
-    uint32_t own = 0;
+    struct walk own = {0};
     const silo_rc rc = fields_check(type, body, 2, &own, err);
-    *fields += own; /* those of bad items, too: they took as long */
+    all->fields += own.fields; /* those of bad items, too: they took as long */
+    all->text_bytes += own.text_bytes;
     TRY(rc);
     return message_unpack(arena, type, body, ret_item, err);
 }
@@ -241,15 +258,18 @@ SILO_RC message_decode_bulk(struct arena *arena, const ProtobufCMessageDescripto
     TRY(message_unpack(arena, type, bulk.rest, &message, err));
     ProtobufCMessage **items = arena_alloc(arena, (bulk.count + 1) * sizeof *items);
     const char **faults = arena_zalloc(arena, (bulk.count + 1) * sizeof *faults);
-    uint32_t fields = 0;
+    struct walk all = {0};
     for (size_t i = 0; i < bulk.count; i++) {
         struct silo_err fault;
-        if (item_decode(arena, item_type, bulk.bodies[i], &fields, &items[i], &fault).code !=
+        if (item_decode(arena, item_type, bulk.bodies[i], &all, &items[i], &fault).code !=
             SILO_OK) {
             faults[i] = arena_str(arena, bytes_str(fault.text));
             items[i] = item_empty(arena, item_type);
         }
-        if (fields > BULK_FIELDS_MAX) {
+        if (all.text_bytes > REQUEST_TEXT_BYTES_MAX) {
+            return text_too_long(err);
+        }
+        if (all.fields > BULK_FIELDS_MAX) {
             return FAIL(err, SILO_INVALID, "the request has too many entries: more than %u fields",
                         BULK_FIELDS_MAX);
         }

@@ -183,6 +183,53 @@ static void test_bulk_fields(void **state)
 }
 
 /* Every prefix and every changed byte of a full request is answered, never trusted. */
+/* A field of `size` bytes of text around it: number 2, which is an id, or an item with an id. */
+static size_t put_head(uint8_t *to, size_t size)
+{
+    size_t len = 0;
+    to[len++] = 0x12;
+    for (; size >= 0x80; size >>= 7) {
+        to[len++] = (uint8_t)(0x80 | (size & 0x7f));
+    }
+    to[len++] = (uint8_t)size;
+    return len;
+}
+
+/* Text is looked at byte by byte, by the thread that all connections wait for. */
+static void test_text_bounds(void **state)
+{
+    (void)state;
+    const size_t most = REQUEST_TEXT_BYTES_MAX;
+    uint8_t *wire = malloc(most + 64);
+    assert_non_null(wire);
+    for (size_t more = 0; more < 2; more++) {
+        const size_t head = put_head(wire, most + more);
+        memset(wire + head, 'x', most + more);
+        struct silo_err err;
+        const silo_rc rc = message_check(&silo__v1__enqueue_request__descriptor,
+                                         bytes_of(wire, head + most + more), &err);
+        assert_int_equal(rc.code, more == 0 ? SILO_OK : SILO_INVALID);
+        assert_true(more == 0 || strstr(err.text, "too much text") != NULL);
+    }
+    for (size_t more = 0; more < 2; more++) { /* two items share it */
+        size_t len = 0;
+        for (size_t i = 0; i < 2; i++) {
+            const size_t text = most / 2 + i * more;
+            uint8_t head[16];
+            const size_t head_len = put_head(head, text);
+            len += put_head(wire + len, head_len + text);
+            memcpy(wire + len, head, head_len);
+            memset(wire + len + head_len, 'x', text);
+            len += head_len + text;
+        }
+        struct bulk bulk;
+        bulk_decode(&bulk, bytes_of(wire, len));
+        assert_int_equal(bulk.rc.code, more == 0 ? SILO_OK : SILO_INVALID);
+        arena_deinit(&bulk.arena);
+    }
+    free(wire);
+}
+
 static void test_mutations(void **state)
 {
     (void)state;
@@ -214,8 +261,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes),       cmocka_unit_test(test_amplification),
-        cmocka_unit_test(test_mutations),   cmocka_unit_test(test_bulk_items),
-        cmocka_unit_test(test_bulk_bounds), cmocka_unit_test(test_bulk_fields),
+        cmocka_unit_test(test_text_bounds), cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_bulk_items),  cmocka_unit_test(test_bulk_bounds),
+        cmocka_unit_test(test_bulk_fields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,7 +25,9 @@
      << 16) /* fields of one request or item: each costs some 100 bytes decoded, whatever it says */
 #define BULK_ITEMS_MAX 10000u      /* items of one bulk call */
 #define BULK_FIELDS_MAX (1u << 18) /* fields of all its items */
-#define REQUEST_DEPTH_MAX 8u       /* nesting of the messages we know */
+#define REQUEST_TEXT_BYTES_MAX \
+    (32u << 20) /* of all strings of a request: each byte is looked at before it is unpacked */
+#define REQUEST_DEPTH_MAX 8u  /* nesting of the messages we know */
 #define GROUP_BYTES_MAX 4096u /* of a poll: enqueue admits 64 characters, keys bear this much */
 #define LIMIT_NAME_BYTES_MAX 4096u /* limit keys and limiter names stand in keys */
 #define JOB_OVERHEAD_BYTES \
