@@ -163,6 +163,11 @@ export class SiloGRPCClient {
     return this.connection.shardOfTenant(tenant);
   }
 
+  /** @internal Aborts when the client is closed. */
+  get closed(): AbortSignal {
+    return this.connection.closed;
+  }
+
   /** @internal How many servers `leaseTasks` chooses from. */
   get serverCount(): number {
     return this.connection.pool.addresses.length;

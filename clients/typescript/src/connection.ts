@@ -152,6 +152,11 @@ export class Connection {
     return { ...options, timeout: this.routing.topologyRefreshTimeoutMs };
   }
 
+  /** Aborts when the client is closed. */
+  get closed(): AbortSignal {
+    return this.closing.signal;
+  }
+
   get topology(): Topology {
     return this.discovery.topology;
   }

@@ -113,7 +113,7 @@ export class WorkerSession {
     if (runners.length === 0) {
       return;
     }
-    const kept = this.ended ? runners : await this.giveBack(runners);
+    const kept = await this.giveBack(runners);
     const isKept = new Set(kept);
     for (const runner of runners) {
       if (this.ended || !isKept.has(runner)) {
@@ -176,17 +176,17 @@ export class WorkerSession {
 
   /**
    * Ends the polls, gives back what was not begun, lets the rest finish, and drops what is left
-   * after `timeoutMs`.
+   * after `timeoutMs`. Polls that are out then still have their time to come back, and what they
+   * bring is given back: a poll that is cancelled loses what is on its way to it.
+   * @param closed aborts when nothing can be given back any more.
    */
-  async stop(timeoutMs: number): Promise<void> {
+  async stop(timeoutMs: number, closed?: AbortSignal): Promise<void> {
     this.stopping.abort();
-    const endPolls = after(POLL_GRACE_MS, () => this.pollsOver.abort());
+    this.letPollsReturn(closed);
     let callOff = () => {};
     const timeout = new Promise<void>((resolve) => (callOff = after(timeoutMs, resolve)));
     await Promise.race([this.drain(), timeout]);
     callOff();
-    endPolls();
-    this.pollsOver.abort();
     this.ended = true;
     this.queue.clear();
     for (const runner of [...this.held.values(), ...this.lateReports.keys()]) {
@@ -194,6 +194,17 @@ export class WorkerSession {
       runner.abandon();
     }
     this.held.clear();
+  }
+
+  /** Cancels polls that are not back in time, or when the client is closed. */
+  private letPollsReturn(closed: AbortSignal | undefined): void {
+    const cancel = () => this.pollsOver.abort();
+    const callOff = after(POLL_GRACE_MS, cancel);
+    closed?.addEventListener("abort", cancel);
+    void Promise.all(this.pollers.values()).then(() => {
+      callOff();
+      closed?.removeEventListener("abort", cancel);
+    });
   }
 
   private async drain(): Promise<void> {

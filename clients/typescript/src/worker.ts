@@ -106,11 +106,12 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
    * Stops polling, gives back the tasks that were not begun, and waits for those that were: they
    * are reported as usual.
    * @param timeoutMs after which running handlers and unanswered reports are left alone; their
-   *     leases run out. Any number, Infinity too.
+   *     leases run out. Any number, Infinity too. Polls have two seconds to come back however short
+   *     it is, and what they bring is given back: close the client only after that.
    */
   async stop(timeoutMs = 30_000): Promise<void> {
     if (this.isRunning) {
-      await this.session?.stop(timeoutMs);
+      await this.session?.stop(timeoutMs, this.client.closed);
     }
   }
 

@@ -102,6 +102,31 @@ test("tasks that arrive after the stop are given back", async () => {
   assert.deepEqual([ran, reported()], [[], []]);
 });
 
+test("tasks that arrive after the patience of a stop are given back, too", async () => {
+  let answer: (value: object) => void = () => {};
+  server.handlers.leaseTasks = () => new Promise((resolve) => (answer = resolve));
+  const ran: string[] = [];
+  await start({ handler: async ({ id }) => void ran.push(id) });
+  await until(() => server.requests("leaseTasks").length === 1);
+  await worker.stop(0);
+  answer({ tasks: [protoTask("k1"), protoTask("k2")] });
+  await until(() => server.requests("returnTasks").length === 1, "the tasks to be given back");
+  assert.deepEqual([server.requests("returnTasks")[0].tasks.length, ran], [2, []]);
+});
+
+test("polls are cancelled when the client is closed: then the server gives back", async () => {
+  let cancelled = false;
+  server.handlers.leaseTasks = () => new Promise(() => {});
+  server.onCancel = (method) => (cancelled ||= method === "leaseTasks");
+  await start({ pollWaitMs: 60_000 });
+  await until(() => server.requests("leaseTasks").length === 1);
+  await worker.stop(0);
+  const closedAt = performance.now();
+  client.close();
+  await until(() => cancelled, "the poll to be cancelled");
+  assert.ok(performance.now() - closedAt < 1500, "before its time is over");
+});
+
 test("a poll that stays away is cancelled", async () => {
   let cancelled = false;
   server.handlers.leaseTasks = () => new Promise(() => {});
