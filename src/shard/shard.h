@@ -82,7 +82,7 @@ struct shard_control {
     int op;
     struct shard *shard;
     silo_rc rc;
-    char text[256];
+    char text[STORE_TEXT_MAX];
     void (*done)(struct shard_control *control);
 };
 

@@ -47,6 +47,8 @@ struct store_rows {
     uint32_t count;
 };
 
+#define STORE_TEXT_MAX 1024 /* what an operator is to do may follow after two long paths */
+
 struct store_event {
     enum store_event_kind kind;
     silo_rc rc;
@@ -56,9 +58,9 @@ struct store_event {
     uint64_t
         epoch; /* STORE_OPENED: the writer epoch it claimed or, on failure, was about to; 0: not so far */
     struct store_rows rows;
-    struct store_iter *iter; /* STORE_ROWS: there is more; the receiver's to free */
-    char text[256];          /* what went wrong, when rc is not OK */
-    void *owned[3];          /* the implementation's */
+    struct store_iter *iter;   /* STORE_ROWS: there is more; the receiver's to free */
+    char text[STORE_TEXT_MAX]; /* what went wrong, when rc is not OK */
+    void *owned[3];            /* the implementation's */
 };
 
 /* Memory of one batch or part of it; from store_buf_alloc. */

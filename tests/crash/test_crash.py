@@ -1,7 +1,9 @@
 """SIGKILL right after an acknowledged call, and in the middle of a load: nothing acknowledged is lost."""
 
+import glob
 import os
 import sys
+import threading
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -73,6 +75,40 @@ class Crash(unittest.TestCase):
             until(lambda: tasks.extend(crash_checks.lease(silo.api, count=100, wait_ms=100)) or len(tasks) >= 300,
                   "all tasks", 60)
             equal(sorted(t.job_id for t in tasks), sorted("big-%d" % n for n in range(300)), "tasks")
+
+    def test_a_damaged_log_says_what_to_do(self):
+        """The error is in the server's log to its last word, and the way that it names is one."""
+        with server() as silo:
+            shard = silo.shard_ids()[0]
+            for n in range(3):
+                crash_checks.enqueue(silo.api, shard, "job-%d" % n, b"payload of %d" % n)
+            silo.kill()
+            spoiled = damage(silo, b"payload of 1")
+            start = threading.Thread(target=silo.start)
+            start.start()
+            word = os.path.join(os.path.dirname(spoiled), "accept-loss")
+            ways = "make the file %s and let the shard open again; what is damaged is kept beside it" % word
+            until(lambda: ways in silo.log(), "the ways to go on", 30)
+            self.assertIn(spoiled, silo.log())
+            self.assertIn("with acknowledged work", silo.log())
+            with open(word, "wb"):
+                pass
+            start.join()
+            self.assertIn("An operator accepted the loss.", silo.log())
+            equal(crash_checks.totals(silo.api), (1, 0), "what came before the damage")
+            equal(silo.api.GetJob(shard=shard, id="job-0").id, "job-0")
+
+
+def damage(silo, needle):
+    """Changes a byte where a log file has `needle`; answers the file."""
+    for name in glob.glob(os.path.join(silo.directory, "data", "*", "log", "*.log")):
+        with open(name, "r+b") as file:
+            at = file.read().find(needle)
+            if at >= 0:
+                file.seek(at)
+                file.write(b"P")
+                return name
+    raise RuntimeError("no log file has %r" % needle)
 
 
 if __name__ == "__main__":

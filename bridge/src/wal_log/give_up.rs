@@ -25,11 +25,12 @@ pub fn sound(dir: &LogDir, replayed: u64) -> std::result::Result<Found, WalError
         Verdict::Damaged(damage) => damage,
     };
     if !dir.list().map_err(unavailable)?.accepts_loss {
-        let how = format!(
-            "make the file {} and let the shard open again; what is damaged is kept beside it",
+        let ways = format!(
+            "Put the file back from a copy of the disk, or give these records up: make the file {} and let the shard open \
+             again; what is damaged is kept beside it",
             dir.files.place(ACCEPT_LOSS)
         );
-        return Err(data_error(damage.text(&how)));
+        return Err(data_error(damage.text(&ways)));
     }
     without(dir, replayed, *damage).map_err(unavailable)
 }
@@ -39,7 +40,7 @@ fn without(dir: &LogDir, replayed: u64, damage: Damage) -> Result<Found> {
     dir.files.make_below(&aside)?;
     let (mut damage, mut note) = (damage, String::new());
     let found = loop {
-        let text = damage.text("an operator accepted the loss.");
+        let text = damage.text("An operator accepted the loss.");
         log::error!("{text} Kept in {}", dir.files.place(&aside));
         note += &text;
         note.push('\n');
@@ -47,7 +48,7 @@ fn without(dir: &LogDir, replayed: u64, damage: Damage) -> Result<Found> {
         match survey(dir, replayed)? {
             Verdict::Sound(found) => break found,
             Verdict::Damaged(next) if is_progress(&damage, &next) => damage = *next,
-            Verdict::Damaged(next) => return Err(nonsense(&next.text("it cannot be given up"))),
+            Verdict::Damaged(next) => return Err(nonsense(&next.text("It cannot be given up"))),
         }
     };
     let file = dir.files.create(&format!("{aside}/{NOTE}"))?;

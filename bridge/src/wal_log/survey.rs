@@ -63,13 +63,12 @@ pub enum Verdict {
 }
 
 impl Damage {
-    /// For operators; `how` they can go on.
-    pub fn text(&self, how: &str) -> String {
+    /// For operators; `next`: what they can do, or what is done.
+    pub fn text(&self, next: &str) -> String {
         let last = self.last_lost.map_or("the end".to_string(), |id| id.to_string());
         format!(
             "the write-ahead log is damaged: {} at offset {}: {}. At stake are records {} to {last} with acknowledged \
-             work; {} batches in them can still be read. Put the file back from a copy of the disk, or give these records \
-             up: {how}",
+             work; {} batches in them can still be read. {next}",
             self.place, self.offset, self.why, self.first_lost, self.batches
         )
     }
