@@ -36,6 +36,9 @@ static void nearest_keys(void **state)
         {"num_shards", "coordination.initial_shard_count"},
         {"database.num_shards", "coordination.initial_shard_count"},
         {"metrics.adr", "metrics.addr"},
+        {"server.keepalive", "server.keepalive_time_ms"},
+        {"coordination.etcd", "coordination.etcd_endpoints"},
+        {"server.path", "database.path"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_string_equal(config_key_nearest(cases[i][0])->path, cases[i][1]);

@@ -2,7 +2,8 @@
  * config/suggest.c - which known key somebody may have meant.
  *
  * Distance is Levenshtein's over the last part of the dotted path, plus WRONG_TABLE_COST when the tables differ, so a
- * slip of the pen in the right table wins over the same word elsewhere, and a key in the wrong table is still found.
+ * slip of the pen in the right table wins over the same word elsewhere, and a key in the wrong table is still found. A word
+ * that a key only goes on from ("keepalive" of keepalive_time_ms) is one slip away.
  */
 #include "config/keys_int.h"
 
@@ -51,6 +52,17 @@ static unsigned edit_distance(const char *a, const char *b)
     return row[b_len];
 }
 
+static bool begins_key(const char *word, const char *key)
+{
+    const size_t len = strlen(word);
+    return len > 0 && strncmp(word, key, len) == 0 && key[len] == '_';
+}
+
+static unsigned word_distance(const char *word, const char *key)
+{
+    return begins_key(word, key) ? 1 : edit_distance(word, key);
+}
+
 static bool same_table(const char *a, const char *b)
 {
     const size_t a_len = (size_t)(path_word(a) - a);
@@ -69,7 +81,7 @@ const struct config_key *config_key_nearest(const char *path)
     const struct config_key *best = &config_keys[0];
     unsigned best_distance = ~0u;
     for (size_t i = 0; i < config_keys_count; i++) {
-        const unsigned distance = edit_distance(word, path_word(config_keys[i].path)) +
+        const unsigned distance = word_distance(word, path_word(config_keys[i].path)) +
                                   (same_table(path, config_keys[i].path) ? 0 : WRONG_TABLE_COST);
         if (config_keys[i].type != CONFIG_T_IGNORED && distance < best_distance) {
             best_distance = distance;
