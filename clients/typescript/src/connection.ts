@@ -214,7 +214,9 @@ export class Connection {
     const shards = this.topology.shards;
     if (shards.length === 0) {
       throw new UnroutableError(
-        "Cluster topology not discovered yet. Call refreshTopology() first.",
+        this.topology.isTold
+          ? "Cluster topology not discovered yet: no server that answered has a shard open."
+          : "Cluster topology not discovered yet. Call refreshTopology() first.",
       );
     }
     const name = tenant ?? DEFAULT_TENANT;

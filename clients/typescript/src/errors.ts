@@ -106,7 +106,8 @@ export class ValueNotDecodableError extends Error {
  */
 export class TopologyError extends Error {
   constructor(cause: unknown) {
-    super("Failed to refresh cluster topology from any server", { cause });
+    const why = cause instanceof Error && cause.message !== "" ? `: ${cause.message}` : "";
+    super(`Failed to refresh cluster topology from any server${why}`, { cause });
   }
 }
 

@@ -48,6 +48,12 @@ export class Topology {
   private addresses = new Map<string, string>();
   private sorted: ShardInfoWithRange[] = [];
   private known = false;
+  private answered = false;
+
+  /** Whether a server has told the topology, be it that no shard has an owner. */
+  get isTold(): boolean {
+    return this.answered;
+  }
 
   /** Whether an answer with at least one owned shard has been taken. */
   get isLoaded(): boolean {
@@ -78,6 +84,7 @@ export class Topology {
     this.addresses = new Map(shards.map(({ shardId, serverAddr }) => [shardId, serverAddr]));
     this.sorted = shards.sort(byRangeStart);
     this.known = shards.length > 0;
+    this.answered = true;
   }
 
   /** Records one shard's new owner, as a redirect tells it. */
@@ -93,6 +100,7 @@ export class Topology {
     this.addresses = new Map();
     this.sorted = [];
     this.known = false;
+    this.answered = false;
   }
 
   /** Copies for the caller to keep. */

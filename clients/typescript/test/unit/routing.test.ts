@@ -94,7 +94,7 @@ test("no server answers", async () => {
   const gone = await startServer();
   gone.stop();
   const client = makeClient({ servers: gone.address });
-  const expected = { message: "Failed to refresh cluster topology from any server" };
+  const expected = /Failed to refresh cluster topology from any server: .*ECONNREFUSED/;
   await assert.rejects(client.refreshTopology(), expected);
   const started = Date.now();
   await assert.rejects(client.enqueue(JOB), expected);
@@ -104,7 +104,7 @@ test("no server answers", async () => {
 test("an answer without owners keeps the bootstrap channels and is asked for again", async () => {
   const server = await startServer({ getClusterInfo: () => clusterInfo([""]) });
   const client = makeClient({ servers: server.address });
-  await assert.rejects(client.enqueue(JOB), /topology not discovered/);
+  await assert.rejects(client.enqueue(JOB), /not discovered yet: no server .* a shard open/);
   server.handlers.getClusterInfo = () => clusterInfo([server.address]);
   await client.enqueue(JOB);
 });
