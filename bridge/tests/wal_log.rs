@@ -91,12 +91,19 @@ fn a_write_that_was_cut_off_is_no_record() {
     let mut c = Caller::new();
     let db = c.open(&spec);
     write_synced(&mut c, db, 0..5);
+    let (file, book) = (log_files(&dir, ".log").remove(0), log_files(&dir, ".writer").remove(0));
+    let (said, size) = (fs::read(&book).unwrap(), fs::metadata(&file).unwrap().len());
     c.close(db, NO_FLUSH);
-    let file = log_files(&dir, ".log").pop().unwrap();
     let starts = record_starts(&file);
     assert_eq!(starts.len(), 6);
     damage(&file, starts[5] - 1);
+    let got = c.try_open(&spec);
+    assert_eq!(got.status, EDATA, "a close says what there was: {}", got.text());
+    assert!(got.text().contains("records 5 to 5 are missing; a writer's note"), "{}", got.text());
 
+    // As a process leaves them that is killed.
+    fs::write(&book, said).unwrap();
+    fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(size).unwrap();
     let db = c.open(&spec);
     assert_eq!(found(&mut c, db, 0..5), [0, 1, 2, 3]);
     write_synced(&mut c, db, 5..8); // takes the id of the record that is none
@@ -177,7 +184,7 @@ fn damage_before_later_segments_is_found_at_every_open() {
     for _ in 0..2 {
         let got = c.try_open(&spec);
         assert_eq!(got.status, EDATA, "{}", got.text());
-        assert!(got.text().contains("records 1 to 1 with"), "{}", got.text());
+        assert!(got.text().contains("records 1 to 6 with"), "{}", got.text());
     }
 }
 

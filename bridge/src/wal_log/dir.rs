@@ -3,8 +3,8 @@
 //! ```text
 //! identity                                    the log's random id: "SILOLOGI", 16 bytes, CRC-32 of these
 //! 00000000000000000007-0000000000.log         epoch 7, segment 0 (segment.rs)
-//! 00000000000000000007.writer                 epoch 7's writer holds a lock on it as long as it lives; how many segments it
-//!                                             began (book.rs)
+//! 00000000000000000007.writer                 epoch 7's writer holds a lock on it as long as it lives; what it knows
+//!                                             to be durable (book.rs)
 //! 00000000000000000006.fenced                 the writer with epoch 6 may acknowledge nothing any more
 //! objects-00000000000000000041.fenced         a WAL of objects ends before its object 41
 //! accept-loss                                 an operator's word (give_up.rs)
@@ -228,6 +228,14 @@ impl LogDir {
         Ok(Some(header))
     }
 
+    /// Bytes of the file; 0 if it is gone.
+    pub fn size(&self, name: SegmentName) -> Result<u64> {
+        match self.files.size(&name.file()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+            size => size,
+        }
+    }
+
     pub fn contents(&self, name: SegmentName) -> Result<Bytes> {
         self.files.read(&name.file(), usize::MAX).map(Bytes::from)
     }
@@ -363,6 +371,11 @@ impl OpenSegment {
             self.allocate(self.usual_size.max(self.at + record.len() as u64))?;
         }
         self.write(id, record, previous)
+    }
+
+    /// Bytes that have their blocks; 0: only what is written.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     pub fn origin(&self) -> Origin {

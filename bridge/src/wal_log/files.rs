@@ -3,11 +3,12 @@
 //! Names are relative to the directory; one may lie in a directory below it. A file that is created is durable after its
 //! `sync`, and its name after `sync_names`.
 
+use super::dir::UNFINISHED;
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 pub trait Files: Debug + Send + Sync {
@@ -17,6 +18,8 @@ pub trait Files: Debug + Send + Sync {
     fn names(&self) -> Result<Vec<String>>;
     /// The first `max` bytes of a file.
     fn read(&self, name: &str, max: usize) -> Result<Vec<u8>>;
+    /// Bytes of a file.
+    fn size(&self, name: &str) -> Result<u64>;
     /// A new file; an error if the name is taken.
     fn create(&self, name: &str) -> Result<Box<dyn LogFile>>;
     fn open(&self, name: &str) -> Result<Box<dyn LogFile>>;
@@ -60,7 +63,13 @@ pub struct Disk {
 #[derive(Debug)]
 struct DiskFile {
     file: File,
+    path: PathBuf,
     fsync: bool,
+}
+
+/// The system's words, with the file they are about.
+fn about<T>(path: &Path, result: Result<T>) -> Result<T> {
+    result.map_err(|error| Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 impl Disk {
@@ -68,40 +77,60 @@ impl Disk {
         Disk { path, fsync }
     }
 
-    fn file(&self, file: File) -> Box<dyn LogFile> {
-        Box::new(DiskFile { file, fsync: self.fsync })
+    /// `name`: without what says that it is not finished, for it may get its name later.
+    fn file(&self, name: &str, options: &OpenOptions) -> Result<Box<dyn LogFile>> {
+        let path = self.path.join(name);
+        let file = about(&path, options.open(&path))?;
+        let path = self.path.join(name.strip_suffix(UNFINISHED).unwrap_or(name));
+        Ok(Box::new(DiskFile { file, path, fsync: self.fsync }))
+    }
+
+    /// To be read; nothing but a file is, and nothing is waited for.
+    fn reader(&self, name: &str) -> Result<File> {
+        let path = self.path.join(name);
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        let file = about(&path, file)?;
+        if !about(&path, file.metadata())?.is_file() {
+            return Err(Error::new(ErrorKind::InvalidData, format!("{} is not a file", path.display())));
+        }
+        Ok(file)
     }
 }
 
 impl Files for Disk {
     fn make(&self) -> Result<()> {
-        std::fs::create_dir_all(&self.path)?;
+        about(&self.path, std::fs::create_dir_all(&self.path))?;
         self.path.ancestors().skip(1).take(3).try_for_each(|dir| sync_dir(dir, self.fsync))
     }
 
     fn names(&self) -> Result<Vec<String>> {
         let entries = match std::fs::read_dir(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
+            entries => about(&self.path, entries)?,
         };
         entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     }
 
     fn read(&self, name: &str, max: usize) -> Result<Vec<u8>> {
-        let mut file = File::open(self.path.join(name))?;
+        let mut file = self.reader(name)?;
         let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
         let mut bytes = Vec::with_capacity(size.min(max));
-        Read::take(&mut file, max as u64).read_to_end(&mut bytes)?;
+        let path = self.path.join(name);
+        about(&path, Read::take(&mut file, max as u64).read_to_end(&mut bytes))?;
         Ok(bytes)
     }
 
-    fn create(&self, name: &str) -> Result<Box<dyn LogFile>> {
+    fn size(&self, name: &str) -> Result<u64> {
         let path = self.path.join(name);
-        Ok(self.file(OpenOptions::new().read(true).write(true).create_new(true).open(path)?))
+        Ok(about(&path, std::fs::metadata(&path))?.len())
+    }
+
+    fn create(&self, name: &str) -> Result<Box<dyn LogFile>> {
+        self.file(name, OpenOptions::new().read(true).write(true).create_new(true))
     }
 
     fn open(&self, name: &str) -> Result<Box<dyn LogFile>> {
-        Ok(self.file(OpenOptions::new().read(true).write(true).open(self.path.join(name))?))
+        self.file(name, OpenOptions::new().read(true).write(true))
     }
 
     fn exists(&self, name: &str) -> Result<bool> {
@@ -109,28 +138,28 @@ impl Files for Disk {
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
-        std::fs::rename(self.path.join(from), self.path.join(to))
+        about(&self.path.join(from), std::fs::rename(self.path.join(from), self.path.join(to)))
     }
 
     fn publish(&self, from: &str, to: &str) -> Result<()> {
-        std::fs::hard_link(self.path.join(from), self.path.join(to))?;
-        std::fs::remove_file(self.path.join(from))
+        about(&self.path.join(to), std::fs::hard_link(self.path.join(from), self.path.join(to)))?;
+        self.remove(from)
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        std::fs::remove_file(self.path.join(name))
+        about(&self.path.join(name), std::fs::remove_file(self.path.join(name)))
     }
 
     fn remove_all(&self) -> Result<()> {
         match std::fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => about(&self.path, Err(error)),
             Ok(()) => self.path.parent().map_or(Ok(()), |above| sync_dir(above, self.fsync)),
         }
     }
 
     fn make_below(&self, name: &str) -> Result<()> {
-        std::fs::create_dir_all(self.path.join(name))
+        about(&self.path.join(name), std::fs::create_dir_all(self.path.join(name)))
     }
 
     fn sync_below(&self, name: &str) -> Result<()> {
@@ -148,7 +177,7 @@ impl Files for Disk {
 
 impl LogFile for DiskFile {
     fn write_at(&self, at: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, at)
+        about(&self.path, self.file.write_all_at(bytes, at))
     }
 
     fn allocate(&self, size: u64) -> Result<()> {
@@ -156,17 +185,17 @@ impl LogFile for DiskFile {
         // SAFETY: the descriptor is open.
         match unsafe { libc::posix_fallocate(self.file.as_raw_fd(), 0, size) } {
             0 => Ok(()),
-            code => Err(Error::from_raw_os_error(code)),
+            code => about(&self.path, Err(Error::from_raw_os_error(code))),
         }
     }
 
     fn cut(&self, size: u64) -> Result<()> {
-        self.file.set_len(size)
+        about(&self.path, self.file.set_len(size))
     }
 
     fn sync(&self) -> Result<()> {
         if self.fsync {
-            self.file.sync_data()
+            about(&self.path, self.file.sync_data())
         } else {
             Ok(())
         }
@@ -191,8 +220,40 @@ impl LogFile for DiskFile {
 
 fn sync_dir(path: &Path, fsync: bool) -> Result<()> {
     if fsync {
-        File::open(path)?.sync_all()
+        about(path, File::open(path).and_then(|dir| dir.sync_all()))
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_file() {
+        let path = std::env::temp_dir().join(format!("silo-log-files-{}", std::process::id()));
+        let disk = Disk::new(path.clone(), true);
+        disk.make().unwrap();
+        std::fs::create_dir(path.join("a")).unwrap();
+        std::fs::write(path.join("b"), b"content").unwrap();
+        let pipe = std::ffi::CString::new(path.join("c").to_str().unwrap()).unwrap();
+        // SAFETY: the path lives for the call.
+        assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
+        let errors = [
+            disk.read("a", 1).unwrap_err(),
+            disk.read("c", 1).unwrap_err(),
+            disk.read("d", 1).unwrap_err(),
+            disk.create("b").unwrap_err(),
+            disk.open("a").unwrap_err(),
+            disk.remove("d").unwrap_err(),
+            disk.publish("b", "a").unwrap_err(),
+        ];
+        for (error, name) in errors.iter().zip(["a", "c", "d", "b", "a", "d", "a"]) {
+            assert!(error.to_string().starts_with(&disk.place(name)), "{error}");
+        }
+        assert_eq!((errors[2].kind(), errors[3].kind()), (ErrorKind::NotFound, ErrorKind::AlreadyExists));
+        assert_eq!((disk.read("b", 3).unwrap(), disk.size("b").unwrap()), (b"con".to_vec(), 7));
+        disk.remove_all().unwrap();
     }
 }

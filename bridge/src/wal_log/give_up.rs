@@ -2,10 +2,11 @@
 //!
 //! What is whole and in order before the first damage stays; all behind it is given up, for work in it may rest on what is
 //! lost. Nothing is deleted: files move to `damaged-<time>/`, with a note of what they are, and the operator's word with
-//! them, so that it counts once. Cut off in the middle it begins anew at the next open.
+//! them, so that it counts once; where nothing is damaged it is taken back, or it would be an answer to what nobody has
+//! seen. Cut off in the middle it begins anew at the next open.
 
-use super::book;
-use super::dir::{nonsense, LogDir, ACCEPT_LOSS, DAMAGED};
+use super::book::{self, Note};
+use super::dir::{nonsense, or_absent, LogDir, ACCEPT_LOSS, DAMAGED};
 use super::segment::{Header, SegmentName, SEGMENT_HEADER_BYTES};
 use super::survey::{data_error, entries, survey, Damage, Found, Verdict};
 use crate::logring::wall_ms;
@@ -20,11 +21,18 @@ fn unavailable(error: std::io::Error) -> WalError {
 
 /// The records that count; a log with damage is refused unless an operator accepts the loss.
 pub fn sound(dir: &LogDir, replayed: u64) -> std::result::Result<Found, WalError> {
+    let accepts_loss = dir.list().map_err(unavailable)?.accepts_loss;
     let damage = match survey(dir, replayed).map_err(unavailable)? {
-        Verdict::Sound(found) => return Ok(found),
+        Verdict::Sound(found) => {
+            if accepts_loss {
+                log::warn!("{}: nothing is damaged; the word is taken back", dir.files.place(ACCEPT_LOSS));
+                or_absent(dir.files.remove(ACCEPT_LOSS)).map_err(unavailable)?;
+            }
+            return Ok(found);
+        }
         Verdict::Damaged(damage) => damage,
     };
-    if !dir.list().map_err(unavailable)?.accepts_loss {
+    if !accepts_loss {
         let ways = format!(
             "Put the file back from a copy of the disk, or give these records up: make the file {} and let the shard open \
              again; what is damaged is kept beside it",
@@ -81,12 +89,23 @@ fn set_aside(dir: &LogDir, damage: &Damage, aside: &str) -> Result<()> {
         let has_more = matches!(entry.header, Header::Whole(_)) && damage.offset > SEGMENT_HEADER_BYTES;
         keep_beginning(dir, entry.name, has_more.then_some(damage.offset), aside)?;
     }
-    let left = dir.list()?;
-    for epoch in left.writers.iter().copied().filter(|epoch| *epoch >= damage.segment.epoch) {
-        let last = left.segments.iter().rev().find(|name| name.epoch == epoch);
-        book::correct(dir, epoch, last.map_or(0, |name| name.number.saturating_add(1)))?;
-    }
+    correct_books(dir, damage)?;
     sync(dir, aside)
+}
+
+/// No book speaks of what is given up.
+fn correct_books(dir: &LogDir, damage: &Damage) -> Result<()> {
+    let left = dir.list()?;
+    for epoch in left.writers.iter().copied() {
+        let Some(book) = dir.book(epoch)? else { continue };
+        let last = left.segments.iter().rev().find(|name| name.epoch == epoch);
+        let segments = last.map_or(0, |name| name.number.saturating_add(1));
+        let durable_below = book.note.durable_below.min(damage.first_lost);
+        if epoch >= damage.segment.epoch || durable_below < book.note.durable_below {
+            book::correct(dir, epoch, Note { segments, size: 0, durable_below })?;
+        }
+    }
+    Ok(())
 }
 
 /// The bytes before `offset` stay under the segment's name; the whole file is kept.

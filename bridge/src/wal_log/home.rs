@@ -88,7 +88,7 @@ fn check_id(dir: &LogDir, home: LogId) -> Result<(), WalError> {
     let what = if there.is_some() { "holds another log" } else { "is empty, or another log's" };
     Err(data_error(format!(
         "the write-ahead log is not there: {} {what}; the database's own is {}. Put it back, with all acknowledged work since \
-         the last flush, or give that up: make the file {} and let the shard open again",
+         the last flush, or give that up: make the file {}, with its directory if there is none, and let the shard open again",
         dir.files.place(""),
         home.hex(),
         dir.files.place(ACCEPT_LOSS)

@@ -1,7 +1,8 @@
 //! Taking a log over, and replay: the records of earlier writers that are not in sorted files yet.
 
+use super::book::Note;
 use super::collect::sweep_dead;
-use super::dir::{Beginning, LogDir, OpenSegment};
+use super::dir::{Beginning, LogDir, OpenSegment, ACCEPT_LOSS};
 use super::give_up::sound;
 use super::record::{self, Record, Whole};
 use super::segment::{read, Segment, SegmentName};
@@ -110,7 +111,8 @@ pub fn take_over(tenure: &Tenure, replayed: u64) -> Result<Option<Taken>, WalErr
     if !tenure.is_current().map_err(unavailable)? {
         return Ok(None);
     }
-    tenure.note_segments(1).and_then(|()| sweep_dead(dir, tenure.epoch)).map_err(unavailable)?;
+    let note = Note { segments: 1, size: 0, durable_below: next_id };
+    tenure.note(note).and_then(|()| sweep_dead(dir, tenure.epoch)).map_err(unavailable)?;
     if !records.is_empty() {
         let own = Segment { name, first_id, previous, origin: segment.origin() };
         segments.push((own, next_id));
@@ -139,7 +141,9 @@ impl LogInit {
                 manifest.refresh().await?; // fails if somebody came after us
                 Err(data_error(format!(
                     "{} has files of writer {newer}, and the database has seen no writer after {epoch}: the log belongs \
-                     to another database, or the database is older than its log",
+                     to another database, or the database is older than its log. Put what belongs together back, or \
+                     give up what the log has: move the directory away, make it anew with the file {ACCEPT_LOSS} in it, \
+                     and let the shard open again",
                     self.dir.files.place("")
                 )))
             }

@@ -203,6 +203,10 @@ impl Files for Memory {
         Ok(bytes[..bytes.len().min(max)].to_vec())
     }
 
+    fn size(&self, name: &str) -> Result<u64> {
+        Ok(self.state().inode(name)?.bytes.len() as u64)
+    }
+
     fn create(&self, name: &str) -> Result<Box<dyn LogFile>> {
         let mut state = self.state();
         if state.names.contains_key(name) {
@@ -273,8 +277,10 @@ impl LogFile for Handle {
         Ok(())
     }
 
-    /// Blocks cost nothing here, and a log of a few records stays small.
-    fn allocate(&self, _size: u64) -> Result<()> {
+    fn allocate(&self, size: u64) -> Result<()> {
+        let mut state = self.memory.state();
+        let bytes = &mut state.inodes[self.inode].bytes;
+        bytes.resize(bytes.len().max(size as usize), 0);
         Ok(())
     }
 

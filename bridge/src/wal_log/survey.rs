@@ -6,6 +6,7 @@
 //!   before was durable. In the last segment a break with a later record behind it is damage for the same reason
 //!   (record.rs); a break with nothing behind it is a write that was cut off, or damage to the very last record, which
 //!   nothing can tell apart.
+//! * What is missing at the end of the log shows by what writers noted in their books (book.rs).
 //! * A segment is not needed if a later one begins at or below the first id that is not in sorted files, or that was not
 //!   found so far.
 
@@ -119,6 +120,8 @@ struct Survey<'a> {
     entries: Vec<Entry>,
     replayed: u64,
     found: Found,
+    /// The last segment that was read, and where its last record ends.
+    tail: Option<(SegmentName, usize)>,
 }
 
 impl Survey<'_> {
@@ -166,6 +169,7 @@ impl Survey<'_> {
         }
         let contents = read(&self.dir.contents(name)?, &segment, end, self.replayed);
         let damage = self.judge(index, &contents);
+        self.tail = Some((name, contents.at));
         if let Err((offset, why)) = self.add(segment, end, &contents) {
             return Ok(Some(self.damage(name, offset, why, self.known_to_be_lost(index))));
         }
@@ -233,13 +237,56 @@ impl Survey<'_> {
         Ok(())
     }
 
-    /// Segments that a writer's book says it began, behind all that are there.
+    /// What writers noted to be there, and is not.
     fn missing(&self) -> Result<Option<Box<Damage>>> {
+        let mut damage = self.missing_segments()?;
+        if damage.is_none() {
+            damage = self.missing_records()?;
+        }
+        if damage.is_none() {
+            damage = self.missing_bytes()?;
+        }
+        Ok(damage)
+    }
+
+    /// Records that a writer noted as durable, behind all that are there.
+    fn missing_records(&self) -> Result<Option<Box<Damage>>> {
+        let expected = self.found.last_id.saturating_add(1);
+        for epoch in self.dir.list()?.writers {
+            let note = self.dir.book(epoch)?.unwrap_or_default().note;
+            if note.durable_below > expected {
+                let number = note.segments.saturating_sub(1);
+                let (name, offset) = self.tail.unwrap_or((SegmentName { epoch, number }, 0));
+                let last = note.durable_below - 1;
+                let why = format!(
+                    "records {expected} to {last} are missing; a writer's note proves that they were durable"
+                );
+                return Ok(Some(self.damage(name, offset, why, Some(last))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The end of the newest file, with whatever stood there.
+    fn missing_bytes(&self) -> Result<Option<Box<Damage>>> {
+        let Some((name, offset)) = self.tail else { return Ok(None) };
+        let note = self.dir.book(name.epoch)?.unwrap_or_default().note;
+        let size = self.dir.size(name)?;
+        if note.segments != name.number.saturating_add(1) || size >= note.size {
+            return Ok(None);
+        }
+        let why =
+            format!("the file was cut short: it has {size} bytes, and its writer gave it {}", note.size);
+        Ok(Some(self.damage(name, offset, why, None)))
+    }
+
+    /// Segments that a writer's book says it began, behind all that are there.
+    fn missing_segments(&self) -> Result<Option<Box<Damage>>> {
         let listing = self.dir.list()?;
         let newest = self.entries.iter().rev().find(|entry| matches!(entry.header, Header::Whole(_)));
         let newest = newest.map_or(0, |entry| entry.name.epoch);
         for epoch in listing.writers.iter().copied().filter(|epoch| *epoch >= newest) {
-            let Some(last) = self.dir.book(epoch)?.and_then(|book| book.segments.checked_sub(1)) else {
+            let Some(last) = self.dir.book(epoch)?.and_then(|book| book.note.segments.checked_sub(1)) else {
                 continue;
             };
             let name = SegmentName { epoch, number: last };
@@ -251,9 +298,9 @@ impl Survey<'_> {
         Ok(None)
     }
 
-    /// Batches that can be read in `from` and behind it.
-    fn readable(&self, damage: &Damage) -> Result<u64> {
-        let mut batches = 0;
+    /// Batches that can be read where the damage is and behind it, and the last record that is there.
+    fn readable(&self, damage: &Damage) -> Result<(u64, Option<u64>)> {
+        let (mut batches, mut last) = (0, None);
         for entry in self.entries.iter().filter(|entry| entry.name >= damage.segment) {
             let Header::Whole(segment) = entry.header else { continue };
             let bytes = self.dir.contents(entry.name)?;
@@ -264,20 +311,23 @@ impl Survey<'_> {
                     break;
                 }
                 let contents = read(&bytes, &segment, entry.end, from.saturating_sub(1));
-                let counts = contents.records.iter().filter(|record| record.id >= from);
-                batches += counts.map(|record| u64::from(record.batches)).sum::<u64>();
+                for record in contents.records.iter().filter(|record| record.id >= from) {
+                    batches += u64::from(record.batches);
+                    last = last.max(Some(record.id));
+                }
+                last = last.max(contents.later);
                 let Some(later) = contents.later else { break };
                 from = later.max(contents.next_id + 1);
             }
         }
-        Ok(batches)
+        Ok((batches, last))
     }
 }
 
 /// Every record after `replayed` that was acknowledged, or where the first one is that is not there.
 pub fn survey(dir: &LogDir, replayed: u64) -> Result<Verdict> {
     let found = Found { segments: Vec::new(), last_id: replayed, last_crc: 0, last_time: i64::MIN };
-    let mut survey = Survey { dir, entries: entries(dir)?, replayed, found };
+    let mut survey = Survey { dir, entries: entries(dir)?, replayed, found, tail: None };
     let mut damage = None;
     for index in 0..survey.entries.len() {
         damage = survey.take(index)?;
@@ -291,7 +341,10 @@ pub fn survey(dir: &LogDir, replayed: u64) -> Result<Verdict> {
     Ok(match damage {
         None => Verdict::Sound(survey.found),
         Some(mut damage) => {
-            damage.batches = survey.readable(&damage)?;
+            let (batches, last) = survey.readable(&damage)?;
+            damage.batches = batches;
+            // If nothing says how many there were, nothing is said.
+            damage.last_lost = damage.last_lost.map(|known| last.map_or(known, |last| last.max(known)));
             Verdict::Damaged(damage)
         }
     })

@@ -4,7 +4,7 @@
 //! its first record on they stay, and from the moment the collector removes anything because this writer's segment holds
 //! it too.
 
-use super::book::Presence;
+use super::book::{Note, Presence};
 use super::dir::{or_absent, LogDir, UNFINISHED};
 use super::segment::SegmentName;
 use std::io::Result;
@@ -42,9 +42,30 @@ impl Tenure {
         stay.kept
     }
 
-    /// Says durably that the segments below `count` are there.
-    pub fn note_segments(&self, count: u64) -> Result<()> {
-        self.lock().presence.as_mut().map_or(Ok(()), |presence| presence.note(count))
+    /// Says this durably.
+    pub fn note(&self, note: Note) -> Result<()> {
+        self.lock().presence.as_mut().map_or(Ok(()), |presence| presence.note(note))
+    }
+
+    /// Says durably that the newest segment has so many bytes.
+    pub fn note_size(&self, size: u64) -> Result<()> {
+        self.lock().presence.as_mut().map_or(Ok(()), |presence| {
+            let noted = presence.noted();
+            presence.note(Note { size, ..noted })
+        })
+    }
+
+    /// Says durably that nothing more comes: all that was acknowledged is below this id.
+    pub fn note_end(&self, durable_below: u64) -> Result<()> {
+        let mut stay = self.lock();
+        let kept = stay.kept;
+        match &mut stay.presence {
+            Some(presence) if kept => {
+                let noted = presence.noted();
+                presence.note(Note { size: 0, durable_below, ..noted })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Nobody came after, and nobody made the log anew. To be asked once a new segment has its name: who takes over

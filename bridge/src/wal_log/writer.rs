@@ -9,6 +9,7 @@
 //! its own thread: no task has to run between a sync and its news, or between a sync and the next. The engine's `flush`
 //! is such a request; it seals the record before, for it wants its id.
 
+use super::book::Note;
 use super::dir::{Beginning, OpenSegment};
 use super::record::Record;
 use super::segment::SegmentName;
@@ -286,8 +287,12 @@ impl Log {
                 place.segment = segment;
                 fresh = false;
             }
+            let was = place.segment.size();
             place.segment.append(*id, record, place.last_crc)?;
             place.segment.sync()?;
+            if place.segment.size() != was {
+                self.tenure.note_size(place.segment.size())?;
+            }
             place.last_crc = record.payload_crc();
             round.durable += 1;
         }
@@ -311,7 +316,7 @@ impl Log {
             dir.remove(segment.name)?;
             return Ok(None);
         }
-        self.tenure.note_segments(number + 1)?;
+        self.tenure.note(Note { segments: number + 1, size, durable_below: first_id })?;
         Ok(Some(segment))
     }
 
@@ -338,6 +343,12 @@ impl Log {
             listener(WalEvent::WalFlushed(status));
         }
         taken.into_iter().for_each(|request| request(Ok(())));
+    }
+
+    /// Says durably what was acknowledged, so that a loss at the end shows.
+    fn note_end(&self) -> io::Result<()> {
+        let durable_below = self.lock().flushed_id.saturating_add(1);
+        self.tenure.note_end(durable_below)
     }
 
     /// The log takes nothing more, for this reason.
@@ -399,10 +410,13 @@ impl WalWriter for LogWriter {
     async fn close(&mut self) -> Result<(), WalError> {
         self.0.closing.store(true, Ordering::Release);
         self.0.wait_until(|state| !state.appending).await;
+        let noted = self.0.note_end();
         self.0.end(WalError::Closed);
-        if let Err(error) = self.0.place.lock().unwrap_or_else(|e| e.into_inner()).segment.end() {
+        let place = self.0.place.lock().unwrap_or_else(|e| e.into_inner());
+        if let Err(error) = noted.and_then(|()| place.segment.end()) {
             log::warn!("the last segment keeps its size: {error}");
         }
+        drop(place);
         self.0.tenure.end();
         Ok(())
     }
