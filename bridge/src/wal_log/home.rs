@@ -81,8 +81,15 @@ fn check_id(dir: &LogDir, home: LogId) -> Result<(), WalError> {
     }
     let same = dir.ids_of_segments().map_err(unavailable)? == [home];
     let accepts_loss = dir.list().map_err(unavailable)?.accepts_loss;
-    if there.is_none() && same || accepts_loss {
-        log::warn!("{}: the log's identity is written anew", dir.files.place(""));
+    let is_it = there.is_none() && same;
+    if is_it || accepts_loss {
+        let place = dir.files.place("");
+        match is_it {
+            true => log::warn!("{place}: the log's identity is written anew"),
+            false => {
+                log::error!("{place}: an operator accepted that the write-ahead log {} is lost", home.hex())
+            }
+        }
         return dir.identify(home).map_err(unavailable);
     }
     let what = if there.is_some() { "holds another log" } else { "is empty, or another log's" };
