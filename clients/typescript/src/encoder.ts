@@ -32,6 +32,12 @@ const MAP16_KEYS = 0xffff;
 /** Strings shorter than this are cheaper to write here than by a call of the runtime. */
 const SHORT_STRING = 40;
 
+/** The length of bytes, whatever they say of it themselves: what is written beyond is not theirs. */
+const lengthOf = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  "length",
+)?.get as () => number;
+
 /** What a value is that has no form, and what could be done; undefined if it has one. */
 function refusalOf(value: object): string | undefined {
   if (types.isMap(value)) {
@@ -333,11 +339,12 @@ class Writer {
   }
 
   private binary(bytes: Uint8Array): void {
+    const size = lengthOf.call(bytes);
     this.values += COUNTS.bytes - 1;
-    this.reserve(bytes.length + 5);
-    this.sized(bytes.length, 0xc4);
+    this.reserve(size + 5);
+    this.sized(size, 0xc4);
     this.bytes.set(bytes, this.length);
-    this.length += bytes.length;
+    this.length += size;
   }
 
   private date(date: Date): void {

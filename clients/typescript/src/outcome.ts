@@ -46,14 +46,14 @@ function failure(code: unknown, data: unknown): TaskOutcome {
 }
 
 function encodedData(data: unknown): EncodedValue {
-  if (data instanceof EncodedValue) {
-    return data;
-  }
-  // Bytes are taken as encoded already.
-  if (data instanceof Uint8Array && data.length <= MAX_BYTES) {
-    return new EncodedValue(data);
-  }
   try {
+    if (data instanceof EncodedValue) {
+      return data;
+    }
+    // Bytes are taken as encoded already.
+    if (data instanceof Uint8Array && data.length <= MAX_BYTES) {
+      return new EncodedValue(data);
+    }
     return new EncodedValue(encodeBytes(data));
   } catch {
     return new EncodedValue(encodeBytes(describe(data)));

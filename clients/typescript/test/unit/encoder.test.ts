@@ -151,3 +151,14 @@ test("a getter may encode a value of its own", () => {
   const value = { a: "x".repeat(50), get b() { return hex(encodeBytes({ c: [1, 2, 3] })); }, d: 1 };
   assert.deepEqual(roundTrip(value), { ...value });
 });
+
+test("bytes that lie about their length are written as they are", () => {
+  class Longer extends Uint8Array {
+    override get length(): number {
+      return 1000;
+    }
+  }
+  assert.equal(hex(encodeBytes(new Longer(3))), "c403000000");
+  const short = Object.defineProperty(Buffer.from("abc"), "length", { value: 1 });
+  assert.equal(hex(encodeBytes(short)), "c403616263");
+});

@@ -149,12 +149,14 @@ test("a failure keeps its code, and its data in words if need be", async () => {
     () => ({ type: "failure", code: "x".repeat(100_000) }),
     () => ({ type: "failure", code: 7 as unknown as string }),
     () => ({ type: "failure", code: "MINE", data: cycle() }),
+    () => ({ type: "failure", code: "MINE", data: revoked() as Record<string, unknown> }),
   ]);
   const { code, data } = failureIn(outcomes().get("k0"));
   assert.deepEqual([code, data], ["MINE", { cause: "[Map] of 0", n: 1 }]);
   assert.ok(failureIn(outcomes().get("k1")).code.length < 300);
   assert.equal(failureIn(outcomes().get("k2")).code, "HANDLER_ERROR");
   assert.equal(failureIn(outcomes().get("k3")).code, "MINE");
+  assert.equal(failureIn(outcomes().get("k4")).code, "MINE");
 });
 
 test("payloads that announce what is not there end their own attempts only", async () => {
