@@ -63,7 +63,7 @@ static bool has_rate(const struct audit_job *job)
     return false;
 }
 
-/* Design 7: when the attempt after a failed one is due. */
+/* When the attempt after a failed one is due. */
 static bool due_check(struct audit *a, const struct audit_job *job, const struct attempt *failed,
                       uint32_t number, int64_t due_ms)
 {

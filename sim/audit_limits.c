@@ -613,7 +613,7 @@ static bool refresh_is_due(const struct audit_queue *queue, int64_t now_ms)
     return now_ms >= due_ms + REFRESH_SLACK_MS;
 }
 
-/* Design 8.5: slots whose tokens wait elsewhere go to a better waiter who asks for them, as many as it needs. */
+/* Slots whose tokens wait elsewhere go to a better waiter who asks for them, as many as it needs. */
 static bool takeovers_done(struct audit *a, const struct audit_job *waiter)
 {
     struct key ref;

@@ -48,7 +48,7 @@ struct process {
         struct store_db *db; /* the newest handle */
         bool taken;          /* by others, and nobody has told the process to open it since */
     } dbs[PROCESS_SHARDS_MAX];
-    bool took_back; /* a shard that others had taken was opened by itself */
+    bool took_back;        /* a shard that others had taken was opened by itself */
     struct shards *shards; /* NULL: no process runs */
     struct executor *executor;
     struct service *service;

@@ -135,7 +135,7 @@
 #define OUTAGE_MS 5000    /* no durable progress for so long: changes are refused */
 #define OWNERSHIP_MS 3000 /* age of the proof that lets reads be answered */
 #define OWNERSHIP_RENEW_MS 1000
-#define STALL_MS 100       /* an executor so late stood still: it could hear no heartbeat meanwhile */
+#define STALL_MS 100 /* an executor so late stood still: it could hear no heartbeat meanwhile */
 #define STALL_SAID_MS 3000 /* ... and from here on it says so */
 #define LOW_WATER_MS 1000
 #define REFRESH_BACKOFF_MS 1000 /* after the first failed refresh of a floating limit; doubles */

@@ -83,9 +83,8 @@ static void log_random(struct log_field fields[FIELDS_MAX + 1], uint8_t (*values
     static const char *const keys[FIELDS_MAX] = {"a", "bb", "ccc", "d", "e", "f", "g", "h"};
     const size_t count = (size_t)random() % (FIELDS_MAX + 1);
     for (size_t i = 0; i < count; i++) {
-        fields[i] = random() % 5 == 0
-                        ? LOG_INT(keys[i], random() - random())
-                        : LOG_BYTES(keys[i], bytes_of(values[i], fill(values[i])));
+        fields[i] = random() % 5 == 0 ? LOG_INT(keys[i], random() - random())
+                                      : LOG_BYTES(keys[i], bytes_of(values[i], fill(values[i])));
     }
     fields[count] = LOG_END;
     log_line(LOG_ERROR, "event", fields);

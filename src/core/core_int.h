@@ -4,7 +4,8 @@
  *   core.c     commands in, answers out; running, waking, failing
  *   open.c     what is read when a shard opens
  *   token.c    the one function that moves a job's token; walk.c takes it through its limits
- *   queue.c    concurrency queues (queue.h): line.c who waits, slot.c who holds, grant.c who is next, floating.c, locate.c, drop.c
+ *   queue.c    concurrency queues (queue.h): line.c who waits, slot.c who holds, grant.c who is next, floating.c, locate.c,
+ *              drop.c
  *   rate.c     rate limits: checks on demand; throttle.c who waits for them; bucket.c the built-in limiter's arithmetic
  *   group.c    task groups and the windows over their ready lanes; page.c reads pages into them; low.c low-water rows
  *   timer.c    future work

@@ -5,8 +5,8 @@
  *    unknown: inserts go to storage alone.
  * 2. A task is on offer only once its info row is loaded.
  * 3. A worse lane is used only when every better one is known to be empty.
- * 4. The group unused longest loses its windows first; groups with polls or reads on their way stay. One with throttles (throttle.h)
- *    stays without its windows.
+ * 4. The group unused longest loses its windows first; groups with polls or reads on their way stay. One with throttles
+ *    (throttle.h) stays without its windows.
  * 5. Throttles of the group are asked where their first tokens stand in the order of all: before the tasks behind them.
  */
 #include "base/assert.h"

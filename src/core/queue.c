@@ -351,8 +351,8 @@ static bool queue_is_visited(const struct queue *queue)
 }
 
 /*
- * Once a turn, never while a command runs. Looks at a bounded number of queues, those unused longest first; one that must stay loses
- * its windows if the windows are too many, and is looked at again after all others.
+ * Once a turn, never while a command runs. Looks at a bounded number of queues, those unused longest first; one that must
+ * stay loses its windows if the windows are too many, and is looked at again after all others.
  */
 void queues_shrink(struct core *core)
 {

@@ -1,5 +1,6 @@
 /*
- * core/rate.c - rate limits: a token that stands before one is asked about when a poll wants it, and moves when the answer is there.
+ * core/rate.c - rate limits: a token that stands before one is asked about when a poll wants it, and moves when the
+ * answer is there.
  *
  *      in line (throttle.h) ── under ──► on through its limits; over: it stays where it is
  *

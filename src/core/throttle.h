@@ -1,14 +1,14 @@
 /*
  * core/throttle.h - lines of tokens that wait for a rate limit.
  *
- * A due token that stands before a rate limit waits in a *throttle*: the line of its limiter and its task group, kept like the line of a
- * concurrency queue (core/line.c) under a queue reference of its own (codec/key.h). Nobody is asked about it before a poll of its
- * group wants it, and then only as many of the first tokens as the limiter can let through.
+ * A due token that stands before a rate limit waits in a *throttle*: the line of its limiter and its task group, kept like
+ * the line of a concurrency queue (core/line.c) under a queue reference of its own (codec/key.h). Nobody is asked about it
+ * before a poll of its group wants it, and then only as many of the first tokens as the limiter can let through.
  *
- * All throttles of one limiter share a *gate*. It is open at first. A refusal shuts it until the limiter lets somebody through
- * again; until then nothing of its lines is asked, written or woken, unless somebody comes first in line who asks for less. The shard's own limiter answers in order, so whoever was to be
- * asked after the first refusal is not. A limiter outside is asked for one token when the gate opens, and each that passes lets two
- * more be asked.
+ * All throttles of one limiter share a *gate*. It is open at first. A refusal shuts it until the limiter lets somebody
+ * through again; until then nothing of its lines is asked, written or woken, unless somebody comes first in line who asks
+ * for less. The shard's own limiter answers in order, so whoever was to be asked after the first refusal is not. A limiter
+ * outside is asked for one token when the gate opens, and each that passes lets two more be asked.
  *
  *     walk ──► line ── gate open, a poll wants it: asked ── under ──► on through its limits
  *                ▲                                  │

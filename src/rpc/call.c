@@ -364,11 +364,6 @@ struct rpc_loop *rpc_call_loop(const struct rpc_call *call)
     return call->loop;
 }
 
-const struct rpc_method *rpc_call_method(const struct rpc_call *call)
-{
-    return call->method;
-}
-
 struct bytes rpc_call_request(const struct rpc_call *call)
 {
     return call->method->bidi ? BYTES_LIT("") : frame_message(&call->reader);
@@ -388,11 +383,6 @@ struct bytes rpc_call_header(const struct rpc_call *call, const char *name)
 int64_t rpc_call_deadline_us(const struct rpc_call *call)
 {
     return call->deadline_us;
-}
-
-const char *rpc_call_peer(const struct rpc_call *call)
-{
-    return call->peer;
 }
 
 bool rpc_call_alive(const struct rpc_call *call)

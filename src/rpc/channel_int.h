@@ -21,7 +21,6 @@
 #define CHANNEL_HEADER_BYTES_MAX (64u << 10) /* of one answer */
 #define CHANNEL_HEADERS_MAX 32u              /* a caller's own, of one call */
 #define CHANNEL_ANSWER_BYTES (16u << 20)     /* and two messages: of all answers that arrive */
-#define CHANNEL_ADDRESSES_MAX 16u            /* tried in one attempt */
 #define CHANNEL_STREAMS_KEPT 1024u
 
 struct channel_lookup;

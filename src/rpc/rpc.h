@@ -140,15 +140,12 @@ struct rpc_segment {
 /* The call's own memory; moves with the call from thread to thread. */
 struct arena *rpc_call_arena(struct rpc_call *call);
 struct rpc_loop *rpc_call_loop(const struct rpc_call *call);
-const struct rpc_method *rpc_call_method(const struct rpc_call *call);
 /* The request message (again); empty for bidi calls. */
 struct bytes rpc_call_request(const struct rpc_call *call);
 /* First header of that lower-case name, as sent; ptr NULL if absent. Any thread that has the call. */
 struct bytes rpc_call_header(const struct rpc_call *call, const char *name);
 /* When the caller's patience ends; 0 = never. Any thread that has the call. */
 int64_t rpc_call_deadline_us(const struct rpc_call *call);
-/* "ip:port" of the peer. Any thread that has the call; lives as long as the call. */
-const char *rpc_call_peer(const struct rpc_call *call);
 
 /* Loop. Whether an answer can still reach the caller: false after reset, lost connection or deadline. */
 bool rpc_call_alive(const struct rpc_call *call);
@@ -168,11 +165,11 @@ void rpc_call_on_cancel(struct rpc_call *call,
 void rpc_call_count(struct rpc_call *call, uint64_t bytes);
 
 /*
- * Loop. Makes room for a reply of that many bytes, to be asked for before they are read from anywhere. The room is the call's
- * until it was finished and its reply has left; a second reservation replaces the first (0 gives it back), and the reply
- * corrects it to what it is. False: the caller has gone, or the connection or the server holds too much already; then answer RPC_REPLY_FULL_TEXT.
- * A reply without a reservation is looked at when it is handed over: above RPC_REPLY_SMALL_BYTES it is dropped, and
- * RESOURCE_EXHAUSTED answered, where a reservation would have failed.
+ * Loop. Makes room for a reply of that many bytes, to be asked for before they are read from anywhere. The room is the
+ * call's until it was finished and its reply has left; a second reservation replaces the first (0 gives it back), and the
+ * reply corrects it to what it is. False: the caller has gone, or the connection or the server holds too much already; then
+ * answer RPC_REPLY_FULL_TEXT. A reply without a reservation is looked at when it is handed over: above
+ * RPC_REPLY_SMALL_BYTES it is dropped, and RESOURCE_EXHAUSTED answered, where a reservation would have failed.
  */
 bool rpc_call_reserve(struct rpc_call *call, uint64_t bytes);
 #define RPC_REPLY_FULL_TEXT \
@@ -293,7 +290,6 @@ SILO_RC rpc_server_start(struct rpc_server *server, struct silo_err *err);
 /* The bound port. Any thread, from rpc_server_new on. */
 uint16_t rpc_server_port(const struct rpc_server *server);
 /* Loops of the server, for work that belongs on them. Any thread, after start. */
-uint32_t rpc_server_loop_count(const struct rpc_server *server);
 struct rpc_loop *rpc_server_loop(struct rpc_server *server, uint32_t index);
 /* Any thread. Connections open now; calls that handlers hold now. */
 uint32_t rpc_server_conns(const struct rpc_server *server);

@@ -205,11 +205,6 @@ uint16_t rpc_server_port(const struct rpc_server *server)
     return server->port;
 }
 
-uint32_t rpc_server_loop_count(const struct rpc_server *server)
-{
-    return server->loop_count;
-}
-
 struct rpc_loop *rpc_server_loop(struct rpc_server *server, uint32_t index)
 {
     ASSERT(index < server->loop_count);

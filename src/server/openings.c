@@ -9,9 +9,9 @@
  *      +------------------------------------------------------------------+
  *
  * The process serves with the shards it has. It counts as ready once all are open, or after SERVER_READY_MS_MAX if some
- * are; and no longer when other processes have taken over every one. Open and close have a control each: a shard may be told to close while its open is under way, and does so when that
- * has ended. An open that hangs on an unreachable store has nothing to lose: the end of the process does not wait for it
- * longer than SERVER_NEVER_OPEN_MS.
+ * are; and no longer when other processes have taken over every one. Open and close have a control each: a shard may be
+ * told to close while its open is under way, and does so when that has ended. An open that hangs on an unreachable store
+ * has nothing to lose: the end of the process does not wait for it longer than SERVER_NEVER_OPEN_MS.
  */
 #include <poll.h>
 #include <stdlib.h>

@@ -78,8 +78,8 @@ struct server {
     int64_t started_ms;
     int64_t give_back_ms; /* when to look next whether memory should go back to the system */
     uint64_t peak_bytes;  /* of requests or replies held since memory went back last */
-    bool ready;    /* health says SERVING */
-    bool left_out; /* other processes have every shard */
+    bool ready;           /* health says SERVING */
+    bool left_out;        /* other processes have every shard */
     bool stopping;
 };
 

@@ -339,7 +339,7 @@ static bool attempt_check(struct audit *a, const struct audit_job *job, uint32_t
     return true;
 }
 
-/* SE12: attempts are 1..n without gaps; design 7: when the next one is due. */
+/* SE12: attempts are 1..n without gaps; each is due when the policy says. */
 static bool attempts_check(struct audit *a, const struct audit_job *job, size_t *rows)
 {
     int64_t due_ms = job->info.due_ms;

@@ -326,15 +326,6 @@ void model_check_durable(struct model *m)
     audit_deinit(&durable);
 }
 
-void model_forget(struct model *m)
-{
-    m->fact_count = 0;
-    for (size_t i = 0; i < m->job_count; i++) {
-        m->jobs[i]->deletes++;
-        m->jobs[i]->crossed++;
-    }
-}
-
 /* --- answers --- */
 
 static bool is(const struct command *cmd, enum silo_code code, const char *text)

@@ -121,7 +121,5 @@ void model_gives_back(struct mcall *call, struct mtask *task);
 void model_trouble(struct model *model);
 /* Compares the durable rows with all facts. */
 void model_check_durable(struct model *model);
-/* All was deleted by a reset. */
-void model_forget(struct model *model);
 
 #endif

@@ -108,8 +108,9 @@ bool shard_owns_tenant(const struct shard *shard, struct bytes tenant);
 enum shard_status shard_status(const struct shard *shard);
 
 /*
- * False when the mailbox is full (answer RESOURCE_EXHAUSTED), never for GIVE_BACK, RENEW and POLL_STOP; the request stays the caller's. Otherwise done runs
- * exactly once, also when the shard is not open (rc UNAVAILABLE, text "shard not ready: acquisition in progress").
+ * False when the mailbox is full (answer RESOURCE_EXHAUSTED), never for GIVE_BACK, RENEW and POLL_STOP; the request stays
+ * the caller's. Otherwise done runs exactly once, also when the shard is not open (rc UNAVAILABLE, text "shard not ready:
+ * acquisition in progress").
  */
 bool shard_send(struct shard *shard, struct shard_request *request);
 
