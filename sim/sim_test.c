@@ -6,8 +6,8 @@
 #include "base/test.h"
 
 #define SEEDS 200u
-#define SEEDS_FEW \
-    30u /* when histories are asked to be few: under a sanitizer each is several times slower */
+/* When histories are asked to be few: under a sanitizer each is several times slower. */
+#define SEEDS_FEW 30u
 
 /* Exit status of a shell command in the test's own directory; `fmt` names the program after $SILO_BIN_DIR/. */
 static int run(const char *command)

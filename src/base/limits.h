@@ -22,8 +22,8 @@
 #define METADATA_VALUE_BYTES_MAX 65534u
 
 /* Stored values. */
-#define BLOB_INLINE_MAX \
-    4096u /* a larger payload or result has a row of its own, so the state row stays small */
+/* A larger payload or result has a row of its own, so the state row stays small. */
+#define BLOB_INLINE_MAX 4096u
 
 /* One shard's memory. Those with an #ifndef are smaller in tests, so that few jobs reach paging and eviction. */
 #ifndef LANE_TASKS_MAX
@@ -45,17 +45,17 @@
 #define SHARD_TENANT_COUNTS_MAX 65536u /* counter rows kept in memory */
 #endif
 #ifndef SHARD_QUEUES_MAX
-#define SHARD_QUEUES_MAX \
-    262144u /* concurrency queues kept in memory though nobody holds a slot of them */
+/* Concurrency queues kept in memory though nobody holds a slot of them. */
+#define SHARD_QUEUES_MAX 262144u
 #endif
-#define QUEUE_LINES_MAX \
-    1024u /* different maxima among one queue's waiters, when another job is enqueued */
+/* Different maxima among one queue's waiters, when another job is enqueued. */
+#define QUEUE_LINES_MAX 1024u
 #ifndef SHARD_BUCKETS_MAX
 #define SHARD_BUCKETS_MAX 65536u /* rate-limit buckets kept in memory */
 #endif
 #ifndef SHARD_THROTTLES_MAX
-#define SHARD_THROTTLES_MAX \
-    8192u /* lines of tokens that wait for a rate limit: limiters times task groups */
+/* Lines of tokens that wait for a rate limit: limiters times task groups. */
+#define SHARD_THROTTLES_MAX 8192u
 #endif
 #ifndef GATE_WINDOW_MAX
 #define GATE_WINDOW_MAX 256u /* questions to one limiter at a time about tokens in its lines */
@@ -65,8 +65,8 @@
 #define SHARD_COMMANDS_MAX 65536u /* commands waiting for reads, polls parked, results awaited */
 #endif
 #ifndef SHARD_COMMANDS_RESERVE
-#define SHARD_COMMANDS_RESERVE \
-    16384u /* beyond: for commands that keep or end running work; half of it for the shard's own */
+/* So many more for commands that keep or end running work; half of it for the shard's own. */
+#define SHARD_COMMANDS_RESERVE 16384u
 #endif
 #ifndef SHARD_PARKED_MAX
 #define SHARD_PARKED_MAX 49152u /* of them, polls and results that wait: the others need room too */
@@ -79,8 +79,8 @@
 #define MAILBOX_MESSAGES_RESERVE 16384u /* beyond: for requests that keep or end running work */
 #endif
 #ifndef ANSWERS_BYTES_MAX
-#define ANSWERS_BYTES_MAX \
-    (512u << 20) /* payloads and results read for answers and not handed on, in the whole process */
+/* Payloads and results read for answers and not handed on, in the whole process. */
+#define ANSWERS_BYTES_MAX (512u << 20)
 #endif
 #define UNDELIVERED_MAX 65536u /* tasks remembered to be given back while their shard is not open */
 
@@ -98,8 +98,8 @@
 #define TURN_GRANTS_MAX 512u
 #endif
 #define TURN_EVICTIONS_MAX 256u /* queues looked at for eviction */
-#define GRANT_AHEAD \
-    64u /* waiters whose further limits are read together, when the first of them misses something */
+/* Waiters whose further limits are read together, when the first of them misses something. */
+#define GRANT_AHEAD 64u
 #ifndef TURN_DROPS_MAX
 #define TURN_DROPS_MAX 512u
 #endif
@@ -113,23 +113,23 @@
 #define PAGE_ROWS_MAX 1024u
 #endif
 #define PAGE_BYTES_MAX (1u << 20)
-#define REPLY_TASK_BYTES \
-    1024u /* what a task takes in a reply beside its payload, its job's row and its names */
+/* What a task takes in a reply beside its payload, its job's row and its names. */
+#define REPLY_TASK_BYTES 1024u
 #define POLL_TASKS_MAX 8192u /* LeaseTasks: larger wishes are clamped */
 #ifndef INFO_AHEAD
 #define INFO_AHEAD 256u /* info rows are loaded for so many tasks at the front of a lane */
 #endif
 #ifndef LINE_INFO_AHEAD
-#define LINE_INFO_AHEAD \
-    16u /* info rows loaded for the first waiters of a line, so that a grant can be handed over at once */
+/* Info rows loaded for the first waiters of a line, so that a grant can be handed over at once. */
+#define LINE_INFO_AHEAD 16u
 #endif
 #define JOB_ATTEMPTS_SHOWN_MAX 65536u /* attempts listed by one GetJob: the newest ones */
 
 /* Time, in milliseconds. */
 #define LEASE_MS 10000
 #define POLL_WAIT_MS_MAX 60000
-#define POLL_NOWAIT_MS \
-    1000 /* a poll that does not wait still waits for the first page of its group, at most so long */
+/* A poll that does not wait still waits for the first page of its group, at most so long. */
+#define POLL_NOWAIT_MS 1000
 #define POLL_CHECKS_MS 25 /* ... and so long for the rate limits asked for it */
 #define POLL_DEADLINE_SLACK_MS 100
 #define OUTAGE_MS 5000    /* no durable progress for so long: changes are refused */
@@ -140,17 +140,17 @@
 #define LOW_WATER_MS 1000
 #define REFRESH_BACKOFF_MS 1000 /* after the first failed refresh of a floating limit; doubles */
 #define REFRESH_BACKOFF_MAX_MS 60000
-#define REFRESH_OFFER_MS \
-    1000 /* a refresh that its group has not taken for so long is offered to another one */
-#define GATE_ASK_MS \
-    1000 /* a limiter that refuses for long is asked again so soon at most, or after the job's max_backoff_ms */
-#define GATE_ERRORS_MAX \
-    16u /* after so many errors in a row the token that was asked lets the others go first */
+/* A refresh that its group has not taken for so long is offered to another one. */
+#define REFRESH_OFFER_MS 1000
+/* A limiter that refuses for long is asked again so soon at most, or after the job's max_backoff_ms. */
+#define GATE_ASK_MS 1000
+/* After so many errors in a row the token that was asked lets the others go first. */
+#define GATE_ERRORS_MAX 16u
 #define GROUP_POLLED_MS 10000 /* a group whose last poll left not longer ago has workers */
-#define BUCKET_SWEEP_MS \
-    60000 /* between two pages of the search for rate-limit buckets that have refilled */
-#define READ_RETRY_MS \
-    100 /* a window page that could not be read is asked for again after so long */
+/* Between two pages of the search for rate-limit buckets that have refilled. */
+#define BUCKET_SWEEP_MS 60000
+/* A window page that could not be read is asked for again after so long. */
+#define READ_RETRY_MS 100
 #ifndef LOW_WATER_REMOVALS
 #define LOW_WATER_REMOVALS 1024u
 #endif

@@ -61,15 +61,15 @@ static size_t fill(uint8_t *to)
     const long kind = random() % 4;
     size_t len = 0;
     while (len < want) {
-        const char *piece = pieces[random() % (long)(sizeof pieces / sizeof pieces[0])];
-        const size_t n = strlen(piece);
+        const struct bytes piece =
+            bytes_str(pieces[random() % (long)(sizeof pieces / sizeof pieces[0])]);
         if (kind == 0) {
             to[len++] = (uint8_t)random();
         } else if (kind == 1) {
             to[len++] = 'x';
-        } else if (len + n <= want) {
-            memcpy(to + len, piece, n);
-            len += n;
+        } else if (len + piece.len <= want) {
+            memcpy(to + len, piece.ptr, piece.len);
+            len += piece.len;
         } else {
             break;
         }

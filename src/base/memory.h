@@ -9,10 +9,10 @@
 #ifndef SILO_BASE_MEMORY_H
 #define SILO_BASE_MEMORY_H
 
-#define MEMORY_BLOCK_BYTES \
-    (512 << 10) /* blocks from here up are mapped one by one, and unmapped when freed */
-#define MEMORY_KEEP_BYTES \
-    (16 << 20) /* free at the end of a heap: kept, so that it need not be asked for anew */
+/* Blocks from here up are mapped one by one, and unmapped when freed. */
+#define MEMORY_BLOCK_BYTES (512 << 10)
+/* Free at the end of a heap: kept, so that it need not be asked for anew. */
+#define MEMORY_KEEP_BYTES (16 << 20)
 
 /* Once, first thing in main. */
 void memory_init(void);

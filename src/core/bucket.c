@@ -17,6 +17,7 @@
 
 #include <math.h>
 
+#include "base/saturate.h"
 #include "base/steady.h"
 
 #define BUCKET_V1 1
@@ -25,15 +26,6 @@
 #define DAY_MS (24 * HOUR_MS)
 
 /* --- time --- */
-
-static int64_t add_saturated(int64_t a, int64_t b)
-{
-    int64_t sum;
-    if (__builtin_add_overflow(a, b, &sum)) {
-        return b < 0 ? INT64_MIN : INT64_MAX;
-    }
-    return sum;
-}
 
 static int64_t mul_saturated(int64_t a, int64_t positive)
 {

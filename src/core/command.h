@@ -22,8 +22,8 @@
 
 /* Error codes that a shard gives to attempts by itself. */
 #define ERROR_WORKER_CRASHED "WORKER_CRASHED"
-#define ERROR_JOB_UNREADABLE \
-    "JOB_UNREADABLE" /* what is stored of the job cannot be read or makes no sense */
+/* What is stored of the job cannot be read or makes no sense. */
+#define ERROR_JOB_UNREADABLE "JOB_UNREADABLE"
 
 enum command_kind {
     CMD_ENQUEUE,

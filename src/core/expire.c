@@ -19,6 +19,7 @@
  * Limits     EXPIRE_PAGE_ROWS commands under way.
  */
 #include "base/assert.h"
+#include "base/saturate.h"
 #include "core/core_int.h"
 
 #define EXPIRE_PAGE_ROWS (PAGE_ROWS_MAX < 256u ? PAGE_ROWS_MAX : 256u)
@@ -60,11 +61,10 @@ int64_t expire_at(const struct core *core, enum job_status status)
 {
     const int64_t keep_ms =
         status == JOB_SUCCEEDED ? core->completed_expire_ms : core->terminal_expire_ms;
-    int64_t at_ms = 0;
     if (keep_ms <= 0) {
         return 0;
     }
-    return __builtin_add_overflow(core->wall_ms, keep_ms, &at_ms) ? INT64_MAX : at_ms;
+    return add_saturated(core->wall_ms, keep_ms);
 }
 
 /* --- state --- */
@@ -433,5 +433,5 @@ int64_t expire_next_mono_ms(const struct core *core)
     if (wait <= soon - core->mono_ms) {
         return soon;
     }
-    return wait < INT64_MAX - core->mono_ms ? core->mono_ms + wait : INT64_MAX;
+    return add_saturated(core->mono_ms, wait);
 }

@@ -12,6 +12,7 @@
  * by page, so that every such limit is in memory and stays there.
  */
 #include "base/assert.h"
+#include "base/saturate.h"
 #include "core/core_int.h"
 
 static void blob_replace(struct blob **blob, struct bytes *field, struct bytes value)
@@ -165,21 +166,12 @@ void floating_ensure(struct core *core, struct queue *queue,
 
 /* --- when a refresh is due --- */
 
-static int64_t add_capped(int64_t a, int64_t b)
-{
-    int64_t sum = 0;
-    if (__builtin_add_overflow(a, b, &sum)) {
-        return b > 0 ? INT64_MAX : INT64_MIN;
-    }
-    return sum;
-}
-
 /* Stamps of a clock that was ahead say nothing: such a value is old, and such a back-off over. */
 static int64_t floating_due_ms(const struct core *core, const struct floating_rec *rec)
 {
     const bool known = rec->refreshed_ms != 0 && rec->refreshed_ms <= core->wall_ms;
-    const int64_t old = known ? add_capped(rec->refreshed_ms, rec->interval_ms) : 0;
-    const bool waits = rec->retry_ms <= add_capped(core->wall_ms, REFRESH_BACKOFF_MAX_MS);
+    const int64_t old = known ? add_saturated(rec->refreshed_ms, rec->interval_ms) : 0;
+    const bool waits = rec->retry_ms <= add_saturated(core->wall_ms, REFRESH_BACKOFF_MAX_MS);
     return waits && rec->retry_ms > old ? rec->retry_ms : old;
 }
 
@@ -264,7 +256,8 @@ static void floating_want(struct core *core, struct floating *floating)
     const struct task *served = floating_best_served(core, floating->queue);
     best = served != NULL ? served : best;
     if (best == NULL) { /* its page is on its way */
-        heap_update(&core->refresh_due, &floating->due, add_capped(core->wall_ms, READ_RETRY_MS));
+        heap_update(&core->refresh_due, &floating->due,
+                    add_saturated(core->wall_ms, READ_RETRY_MS));
         return;
     }
     floating->rec.task_id = core_make_id(core);
@@ -408,7 +401,7 @@ int64_t floating_next_mono_ms(const struct core *core)
     }
     if (due != NULL) {
         const int64_t wait = due->key > core->wall_ms ? due->key - core->wall_ms : 0;
-        const int64_t at = add_capped(core->mono_ms, wait);
+        const int64_t at = add_saturated(core->mono_ms, wait);
         next = at < next ? at : next;
     }
     if (core->refresh_scan == SCAN_WAITS && core->refresh_retry_mono_ms < next) {
@@ -503,7 +496,7 @@ static void refresh_failed(struct core *core, struct floating *floating)
     if (floating->rec.failures != UINT32_MAX) {
         floating->rec.failures++;
     }
-    floating->rec.retry_ms = add_capped(core->wall_ms, backoff);
+    floating->rec.retry_ms = add_saturated(core->wall_ms, backoff);
     floating_set_phase(core, floating, REFRESH_NONE);
 }
 

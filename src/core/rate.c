@@ -17,13 +17,8 @@
 #include <math.h>
 
 #include "base/assert.h"
+#include "base/saturate.h"
 #include "core/core_int.h"
-
-static int64_t add_capped(int64_t a, int64_t b)
-{
-    int64_t sum = 0;
-    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
-}
 
 /* min(max, initial * multiplier^retries), at least 1 ms so that time passes. */
 static int64_t rate_backoff_ms(const Silo__V1__RateLimitRetryPolicy *policy, uint32_t retries)
@@ -44,12 +39,12 @@ static int64_t rate_next_ms(const struct core *core, enum core_verdict verdict, 
     const int64_t now = core->wall_ms;
     if (verdict == VERDICT_ERROR) {
         const int64_t wait = policy->initial_backoff_ms;
-        return add_capped(now, wait > 1 ? wait : 1);
+        return add_saturated(now, wait > 1 ? wait : 1);
     }
-    if (reset_ms > now && reset_ms < add_capped(now, policy->max_backoff_ms)) {
+    if (reset_ms > now && reset_ms < add_saturated(now, policy->max_backoff_ms)) {
         return reset_ms;
     }
-    return add_capped(now, rate_backoff_ms(policy, retries));
+    return add_saturated(now, rate_backoff_ms(policy, retries));
 }
 
 bool task_wants_check(const struct task *task)

@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "base/assert.h"
+#include "base/saturate.h"
 #include "core/core_int.h"
 
 static bool report_runs_left(const struct lease_rec *lease)
@@ -77,12 +78,6 @@ static void report_end(struct core *core, const struct command *cmd, struct leas
     job_end(core, lease->job_ref, &state, lease->rec.enqueue_ms, count);
     const struct token from = {.where = TOKEN_LEASE, .lease = lease};
     token_move(core, lease->job_ref, &from, &(struct token){.where = TOKEN_NONE});
-}
-
-static int64_t add_saturated(int64_t a, int64_t b)
-{
-    int64_t sum = 0;
-    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
 }
 
 /* The next run's token begins its way through the limits anew, under a task id of its own. */

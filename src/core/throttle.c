@@ -2,6 +2,7 @@
 #include "core/throttle.h"
 
 #include "base/assert.h"
+#include "base/saturate.h"
 #include "core/core_int.h"
 
 /* --- gates --- */
@@ -362,9 +363,8 @@ void gate_passed(struct core *core, struct gate *gate)
 
 static void gate_shut(struct core *core, struct gate *gate, int64_t wait_ms)
 {
-    const int64_t most = INT64_MAX - core->mono_ms;
     gate->window = core->external_limiter ? 1 : GATE_WINDOW_MAX;
-    heap_insert(&core->gates_shut, &gate->opens, core->mono_ms + (wait_ms < most ? wait_ms : most));
+    heap_insert(&core->gates_shut, &gate->opens, add_saturated(core->mono_ms, wait_ms));
     for (struct list_node *n = list_first(&gate->throttles); n != NULL;
          n = list_next(&gate->throttles, n)) {
         struct throttle *throttle = CONTAINER_OF(n, struct throttle, in_gate);

@@ -3,6 +3,7 @@
  * range of its group; a parked poll then takes it in the same batch.
  */
 #include "base/assert.h"
+#include "base/saturate.h"
 #include "core/core_int.h"
 
 void timer_add(struct core *core, struct task *task)
@@ -134,5 +135,5 @@ int64_t timer_next_mono_ms(const struct core *core)
     if (wait <= soon - core->mono_ms) {
         return soon;
     }
-    return wait < INT64_MAX - core->mono_ms ? core->mono_ms + wait : INT64_MAX;
+    return add_saturated(core->mono_ms, wait);
 }

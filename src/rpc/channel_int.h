@@ -15,8 +15,8 @@
 #define CHANNEL_CONNECT_US 5000000
 #define CHANNEL_BACKOFF_FIRST_US 100000
 #define CHANNEL_BACKOFF_MAX_US 5000000
-#define CHANNEL_SILENCE_US \
-    2000000 /* after a ping that a call's deadline caused: with another one past, it is dead */
+/* Silence after a ping that a call's deadline caused: when another deadline passes, the server is dead. */
+#define CHANNEL_SILENCE_US 2000000
 #define CHANNEL_HOST_BYTES 256u
 #define CHANNEL_HEADER_BYTES_MAX (64u << 10) /* of one answer */
 #define CHANNEL_HEADERS_MAX 32u              /* a caller's own, of one call */

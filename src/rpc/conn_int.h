@@ -37,8 +37,8 @@
 #define CONN_WINDOW_BYTES (16 << 20)       /* of a connection */
 #define CONN_STREAM_WINDOW_BYTES (4 << 20) /* of a stream */
 /* Acknowledgements that may wait: more than one turn's reads can ask for (17 bytes a PING). */
-#define CONN_QUEUED_FRAMES_MAX \
-    8192u /* frames a server has for a peer: above it the peer is not read, or given up if it does not read */
+/* Frames a server has for a peer: above it the peer is not read, or given up if it does not read. */
+#define CONN_QUEUED_FRAMES_MAX 8192u
 #define CONN_ACKS_MAX (CONN_READ_TURN_BYTES / 17u + 1024u)
 
 struct conn;

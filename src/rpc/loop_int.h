@@ -18,8 +18,8 @@
 
 #define LOOP_READ_BYTES (128u << 10) /* one read(2) */
 #define LOOP_OUT_BYTES (192u << 10)  /* collected frames before they are written */
-#define LOOP_OUT_BYTES_MAX \
-    (512u << 10) /* of the buffer: LOOP_OUT_BYTES and the largest frame block */
+/* The whole buffer: LOOP_OUT_BYTES and the largest frame block. */
+#define LOOP_OUT_BYTES_MAX (512u << 10)
 #define LOOP_UNREAD_BYTES_MAX (64u << 20) /* read by all connections and left for their next turn */
 #define LOOP_CALLS_KEPT 1024u /* finished calls kept for reuse, with a chunk of arena each */
 

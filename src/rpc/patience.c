@@ -15,11 +15,11 @@
 #include "base/env.h"
 #include "rpc/server_int.h"
 
-#define PATIENCE_LOOK_US_MAX \
-    15000000 /* between two looks, at most; half of the shortest wait where that is less */
+/* Between two looks, at most; half of the shortest wait where that is less. */
+#define PATIENCE_LOOK_US_MAX 15000000
 #define PATIENCE_LOOK_US_MIN 5000
-#define PATIENCE_GRID_US \
-    500000 /* looks that are further away than two of these fall on multiples of it */
+/* Looks that are further away than two of these fall on multiples of it. */
+#define PATIENCE_GRID_US 500000
 
 const struct rpc_patience rpc_patience_default = {
     .keepalive_us = RPC_KEEPALIVE_US_DEFAULT,

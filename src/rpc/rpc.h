@@ -29,14 +29,14 @@
 #define RPC_MESSAGE_BYTES_DEFAULT (128u << 20) /* one message, either direction */
 #define RPC_HEADER_BYTES_DEFAULT (16u << 10)   /* names + values + 32 each, as HTTP/2 counts them */
 #define RPC_INFLIGHT_BYTES_DEFAULT (1024ull << 20) /* request bodies held by one server */
-#define RPC_REPLY_BYTES_DEFAULT \
-    (1024ull << 20) /* replies reserved, or ready and not yet sent, of one server */
+/* Replies reserved, or ready and not yet sent, of one server. */
+#define RPC_REPLY_BYTES_DEFAULT (1024ull << 20)
 #define RPC_CONN_REPLY_BYTES_DEFAULT (256ull << 20) /* the same, of one connection */
 #define RPC_REPLY_SMALL_BYTES (64u << 10)         /* replies up to this may go over those two ... */
 #define RPC_CALL_BYTES_DEFAULT (1024ull << 20)    /* open calls themselves and their headers */
 #define RPC_CONN_CALL_BYTES_DEFAULT (16ull << 20) /* the same, of one connection */
-#define RPC_CONN_FLOOR_BYTES \
-    (64u << 10)                   /* of each, a connection has so much whatever others hold */
+/* Whatever others hold, a connection has so much of each. */
+#define RPC_CONN_FLOOR_BYTES (64u << 10)
 #define RPC_REPLY_SLACK 4u        /* ... by a quarter; beyond, new calls are refused */
 #define RPC_STREAMS_DEFAULT 1024u /* concurrent calls on one connection */
 #define RPC_CONNS_DEFAULT 16384u  /* connections of one server */
@@ -49,13 +49,14 @@
 #define RPC_BODY_US_DEFAULT 30000000
 #define RPC_CALLS_PER_LOOP_MAX 131072u /* calls that handlers hold, gone callers included */
 #define RPC_CONN_INFLIGHT_BYTES_DEFAULT (512ull << 20) /* request bodies of one connection */
-#define RPC_URGENT_SHARE 8u /* of the last three, one part in so many is for urgent calls ... */
-#define RPC_URGENT_SMALL_BYTES \
-    (64u << 10) /* ... half of that for those whose requests are no larger than this */
-#define RPC_SIDE_SHARE \
-    8u /* and so small a part of the calls is as much as those beside the work get */
-#define RPC_SIDE_SMALL_BYTES \
-    (1u << 10) /* ... and of bytes, but for requests and replies up to this, each of which may go */
+/* One part in so many of the calls and of the request bytes is for urgent calls. */
+#define RPC_URGENT_SHARE 8u
+/* Half of their part of the bytes is for those whose requests are no larger than this. */
+#define RPC_URGENT_SMALL_BYTES (64u << 10)
+/* One part in so many of calls, request bytes and replies is the most that calls beside the work get. */
+#define RPC_SIDE_SHARE 8u
+/* Their requests and replies up to this size may go beyond their part of the bytes. */
+#define RPC_SIDE_SMALL_BYTES (1u << 10)
 #define RPC_SEGMENTS_MAX 64u              /* of one reply */
 #define RPC_TRAILERS_MAX 8u               /* extra trailers of one answer */
 #define RPC_STREAM_QUEUE_BYTES (1u << 20) /* a server stream above this is not writable */

@@ -19,14 +19,14 @@
 #include "rpc/toll_int.h"
 
 #define SERVER_METHODS_MAX 512u
-#define SERVER_HANDSHAKE_US \
-    20000000 /* a connection that has not sent its SETTINGS by then is closed */
-#define SERVER_GOAWAY_US \
-    1000000 /* after the notice, when the client does not answer the ping that follows */
-#define SERVER_SETTINGS_SHARE \
-    8u /* of the open calls is a SETTINGS frame's work: it goes through them all */
-#define SERVER_HEADERS_OVER \
-    4u /* headers larger than so many times the limit are a reset instead of a status */
+/* A connection that has not sent its SETTINGS by then is closed. */
+#define SERVER_HANDSHAKE_US 20000000
+/* How long a client that drains may take to answer the ping that follows the notice. */
+#define SERVER_GOAWAY_US 1000000
+/* A SETTINGS frame goes through all open calls: as much work as one unit for so many of them. */
+#define SERVER_SETTINGS_SHARE 8u
+/* Headers larger than so many times the limit are a reset instead of a status. */
+#define SERVER_HEADERS_OVER 4u
 
 struct server_method {
     struct map_node node; /* server->methods, by path */

@@ -9,8 +9,8 @@
  */
 #include "rpc/server_int.h"
 
-#define WEIGHT_STREAM_BYTES \
-    1024u /* of nghttp2: the stream, its part of tables, the frames of its answer */
+/* What nghttp2 holds for a call: the stream, its part of tables, the frames of its answer. */
+#define WEIGHT_STREAM_BYTES 1024u
 
 bool weight_admits(const struct server_conn *conn)
 {

@@ -23,8 +23,8 @@
 #include "shard/shard.h"
 #include "store/store.h"
 
-#define SERVER_STORE_TIMEOUT_MS \
-    60000 /* for each answer of the store while starting; its own retries fit in */
+/* For each answer of the store while starting; its own retries fit in. */
+#define SERVER_STORE_TIMEOUT_MS 60000
 #define SERVER_RETRY_MS_MIN 500 /* wait before a shard is opened again, doubled each time */
 #define SERVER_RETRY_MS_MAX 30000
 #define SERVER_READY_MS_MAX 60000 /* healthy with some shards open rather than unhealthy for ever */
@@ -38,8 +38,8 @@
 /* Open files that connections never get, at most half of all: */
 #define SERVER_FILES_RESERVE 256u /* threads' polls and wake-ups, logs, outgoing connections */
 #define SERVER_GIVE_BACK_MS 5000
-#define SERVER_GIVE_BACK_BYTES \
-    (64u << 20)                    /* of requests or replies held at a time: a burst worth it */
+/* Of requests or replies held at a time: a burst worth it. */
+#define SERVER_GIVE_BACK_BYTES (64u << 20)
 #define SERVER_FILES_PER_SHARD 16u /* files of a shard that storage has open at a time */
 #define SILO_SERVICE_NAME "silo.v1.Silo"
 

@@ -18,11 +18,10 @@
 #include "service/service_int.h"
 
 #define HANDOUT_RENEW_US 3000000 /* between two renewals: a third of a lease */
-#define HANDOUT_LATE_US \
-    1000000 /* a term that began no longer before the reply left than this is left as it is */
-#define HANDOUT_US_MAX \
-    (15 * 60 *         \
-     1000000LL) /* 128 MiB at 150 KB/s; a peer that takes nothing is given up much earlier */
+/* A term that began no longer before the reply left than this is left as it is. */
+#define HANDOUT_LATE_US 1000000
+/* How long leases are renewed: 128 MiB at 150 KB/s. A peer that takes nothing is given up much earlier. */
+#define HANDOUT_US_MAX (15 * 60 * 1000000LL)
 #define HANDOUT_MALFORMED "the stored limits or metadata of the job are malformed"
 
 struct handout;

@@ -16,22 +16,21 @@
 #include "service/service.h"
 #include "silo.pb-c.h"
 
-#define CALL_GROWTH_MIN \
-    (16u << 10) /* what a request is unpacked into, beyond its own size: counted from here on */
-#define CALL_ERROR_BYTES_MAX \
-    1024u /* of a status text: thrice as much percent-encoded still is a small header */
-#define MESSAGE_FIELDS_MAX \
-    (1u                    \
-     << 16) /* fields of one request or item: each costs some 100 bytes decoded, whatever it says */
+/* What a request is unpacked into counts once it is larger than the request by so much. */
+#define CALL_GROWTH_MIN (16u << 10)
+/* A longer status text is cut: thrice as much, percent-encoded, still is a small header. */
+#define CALL_ERROR_BYTES_MAX 1024u
+/* Fields of one request or item: each costs some 100 bytes decoded, whatever it says. */
+#define MESSAGE_FIELDS_MAX (1u << 16)
 #define BULK_ITEMS_MAX 10000u      /* items of one bulk call */
 #define BULK_FIELDS_MAX (1u << 18) /* fields of all its items */
-#define REQUEST_TEXT_BYTES_MAX \
-    (32u << 20) /* of all strings of a request: each byte is looked at before it is unpacked */
+/* All strings of a request together: each byte is looked at before it is unpacked. */
+#define REQUEST_TEXT_BYTES_MAX (32u << 20)
 #define REQUEST_DEPTH_MAX 8u  /* nesting of the messages we know */
 #define GROUP_BYTES_MAX 4096u /* of a poll: enqueue admits 64 characters, keys bear this much */
 #define LIMIT_NAME_BYTES_MAX 4096u /* limit keys and limiter names stand in keys */
-#define JOB_OVERHEAD_BYTES \
-    (64u << 10)              /* room that a job's message needs beside its payload in any reply */
+/* Room that a job's message needs beside its payload in any reply. */
+#define JOB_OVERHEAD_BYTES (64u << 10)
 #define MANY_WAVE_MAX 2048u  /* items of a bulk call that are at the shard at one time */
 #define REPLY_ITEM_BYTES 16u /* tag and length of one item of a reply */
 

@@ -22,6 +22,7 @@ import { TopologyError, UnroutableError } from "./errors";
 import type { SiloClient } from "./gen/silo.client";
 import { hashTenant, initHasher } from "./hash";
 import type { ShardRoutingConfig, SiloGRPCClientOptions } from "./options";
+import { jittered } from "./sleep";
 import { shardForTenant } from "./topology";
 import type { Topology } from "./topology";
 import type { CallOptions } from "./types";
@@ -81,11 +82,6 @@ interface Trial {
   begunAt?: number;
   /** The shard the last try went to, "" if none. */
   shard: string;
-}
-
-/** A wait of at most `milliseconds`, at random: calls that failed together do not come together. */
-function jittered(milliseconds: number): number {
-  return milliseconds * (0.5 + Math.random() / 2);
 }
 
 /**

@@ -12,7 +12,7 @@ import {
   TaskNotFoundError,
 } from "./errors";
 import { provesLeaseLost } from "./lease-keeper";
-import { sleep } from "./sleep";
+import { jittered, sleep } from "./sleep";
 
 /** Waits between two tries, in milliseconds: the first, doubled each time up to the longest. */
 export interface Waits {
@@ -67,10 +67,6 @@ export interface Sending {
   send(): Promise<void>;
   /** Puts a failure in place of an outcome that was refused. @returns whether there is one. */
   replace(refusal: Error): boolean;
-}
-
-function jittered(milliseconds: number): number {
-  return milliseconds * (0.5 + Math.random() / 2);
 }
 
 /**

@@ -1,4 +1,5 @@
-// Timers of any length. Node's own fire at once when they are set for more than 2^31-1 ms.
+// Timers of any length: Node's own fire at once when they are set for more than 2^31-1 ms.
+// Waits that vary at random.
 
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
@@ -20,6 +21,11 @@ export function after(ms: number, act: () => void): () => void {
 /** A period that `setInterval` keeps: it would take a longer one for 1 ms. */
 export function timerPeriod(ms: number): number {
   return Math.min(TIMER_MAX_MS, ms);
+}
+
+/** `ms`, shortened at random by up to half: calls that failed together do not come together. */
+export function jittered(ms: number): number {
+  return ms * (0.5 + Math.random() / 2);
 }
 
 /**

@@ -1,0 +1,19 @@
+/*
+ * base/saturate.h - sums that stop at the ends of their type instead of going round: for times, where "for ever" is INT64_MAX and
+ * durations come from outside.
+ */
+#ifndef SILO_BASE_SATURATE_H
+#define SILO_BASE_SATURATE_H
+
+#include <stdint.h>
+
+static inline int64_t add_saturated(int64_t a, int64_t b)
+{
+    int64_t sum = 0;
+    if (__builtin_add_overflow(a, b, &sum)) {
+        return b < 0 ? INT64_MIN : INT64_MAX;
+    }
+    return sum;
+}
+
+#endif
