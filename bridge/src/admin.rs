@@ -8,10 +8,13 @@ use crate::ffi::guard;
 use crate::objects::{delete_prefix, done, run, Answer, EPOCH, REMOVE_DB};
 use crate::store::Store;
 use crate::wal_log::forget_home;
+use bytes::Bytes;
 use object_store::path::Path;
+use object_store::ObjectStoreExt;
 use slatedb::admin::Admin;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The epoch of the newest writer, as the newest manifest has it; 0: there is no database.
 async fn newest_epoch(plan: OpenPlan) -> Result<Event, Failure> {
@@ -30,21 +33,54 @@ async fn remove_log(store: &Store, path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The write-ahead log goes first and the manifests next: a removal that ends half-way leaves nothing that an open would
-/// replay into what is made anew, and files no manifest names.
-async fn remove(plan: OpenPlan) -> Result<Event, Failure> {
+/// Stands in a database while it is removed: without its log it would open as it once was.
+const REMOVAL: &str = "removal";
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// An object says first that the removal began, so that an open finishes it (`finish_removal`) should it end half-way. It
+/// goes with the files that no manifest names any more, after the write-ahead log and the manifests.
+async fn remove_all(plan: &OpenPlan) -> Result<u64, Failure> {
     let wal_place = match &plan.wal_store {
         Some(wal) => wal.base.parts().chain(plan.path.parts()).collect(),
         None => plan.path.clone(),
     };
     let wal_store = plan.wal_store();
+    let begun = Bytes::from_static(b"this database is being removed\n");
+    plan.store.objects.put(&plan.path.clone().join(REMOVAL), begun.into()).await?;
     forget_home(&plan.path, &plan.store.objects).await?; // from here on no open misses the log
     remove_log(wal_store, &plan.path).await?;
     let mut removed = delete_prefix(wal_store, &wal_place.clone().join("wal")).await?;
     removed += delete_prefix(&plan.store, &plan.path.clone().join("manifest")).await?;
     removed += delete_prefix(&plan.store, &plan.path).await?;
     removed += delete_prefix(wal_store, &wal_place).await?;
-    Ok(Event { seq: removed, ..done() })
+    Ok(removed)
+}
+
+async fn remove(plan: OpenPlan) -> Result<Event, Failure> {
+    Ok(Event { seq: remove_all(&plan).await?, ..done() })
+}
+
+/// Waits for a store that does not answer, as the engine does; its health says so meanwhile.
+async fn removal_began(plan: &OpenPlan) -> bool {
+    let mut pause = RETRY_FIRST;
+    loop {
+        match plan.store.objects.head(&plan.path.clone().join(REMOVAL)).await {
+            Ok(_) => return true,
+            Err(object_store::Error::NotFound { .. }) => return false,
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause = (pause * 2).min(RETRY_MAX);
+    }
+}
+
+/// What a removal that was cut off left goes before the database is made anew.
+pub async fn finish_removal(plan: &OpenPlan) -> Result<(), Failure> {
+    if !removal_began(plan).await {
+        return Ok(());
+    }
+    log::warn!("{}: a removal that was cut off is finished", plan.path);
+    remove_all(plan).await.map(|_| ())
 }
 
 unsafe fn start<W, F>(env: *const Env, cq: *const Cq, args: *const OpenArgs, answer: Answer, work: W) -> i32

@@ -6,6 +6,7 @@
 //! `give_up`, which ends whatever still waits, so that every accepted call has its event before EV_CLOSED.
 
 use crate::activity::Activity;
+use crate::admin::finish_removal;
 use crate::clock::{has_wal_objects, last_writer, EngineClock};
 use crate::compaction::{with_spare_place, Account, Pace, PacedStore, Supplier};
 use crate::cq::{Cq, DbRef, Ending, Event, EV_CLOSED, EV_DB_DOWN, EV_OPENED, EV_REFRESHED};
@@ -330,6 +331,7 @@ async fn open_engine(
     recorder: &Arc<DefaultMetricsRecorder>,
     activity: &Arc<Activity>,
 ) -> Result<(slatedb::Db, Option<LogHandle>), Failure> {
+    finish_removal(plan).await?;
     for _ in 0..CONVERSIONS_MAX {
         let log = plan.log_dir().await?;
         if let Some(log) = &log {

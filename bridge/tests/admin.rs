@@ -76,6 +76,38 @@ fn the_epoch_tells_who_was_fenced() {
     c.close(new.db, NO_FLUSH);
 }
 
+/// The process died when the log had gone, and part of the rest.
+#[test]
+fn a_removal_that_was_cut_off_is_finished_by_the_next_open() {
+    everywhere(|c, spec, dir| {
+        let Some(dir) = dir else { return };
+        let db = c.open(spec);
+        c.write(db, &[put("ta", b"1")]);
+        assert_eq!(c.flush(db, MEMTABLE).status, 0);
+        c.write(db, &[put("tb", b"2")]);
+        assert_eq!(c.flush(db, WAL).status, 0);
+        c.close(db, NO_FLUSH);
+        let data = dir.join("data").join(&spec.path);
+        for log in [data.clone(), dir.join("wal").join(&spec.path)] {
+            let _ = std::fs::remove_dir_all(log.join("log"));
+            let _ = std::fs::remove_dir_all(log.join("wal"));
+        }
+        let _ = std::fs::remove_file(data.join("log-home"));
+        std::fs::write(data.join("removal"), b"").unwrap();
+        for _ in 0..2 {
+            let opened = c.try_open(spec);
+            assert_eq!(opened.status, 0, "{}", opened.text());
+            assert_eq!(c.get(opened.db, null(), "ta"), None);
+            c.write(opened.db, &[put("tc", b"3")]);
+            assert_eq!(c.flush(opened.db, WAL).status, 0);
+            assert_eq!(c.get(opened.db, null(), "tc").as_deref(), Some(&b"3"[..]));
+            c.close(opened.db, NO_FLUSH);
+        }
+        assert_eq!(epoch(c, spec), 2, "made anew once");
+        assert!(!data.join("removal").exists());
+    });
+}
+
 #[test]
 fn nothing_comes_back_after_a_removal() {
     everywhere(|c, spec, dir| {
