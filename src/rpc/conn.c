@@ -1,7 +1,8 @@
 /*
  * rpc/conn.c - reading, and the one write at the end of a turn.
  *
- * 1. nghttp2_session_mem_send is called from conn_flush only, never inside a callback.
+ * 1. nghttp2_session_mem_send is called from conn_flush only, never inside a callback. That is at the end of a turn, or
+ *    when a read has left many frames to send.
  * 2. Frames are collected in the loop's buffer and written when it is full or nothing is left. What the socket
  *    refuses moves to `pending`, and nothing more is drained until that is gone.
  * 3. Reading does not stop because output waits (a peer that is itself blocked on its output would wait for ever), up to the
@@ -320,6 +321,10 @@ static void conn_on_poll(uv_poll_t *handle, int status, int events)
     }
     if (conn->opened && (events & UV_READABLE) != 0 && !conn->read_more) {
         conn_read(conn); /* with more to read already, conn_flush does */
+        if (conn->queued_max != 0 &&
+            nghttp2_session_get_outbound_queue_size(conn->session) > CONN_FLUSH_FRAMES) {
+            conn_flush(conn);
+        }
     } else if (!conn->broken) {
         conn_dirty(conn);
     }

@@ -39,6 +39,8 @@
 /* Acknowledgements that may wait: more than one turn's reads can ask for (17 bytes a PING). */
 /* Frames a server has for a peer: above it the peer is not read, or given up if it does not read. */
 #define CONN_QUEUED_FRAMES_MAX 8192u
+/* With more than this the end of the turn is not waited for: others bring as many in it. */
+#define CONN_FLUSH_FRAMES 512u
 #define CONN_ACKS_MAX (CONN_READ_TURN_BYTES / 17u + 1024u)
 
 struct conn;

@@ -37,6 +37,8 @@
 #define RPC_CONN_CALL_BYTES_DEFAULT (16ull << 20) /* the same, of one connection */
 /* Whatever others hold, a connection has so much of each. */
 #define RPC_CONN_FLOOR_BYTES (64u << 10)
+/* Of some 170 bytes, for all peers whose sockets take nothing. */
+#define RPC_QUEUED_FRAMES_DEFAULT (512u << 10)
 #define RPC_REPLY_SLACK 4u        /* ... by a quarter; beyond, new calls are refused */
 #define RPC_STREAMS_DEFAULT 1024u /* concurrent calls on one connection */
 #define RPC_CONNS_DEFAULT 16384u  /* connections of one server */
@@ -262,6 +264,7 @@ struct rpc_server_options {
     uint64_t conn_call_bytes_max;
     uint64_t conn_inflight_bytes_max;
     uint32_t calls_per_loop_max; /* that handlers hold */
+    uint64_t queued_frames_max;  /* for all peers whose sockets take nothing */
     uint64_t reply_bytes_max;
     uint64_t conn_reply_bytes_max; /* at least message_bytes_max, to be able to send one */
     uint32_t streams_max;

@@ -40,6 +40,8 @@ static void server_take_options(struct rpc_server *server, const struct rpc_serv
         from->header_bytes_max != 0 ? from->header_bytes_max : RPC_HEADER_BYTES_DEFAULT;
     to->inflight_bytes_max =
         from->inflight_bytes_max != 0 ? from->inflight_bytes_max : RPC_INFLIGHT_BYTES_DEFAULT;
+    to->queued_frames_max =
+        from->queued_frames_max != 0 ? from->queued_frames_max : RPC_QUEUED_FRAMES_DEFAULT;
     to->call_bytes_max = from->call_bytes_max != 0 ? from->call_bytes_max : RPC_CALL_BYTES_DEFAULT;
     to->conn_call_bytes_max =
         from->conn_call_bytes_max != 0 ? from->conn_call_bytes_max : RPC_CONN_CALL_BYTES_DEFAULT;

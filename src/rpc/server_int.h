@@ -27,6 +27,8 @@
 #define SERVER_SETTINGS_SHARE 8u
 /* Headers larger than so many times the limit are a reset instead of a status. */
 #define SERVER_HEADERS_OVER 4u
+/* A peer has so many frames that wait for it, whatever wait for others. */
+#define SERVER_QUEUED_FRAMES_FLOOR 64u
 
 struct server_method {
     struct map_node node; /* server->methods, by path */
@@ -74,6 +76,7 @@ struct rpc_server {
     atomic_uint conn_count; /* loops and acceptor; waited on by rpc_server_drained through `gone` */
     atomic_ullong inflight_bytes;
     atomic_ullong reply_bytes;        /* room.c's */
+    atomic_ullong queued_frames;      /* for peers whose sockets take nothing */
     atomic_ullong side_request_bytes; /* of inflight_bytes: calls of RPC_RANK_SIDE */
     atomic_ullong side_reply_bytes;   /* of reply_bytes */
     atomic_ullong call_bytes;         /* weight.c's */
@@ -106,6 +109,7 @@ struct server_conn {
     uint64_t reply_bytes;   /* room.c's: what its calls count, and pending_bytes */
     uint64_t call_bytes;    /* weight.c's */
     uint64_t pending_bytes; /* counted of conn.pending */
+    uint64_t queued_frames; /* counted of what nghttp2 has for it */
     bool settled;           /* the client's SETTINGS came */
     bool stuffed;           /* room.c's: it was refused a large reply, and has read little since */
     bool draining;

@@ -284,6 +284,25 @@ static void server_on_open(struct conn *base)
     }
 }
 
+/*
+ * What a peer may ask for without reading (acknowledgements, resets) is bounded for each connection, and there can be very many.
+ * So all together have a bound, too: beyond it those who let more than a few wait are given up.
+ */
+static void conn_count_queued(struct server_conn *conn, uint64_t now)
+{
+    if (now == conn->queued_frames) {
+        return;
+    }
+    const uint64_t more = now - conn->queued_frames; /* may go down: modulo 2^64 */
+    const uint64_t before =
+        atomic_fetch_add_explicit(&conn->server->queued_frames, more, memory_order_relaxed);
+    conn->queued_frames = now;
+    if (now > SERVER_QUEUED_FRAMES_FLOOR &&
+        before + more > conn->server->options.queued_frames_max) {
+        conn->conn.broken = true;
+    }
+}
+
 static void server_on_closed(struct conn *base)
 {
     struct server_conn *conn = CONTAINER_OF(base, struct server_conn, conn);
@@ -299,6 +318,7 @@ static void server_on_closed(struct conn *base)
         call_disown(CONTAINER_OF(node, struct rpc_call, node));
     }
     room_leave_conn(conn);
+    conn_count_queued(conn, 0);
     server_conn_gone(conn->server, base->loop, conn->peer);
     conn->peer = NULL;
 }
@@ -312,6 +332,8 @@ static void server_on_flushed(struct conn *base)
 {
     struct server_conn *conn = CONTAINER_OF(base, struct server_conn, conn);
     room_update_conn(conn);
+    conn_count_queued(
+        conn, base->waits_us != 0 ? nghttp2_session_get_outbound_queue_size(base->session) : 0);
     struct list_node *node;
     while ((node = list_pop_front(&conn->writable)) != NULL) {
         call_tell_writable(CONTAINER_OF(node, struct rpc_call, writable));

@@ -355,6 +355,7 @@ static bool take_size(struct rpc_server_options *options, const char *name, uint
         {"--inflight-bytes", &options->inflight_bytes_max},
         {"--call-bytes", &options->call_bytes_max},
         {"--conn-call-bytes", &options->conn_call_bytes_max},
+        {"--queued-frames", &options->queued_frames_max},
         {"--reply-bytes", &options->reply_bytes_max},
         {"--conn-reply-bytes", &options->conn_reply_bytes_max},
     };

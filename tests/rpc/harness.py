@@ -37,12 +37,20 @@ class Server:
         return grpc.insecure_channel(self.target, options=[*BIG, own, *options])
 
     def rss(self):
-        """Memory the server holds, in bytes. A sanitizer keeps what was freed and says nothing about that: 0."""
+        """Memory the server holds, in bytes."""
+        return self.memory("VmRSS:")
+
+    def peak(self):
+        """The most that it ever held."""
+        return self.memory("VmHWM:")
+
+    def memory(self, what):
+        """A line of the process's status, in bytes. A sanitizer keeps what was freed and says nothing about that: 0."""
         with open(f"/proc/{self.process.pid}/maps") as maps:
             if any(name in line for line in maps for name in ("libasan", "libtsan")):
                 return 0
         with open(f"/proc/{self.process.pid}/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")) * 1024
+            return next(int(line.split()[1]) for line in status if line.startswith(what)) * 1024
 
     def stop(self):
         """Drains; returns what the server printed last. Fails on a bad exit (a sanitizer's, too)."""

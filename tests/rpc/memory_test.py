@@ -1,6 +1,7 @@
 """What a peer can make the server hold: it must never end it, and never take memory out of proportion."""
 
 import atexit
+import signal
 import subprocess
 import tempfile
 
@@ -317,6 +318,48 @@ def test_frames_that_nobody_reads_end_the_connection():
     end(server, channel)
 
 
+PINGS = frame(h2.PING, 0, 0, bytes(8))
+
+
+def test_frames_for_all_that_read_nothing_have_a_budget_of_the_server():
+    """Each may have thousands of them; together they may have fewer than that times the connections."""
+    server, channel = start("--queued-frames", "1000")
+    raws = [wide(server) for _ in range(4)]
+    for raw in raws:
+        raw.request(head("/test.Echo/Stream"), message(b"1 %d" % (40 * MIB)))  # fills the socket
+    wait_for(lambda: stats(channel)["replies"] > 159 * MIB)
+    for _ in range(2):  # the first ones may still become bytes that wait for the socket
+        for raw in raws:
+            raw.send(PINGS * 240)
+        unary(channel, "/test.Echo/Unary")
+    assert stats(channel)["conns"] == 5
+    rounds = 0
+    while stats(channel)["conns"] == 5:
+        rounds += 1
+        assert rounds < 20, "some 5,000 frames for each, and nobody was given up"
+        for raw in raws:
+            raw.send(PINGS * 250)
+    for raw in raws:
+        raw.close()
+    end(server, channel)
+
+
+def test_frames_that_come_over_many_connections_at_once():
+    """Answers leave before the next connection is read: else those of all of them lie in memory together."""
+    server, channel = start()
+    raws = [h2.Raw(server.port) for _ in range(400)]
+    wait_for(lambda: stats(channel)["conns"] == 401)
+    server.process.send_signal(signal.SIGSTOP)
+    for raw in raws:
+        raw.send(PINGS * 3000)
+    server.process.send_signal(signal.SIGCONT)
+    assert all(raw.until(lambda f: f[0] == h2.PING) for raw in raws)
+    assert server.peak() < 60 * MIB, server.peak()
+    for raw in raws:
+        raw.close()
+    end(server, channel)
+
+
 run([
     test_one_large_reply_into_wide_windows,
     test_many_replies_into_wide_windows,
@@ -333,4 +376,6 @@ run([
     test_frames_that_nobody_reads_end_the_connection,
     test_reflection_answers_into_wide_windows,
     test_unread_reflection_answers_are_not_made,
+    test_frames_for_all_that_read_nothing_have_a_budget_of_the_server,
+    test_frames_that_come_over_many_connections_at_once,
 ])
