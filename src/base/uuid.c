@@ -22,51 +22,50 @@ struct uuid uuid_v7(int64_t now_ms, const uint8_t random[16])
     return u;
 }
 
-static bool uuid_hyphen_at(size_t nibble)
+/* Whether a hyphen stands before this byte. */
+static bool uuid_hyphen_before(size_t byte)
 {
-    return nibble == 8 || nibble == 12 || nibble == 16 || nibble == 20;
+    return byte == 4 || byte == 6 || byte == 8 || byte == 10;
 }
 
 void uuid_format(const struct uuid *uuid, char ret_text[UUID_TEXT_LEN + 1])
 {
     static const char digits[] = "0123456789abcdef";
     char *at = ret_text;
-    for (size_t i = 0; i < 32; i++) {
-        if (uuid_hyphen_at(i)) {
+    for (size_t i = 0; i < sizeof uuid->b; i++) {
+        if (uuid_hyphen_before(i)) {
             *at++ = '-';
         }
-        *at++ = digits[(uuid->b[i / 2] >> (i % 2 != 0 ? 0 : 4)) & 0xf];
+        *at++ = digits[uuid->b[i] >> 4];
+        *at++ = digits[uuid->b[i] & 0xf];
     }
     *at = '\0';
 }
 
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    if (c >= 'a' && c <= 'f') {
-        return c - 'a' + 10;
-    }
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
+/* One more than the value of each hexadecimal digit; 0 for every other byte. Calls carry several ids, so this is no search. */
+static const uint8_t hex_values[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+};
 
 static bool uuid_parse_digits(struct bytes text, bool hyphens, struct uuid *ret_uuid)
 {
     if (text.len != (hyphens ? 36u : 32u)) {
         return false;
     }
-    struct uuid u = {{0}};
-    size_t at = 0;
-    for (size_t i = 0; i < 32; i++) {
-        if (hyphens && uuid_hyphen_at(i) && text.ptr[at++] != '-') {
+    struct uuid u;
+    const uint8_t *at = text.ptr;
+    for (size_t i = 0; i < sizeof u.b; i++) {
+        if (hyphens && uuid_hyphen_before(i) && *at++ != '-') {
             return false;
         }
-        const int digit = hex_digit(text.ptr[at++]);
-        if (digit < 0) {
+        const uint8_t high = hex_values[*at++];
+        const uint8_t low = hex_values[*at++];
+        if (high == 0 || low == 0) {
             return false;
         }
-        u.b[i / 2] = (uint8_t)(u.b[i / 2] << 4 | digit);
+        u.b[i] = (uint8_t)((unsigned)(high - 1) << 4 | (unsigned)(low - 1));
     }
     *ret_uuid = u;
     return true;
