@@ -14,8 +14,8 @@ certain from its receipt to LEASE_SECONDS after the last acknowledged renewal wa
 longer. A worker's own end may come before that, never the other way round.
 
 An attempt is *spent* if it ended without its worker's doing, though no worker neglected it: it was handed out to nobody who began
-it, or its lease was refused before it could have run out by the worker's silence. Seconds in which the server itself was struck do
-not count as silence; those of a bad link do.
+it, or its lease was refused before it could have run out by the worker's silence. Seconds in which the server stood still do not
+count as silence; those of a bad link or of a wrong clock do.
 """
 
 import argparse
@@ -69,7 +69,7 @@ COUNTED_AS = {
 }
 SUMS = ("lost", "over-granted", "leaked", "ran after completion", "stuck", "spent")
 CRASHED = "WORKER_CRASHED"
-SERVER_FAULTS = {"kill", "restart", "pause", "takeover", "clock"}  # the others are of the link
+STANDSTILLS = {"kill", "restart", "pause", "takeover"}  # the server hears nobody; a bad link or a wrong clock is none
 
 
 class Call:
@@ -385,7 +385,7 @@ class Audit:
             lease = logs.leases.get(task)
             if lease is None or lease.returned or self.struck(sent, answered) or self.told_before(lease, sent):
                 continue
-            silent = sent - lease.renewed - self.struck(lease.renewed, sent, SERVER_FAULTS)
+            silent = sent - lease.renewed - self.struck(lease.renewed, sent, STANDSTILLS)
             if silent < LEASE_SECONDS - SLACK_SECONDS:
                 self.violation("lease lost early", "%s of task %s of %s, %.3f s after its renewal" % (what, task, lease.job, silent))
 

@@ -550,9 +550,10 @@ class Spent(unittest.TestCase):
         self.crashed("t")
         self.story.finds()
 
-    def test_a_silent_link_is_a_silent_worker(self):
+    def test_a_silent_link_or_a_wrong_clock_is_no_excuse(self):
         self.story.lease("t", "j", 1, last=False)
-        self.story.fault("silence", 3, 9)
+        self.story.fault("silence", 3, 6)
+        self.story.fault("clock", 6, 9, ahead=30)
         self.story.beat("t", 12.5, "NOT_FOUND")
         self.crashed("t")
         self.story.finds()
