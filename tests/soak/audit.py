@@ -72,6 +72,11 @@ CRASHED = "WORKER_CRASHED"
 STANDSTILLS = {"kill", "restart", "pause", "takeover"}  # the server hears nobody; a bad link or a wrong clock is none
 
 
+def overlap(spans, begin, end):
+    """Seconds of the span from begin to end that lie in others."""
+    return sum(max(0.0, min(end, until) - max(begin, since)) for since, until in spans)
+
+
 class Call:
     """When something was asked for and answered; `late` is the last moment at which it may have taken effect."""
 
@@ -139,6 +144,7 @@ class Logs:
         self.refreshes = collections.defaultdict(list)  # key -> (Call, value)
         self.nameless = 0  # jobs that may exist under an id nobody was told
         self.faults = []  # (kind, begin, end)
+        self.standstills = []  # (begin, end)
         self.shifts_ms = {0}  # by which the server's wall clock was off at times
         self.wall_ms = 0  # wall clock minus monotonic clock
         self.open_polls = []  # polls whose outcome is unknown
@@ -179,7 +185,10 @@ class Logs:
             self.unexpected.append("%s of %s: %s" % (op, what, code))
 
     def add_fault(self, event):
-        self.faults.append((event["kind"], *event["at"]))
+        began, ended = event["at"]
+        self.faults.append((event["kind"], began, ended))
+        if event["kind"] in STANDSTILLS:
+            self.standstills.append((began, event.get("served", ended)))
         self.shifts_ms.add(1000 * event.get("ahead", 0))
         self.wall_ms = 1000 * (event["wall"] - event["at"][1])
 
@@ -385,14 +394,13 @@ class Audit:
             lease = logs.leases.get(task)
             if lease is None or lease.returned or self.struck(sent, answered) or self.told_before(lease, sent):
                 continue
-            silent = sent - lease.renewed - self.struck(lease.renewed, sent, STANDSTILLS)
+            silent = sent - lease.renewed - overlap(logs.standstills, lease.renewed, sent)
             if silent < LEASE_SECONDS - SLACK_SECONDS:
                 self.violation("lease lost early", "%s of task %s of %s, %.3f s after its renewal" % (what, task, lease.job, silent))
 
-    def struck(self, begin, end, kinds=None):
-        """Seconds of the span in which the server, or the link to it, was struck."""
-        return sum(max(0.0, min(end, until) - max(begin, since))
-                   for kind, since, until in self.logs.faults if kinds is None or kind in kinds)
+    def struck(self, begin, end):
+        """Whether the server, or the link to it, was struck in that span."""
+        return overlap([(since, until) for _, since, until in self.logs.faults], begin, end) > 0
 
     def told_before(self, lease, sent):
         """Whether an earlier report may have ended it, or the job is gone."""

@@ -122,6 +122,7 @@ class Victim:
         self.server = self.new_server()
         try:
             self.start()
+            served = time.monotonic()
             time.sleep(self.rng.uniform(0, 2))
             first.process.send_signal(signal.SIGCONT)
             time.sleep(self.rng.uniform(1, 4))
@@ -129,7 +130,7 @@ class Victim:
         finally:
             first.process.send_signal(signal.SIGCONT)
             first.kill()
-        return {}
+        return {"served": served}
 
     def clock(self):
         ahead = self.rng.choice(STEPS_SECONDS)

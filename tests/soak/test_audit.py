@@ -565,6 +565,13 @@ class Spent(unittest.TestCase):
         self.crashed("t")
         self.story.finds(lease_lost_early=1)
 
+    def test_a_server_that_was_replaced_hears_again_when_the_other_serves(self):
+        self.story.lease("t", "j", 1, last=False)
+        self.story.fault("takeover", 3, 9, served=3.5)
+        self.story.beat("t", 12.5, "NOT_FOUND")
+        self.crashed("t")
+        self.story.finds()
+
     def test_refused_report_after_one_without_an_answer(self):
         self.story.lease("t", "j", 1)
         self.story.report("t", "j", 2, code="UNAVAILABLE")
