@@ -77,7 +77,8 @@ static void what_is_not_plain_is_seen_at_every_place(void **state)
             memset(text, 'x', sizeof text);
             assert_true(bytes_utf8(bytes_of(text, len), &chars));
             assert_int_equal(chars, len);
-            memcpy(text + at, "\xc3\xa9", 2);
+            text[at] = 0xc3;
+            text[at + 1] = 0xa9;
             assert_true(bytes_utf8(bytes_of(text, len), &chars));
             assert_int_equal(chars, len - 1);
             text[at] = 'x'; /* its second byte alone */

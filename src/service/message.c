@@ -275,6 +275,7 @@ SILO_RC message_decode_bulk(struct arena *arena, const ProtobufCMessageDescripto
         }
     }
     uint8_t *base = (uint8_t *)message;
+    ASSERT(base != NULL); /* it was unpacked */
     memcpy(base + bulk.items->quantifier_offset, &bulk.count, sizeof bulk.count);
     memcpy(base + bulk.items->offset, &items, sizeof items);
     *ret_message = message;

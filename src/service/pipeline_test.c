@@ -570,7 +570,8 @@ static void test_what_a_request_grows_to_counts(void **state)
     assert_non_null(wire);
     (void)protobuf_c_message_pack(&request.base, wire);
     for (size_t i = 0; i < FIELDS; i++) {
-        memcpy(wire + size + 2 * i, "\x78\x01", 2); /* field 15 is 1, whatever that is */
+        wire[size + 2 * i] = 0x78; /* field 15 is 1, whatever that is */
+        wire[size + 2 * i + 1] = 1;
     }
     call = fake_call_bytes("LeaseTasks", bytes_of(wire, size + 2 * FIELDS));
     free(wire);

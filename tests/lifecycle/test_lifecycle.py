@@ -156,6 +156,7 @@ class Stop(unittest.TestCase):
                      for _ in range(20)]
             job = silo.api.Enqueue(shard=silo.shard_ids()[0], task_group="other").id
             waiting = silo.api.start("GetJobResult", shard=silo.shard_ids()[0], id=job, wait_ms=60000)
+            silo.api.GetJob(shard=silo.shard_ids()[0], id=job)  # by the same way as those before: they wait inside by now
             process = silo.process
             began = time.monotonic()
             process.send_signal(signal.SIGTERM)

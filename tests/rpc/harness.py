@@ -7,7 +7,10 @@ import sys
 import time
 import traceback
 
-import grpc
+# Servers are started beside live channels; what gRPC does around a fork is not needed for that, and has crashed.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+import grpc  # noqa: E402
 
 ROOT = os.environ.get("SILO_ROOT") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 SERVER = os.environ.get("RPC_ECHO_SERVER") or os.path.join(os.environ["SILO_BIN_DIR"], "rpc_echo_server")
@@ -20,11 +23,11 @@ BIG = [
 class Server:
     def __init__(self, *args, open_files=None, stderr=None):
         def limit():
-            if open_files is not None:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
 
         self.process = subprocess.Popen(
-            [SERVER, *args], stdout=subprocess.PIPE, stderr=stderr, text=True, preexec_fn=limit
+            [SERVER, *args], stdout=subprocess.PIPE, stderr=stderr, text=True,
+            preexec_fn=limit if open_files is not None else None,
         )
         line = self.process.stdout.readline()
         assert line.startswith("port "), f"the server did not start: {line!r}"
