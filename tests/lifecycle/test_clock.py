@@ -72,6 +72,17 @@ def retrying():
     return pb.RetryPolicy(retry_count=3, initial_interval_ms=RETRY_MS, max_interval_ms=RETRY_MS)
 
 
+class Right(unittest.TestCase):
+    def test_a_start_is_waited_for(self):
+        """With the clock as it is: a job is handed out when it is due, and not before."""
+        with SiloServer() as silo:
+            due = time.time() + 1
+            job = silo.api.Enqueue(shard=silo.shard_ids()[0], task_group="g", payload=blob(b"x"), start_at_ms=int(due * 1000)).id
+            tasks = silo.api.LeaseTasks(worker_id="w", max_tasks=1, task_group="g", wait_ms=20000).tasks
+            self.assertGreaterEqual(time.time(), due - 0.01)
+            equal([task.job_id for task in tasks], [job])
+
+
 @unittest.skipUnless(os.path.exists(FAKETIME), "libfaketime is not installed")
 @unittest.skipIf(SANITIZED, "a sanitizer's runtime has to be the first library, and libfaketime would be")
 class Moments(unittest.TestCase):
