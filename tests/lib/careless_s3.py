@@ -5,27 +5,12 @@ import threading
 import urllib.parse
 from xml.sax.saxutils import escape
 
+from s3_handler import S3Handler
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
 
-    def log_message(self, *_):
-        pass
-
-    def _reply(self, status, body=b"", headers=()):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in headers:
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def _key(self):
-        return urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
-
+class _Handler(S3Handler):
     def do_PUT(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self._body()
         self.server.objects[self._key()] = body
         self._reply(200, headers=[("ETag", '"%x"' % hash(body))])
 
@@ -53,7 +38,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._reply(204)
 
     def do_POST(self):
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._body()
         self.server.objects.clear()  # the only POST without uploads is a bulk delete
         self._reply(200, b"<DeleteResult></DeleteResult>")
 

@@ -9,28 +9,10 @@ import threading
 import urllib.parse
 from xml.sax.saxutils import escape, unescape
 
+from s3_handler import S3Handler
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
 
-    def log_message(self, *_):
-        pass
-
-    def _reply(self, status, body=b"", headers=()):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in headers:
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def _key(self):
-        return urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
-
-    def _body(self):
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
+class _Handler(S3Handler):
     def do_PUT(self):
         store, key, body = self.server.store, self._key(), self._body()
         with store.lock:
