@@ -8,6 +8,7 @@ import { isConnectivityError, isTooLarge, isWrongShardError, mapError } from "./
 import {
   SiloGrpcError,
   SiloNotFoundError,
+  SiloProtocolError,
   SiloResourceExhaustedError,
   TaskNotFoundError,
 } from "./errors";
@@ -82,7 +83,7 @@ function resultOf(
   isRepeated: boolean,
 ): ReportOutcomesResult | undefined {
   if (answer === undefined) {
-    return { error: new Error(`No result returned from server for task ${taskId}`) };
+    return { error: new SiloProtocolError(`No result returned from server for task ${taskId}`) };
   }
   if (answer.code === 0) {
     return {};

@@ -2,6 +2,7 @@
 import { setTimeout as timer } from "node:timers/promises";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
+import { SiloClientClosedError } from "./errors";
 import type { CallOptions } from "./types";
 
 /** Longest time a timer of Node's can wait, in milliseconds. */
@@ -69,14 +70,14 @@ export class CallLimits {
 
   /**
    * Does nothing while the call may go on.
-   * @throws RpcError DEADLINE_EXCEEDED or CANCELLED, Error if the client is closed.
+   * @throws RpcError DEADLINE_EXCEEDED or CANCELLED, SiloClientClosedError
    */
   check(): void {
     if (this.controller?.signal.aborted) {
       throw new RpcError("the caller ended the call", "CANCELLED");
     }
     if (this.closing.aborted) {
-      throw new Error("No server connections available");
+      throw new SiloClientClosedError();
     }
     if (this.leftMs <= 0) {
       const { lastFailure: last } = this;

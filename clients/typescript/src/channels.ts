@@ -1,10 +1,13 @@
 // The channels of one client: one for each address, connected when first used.
 import type { ClientOptions } from "@grpc/grpc-js";
+import { SiloClientClosedError, SiloNotReadyError } from "./errors";
 import type { SiloClient } from "./gen/silo.client";
 import { Link } from "./link";
 
 /** Largest message in each direction: a payload of 100 MB has to fit. */
 const MAX_MESSAGE_BYTES = 128 * 1024 * 1024;
+
+const NO_SERVERS = "No server connections available";
 
 const SERVICE_CONFIG = {
   methodConfig: [
@@ -111,14 +114,14 @@ export class ChannelPool {
     return this.channels.get(address);
   }
 
-  /** The channel to an address, made if need be. @throws Error once closed. */
+  /** The channel to an address, made if need be. @throws SiloClientClosedError */
   ensure(address: string): Channel {
     const existing = this.channels.get(address);
     if (existing !== undefined) {
       return existing;
     }
     if (this.closed) {
-      throw new Error("No server connections available");
+      throw new SiloClientClosedError();
     }
     const channel = new Channel(address, this.useTls, this.options);
     this.channels.set(address, channel);
@@ -127,12 +130,12 @@ export class ChannelPool {
 
   /**
    * Any channel: the next in turn, or that of a number of the caller's, which does not use a turn.
-   * @throws Error if there is none.
+   * @throws SiloNotReadyError if there is none, SiloClientClosedError
    */
   any(index?: number): Channel {
     const all = [...this.channels.values()];
     if (all.length === 0) {
-      throw new Error("No server connections available");
+      throw this.closed ? new SiloClientClosedError() : new SiloNotReadyError(NO_SERVERS);
     }
     return all[(index ?? this.turn++) % all.length];
   }

@@ -10,6 +10,7 @@ import {
   JobNotTerminalError,
   SiloAlreadyExistsError,
   SiloFailedPreconditionError,
+  SiloProtocolError,
   TaskNotFoundError,
 } from "./errors";
 import type {
@@ -244,7 +245,7 @@ export class SiloGRPCClient {
     return items.map(({ job, request }, i) => {
       const answer = answers.at(i);
       if (answer === undefined) {
-        return { error: new Error(`No result returned from server for job ${i}`) };
+        return { error: new SiloProtocolError(`No result returned from server for job ${i}`) };
       }
       if (answer.code === 0) {
         return { id: answer.id };
@@ -425,7 +426,7 @@ export class SiloGRPCClient {
       (stub, rpc, shard) => stub.leaseTask({ shard, id, tenant, workerId }, rpc).response,
     );
     if (task === undefined) {
-      throw new Error("leaseTask response missing task");
+      throw new SiloProtocolError("leaseTask response missing task");
     }
     return task;
   }

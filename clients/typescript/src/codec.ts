@@ -20,12 +20,12 @@ export function encodeBytes(value: unknown): Uint8Array {
 /**
  * Decodes MessagePack strictly: for job payloads, task payloads and query rows.
  * @param field what the bytes are, for the error text.
- * @throws Error if there are no bytes, ValueNotDecodableError if they are not exactly one
- *     MessagePack value, or one that no decoder should be given (see `checkDecodable`).
+ * @throws ValueNotDecodableError if there are no bytes, if they are not exactly one MessagePack
+ *     value, or one that no decoder should be given (see `checkDecodable`).
  */
 export function decodeBytes<T = unknown>(bytes: Uint8Array | undefined, field: string): T {
   if (bytes === undefined || bytes.length === 0) {
-    throw new Error(`No bytes to decode for field ${field}`);
+    throw new ValueNotDecodableError(`No bytes to decode for field ${field}`);
   }
   checkDecodable(bytes);
   try {

@@ -18,7 +18,7 @@ import { DialRules } from "./dial-rules";
 import { Discovery } from "./discovery";
 import { isRetryable, isWrongShardError, mapError, ownerAddressOf } from "./error-mapping";
 import type { CallSubject } from "./error-mapping";
-import { TopologyError, UnroutableError } from "./errors";
+import { SiloUnroutableError, TopologyError } from "./errors";
 import type { SiloClient } from "./gen/silo.client";
 import { hashTenant, initHasher } from "./hash";
 import type { ShardRoutingConfig, SiloGRPCClientOptions } from "./options";
@@ -67,7 +67,7 @@ export interface CallInfo extends CallSubject, CallOptions {
 interface Route {
   /** Whether the topology has to be known first. */
   needsTopology: boolean;
-  /** @throws UnroutableError */
+  /** @throws SiloUnroutableError */
   resolve: () => Target;
 }
 
@@ -204,12 +204,12 @@ export class Connection {
 
   /**
    * The shard of a tenant.
-   * @throws UnroutableError if the topology is not known or has a gap there.
+   * @throws SiloUnroutableError if the topology is not known or has a gap there.
    */
   shardOfTenant(tenant: string | undefined): string {
     const shards = this.topology.shards;
     if (shards.length === 0) {
-      throw new UnroutableError(
+      throw new SiloUnroutableError(
         this.topology.isTold
           ? "Cluster topology not discovered yet: no server that answered has a shard open."
           : "Cluster topology not discovered yet. Call refreshTopology() first.",
@@ -218,7 +218,7 @@ export class Connection {
     const name = tenant ?? DEFAULT_TENANT;
     const shard = shardForTenant(hashTenant(name), shards);
     if (shard === undefined) {
-      throw new UnroutableError(
+      throw new SiloUnroutableError(
         `No shard found for tenant "${name}". This indicates a topology error.`,
       );
     }

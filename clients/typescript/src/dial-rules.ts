@@ -1,21 +1,6 @@
+import { PlaintextRefusedError } from "./errors";
 import { isLoopbackAddress, serverAddresses } from "./options";
 import type { SiloGRPCClientOptions } from "./options";
-
-/**
- * A server told of an address that the client must not send its token to: TLS is off only because
- * all `servers` are loopback names, and this address is none.
- */
-export class PlaintextRefusedError extends Error {
-  override readonly name = "PlaintextRefusedError";
-  readonly code = "SILO_PLAINTEXT_REFUSED";
-
-  constructor(readonly address: string) {
-    super(
-      `A server names "${address}", which is no loopback address. This client speaks plaintext ` +
-        "only because all its servers are, so it does not send its token there: set useTls.",
-    );
-  }
-}
 
 /**
  * Which addresses a client dials, and whether with TLS. Both follow from the client's options

@@ -1,9 +1,11 @@
 // From gRPC statuses to the package's error classes.
 import { RpcError } from "@protobuf-ts/runtime-rpc";
+import { messageOf } from "./describe";
 import {
   JobAlreadyExistsError,
   JobNotFoundError,
   SiloAlreadyExistsError,
+  SiloCancelledError,
   SiloDeadlineExceededError,
   SiloFailedPreconditionError,
   SiloGrpcError,
@@ -13,9 +15,9 @@ import {
   SiloResourceExhaustedError,
   SiloUnauthenticatedError,
   SiloUnavailableError,
+  SiloUnroutableError,
   TaskNotFoundError,
   TopologyError,
-  UnroutableError,
 } from "./errors";
 
 /** What a call was about; decides how NOT_FOUND and ALREADY_EXISTS are named. */
@@ -59,7 +61,7 @@ export function isRetryable(error: unknown): boolean {
     return isConnectivityError(error.cause);
   }
   return (
-    error instanceof UnroutableError || isWrongShardError(error) || isConnectivityError(error)
+    error instanceof SiloUnroutableError || isWrongShardError(error) || isConnectivityError(error)
   );
 }
 
@@ -103,6 +105,8 @@ export function errorFromStatus(code: string, message: string, subject: CallSubj
       return new SiloResourceExhaustedError(message);
     case "UNAVAILABLE":
       return new SiloUnavailableError(message);
+    case "CANCELLED":
+      return new SiloCancelledError(message);
     case "DEADLINE_EXCEEDED":
       return new SiloDeadlineExceededError(message);
     default:
@@ -129,5 +133,6 @@ export function mapError(error: unknown, operation: string, subject: CallSubject
   if (error instanceof Error) {
     return error;
   }
-  return new Error(`${operation} failed: ${String(error)}`);
+  const message = messageOf(error);
+  return new SiloGrpcError(`${operation} failed: ${message}`, "UNKNOWN", message);
 }

@@ -1,11 +1,26 @@
+// Every error that this package throws. The README lists their codes, and a test compares.
 import type { JobStatus } from "./types";
+
+/** What all errors of this package have in common. */
+export abstract class SiloError extends Error {
+  /** Tells the kinds of errors apart, also across versions and copies of this package. */
+  abstract readonly code: string;
+  /** The server that answered or could not be reached, `host:port`, if the error has one. */
+  declare readonly address?: string;
+}
+
+/** Gives an error the cause that its constructor does not take. */
+export function withCause<E extends Error>(error: E, cause: unknown): E {
+  const property = { value: cause, configurable: true, writable: true };
+  return Object.defineProperty(error, "cause", property);
+}
 
 function inTenant(tenant: string | undefined): string {
   return tenant === undefined ? "" : ` in tenant "${tenant}"`;
 }
 
 /** The tenant has no such job. */
-export class JobNotFoundError extends Error {
+export class JobNotFoundError extends SiloError {
   override readonly name = "JobNotFoundError";
   readonly code = "SILO_JOB_NOT_FOUND";
 
@@ -18,7 +33,7 @@ export class JobNotFoundError extends Error {
 }
 
 /** The job has not ended, so it has no result. */
-export class JobNotTerminalError extends Error {
+export class JobNotTerminalError extends SiloError {
   override readonly name = "JobNotTerminalError";
   readonly code = "SILO_JOB_NOT_TERMINAL";
 
@@ -33,7 +48,7 @@ export class JobNotTerminalError extends Error {
 }
 
 /** The task is not leased any more: it was reported, or its lease ran out. */
-export class TaskNotFoundError extends Error {
+export class TaskNotFoundError extends SiloError {
   override readonly name = "TaskNotFoundError";
   readonly code = "SILO_TASK_NOT_FOUND";
 
@@ -51,7 +66,7 @@ export class TaskNotFoundError extends Error {
 }
 
 /** A worker lost the lease of a task: the handler was told to stop, nothing will be reported. */
-export class TaskLeaseLostError extends Error {
+export class TaskLeaseLostError extends SiloError {
   override readonly name = "TaskLeaseLostError";
   readonly code = "SILO_TASK_LEASE_LOST";
   override readonly cause: Error;
@@ -67,7 +82,7 @@ export class TaskLeaseLostError extends Error {
 }
 
 /** A server handed a worker a task that this worker already holds; the second copy was dropped. */
-export class DuplicateTaskDeliveryError extends Error {
+export class DuplicateTaskDeliveryError extends SiloError {
   override readonly name = "DuplicateTaskDeliveryError";
   readonly code = "SILO_DUPLICATE_TASK_DELIVERY";
 
@@ -81,7 +96,7 @@ export class DuplicateTaskDeliveryError extends Error {
 }
 
 /** A value has no form on the wire that would come back as the same value. Nothing was sent. */
-export class ValueNotEncodableError extends RangeError {
+export class ValueNotEncodableError extends SiloError {
   override readonly name = "ValueNotEncodableError";
   readonly code = "SILO_VALUE_NOT_ENCODABLE";
 
@@ -95,9 +110,66 @@ export class ValueNotEncodableError extends RangeError {
 }
 
 /** Bytes are not MessagePack, or not of a kind that may be decoded. */
-export class ValueNotDecodableError extends Error {
+export class ValueNotDecodableError extends SiloError {
   override readonly name = "ValueNotDecodableError";
   readonly code = "SILO_VALUE_NOT_DECODABLE";
+}
+
+/** An option, of the client or of a call, is missing or cannot be meant. Nothing was sent. */
+export class InvalidOptionError extends SiloError {
+  override readonly name = "InvalidOptionError";
+  readonly code = "SILO_INVALID_OPTION";
+
+  /** @param option its name, for example `tls.caFile`. */
+  constructor(
+    readonly option: string,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(`${option}: ${message}`, options);
+  }
+}
+
+/** The client was closed: it makes no more calls. */
+export class SiloClientClosedError extends SiloError {
+  override readonly name = "SiloClientClosedError";
+  readonly code = "SILO_CLIENT_CLOSED";
+
+  constructor() {
+    super("No server connections available: the client was closed. Make a new SiloGRPCClient.");
+  }
+}
+
+/** The function that gives the token threw; `cause` is what. */
+export class SiloTokenError extends SiloError {
+  override readonly name = "SiloTokenError";
+  readonly code = "SILO_TOKEN";
+
+  constructor(cause: Error) {
+    super(`the token function failed: ${cause.message}`, { cause });
+  }
+}
+
+/** A server's answer is not one that this version of the package understands. */
+export class SiloProtocolError extends SiloError {
+  override readonly name = "SiloProtocolError";
+  readonly code = "SILO_PROTOCOL";
+}
+
+/**
+ * A server told of an address that the client must not send its token to: TLS is off only because
+ * all `servers` are loopback names, and this address is none.
+ */
+export class PlaintextRefusedError extends SiloError {
+  override readonly name = "PlaintextRefusedError";
+  readonly code = "SILO_PLAINTEXT_REFUSED";
+
+  constructor(override readonly address: string) {
+    super(
+      `A server names "${address}", which is no loopback address. This client speaks plaintext ` +
+        "only because all its servers are, so it does not send its token there: set useTls.",
+    );
+  }
 }
 
 /**
@@ -111,11 +183,20 @@ export class TopologyError extends Error {
   }
 }
 
-/** The topology as it is known names no shard for a tenant. @internal A later one may. */
-export class UnroutableError extends Error {}
+/** The topology as it is known names no shard for a tenant, or is not known yet. */
+export class SiloUnroutableError extends SiloError {
+  override readonly name = "SiloUnroutableError";
+  readonly code = "SILO_UNROUTABLE";
+}
+
+/** A function was called before what it needs was there. */
+export class SiloNotReadyError extends SiloError {
+  override readonly name = "SiloNotReadyError";
+  readonly code = "SILO_NOT_READY";
+}
 
 /** A server answered with an error status that has no class of its own. */
-export class SiloGrpcError extends Error {
+export class SiloGrpcError extends SiloError {
   override readonly name: string = "SiloGrpcError";
   readonly code: string = "SILO_GRPC_ERROR";
 
@@ -217,10 +298,23 @@ export class SiloResourceExhaustedError extends SiloGrpcError {
   }
 }
 
-/** gRPC UNAVAILABLE, after all retries. Whether a change was made is not known. */
+/** gRPC CANCELLED: the call was ended by its signal, which has why; `cause` repeats it. */
+export class SiloCancelledError extends SiloGrpcError {
+  override readonly name = "SiloCancelledError";
+  override readonly code = "SILO_CANCELLED";
+
+  constructor(grpcMessage: string) {
+    super(grpcMessage, "CANCELLED", grpcMessage);
+  }
+}
+
+/**
+ * gRPC UNAVAILABLE, after all retries: the server could not be reached, or is not ready. Whether a
+ * change was made is not known.
+ */
 export class SiloUnavailableError extends SiloGrpcError {
-  override readonly name = "SiloUnavailableError";
-  override readonly code = "SILO_UNAVAILABLE";
+  override readonly name: string = "SiloUnavailableError";
+  override readonly code: string = "SILO_UNAVAILABLE";
 
   constructor(grpcMessage: string) {
     super(grpcMessage, "UNAVAILABLE", grpcMessage);

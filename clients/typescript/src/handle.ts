@@ -1,5 +1,5 @@
 import type { SiloGRPCClient } from "./client";
-import { JobNotTerminalError, SiloDeadlineExceededError } from "./errors";
+import { JobNotTerminalError, SiloDeadlineExceededError, withCause } from "./errors";
 import { sleep } from "./sleep";
 import type { AwaitJobOptions, GetJobOptions, Job, JobResult, JobStatus } from "./types";
 
@@ -73,7 +73,7 @@ export class JobHandle {
    * The server is asked to wait, so the answer comes as the job ends; servers that cannot wait are
    * asked again every `pollIntervalMs`.
    * @throws JobNotFoundError
-   * @throws Error when `timeoutMs` has passed; its `cause` is what the last try met.
+   * @throws SiloDeadlineExceededError when `timeoutMs` has passed; its `cause` is what the last try met.
    */
   async awaitResult<T = unknown>(options: AwaitJobOptions = {}): Promise<JobResult<T>> {
     const { pollIntervalMs = 500, timeoutMs = Infinity, signal } = options;
@@ -98,7 +98,7 @@ export class JobHandle {
       const now = performance.now();
       if (now >= deadline) {
         const message = `Timeout waiting for job ${this.id} to complete after ${timeoutMs}ms`;
-        throw new Error(message, { cause });
+        throw withCause(new SiloDeadlineExceededError(message), cause);
       }
       // A server that waited has spent the interval already.
       await sleep(Math.max(0, Math.min(started + pollIntervalMs, deadline) - now), signal);

@@ -1,6 +1,7 @@
 // Which shard a tenant belongs to is decided by XXH64, seed 0, of its UTF-8 bytes. That function
 // is part of the wire contract.
 import xxhash from "xxhash-wasm";
+import { SiloNotReadyError } from "./errors";
 
 type Hasher = Awaited<ReturnType<typeof xxhash>>;
 
@@ -23,11 +24,13 @@ export function initHasher(): Promise<void> {
 
 /**
  * The hash of a tenant id, as 16 lower-case hex digits.
- * @throws Error before `initHasher()` has resolved.
+ * @throws SiloNotReadyError before `initHasher()` has resolved.
  */
 export function hashTenant(tenantId: string): string {
   if (hasher === undefined) {
-    throw new Error("XXH64 hasher not initialized. Call and await initHasher() first.");
+    throw new SiloNotReadyError(
+      "XXH64 hasher not initialized. Call and await initHasher() first.",
+    );
   }
   return hasher.h64(tenantId, 0n).toString(16).padStart(16, "0");
 }

@@ -11,7 +11,12 @@ import type {
   RefreshFloatingLimitTask,
   ReportOutcomeRequest,
 } from "./gen/silo";
-import { JobNotTerminalError, ValueNotEncodableError } from "./errors";
+import {
+  InvalidOptionError,
+  JobNotTerminalError,
+  SiloProtocolError,
+  ValueNotEncodableError,
+} from "./errors";
 import { AttemptStatus, JobStatus } from "./types";
 import type {
   EnqueueJobOptions,
@@ -25,7 +30,7 @@ import type {
 } from "./types";
 import { checkText } from "./well-formed";
 
-/** @throws Error for a status this package does not know. */
+/** @throws SiloProtocolError for a status this package does not know. */
 export function jobStatusFromProto(status: ProtoJobStatus): JobStatus {
   switch (status) {
     case ProtoJobStatus.SCHEDULED:
@@ -39,11 +44,11 @@ export function jobStatusFromProto(status: ProtoJobStatus): JobStatus {
     case ProtoJobStatus.CANCELLED:
       return JobStatus.Cancelled;
     default:
-      throw new Error(`Unknown job status: ${String(status)}`);
+      throw new SiloProtocolError(`Unknown job status: ${String(status)}`);
   }
 }
 
-/** @throws Error for a status this package does not know. */
+/** @throws SiloProtocolError for a status this package does not know. */
 export function attemptStatusFromProto(status: ProtoAttemptStatus): AttemptStatus {
   switch (status) {
     case ProtoAttemptStatus.RUNNING:
@@ -55,11 +60,11 @@ export function attemptStatusFromProto(status: ProtoAttemptStatus): AttemptStatu
     case ProtoAttemptStatus.CANCELLED:
       return AttemptStatus.Cancelled;
     default:
-      throw new Error(`Unknown attempt status: ${String(status)}`);
+      throw new SiloProtocolError(`Unknown attempt status: ${String(status)}`);
   }
 }
 
-/** @throws Error for a status this package does not know. */
+/** @throws InvalidOptionError for a status this package does not know. */
 export function attemptStatusToProto(status: AttemptStatus): ProtoAttemptStatus {
   switch (status) {
     case AttemptStatus.Running:
@@ -71,7 +76,7 @@ export function attemptStatusToProto(status: AttemptStatus): ProtoAttemptStatus 
     case AttemptStatus.Cancelled:
       return ProtoAttemptStatus.CANCELLED;
     default:
-      throw new Error(`Unknown attempt status: ${String(status)}`);
+      throw new InvalidOptionError("status", `Unknown attempt status: ${String(status)}`);
   }
 }
 
@@ -124,7 +129,10 @@ export function limitToProto(limit: JobLimit): Limit {
         },
       };
     default:
-      throw new Error(`Unknown limit type: ${String((limit as { type: unknown }).type)}`);
+      throw new InvalidOptionError(
+        "limits",
+        `Unknown limit type: ${String((limit as { type: unknown }).type)}`,
+      );
   }
 }
 

@@ -1,10 +1,15 @@
 import { bytesOf, decodeBytes } from "./codec";
+import { ValueNotEncodableError } from "./errors";
 import type { QueryParameter, QueryResponse } from "./gen/silo";
 import type { QueryBindParameter, QueryResult } from "./types";
 
+function notBindable(message: string): ValueNotEncodableError {
+  return new ValueNotEncodableError(message, "parameters");
+}
+
 /**
  * The value of a placeholder for the wire.
- * @throws Error for a number that is not finite, an integer that is not safe, or another type.
+ * @throws ValueNotEncodableError for a number that is not finite, an integer that is not safe, or another type.
  */
 export function queryParameter(value: QueryBindParameter): QueryParameter {
   if (value === null) {
@@ -23,19 +28,19 @@ export function queryParameter(value: QueryBindParameter): QueryParameter {
       if (value instanceof Uint8Array) {
         return { value: { oneofKind: "bytesValue", bytesValue: value } };
       }
-      throw new Error(`unsupported query bind parameter type: ${typeof value}`);
+      throw notBindable(`unsupported query bind parameter type: ${typeof value}`);
   }
 }
 
 function numberParameter(value: number): QueryParameter {
   if (!Number.isFinite(value)) {
-    throw new Error("query bind parameter numbers must be finite");
+    throw notBindable("query bind parameter numbers must be finite");
   }
   if (!Number.isInteger(value)) {
     return { value: { oneofKind: "float64Value", float64Value: value } };
   }
   if (!Number.isSafeInteger(value)) {
-    throw new Error(
+    throw notBindable(
       "query bind integer parameters must be safe integers; use bigint for larger values",
     );
   }

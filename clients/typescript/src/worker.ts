@@ -1,6 +1,6 @@
 import { metrics } from "@opentelemetry/api";
 import type { SiloGRPCClient } from "./client";
-import { DuplicateTaskDeliveryError } from "./errors";
+import { DuplicateTaskDeliveryError, InvalidOptionError } from "./errors";
 import type { Task as ProtoTask } from "./gen/silo";
 import { giveBack } from "./give-back";
 import { OutcomeReporter } from "./outcome-reporter";
@@ -246,7 +246,8 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
     }
     if (answer.refreshTasks.length > 0 && refreshHandler === undefined) {
       this.onError(
-        new Error(
+        new InvalidOptionError(
+          "refreshHandler",
           `Received ${answer.refreshTasks.length} floating limit refresh task(s), ` +
             "but the worker has no refreshHandler",
         ),

@@ -4,7 +4,7 @@ import { status } from "@grpc/grpc-js";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
 import { inCalls, MissingMethods } from "../../src/bulk";
 import { SiloFailedPreconditionError, SiloGRPCClient, TaskNotFoundError } from "../../src/index";
-import { SiloGrpcError, SiloUnavailableError } from "../../src/index";
+import { SiloGrpcError, SiloUnavailableError, ValueNotEncodableError } from "../../src/index";
 import type { ReportOutcomeOptions } from "../../src/index";
 import { clusterInfo, enqueueEcho, FakeServer, grpcError } from "../fake-server";
 import { OTHER_SHARD, SHARD } from "../fake-server";
@@ -125,7 +125,7 @@ test("reportOutcomes: what cannot be encoded, or was not answered, fails alone",
     outcome("ok 3"),
   ]);
   assert.deepEqual(results[0], {});
-  assert.ok(results[1].error instanceof RangeError);
+  assert.ok(results[1].error instanceof ValueNotEncodableError);
   assert.match(String(results[2].error?.message), /No result returned.*ok 3/);
 });
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
 import { mapError } from "../../src/error-mapping";
@@ -56,6 +57,7 @@ test("statuses become classes", () => {
     RESOURCE_EXHAUSTED: silo.SiloResourceExhaustedError,
     UNAVAILABLE: silo.SiloUnavailableError,
     DEADLINE_EXCEEDED: silo.SiloDeadlineExceededError,
+    CANCELLED: silo.SiloCancelledError,
     INTERNAL: silo.SiloGrpcError,
     ABORTED: silo.SiloGrpcError,
   };
@@ -81,7 +83,9 @@ test("the subject of a call names its errors", () => {
 test("other errors pass, non-errors are wrapped", () => {
   const plain = new TypeError("x");
   assert.equal(mapError(plain, "op", {}), plain);
-  assert.equal(mapError("oops", "enqueue", {}).message, "enqueue failed: oops");
+  const wrapped = mapError("oops", "enqueue", {});
+  assert.ok(wrapped instanceof silo.SiloGrpcError);
+  assert.equal(wrapped.message, "enqueue failed: oops");
 });
 
 test("isConnectivityError", () => {
@@ -100,13 +104,62 @@ test("isConnectivityError", () => {
   }
 });
 
+/** One error of each class. */
+const ONE_OF_EACH: silo.SiloError[] = [
+  new silo.DuplicateTaskDeliveryError("k"),
+  new silo.InvalidOptionError("servers", "missing"),
+  new silo.JobAlreadyExistsError(),
+  new silo.JobNotFoundError("j"),
+  new silo.JobNotTerminalError("j"),
+  new silo.PlaintextRefusedError("a:1"),
+  new silo.SiloAlreadyExistsError("m"),
+  new silo.SiloCancelledError("m"),
+  new silo.SiloClientClosedError(),
+  new silo.SiloDeadlineExceededError("m"),
+  new silo.SiloFailedPreconditionError("m"),
+  new silo.SiloGrpcError("m", "INTERNAL", "m"),
+  new silo.SiloInvalidArgumentError("m"),
+  new silo.SiloNotFoundError("m"),
+  new silo.SiloNotReadyError("m"),
+  new silo.SiloPermissionDeniedError("m"),
+  new silo.SiloProtocolError("m"),
+  new silo.SiloResourceExhaustedError("m"),
+  new silo.SiloTokenError(new Error("m")),
+  new silo.SiloUnauthenticatedError("m"),
+  new silo.SiloUnavailableError("m"),
+  new silo.SiloUnroutableError("m"),
+  new silo.TaskLeaseLostError("k", "j", new Error("m")),
+  new silo.TaskNotFoundError("k"),
+  new silo.ValueNotDecodableError("m"),
+  new silo.ValueNotEncodableError("m", "value"),
+];
+
+test("every error class is a SiloError with a code of its own, and the README lists them all", () => {
+  const exported = Object.values<unknown>(silo).filter(
+    (value) => typeof value === "function" && value.prototype instanceof silo.SiloError,
+  );
+  const classes = new Set<unknown>(ONE_OF_EACH.map((error) => error.constructor));
+  assert.deepEqual(exported.filter((each) => !classes.has(each)), [], "not in the list above");
+  for (const error of ONE_OF_EACH) {
+    assert.equal(error.name, error.constructor.name);
+    assert.ok(error instanceof silo.SiloError);
+  }
+  const rows = readFileSync("README.md", "utf8").matchAll(/^\| `(SILO_\w+)` \| `(\w+)` \|/gm);
+  const listed = [...rows].map(([, code, name]) => `${code} ${name}`).sort();
+  const made = ONE_OF_EACH.map(({ code, name }) => `${code} ${name}`).sort();
+  assert.deepEqual(listed, made, "the table of codes in README.md");
+  assert.equal(new Set(ONE_OF_EACH.map(({ code }) => code)).size, ONE_OF_EACH.length);
+});
+
 test("the entry point exports these values and no others", () => {
   const expected =
     "AttemptStatus DuplicateTaskDeliveryError GubernatorAlgorithm GubernatorBehavior " +
-    "JobAlreadyExistsError JobHandle JobNotFoundError JobNotTerminalError JobStatus " +
-    "SiloAlreadyExistsError SiloDeadlineExceededError SiloFailedPreconditionError SiloGRPCClient " +
-    "SiloGrpcError SiloInvalidArgumentError SiloNotFoundError SiloPermissionDeniedError " +
-    "SiloResourceExhaustedError SiloUnauthenticatedError SiloUnavailableError SiloWorker " +
+    "InvalidOptionError JobAlreadyExistsError JobHandle JobNotFoundError JobNotTerminalError " +
+    "JobStatus PlaintextRefusedError SiloAlreadyExistsError SiloCancelledError " +
+    "SiloClientClosedError SiloDeadlineExceededError SiloError SiloFailedPreconditionError " +
+    "SiloGRPCClient SiloGrpcError SiloInvalidArgumentError SiloNotFoundError SiloNotReadyError " +
+    "SiloPermissionDeniedError SiloProtocolError SiloResourceExhaustedError SiloTokenError " +
+    "SiloUnauthenticatedError SiloUnavailableError SiloUnroutableError SiloWorker " +
     "TaskLeaseLostError TaskNotFoundError ValueNotDecodableError ValueNotEncodableError " +
     "WorkerMetrics hashTenant initHasher isConnectivityError shardForTenant";
   assert.equal(Object.keys(silo).sort().join(" "), expected);
