@@ -64,6 +64,8 @@ class Checks(unittest.TestCase):
         self.assertEqual(list(docs.paths(page(right), known, {"build"})), [])
         wrong = "`src/base/gone.c` `src/gone` `gone_test.c` `core/log.c` `./dev destroy`\n```sh\n./dev destroy\n```\n"
         self.assertEqual(len(list(docs.paths(page(wrong), known, {"build"}))), 6)
+        guide = page("`emails.py` `core/emails.py`", "docs/guides/page.md")
+        self.assertEqual([text for _, text in docs.paths(guide, known, set())], ["no source file is called core/emails.py"])
 
     def test_names_of_limits(self):
         rows = "| `LOG_LINE_MAX` | 4,096 |\n| `LOG_LINES_MAX`, `NO_SUCH` | 1 |\n"
