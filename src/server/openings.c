@@ -19,6 +19,7 @@
 
 #include "base/assert.h"
 #include "base/list.h"
+#include "server/notify.h"
 #include "server/server_int.h"
 
 static void box_wake(void *context)
@@ -149,6 +150,7 @@ static void server_ready(struct server *server, size_t open)
 {
     server->ready = true;
     rpc_health_set(server->rpc, SILO_SERVICE_NAME, true);
+    (void)notify_manager("READY=1\nSTATUS=serving");
     const int64_t after_ms = env_mono_ms(server->env) - server->started_ms;
     if (open == server->opening_count) {
         log_info("ready", LOG_INT("shards", open), LOG_INT("after_ms", after_ms), LOG_END);
@@ -165,6 +167,7 @@ static void server_left_out(struct server *server)
     server->ready = false;
     server->left_out = true;
     rpc_health_set(server->rpc, SILO_SERVICE_NAME, false);
+    (void)notify_manager("STATUS=other processes opened every shard; restart to take them back");
     log_error("no_shard_left",
               LOG_STR("text", "other processes opened every shard of this server; it answers no "
                               "call until it is restarted"),

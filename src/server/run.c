@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "server/notify.h"
 #include "server/server_int.h"
 
 /* SIGHUP: what can change while serving is the log level. */
@@ -91,6 +92,7 @@ int server_shutdown(struct server *server, int signal_number, bool *ret_clean)
     log_info("stopping", LOG_STR("signal", strsignal(signal_number)),
              LOG_INT("timeout_ms", server->config->server.shutdown_timeout_ms), LOG_END);
     server->stopping = true;
+    (void)notify_manager("STOPPING=1");
     signals_watchdog(server->signal_fd, server->env, deadline_ms);
 
     rpc_health_set(server->rpc, SILO_SERVICE_NAME, false);
