@@ -114,6 +114,7 @@ struct config_database {
     bool fsync; /* CONFIG_FS: files and directories are synced before a write counts */
     bool
         local_log; /* CONFIG_FS: the write-ahead log is appended to, not an object for each commit */
+    bool lock;     /* CONFIG_FS: one process at a time has the directory */
     enum config_order dispatch_order;
     bool apply_wal_on_close;
     int64_t completed_job_expire_s;

@@ -91,23 +91,28 @@ static int accept_spare(void)
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-SILO_RC accept_listen(struct rpc_server *server, struct silo_err *err)
+static silo_rc accept_failed(const struct rpc_server *server, int failed, struct silo_err *err)
+{
+    return FAIL(err, SILO_UNAVAILABLE, "cannot listen on %s: %s", server->options.listen,
+                strerror(failed));
+}
+
+SILO_RC accept_bind(struct rpc_server *server, struct silo_err *err)
 {
     struct sockaddr_storage address;
     socklen_t len = 0;
-    const char *text = server->options.listen;
-    TRY(accept_address(text, &address, &len, err));
+    TRY(accept_address(server->options.listen, &address, &len, err));
     const int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return FAIL(err, SILO_UNAVAILABLE, "cannot make a socket: %s", strerror(errno));
     }
     const int on = 1;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, (struct sockaddr *)&address, len) != 0 || listen(fd, ACCEPT_BACKLOG) != 0 ||
+    if (bind(fd, (struct sockaddr *)&address, len) != 0 ||
         getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
         const int failed = errno;
         (void)close(fd);
-        return FAIL(err, SILO_UNAVAILABLE, "cannot listen on %s: %s", text, strerror(failed));
+        return accept_failed(server, failed, err);
     }
     server->listen_fd = fd;
     server->spare_fd = accept_spare();
@@ -128,6 +133,14 @@ static void accept_peer_text(const struct sockaddr_storage *address, socklen_t l
     (void)snprintf(ret_text, CONN_PEER_BYTES, bare ? "%s:%s" : "[%s]:%s", ip, port);
 }
 
+/* Connections that one address may have. */
+static uint32_t accept_per_address(const struct rpc_server *server)
+{
+    const struct rpc_server_options *options = &server->options;
+    return options->conns_per_address_max != 0 ? options->conns_per_address_max
+                                               : options->conns_max - options->conns_max / 4;
+}
+
 /* Says that connections are closed at once, with one line for a burst of them. */
 static void accept_refused(struct rpc_server *server, enum accept_refusal why,
                            const struct sockaddr_storage *address, socklen_t len)
@@ -146,7 +159,7 @@ static void accept_refused(struct rpc_server *server, enum accept_refusal why,
     log_warn("connections_refused", LOG_STR("reason", reasons[why]), LOG_INT("refused", count),
              LOG_STR("last", peer), LOG_INT("connections", rpc_server_conns(server)),
              LOG_INT("max", server->options.conns_max),
-             LOG_INT("max_per_address", server->options.conns_per_address_max), LOG_END);
+             LOG_INT("max_per_address", accept_per_address(server)), LOG_END);
 }
 
 struct accept_mail {
@@ -206,8 +219,7 @@ static void accept_one(struct rpc_server *server, int fd, const struct sockaddr_
         accept_refused(server, ACCEPT_FULL, address, len);
         return;
     }
-    struct peer *place =
-        peers_enter(&server->peers, address, server->options.conns_per_address_max);
+    struct peer *place = peers_enter(&server->peers, address, accept_per_address(server));
     if (place == NULL) {
         (void)close(fd);
         accept_refused(server, ACCEPT_ADDRESS, address, len);
@@ -300,6 +312,9 @@ SILO_RC accept_start(struct rpc_server *server, struct silo_err *err)
 {
     server->accept_again.fire = accept_on_timer;
     server->listen_poll.data = server;
+    if (listen(server->listen_fd, ACCEPT_BACKLOG) != 0) {
+        return accept_failed(server, errno, err);
+    }
     if (uv_poll_init(&server->loops[0].uv, &server->listen_poll, server->listen_fd) != 0 ||
         uv_poll_start(&server->listen_poll, UV_READABLE, accept_on_poll) != 0) {
         return FAIL(err, SILO_UNAVAILABLE, "cannot watch the listening socket");

@@ -283,13 +283,18 @@ struct rpc_server_options {
     void *context;
 };
 
-/* Checks the options, loads certificates, binds and listens. No thread runs yet. Strings are copied. */
+/*
+ * Checks the options, loads certificates and binds. No thread runs yet, and who connects is refused until start. Strings
+ * are copied.
+ */
 SILO_RC rpc_server_new(const struct rpc_server_options *options, struct rpc_server **ret_server,
                        struct silo_err *err);
 /* Before start only. The method is lent until the server is freed. EXISTS for a path that is there already. */
 SILO_RC rpc_server_add(struct rpc_server *server, const struct rpc_method *method,
                        struct silo_err *err);
-/* Starts the loops and accepts. Health and reflection are registered here. */
+/* Before start only, for what is known late: another bound than options.conns_max; not 0. */
+void rpc_server_limit_conns(struct rpc_server *server, uint32_t conns_max);
+/* Listens, starts the loops and accepts. Health and reflection are registered here. */
 SILO_RC rpc_server_start(struct rpc_server *server, struct silo_err *err);
 /* The bound port. Any thread, from rpc_server_new on. */
 uint16_t rpc_server_port(const struct rpc_server *server);

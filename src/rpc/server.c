@@ -56,9 +56,6 @@ static void server_take_options(struct rpc_server *server, const struct rpc_serv
         from->calls_per_loop_max != 0 ? from->calls_per_loop_max : RPC_CALLS_PER_LOOP_MAX;
     to->streams_max = from->streams_max != 0 ? from->streams_max : RPC_STREAMS_DEFAULT;
     to->conns_max = from->conns_max != 0 ? from->conns_max : RPC_CONNS_DEFAULT;
-    to->conns_per_address_max = from->conns_per_address_max != 0
-                                    ? from->conns_per_address_max
-                                    : to->conns_max - to->conns_max / 4;
     if (to->auth_token != NULL) {
         server->auth_value = bytes_str(arena_printf(&server->arena, "Bearer %s", to->auth_token));
     }
@@ -119,7 +116,7 @@ SILO_RC rpc_server_new(const struct rpc_server_options *options, struct rpc_serv
                             server->options.tls_client_ca, &server->tls, err);
     }
     if (rc.code == SILO_OK) {
-        rc = accept_listen(server, err);
+        rc = accept_bind(server, err);
     }
     if (rc.code != SILO_OK) {
         (void)rpc_server_free(server);
@@ -200,6 +197,12 @@ SILO_RC rpc_server_start(struct rpc_server *server, struct silo_err *err)
     TRY(reflection_register(server, err));
     server->started = true;
     return server_start_loops(server, err);
+}
+
+void rpc_server_limit_conns(struct rpc_server *server, uint32_t conns_max)
+{
+    ASSERT(!server->started && conns_max != 0);
+    server->options.conns_max = conns_max;
 }
 
 uint16_t rpc_server_port(const struct rpc_server *server)

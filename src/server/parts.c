@@ -1,8 +1,10 @@
 /*
  * server/parts.c - builds the parts in order and takes them down in the opposite order.
  *
- * The listener is bound before any shard is opened: opening takes a database over from whoever has it, and a second
- * server started by mistake must fail on the busy port instead.
+ * Whatever can be found wrong without touching data comes first: certificates, the port, the limiter's address. Then the
+ * local directories are locked, and only then is anything written. The port is bound early and listened on late, so that
+ * callers are refused at once while the server cannot serve them yet. Opening a shard takes its database over from
+ * whoever has it; a second server started by mistake fails on the busy port or on the lock instead.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -142,12 +144,10 @@ static struct rpc_patience config_patience(const struct config_server *config)
 static SILO_RC build_rpc(struct server *server, struct silo_err *err)
 {
     const struct config_server *config = &server->config->server;
-    server->connections_max =
-        descriptors_share((uint32_t)config->max_connections, coord_map(server->coord)->shard_count);
     const struct rpc_server_options options = {
         .listen = config->grpc_addr.text,
         .loops = (uint32_t)config->io_loops,
-        .conns_max = server->connections_max,
+        .conns_max = (uint32_t)config->max_connections,
         .streams_max = (uint32_t)config->max_calls_per_connection,
         .patience = config_patience(config),
         .inflight_bytes_max = (uint64_t)config->max_request_bytes,
@@ -163,6 +163,14 @@ static SILO_RC build_rpc(struct server *server, struct silo_err *err)
     TRY(rpc_server_new(&options, &server->rpc, err));
     rpc_health_set(server->rpc, SILO_SERVICE_NAME, false);
     return RC_OK;
+}
+
+/* The more shards there are, the fewer connections the limit on open files leaves. */
+static void share_descriptors(struct server *server)
+{
+    server->connections_max = descriptors_share((uint32_t)server->config->server.max_connections,
+                                                coord_map(server->coord)->shard_count);
+    rpc_server_limit_conns(server->rpc, server->connections_max);
 }
 
 /* The address as it was bound: a configured port 0 is the real one here. */
@@ -220,10 +228,12 @@ static SILO_RC build_service(struct server *server, struct silo_err *err)
 
 static SILO_RC build_all(struct server *server, struct arena *arena, struct silo_err *err)
 {
-    TRY(store_setup(server->config, &server->store, err));
-    TRY(build_coord(server, arena, err));
     TRY(build_rpc(server, err));
     TRY(build_limiter(server, err));
+    TRY(store_claim(server->config, server->locks, err));
+    TRY(store_setup(server->config, &server->store, err));
+    TRY(build_coord(server, arena, err));
+    share_descriptors(server);
     TRY(build_shards(server, arena, err));
     openings_init(server);
     return build_service(server, err);
@@ -261,6 +271,9 @@ void server_free(struct server *server)
         store_log_drain(server->store);
         store_ops_of(server->store)->free(server->store);
         server->store = NULL;
+    }
+    for (size_t i = 0; i < SERVER_DIRECTORIES; i++) {
+        server->locks[i] = directory_lock_free(server->locks[i]);
     }
     if (server->wake_fd >= 0) {
         (void)close(server->wake_fd);

@@ -1,7 +1,8 @@
 /*
  * server/server_int.h - the parts of the process and how they are joined.
  *
- *     signals -> store -> coord -> rpc server (bound) -> limiter -> shards -> service -> serving -> shards open
+ *     signals -> rpc server (bound) -> limiter -> directories (locked) -> store -> coord -> shards -> service
+ *             -> rpc server (listening) -> shards open
  *
  * and down in the opposite order. Everything here runs on the main thread, except that an executor hands a shard's open
  * or close back through `box`, and the watchdog thread of the shutdown.
@@ -19,6 +20,7 @@
 #include "coord/coord.h"
 #include "limiter/gubernator.h"
 #include "rpc/rpc.h"
+#include "server/directory_lock.h"
 #include "service/service.h"
 #include "shard/shard.h"
 #include "store/store.h"
@@ -35,6 +37,7 @@
 #define SERVER_WAL_OBJECTS_LOCAL 4096u
 #define SERVER_WAL_RECORDS_LOCAL 262144u /* of a log; its bytes and its age end it sooner */
 #define SERVER_ADDR_MAX 64
+#define SERVER_DIRECTORIES 2 /* of local stores: the data's and the write-ahead log's */
 /* Open files that connections never get, at most half of all: */
 #define SERVER_FILES_RESERVE 256u /* threads' polls and wake-ups, logs, outgoing connections */
 #define SERVER_GIVE_BACK_MS 5000
@@ -64,6 +67,7 @@ struct server {
     int wake_fd; /* eventfd: box has mail */
     struct mailbox box;
 
+    struct directory_lock *locks[SERVER_DIRECTORIES];
     struct store *store;
     struct coord *coord;
     struct gubernator *gubernator; /* NULL = gubernator.address is not set */
@@ -85,7 +89,10 @@ struct server {
 
 /* --- store_setup.c ------------------------------------------------------------------------------------------- */
 
-/* Makes the directories of a local store, then the store of the configuration. */
+/* Makes the directories of local stores and, unless database.lock is off, locks them. */
+SILO_RC store_claim(const struct silo_config *config,
+                    struct directory_lock *ret_locks[SERVER_DIRECTORIES], struct silo_err *err);
+/* The store of the configuration. Nothing is written yet. */
 SILO_RC store_setup(const struct silo_config *config, struct store **ret_store,
                     struct silo_err *err);
 /* Where WALs lie as it stands in the cluster's record, in the arena; NULL: with the rest. */

@@ -55,19 +55,45 @@ static SILO_RC wal_check(const struct config_database *database, struct silo_err
     return RC_OK;
 }
 
+/* Whether both paths lead to one directory. */
+static bool same_directory(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+SILO_RC store_claim(const struct silo_config *config,
+                    struct directory_lock *ret_locks[SERVER_DIRECTORIES], struct silo_err *err)
+{
+    const struct config_database *database = &config->database;
+    const char *data = database->place.directory;
+    const char *wal = database->wal.set ? database->wal.directory : NULL;
+    if (database->wal.set) {
+        TRY(wal_check(database, err));
+    }
+    if (data != NULL) {
+        TRY(directory_make(data, err));
+    }
+    if (wal != NULL) {
+        TRY(directory_make(wal, err));
+    }
+    /* Nodes of a cluster share their directories; who has which shard is the coordinator's to say. */
+    if (!database->lock || config->coordination.backend != CONFIG_COORD_NONE) {
+        return RC_OK;
+    }
+    if (data != NULL) {
+        TRY(directory_lock_take(data, &ret_locks[0], err));
+    }
+    if (wal != NULL && (data == NULL || !same_directory(data, wal))) {
+        TRY(directory_lock_take(wal, &ret_locks[1], err));
+    }
+    return RC_OK;
+}
+
 SILO_RC store_setup(const struct silo_config *config, struct store **ret_store,
                     struct silo_err *err)
 {
     const struct config_database *database = &config->database;
-    if (database->place.directory != NULL) {
-        TRY(directory_make(database->place.directory, err));
-    }
-    if (database->wal.set) {
-        TRY(wal_check(database, err));
-        if (database->wal.directory != NULL) {
-            TRY(directory_make(database->wal.directory, err));
-        }
-    }
     const struct store_slate_options options = {
         .url = database->place.url,
         .opts_json = database->place.options_json,

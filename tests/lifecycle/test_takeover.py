@@ -1,4 +1,6 @@
-"""Two servers on one store: the one that was there first stays out, says so, and does not take the shards back."""
+"""Two servers on one store: the one that was there first stays out, says so, and does not take the shards back.
+
+The store is a directory here, which stands for one that nobody locks: an object store, or `database.lock = false`."""
 
 import os
 import signal
@@ -15,12 +17,14 @@ from silo_server import SiloServer  # noqa: E402
 SERVICE = "silo.v1.Silo"
 SHARDS = 3
 CALLS = 40
+UNLOCKED = {"database.lock": False}
 AWAY = "another process opened it"
 
 
 def second(first, **settings):
     """A server of its own on the first one's data."""
-    return SiloServer(shards=SHARDS, settings=dict({"database.path": first.settings["database.path"]}, **settings))
+    place = {"database.path": first.settings["database.path"]}
+    return SiloServer(shards=SHARDS, settings=dict(UNLOCKED, **place, **settings))
 
 
 def events(silo, name):
@@ -53,7 +57,7 @@ def work(silo, shards):
 
 class Takeover(unittest.TestCase):
     def settle(self, **settings):
-        with SiloServer(shards=SHARDS, settings=settings) as first:
+        with SiloServer(shards=SHARDS, settings=dict(UNLOCKED, **settings)) as first:
             shards = first.shard_ids()
             work(first, shards)
             first.process.send_signal(signal.SIGSTOP)
@@ -90,7 +94,7 @@ class Takeover(unittest.TestCase):
 
     def test_without_a_pause(self):
         """Both are alive all the time, under calls."""
-        with SiloServer(shards=SHARDS) as first:
+        with SiloServer(shards=SHARDS, settings=UNLOCKED) as first:
             shards = first.shard_ids()
             work(first, shards)
             with second(first) as other:

@@ -44,7 +44,7 @@ class QuickStart(unittest.TestCase):
             equal(shards[0], shards[1], "shards before and after a restart")
             equal(len(shards[0]), 1, "shards")
             equal(sorted(os.listdir(directory)), ["server.log", "silo-data"])
-            equal(sorted(os.listdir(os.path.join(directory, "silo-data"))), sorted(["cluster", *shards[0]]))
+            equal(sorted(os.listdir(os.path.join(directory, "silo-data"))), sorted(["cluster", "silo.lock", *shards[0]]))
 
     def bare_run(self, directory, address):
         with open(os.path.join(directory, "server.log"), "ab") as log:

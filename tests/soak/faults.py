@@ -51,6 +51,7 @@ class Victim:
         os.makedirs(directory)
         return SiloServer(directory=directory, environment=self.clock_environment(), settings={
             "database.fsync": True,
+            "database.lock": False,  # of a takeover's two servers the first one only stands still
             "database.path": os.path.join(self.directory, "data", "%shard%"),
             "coordination.advertised_grpc_addr": self.relay.address,
         })
