@@ -1,0 +1,20 @@
+// What a block of the documentation may use without declaring it: the things that the text around it speaks of.
+import type { JobHandle, SiloGRPCClient, SiloWorker, TaskContext, TaskHandler } from "@silo-ai/client";
+
+declare global {
+  const client: SiloGRPCClient;
+  const worker: SiloWorker;
+  const handler: TaskHandler;
+  const workerId: string;
+  const task: TaskContext;
+
+  const handle: JobHandle;
+  const id: string;
+  const tenant: string;
+  const payload: { to: string; subject: string };
+  const startedAtMs: bigint;
+  const finishedAtMs: bigint;
+
+  function sendEmail(to: string, subject?: string): Promise<void>;
+  function fetchAllowance(queueKey: string, metadata: Record<string, string>): Promise<number>;
+}

@@ -1,0 +1,108 @@
+// What is published: its files, and that it can be loaded and compiled against in every way that npm's users do.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { PackedPackage, ROOT, run } from "../support/packed";
+import type { Pack } from "../support/packed";
+
+/** The tarball's bounds, in bytes: about twice what it has. */
+const MAX_PACKED = 400_000;
+const MAX_UNPACKED = 2_500_000;
+
+let packed: PackedPackage;
+
+before(() => {
+  packed = PackedPackage.make();
+});
+after(() => packed?.remove());
+
+const node = (...args: string[]) => run(process.execPath, args, packed.directory);
+
+test("the tarball has the build, its sources and the licence, and no test", () => {
+  const paths = packed.pack.files.map((file) => file.path);
+  for (const path of ["LICENSE", "README.md", "package.json", "dist/index.mjs", "src/gen/silo.ts"]) {
+    assert.ok(paths.includes(path), `${path} is missing`);
+  }
+  const known = /^(dist|src)\/|^(LICENSE|README\.md|package\.json|scripts\/prepare\.mjs)$/;
+  const other = paths.filter((path) => !known.test(path));
+  assert.deepEqual(other, []);
+  assert.deepEqual(paths.filter((path) => /\btest\b|\.test\.|fake/.test(path)), []);
+  assert.ok(packed.pack.size < MAX_PACKED, `packed: ${packed.pack.size}`);
+  assert.ok(packed.pack.unpackedSize < MAX_UNPACKED, `unpacked: ${packed.pack.unpackedSize}`);
+});
+
+test("import and require give the same classes", () => {
+  const path = packed.write(
+    "both.mjs",
+    `import { createRequire } from "node:module";
+     import * as imported from "@silo-ai/client";
+     const required = createRequire(import.meta.url)("@silo-ai/client");
+     const names = Object.keys(required).sort();
+     if (names.join() !== Object.keys(imported).sort().join()) throw new Error(names.join());
+     for (const name of names) if (imported[name] !== required[name]) throw new Error(name);
+     const error = new required.JobNotFoundError("j");
+     if (!(error instanceof imported.JobNotFoundError)) throw new Error("not an instance");
+     console.log(names.length);`,
+  );
+  assert.ok(Number(node(path)) > 20);
+});
+
+test("strict ES and CommonJS modules compile against the types, with the libraries checked", () => {
+  const paths = ["program.mts", "program.cts"].map((file) =>
+    packed.write(
+      file,
+      `import { JobNotFoundError, SiloGRPCClient, SiloWorker } from "@silo-ai/client";
+       import type { SiloWorkerOptions } from "@silo-ai/client";
+       export const worker = (options: SiloWorkerOptions): SiloWorker => new SiloWorker(options);
+       export const isMissing = (error: unknown): boolean => error instanceof JobNotFoundError;
+       export const client = (servers: string): SiloGRPCClient => new SiloGRPCClient({ servers });
+       // @ts-expect-error servers is a text
+       client(1);`,
+    ),
+  );
+  const tsc = require.resolve("typescript/bin/tsc");
+  const options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--types", "node"];
+  node(tsc, ...options, ...paths);
+});
+
+// The tool needs Node.js 20, the package does not.
+const modern = Number(process.versions.node.split(".")[0]) >= 20;
+test("arethetypeswrong finds nothing", { skip: modern ? false : "attw needs Node.js 20" }, () => {
+  const attw = join(ROOT, "node_modules", "@arethetypeswrong", "cli", "dist", "index.js");
+  assert.match(node(attw, packed.tarball), /No problems found/);
+});
+
+test("what was unpacked can be packed again", () => {
+  const home = join(packed.directory, "node_modules", "@silo-ai", "client");
+  const [again] = JSON.parse(run("npm", ["pack", "--json", "--dry-run"], home)) as Pack[];
+  assert.deepEqual(again.files, packed.pack.files);
+});
+
+test("npm publish would accept it", () => {
+  const said = run("npm", ["publish", "--dry-run", "--json", packed.tarball], packed.directory);
+  assert.match(said, /"name": "@silo-ai\/client"/);
+});
+
+test("the bindings are what protoc makes of the proto file", (t) => {
+  try {
+    execFileSync(process.env.PROTOC ?? "protoc", ["--version"], { stdio: "ignore" });
+  } catch {
+    assert.ok(!process.env.CI, "protoc is needed: Debian's protobuf-compiler");
+    t.skip("there is no protoc");
+    return;
+  }
+  const fresh = join(packed.directory, "gen");
+  run(process.execPath, [join(ROOT, "scripts", "generate.mjs"), fresh], ROOT);
+  for (const file of ["silo.ts", "silo.client.ts"]) {
+    assert.ok(
+      readFileSync(join(fresh, file)).equals(readFileSync(join(ROOT, "src", "gen", file))),
+      `src/gen/${file} is not of this silo.proto: run npm run generate in clients/typescript and commit it`,
+    );
+  }
+});
+
+test("the README's examples compile", () => {
+  run(process.execPath, [join(ROOT, "scripts", "check-snippets.mjs")], ROOT);
+});
