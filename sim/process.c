@@ -24,6 +24,7 @@ static silo_rc hook_open(struct store *store, struct store_queue *queue,
             if (strcmp(args->path, paths[i]) == 0) {
                 p->dbs[i].token = token;
                 p->dbs[i].opening = true;
+                p->dbs[i].told = false;
                 p->took_back |= p->dbs[i].taken;
             }
         }
@@ -173,6 +174,7 @@ void process_start(struct process *p)
     ASSERT(service_register(p->service, (struct rpc_server *)(void *)p->options.net, &err).code ==
            SILO_OK);
     for (size_t i = 0; i < p->options.shard_count; i++) {
+        p->dbs[i].told = true;
         p->dbs[i].taken = false;
     }
     control_all(p, shard_open);
@@ -183,6 +185,7 @@ void process_start(struct process *p)
 
 void process_open(struct process *p, size_t shard)
 {
+    p->dbs[shard].told = true;
     p->dbs[shard].taken = false;
     control_one(p, shard, shard_open);
 }
@@ -296,7 +299,12 @@ void process_fence(struct process *p, size_t shard, int64_t *now_us)
         (void)store_mem_step(p->store);
         while (p->real->queue_drain(queue, &event, 1) == 1) {
             if (event.kind == STORE_OPENED && event.rc.code == SILO_OK) {
-                p->dbs[shard].taken = !p->dbs[shard].opening; /* else that one comes later */
+                /*
+                 * An opening that is told or under way comes later, and takes the shard rightly. And an opening of ours
+                 * that failed before its claim leaves the same epoch to this one: nothing tells the two apart.
+                 */
+                p->dbs[shard].taken = !p->dbs[shard].told && !p->dbs[shard].opening &&
+                                      event.epoch > process_shard(p, shard)->epoch;
                 ASSERT(p->ops.close(event.db, STORE_CLOSE_DROP, 2, NULL).code == SILO_OK);
             }
             closed = event.kind == STORE_CLOSED ||

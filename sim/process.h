@@ -46,7 +46,8 @@ struct process {
         uint64_t token; /* of an opening under way */
         bool opening;
         struct store_db *db; /* the newest handle */
-        bool taken;          /* by others, and nobody has told the process to open it since */
+        bool told;           /* to open, and has not begun to */
+        bool taken;          /* by others, since the process last began to open it as it was told */
     } dbs[PROCESS_SHARDS_MAX];
     bool took_back;        /* a shard that others had taken was opened by itself */
     struct shards *shards; /* NULL: no process runs */

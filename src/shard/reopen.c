@@ -8,7 +8,9 @@
  * Opening takes a database over from whoever has it. So a shard that failed is opened again only after a look at the epoch
  * of its newest writer: if that is higher than ours, another process has it, and this one stays out until it is told to
  * open, or two servers on one store would take it from each other for ever. If it is ours, nobody was there: an object
- * store that lost the answer to a request refuses its repeat in the same words.
+ * store that lost the answer to a request refuses its repeat in the same words. One case stays open to doubt: an opening
+ * of ours that failed may or may not have claimed its epoch, so another process that claimed the same one meanwhile looks
+ * like us. The shard is then opened, which takes it from that process; it stays out, and so the two still settle.
  *
  * A reset removes the data between a close and an open. What was begun to be removed is not opened again: a removal that
  * failed is repeated, with the same growing pause, while its caller knows that it failed.
