@@ -196,6 +196,12 @@ struct rpc_loop *rpc_call_loop(const struct rpc_call *call)
     return NULL;
 }
 
+struct bytes rpc_call_authority(const struct rpc_call *call)
+{
+    (void)call;
+    return BYTES_NONE;
+}
+
 int64_t rpc_call_deadline_us(const struct rpc_call *call)
 {
     return call->deadline_us;

@@ -89,7 +89,7 @@ struct config_coord {
     const char *cluster_prefix;
     int64_t lease_ttl_secs;
     int64_t initial_shard_count;      /* resolved: never 0 */
-    const char *advertised_grpc_addr; /* NULL = server.grpc_addr */
+    const char *advertised_grpc_addr; /* NULL = what each caller dialled */
     struct config_list etcd_endpoints;
     const char *k8s_namespace;
     struct config_list placement_rings;

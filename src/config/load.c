@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/address.h"
 #include "base/assert.h"
 #include "config/keys_int.h"
 #include "sdbx_toml.h"
@@ -74,7 +75,16 @@ static SILO_RC finish_coordination(struct silo_config *config, struct silo_err *
     struct config_coord *coord = &config->coordination;
     if (coord->backend != CONFIG_COORD_NONE) {
         return FAIL(err, SILO_INVALID,
-                    "coordination.backend must be \"none\": this version runs as a single node");
+                    "coordination.backend = \"%s\" is not in this version, which runs as a single "
+                    "node; set it to \"none\", and do not start a second server on the same data",
+                    coord->backend == CONFIG_COORD_ETCD ? "etcd" : "k8s");
+    }
+    if (coord->advertised_grpc_addr != NULL &&
+        !address_connectable(bytes_str(coord->advertised_grpc_addr))) {
+        return FAIL(err, SILO_INVALID,
+                    "coordination.advertised_grpc_addr must be an address that clients can dial, "
+                    "such as \"silo.example.com:50051\", not \"%.*s\"",
+                    ADDRESS_TEXT_MAX, coord->advertised_grpc_addr);
     }
     if (coord->initial_shard_count == 0) {
         coord->initial_shard_count = config->tenancy_enabled ? SHARDS_WITH_TENANCY : 1;

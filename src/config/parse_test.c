@@ -165,7 +165,7 @@ static void variables_are_expanded_after_parsing(void **state)
     assert_int_equal(f.config.server.executors, 3);
     assert_int_equal(f.config.server.io_loops, 2);
     assert_string_equal(f.config.coordination.node_id, "x\"\ndev_mode = true\n");
-    assert_int_equal(f.warnings.count, 1); /* node_id is of no use in this version */
+    assert_int_equal(f.warnings.count, 0);
     config_deinit(&f.config);
 
     accept(&f, "[database]\npath = '/var/lib${UNSET}/%shard%'\n");
@@ -223,7 +223,14 @@ static void values_that_do_not_fit(void **state)
            "database.wal.backend and database.wal.path go together");
     refuse("[database.wal]\npath = '/x/%shard%'\n", "go together");
     refuse("[coordination]\ninitial_shard_count = 0\n", "must be from 1 to");
-    refuse("[coordination]\nbackend = 'etcd'\n", "this version runs as a single node");
+    refuse("[coordination]\nadvertised_grpc_addr = '0.0.0.0:50051'\n",
+           "coordination.advertised_grpc_addr must be an address that clients can dial, such as "
+           "\"silo.example.com:50051\", not \"0.0.0.0:50051\"");
+    refuse("[coordination]\nadvertised_grpc_addr = 'silo.example.com'\n", "that clients can dial");
+    refuse("[coordination]\nadvertised_grpc_addr = 'silo.example.com:0'\n",
+           "that clients can dial");
+    refuse("[coordination]\nbackend = 'etcd'\n",
+           "coordination.backend = \"etcd\" is not in this version, which runs as a single node");
     refuse("[coordination]\nplacement_rings = 'a'\n", "must be an array of strings");
     refuse("[coordination]\nplacement_rings = [1]\n",
            "coordination.placement_rings[0] must be a string");

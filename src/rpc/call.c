@@ -380,6 +380,11 @@ struct bytes rpc_call_header(const struct rpc_call *call, const char *name)
     return BYTES_NONE;
 }
 
+struct bytes rpc_call_authority(const struct rpc_call *call)
+{
+    return call->authority;
+}
+
 int64_t rpc_call_deadline_us(const struct rpc_call *call)
 {
     return call->deadline_us;

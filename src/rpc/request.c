@@ -36,6 +36,8 @@ static struct bytes *request_field(struct rpc_call *call, struct bytes name)
         return bytes_eq(name, BYTES_LIT(":path")) ? &call->path : NULL;
     case 7:
         return bytes_eq(name, BYTES_LIT(":method")) ? &call->http_method : NULL;
+    case 10:
+        return bytes_eq(name, BYTES_LIT(":authority")) ? &call->authority : NULL;
     case 12:
         return bytes_eq(name, BYTES_LIT("content-type"))   ? &call->content_type
                : bytes_eq(name, BYTES_LIT("grpc-timeout")) ? &call->timeout

@@ -147,6 +147,11 @@ struct rpc_loop *rpc_call_loop(const struct rpc_call *call);
 struct bytes rpc_call_request(const struct rpc_call *call);
 /* First header of that lower-case name, as sent; ptr NULL if absent. Any thread that has the call. */
 struct bytes rpc_call_header(const struct rpc_call *call, const char *name);
+/*
+ * What the caller says it dialled (HTTP/2's :authority), as sent: any bytes; empty if it said nothing. Any thread that has
+ * the call.
+ */
+struct bytes rpc_call_authority(const struct rpc_call *call);
 /* When the caller's patience ends; 0 = never. Any thread that has the call. */
 int64_t rpc_call_deadline_us(const struct rpc_call *call);
 

@@ -145,7 +145,7 @@ struct rpc_call {
     bool headers_over;  /* more than header_bytes_max */
     bool headers_heavy; /* more than there is memory for */
 
-    struct bytes path, http_method, content_type, timeout, auth;
+    struct bytes path, authority, http_method, content_type, timeout, auth;
     struct call_header *headers;
     uint32_t header_count, header_cap;
     size_t header_bytes;

@@ -15,6 +15,7 @@
 
 #include "base/arena.h"
 #include "base/assert.h"
+#include "server/own_address.h"
 #include "server/server_int.h"
 #include "silo_descriptor.h"
 
@@ -173,13 +174,11 @@ static void share_descriptors(struct server *server)
     rpc_server_limit_conns(server->rpc, server->connections_max);
 }
 
-/* The address as it was bound: a configured port 0 is the real one here. */
-static void bound_addr(const struct server *server, char ret_text[SERVER_ADDR_MAX])
+static void addr_format(const char *ip, uint16_t port, char ret_text[SERVER_ADDR_MAX])
 {
-    const char *host = server->config->server.grpc_addr.host;
-    const bool ip6 = strchr(host, ':') != NULL;
-    (void)snprintf(ret_text, SERVER_ADDR_MAX, "%s%s%s:%u", ip6 ? "[" : "", host, ip6 ? "]" : "",
-                   (unsigned)rpc_server_port(server->rpc));
+    const bool ip6 = strchr(ip, ':') != NULL;
+    (void)snprintf(ret_text, SERVER_ADDR_MAX, "%s%s%s:%u", ip6 ? "[" : "", ip, ip6 ? "]" : "",
+                   (unsigned)port);
 }
 
 static bool is_wildcard(const char *host)
@@ -187,22 +186,38 @@ static bool is_wildcard(const char *host)
     return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
 }
 
+/* What clients are told to dial, and how it was found. own is for callers that do not say what they dialled. */
+static const char *advertised_addr(const struct server *server, const char *bound,
+                                   char ret_own[SERVER_ADDR_MAX])
+{
+    const char *configured = server->config->coordination.advertised_grpc_addr;
+    if (configured != NULL) {
+        log_info("advertised", LOG_STR("grpc", configured),
+                 LOG_STR("from", "coordination.advertised_grpc_addr"), LOG_END);
+        return configured;
+    }
+    (void)snprintf(ret_own, SERVER_ADDR_MAX, "%s", bound);
+    if (is_wildcard(server->config->server.grpc_addr.host)) {
+        char ip[CONFIG_HOST_MAX];
+        own_address(server->config->server.grpc_addr.host, ip);
+        addr_format(ip, rpc_server_port(server->rpc), ret_own);
+    }
+    log_info("advertised", LOG_STR("grpc", "as dialled"), LOG_STR("else", ret_own),
+             LOG_STR("text", "each client is told the address it dialled; "
+                             "coordination.advertised_grpc_addr tells one to all"),
+             LOG_END);
+    return ret_own;
+}
+
 static SILO_RC build_service(struct server *server, struct silo_err *err)
 {
     const struct silo_config *config = server->config;
-    char addr[SERVER_ADDR_MAX], id_text[UUID_TEXT_LEN + 1];
-    bound_addr(server, addr);
+    char addr[SERVER_ADDR_MAX], own[SERVER_ADDR_MAX], id_text[UUID_TEXT_LEN + 1];
+    addr_format(config->server.grpc_addr.host, rpc_server_port(server->rpc), addr);
     uint8_t random[16];
     env_random(server->env, random, sizeof random);
     const struct uuid id = uuid_v4(random);
     uuid_format(&id, id_text);
-    const char *advertised = config->coordination.advertised_grpc_addr;
-    if (advertised == NULL && is_wildcard(config->server.grpc_addr.host)) {
-        log_warn("no_advertised_addr", LOG_STR("grpc", addr),
-                 LOG_STR("text", "clients elsewhere are told this address and cannot reach it; set "
-                                 "coordination.advertised_grpc_addr"),
-                 LOG_END);
-    }
     const struct service_options options = {
         .shards = server->shards,
         .env = server->env,
@@ -210,7 +225,8 @@ static SILO_RC build_service(struct server *server, struct silo_err *err)
         .dev_mode = config->server.dev_mode,
         .node = {.id =
                      config->coordination.node_id != NULL ? config->coordination.node_id : id_text,
-                 .grpc_addr = advertised != NULL ? advertised : addr,
+                 .grpc_addr = advertised_addr(server, addr, own),
+                 .as_dialled = config->coordination.advertised_grpc_addr == NULL,
                  .rings = config->coordination.placement_rings.items,
                  .ring_count = config->coordination.placement_rings.count}};
     server->service = service_new(&options);

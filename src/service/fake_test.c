@@ -96,6 +96,12 @@ struct rpc_loop *rpc_call_loop(const struct rpc_call *call)
     return NULL;
 }
 
+struct bytes rpc_call_authority(const struct rpc_call *call)
+{
+    (void)call;
+    return fake.authority;
+}
+
 int64_t rpc_call_deadline_us(const struct rpc_call *call)
 {
     return call->deadline_us;
@@ -267,7 +273,11 @@ void fake_start(size_t shard_count, bool tenancy, bool dev_mode)
     const struct service_options options = {
         .tenancy = tenancy,
         .dev_mode = dev_mode,
-        .node = {.id = "node-1", .grpc_addr = "127.0.0.1:1", .rings = rings, .ring_count = 1},
+        .node = {.id = "node-1",
+                 .grpc_addr = "127.0.0.1:1",
+                 .as_dialled = true,
+                 .rings = rings,
+                 .ring_count = 1},
     };
     fake.service = service_new(&options);
     struct silo_err err;

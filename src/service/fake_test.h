@@ -44,7 +44,8 @@ struct fake {
     struct shard_control *controls[FAKE_SHARDS_MAX];
     size_t control_count;
     int64_t now_us;
-    bool no_room; /* connections take no large reply */
+    struct bytes authority; /* of calls that begin */
+    bool no_room;           /* connections take no large reply */
     struct service *service;
 };
 

@@ -473,6 +473,24 @@ static void test_topology(void **state)
     silo__v1__get_cluster_info_response__free_unpacked(info, NULL);
     fake_free(call);
 
+    static const struct {
+        const char *dialled, *told;
+    } addresses[] = {{"silo.example.com:7450", "silo.example.com:7450"},
+                     {"[2001:db8::5]:9", "[2001:db8::5]:9"},
+                     {"0.0.0.0:7450", "127.0.0.1:1"},
+                     {"localhost", "127.0.0.1:1"},
+                     {"a\r\nx:1", "127.0.0.1:1"}};
+    for (size_t i = 0; i < sizeof addresses / sizeof addresses[0]; i++) {
+        fake.authority = bytes_str(addresses[i].dialled);
+        call = fake_call_bytes("GetClusterInfo", BYTES_LIT(""));
+        info = fake_reply(call, &silo__v1__get_cluster_info_response__descriptor);
+        assert_string_equal(info->this_grpc_addr, addresses[i].told);
+        assert_string_equal(info->members[0]->grpc_addr, addresses[i].told);
+        assert_string_equal(info->shard_owners[1]->grpc_addr, addresses[i].told);
+        silo__v1__get_cluster_info_response__free_unpacked(info, NULL);
+        fake_free(call);
+    }
+
     call = fake_call_bytes("GetNodeInfo", BYTES_LIT(""));
     struct shard_request *first = fake_take(CMD_TOTALS);
     struct shard_request *second = fake_take(CMD_TOTALS);

@@ -86,6 +86,7 @@ struct service *service_new(const struct service_options *options)
     service->dev_mode = options->dev_mode;
     service->node_id = text_new(options->node.id);
     service->grpc_addr = text_new(options->node.grpc_addr);
+    service->as_dialled = options->node.as_dialled;
     service->ring_count = options->node.ring_count;
     service->rings = xcalloc(service->ring_count + 1, sizeof *service->rings);
     for (size_t i = 0; i < service->ring_count; i++) {

@@ -25,6 +25,7 @@ struct service;
 struct service_node {
     const char *id;        /* NULL = "" here and below */
     const char *grpc_addr; /* as advertised */
+    bool as_dialled;       /* a caller that says what it dialled is told that instead */
     const char *const *rings;
     size_t ring_count; /* 0 = the default ring only */
 };

@@ -43,6 +43,7 @@ struct service {
     bool tenancy;
     bool dev_mode;
     char *node_id, *grpc_addr;
+    bool as_dialled;
     char **rings;
     size_t ring_count;
     struct service_method *methods; /* as registered */

@@ -1,9 +1,14 @@
 /*
  * service/topology.c - GetClusterInfo and GetNodeInfo, as a node that is alone sees them: it owns every shard but those that
  * another process took over.
+ *
+ * By which address a caller reaches this node only the caller knows: port forwards, translated addresses and names of
+ * certificates lie between. So each is told the one it dialled, unless the operator set one for all. What a caller says it
+ * dialled goes back to that caller alone, and only if it is a plain host:port.
  */
 #include <stdlib.h>
 
+#include "base/address.h"
 #include "service/call_int.h"
 
 static int owner_cmp(const void *a, const void *b)
@@ -12,6 +17,16 @@ static int owner_cmp(const void *a, const void *b)
     const Silo__V1__ShardOwner *y = *(Silo__V1__ShardOwner *const *)b;
     const int c = strcmp(x->range_start, y->range_start);
     return c != 0 ? c : strcmp(x->shard_id, y->shard_id);
+}
+
+/* This node's address as the caller can use it. */
+static char *addr_for(const struct call *call)
+{
+    const struct bytes dialled = rpc_call_authority(call->rpc);
+    if (call->service->as_dialled && address_connectable(dialled)) {
+        return arena_str(call->arena, dialled);
+    }
+    return call->service->grpc_addr;
 }
 
 static void owners_fill(const struct call *call, Silo__V1__GetClusterInfoResponse *reply)
@@ -27,7 +42,7 @@ static void owners_fill(const struct call *call, Silo__V1__GetClusterInfoRespons
         Silo__V1__ShardOwner *owner = arena_alloc(call->arena, sizeof *owner);
         silo__v1__shard_owner__init(owner);
         owner->shard_id = (char *)shard_id_text(shard); /* only read, here and below */
-        owner->grpc_addr = service->grpc_addr;
+        owner->grpc_addr = reply->this_grpc_addr;
         owner->node_id = service->node_id;
         owner->range_start = (char *)shard_range_start(shard);
         owner->range_end = (char *)shard_range_end(shard);
@@ -41,14 +56,14 @@ void on_cluster_info(struct call *call)
 {
     const struct service *service = call->service;
     Silo__V1__GetClusterInfoResponse reply = SILO__V1__GET_CLUSTER_INFO_RESPONSE__INIT;
-    owners_fill(call, &reply);
     reply.this_node_id = service->node_id;
-    reply.this_grpc_addr = service->grpc_addr;
+    reply.this_grpc_addr = addr_for(call);
+    owners_fill(call, &reply);
 
     Silo__V1__ClusterMember self = SILO__V1__CLUSTER_MEMBER__INIT;
     Silo__V1__ClusterMember *members[] = {&self};
     self.node_id = service->node_id;
-    self.grpc_addr = service->grpc_addr;
+    self.grpc_addr = reply.this_grpc_addr;
     self.placement_rings = service->rings;
     self.n_placement_rings = service->ring_count;
     reply.members = members;

@@ -90,11 +90,15 @@ class SiloServer:
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
             return file.read()
 
-    def start(self):
+    def write_config(self):
         config = os.path.join(self.directory, "silo.toml")
         with open(config, "w", encoding="utf-8") as file:
             for key, value in sorted(self.settings.items()):
                 file.write("%s = %s\n" % (key, toml_value(value)))
+        return config
+
+    def start(self):
+        config = self.write_config()
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [program(), "--config", config], cwd=self.directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL,

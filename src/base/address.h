@@ -1,0 +1,22 @@
+/*
+ * base/address.h - "host:port" texts that somebody can connect to.
+ *
+ * Threads    none of its own.
+ * Limits     ADDRESS_TEXT_MAX bytes: the longest DNS name, a colon and a port.
+ */
+#ifndef SILO_BASE_ADDRESS_H
+#define SILO_BASE_ADDRESS_H
+
+#include <stdbool.h>
+
+#include "base/bytes.h"
+
+#define ADDRESS_TEXT_MAX 259
+
+/*
+ * Whether text is host:port with a DNS name, an IPv4 address or an IPv6 address in brackets, and with a port from 1 to
+ * 65535. The addresses that mean "any" (0.0.0.0 and ::) are for listening only: no.
+ */
+bool address_connectable(struct bytes text);
+
+#endif
