@@ -3,6 +3,7 @@ import { status as grpcStatus } from "@grpc/grpc-js";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
 import { inCalls, mapLimited, SINGLE_CALLS } from "./bulk";
 import type { MissingMethods } from "./bulk";
+import { restOf } from "./call-limits";
 import type { Connection } from "./connection";
 import { isConnectivityError, isTooLarge, isWrongShardError, mapError } from "./error-mapping";
 import {
@@ -14,7 +15,7 @@ import {
 } from "./errors";
 import type { ReportOutcomeRequest, ReportOutcomesResult as ProtoResult } from "./gen/silo";
 import { outcomeBytes, outcomeToProto } from "./mapping";
-import type { ReportOutcomeOptions, ReportOutcomesResult } from "./types";
+import type { CallOptions, ReportOutcomeOptions, ReportOutcomesResult } from "./types";
 
 /**
  * Outcomes sent in one ReportOutcomes call. The answer comes when the last of them is durable:
@@ -49,6 +50,8 @@ interface Item {
   options: ReportOutcomeOptions;
   request: ReportOutcomeRequest;
   place: number;
+  /** What is left of the time for all. */
+  rest: () => CallOptions;
 }
 
 function sizeOf({ request: { outcome, tenantId } }: Item): number {
@@ -108,11 +111,18 @@ export class BulkReports {
   constructor(
     private readonly connection: Connection,
     private readonly missing: MissingMethods,
-    private readonly single: (options: ReportOutcomeOptions) => Promise<void>,
+    private readonly single: (options: ReportOutcomeOptions, call: CallOptions) => Promise<void>,
   ) {}
 
-  /** Reports a list of any length; the results are in its order. Never rejects. */
-  async report(outcomes: readonly ReportOutcomeOptions[]): Promise<ReportOutcomesResult[]> {
+  /**
+   * Reports a list of any length; the results are in its order.
+   * @throws InvalidOptionError for limits that cannot be meant, and nothing else.
+   */
+  async report(
+    outcomes: readonly ReportOutcomeOptions[],
+    call: CallOptions = {},
+  ): Promise<ReportOutcomesResult[]> {
+    const rest = restOf(call);
     const results = new Array<ReportOutcomesResult>(outcomes.length);
     const shards = new Map<string, Item[]>();
     outcomes.forEach((options, place) => {
@@ -121,7 +131,7 @@ export class BulkReports {
         const outcome = outcomeToProto(options.outcome);
         const items = shards.get(shard) ?? [];
         shards.set(shard, items);
-        items.push({ options, request: { shard: "", taskId, outcome, tenantId }, place });
+        items.push({ options, request: { shard: "", taskId, outcome, tenantId }, place, rest });
       } catch (error) {
         results[place] = { error: errorOf(error, taskId) };
       }
@@ -180,7 +190,7 @@ export class BulkReports {
     let tries = 0;
     return this.connection.shardCall(
       shard,
-      { operation: "reportOutcomes", requestBytes },
+      { ...items[0].rest(), operation: "reportOutcomes", requestBytes },
       (stub, rpc, _shard, address) =>
         this.missing.attempt(address, "reportOutcomes", async () => {
           const isRepeated = tries++ > 0;
@@ -191,11 +201,11 @@ export class BulkReports {
   }
 
   private async reportAlone(
-    { options }: Item,
+    { options, rest }: Item,
     wereSent = false,
   ): Promise<ReportOutcomesResult> {
     try {
-      await this.single(options);
+      await this.single(options, rest());
       return {};
     } catch (error) {
       return { error: errorOf(error, options.taskId, wereSent) };

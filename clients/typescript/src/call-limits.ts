@@ -2,14 +2,59 @@
 import { setTimeout as timer } from "node:timers/promises";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
-import { SiloClientClosedError } from "./errors";
+import { messageOf } from "./describe";
+import { InvalidOptionError, SiloClientClosedError, withCause } from "./errors";
 import type { CallOptions } from "./types";
 
 /** Longest time a timer of Node's can wait, in milliseconds. */
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
-function millisecondsOf(timeout: RpcOptions["timeout"]): number {
-  return timeout instanceof Date ? timeout.getTime() - Date.now() : (timeout ?? Infinity);
+function millisecondsOf(timeout: NonNullable<RpcOptions["timeout"]>): number {
+  return timeout instanceof Date ? timeout.getTime() - Date.now() : timeout;
+}
+
+/**
+ * A `timeoutMs` as it is meant: 0 = without end.
+ * @throws InvalidOptionError
+ */
+export function timeLimit(timeoutMs: number): number {
+  if (typeof timeoutMs !== "number" || !(timeoutMs >= 0)) {
+    throw new InvalidOptionError(
+      "timeoutMs",
+      `expected milliseconds, 0 or Infinity = without end, not ${messageOf(timeoutMs)}`,
+    );
+  }
+  return timeoutMs === 0 ? Infinity : timeoutMs;
+}
+
+/**
+ * Options for the single calls of a call that makes several: each gets what is left of the time
+ * that was given for all. Without such a time each has the client's.
+ * @throws InvalidOptionError
+ */
+export function restOf({ timeoutMs, signal }: CallOptions): () => CallOptions {
+  if (timeoutMs === undefined) {
+    return () => ({ signal });
+  }
+  const deadline = performance.now() + timeLimit(timeoutMs);
+  // 0 would mean no limit.
+  return () => ({ timeoutMs: Math.max(Number.MIN_VALUE, deadline - performance.now()), signal });
+}
+
+/** What a call was given ends it first; the default only where it was given nothing. */
+function timeoutOf(
+  given: RpcOptions["timeout"],
+  ofCall: number | undefined,
+  otherwise: number,
+): { timeout: number; isGiven: boolean } {
+  if (given === undefined && ofCall === undefined) {
+    return { timeout: otherwise, isGiven: false };
+  }
+  const timeout = Math.min(
+    given === undefined ? Infinity : millisecondsOf(given),
+    ofCall === undefined ? Infinity : timeLimit(ofCall),
+  );
+  return { timeout, isGiven: timeout !== Infinity };
 }
 
 /**
@@ -19,6 +64,8 @@ function millisecondsOf(timeout: RpcOptions["timeout"]): number {
 export class CallLimits {
   /** Why the last try failed, for the message if the time is over. */
   lastFailure: unknown;
+  /** Whether the caller gave a deadline, so that the call is tried until then. */
+  readonly isDeadlineGiven: boolean;
   /** In the time of `performance.now()`; Infinity = none. */
   private readonly deadline: number;
   private readonly signals: AbortSignal[];
@@ -33,13 +80,17 @@ export class CallLimits {
    * @param given the caller's options of the first try.
    * @param closing aborts when the client is closed: no try begins after that, but one in flight
    *     goes on.
+   * @param otherwise milliseconds for a call without a deadline of its own.
+   * @throws InvalidOptionError
    */
   constructor(
     given: RpcOptions,
     options: CallOptions,
     private readonly closing: AbortSignal,
+    otherwise = Infinity,
   ) {
-    const timeout = Math.min(millisecondsOf(given.timeout), options.timeoutMs ?? Infinity);
+    const { timeout, isGiven } = timeoutOf(given.timeout, options.timeoutMs, otherwise);
+    this.isDeadlineGiven = isGiven;
     this.deadline = performance.now() + timeout;
     this.signals = [given.abort, options.signal].filter((signal) => signal !== undefined);
     this.controller = this.signals.length > 0 ? new AbortController() : undefined;
@@ -51,7 +102,12 @@ export class CallLimits {
     }
   }
 
-  get hasDeadline(): boolean {
+  /** Why the caller's signal ended the call, if it did. */
+  get abortReason(): unknown {
+    return this.signals.find((signal) => signal.aborted)?.reason;
+  }
+
+  private get hasDeadline(): boolean {
     return this.deadline !== Infinity;
   }
 
@@ -74,7 +130,7 @@ export class CallLimits {
    */
   check(): void {
     if (this.controller?.signal.aborted) {
-      throw new RpcError("the caller ended the call", "CANCELLED");
+      throw new RpcError("the call was ended by its signal", "CANCELLED");
     }
     if (this.closing.aborted) {
       throw new SiloClientClosedError();
@@ -82,7 +138,7 @@ export class CallLimits {
     if (this.leftMs <= 0) {
       const { lastFailure: last } = this;
       const why = last instanceof Error ? `; the last try failed: ${last.message}` : "";
-      throw new RpcError(`the call's time is over${why}`, "DEADLINE_EXCEEDED");
+      throw withCause(new RpcError(`the call's time is over${why}`, "DEADLINE_EXCEEDED"), last);
     }
   }
 

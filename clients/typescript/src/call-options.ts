@@ -18,18 +18,12 @@ export function givenOptions(options: Pick<SiloGRPCClientOptions, "rpcOptions">)
 /**
  * The options of one RPC: those given, which are not changed, with the bearer token and the active
  * trace context added to the metadata.
- * @throws what the caller's token function throws.
  */
-export async function makeCallOptions(
-  given: RpcOptions,
-  { token }: Pick<SiloGRPCClientOptions, "token">,
-): Promise<RpcOptions> {
-  const active = context.active();
+export function makeCallOptions(given: RpcOptions, bearer: string | undefined): RpcOptions {
   const meta: RpcMetadata = { ...given.meta };
-  const bearer = typeof token === "function" ? await token() : token;
-  if (bearer !== undefined && bearer !== "") {
+  if (bearer !== undefined) {
     meta.authorization = `Bearer ${bearer}`;
   }
-  propagation.inject(active, meta, lowerCaseSetter);
+  propagation.inject(context.active(), meta, lowerCaseSetter);
   return { ...given, meta };
 }

@@ -3,6 +3,7 @@ import type { ClientOptions } from "@grpc/grpc-js";
 import { SiloClientClosedError, SiloNotReadyError } from "./errors";
 import type { SiloClient } from "./gen/silo.client";
 import { Link } from "./link";
+import type { TlsMaterial } from "./tls";
 
 /** Largest message in each direction: a payload of 100 MB has to fit. */
 const MAX_MESSAGE_BYTES = 128 * 1024 * 1024;
@@ -66,15 +67,20 @@ export class Channel {
   private readonly small: Link;
   private readonly large: Link;
 
-  /** @param options merged over the defaults of both connections. */
+  /**
+   * @param tls undefined = plaintext.
+   * @param options merged over the defaults of both connections.
+   */
   constructor(
     readonly address: string,
-    useTls: boolean,
+    tls: TlsMaterial | undefined,
     options: ClientOptions,
   ) {
-    const common = { ...DEFAULT_CHANNEL_OPTIONS, ...options };
-    this.small = new Link(address, useTls, { ...SMALL_KEEPALIVE, ...common });
-    this.large = new Link(address, useTls, { ...LARGE_KEEPALIVE, ...common });
+    const name = tls?.serverName;
+    const naming = name === undefined ? {} : { "grpc.ssl_target_name_override": name };
+    const common = { ...DEFAULT_CHANNEL_OPTIONS, ...naming, ...options };
+    this.small = new Link(address, tls, { ...SMALL_KEEPALIVE, ...common });
+    this.large = new Link(address, tls, { ...LARGE_KEEPALIVE, ...common });
   }
 
   /** The stub for a call made now, with a request of about so many bytes. */
@@ -95,9 +101,12 @@ export class ChannelPool {
   private turn = 0;
   private closed = false;
 
-  /** @param options merged over the defaults. */
+  /**
+   * @param tls undefined = plaintext.
+   * @param options merged over the defaults.
+   */
   constructor(
-    private readonly useTls: boolean,
+    private readonly tls: TlsMaterial | undefined,
     private readonly options: ClientOptions,
   ) {}
 
@@ -123,7 +132,7 @@ export class ChannelPool {
     if (this.closed) {
       throw new SiloClientClosedError();
     }
-    const channel = new Channel(address, this.useTls, this.options);
+    const channel = new Channel(address, this.tls, this.options);
     this.channels.set(address, channel);
     return channel;
   }

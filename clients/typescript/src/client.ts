@@ -1,6 +1,7 @@
 import { status as grpcStatus } from "@grpc/grpc-js";
 import { inCalls, mapLimited, MissingMethods, SINGLE_CALLS } from "./bulk";
 import { BulkReports } from "./bulk-reports";
+import { restOf } from "./call-limits";
 import { bytesOf } from "./codec";
 import { Connection } from "./connection";
 import type { Invoke } from "./connection";
@@ -116,11 +117,11 @@ function sumOf<T>(items: readonly T[], bytesOfOne: (item: T) => number): number 
  *
  * Calls that name a tenant (or none, while tenancy is off) go to the server of the tenant's shard.
  * A call that meets the wrong server, or none, is sent again until its deadline, or for its number
- * of retries (see `ShardRoutingConfig`). The first try may have taken effect too. An enqueue makes
+ * of retries (see `ShardRoutingConfig`). `timeoutMs` and `signal` of each call end it. The first try may have taken effect too. An enqueue makes
  * one job all the same; other changes, and an enqueue with an `id` and no `returnExisting`, may
  * then be refused because they were made already.
  *
- * Every method rejects with one of the package's error classes: `JobNotFoundError` if the tenant
+ * Every method rejects with a `SiloError`, after `close()` too: `JobNotFoundError` if the tenant
  * has no such job, `SiloUnavailableError` and `SiloDeadlineExceededError` after all retries,
  * `SiloUnauthenticatedError` without a good token, `SiloInvalidArgumentError` for a bad field, or
  * what its own comment says.
@@ -130,11 +131,14 @@ export class SiloGRPCClient {
   private readonly missing = new MissingMethods();
   private readonly bulkReports: BulkReports;
 
-  /** Makes channels that connect when first used; nothing is sent. */
-  constructor(options: SiloGRPCClientOptions) {
+  /**
+   * Makes channels that connect when first used; nothing is sent.
+   * @throws InvalidOptionError for options that cannot be meant, or files that cannot be read.
+   */
+  constructor(options: SiloGRPCClientOptions = {}) {
     this.connection = new Connection(options);
-    this.bulkReports = new BulkReports(this.connection, this.missing, (outcome) =>
-      this.reportOutcome(outcome),
+    this.bulkReports = new BulkReports(this.connection, this.missing, (outcome, call) =>
+      this.reportOutcome(outcome, call),
     );
   }
 
@@ -145,10 +149,10 @@ export class SiloGRPCClient {
 
   /**
    * Reads anew which server owns which shard.
-   * @throws Error if no known server answers.
+   * @throws SiloUnavailableError if no known server answers.
    */
-  refreshTopology(): Promise<void> {
-    return this.connection.refreshTopology();
+  refreshTopology(call: CallOptions = {}): Promise<void> {
+    return this.connection.refreshTopology(call);
   }
 
   /** Copies of what is known of the shards; empty before the first tenant's call. */
@@ -158,7 +162,7 @@ export class SiloGRPCClient {
 
   /**
    * The id of a tenant's shard.
-   * @throws Error before the topology is known, or if it has a gap there.
+   * @throws SiloUnroutableError before the topology is known, or if it has a gap there.
    */
   getShardForTenant(tenant: string): string {
     return this.connection.shardOfTenant(tenant);
@@ -211,12 +215,16 @@ export class SiloGRPCClient {
    *     reached; which jobs were stored is then unknown, so give them ids and `returnExisting` to
    *     repeat it safely.
    */
-  async enqueueMany(jobs: EnqueueJobOptions[]): Promise<EnqueueManyResult[]> {
+  async enqueueMany(
+    jobs: EnqueueJobOptions[],
+    call: CallOptions = {},
+  ): Promise<EnqueueManyResult[]> {
+    const rest = restOf(call);
     const results = new Array<EnqueueManyResult>(jobs.length);
     for (const group of groupByTenant(jobs)) {
       const sizeOf = ({ request }: EnqueueItem) => enqueueBytes(request);
       for (const part of inCalls(enqueueItems(group, results), ENQUEUE_MANY_JOBS, sizeOf)) {
-        (await this.enqueuePart(group.tenant, part)).forEach((answer, i) => {
+        (await this.enqueuePart(group.tenant, part, rest())).forEach((answer, i) => {
           results[part[i].place] = answer;
         });
       }
@@ -227,11 +235,12 @@ export class SiloGRPCClient {
   private async enqueuePart(
     tenant: string | undefined,
     items: EnqueueItem[],
+    call: CallOptions,
   ): Promise<EnqueueManyResult[]> {
     const requests = items.map(({ request }) => request);
     const answers = await this.connection.tenantCall(
       tenant,
-      { operation: "enqueueMany", tenant, requestBytes: sumOf(requests, enqueueBytes) },
+      { ...call, operation: "enqueueMany", tenant, requestBytes: sumOf(requests, enqueueBytes) },
       (stub, rpc, shard, address) =>
         this.missing.attempt(
           address,
@@ -240,7 +249,9 @@ export class SiloGRPCClient {
         ),
     );
     if (answers === undefined) {
-      return mapLimited(items, SINGLE_CALLS, ({ job }) => this.enqueueSettled(job));
+      return mapLimited(items, SINGLE_CALLS, ({ job }) =>
+        this.enqueueSettled(job, call),
+      );
     }
     return items.map(({ job, request }, i) => {
       const answer = answers.at(i);
@@ -257,9 +268,12 @@ export class SiloGRPCClient {
     });
   }
 
-  private async enqueueSettled(job: EnqueueJobOptions): Promise<EnqueueManyResult> {
+  private async enqueueSettled(
+    job: EnqueueJobOptions,
+    call: CallOptions,
+  ): Promise<EnqueueManyResult> {
     try {
-      return { id: (await this.enqueue(job)).id };
+      return { id: (await this.enqueue(job, call)).id };
     } catch (error) {
       return { error: error as Error };
     }
@@ -271,14 +285,18 @@ export class SiloGRPCClient {
    * that the first try stored come back as not imported: there is no new attempt in them.
    * @throws if a tenant's call fails; the tenants before it have been imported.
    */
-  async importJobs(jobs: ImportJobOptions[]): Promise<ImportJobResult[]> {
+  async importJobs(
+    jobs: ImportJobOptions[],
+    call: CallOptions = {},
+  ): Promise<ImportJobResult[]> {
+    const rest = restOf(call);
     const results = new Array<ImportJobResult>(jobs.length);
     for (const { tenant, items, places } of groupByTenant(jobs)) {
       const made = importRequests(items);
       const requests = made.filter(
         (request): request is ImportJobRequest => !(request instanceof Error),
       );
-      const answers = requests.length === 0 ? [] : await this.importPart(tenant, requests);
+      const answers = requests.length === 0 ? [] : await this.importPart(tenant, requests, rest());
       importResults(items, made, answers).forEach((result, i) => {
         results[places[i]] = result;
       });
@@ -289,10 +307,11 @@ export class SiloGRPCClient {
   private async importPart(
     tenant: string | undefined,
     requests: ImportJobRequest[],
+    call: CallOptions,
   ): Promise<ProtoImportJobResult[]> {
     const { results } = await this.connection.tenantCall(
       tenant,
-      { operation: "importJobs", requestBytes: sumOf(requests, importBytes) },
+      { ...call, operation: "importJobs", requestBytes: sumOf(requests, importBytes) },
       (stub, rpc, shard) =>
         stub.importJobs({ jobs: requests.map((job) => ({ ...job, shard })) }, rpc).response,
     );
@@ -342,12 +361,12 @@ export class SiloGRPCClient {
     tenant?: string,
     options: GetJobResultOptions = {},
   ): Promise<JobResult<T>> {
-    const { waitMs = 0, timeoutMs = Infinity, signal } = options;
-    const deadline = performance.now() + timeoutMs;
+    const { waitMs = 0, timeoutMs, signal } = options;
+    const rest = restOf({ timeoutMs, signal });
     try {
       const response = await this.connection.tenantCall(
         tenant,
-        { operation: "getJobResult", jobId: id, tenant, timeoutMs, signal },
+        { ...rest(), operation: "getJobResult", jobId: id, tenant, waitMs },
         (stub, rpc, shard) => stub.getJobResult({ shard, id, tenant, waitMs }, rpc).response,
       );
       return resultFromProto<T>(response, id, tenant);
@@ -355,8 +374,7 @@ export class SiloGRPCClient {
       if (!(error instanceof SiloFailedPreconditionError)) {
         throw error;
       }
-      const call = { timeoutMs: deadline - performance.now(), signal };
-      const status = await this.getJobStatus(id, tenant, call).catch(() => undefined);
+      const status = await this.getJobStatus(id, tenant, rest()).catch(() => undefined);
       throw new JobNotTerminalError(id, tenant, status);
     }
   }
@@ -365,10 +383,10 @@ export class SiloGRPCClient {
    * Deletes a finished job. Deleting an unknown job succeeds.
    * @throws SiloFailedPreconditionError if it is scheduled or running.
    */
-  async deleteJob(id: string, tenant?: string): Promise<void> {
+  async deleteJob(id: string, tenant?: string, call: CallOptions = {}): Promise<void> {
     await this.connection.tenantCall(
       tenant,
-      { operation: "deleteJob", jobId: id, tenant },
+      { ...call, operation: "deleteJob", jobId: id, tenant },
       (stub, rpc, shard) => stub.deleteJob({ shard, id, tenant }, rpc).response,
     );
   }
@@ -378,10 +396,10 @@ export class SiloGRPCClient {
    * @throws JobNotFoundError
    * @throws SiloFailedPreconditionError if it is cancelled or finished already.
    */
-  async cancelJob(id: string, tenant?: string): Promise<void> {
+  async cancelJob(id: string, tenant?: string, call: CallOptions = {}): Promise<void> {
     await this.connection.tenantCall(
       tenant,
-      { operation: "cancelJob", jobId: id, tenant },
+      { ...call, operation: "cancelJob", jobId: id, tenant },
       (stub, rpc, shard) => stub.cancelJob({ shard, id, tenant }, rpc).response,
     );
   }
@@ -391,10 +409,10 @@ export class SiloGRPCClient {
    * @throws JobNotFoundError
    * @throws SiloFailedPreconditionError if it succeeded or is in progress.
    */
-  async restartJob(id: string, tenant?: string): Promise<void> {
+  async restartJob(id: string, tenant?: string, call: CallOptions = {}): Promise<void> {
     await this.connection.tenantCall(
       tenant,
-      { operation: "restartJob", jobId: id, tenant },
+      { ...call, operation: "restartJob", jobId: id, tenant },
       (stub, rpc, shard) => stub.restartJob({ shard, id, tenant }, rpc).response,
     );
   }
@@ -404,10 +422,10 @@ export class SiloGRPCClient {
    * @throws JobNotFoundError
    * @throws SiloFailedPreconditionError if it does not wait for a time.
    */
-  async expediteJob(id: string, tenant?: string): Promise<void> {
+  async expediteJob(id: string, tenant?: string, call: CallOptions = {}): Promise<void> {
     await this.connection.tenantCall(
       tenant,
-      { operation: "expediteJob", jobId: id, tenant },
+      { ...call, operation: "expediteJob", jobId: id, tenant },
       (stub, rpc, shard) => stub.expediteJob({ shard, id, tenant }, rpc).response,
     );
   }
@@ -419,10 +437,10 @@ export class SiloGRPCClient {
    * @throws SiloFailedPreconditionError if it is running or finished.
    */
   async leaseTask(options: LeaseTaskOptions): Promise<ProtoTask> {
-    const { id, workerId, tenant } = options;
+    const { id, workerId, tenant, timeoutMs, signal } = options;
     const { task } = await this.connection.tenantCall(
       tenant,
-      { operation: "leaseTask", jobId: id, tenant },
+      { operation: "leaseTask", jobId: id, tenant, timeoutMs, signal },
       (stub, rpc, shard) => stub.leaseTask({ shard, id, tenant, workerId }, rpc).response,
     );
     if (task === undefined) {
@@ -439,7 +457,7 @@ export class SiloGRPCClient {
   async leaseTasks(options: LeaseTasksOptions, serverIndex?: number): Promise<LeaseTasksResult> {
     const { shard, workerId, maxTasks, taskGroup, waitMs = 0, timeoutMs, signal } = options;
     const request = { shard, workerId, maxTasks, taskGroup, waitMs };
-    const info = { operation: "leaseTasks", timeoutMs, signal };
+    const info = { operation: "leaseTasks", timeoutMs, signal, waitMs };
     const invoke: Invoke<LeaseTasksResponse> = (stub, rpc) =>
       stub.leaseTasks(request, rpc).response;
     const response = await (shard === undefined
@@ -510,15 +528,21 @@ export class SiloGRPCClient {
    * those were recorded may then be unknown; one that is reported again, and was recorded, fails
    * with `TaskNotFoundError`.
    */
-  reportOutcomes(outcomes: ReportOutcomeOptions[]): Promise<ReportOutcomesResult[]> {
-    return this.bulkReports.report(outcomes);
+  reportOutcomes(
+    outcomes: ReportOutcomeOptions[],
+    call: CallOptions = {},
+  ): Promise<ReportOutcomesResult[]> {
+    return this.bulkReports.report(outcomes, call);
   }
 
   /**
    * Reports the new maximum of a floating limit, or why there is none.
    * @throws TaskNotFoundError if the task is not leased any more.
    */
-  async reportRefreshOutcome(options: ReportRefreshOutcomeOptions): Promise<void> {
+  async reportRefreshOutcome(
+    options: ReportRefreshOutcomeOptions,
+    call: CallOptions = {},
+  ): Promise<void> {
     const { taskId, shard, tenant: tenantId } = options;
     const given = options.outcome;
     const outcome =
@@ -533,7 +557,7 @@ export class SiloGRPCClient {
           };
     await this.connection.shardCall(
       shard,
-      { operation: "reportRefreshOutcome", taskId, tenant: tenantId },
+      { ...call, operation: "reportRefreshOutcome", taskId, tenant: tenantId },
       (stub, rpc) => stub.reportRefreshOutcome({ shard, taskId, outcome, tenantId }, rpc).response,
     );
   }
@@ -569,11 +593,12 @@ export class SiloGRPCClient {
     sql: string,
     tenant?: string,
     parameters: QueryBindParameter[] = [],
+    call: CallOptions = {},
   ): Promise<QueryResult<Row>> {
     const values = parameters.map(queryParameter);
     const response = await this.connection.tenantCall(
       tenant,
-      { operation: "query" },
+      { ...call, operation: "query" },
       (stub, rpc, shard) => stub.query({ shard, sql, tenant, parameters: values }, rpc).response,
     );
     return queryResult<Row>(response);
@@ -583,8 +608,8 @@ export class SiloGRPCClient {
    * Empties all shards of all known servers. Development mode only.
    * @throws SiloPermissionDeniedError outside development mode.
    */
-  resetShards(): Promise<void> {
-    return this.connection.callOwners({ operation: "resetShards" }, async (stub, rpc) => {
+  resetShards(call: CallOptions = {}): Promise<void> {
+    return this.connection.callOwners({ ...call, operation: "resetShards" }, async (stub, rpc) => {
       await stub.resetShards({}, rpc).response;
     });
   }

@@ -10,25 +10,33 @@ import { metrics } from "@opentelemetry/api";
 import type { Counter } from "@opentelemetry/api";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
-import { CallLimits } from "./call-limits";
+import { CallLimits, timeLimit } from "./call-limits";
 import { givenOptions, makeCallOptions } from "./call-options";
 import { ChannelPool } from "./channels";
 import type { Channel } from "./channels";
 import { DialRules } from "./dial-rules";
 import { Discovery } from "./discovery";
-import { isRetryable, isWrongShardError, mapError, ownerAddressOf } from "./error-mapping";
+import { isRetryable, isWrongShardError, mapError } from "./error-mapping";
+import { noteAddress, ownerAddressOf } from "./error-mapping";
 import type { CallSubject } from "./error-mapping";
-import { SiloUnroutableError, TopologyError } from "./errors";
+import { SiloCancelledError, SiloUnroutableError, TopologyError, withCause } from "./errors";
 import type { SiloClient } from "./gen/silo.client";
 import { hashTenant, initHasher } from "./hash";
 import type { ShardRoutingConfig, SiloGRPCClientOptions } from "./options";
 import { jittered } from "./sleep";
+import { Tokens } from "./token";
 import { shardForTenant } from "./topology";
 import type { Topology } from "./topology";
 import type { CallOptions } from "./types";
 
-/** Retries of a call without a deadline. */
+/** Retries of a call that was given no deadline. */
 const DEFAULT_MAX_RETRIES = 8;
+
+/** How long such a call may take, in milliseconds; its request takes time in addition. */
+const DEFAULT_TIMEOUT_MS = 60_000;
+
+/** The slowest upload that such a call allows for, in bytes per millisecond. */
+const SLOWEST_UPLOAD = 64;
 
 /** Longest wait between two tries, in milliseconds. */
 const MAX_RETRY_DELAY_MS = 5000;
@@ -51,9 +59,15 @@ export type Invoke<T> = (
 ) => Promise<T>;
 
 /** Where a try goes. */
-interface Target {
+interface Place {
   channel: Channel;
   shard: string;
+}
+
+/** Where a call goes, and what sends it there. */
+interface Target<T> {
+  address: string;
+  call: (options: RpcOptions) => Promise<T>;
 }
 
 /** Name and subject of a call, for its errors, what ends it early, and its size. */
@@ -61,6 +75,8 @@ export interface CallInfo extends CallSubject, CallOptions {
   operation: string;
   /** Bytes of the request, roughly; default: few. */
   requestBytes?: number;
+  /** How long the server was asked to wait with its answer, in milliseconds. */
+  waitMs?: number;
 }
 
 /** How the tries of one call find their server. */
@@ -68,7 +84,7 @@ interface Route {
   /** Whether the topology has to be known first. */
   needsTopology: boolean;
   /** @throws SiloUnroutableError */
-  resolve: () => Target;
+  resolve: () => Place;
 }
 
 /** A call on its way through its tries. */
@@ -99,6 +115,9 @@ function saysLittle(error: unknown): boolean {
 export class Connection {
   readonly pool: ChannelPool;
   private readonly rules: DialRules;
+  private readonly tokens: Tokens;
+  /** As the client's options say. */
+  private readonly timeoutMs: number | undefined;
   private readonly discovery: Discovery;
   private readonly routing: Required<Omit<ShardRoutingConfig, "maxRetries">>;
   private readonly wrongShardRetries: Counter;
@@ -112,13 +131,15 @@ export class Connection {
       topologyRefreshTimeoutMs: options.shardRouting?.topologyRefreshTimeoutMs ?? 10000,
     };
     this.rules = new DialRules(options);
-    this.pool = new ChannelPool(this.rules.useTls, options.grpcClientOptions ?? {});
+    this.tokens = new Tokens(this.rules.token, options.cacheToken ?? false);
+    this.timeoutMs = options.timeoutMs === undefined ? undefined : timeLimit(options.timeoutMs);
+    this.pool = new ChannelPool(this.rules.tls, options.grpcClientOptions ?? {});
     for (const address of this.rules.servers) {
       this.pool.ensure(address);
     }
     this.discovery = new Discovery(this.pool, {
       rules: this.rules,
-      callOptions: () => this.refreshOptions(),
+      call: (invoke) => this.readingCall(invoke),
       intervalMs: Math.min(this.routing.retryDelayMs, MAX_READING_PAUSE_MS),
     });
     this.wrongShardRetries = (options.meter ?? metrics.getMeter("silo-client")).createCounter(
@@ -143,9 +164,34 @@ export class Connection {
     return timer;
   }
 
-  private async refreshOptions(): Promise<RpcOptions> {
-    const options = await makeCallOptions(givenOptions(this.options), this.options);
-    return { ...options, timeout: this.routing.topologyRefreshTimeoutMs };
+  /** One call of a reading of the topology: it belongs to no caller and has a deadline of its own. */
+  private async readingCall<T>(invoke: (options: RpcOptions) => Promise<T>): Promise<T> {
+    const given = { ...givenOptions(this.options), timeout: this.routing.topologyRefreshTimeoutMs };
+    return this.withToken((bearer) => invoke(makeCallOptions(given, bearer)), (work) => work);
+  }
+
+  /**
+   * Makes a call with the token, and once more if a server refused that and there is another.
+   * @param join waits for a token as long as the call may go on.
+   */
+  private async withToken<T>(
+    call: (bearer: string | undefined) => Promise<T>,
+    join: <V>(work: Promise<V>) => Promise<V>,
+  ): Promise<T> {
+    const getting = this.tokens.get();
+    const bearer = this.tokens.isFixed ? await getting : await join(getting);
+    try {
+      return await call(bearer);
+    } catch (error) {
+      if (!(error instanceof RpcError && error.code === "UNAUTHENTICATED") || this.tokens.isFixed) {
+        throw error;
+      }
+      const other = await join(this.tokens.renewed(bearer));
+      if (other === undefined) {
+        throw error;
+      }
+      return await call(other);
+    }
   }
 
   /** Aborts when the client is closed. */
@@ -166,13 +212,13 @@ export class Connection {
 
   /** A call for a tenant, sent to the server of the tenant's shard. */
   tenantCall<T>(tenant: string | undefined, info: CallInfo, invoke: Invoke<T>): Promise<T> {
-    const resolve = () => this.targetOfShard(this.shardOfTenant(tenant));
+    const resolve = () => this.placeOfShard(this.shardOfTenant(tenant));
     return this.run(info, { needsTopology: true, resolve }, invoke);
   }
 
   /** A call that names a shard, sent to its server if known, else to any. */
   shardCall<T>(shard: string, info: CallInfo, invoke: Invoke<T>): Promise<T> {
-    const resolve = () => this.targetOfShard(shard);
+    const resolve = () => this.placeOfShard(shard);
     return this.run(info, { needsTopology: false, resolve }, invoke);
   }
 
@@ -189,14 +235,14 @@ export class Connection {
   async callOwners(info: CallInfo, invoke: Invoke<void>): Promise<void> {
     const owners = new Set(this.topology.shards.map((shard) => shard.serverAddr));
     const addresses = owners.size > 0 ? owners : this.pool.addresses;
-    try {
+    await this.limited(info, async (limits, given) => {
       for (const address of addresses) {
-        const options = await makeCallOptions(givenOptions(this.options), this.options);
-        await invoke(this.pool.ensure(address).stubFor(0), options, "", address);
+        await this.send(limits, given, () => {
+          const stub = this.pool.ensure(address).stubFor(0);
+          return { address, call: (options) => invoke(stub, options, "", address) };
+        });
       }
-    } catch (error) {
-      throw mapError(error, info.operation, info);
-    }
+    });
     if (owners.size > 0) {
       this.topology.clear();
     }
@@ -227,27 +273,46 @@ export class Connection {
 
   /**
    * Reads the topology, or joins a reading that is under way.
-   * @throws Error if no server tells it.
+   * @throws SiloUnavailableError if no server tells it, or what all of them answered.
    */
-  refreshTopology(): Promise<void> {
-    return this.discovery.read();
+  refreshTopology(call: CallOptions = {}): Promise<void> {
+    const info = { ...call, operation: "refreshTopology" };
+    return this.limited(info, (limits) => limits.join(this.discovery.read()));
   }
 
-  private targetOfShard(shard: string): Target {
+  private placeOfShard(shard: string): Place {
     const address = this.topology.addressOf(shard);
     const channel = address === undefined ? undefined : this.pool.get(address);
     return { channel: channel ?? this.pool.any(), shard };
   }
 
-  private async run<T>(info: CallInfo, route: Route, invoke: Invoke<T>): Promise<T> {
+  private run<T>(info: CallInfo, route: Route, invoke: Invoke<T>): Promise<T> {
+    const { requestBytes = 0 } = info;
+    return this.limited(info, (limits, given) =>
+      this.tryAndRetry({ route, limits, requestBytes, shard: "" }, given, invoke),
+    );
+  }
+
+  /** Does a call's work within its limits. Its errors are those that callers see. */
+  private async limited<T>(
+    info: CallInfo,
+    work: (limits: CallLimits, given: RpcOptions) => Promise<T>,
+  ): Promise<T> {
     let limits: CallLimits | undefined;
     try {
       const given = givenOptions(this.options);
-      limits = new CallLimits(given, info, this.closing.signal);
-      const { requestBytes = 0 } = info;
-      return await this.tryAndRetry({ route, limits, requestBytes, shard: "" }, given, invoke);
+      const { requestBytes = 0, waitMs = 0 } = info;
+      // A long poll takes its wait on top.
+      const timeoutMs = info.timeoutMs ?? (this.timeoutMs && this.timeoutMs + waitMs);
+      const otherwise = DEFAULT_TIMEOUT_MS + waitMs + requestBytes / SLOWEST_UPLOAD;
+      limits = new CallLimits(given, { ...info, timeoutMs }, this.closing.signal, otherwise);
+      limits.check();
+      return await work(limits, given);
     } catch (error) {
-      throw mapError(error, info.operation, info);
+      const mapped = mapError(error, info.operation, info);
+      throw mapped instanceof SiloCancelledError
+        ? withCause(mapped, limits?.abortReason ?? mapped.cause)
+        : mapped;
     } finally {
       limits?.release();
     }
@@ -255,7 +320,7 @@ export class Connection {
 
   private async tryAndRetry<T>(trial: Trial, given: RpcOptions, invoke: Invoke<T>): Promise<T> {
     const { limits } = trial;
-    const unlessSaid = limits.hasDeadline ? Infinity : DEFAULT_MAX_RETRIES;
+    const unlessSaid = limits.isDeadlineGiven ? Infinity : DEFAULT_MAX_RETRIES;
     const maxRetries = this.options.shardRouting?.maxRetries ?? unlessSaid;
     let delay = this.routing.retryDelayMs;
     for (let retries = 0; ; retries++) {
@@ -283,19 +348,38 @@ export class Connection {
     const { route, limits, requestBytes } = trial;
     await this.prepare(trial);
     limits.check();
-    const making = makeCallOptions(given, this.options);
-    // A token may take its time.
-    const isQuick = typeof this.options.token !== "function";
-    const options = isQuick ? await making : await limits.join(making);
-    limits.check();
-    trial.begunAt = performance.now();
-    // No await between choosing a channel and using it: a reading of the topology may close it.
-    const { channel, shard } = trial.redirect
-      ? { channel: this.pool.ensure(trial.redirect.address), shard: trial.redirect.shard }
-      : route.resolve();
-    trial.shard = shard;
-    const stub = channel.stubFor(requestBytes);
-    return await invoke(stub, limits.applyTo(options), shard, channel.address);
+    return this.send(limits, given, () => {
+      trial.begunAt = performance.now();
+      const { channel, shard } = trial.redirect
+        ? { channel: this.pool.ensure(trial.redirect.address), shard: trial.redirect.shard }
+        : route.resolve();
+      trial.shard = shard;
+      const { address } = channel;
+      const stub = channel.stubFor(requestBytes);
+      return { address, call: (options) => invoke(stub, options, shard, address) };
+    });
+  }
+
+  /**
+   * Sends a call.
+   * @param target chooses where, as late as can be: no await comes between that and the sending, as
+   *     a reading of the topology may close a channel.
+   */
+  private send<T>(limits: CallLimits, given: RpcOptions, target: () => Target<T>): Promise<T> {
+    return this.withToken(
+      async (bearer) => {
+        limits.check();
+        const options = makeCallOptions(given, bearer);
+        const { address, call } = target();
+        try {
+          return await call(limits.applyTo(options));
+        } catch (error) {
+          noteAddress(error, address);
+          throw error;
+        }
+      },
+      (work) => limits.join(work),
+    );
   }
 
   /** Sees to it that the try knows where to go. @throws TopologyError if nobody tells. */

@@ -7,7 +7,7 @@ import { setTimeout as timer } from "node:timers/promises";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 import type { Channel, ChannelPool } from "./channels";
 import type { DialRules } from "./dial-rules";
-import { isConnectivityError } from "./error-mapping";
+import { isConnectivityError, noteAddress } from "./error-mapping";
 import { TopologyError } from "./errors";
 import { initHasher } from "./hash";
 import { Topology } from "./topology";
@@ -15,8 +15,8 @@ import { Topology } from "./topology";
 /** What a reading of the topology needs of its client. */
 export interface DiscoveryOptions {
   rules: DialRules;
-  /** Options of one GetClusterInfo call. */
-  callOptions: () => Promise<RpcOptions>;
+  /** Makes one GetClusterInfo call with its options and its token. */
+  call: <T>(invoke: (options: RpcOptions) => Promise<T>) => Promise<T>;
   /** Shortest time between the beginnings of two readings after failed calls, in milliseconds. */
   intervalMs: number;
 }
@@ -105,10 +105,12 @@ export class Discovery {
     const isNew = !this.pool.has(address);
     try {
       const channel: Channel = this.pool.ensure(address);
-      const call = channel.stubFor(0).getClusterInfo({}, await this.options.callOptions());
-      const { shardOwners } = await call.response;
+      const { shardOwners } = await this.options.call(
+        (options) => channel.stubFor(0).getClusterInfo({}, options).response,
+      );
       this.topology.replace(shardOwners, (advertised) => this.options.rules.dialled(advertised));
     } catch (error) {
+      noteAddress(error, address);
       if (isNew) {
         this.pool.drop(address);
       }

@@ -7,6 +7,7 @@ import {
   SiloAlreadyExistsError,
   SiloCancelledError,
   SiloDeadlineExceededError,
+  SiloError,
   SiloFailedPreconditionError,
   SiloGrpcError,
   SiloInvalidArgumentError,
@@ -18,7 +19,23 @@ import {
   SiloUnroutableError,
   TaskNotFoundError,
   TopologyError,
+  withCause,
 } from "./errors";
+
+/** Where failed calls had been sent. */
+const ADDRESSES = new WeakMap<object, string>();
+
+/** Remembers for what a caller will see of an error which server it came from. */
+export function noteAddress(error: unknown, address: string): void {
+  if (typeof error === "object" && error !== null && !ADDRESSES.has(error)) {
+    ADDRESSES.set(error, address);
+  }
+}
+
+/** The server that an error came from, if it is known. */
+export function addressOf(error: unknown): string | undefined {
+  return typeof error === "object" && error !== null ? ADDRESSES.get(error) : undefined;
+}
 
 /** What a call was about; decides how NOT_FOUND and ALREADY_EXISTS are named. */
 export interface CallSubject {
@@ -118,21 +135,33 @@ export function errorFromStatus(code: string, message: string, subject: CallSubj
  * What a caller sees of an error: an `RpcError` becomes one of the package's classes, any other
  * `Error` stays what it is, anything else becomes an `Error`. Servers that cannot be asked for the
  * topology are unavailable, unless all refused to tell it: then why they did is what counts.
+ * The `address` is that of the server which the error came from, the `cause` is what was thrown
+ * beneath, or the last failure of a call whose time is over.
  * @param operation name of the method, for the text of a thrown non-error.
  */
 export function mapError(error: unknown, operation: string, subject: CallSubject): Error {
   if (error instanceof TopologyError) {
-    if (!isConnectivityError(error.cause)) {
-      return mapError(error.cause, operation, {});
-    }
-    return Object.assign(new SiloUnavailableError(error.message), { cause: error.cause });
+    const inner = mapError(error.cause, operation, {});
+    const mapped = isConnectivityError(error.cause)
+      ? new SiloUnavailableError(error.message)
+      : inner;
+    return mapped === inner ? inner : located(withCause(mapped, inner), addressOf(error.cause));
   }
   if (error instanceof RpcError) {
-    return errorFromStatus(error.code, error.message, subject);
+    const { cause } = error;
+    const isRaw = cause instanceof RpcError || cause instanceof TopologyError;
+    const inner = isRaw ? mapError(cause, operation, subject) : cause;
+    const address = inner instanceof SiloError ? inner.address : undefined;
+    const mapped = errorFromStatus(error.code, error.message, subject);
+    return located(withCause(mapped, inner ?? error), addressOf(error) ?? address);
   }
   if (error instanceof Error) {
     return error;
   }
   const message = messageOf(error);
   return new SiloGrpcError(`${operation} failed: ${message}`, "UNKNOWN", message);
+}
+
+function located<E extends Error>(error: E, address: string | undefined): E {
+  return address === undefined ? error : Object.assign(error, { address });
 }

@@ -1,7 +1,8 @@
 import type { SiloGRPCClient } from "./client";
+import { timeLimit } from "./call-limits";
 import { JobNotTerminalError, SiloDeadlineExceededError, withCause } from "./errors";
 import { sleep } from "./sleep";
-import type { AwaitJobOptions, GetJobOptions, Job, JobResult, JobStatus } from "./types";
+import type { AwaitJobOptions, CallOptions, GetJobOptions, Job, JobResult, JobStatus } from "./types";
 
 /** Longest time the server is asked to wait for a job's end in one call, in milliseconds. */
 const RESULT_WAIT_MS = 20_000;
@@ -28,8 +29,8 @@ export class JobHandle {
   }
 
   /** Reads the job's status. @throws JobNotFoundError */
-  getStatus(): Promise<JobStatus> {
-    return this.client.getJobStatus(this.id, this.tenant);
+  getStatus(call?: CallOptions): Promise<JobStatus> {
+    return this.client.getJobStatus(this.id, this.tenant, call);
   }
 
   /**
@@ -37,8 +38,8 @@ export class JobHandle {
    * @throws JobNotFoundError
    * @throws SiloFailedPreconditionError if it is cancelled or finished already.
    */
-  cancel(): Promise<void> {
-    return this.client.cancelJob(this.id, this.tenant);
+  cancel(call?: CallOptions): Promise<void> {
+    return this.client.cancelJob(this.id, this.tenant, call);
   }
 
   /**
@@ -46,8 +47,8 @@ export class JobHandle {
    * @throws JobNotFoundError
    * @throws SiloFailedPreconditionError if it succeeded or is in progress.
    */
-  restart(): Promise<void> {
-    return this.client.restartJob(this.id, this.tenant);
+  restart(call?: CallOptions): Promise<void> {
+    return this.client.restartJob(this.id, this.tenant, call);
   }
 
   /**
@@ -55,16 +56,16 @@ export class JobHandle {
    * @throws JobNotFoundError
    * @throws SiloFailedPreconditionError if it does not wait for a time.
    */
-  expedite(): Promise<void> {
-    return this.client.expediteJob(this.id, this.tenant);
+  expedite(call?: CallOptions): Promise<void> {
+    return this.client.expediteJob(this.id, this.tenant, call);
   }
 
   /**
    * Deletes a finished job. Deleting an unknown job succeeds.
    * @throws SiloFailedPreconditionError if it is scheduled or running.
    */
-  delete(): Promise<void> {
-    return this.client.deleteJob(this.id, this.tenant);
+  delete(call?: CallOptions): Promise<void> {
+    return this.client.deleteJob(this.id, this.tenant, call);
   }
 
   /**
@@ -76,8 +77,8 @@ export class JobHandle {
    * @throws SiloDeadlineExceededError when `timeoutMs` has passed; its `cause` is what the last try met.
    */
   async awaitResult<T = unknown>(options: AwaitJobOptions = {}): Promise<JobResult<T>> {
-    const { pollIntervalMs = 500, timeoutMs = Infinity, signal } = options;
-    const deadline = performance.now() + timeoutMs;
+    const { pollIntervalMs = 500, timeoutMs = 0, signal } = options;
+    const deadline = performance.now() + timeLimit(timeoutMs);
     for (;;) {
       const started = performance.now();
       const left = Math.max(0, deadline - started);

@@ -47,6 +47,8 @@ export type {
   ShardOwner,
 } from "./gen/silo";
 export type { HostAndPort, ShardRoutingConfig, SiloGRPCClientOptions } from "./options";
+export type { TlsOptions } from "./tls";
+export type { TokenFunction, TokenRequest } from "./token";
 export type { ShardInfoWithRange } from "./topology";
 export type {
   AwaitJobOptions,

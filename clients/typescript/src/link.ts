@@ -1,18 +1,22 @@
 import { Channel, connectivityState, credentials } from "@grpc/grpc-js";
-import type { ChannelInterface, ClientOptions } from "@grpc/grpc-js";
+import type { ChannelCredentials, ChannelInterface, ClientOptions } from "@grpc/grpc-js";
 import { BinaryWriter } from "@protobuf-ts/runtime";
 import { GrpcTransport } from "@protobuf-ts/grpc-transport";
 import { SiloClient } from "./gen/silo.client";
+import type { TlsMaterial } from "./tls";
 import { wellFormedEncoder } from "./well-formed";
 
 /** How long a link that has calls may take to connect before it begins anew, in milliseconds. */
 const CONNECT_MS = 10_000;
+
+const PLAINTEXT = credentials.createInsecure();
 
 /** A channel of the gRPC library and what is built on it. */
 interface Line {
   channel: ChannelInterface;
   transport: GrpcTransport;
   stub: SiloClient;
+  secrets: ChannelCredentials;
 }
 
 /**
@@ -28,17 +32,30 @@ export class Link {
 
   constructor(
     private readonly address: string,
-    private readonly useTls: boolean,
+    private readonly tls: TlsMaterial | undefined,
     private readonly options: ClientOptions,
   ) {}
 
   /** The stub for a call that is made now. */
   get stub(): SiloClient {
+    if (!this.isReady && this.line !== undefined && this.line.secrets !== this.secretsNow()) {
+      // Certificates have changed since: what connects from now on uses the new ones.
+      this.close();
+    }
     this.line ??= this.open();
-    if (this.line.channel.getConnectivityState(false) !== connectivityState.READY) {
+    if (!this.isReady) {
       this.alarm ??= setTimeout(() => this.check(), CONNECT_MS).unref();
     }
     return this.line.stub;
+  }
+
+  /** Whether there is a connection. */
+  get isReady(): boolean {
+    return this.line?.channel.getConnectivityState(false) === connectivityState.READY;
+  }
+
+  private secretsNow(): ChannelCredentials {
+    return this.tls?.credentials ?? PLAINTEXT;
   }
 
   /** Ends the connection. Calls in flight go on; the link connects again if it is used again. */
@@ -58,7 +75,7 @@ export class Link {
   }
 
   private open(): Line {
-    const secrets = this.useTls ? credentials.createSsl() : credentials.createInsecure();
+    const secrets = this.secretsNow();
     const channel = this.options.channelFactoryOverride
       ? this.options.channelFactoryOverride(this.address, secrets, this.options)
       : new Channel(this.address, secrets, this.options);
@@ -68,6 +85,6 @@ export class Link {
       clientOptions: { channelOverride: channel, ...this.options },
       binaryOptions: { writerFactory: () => new BinaryWriter(wellFormedEncoder) },
     });
-    return { channel, transport, stub: new SiloClient(transport) };
+    return { channel, transport, stub: new SiloClient(transport), secrets };
   }
 }

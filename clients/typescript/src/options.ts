@@ -1,6 +1,9 @@
 import type { ClientOptions } from "@grpc/grpc-js";
 import type { Meter } from "@opentelemetry/api";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
+import { InvalidOptionError } from "./errors";
+import type { TlsOptions } from "./tls";
+import type { TokenFunction } from "./token";
 
 /** An address as two parts. */
 export interface HostAndPort {
@@ -11,8 +14,8 @@ export interface HostAndPort {
 /** How calls find their shard and how often they try. */
 export interface ShardRoutingConfig {
   /**
-   * Retries after the first try. Default: until its deadline for a call that has one (`timeout` of
-   * `rpcOptions`, `timeoutMs` of the call), else 8.
+   * Retries after the first try. Default: until its deadline for a call that was given one
+   * (`timeoutMs` of the call or the client, `timeout` of `rpcOptions`), else 8.
    */
   maxRetries?: number;
   /**
@@ -28,17 +31,37 @@ export interface ShardRoutingConfig {
 
 /** Options of `SiloGRPCClient`. */
 export interface SiloGRPCClientOptions {
-  /** Addresses to begin with, `host:port`; the others are learnt from them. */
-  servers: string | string[] | HostAndPort | HostAndPort[];
-  /** Bearer token, or a function asked before each call; a rejection fails that call. */
-  token?: string | (() => Promise<string>);
   /**
-   * Whether to use TLS with the system's roots. Default: no if every address in `servers` is a
+   * Addresses to begin with, `host:port`; the others are learnt from them. Default: those of the
+   * environment variable SILO_SERVERS, separated by commas.
+   */
+  servers?: string | string[] | HostAndPort | HostAndPort[];
+  /**
+   * Bearer token, or a function that gives it; what that throws fails the call. Default: the
+   * environment variable SILO_TOKEN; "" = none.
+   */
+  token?: string | TokenFunction;
+  /** Whether a token that a function gave is used until a server refuses it; default false. */
+  cacheToken?: boolean;
+  /**
+   * TLS: certificates, or whether to use it with the system's roots. Parts that are not given come
+   * from the environment: SILO_TLS_CA, SILO_TLS_CERT and SILO_TLS_KEY (paths, or PEM text) and
+   * SILO_TLS_SERVER_NAME.
+   *
+   * Default: yes if the environment has any of these, no if every address in `servers` is a
    * loopback name (`localhost`, 127.0.0.0/8, ::1), else yes. The choice holds for every server
    * of the cluster, whatever its address. Without TLS by default, a client with a token refuses
    * servers that are not on loopback.
    */
+  tls?: boolean | TlsOptions;
+  /** The same as `tls: true` or `tls: false`. */
   useTls?: boolean;
+  /**
+   * How long a call may take in all, its retries included, in milliseconds; 0 or Infinity = without
+   * end. Each call may have its own. Default: 60000, more for requests above a few MiB, and what a
+   * call asks the server to wait; not if `rpcOptions` has a `timeout`.
+   */
+  timeoutMs?: number;
   /** Merged over the channel options this package sets. */
   grpcClientOptions?: ClientOptions;
   /**
@@ -57,12 +80,42 @@ export interface SiloGRPCClientOptions {
 }
 
 /** `servers` as a list of distinct `host:port`. */
-export function serverAddresses(servers: SiloGRPCClientOptions["servers"]): string[] {
+export function serverAddresses(
+  servers: NonNullable<SiloGRPCClientOptions["servers"]>,
+): string[] {
   const list = Array.isArray(servers) ? servers : [servers];
-  const addresses = list.map((server) =>
-    typeof server === "string" ? server : `${server.host}:${server.port}`,
-  );
+  const addresses = list.map((server) => (typeof server === "string" ? server : joined(server)));
   return [...new Set(addresses)];
+}
+
+/** An IPv6 address needs brackets. */
+function joined({ host, port }: HostAndPort): string {
+  return host.includes(":") && !host.startsWith("[") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/**
+ * Refuses what cannot be an address: an empty one, a URL, several in one string, no port.
+ * @throws InvalidOptionError
+ */
+export function checkAddresses(addresses: readonly string[]): void {
+  const refuse = (what: string): never => {
+    throw new InvalidOptionError("servers", `${what}; give host:port, or a list of them`);
+  };
+  if (addresses.length === 0) {
+    refuse("no server is named, nor in SILO_SERVERS");
+  }
+  for (const address of addresses) {
+    if (/[\s,]/.test(address) || address === "") {
+      refuse(`"${address}" is not one address`);
+    }
+    if (/^https?:/i.test(address)) {
+      refuse(`"${address}" is a URL`);
+    }
+    // Other targets of the gRPC library, such as unix:path, are passed on.
+    if (/^[^:/]*$|^\[[^\]]*\]$/.test(address)) {
+      refuse(`"${address}" has no port`);
+    }
+  }
 }
 
 function hostOf(address: string): string {

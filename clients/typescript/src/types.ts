@@ -86,8 +86,8 @@ export type JobLimit = ConcurrencyLimitConfig | RateLimitConfig | FloatingConcur
 /** What ends one call early. */
 export interface CallOptions {
   /**
-   * How long the call may take in all, in milliseconds. It is sent again until then, unless
-   * `maxRetries` says how often. Default: `timeout` of `rpcOptions`, else no limit.
+   * How long the call may take in all, in milliseconds; 0 or Infinity = without end. It is sent
+   * again until then, unless `maxRetries` says how often. Default: `timeoutMs` of the client.
    */
   timeoutMs?: number;
   /** Ends the call when it aborts; what the server did of it is then unknown. */
@@ -244,7 +244,7 @@ export interface AwaitJobOptions {
 }
 
 /** Options of `leaseTask`. */
-export interface LeaseTaskOptions {
+export interface LeaseTaskOptions extends CallOptions {
   /** Job id. */
   id: string;
   /** Who leases it, at most 4096 bytes. */

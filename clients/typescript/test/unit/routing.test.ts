@@ -292,7 +292,7 @@ test("close may be called twice; later calls fail", async () => {
   client.close();
   client.close();
   await assert.rejects(client.enqueue(JOB), SiloClientClosedError);
-  await assert.rejects(client.refreshTopology(), /Failed to refresh cluster topology/);
+  await assert.rejects(client.refreshTopology(), SiloClientClosedError);
 });
 
 test("useTls: true does not speak plaintext", async () => {
