@@ -71,6 +71,11 @@
 #ifndef SHARD_PARKED_MAX
 #define SHARD_PARKED_MAX 49152u /* of them, polls and results that wait: the others need room too */
 #endif
+#ifndef SHARD_AWAITS_MAX
+/* Of those, workers that wait for cancellations: they can do without, by heartbeats. */
+#define SHARD_AWAITS_MAX 16384u
+#endif
+#define CANCELS_TOLD_MAX 1024u /* cancelled tasks in one answer: the worker asks again */
 #define SHARD_REPLIES_BYTES_MAX (256u << 20) /* undurable bytes of open and sealed batches */
 #ifndef MAILBOX_MESSAGES_MAX
 #define MAILBOX_MESSAGES_MAX 65536u

@@ -87,3 +87,8 @@ bool uuid_parse_lenient(struct bytes text, struct uuid *ret_uuid)
     }
     return text.len == 32 ? uuid_parse_digits(text, false, ret_uuid) : uuid_parse(text, ret_uuid);
 }
+
+int uuid_order(const void *a, const void *b)
+{
+    return memcmp(((const struct uuid *)a)->b, ((const struct uuid *)b)->b, sizeof(struct uuid));
+}

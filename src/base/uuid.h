@@ -28,6 +28,9 @@ static inline bool uuid_eq(const struct uuid *a, const struct uuid *b)
     return memcmp(a->b, b->b, 16) == 0;
 }
 
+/* The order of their bytes, for qsort and bsearch. */
+int uuid_order(const void *a, const void *b);
+
 static inline struct bytes uuid_bytes(const struct uuid *uuid)
 {
     return bytes_of(uuid->b, 16);

@@ -43,6 +43,7 @@ enum command_kind {
     CMD_RETURN_TASK,
     CMD_RENEW,
     CMD_HEARTBEAT,
+    CMD_AWAIT_CANCELS,
     CMD_REPORT,
     CMD_REPORT_REFRESH,
     CMD_TOTALS,
@@ -150,6 +151,14 @@ struct heartbeat_args {
     struct bytes worker_id;
 };
 
+/* Which running jobs of this worker were cancelled. With wait_ms it parks until one is. */
+struct await_args {
+    struct bytes worker_id;
+    const struct uuid *known; /* tasks that are not told again, in the order of their bytes */
+    size_t known_count;
+    uint32_t wait_ms;
+};
+
 struct report_args {
     bool has_task_id;
     struct uuid task_id;
@@ -233,6 +242,16 @@ struct heartbeat_result {
     int64_t cancelled_ms;
 };
 
+struct cancelled_task {
+    struct uuid task_id;
+    int64_t cancelled_ms;
+};
+
+struct await_result {
+    struct cancelled_task *tasks;
+    size_t count; /* at most CANCELS_TOLD_MAX */
+};
+
 struct any_running_result {
     bool running;
     size_t index; /* of the first that runs */
@@ -281,6 +300,7 @@ struct command {
         struct return_task_args return_task;
         struct renew_args renew;
         struct heartbeat_args heartbeat;
+        struct await_args await;
         struct report_args report;
         struct report_refresh_args report_refresh;
         struct lease_job_args lease_job;
@@ -296,6 +316,7 @@ struct command {
         struct job_view job;
         struct poll_result poll; /* POLL; LEASE_JOB: one task */
         struct heartbeat_result heartbeat;
+        struct await_result await;
         struct totals_result totals;
         struct import_result import;
         struct any_running_result any_running;
@@ -303,19 +324,20 @@ struct command {
     } result;
 
     /* The shard's own; the sender leaves it zero. */
-    uint8_t seed[16];          /* random, drawn once; ids of this command come from it */
-    uint64_t wait_batch;       /* the answer leaves when this batch is durable */
-    bool changes;              /* rows were written for it */
-    uint32_t rounds;           /* times it asked for reads */
-    int64_t deadline_mono_ms;  /* parked polls and waits */
-    struct heap_node deadline; /* in the core's heap of parked commands */
-    struct list_node node;     /* wherever it waits */
-    struct list reads;         /* rows pinned for it */
-    uint32_t reads_open;       /* of them, not there yet */
-    bool read_failed;          /* one of them could not be read */
-    bool internal;             /* made by the core itself */
-    struct poll *parked;       /* core/poll.c */
-    struct job_watch *watch;   /* core/watch.c */
+    uint8_t seed[16];            /* random, drawn once; ids of this command come from it */
+    uint64_t wait_batch;         /* the answer leaves when this batch is durable */
+    bool changes;                /* rows were written for it */
+    uint32_t rounds;             /* times it asked for reads */
+    int64_t deadline_mono_ms;    /* parked polls and waits */
+    struct heap_node deadline;   /* in the core's heap of parked commands */
+    struct list_node node;       /* wherever it waits */
+    struct list reads;           /* rows pinned for it */
+    uint32_t reads_open;         /* of them, not there yet */
+    bool read_failed;            /* one of them could not be read */
+    bool internal;               /* made by the core itself */
+    struct poll *parked;         /* core/poll.c */
+    struct job_watch *watch;     /* core/watch.c */
+    struct worker_marks *awaits; /* core/marks.c */
     struct command_want *wants;
     size_t want_count;
     size_t want_at;    /* the first one not read yet */

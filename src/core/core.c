@@ -108,6 +108,8 @@ struct core *core_new(const struct core_options *options, int64_t wall_ms, int64
     map_init(&core->leases_by_task);
     map_init(&core->counts);
     map_init(&core->watches);
+    map_init(&core->marks);
+    list_init(&core->waiting);
     list_init(&core->group_lru);
     list_init(&core->hot_groups);
     list_init(&core->dirty_groups);
@@ -151,6 +153,7 @@ struct core *core_free(struct core *core)
     counts_free(core);
     map_deinit(&core->tasks);
     map_deinit(&core->watches);
+    map_deinit(&core->marks);
     heap_deinit(&core->deadlines);
     buf_deinit(&core->scratch);
     view_deinit(&core->view);
@@ -217,6 +220,8 @@ static enum run core_dispatch(struct core *core, struct command *cmd)
         return renew_run(core, cmd);
     case CMD_HEARTBEAT:
         return heartbeat_run(core, cmd);
+    case CMD_AWAIT_CANCELS:
+        return await_run(core, cmd);
     case CMD_REPORT:
         return report_run(core, cmd);
     case CMD_REPORT_REFRESH:
@@ -345,6 +350,10 @@ static void core_run_deadlines(struct core *core)
         struct command *cmd = CONTAINER_OF(node, struct command, deadline);
         if (cmd->parked != NULL) {
             poll_answer(core, cmd->parked);
+        } else if (cmd->awaits != NULL) {
+            marks_leave(core, cmd);
+            cmd->args.await.wait_ms = 0;
+            core_run(core, cmd);
         } else {
             watch_remove(core, cmd);
             cmd->args.get.wait_ms = 0;
@@ -501,6 +510,7 @@ void core_release_polls(struct core *core)
 {
     core->polls_released = true;
     groups_hot(core);
+    marks_release(core);
     for (struct map_node *n = map_next(&core->watches, NULL); n != NULL;
          n = map_next(&core->watches, n)) {
         const struct job_watch *watch = CONTAINER_OF(n, struct job_watch, node);
@@ -540,6 +550,7 @@ void core_abandon(struct core *core, const char *why)
         watch_remove(core, cmd); /* the last one takes the watch with it */
         list_push_back(&core->blocked, &cmd->node);
     }
+    marks_abandon(core, &core->blocked);
     core_abandon_list(core, &core->blocked, why);
     core_abandon_list(core, &core->woken, why);
     core_abandon_list(core, &core->parked, why);

@@ -9,7 +9,7 @@
  *   rate.c     rate limits: checks on demand; throttle.c who waits for them; bucket.c the built-in limiter's arithmetic
  *   group.c    task groups and the windows over their ready lanes; page.c reads pages into them; low.c low-water rows
  *   timer.c    future work
- *   lease.c    running work
+ *   lease.c    running work; marks.c the cancelled part of it, and the workers that wait to hear of it
  *   count.c    counters
  *   enqueue.c job.c report.c give_back.c poll.c watch.c restart.c import.c   the commands
  *   expire.c   retention
@@ -66,12 +66,14 @@ struct group {
 
 struct lease {
     struct map_node by_job, by_task;
-    struct heap_node expiry; /* key: mono ms */
-    struct lease_rec rec;    /* its bytes lie in `storage` */
-    uint64_t batch;          /* of its last change */
-    bool expiring;           /* an internal command that ends it is on its way */
-    bool undelivered;        /* its worker never heard of it: at its end it goes back */
-    const char *unreadable;  /* not NULL: its job cannot be run for this reason, and ends with it */
+    struct heap_node expiry;    /* key: mono ms */
+    struct lease_rec rec;       /* its bytes lie in `storage` */
+    uint64_t batch;             /* of its last change */
+    bool expiring;              /* an internal command that ends it is on its way */
+    bool undelivered;           /* its worker never heard of it: at its end it goes back */
+    struct worker_marks *marks; /* its worker's, while its job is cancelled; else NULL */
+    struct list_node marked;    /* in marks->leases */
+    const char *unreadable; /* not NULL: its job cannot be run for this reason, and ends with it */
     struct bytes job_ref;
     uint8_t storage[];
 };
@@ -134,6 +136,16 @@ struct poll {
 struct job_watch {
     struct map_node node;
     struct list commands;
+    size_t key_len;
+    uint8_t key[];
+};
+
+/* A worker that holds a cancelled job, or waits to hear of one. */
+struct worker_marks {
+    struct map_node node;     /* key: worker id */
+    struct list leases;       /* struct lease.marked */
+    struct list commands;     /* command.node: AWAIT_CANCELS, parked */
+    struct list_node waiting; /* in core->waiting, while there are commands */
     size_t key_len;
     uint8_t key[];
 };
@@ -221,6 +233,9 @@ struct core {
     struct list counts_lru, counts_dirty;
 
     struct map watches;
+    struct map marks;      /* struct worker_marks */
+    struct list waiting;   /* struct worker_marks.waiting */
+    size_t awaits;         /* AWAIT_CANCELS parked */
     struct heap deadlines; /* parked commands */
     bool polls_released;
 
@@ -526,5 +541,16 @@ int64_t poll_next_mono_ms(const struct core *core);
 void watch_add(struct core *core, struct command *cmd);
 void watch_remove(struct core *core, struct command *cmd);
 void watch_fire(struct core *core, struct bytes job_ref);
+
+/* The lease's job is cancelled: its worker hears of it if it waits. Undone when the lease ends. */
+void marks_add(struct core *core, struct lease *lease);
+void marks_remove(struct core *core, struct lease *lease);
+/* Takes a parked AWAIT_CANCELS out. */
+void marks_leave(struct core *core, struct command *cmd);
+/* The time of every parked AWAIT_CANCELS is up. */
+void marks_release(struct core *core);
+/* Moves every parked AWAIT_CANCELS to a list. */
+void marks_abandon(struct core *core, struct list *to);
+enum run await_run(struct core *core, struct command *cmd);
 
 #endif

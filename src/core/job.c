@@ -373,6 +373,7 @@ static enum run cancel_running(struct core *core, struct command *cmd, struct le
     lease->rec.has_mark = true;
     lease->rec.mark_ms = core->wall_ms;
     lease_write(core, lease, false);
+    marks_add(core, lease);
     return run_changed(cmd);
 }
 

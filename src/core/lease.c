@@ -44,6 +44,9 @@ struct lease *lease_add(struct core *core, struct bytes job_ref, const struct le
     map_insert(&core->leases_by_job, &lease->by_job, lease->job_ref);
     map_insert(&core->leases_by_task, &lease->by_task, uuid_bytes(&lease->rec.task_id));
     heap_insert(&core->expiry, &lease->expiry, core->mono_ms + LEASE_MS);
+    if (rec->has_mark) {
+        marks_add(core, lease);
+    }
     return lease;
 }
 
@@ -52,6 +55,7 @@ void lease_remove(struct core *core, struct lease *lease)
     if (core->leases_by_job.count >= SHARD_LEASES_MAX) {
         groups_hot(core); /* parked polls waited for room */
     }
+    marks_remove(core, lease);
     map_remove(&core->leases_by_job, &lease->by_job);
     map_remove(&core->leases_by_task, &lease->by_task);
     heap_remove(&core->expiry, &lease->expiry);

@@ -299,6 +299,10 @@ enum run poll_stop_run(struct core *core, struct command *cmd)
         watch_remove(core, target);
         (void)run_fail(target, SILO_CANCELLED, "the caller left");
         core_answer(core, target);
+    } else if (target->awaits != NULL) {
+        marks_leave(core, target);
+        (void)run_fail(target, SILO_CANCELLED, "the caller left");
+        core_answer(core, target);
     }
     view_begin(&core->view);
     return run_ok(cmd);

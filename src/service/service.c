@@ -60,9 +60,10 @@ static const struct call_method methods[] = {
     BULK("EnqueueMany", enqueue_many_request, 2, on_enqueue_many, false),
     BULK("ReportOutcomes", report_outcomes_request, 2, on_report_many, true),
     BULK("ReturnTasks", return_tasks_request, 3, on_return_tasks, true),
+    METHOD("AwaitCancellations", await_cancellations_request, on_await_cancellations),
 };
 #define METHODS_COUNT (sizeof methods / sizeof methods[0])
-_Static_assert(METHODS_COUNT == 32, "29 methods of the contract and three of ours");
+_Static_assert(METHODS_COUNT == 33, "29 methods of the contract and four of ours");
 
 static char *text_new(const char *text)
 {

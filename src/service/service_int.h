@@ -208,6 +208,7 @@ void on_report_refresh(struct call *call);
 void on_enqueue_many(struct call *call);
 void on_report_many(struct call *call);
 void on_return_tasks(struct call *call);
+void on_await_cancellations(struct call *call);
 void on_cluster_info(struct call *call);
 void on_node_info(struct call *call);
 void on_reset_shards(struct call *call);

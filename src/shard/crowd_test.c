@@ -47,6 +47,25 @@ static struct call *result_call(const char *id)
     return rig_call(CMD_GET_JOB, T, id);
 }
 
+/* Workers that wait for cancellations leave room for those that wait for work. */
+static void test_awaits(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    for (size_t i = 0; i < SHARD_AWAITS_MAX + 2; i++) {
+        struct call *await = rig_call(CMD_AWAIT_CANCELS, NULL, NULL);
+        await->request.cmd.args.await =
+            (struct await_args){.worker_id = BYTES_LIT("w1"), .wait_ms = 60000};
+        crowd_add(rig, await);
+    }
+    assert_int_equal(crowd_refused(), 2);
+    struct call *poll = poll_call(1, 60000);
+    crowd_add(rig, poll);
+    assert_false(poll->done);
+    crowd_end(rig);
+    close_all(rig);
+}
+
 /* Polls that wait take their part of the room, and no more. */
 static void test_parked(void **state)
 {
@@ -153,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parked),
+        cmocka_unit_test(test_awaits),
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_mailbox),
     };

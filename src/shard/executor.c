@@ -80,6 +80,7 @@ bool command_changes(const struct command *cmd)
     case CMD_GIVE_BACK:
     case CMD_RENEW:
     case CMD_HEARTBEAT:
+    case CMD_AWAIT_CANCELS:
     case CMD_ANY_RUNNING:
     case CMD_TOTALS:
         return false;

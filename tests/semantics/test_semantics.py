@@ -38,6 +38,7 @@ ROUTED = {
     "EnqueueMany": {},
     "ReportOutcomes": {},
     "ReturnTasks": {},
+    "AwaitCancellations": {"worker_id": "w"},
 }
 JOB_CALLS = ("GetJob", "GetJobResult", "DeleteJob", "CancelJob", "RestartJob", "ExpediteJob", "LeaseTask")
 CLIENT_CALLS = ("Enqueue", "DropTenantHolders") + JOB_CALLS

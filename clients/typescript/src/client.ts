@@ -31,7 +31,9 @@ import type { SiloGRPCClientOptions } from "./options";
 import { queryParameter, queryResult } from "./query";
 import type { ShardInfoWithRange } from "./topology";
 import type {
+  AwaitCancellationsOptions,
   CallOptions,
+  CancelledTask,
   EnqueueJobOptions,
   EnqueueManyResult,
   GetJobOptions,
@@ -392,7 +394,8 @@ export class SiloGRPCClient {
   }
 
   /**
-   * Cancels a job: at once if it is scheduled, else its worker is told with its next heartbeat.
+   * Cancels a job: at once if it is scheduled, else its worker is told and its handler's
+   * `cancellationSignal` aborts.
    * @throws JobNotFoundError
    * @throws SiloFailedPreconditionError if it is cancelled or finished already.
    */
@@ -581,6 +584,23 @@ export class SiloGRPCClient {
       (stub, rpc) => stub.heartbeat({ shard, workerId, taskId, tenantId: tenant }, rpc).response,
     );
     return { cancelled, cancelledAtMs };
+  }
+
+  /**
+   * Tells which tasks of a worker in a shard belong to cancelled jobs, and waits for one if there
+   * is none. Renews no lease. `SiloWorker` calls it for the tasks it runs.
+   * @throws SiloGrpcError with the code UNIMPLEMENTED from servers that know no better; heartbeats
+   *     tell the same.
+   */
+  async awaitCancellations(options: AwaitCancellationsOptions): Promise<CancelledTask[]> {
+    const { shard, workerId, knownTaskIds = [], waitMs = 0, timeoutMs, signal } = options;
+    const { tasks } = await this.connection.shardCall(
+      shard,
+      { operation: "awaitCancellations", timeoutMs, signal },
+      (stub, rpc) =>
+        stub.awaitCancellations({ shard, workerId, knownTaskIds, waitMs }, rpc).response,
+    );
+    return tasks;
   }
 
   /**

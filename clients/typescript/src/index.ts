@@ -51,9 +51,11 @@ export type { TlsOptions } from "./tls";
 export type { TokenFunction, TokenRequest } from "./token";
 export type { ShardInfoWithRange } from "./topology";
 export type {
+  AwaitCancellationsOptions,
   AwaitJobOptions,
   CallOptions,
   CancelledOutcome,
+  CancelledTask,
   ConcurrencyLimitConfig,
   EnqueueJobOptions,
   EnqueueManyResult,

@@ -16,6 +16,8 @@ export interface Runner {
   readonly reportBytes: number;
   /** Resolves when nothing is left to do, the report included. */
   readonly done: Promise<void>;
+  /** The server says that the task's job was cancelled; absent where no job is behind it. */
+  cancelled?(): void;
   /** Ends the heartbeats and the repetition of the report; what is still running goes on alone. */
   abandon(): void;
 }

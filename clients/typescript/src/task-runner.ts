@@ -178,7 +178,7 @@ export class TaskRunner implements Runner {
     this.span.end();
   }
 
-  private cancelled(): void {
+  cancelled(): void {
     if (!this.execution.isSettled) {
       this.execution.markCancelledByServer();
     }

@@ -386,6 +386,26 @@ export interface HeartbeatResult {
   cancelledAtMs?: bigint;
 }
 
+/** Options of `awaitCancellations`. */
+export interface AwaitCancellationsOptions extends CallOptions {
+  /** As in the lease calls: whose tasks. */
+  workerId: string;
+  /** Which shard's tasks. */
+  shard: string;
+  /** Tasks known to be cancelled and not reported yet, at most 10000: not told again. */
+  knownTaskIds?: string[];
+  /** How long the server waits for a first one, 0 to 60000 milliseconds; default 0. */
+  waitMs?: number;
+}
+
+/** A task that should stop. */
+export interface CancelledTask {
+  /** Task id. */
+  taskId: string;
+  /** When its job was cancelled: milliseconds since the Unix epoch. */
+  cancelledAtMs: bigint;
+}
+
 /** What became of one job of `enqueueMany`: its id, or why it was not enqueued. */
 export type EnqueueManyResult =
   | { id: string; error?: undefined }

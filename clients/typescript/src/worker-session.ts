@@ -1,6 +1,7 @@
 // What a worker holds between start() and stop(): its tasks, its queue and its pollers. A worker
 // that is started again begins with a new session, so handlers that outlived the old one's stop
 // can neither take its slots nor release its tasks.
+import type { CancellationWatch, WatchedTask } from "./cancellation-watch";
 import type { Runner } from "./runner";
 import { after } from "./sleep";
 import { SlotQueue } from "./slot-queue";
@@ -23,6 +24,10 @@ export interface SessionSize {
   prefetch: number;
 }
 
+function isWatched(runner: Runner): runner is Runner & WatchedTask {
+  return runner.cancelled !== undefined;
+}
+
 export class WorkerSession {
   readonly queue: SlotQueue<Runner>;
   /** Poll loops by number, each resolved when it has ended. */
@@ -36,10 +41,14 @@ export class WorkerSession {
   private asked = 0;
   private ended = false;
 
-  /** @param giveBack gives tasks back; resolves with those that this worker still has. */
+  /**
+   * @param giveBack gives tasks back; resolves with those that this worker still has.
+   * @param watch tells tasks of their cancellation.
+   */
   constructor(
     private readonly size: SessionSize,
     private readonly giveBack: (runners: Runner[]) => Promise<Runner[]>,
+    private readonly watch: CancellationWatch,
   ) {
     this.queue = new SlotQueue(size.slots);
   }
@@ -91,6 +100,9 @@ export class WorkerSession {
   /** Knows a task by its id from now on. */
   hold(runner: Runner): void {
     this.held.set(runner.taskId, runner);
+    if (isWatched(runner)) {
+      this.watch.add(runner);
+    }
   }
 
   /** Takes the tasks of one poll: to run, or once the worker stops to be given back. */
@@ -128,6 +140,9 @@ export class WorkerSession {
   /** Forgets a task, unless its id belongs to a later delivery by now. */
   release(runner: Runner): void {
     this.forgetLate(runner);
+    if (isWatched(runner)) {
+      this.watch.remove(runner);
+    }
     if (this.held.get(runner.taskId) === runner) {
       this.held.delete(runner.taskId);
     }
@@ -194,6 +209,7 @@ export class WorkerSession {
       runner.abandon();
     }
     this.held.clear();
+    this.watch.end();
   }
 
   /** Cancels polls that are not back in time, or when the client is closed. */

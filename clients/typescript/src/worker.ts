@@ -1,4 +1,5 @@
 import { metrics } from "@opentelemetry/api";
+import { CancellationWatch } from "./cancellation-watch";
 import type { SiloGRPCClient } from "./client";
 import { DuplicateTaskDeliveryError, InvalidOptionError } from "./errors";
 import type { Task as ProtoTask } from "./gen/silo";
@@ -95,6 +96,7 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
       const session = new WorkerSession(
         { slots: this.maxConcurrentTasks, prefetch: this.prefetchTasks },
         (runners) => giveBack(this.client, this.workerId, runners),
+        new CancellationWatch(this.client, this.workerId),
       );
       this.session = session;
       this.startPollers(session);

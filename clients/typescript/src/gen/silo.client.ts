@@ -5,6 +5,8 @@
 import type { RpcTransport } from "@protobuf-ts/runtime-rpc";
 import type { ServiceInfo } from "@protobuf-ts/runtime-rpc";
 import { Silo } from "./silo";
+import type { AwaitCancellationsResponse } from "./silo";
+import type { AwaitCancellationsRequest } from "./silo";
 import type { ReturnTasksResponse } from "./silo";
 import type { ReturnTasksRequest } from "./silo";
 import type { ReportOutcomesResponse } from "./silo";
@@ -298,6 +300,15 @@ export interface ISiloClient {
      * @generated from protobuf rpc: ReturnTasks
      */
     returnTasks(input: ReturnTasksRequest, options?: RpcOptions): UnaryCall<ReturnTasksRequest, ReturnTasksResponse>;
+    /**
+     * Tells a worker which of the tasks it holds in a shard belong to cancelled jobs, and waits for
+     * one if there is none: one call serves all its tasks, of all tenants. It renews no lease. A
+     * heartbeat tells the same of its task, for workers that do without this.
+     * RESOURCE_EXHAUSTED: so many workers wait already; heartbeats must do.
+     *
+     * @generated from protobuf rpc: AwaitCancellations
+     */
+    awaitCancellations(input: AwaitCancellationsRequest, options?: RpcOptions): UnaryCall<AwaitCancellationsRequest, AwaitCancellationsResponse>;
 }
 /**
  * The job service. A node serves the shards it owns; a client finds the owner of each shard with
@@ -624,5 +635,17 @@ export class SiloClient implements ISiloClient, ServiceInfo {
     returnTasks(input: ReturnTasksRequest, options?: RpcOptions): UnaryCall<ReturnTasksRequest, ReturnTasksResponse> {
         const method = this.methods[31], opt = this._transport.mergeOptions(options);
         return stackIntercept<ReturnTasksRequest, ReturnTasksResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Tells a worker which of the tasks it holds in a shard belong to cancelled jobs, and waits for
+     * one if there is none: one call serves all its tasks, of all tenants. It renews no lease. A
+     * heartbeat tells the same of its task, for workers that do without this.
+     * RESOURCE_EXHAUSTED: so many workers wait already; heartbeats must do.
+     *
+     * @generated from protobuf rpc: AwaitCancellations
+     */
+    awaitCancellations(input: AwaitCancellationsRequest, options?: RpcOptions): UnaryCall<AwaitCancellationsRequest, AwaitCancellationsResponse> {
+        const method = this.methods[32], opt = this._transport.mergeOptions(options);
+        return stackIntercept<AwaitCancellationsRequest, AwaitCancellationsResponse>("unary", this._transport, method, opt, input);
     }
 }

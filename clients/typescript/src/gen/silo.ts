@@ -2202,6 +2202,67 @@ export interface ReturnTasksResult {
      */
     message: string;
 }
+/**
+ * @generated from protobuf message silo.v1.AwaitCancellationsRequest
+ */
+export interface AwaitCancellationsRequest {
+    /**
+     * Task.shard.
+     *
+     * @generated from protobuf field: string shard = 1
+     */
+    shard: string;
+    /**
+     * As in the lease calls, at most 4,096 bytes.
+     *
+     * @generated from protobuf field: string worker_id = 2
+     */
+    workerId: string;
+    /**
+     * Tasks (Task.id) whose cancellation the worker has heard of and that it has not reported yet:
+     * they are not told again. At most 10,000.
+     *
+     * @generated from protobuf field: repeated string known_task_ids = 3
+     */
+    knownTaskIds: string[];
+    /**
+     * How long the server waits if there is nothing to tell, up to 60,000; 0 answers at once. The
+     * answer comes before the call's deadline, and at once when the server shuts down.
+     *
+     * @generated from protobuf field: uint32 wait_ms = 4
+     */
+    waitMs: number;
+}
+/**
+ * @generated from protobuf message silo.v1.AwaitCancellationsResponse
+ */
+export interface AwaitCancellationsResponse {
+    /**
+     * In no order; none if the time was over. At most 1,024: more come with the next call.
+     *
+     * @generated from protobuf field: repeated silo.v1.CancelledTask tasks = 1
+     */
+    tasks: CancelledTask[];
+}
+/**
+ * A task that should stop and report `cancelled`.
+ *
+ * @generated from protobuf message silo.v1.CancelledTask
+ */
+export interface CancelledTask {
+    /**
+     * Task.id.
+     *
+     * @generated from protobuf field: string task_id = 1
+     */
+    taskId: string;
+    /**
+     * When its job was cancelled.
+     *
+     * @generated from protobuf field: int64 cancelled_at_ms = 2
+     */
+    cancelledAtMs: bigint;
+}
 // ---------------------------------------------------------------------------------------------
 // Enumerations. They are open: a number that a peer does not know survives decoding.
 
@@ -8373,6 +8434,179 @@ class ReturnTasksResult$Type extends MessageType<ReturnTasksResult> {
  * @generated MessageType for protobuf message silo.v1.ReturnTasksResult
  */
 export const ReturnTasksResult = new ReturnTasksResult$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class AwaitCancellationsRequest$Type extends MessageType<AwaitCancellationsRequest> {
+    constructor() {
+        super("silo.v1.AwaitCancellationsRequest", [
+            { no: 1, name: "shard", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "worker_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "known_task_ids", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ },
+            { no: 4, name: "wait_ms", kind: "scalar", T: 13 /*ScalarType.UINT32*/ }
+        ]);
+    }
+    create(value?: PartialMessage<AwaitCancellationsRequest>): AwaitCancellationsRequest {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.shard = "";
+        message.workerId = "";
+        message.knownTaskIds = [];
+        message.waitMs = 0;
+        if (value !== undefined)
+            reflectionMergePartial<AwaitCancellationsRequest>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: AwaitCancellationsRequest): AwaitCancellationsRequest {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* string shard */ 1:
+                    message.shard = reader.string();
+                    break;
+                case /* string worker_id */ 2:
+                    message.workerId = reader.string();
+                    break;
+                case /* repeated string known_task_ids */ 3:
+                    message.knownTaskIds.push(reader.string());
+                    break;
+                case /* uint32 wait_ms */ 4:
+                    message.waitMs = reader.uint32();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: AwaitCancellationsRequest, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* string shard = 1; */
+        if (message.shard !== "")
+            writer.tag(1, WireType.LengthDelimited).string(message.shard);
+        /* string worker_id = 2; */
+        if (message.workerId !== "")
+            writer.tag(2, WireType.LengthDelimited).string(message.workerId);
+        /* repeated string known_task_ids = 3; */
+        for (let i = 0; i < message.knownTaskIds.length; i++)
+            writer.tag(3, WireType.LengthDelimited).string(message.knownTaskIds[i]);
+        /* uint32 wait_ms = 4; */
+        if (message.waitMs !== 0)
+            writer.tag(4, WireType.Varint).uint32(message.waitMs);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.AwaitCancellationsRequest
+ */
+export const AwaitCancellationsRequest = new AwaitCancellationsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class AwaitCancellationsResponse$Type extends MessageType<AwaitCancellationsResponse> {
+    constructor() {
+        super("silo.v1.AwaitCancellationsResponse", [
+            { no: 1, name: "tasks", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => CancelledTask }
+        ]);
+    }
+    create(value?: PartialMessage<AwaitCancellationsResponse>): AwaitCancellationsResponse {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.tasks = [];
+        if (value !== undefined)
+            reflectionMergePartial<AwaitCancellationsResponse>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: AwaitCancellationsResponse): AwaitCancellationsResponse {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* repeated silo.v1.CancelledTask tasks */ 1:
+                    message.tasks.push(CancelledTask.internalBinaryRead(reader, reader.uint32(), options));
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: AwaitCancellationsResponse, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* repeated silo.v1.CancelledTask tasks = 1; */
+        for (let i = 0; i < message.tasks.length; i++)
+            CancelledTask.internalBinaryWrite(message.tasks[i], writer.tag(1, WireType.LengthDelimited).fork(), options).join();
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.AwaitCancellationsResponse
+ */
+export const AwaitCancellationsResponse = new AwaitCancellationsResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class CancelledTask$Type extends MessageType<CancelledTask> {
+    constructor() {
+        super("silo.v1.CancelledTask", [
+            { no: 1, name: "task_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "cancelled_at_ms", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ }
+        ]);
+    }
+    create(value?: PartialMessage<CancelledTask>): CancelledTask {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.taskId = "";
+        message.cancelledAtMs = 0n;
+        if (value !== undefined)
+            reflectionMergePartial<CancelledTask>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: CancelledTask): CancelledTask {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* string task_id */ 1:
+                    message.taskId = reader.string();
+                    break;
+                case /* int64 cancelled_at_ms */ 2:
+                    message.cancelledAtMs = reader.int64().toBigInt();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: CancelledTask, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* string task_id = 1; */
+        if (message.taskId !== "")
+            writer.tag(1, WireType.LengthDelimited).string(message.taskId);
+        /* int64 cancelled_at_ms = 2; */
+        if (message.cancelledAtMs !== 0n)
+            writer.tag(2, WireType.Varint).int64(message.cancelledAtMs);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.CancelledTask
+ */
+export const CancelledTask = new CancelledTask$Type();
 /**
  * @generated ServiceType for protobuf service silo.v1.Silo
  */
@@ -8408,5 +8642,6 @@ export const Silo = new ServiceType("silo.v1.Silo", [
     { name: "DumpTasks", options: {}, I: DumpTasksRequest, O: DumpTasksResponse },
     { name: "EnqueueMany", options: {}, I: EnqueueManyRequest, O: EnqueueManyResponse },
     { name: "ReportOutcomes", options: {}, I: ReportOutcomesRequest, O: ReportOutcomesResponse },
-    { name: "ReturnTasks", options: {}, I: ReturnTasksRequest, O: ReturnTasksResponse }
+    { name: "ReturnTasks", options: {}, I: ReturnTasksRequest, O: ReturnTasksResponse },
+    { name: "AwaitCancellations", options: {}, I: AwaitCancellationsRequest, O: AwaitCancellationsResponse }
 ]);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Runner } from "../../src/runner";
+import { CancellationWatch } from "../../src/cancellation-watch";
 import { WorkerSession } from "../../src/worker-session";
 
 class FakeRunner implements Runner {
@@ -28,7 +29,11 @@ function lateOf(session: WorkerSession, runners: FakeRunner[]): number[] {
 }
 
 function newSession(): WorkerSession {
-  return new WorkerSession({ slots: 1, prefetch: 0 }, async (runners) => runners);
+  return new WorkerSession(
+    { slots: 1, prefetch: 0 },
+    async (runners) => runners,
+    new CancellationWatch({}, "w"),
+  );
 }
 
 test("of more than 1,000 late reports the oldest are given up", async () => {
