@@ -7,7 +7,7 @@
   rpcs      docs/reference/rpc.md has a row for every method of silo.proto, names no other, and knows which fields and
             methods are additions
   limits    the names in docs/reference/limits.md are those of the source
-  events    docs/guides/troubleshooting.md has a row for every event that the program logs, and for no other
+  events    docs/guides/logs.md has a row for every event that the program logs, and for no other
 
 Tables of settings are compared with the program by src/config/keys_test.c; examples are run by tests/docs.
 
@@ -35,9 +35,10 @@ DEV = re.compile(r"(?:^|[\s`(])\./dev ([a-z][a-z-]*)")
 
 RPC_PAGE = "docs/reference/rpc.md"
 LIMITS_PAGE = "docs/reference/limits.md"
-EVENTS_PAGE = "docs/guides/troubleshooting.md"
-EVENT_CALL = re.compile(r"\b(?:log_(?:debug|info|warn|error)\(|log_line\([^,]*,|LOG_AT\([^,\"]*,)\s*\"([a-z_]+)\"")
-EVENT_ROW = re.compile(r"^`([a-z_]+)`")
+EVENTS_PAGE = "docs/guides/logs.md"
+# A call's first text, or with `condition ? "one" : "other"` its first two.
+EVENT_CALL = re.compile(r"\b(?:log_(?:debug|info|warn|error)\((?:[^,;\"]*\?)?|log_line\([^,]*,|LOG_AT\([^,\"]*,)"
+                        r"\s*\"([a-z_]+)\"(?:\s*:\s*\"([a-z_]+)\")?")
 
 
 def read(name):
@@ -138,12 +139,8 @@ def limits(page, source):
 
 
 def events(page, source):
-    logged = set(EVENT_CALL.findall(source))
-    shown = {}
-    for line, cells in page.rows:
-        name = EVENT_ROW.match(cells[0])
-        if name:
-            shown[name.group(1)] = line
+    logged = {name for names in EVENT_CALL.findall(source) for name in names if name}
+    shown = {name: line for line, cells in page.rows for name in re.findall(r"`([a-z_]+)`", cells[0])}
     for name in sorted(logged - set(shown)):
         yield 1, "the event %s, which the program logs, has no row" % name
     for name in sorted(set(shown) - logged):
@@ -174,6 +171,10 @@ def main():
     source = sources(known)
     commands = dev_commands()
     failed = 0
+    for name in (RPC_PAGE, LIMITS_PAGE, EVENTS_PAGE):
+        if name not in pages:
+            print("%s is not there" % name)
+            failed += 1
     for page in pages.values():
         found = sorted(check(page, pages, known, commands, source))
         failed += bool(found)

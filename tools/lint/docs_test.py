@@ -73,9 +73,11 @@ class Checks(unittest.TestCase):
         self.assertEqual([line for line, _ in found], [2, 2])
 
     def test_events(self):
-        source = 'log_warn("one", x);\nlog_error(\n    "two", y);\nLOG_AT(LEVELS[l], "three",\nlog_line(LOG_INFO, "four", z)'
-        self.assertEqual(list(docs.events(page("| `one` | |\n| `two` | |\n| `three` | |\n| `four` | |\n"), source)), [])
-        found = [text for _, text in docs.events(page("| `one` | |\n| `two` | |\n| `three` | |\n| `five` | |\n"), source)]
+        source = ('log_warn("one", x);\nlog_error(\n    "two", y);\nLOG_AT(LEVELS[l], "three",\nlog_line(LOG_INFO, "four", z);'
+                  'log_info(is_new(a) ? "made" : "found", LOG_STR("text", b))')
+        rest = "| `made`, `found` | |\n"
+        self.assertEqual(list(docs.events(page("| `one` | |\n| `two` | |\n| `three`, `four` | |\n" + rest), source)), [])
+        found = [text for _, text in docs.events(page("| `one` | |\n| `two`, `three` | |\n| `five` | |\n" + rest), source)]
         self.assertEqual(found, ["the event four, which the program logs, has no row", "the program logs no event five"])
 
     def test_what_the_tree_has(self):
