@@ -1,5 +1,5 @@
 // What a block of the documentation may use without declaring it: the things that the text around it speaks of.
-import type { JobHandle, SiloGRPCClient, SiloWorker, TaskContext, TaskHandler } from "@silo-ai/client";
+import type { EnqueueJobOptions, JobHandle, SiloGRPCClient, SiloWorker, TaskContext, TaskHandler } from "@silo-ai/client";
 
 declare global {
   const client: SiloGRPCClient;
@@ -8,6 +8,7 @@ declare global {
   const workerId: string;
   const task: TaskContext;
 
+  const job: EnqueueJobOptions;
   const handle: JobHandle;
   const id: string;
   const tenant: string;
