@@ -2,9 +2,10 @@
 //
 // Usage: check-snippets.mjs [FILE.md ...]     without files: the package's README
 //
-// Every block that begins with ```typescript or ```ts is compiled alone, as the body of an async function, so `await`
-// and `return` may stand in it. What the package exports need not be imported, and the names of snippet-globals.d.ts
-// need not be declared. A comment on the line before a block changes that:
+// Every block that begins with ```typescript or ```ts is compiled alone, as the body of an async
+// function, so `await` and `return` may stand in it. What the package exports need not be imported,
+// and the names of snippet-globals.mts need not be declared. A comment on the line before a block
+// changes that:
 //
 //   <!-- snippet: continues -->       follows the block before it, and sees what that declared
 //   <!-- snippet: skip, REASON -->    is not compiled
@@ -19,7 +20,7 @@ import { readBlocks, toModule } from "./snippets.mjs";
 
 const scripts = dirname(fileURLToPath(import.meta.url));
 const root = join(scripts, "..");
-const globals = join(scripts, "snippet-globals.d.ts");
+const globals = join(scripts, "snippet-globals.mts");
 
 const options = {
   target: ts.ScriptTarget.ES2022,
@@ -49,7 +50,9 @@ function hostWith(modules) {
 /** The errors of all blocks, as pairs of the block and what is printed. */
 function compile(blocks) {
   // Inside the package its own name leads to what package.json exports.
-  const byPath = new Map(blocks.map((block, i) => [join(root, "build", `snippet-${i}.mts`), block]));
+  const byPath = new Map(
+    blocks.map((block, i) => [join(root, "build", `snippet-${i}.mts`), block]),
+  );
   const mapped = new Map([...byPath].map(([path, block]) => [path, toModule(block)]));
   const host = hostWith(new Map([...mapped].map(([path, module]) => [path, module.text])));
   const program = ts.createProgram([globals, ...byPath.keys()], options, host);

@@ -1,5 +1,6 @@
-// Generates the bindings of the package silo.v1, src/gen, with protoc and protobuf-ts. They are committed, so that
-// only who changes proto/silo/v1/silo.proto needs protoc: from the PATH, or from the environment variable PROTOC.
+// Generates the bindings of the package silo.v1, src/gen, with protoc and protobuf-ts. They are
+// committed, so that only who changes proto/silo/v1/silo.proto needs protoc: from the PATH, or from
+// the environment variable PROTOC.
 //
 // Usage: generate.mjs [DIRECTORY]     where to write; without it src/gen
 import { execFileSync } from "node:child_process";

@@ -1,5 +1,5 @@
-// The TypeScript blocks of a Markdown file, and each as a module that can be compiled. check-snippets.mjs says what
-// may stand in them.
+// The TypeScript blocks of a Markdown file, and each as a module that can be compiled.
+// check-snippets.mjs says what may stand in them.
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,19 +8,26 @@ import ts from "typescript";
 const dist = join(dirname(fileURLToPath(import.meta.url)), "..", "dist");
 
 /** Where the names that need no import come from: module and names. */
-const packageNames = [exportsOf("@silo-ai/client", "index.d.ts")];
+const packageNames = [
+  exportsOf("@silo-ai/client", "index.d.ts"),
+  exportsOf("@silo-ai/client/testing", "testing/index.d.ts"),
+];
 
 /** What a declaration file of dist names in lists of exports. */
 function exportsOf(module, file) {
   const text = readFileSync(join(dist, file), "utf8");
   const lists = [...text.matchAll(/export (?:type )?\{([^}]*)\}/g)].map((match) => match[1]);
-  const names = lists.join(",").split(",").map((name) => name.trim().replace(/^type\s+|^.* as /, ""));
+  const names = lists
+    .join(",")
+    .split(",")
+    .map((name) => name.trim().replace(/^type\s+|^.* as /, ""));
   return { module, names: names.filter((name) => name !== "") };
 }
 
 /**
- * The TypeScript blocks of a Markdown text, in order. Each has the file, the line of its first line of code, counted
- * from 1, the code's lines, whether it is skipped, and `before`, the block it continues.
+ * The TypeScript blocks of a Markdown text, in order. Each has the file, the line of its first line
+ * of code, counted from 1, the code's lines, whether it is skipped, and `before`, the block it
+ * continues.
  */
 export function readBlocks(file, text) {
   const blocks = [];
@@ -37,12 +44,21 @@ export function readBlocks(file, text) {
     }
     const directive = /<!-- snippet: (continues|skip)\b.*-->/.exec(lines[begin - 2] ?? "")?.[1];
     const before = directive === "continues" ? blocks.at(-1) : undefined;
-    blocks.push({ file, line: begin + 1, code: lines.slice(begin, i), skip: directive === "skip", before });
+    blocks.push({
+      file,
+      line: begin + 1,
+      code: lines.slice(begin, i),
+      skip: directive === "skip",
+      before,
+    });
   }
   return blocks;
 }
 
-/** The code's lines without its imports, which keep their room, and the imports: [text, line in the file]. */
+/**
+ * The code's lines without its imports, which keep their room, and the imports: [text, line in the
+ * file].
+ */
 function withoutImports(block) {
   const text = block.code.join("\n");
   const source = ts.createSourceFile("snippet.mts", text, ts.ScriptTarget.ES2022, true);

@@ -1,4 +1,5 @@
-// What is published: its files, and that it can be loaded and compiled against in every way that npm's users do.
+// What is published: its files, and that it can be loaded and compiled against in every way that
+// npm's users do.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -22,13 +23,22 @@ const node = (...args: string[]) => run(process.execPath, args, packed.directory
 
 test("the tarball has the build, its sources and the licence, and no test", () => {
   const paths = packed.pack.files.map((file) => file.path);
-  for (const path of ["LICENSE", "README.md", "package.json", "dist/index.mjs", "src/gen/silo.ts"]) {
+  for (const path of [
+    "LICENSE",
+    "README.md",
+    "package.json",
+    "dist/index.mjs",
+    "src/gen/silo.ts",
+  ]) {
     assert.ok(paths.includes(path), `${path} is missing`);
   }
   const known = /^(dist|src)\/|^(LICENSE|README\.md|package\.json|scripts\/prepare\.mjs)$/;
   const other = paths.filter((path) => !known.test(path));
   assert.deepEqual(other, []);
-  assert.deepEqual(paths.filter((path) => /\btest\b|\.test\.|fake/.test(path)), []);
+  assert.deepEqual(
+    paths.filter((path) => /\btest\b|\.test\.|fake/.test(path)),
+    [],
+  );
   assert.ok(packed.pack.size < MAX_PACKED, `packed: ${packed.pack.size}`);
   assert.ok(packed.pack.unpackedSize < MAX_UNPACKED, `unpacked: ${packed.pack.unpackedSize}`);
 });
@@ -44,6 +54,9 @@ test("import and require give the same classes", () => {
      for (const name of names) if (imported[name] !== required[name]) throw new Error(name);
      const error = new required.JobNotFoundError("j");
      if (!(error instanceof imported.JobNotFoundError)) throw new Error("not an instance");
+     const kit = await import("@silo-ai/client/testing");
+     const why = await kit.startTestServer({ program: "/nowhere" }).catch((error) => error);
+     if (!(why instanceof imported.SiloError)) throw new Error("the test kit has errors of its own");
      console.log(names.length);`,
   );
   assert.ok(Number(node(path)) > 20);
@@ -55,6 +68,8 @@ test("strict ES and CommonJS modules compile against the types, with the librari
       file,
       `import { JobNotFoundError, SiloGRPCClient, SiloWorker } from "@silo-ai/client";
        import type { SiloWorkerOptions } from "@silo-ai/client";
+       import { startTestServer, type TestServer } from "@silo-ai/client/testing";
+       export const server: Promise<TestServer & AsyncDisposable> = startTestServer();
        export const worker = (options: SiloWorkerOptions): SiloWorker => new SiloWorker(options);
        export const isMissing = (error: unknown): boolean => error instanceof JobNotFoundError;
        export const client = (servers: string): SiloGRPCClient => new SiloGRPCClient({ servers });
@@ -63,7 +78,16 @@ test("strict ES and CommonJS modules compile against the types, with the librari
     ),
   );
   const tsc = require.resolve("typescript/bin/tsc");
-  const options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--types", "node"];
+  const options = [
+    "--noEmit",
+    "--strict",
+    "--target",
+    "es2022",
+    "--module",
+    "nodenext",
+    "--types",
+    "node",
+  ];
   node(tsc, ...options, ...paths);
 });
 

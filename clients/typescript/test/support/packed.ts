@@ -15,7 +15,10 @@ export function run(command: string, args: string[], cwd: string, env = process.
   return done.stdout;
 }
 
-/** The environment of a machine that has a shell, node and npm, and nothing else: no protoc above all. */
+/**
+ * The environment of a machine that has a shell, node and npm, and nothing else: no protoc above
+ * all.
+ */
 function bareEnvironment(directory: string): NodeJS.ProcessEnv {
   const bin = join(directory, "bin");
   mkdirSync(bin);
@@ -36,7 +39,9 @@ export interface Pack {
 
 export class PackedPackage {
   private constructor(
-    /** Below the package's own node_modules, so that its dependencies are found without a registry. */
+    /**
+     * Below the package's own node_modules, so that its dependencies are found without a registry.
+     */
     readonly directory: string,
     readonly pack: Pack,
   ) {}
@@ -50,7 +55,11 @@ export class PackedPackage {
     const [pack] = JSON.parse(output.slice(output.indexOf("[\n"))) as Pack[];
     const home = join(directory, "node_modules", "@silo-ai", "client");
     mkdirSync(home, { recursive: true });
-    run("tar", ["-xzf", join(directory, pack.filename), "-C", home, "--strip-components=1"], directory);
+    run(
+      "tar",
+      ["-xzf", join(directory, pack.filename), "-C", home, "--strip-components=1"],
+      directory,
+    );
     return new PackedPackage(directory, pack);
   }
 

@@ -1,5 +1,14 @@
-// What a block of the documentation may use without declaring it: the things that the text around it speaks of.
-import type { EnqueueJobOptions, JobHandle, SiloGRPCClient, SiloWorker, TaskContext, TaskHandler } from "@silo-ai/client";
+// What a block of the documentation may use without declaring it: the things that the text around
+// it speaks of.
+import type {
+  EnqueueJobOptions,
+  JobHandle,
+  SiloGRPCClient,
+  SiloWorker,
+  TaskContext,
+  TaskHandler,
+} from "@silo-ai/client";
+import type { TestServer } from "@silo-ai/client/testing";
 
 declare global {
   const client: SiloGRPCClient;
@@ -8,6 +17,7 @@ declare global {
   const workerId: string;
   const task: TaskContext;
 
+  const server: TestServer;
   const job: EnqueueJobOptions;
   const handle: JobHandle;
   const id: string;

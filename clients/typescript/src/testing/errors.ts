@@ -1,0 +1,27 @@
+import { SiloError } from "../errors";
+import type { TestJob } from "./job-log";
+
+/** A test server cannot be started, or ended by itself. */
+export class TestServerError extends SiloError {
+  override readonly name = "TestServerError";
+  readonly code = "SILO_TEST_SERVER";
+}
+
+/** What a test waited for did not come about in time. */
+export class TestTimeoutError extends SiloError {
+  override readonly name = "TestTimeoutError";
+  readonly code = "SILO_TEST_TIMEOUT";
+
+  constructor(
+    message: string,
+    /** The jobs that it waited for, as they stand. */
+    readonly jobs: readonly TestJob[],
+  ) {
+    const lines = jobs.slice(0, 10).map((job) => {
+      const due = job.nextAttemptStartsAfterMs;
+      const when = due === undefined ? "" : `, due ${new Date(Number(due)).toISOString()}`;
+      return `\n  job ${job.id} of ${job.taskGroup}: ${job.status}${when}`;
+    });
+    super(message + lines.join(""));
+  }
+}
