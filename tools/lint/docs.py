@@ -6,7 +6,8 @@
   paths     a path or source file that stands in backticks is there; a command of ./dev exists
   rpcs      docs/reference/rpc.md has a row for every method of silo.proto, names no other, and knows which fields and
             methods are additions
-  limits    the names in docs/reference/limits.md are those of the source
+  texts     what docs/reference/rpc.md quotes as status text stands in the source
+  limits    the names in docs/reference/limits.md are those of the source, and their figures too
   events    docs/guides/logs.md has a row for every event that the program logs, and for no other
 
 Tables of settings are compared with the program by src/config/keys_test.c; examples are run by tests/docs.
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import urllib.parse
 
+import figures
 import markdown
 from markdown import ROOT
 
@@ -131,11 +133,32 @@ def rpcs(page):
             yield 1, "the addition %s is missing" % name
 
 
+def texts(page, source):
+    """Strings of C that follow each other are one; what a quoted text leaves open is `...`, in the source a format."""
+    joined = re.sub(r'"\s*(?:\\\n\s*)?"', "", source)
+    forms = [re.split(r"%[-.*\d]*[a-z]+", form) for form in re.findall(r'"([^"\n]*%s[^"\n]*)"', joined)]
+    begins = [re.compile(re.escape(form[0]) + ".+" + re.escape(form[1])) for form in forms if form[0].strip()]
+    text = re.sub(r"`[^`\n]*`", "", read(page.name).replace('`"..."`', ""))
+    for found in re.finditer(r'"([^"]+)"', text):
+        quoted = re.sub(r"\s+", " ", found[1])
+        pieces = [piece.strip(" :") for piece in quoted.split("...")]
+        if not all(piece in joined for piece in pieces) and not any(begin.match(quoted) for begin in begins):
+            yield text.count("\n", 0, found.start()) + 1, "no status text of the source has %r" % quoted
+
+
 def limits(page, source):
+    constants = figures.Constants(source)
+    joined = "\n".join(source)
     for line, cells in page.rows:
-        for name in re.findall(r"`([A-Z][A-Z0-9_]{3,})`", cells[0]):
-            if not re.search(r"\b%s\b" % name, source):
+        names = re.findall(r"`([A-Z][A-Z0-9_]{3,})`", cells[0])
+        for name in names:
+            if not re.search(r"\b%s\b" % name, joined):
                 yield line, "nothing in the source is called %s" % name
+        if not names or len(cells) < 2:
+            continue
+        wanted, shown = constants.values(names[0]), figures.said(cells[1])
+        if wanted and shown and not wanted & shown:
+            yield line, "%s is %s in the source" % (names[0], " or ".join(map(str, sorted(wanted))))
 
 
 def events(page, source):
@@ -153,6 +176,7 @@ def check(page, pages, known, commands, source):
     yield from paths(page, known, commands)
     if page.name == RPC_PAGE:
         yield from rpcs(page)
+        yield from texts(page, source["server"])
     if page.name == LIMITS_PAGE:
         yield from limits(page, source["all"])
     if page.name == EVENTS_PAGE:
@@ -160,9 +184,9 @@ def check(page, pages, known, commands, source):
 
 
 def sources(known):
-    server = [name for name in known if re.match(r"^src/.*\.c$", name) and not name.endswith("_test.c")]
+    server = [name for name in known if re.match(r"^src/.*\.[ch]$", name) and not name.endswith("_test.c")]
     rest = [name for name in known if re.match(r"^(src|bridge/src|clients/typescript/src)/.*\.(c|h|rs|ts)$", name)]
-    return {"server": "\n".join(map(read, server)), "all": "\n".join(map(read, rest))}
+    return {"server": "\n".join(map(read, server)), "all": list(map(read, rest))}
 
 
 def main():

@@ -2,6 +2,7 @@
 """Each check of docs.py finds what it is there for, and is content with what is right."""
 
 import unittest
+from unittest import mock
 
 import docs
 import markdown
@@ -69,8 +70,24 @@ class Checks(unittest.TestCase):
 
     def test_names_of_limits(self):
         rows = "| `LOG_LINE_MAX` | 4,096 |\n| `LOG_LINES_MAX`, `NO_SUCH` | 1 |\n"
-        found = list(docs.limits(page(rows), "#define LOG_LINE_MAX 4096\n"))
+        found = list(docs.limits(page(rows), ["#define LOG_LINE_MAX 4096\n"]))
         self.assertEqual([line for line, _ in found], [2, 2])
+
+    def test_figures_of_limits(self):
+        source = ["#define A_BYTES (16u << 20)\n#define A_WAIT_US (INT64_C(3) * 1000 * 1000) /* why */\n",
+                  "const B_MS: u64 = 1_500;\nconst B_WAIT: Duration = Duration::from_secs(2 * 30);\nexport const A_MAX = 2 * B_MS;\n"]
+        right = "| `A_BYTES` | 16 MiB |\n| `A_WAIT_US` | 3 s |\n| `B_MS` | 1.5 s |\n| `B_WAIT` | 1 min |\n| `A_MAX` | 3,000 |\n"
+        self.assertEqual(list(docs.limits(page(right), source)), [])
+        wrong = right.replace("16", "17").replace("3 s", "4 s").replace("1.5", "1.4").replace("1 min", "2 min").replace("3,000", "3")
+        self.assertEqual([line for line, _ in docs.limits(page(wrong), source)], [1, 2, 3, 4, 5])
+
+    def test_texts(self):
+        text = 'refused: "job ... is gone", "try again". `"not this"`\n'
+        seen = markdown.parse("docs/page.md", text)
+        with mock.patch.object(docs, "read", lambda _: text):
+            self.assertEqual(list(docs.texts(seen, 'FAIL("job %s "\n     "is gone"); "please try again"')), [])
+            self.assertEqual(list(docs.texts(seen, '"%s"; "job %s %s" " gone"; "try again"')), [])
+            self.assertEqual(len(list(docs.texts(seen, 'FAIL("jobs %s was"); "please try it again"'))), 2)
 
     def test_events(self):
         source = ('log_warn("one", x);\nlog_error(\n    "two", y);\nLOG_AT(LEVELS[l], "three",\nlog_line(LOG_INFO, "four", z);'
