@@ -10,6 +10,8 @@
   limits    the names in docs/reference/limits.md are those of the source, and their figures too
   events    docs/guides/logs.md has a row for every event that the program logs, and for no other
 
+  tests     the tests that docs/internals/tests.md names are there
+
 Tables of settings are compared with the program by src/config/keys_test.c; examples are run by tests/docs.
 
 Usage: docs.py
@@ -38,6 +40,7 @@ DEV = re.compile(r"(?:^|[\s`(])\./dev ([a-z][a-z-]*)")
 RPC_PAGE = "docs/reference/rpc.md"
 LIMITS_PAGE = "docs/reference/limits.md"
 EVENTS_PAGE = "docs/guides/logs.md"
+TESTS_PAGE = "docs/internals/tests.md"
 # A call's first text, or with `condition ? "one" : "other"` its first two.
 EVENT_CALL = re.compile(r"\b(?:log_(?:debug|info|warn|error)\((?:[^,;\"]*\?)?|log_line\([^,]*,|LOG_AT\([^,\"]*,)"
                         r"\s*\"([a-z_]+)\"(?:\s*:\s*\"([a-z_]+)\")?")
@@ -170,6 +173,14 @@ def events(page, source):
         yield shown[name], "the program logs no event %s" % name
 
 
+def tests(page, words):
+    """`words` are the identifiers of the source and the names of its files."""
+    for number, line in enumerate(read(page.name).splitlines(), 1):
+        for name in re.findall(r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b", line):
+            if name not in words:
+                yield number, "no test, function or file is called %s" % name
+
+
 def check(page, pages, known, commands, source):
     yield from links(page, pages)
     yield from blocks(page)
@@ -179,6 +190,8 @@ def check(page, pages, known, commands, source):
         yield from texts(page, source["server"])
     if page.name == LIMITS_PAGE:
         yield from limits(page, source["all"])
+    if page.name == TESTS_PAGE:
+        yield from tests(page, source["words"])
     if page.name == EVENTS_PAGE:
         yield from events(page, source["server"])
 
@@ -186,7 +199,9 @@ def check(page, pages, known, commands, source):
 def sources(known):
     server = [name for name in known if re.match(r"^src/.*\.[ch]$", name) and not name.endswith("_test.c")]
     rest = [name for name in known if re.match(r"^(src|bridge/src|clients/typescript/src)/.*\.(c|h|rs|ts)$", name)]
-    return {"server": "\n".join(map(read, server)), "all": list(map(read, rest))}
+    code = [name for name in known if re.search(r"\.(c|h|py|rs|ts|cjs|mjs)$", name) and not name.startswith("tools/lint/")]
+    words = {word for name in code for word in re.findall(r"\w+", read(name) + " " + name.rsplit("/", 1)[-1])}
+    return {"server": "\n".join(map(read, server)), "all": list(map(read, rest)), "words": words}
 
 
 def main():
@@ -195,7 +210,7 @@ def main():
     source = sources(known)
     commands = dev_commands()
     failed = 0
-    for name in (RPC_PAGE, LIMITS_PAGE, EVENTS_PAGE):
+    for name in (RPC_PAGE, LIMITS_PAGE, EVENTS_PAGE, TESTS_PAGE):
         if name not in pages:
             print("%s is not there" % name)
             failed += 1

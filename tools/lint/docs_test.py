@@ -97,6 +97,12 @@ class Checks(unittest.TestCase):
         found = [text for _, text in docs.events(page("| `one` | |\n| `two`, `three` | |\n| `five` | |\n" + rest), source)]
         self.assertEqual(found, ["the event four, which the program logs, has no row", "the program logs no event five"])
 
+    def test_names_of_tests(self):
+        text = "| a rule | shard: test_success, test_gone; test_sizes.py: large_jobs |"
+        with mock.patch.object(docs, "read", lambda _: text):
+            found = list(docs.tests(page(text), {"test_success", "test_sizes", "large_jobs"}))
+        self.assertEqual(found, [(1, "no test, function or file is called test_gone")])
+
     def test_what_the_tree_has(self):
         self.assertIn("Enqueue", docs.methods())
         self.assertIn("EnqueueRequest.return_existing", docs.additions())
