@@ -9,6 +9,7 @@
 //
 //   <!-- snippet: continues -->       follows the block before it, and sees what that declared
 //   <!-- snippet: skip, REASON -->    is not compiled
+//   <!-- snippet: run -->             is compiled, and run by run-snippets.mjs
 //
 // Prints each error as file:line: text, the line being that of the Markdown file. The last line is
 // "N passed, N failed", counting blocks; the status is 1 if a block failed or none was found.

@@ -26,8 +26,8 @@ function exportsOf(module, file) {
 
 /**
  * The TypeScript blocks of a Markdown text, in order. Each has the file, the line of its first line
- * of code, counted from 1, the code's lines, whether it is skipped, and `before`, the block it
- * continues.
+ * of code, counted from 1, the code's lines, whether it is skipped, whether it can be run, and
+ * `before`, the block it continues.
  */
 export function readBlocks(file, text) {
   const blocks = [];
@@ -42,14 +42,14 @@ export function readBlocks(file, text) {
     if (open[3] !== "typescript" && open[3] !== "ts") {
       continue;
     }
-    const directive = /<!-- snippet: (continues|skip)\b.*-->/.exec(lines[begin - 2] ?? "")?.[1];
-    const before = directive === "continues" ? blocks.at(-1) : undefined;
+    const said = /<!-- snippet: (.*) -->/.exec(lines[begin - 2] ?? "")?.[1].split(", ") ?? [];
     blocks.push({
       file,
       line: begin + 1,
       code: lines.slice(begin, i),
-      skip: directive === "skip",
-      before,
+      skip: said.includes("skip"),
+      run: said.includes("run"),
+      before: said.includes("continues") ? blocks.at(-1) : undefined,
     });
   }
   return blocks;
