@@ -91,7 +91,7 @@ static void move_own_rate(struct model *m, const struct mjob *job, const struct 
     const bool leaky =
         rate->algorithm == SILO__V1__GUBERNATOR_ALGORITHM__GUBERNATOR_ALGORITHM_LEAKY_BUCKET;
     seen->last[seen->passes % PASSES_MAX].at_ms = *m->now_us / 1000;
-    seen->last[seen->passes++ % PASSES_MAX].hits = rate->hits;
+    seen->last[seen->passes++ % PASSES_MAX].hits = rate->hits != 0 ? rate->hits : 1;
     int64_t hits = 0;
     for (size_t i = 0; i < PASSES_MAX; i++) {
         if (seen->last[i].at_ms > *m->now_us / 1000 - rate->duration_ms / 2) {

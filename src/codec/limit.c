@@ -123,7 +123,7 @@ static void rate_append(struct buf *buf, struct arena *scratch,
     rate.unique_key = from->unique_key;
     rate.limit = from->limit;
     rate.duration_ms = from->duration_ms;
-    rate.hits = from->hits;
+    rate.hits = from->hits != 0 ? from->hits : 1;
     rate.algorithm =
         from->algorithm == SILO__V1__GUBERNATOR_ALGORITHM__GUBERNATOR_ALGORITHM_LEAKY_BUCKET
             ? from->algorithm

@@ -1,9 +1,10 @@
 /*
  * codec/limit.h - a job's limits in their stored form: encoded `Limit` messages, one item each (item_append).
  *
- * What is stored is complete: an absent retry policy of a rate limit is filled in, unknown algorithms become TOKEN_BUCKET,
- * maps are sorted with the last of equal keys kept, and fields this build does not know are dropped. So equal limits have
- * equal bytes, and readers need no defaults of their own.
+ * What is stored is complete: an absent retry policy of a rate limit is filled in, 0 hits become 1 (the wire cannot tell them
+ * from absent ones, and nobody names a limit to take nothing from it), unknown algorithms become TOKEN_BUCKET, maps are
+ * sorted with the last of equal keys kept, and fields this build does not know are dropped. So equal limits have equal
+ * bytes, and readers need no defaults of their own.
  *
  * Ownership  unpacked messages lie in the given arena.
  * Threads    no shared state.

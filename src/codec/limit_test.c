@@ -97,6 +97,10 @@ static void test_rate_defaults(void **state)
                 back->retry_policy->backoff_multiplier <= 2.0);
     assert_int_equal(back->retry_policy->max_retries, 0);
 
+    rate.hits = 0; /* absent, as far as anybody can tell */
+    assert_int_equal(round_trip(f, &limit)->rate_limit->hits, 1);
+    rate.hits = -3;
+    assert_int_equal(round_trip(f, &limit)->rate_limit->hits, -3);
     Silo__V1__RateLimitRetryPolicy zero = SILO__V1__RATE_LIMIT_RETRY_POLICY__INIT;
     rate.retry_policy = &zero; /* present: zero means zero */
     back = round_trip(f, &limit)->rate_limit;
@@ -335,7 +339,7 @@ static void test_throttles(void **state)
         bool throttles;
     } cases[] = {
         {10, 1000, 1, 0, 0, true},      {10, 1000, 10, 0, 0, true},
-        {10, 1000, 11, 0, 0, false},    {10, 1000, 0, 0, 0, false},
+        {10, 1000, 11, 0, 0, false},    {10, 1000, 0, 0, 0, true}, /* 0 is 1 */
         {10, 1000, -1, 0, 0, false},    {0, 1000, 1, 0, 0, false},
         {10, 1000, 1, 0, 1, false},     {10, 0, 1, 0, 0, true},
         {10, 1000, 1, 8, 0, false},     {10, 1000, 1, 16, 0, true},

@@ -19,6 +19,7 @@
 #include "base/list.h"
 #include "base/rc.h"
 #include "codec/record.h"
+#include "core/pending.h"
 
 /* Error codes that a shard gives to attempts by itself. */
 #define ERROR_WORKER_CRASHED "WORKER_CRASHED"
@@ -185,8 +186,11 @@ struct job_view {
     struct uuid lease_task_id;
     int64_t lease_started_ms;
     enum job_status status;
-    struct bytes payload; /* inline or from its own row; CMD_GET_JOB */
-    struct bytes data;    /* of the final outcome */
+    bool lease_marked; /* running: it was asked to cancel, at */
+    int64_t lease_mark_ms;
+    struct job_pending pending; /* SCHEDULED; CMD_GET_JOB */
+    struct bytes payload;       /* inline or from its own row; CMD_GET_JOB */
+    struct bytes data;          /* of the final outcome */
     /* With include_attempts: all that were recorded, ascending; `number` counts from 1. */
     struct job_view_attempt {
         uint32_t number;

@@ -102,6 +102,7 @@ struct core *core_new(const struct core_options *options, int64_t wall_ms, int64
     memcpy(core->seed, options->seed, sizeof core->seed);
     core->wall_ms = wall_ms;
     core->mono_ms = mono_ms;
+    core->polls_seen_from_ms = wall_ms;
     map_init(&core->groups);
     map_init(&core->tasks);
     map_init(&core->leases_by_job);

@@ -11,6 +11,7 @@
  *   timer.c    future work
  *   lease.c    running work; marks.c the cancelled part of it, and the workers that wait to hear of it
  *   count.c    counters
+ *   pending.c  why a job does not run
  *   enqueue.c job.c report.c give_back.c poll.c watch.c restart.c import.c   the commands
  *   expire.c   retention
  *   redate.c   stamps of a clock that was ahead
@@ -165,6 +166,7 @@ struct core {
     uint64_t next_arrival, reserved_arrival;
 
     struct map groups;
+    int64_t polls_seen_from_ms; /* every poll since then is remembered by its group; wall clock */
     struct list group_lru, hot_groups, dirty_groups;
     struct map tasks; /* struct task.by_job: every task in a window */
     size_t info_bytes;
@@ -358,6 +360,8 @@ void group_hot(struct core *core, struct group *group);
 /* A worker asks, or asked a moment ago. */
 void group_polled(struct core *core, struct group *group);
 bool group_has_workers(const struct core *core, struct bytes name);
+/* When a worker last asked, Unix time; now while one waits; 0: none did since polls_seen_from_ms. */
+int64_t group_polled_ms(const struct core *core, struct bytes name);
 void groups_hot(struct core *core);
 void groups_shrink(struct core *core);
 void groups_free(struct core *core);
@@ -508,6 +512,10 @@ uint64_t arrival_next(struct core *core);
 int64_t retry_delay_ms(const struct retry_policy *policy, uint32_t relative,
                        const struct uuid *task_id);
 struct uuid id_from_seed(const uint8_t seed[16], uint64_t n);
+
+/* pending.c: why a scheduled job does not run. False: rows were asked for. */
+bool pending_find(struct core *core, struct command *cmd, const struct job *job,
+                  struct job_pending *ret);
 
 /* answer.c: what a read of a job has to read beside its rows; its result.job is filled so far. */
 bool job_wants_payload(const struct command *cmd);

@@ -41,6 +41,10 @@ static void group_forget_lanes(struct core *core, struct group *group)
 
 static void group_forget(struct core *core, struct group *group)
 {
+    const int64_t polled_ms = group_polled_ms(core, blob_bytes(group->name));
+    if (polled_ms > core->polls_seen_from_ms) {
+        core->polls_seen_from_ms = polled_ms; /* of polls before it nothing is known for sure */
+    }
     group_forget_lanes(core, group);
     heap_deinit(&group->turns);
     map_remove(&core->groups, &group->node);
@@ -160,6 +164,16 @@ bool group_has_workers(const struct core *core, struct bytes name)
     const struct group *group = MAP_ENTRY(map_find(&core->groups, name), struct group, node);
     return group != NULL &&
            (!list_empty(&group->polls) || core->mono_ms < group->polled_until_mono_ms);
+}
+
+int64_t group_polled_ms(const struct core *core, struct bytes name)
+{
+    const struct group *group = MAP_ENTRY(map_find(&core->groups, name), struct group, node);
+    if (group == NULL || (list_empty(&group->polls) && group->polled_until_mono_ms == 0)) {
+        return 0;
+    }
+    const int64_t ago_ms = core->mono_ms - (group->polled_until_mono_ms - GROUP_POLLED_MS);
+    return core->wall_ms - (list_empty(&group->polls) ? ago_ms : 0);
 }
 
 void groups_hot(struct core *core)

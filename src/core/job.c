@@ -212,11 +212,14 @@ static void view_attempts(struct command *cmd, struct job_view *view, uint32_t r
     }
 }
 
-static enum run get_answer(struct core *core, struct command *cmd, const struct job *job)
+static enum run get_answer(struct core *core, struct command *cmd, const struct job *job,
+                           const struct job_pending *pending)
 {
     struct job_view *view = &cmd->result.job;
-    *view = (struct job_view){
-        .has_state = job->has_state, .running = job->lease != NULL, .status = job->status};
+    *view = (struct job_view){.has_state = job->has_state,
+                              .running = job->lease != NULL,
+                              .status = job->status,
+                              .pending = *pending};
     ASSERT(info_decode(row_copy(core, cmd, TABLE_INFO), &view->info));
     view->payload = view->info.payload.inline_bytes;
     if (job->has_state) {
@@ -228,6 +231,8 @@ static enum run get_answer(struct core *core, struct command *cmd, const struct 
         view->lease_relative = job->lease->rec.relative;
         view->lease_task_id = job->lease->rec.task_id;
         view->lease_started_ms = job->lease->rec.started_ms;
+        view->lease_marked = job->lease->rec.has_mark;
+        view->lease_mark_ms = job->lease->rec.mark_ms;
     }
     uint32_t rows = 0;
     if (cmd->kind == CMD_GET_JOB && cmd->args.get.include_attempts) {
@@ -264,7 +269,12 @@ enum run get_run(struct core *core, struct command *cmd)
                         arena_printf(cmd->arena, "job is not complete: status is %s",
                                      job_status_name(job.status)));
     }
-    return get_answer(core, cmd, &job);
+    struct job_pending pending = {.cause = PENDING_NONE};
+    if (cmd->kind == CMD_GET_JOB && job.status == JOB_SCHEDULED &&
+        !pending_find(core, cmd, &job, &pending)) {
+        return RUN_NEED;
+    }
+    return get_answer(core, cmd, &job, &pending);
 }
 
 /* --- where the token is --- */

@@ -40,8 +40,7 @@ bool lane_covers(const struct lane *lane, const struct place *place)
     return !lane->bounded || place_cmp(lane->by_priority, place, &lane->mark) <= 0;
 }
 
-/* Index of the first task that is not before `place`. */
-static uint32_t lane_lower(const struct lane *lane, const struct place *place)
+uint32_t lane_lower(const struct lane *lane, const struct place *place)
 {
     uint32_t lo = 0;
     uint32_t hi = lane->count;

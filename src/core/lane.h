@@ -76,6 +76,8 @@ static inline struct task *lane_at(const struct lane *lane, uint32_t index)
 }
 /* Whether a row at this place belongs into the window. */
 bool lane_covers(const struct lane *lane, const struct place *place);
+/* How many tasks of the window stand before `place`: the index of the first that does not. */
+uint32_t lane_lower(const struct lane *lane, const struct place *place);
 /* The place must be covered and free. Returns the task that was dropped, NULL if none; it can be `task` itself. */
 struct task *lane_insert(struct lane *lane, struct task *task);
 struct task *lane_find(const struct lane *lane, const struct place *place);

@@ -31,8 +31,8 @@ static struct rows *rows_some(void)
     struct rows *rows = rows_new_mem();
     struct key key;
     for (int n = 0; n < 9; n++) {
-        char tenant[8];
-        char id[8];
+        char tenant[16];
+        char id[16];
         (void)snprintf(tenant, sizeof tenant, "t%d", n);
         put_tenant(rows, tenant, (struct counts){(uint64_t)n, 10, 20, 30});
         for (int i = 0; i < n / 2; i++) {

@@ -220,6 +220,15 @@ Silo__V1__GetJobResponse *encode_job(struct arena *arena, const char *id,
             SILO__V1__GET_JOB_RESPONSE__NEXT_ATTEMPT_STARTS_AFTER_MS_OPT_NEXT_ATTEMPT_STARTS_AFTER_MS;
         job->next_attempt_starts_after_ms = due_ms;
     }
+    if (view->pending.cause != PENDING_NONE) {
+        job->pending_opt_case = SILO__V1__GET_JOB_RESPONSE__PENDING_OPT_PENDING;
+        job->pending = encode_pending(arena, &view->pending, info);
+    }
+    if (view->lease_marked) {
+        job->cancel_requested_at_ms_opt_case =
+            SILO__V1__GET_JOB_RESPONSE__CANCEL_REQUESTED_AT_MS_OPT_CANCEL_REQUESTED_AT_MS;
+        job->cancel_requested_at_ms = view->lease_mark_ms;
+    }
     job->result_omitted = args->omit_results && view->status == JOB_SUCCEEDED;
     if (view->status == JOB_SUCCEEDED && !args->omit_results) {
         job->result_opt_case = SILO__V1__GET_JOB_RESPONSE__RESULT_OPT_RESULT;

@@ -16,7 +16,7 @@
 
 static Silo__V1__ImportJobRequest jobs[JOBS_MAX];
 static Silo__V1__ImportJobRequest *job_list[JOBS_MAX];
-static char ids[JOBS_MAX][24];
+static char ids[JOBS_MAX][32];
 
 /* Jobs that are all right, on the first shard. */
 static void jobs_make(size_t count)

@@ -178,6 +178,9 @@ struct bytes job_ref_make(struct arena *arena, struct bytes tenant, struct bytes
 char *encode_text(struct arena *arena, struct bytes text);
 char *encode_uuid(struct arena *arena, const struct uuid *uuid);
 Silo__V1__SerializedBytes *encode_serialized(struct arena *arena, struct bytes data);
+/* Why it does not run. */
+Silo__V1__JobPending *encode_pending(struct arena *arena, const struct job_pending *pending,
+                                     const struct info *info);
 /* encode_job, encode_task, encode_refresh: NULL when stored limits or metadata are malformed. */
 Silo__V1__GetJobResponse *encode_job(struct arena *arena, const char *id,
                                      const struct job_view *view, const struct get_args *args);

@@ -146,6 +146,12 @@ class Jobs:
     def get(self, job_id, attempts=False):
         return self.api.GetJob(shard=self.shard, id=job_id, include_attempts=attempts, **self.tenant)
 
+    def record(self, job_id):
+        """The job with its attempts, without what others do to it meanwhile: how long it waits, and for whom."""
+        job = self.get(job_id, True)
+        job.ClearField("pending")
+        return job
+
     def status(self, job_id):
         return self.get(job_id).status
 

@@ -115,9 +115,9 @@ def restarts_are_refused(server):
     jobs.on("CancelJob", job_id)
     jobs.refused("RestartJob", job_id, IN_PROGRESS, RUNNING)
     jobs.succeed(task)
-    before = jobs.get(job_id, True)
+    before = jobs.record(job_id)
     jobs.refused("RestartJob", job_id, "job already succeeded", SUCCEEDED)
-    equal(jobs.get(job_id, True), before, "the job after the refusal")
+    equal(jobs.record(job_id), before, "the job after the refusal")
     status_is(jobs.on_fails("RestartJob", fresh("no")), "NOT_FOUND", "job not found")
     jobs.lease_none()
 

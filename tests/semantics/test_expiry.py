@@ -80,10 +80,10 @@ def workers_that_died(server):
 
     for task in (tasks[marked], tasks[holder], tasks[lost], alone):
         status_is(jobs.beat_fails(task), *NO_LEASE, exact=True)
-        before = jobs.get(task.job_id, True)
+        before = jobs.record(task.job_id)
         for outcome in ({"success": blob()}, {"failure": pb.Failure()}, {"cancelled": pb.Cancelled()}):
             status_is(jobs.report_fails(task, **outcome), *NO_LEASE, exact=True)
-        equal(jobs.get(task.job_id, True), before, "the job after a late report")
+        equal(jobs.record(task.job_id), before, "the job after a late report")
     status_is(jobs.refresh_fails(refreshes[0], success=pb.RefreshSuccess()), *NO_LEASE, exact=True)
     for task in list(granted.values()) + [tasks[floater]]:
         jobs.succeed(task)

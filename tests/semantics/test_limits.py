@@ -395,9 +395,9 @@ def dropping_frees_one_tenants_slots(server):
     running = mine.lease_one(ids[0])  # one holder runs, one is queued
     their_tasks = other.lease(10)
     equal([t.job_id for t in their_tasks], theirs[:2])
-    before = [mine.get(i, True) for i in ids]
+    before = [mine.record(i) for i in ids]
     equal(mine.drop_holders(), 2)
-    equal([mine.get(i, True) for i in ids], before, "jobs")
+    equal([mine.record(i) for i in ids], before, "jobs")
     equal(mine.beat(running), pb.HeartbeatResponse(), "the lease")
     tasks = mine.lease(10)
     equal([t.job_id for t in tasks], [ids[1], ids[2], ids[3]], "the queued one and two waiters")

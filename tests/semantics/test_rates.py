@@ -146,7 +146,9 @@ def hits_are_counted(server):
     jobs.on("CancelJob", three)
     jobs.run(two)
     throttled(jobs, [rate(name, 10, hits=1, back_off=LONG)])
-    jobs.run(jobs.enqueue(limits=[rate(name, 10, hits=0, back_off=LONG)]))  # only asks
+    one = fresh("r")
+    jobs.run(jobs.enqueue(limits=[rate(one, 1, hits=0, back_off=LONG)]))  # not said, so it takes one
+    throttled(jobs, [rate(one, 1, hits=0, back_off=LONG)])
     throttled(jobs, [rate(fresh("r"), 10, hits=11, back_off=LONG)])
     throttled(jobs, [rate(fresh("r"), 0, back_off=LONG)])
 

@@ -166,7 +166,7 @@ def is_terminal(old, status, history):
 def cell(server, make, following, more, status):
     old = make(server)
     jobs = old.jobs
-    before = jobs.get(old.id, True)
+    before = jobs.record(old.id)
     history = old.history() + following
     policy = retries(failures(history), 5, 1.0) if more else None
     moved = jobs.counting()
@@ -277,12 +277,12 @@ def what_is_recorded_must_agree(server):
 
 def is_left_alone(old, attempts, text, what):
     jobs = old.jobs
-    before, moved = jobs.get(old.id, True), jobs.counting()
+    before, moved = jobs.record(old.id), jobs.counting()
     try:
         jobs.import_fails(text, id=old.id, attempts=attempts, retry_policy=retries(50))
     except AssertionError as error:
         raise AssertionError("%s: %s" % (what, error)) from None
-    equal(jobs.get(old.id, True), before, "the job after the refusal")
+    equal(jobs.record(old.id), before, "the job after the refusal")
     moved(0, 0, "refused")
 
 

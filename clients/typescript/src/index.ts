@@ -32,6 +32,7 @@ export {
 export { GubernatorAlgorithm, GubernatorBehavior } from "./gen/silo";
 export { JobHandle } from "./handle";
 export { hashTenant, initHasher } from "./hash";
+export { PendingCause } from "./pending";
 export { shardForTenant } from "./topology";
 export { AttemptStatus, JobStatus } from "./types";
 export { SiloWorker } from "./worker";
@@ -47,6 +48,7 @@ export type {
   ShardOwner,
 } from "./gen/silo";
 export type { HostAndPort, ShardRoutingConfig, SiloGRPCClientOptions } from "./options";
+export type { JobPending } from "./pending";
 export type { TlsOptions } from "./tls";
 export type { TokenFunction, TokenRequest } from "./token";
 export type { ShardInfoWithRange } from "./topology";

@@ -17,6 +17,7 @@ import {
   SiloProtocolError,
   ValueNotEncodableError,
 } from "./errors";
+import { pendingFromProto } from "./pending";
 import { AttemptStatus, JobStatus } from "./types";
 import type {
   EnqueueJobOptions,
@@ -234,6 +235,8 @@ export function jobFromProto<Payload, Result>(job: GetJobResponse): Job<Payload,
     taskGroup: job.taskGroup,
     result: tolerantDecodeAttemptBytes<Result>(bytesOf(job.result), "result"),
     resultOmitted: job.resultOmitted,
+    pending: pendingFromProto(job.pending),
+    cancelRequestedAtMs: job.cancelRequestedAtMs,
   };
 }
 

@@ -2,6 +2,7 @@
 // `enqueueTimeMs`, are milliseconds since the Unix epoch; other `Ms` values are durations in
 // milliseconds.
 import type { GubernatorAlgorithm, RetryPolicy, Task as ProtoTask } from "./gen/silo";
+import type { JobPending } from "./pending";
 
 /** Where a job stands. */
 export enum JobStatus {
@@ -198,6 +199,10 @@ export interface Job<Payload = unknown, Result = unknown> {
   result?: Result;
   /** Whether the job has a result that was left out as asked. */
   resultOmitted?: boolean;
+  /** Why it does not run, while it is scheduled. Older servers do not say it. */
+  pending?: JobPending;
+  /** When a running job was asked to cancel, if it was. Older servers do not say it. */
+  cancelRequestedAtMs?: bigint;
 }
 
 /** How a job ended. */

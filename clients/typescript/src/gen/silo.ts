@@ -190,7 +190,7 @@ export interface GubernatorRateLimit {
      */
     durationMs: bigint;
     /**
-     * What this job costs; 0 looks without taking.
+     * What this job costs; 0 or absent = 1. Below 0 it gives back.
      *
      * @generated from protobuf field: int32 hits = 5
      */
@@ -261,7 +261,7 @@ export interface EnqueueRequest {
      */
     id: string;
     /**
-     * 0 to 99; 0 is most urgent.
+     * 0 (most urgent) to 99 (least). Absent is 0, the most urgent: say what you mean. 50 is a usual one.
      *
      * @generated from protobuf field: uint32 priority = 3
      */
@@ -365,6 +365,109 @@ export interface GetJobRequest {
     omitResults: boolean;
 }
 /**
+ * Why a scheduled job does not run, as seen at this moment.
+ *
+ * @generated from protobuf message silo.v1.JobPending
+ */
+export interface JobPending {
+    /**
+     * @generated from protobuf field: silo.v1.PendingCause cause = 1
+     */
+    cause: PendingCause;
+    /**
+     * The same in a sentence for people. Its words may change.
+     *
+     * @generated from protobuf field: string text = 2
+     */
+    text: string;
+    /**
+     * When time alone changes something: the start, the retry, the next question to a rate limit, the
+     * next refresh. Absent: it does not, or nobody knows when.
+     *
+     * @generated from protobuf field: optional int64 until_ms = 3
+     */
+    untilMs?: bigint;
+    /**
+     * START, RETRY, RATE_LIMIT_REFUSED: the attempt that comes next.
+     *
+     * @generated from protobuf field: uint32 attempt_number = 4
+     */
+    attemptNumber: number;
+    /**
+     * The limit in its way: the key of a concurrency limit, the name of a rate limit.
+     *
+     * @generated from protobuf field: optional string limit_key = 5
+     */
+    limitKey?: string;
+    /**
+     * Of a rate limit.
+     *
+     * @generated from protobuf field: string rate_limit_unique_key = 6
+     */
+    rateLimitUniqueKey: string;
+    /**
+     * Of a concurrency limit: the slots that it has for this job, and those that are taken.
+     *
+     * @generated from protobuf field: optional uint32 max_concurrency = 7
+     */
+    maxConcurrency?: number;
+    /**
+     * @generated from protobuf field: uint32 slots_taken = 8
+     */
+    slotsTaken: number;
+    /**
+     * Some of the jobs that hold its slots, oldest first; at most 8.
+     *
+     * @generated from protobuf field: repeated string holder_job_ids = 9
+     */
+    holderJobIds: string[];
+    /**
+     * Jobs that go first. Absent: not known at present.
+     *
+     * @generated from protobuf field: optional uint32 ahead = 10
+     */
+    ahead?: number;
+    /**
+     * There are more than `ahead`; so many were counted.
+     *
+     * @generated from protobuf field: bool ahead_more = 11
+     */
+    aheadMore: boolean;
+    /**
+     * All jobs that stand in that line, this one among them.
+     *
+     * @generated from protobuf field: optional uint64 in_line = 12
+     */
+    inLine?: bigint;
+    /**
+     * The task group that has to be polled: the job's, or the one a refresh is offered to.
+     *
+     * @generated from protobuf field: string task_group = 13
+     */
+    taskGroup: string;
+    /**
+     * When a worker last asked this shard for work of that group; now while one waits. Absent: none
+     * did since `polls_seen_from_ms`.
+     *
+     * @generated from protobuf field: optional int64 last_polled_at_ms = 14
+     */
+    lastPolledAtMs?: bigint;
+    /**
+     * @generated from protobuf field: int64 polls_seen_from_ms = 15
+     */
+    pollsSeenFromMs: bigint;
+    /**
+     * WORKERS_BUSY: jobs of that group that are running; at least so many with `running_more`.
+     *
+     * @generated from protobuf field: uint32 running = 16
+     */
+    running: number;
+    /**
+     * @generated from protobuf field: bool running_more = 17
+     */
+    runningMore: boolean;
+}
+/**
  * A job as it stands.
  *
  * @generated from protobuf message silo.v1.GetJobResponse
@@ -451,6 +554,19 @@ export interface GetJobResponse {
      * @generated from protobuf field: bool result_omitted = 1001
      */
     resultOmitted: boolean;
+    /**
+     * Why it does not run. Present while SCHEDULED.
+     *
+     * @generated from protobuf field: optional silo.v1.JobPending pending = 1002
+     */
+    pending?: JobPending;
+    /**
+     * When it was asked to cancel. Present while RUNNING, if it was: its worker learns it with its next
+     * heartbeat and decides how the job ends.
+     *
+     * @generated from protobuf field: optional int64 cancel_requested_at_ms = 1003
+     */
+    cancelRequestedAtMs?: bigint;
 }
 /**
  * One run of a job by a worker.
@@ -1925,7 +2041,7 @@ export interface ImportJobRequest {
      */
     id: string;
     /**
-     * 0 to 99; 0 is most urgent.
+     * 0 (most urgent) to 99 (least). Absent is 0, the most urgent: say what you mean.
      *
      * @generated from protobuf field: uint32 priority = 3
      */
@@ -2333,6 +2449,85 @@ export enum AttemptStatus {
      * @generated from protobuf enum value: ATTEMPT_STATUS_CANCELLED = 3;
      */
     CANCELLED = 3
+}
+/**
+ * What keeps a scheduled job from running: the first thing in its way, others may stand behind it.
+ *
+ * @generated from protobuf enum silo.v1.PendingCause
+ */
+export enum PendingCause {
+    /**
+     * Not said.
+     *
+     * @generated from protobuf enum value: PENDING_CAUSE_UNSPECIFIED = 0;
+     */
+    UNSPECIFIED = 0,
+    /**
+     * Its start lies ahead.
+     *
+     * @generated from protobuf enum value: PENDING_CAUSE_START = 1;
+     */
+    START = 1,
+    /**
+     * Its last attempt failed, and the next one is not due yet.
+     *
+     * @generated from protobuf enum value: PENDING_CAUSE_RETRY = 2;
+     */
+    RETRY = 2,
+    /**
+     * It stands in line for a slot of a concurrency limit.
+     *
+     * @generated from protobuf enum value: PENDING_CAUSE_CONCURRENCY_LIMIT = 3;
+     */
+    CONCURRENCY_LIMIT = 3,
+    /**
+     * The same, and the limit floats: its value is 0, or a refresh waits for a worker that nobody runs.
+     *
+     * @generated from protobuf enum value: PENDING_CAUSE_FLOATING_LIMIT = 4;
+     */
+    FLOATING_LIMIT = 4,
+    /**
+     * It stands in line behind a rate limit, or that is being asked about it.
+     *
+     * @generated from protobuf enum value: PENDING_CAUSE_RATE_LIMIT = 5;
+     */
+    RATE_LIMIT = 5,
+    /**
+     * A rate limit refused it; it is asked again by itself.
+     *
+     * @generated from protobuf enum value: PENDING_CAUSE_RATE_LIMIT_REFUSED = 6;
+     */
+    RATE_LIMIT_REFUSED = 6,
+    /**
+     * It is ready, and other jobs of its task group go first.
+     *
+     * @generated from protobuf enum value: PENDING_CAUSE_BEHIND_OTHERS = 7;
+     */
+    BEHIND_OTHERS = 7,
+    /**
+     * It is ready, and nobody polls its task group.
+     *
+     * @generated from protobuf enum value: PENDING_CAUSE_NO_WORKER = 8;
+     */
+    NO_WORKER = 8,
+    /**
+     * It is ready, and the workers of its task group are running others and ask for no more.
+     *
+     * @generated from protobuf enum value: PENDING_CAUSE_WORKERS_BUSY = 9;
+     */
+    WORKERS_BUSY = 9,
+    /**
+     * Nothing holds it up: the next worker that asks gets it.
+     *
+     * @generated from protobuf enum value: PENDING_CAUSE_NEXT = 10;
+     */
+    NEXT = 10,
+    /**
+     * What is stored of it is damaged: its task is missing.
+     *
+     * @generated from protobuf enum value: PENDING_CAUSE_TASK_MISSING = 11;
+     */
+    TASK_MISSING = 11
 }
 /**
  * How a rate limit counts hits. Unknown values mean TOKEN_BUCKET.
@@ -3184,6 +3379,175 @@ class GetJobRequest$Type extends MessageType<GetJobRequest> {
  */
 export const GetJobRequest = new GetJobRequest$Type();
 // @generated message type with reflection information, may provide speed optimized methods
+class JobPending$Type extends MessageType<JobPending> {
+    constructor() {
+        super("silo.v1.JobPending", [
+            { no: 1, name: "cause", kind: "enum", T: () => ["silo.v1.PendingCause", PendingCause, "PENDING_CAUSE_"] },
+            { no: 2, name: "text", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "until_ms", kind: "scalar", opt: true, T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 4, name: "attempt_number", kind: "scalar", T: 13 /*ScalarType.UINT32*/ },
+            { no: 5, name: "limit_key", kind: "scalar", opt: true, T: 9 /*ScalarType.STRING*/ },
+            { no: 6, name: "rate_limit_unique_key", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 7, name: "max_concurrency", kind: "scalar", opt: true, T: 13 /*ScalarType.UINT32*/ },
+            { no: 8, name: "slots_taken", kind: "scalar", T: 13 /*ScalarType.UINT32*/ },
+            { no: 9, name: "holder_job_ids", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ },
+            { no: 10, name: "ahead", kind: "scalar", opt: true, T: 13 /*ScalarType.UINT32*/ },
+            { no: 11, name: "ahead_more", kind: "scalar", T: 8 /*ScalarType.BOOL*/ },
+            { no: 12, name: "in_line", kind: "scalar", opt: true, T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 13, name: "task_group", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 14, name: "last_polled_at_ms", kind: "scalar", opt: true, T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 15, name: "polls_seen_from_ms", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 16, name: "running", kind: "scalar", T: 13 /*ScalarType.UINT32*/ },
+            { no: 17, name: "running_more", kind: "scalar", T: 8 /*ScalarType.BOOL*/ }
+        ]);
+    }
+    create(value?: PartialMessage<JobPending>): JobPending {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.cause = 0;
+        message.text = "";
+        message.attemptNumber = 0;
+        message.rateLimitUniqueKey = "";
+        message.slotsTaken = 0;
+        message.holderJobIds = [];
+        message.aheadMore = false;
+        message.taskGroup = "";
+        message.pollsSeenFromMs = 0n;
+        message.running = 0;
+        message.runningMore = false;
+        if (value !== undefined)
+            reflectionMergePartial<JobPending>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: JobPending): JobPending {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* silo.v1.PendingCause cause */ 1:
+                    message.cause = reader.int32();
+                    break;
+                case /* string text */ 2:
+                    message.text = reader.string();
+                    break;
+                case /* optional int64 until_ms */ 3:
+                    message.untilMs = reader.int64().toBigInt();
+                    break;
+                case /* uint32 attempt_number */ 4:
+                    message.attemptNumber = reader.uint32();
+                    break;
+                case /* optional string limit_key */ 5:
+                    message.limitKey = reader.string();
+                    break;
+                case /* string rate_limit_unique_key */ 6:
+                    message.rateLimitUniqueKey = reader.string();
+                    break;
+                case /* optional uint32 max_concurrency */ 7:
+                    message.maxConcurrency = reader.uint32();
+                    break;
+                case /* uint32 slots_taken */ 8:
+                    message.slotsTaken = reader.uint32();
+                    break;
+                case /* repeated string holder_job_ids */ 9:
+                    message.holderJobIds.push(reader.string());
+                    break;
+                case /* optional uint32 ahead */ 10:
+                    message.ahead = reader.uint32();
+                    break;
+                case /* bool ahead_more */ 11:
+                    message.aheadMore = reader.bool();
+                    break;
+                case /* optional uint64 in_line */ 12:
+                    message.inLine = reader.uint64().toBigInt();
+                    break;
+                case /* string task_group */ 13:
+                    message.taskGroup = reader.string();
+                    break;
+                case /* optional int64 last_polled_at_ms */ 14:
+                    message.lastPolledAtMs = reader.int64().toBigInt();
+                    break;
+                case /* int64 polls_seen_from_ms */ 15:
+                    message.pollsSeenFromMs = reader.int64().toBigInt();
+                    break;
+                case /* uint32 running */ 16:
+                    message.running = reader.uint32();
+                    break;
+                case /* bool running_more */ 17:
+                    message.runningMore = reader.bool();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: JobPending, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* silo.v1.PendingCause cause = 1; */
+        if (message.cause !== 0)
+            writer.tag(1, WireType.Varint).int32(message.cause);
+        /* string text = 2; */
+        if (message.text !== "")
+            writer.tag(2, WireType.LengthDelimited).string(message.text);
+        /* optional int64 until_ms = 3; */
+        if (message.untilMs !== undefined)
+            writer.tag(3, WireType.Varint).int64(message.untilMs);
+        /* uint32 attempt_number = 4; */
+        if (message.attemptNumber !== 0)
+            writer.tag(4, WireType.Varint).uint32(message.attemptNumber);
+        /* optional string limit_key = 5; */
+        if (message.limitKey !== undefined)
+            writer.tag(5, WireType.LengthDelimited).string(message.limitKey);
+        /* string rate_limit_unique_key = 6; */
+        if (message.rateLimitUniqueKey !== "")
+            writer.tag(6, WireType.LengthDelimited).string(message.rateLimitUniqueKey);
+        /* optional uint32 max_concurrency = 7; */
+        if (message.maxConcurrency !== undefined)
+            writer.tag(7, WireType.Varint).uint32(message.maxConcurrency);
+        /* uint32 slots_taken = 8; */
+        if (message.slotsTaken !== 0)
+            writer.tag(8, WireType.Varint).uint32(message.slotsTaken);
+        /* repeated string holder_job_ids = 9; */
+        for (let i = 0; i < message.holderJobIds.length; i++)
+            writer.tag(9, WireType.LengthDelimited).string(message.holderJobIds[i]);
+        /* optional uint32 ahead = 10; */
+        if (message.ahead !== undefined)
+            writer.tag(10, WireType.Varint).uint32(message.ahead);
+        /* bool ahead_more = 11; */
+        if (message.aheadMore !== false)
+            writer.tag(11, WireType.Varint).bool(message.aheadMore);
+        /* optional uint64 in_line = 12; */
+        if (message.inLine !== undefined)
+            writer.tag(12, WireType.Varint).uint64(message.inLine);
+        /* string task_group = 13; */
+        if (message.taskGroup !== "")
+            writer.tag(13, WireType.LengthDelimited).string(message.taskGroup);
+        /* optional int64 last_polled_at_ms = 14; */
+        if (message.lastPolledAtMs !== undefined)
+            writer.tag(14, WireType.Varint).int64(message.lastPolledAtMs);
+        /* int64 polls_seen_from_ms = 15; */
+        if (message.pollsSeenFromMs !== 0n)
+            writer.tag(15, WireType.Varint).int64(message.pollsSeenFromMs);
+        /* uint32 running = 16; */
+        if (message.running !== 0)
+            writer.tag(16, WireType.Varint).uint32(message.running);
+        /* bool running_more = 17; */
+        if (message.runningMore !== false)
+            writer.tag(17, WireType.Varint).bool(message.runningMore);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.JobPending
+ */
+export const JobPending = new JobPending$Type();
+// @generated message type with reflection information, may provide speed optimized methods
 class GetJobResponse$Type extends MessageType<GetJobResponse> {
     constructor() {
         super("silo.v1.GetJobResponse", [
@@ -3201,7 +3565,9 @@ class GetJobResponse$Type extends MessageType<GetJobResponse> {
             { no: 12, name: "task_group", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
             { no: 13, name: "result", kind: "message", T: () => SerializedBytes },
             { no: 1000, name: "payload_omitted", kind: "scalar", T: 8 /*ScalarType.BOOL*/ },
-            { no: 1001, name: "result_omitted", kind: "scalar", T: 8 /*ScalarType.BOOL*/ }
+            { no: 1001, name: "result_omitted", kind: "scalar", T: 8 /*ScalarType.BOOL*/ },
+            { no: 1002, name: "pending", kind: "message", T: () => JobPending },
+            { no: 1003, name: "cancel_requested_at_ms", kind: "scalar", opt: true, T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ }
         ]);
     }
     create(value?: PartialMessage<GetJobResponse>): GetJobResponse {
@@ -3270,6 +3636,12 @@ class GetJobResponse$Type extends MessageType<GetJobResponse> {
                     break;
                 case /* bool result_omitted */ 1001:
                     message.resultOmitted = reader.bool();
+                    break;
+                case /* optional silo.v1.JobPending pending */ 1002:
+                    message.pending = JobPending.internalBinaryRead(reader, reader.uint32(), options, message.pending);
+                    break;
+                case /* optional int64 cancel_requested_at_ms */ 1003:
+                    message.cancelRequestedAtMs = reader.int64().toBigInt();
                     break;
                 default:
                     let u = options.readUnknownField;
@@ -3344,6 +3716,12 @@ class GetJobResponse$Type extends MessageType<GetJobResponse> {
         /* bool result_omitted = 1001; */
         if (message.resultOmitted !== false)
             writer.tag(1001, WireType.Varint).bool(message.resultOmitted);
+        /* optional silo.v1.JobPending pending = 1002; */
+        if (message.pending)
+            JobPending.internalBinaryWrite(message.pending, writer.tag(1002, WireType.LengthDelimited).fork(), options).join();
+        /* optional int64 cancel_requested_at_ms = 1003; */
+        if (message.cancelRequestedAtMs !== undefined)
+            writer.tag(1003, WireType.Varint).int64(message.cancelRequestedAtMs);
         let u = options.writeUnknownFields;
         if (u !== false)
             (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
