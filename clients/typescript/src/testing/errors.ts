@@ -12,6 +12,7 @@ export class TestTimeoutError extends SiloError {
   override readonly name = "TestTimeoutError";
   readonly code = "SILO_TEST_TIMEOUT";
 
+  /** @internal Made by the test kit. */
   constructor(
     message: string,
     /** The jobs that it waited for, as they stand. */

@@ -23,9 +23,12 @@ export interface TestJob extends Job<any, any> {
 
 /** Which jobs are meant: those that fit all that is given. */
 export interface JobFilter {
+  /** Jobs of this group. */
   taskGroup?: string;
+  /** Jobs of this tenant. */
   tenant?: string;
-  status?: JobStatus;
+  /** Jobs that stand like this. */
+  status?: JobStatus | `${JobStatus}`;
 }
 
 interface Entry {

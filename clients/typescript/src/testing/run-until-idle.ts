@@ -39,6 +39,7 @@ export type RunUntilIdleOptions<
 
 /** Options of `TestServer.runUntilIdle` with a worker of your own, which must not run yet. */
 export interface RunWorkerOptions extends IdleOptions {
+  /** It is started, and stopped when its group is idle. */
   worker: Pick<SiloWorker, "start" | "stop">;
 }
 

@@ -158,8 +158,9 @@ export class TestServer {
     this.clientOptions = {
       servers: address,
       useTls: false,
+      // None, whatever the environment has.
+      token: token ?? "",
       rpcOptions: { interceptors: [this.log.interceptor] },
-      ...(token === undefined ? {} : { token }),
     };
     this.client = new SiloGRPCClient(this.clientOptions);
   }
