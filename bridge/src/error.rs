@@ -96,7 +96,29 @@ pub fn error_chain(error: &dyn std::error::Error) -> String {
         }
         cause = inner.source();
     }
-    text.replace('\n', " ")
+    with_remedy(text.replace('\n', " "))
+}
+
+/// Without credentials of their own, S3 and GCS clients ask the machine they run on, by addresses that say nothing to those
+/// who only forgot to set some.
+const REMEDIES: [(&[&str], &str); 2] = [
+    (
+        &["169.254.169.254/latest/", "169.254.170.2/", "169.254.170.23/"],
+        "no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives some",
+    ),
+    (
+        &["/computeMetadata/"],
+        "no credentials for Google Cloud Storage: set GOOGLE_SERVICE_ACCOUNT or GOOGLE_APPLICATION_CREDENTIALS to \
+         a key file, or run where a service account is attached",
+    ),
+];
+
+/// What to do comes before what happened, where it is known.
+fn with_remedy(text: String) -> String {
+    match REMEDIES.iter().find(|(marks, _)| marks.iter().any(|mark| text.contains(mark))) {
+        Some((_, remedy)) => format!("{remedy} ({text})"),
+        None => text,
+    }
 }
 
 /// Static text for a status, NUL-terminated for C.
@@ -114,5 +136,21 @@ pub fn status_text(status: i32) -> &'static [u8] {
         EINTERNAL => b"internal error\0",
         EEXIST => b"exists already\0",
         _ => b"unknown status\0",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asking_the_machine_for_credentials_says_so() {
+        let asked = "Error performing PUT http://169.254.169.254/latest/api/token in 1ms";
+        let text = with_remedy(asked.to_string());
+        assert!(text.starts_with("no credentials for S3: set AWS_ACCESS_KEY_ID"), "{text}");
+        assert!(text.ends_with(&format!("({asked})")), "{text}");
+        let text = with_remedy("GET http://169.254.169.254/computeMetadata/v1/instance".to_string());
+        assert!(text.starts_with("no credentials for Google Cloud Storage"), "{text}");
+        assert_eq!(with_remedy("PUT http://127.0.0.1/b".to_string()), "PUT http://127.0.0.1/b");
     }
 }

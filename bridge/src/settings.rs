@@ -5,13 +5,42 @@
 //! null). Scheduler options are text to the engine; numbers are accepted and turned into text.
 
 use crate::compaction::{Policy, POLICY_KEYS};
-use crate::error::Failure;
+use crate::buf::Buf;
+use crate::error::{Failure, EINTERNAL, EINVAL, OK};
+use crate::ffi::{guard, opt_str, req_str, set};
 use crate::store::Kind;
 use serde_json::{json, Map, Value};
 use slatedb::config::{GarbageCollectorOptions, Settings};
+use std::ffi::c_char;
 use std::time::Duration;
 
 const SCHEDULER_PLACE: &str = "compactor_options.scheduler_options";
+
+/// What is wrong with the user's settings, and the dotted place of it; empty: with all of them.
+#[derive(Debug)]
+pub struct Misfit {
+    place: String,
+    text: String,
+    status: i32,
+}
+
+impl Misfit {
+    fn at(place: impl Into<String>, text: impl Into<String>) -> Self {
+        Misfit { place: place.into(), text: text.into(), status: EINVAL }
+    }
+
+    fn ours(error: serde_json::Error) -> Self {
+        Misfit { place: String::new(), text: error.to_string(), status: EINTERNAL }
+    }
+}
+
+impl From<Misfit> for Failure {
+    fn from(misfit: Misfit) -> Self {
+        let Misfit { place, text, status } = misfit;
+        let sentence = if place.is_empty() { text } else { format!("{place} {text}") };
+        Failure::new(status, format!("engine settings: {sentence}"))
+    }
+}
 
 const LOG_COLLECT_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -108,12 +137,12 @@ fn join(place: &str, key: &str) -> String {
     }
 }
 
-fn unknown_key(place: &str, key: &str, known: &[String]) -> Failure {
+fn unknown_key(place: &str, key: &str, known: &[String]) -> Misfit {
     let hint = nearest(key, known.iter().map(String::as_str));
-    Failure::invalid(format!("engine settings: unknown key {}{hint}", join(place, key)))
+    Misfit::at(join(place, key), format!("is not a key of the storage engine{hint}"))
 }
 
-fn scheduler_options(map: &mut Map<String, Value>) -> Result<(), Failure> {
+fn scheduler_options(map: &mut Map<String, Value>) -> Result<(), Misfit> {
     for (key, value) in map.iter_mut() {
         if !POLICY_KEYS.contains(&key.as_str()) {
             return Err(unknown_key(SCHEDULER_PLACE, key, &POLICY_KEYS.map(String::from)));
@@ -122,21 +151,18 @@ fn scheduler_options(map: &mut Map<String, Value>) -> Result<(), Failure> {
             *value = Value::String(value.to_string());
         }
         if value.as_str().and_then(|text| text.parse::<f64>().ok()).is_none() {
-            return Err(Failure::invalid(format!(
-                "engine settings: {} is not a number",
-                join(SCHEDULER_PLACE, key)
-            )));
+            return Err(Misfit::at(join(SCHEDULER_PLACE, key), "is not a number"));
         }
     }
     Ok(())
 }
 
 /// Checks the keys of `user` against those of `known`, and normalises what TOML cannot say.
-fn check(user: &mut Value, known: &Value, place: &str) -> Result<(), Failure> {
+fn check(user: &mut Value, known: &Value, place: &str) -> Result<(), Misfit> {
     if place == SCHEDULER_PLACE {
         return match user {
             Value::Object(map) => scheduler_options(map),
-            _ => Err(Failure::invalid(format!("engine settings: {place} is not a table"))),
+            _ => Err(Misfit::at(place, "is not a table")),
         };
     }
     match (&mut *user, known) {
@@ -150,14 +176,14 @@ fn check(user: &mut Value, known: &Value, place: &str) -> Result<(), Failure> {
             }
             Ok(())
         }
-        (Value::Object(_), _) => Err(Failure::invalid(format!("engine settings: {place} is not a table"))),
+        (Value::Object(_), _) => Err(Misfit::at(place, "is not a table")),
         (Value::Bool(false), known) if !known.is_boolean() => {
             *user = Value::Null;
             Ok(())
         }
         (Value::Null | Value::Bool(false), _) => Ok(()),
         (_, Value::Object(_)) => {
-            Err(Failure::invalid(format!("engine settings: {place} must be a table or false")))
+            Err(Misfit::at(place, "must be a table or false"))
         }
         _ => Ok(()),
     }
@@ -180,17 +206,17 @@ fn decode(value: Value) -> Result<Settings, serde_json::Error> {
 }
 
 /// The engine says what is wrong with a value but not where: try the user's values one by one.
-fn name_bad_value(ours: &Value, user: &Value, known: &Value, error: &serde_json::Error) -> Failure {
+fn name_bad_value(ours: &Value, user: &Value, known: &Value, error: &serde_json::Error) -> Misfit {
     let mut parts = Vec::new();
     leaves(user, "", &mut parts);
     for (place, alone) in parts {
         let mut trial = ours.clone();
         merge_over(&mut trial, alone, known);
         if let Err(error) = decode(trial) {
-            return Failure::invalid(format!("engine settings: {place}: {error}"));
+            return Misfit::at(place, format!("does not fit: {error}"));
         }
     }
-    Failure::invalid(format!("engine settings: {error}"))
+    Misfit::at("", error.to_string())
 }
 
 /// How often a local WAL's segments are looked through, and how soon they may go: nobody reads them but the writer.
@@ -201,26 +227,49 @@ pub fn for_log(options: &mut GarbageCollectorOptions) {
     }
 }
 
-pub fn build(user_json: &str, kind: Kind) -> Result<Settings, Failure> {
-    let internal =
-        |e: serde_json::Error| Failure::new(crate::error::EINTERNAL, format!("engine settings: {e}"));
-    let known = serde_json::to_value(Settings::default()).map_err(internal)?;
+pub fn build(user_json: &str, kind: Kind) -> Result<Settings, Misfit> {
+    let known = serde_json::to_value(Settings::default()).map_err(Misfit::ours)?;
     let mut ours = known.clone();
     merge(&mut ours, base(kind));
     let mut user = match user_json {
         "" => json!({}),
         text => serde_json::from_str(text)
-            .map_err(|e| Failure::invalid(format!("engine settings: not JSON: {e}")))?,
+            .map_err(|e| Misfit::at("", format!("not JSON: {e}")))?,
     };
     if !user.is_object() {
-        return Err(Failure::invalid("engine settings: not a JSON object"));
+        return Err(Misfit::at("", "not a JSON object"));
     }
     check(&mut user, &known, "")?;
     let mut merged = ours.clone();
     merge_over(&mut merged, user.clone(), &known);
     let settings = decode(merged).map_err(|error| name_bad_value(&ours, &user, &known, &error))?;
-    settings.validate().map_err(|e| Failure::invalid(format!("engine settings: {e}")))?;
+    settings.validate().map_err(|e| Misfit::at("", e.to_string()))?;
     Ok(settings)
+}
+
+/// # Safety
+/// See sdbx_settings.h.
+#[no_mangle]
+pub unsafe extern "C" fn sdbx_settings_check(
+    url: *const c_char,
+    settings_json: *const c_char,
+    ret_place: *mut Buf,
+    ret_err: *mut Buf,
+) -> i32 {
+    guard(|| {
+        let checked = req_str(url, "store url").and_then(|url| Kind::of(url)).and_then(|kind| {
+            let json = opt_str(settings_json, "settings")?.unwrap_or("");
+            Ok(build(json, kind).map(|_| ()))
+        });
+        let misfit = match checked {
+            Ok(Ok(())) => return OK,
+            Ok(Err(misfit)) => misfit,
+            Err(failure) => Misfit { place: String::new(), text: failure.text, status: failure.status },
+        };
+        set(ret_place, Buf::from_vec(misfit.place.into_bytes()));
+        set(ret_err, Buf::from_vec(misfit.text.into_bytes()));
+        misfit.status
+    })
 }
 
 /// Like `merge`, but a part that our base switched off starts from the engine's defaults when the user turns it on.
@@ -245,7 +294,7 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> String {
-        build(text, Kind::Memory).err().map(|f| f.text).unwrap_or_default()
+        build(text, Kind::Memory).err().map(|misfit| Failure::from(misfit).text).unwrap_or_default()
     }
 
     #[test]
@@ -273,16 +322,17 @@ mod tests {
     fn unknown_keys_are_named_with_place_and_neighbour() {
         assert_eq!(
             refused(r#"{"flush_intervall":1}"#),
-            "engine settings: unknown key flush_intervall, did you mean flush_interval?"
+            "engine settings: flush_intervall is not a key of the storage engine, did you mean flush_interval?"
         );
         assert_eq!(refused(r#"{"compactor_options":{"worker":{"max_fetch_task":1}}}"#),
-            "engine settings: unknown key compactor_options.worker.max_fetch_task, did you mean max_fetch_tasks?");
+            "engine settings: compactor_options.worker.max_fetch_task is not a key of the storage engine, \
+             did you mean max_fetch_tasks?");
         assert_eq!(
             refused(r#"{"compactor_options":{"scheduler_options":{"min_compaction_source":2}}}"#),
-            "engine settings: unknown key compactor_options.scheduler_options.min_compaction_source, \
-             did you mean min_compaction_sources?"
+            "engine settings: compactor_options.scheduler_options.min_compaction_source is not a key of the \
+             storage engine, did you mean min_compaction_sources?"
         );
-        assert_eq!(refused(r#"{"zzz":1}"#), "engine settings: unknown key zzz");
+        assert_eq!(refused(r#"{"zzz":1}"#), "engine settings: zzz is not a key of the storage engine");
     }
 
     #[test]
@@ -290,7 +340,7 @@ mod tests {
         let text =
             refused(r#"{"l0_max_ssts":9,"garbage_collector_options":{"wal_options":{"min_age":"soon"}}}"#);
         assert!(
-            text.starts_with("engine settings: garbage_collector_options.wal_options.min_age: "),
+            text.starts_with("engine settings: garbage_collector_options.wal_options.min_age does not fit: "),
             "{text}"
         );
         assert!(refused(r#"{"compactor_options":5}"#).contains("compactor_options must be a table or false"));

@@ -47,6 +47,27 @@ pub enum Kind {
     Gcs,
 }
 
+impl Kind {
+    /// Of the store that a url names.
+    pub fn of(url_text: &str) -> Result<Kind, Failure> {
+        let url =
+            Url::parse(url_text).map_err(|e| Failure::invalid(format!("store url {url_text:?}: {e}")))?;
+        if url.scheme() == "memory" {
+            return Ok(Kind::Memory);
+        }
+        let (scheme, _) = ObjectStoreScheme::parse(&url)
+            .map_err(|e| Failure::invalid(format!("store url {url_text:?}: {e}")))?;
+        match scheme {
+            ObjectStoreScheme::Local => Ok(Kind::Local),
+            ObjectStoreScheme::AmazonS3 => Ok(Kind::S3),
+            ObjectStoreScheme::GoogleCloudStorage => Ok(Kind::Gcs),
+            _ => Err(Failure::invalid(format!(
+                "store url {url_text:?}: supported are file, memory, s3, s3a, gs, and https urls of S3"
+            ))),
+        }
+    }
+}
+
 pub struct Store {
     pub objects: Arc<dyn ObjectStore>,
     /// The url's own path inside the store.
@@ -249,31 +270,30 @@ fn open_store(url_text: &str, opts_json: &str, flags: u32) -> Result<Store, Fail
         return Err(Failure::invalid("store flags: unknown bit"));
     }
     let mut local = None;
-    let (inner, base, kind): (Arc<dyn ObjectStore>, Path, Kind) = if url.scheme() == "memory" {
-        no_options(&url, &options)?;
-        let base = Path::from_url_path(url.path()).map_err(|e| Failure::invalid(format!("{url}: {e}")))?;
-        let host = url.host_str().unwrap_or("").to_string();
-        let mut memory = MEMORY.lock().unwrap_or_else(|e| e.into_inner());
-        (memory.entry(host).or_default().clone(), base, Kind::Memory)
-    } else {
-        let (scheme, base) = ObjectStoreScheme::parse(&url)
+    let kind = Kind::of(url_text)?;
+    let base_of = |url: &Url| {
+        let (_, base) = ObjectStoreScheme::parse(url)
             .map_err(|e| Failure::invalid(format!("store url {url_text:?}: {e}")))?;
-        match scheme {
-            ObjectStoreScheme::Local => {
-                no_options(&url, &options)?;
-                let dir = local_dir(&url)?;
-                let objects = open_local(&dir, flags & STORE_FSYNC != 0)?;
-                local = options.latency_write.is_zero().then_some(dir);
-                (objects, Path::default(), Kind::Local)
-            }
-            ObjectStoreScheme::AmazonS3 => (open_s3(&url, &options)?, base, Kind::S3),
-            ObjectStoreScheme::GoogleCloudStorage => (open_gcs(&url, &options)?, base, Kind::Gcs),
-            _ => {
-                return Err(Failure::invalid(format!(
-                    "store url {url_text:?}: supported are file, memory, s3, s3a, gs, and https urls of S3"
-                )))
-            }
+        Ok::<Path, Failure>(base)
+    };
+    let (inner, base): (Arc<dyn ObjectStore>, Path) = match kind {
+        Kind::Memory => {
+            no_options(&url, &options)?;
+            let base =
+                Path::from_url_path(url.path()).map_err(|e| Failure::invalid(format!("{url}: {e}")))?;
+            let host = url.host_str().unwrap_or("").to_string();
+            let mut memory = MEMORY.lock().unwrap_or_else(|e| e.into_inner());
+            (memory.entry(host).or_default().clone(), base)
         }
+        Kind::Local => {
+            no_options(&url, &options)?;
+            let dir = local_dir(&url)?;
+            let objects = open_local(&dir, flags & STORE_FSYNC != 0)?;
+            local = options.latency_write.is_zero().then_some(dir);
+            (objects, Path::default())
+        }
+        Kind::S3 => (open_s3(&url, &options)?, base_of(&url)?),
+        Kind::Gcs => (open_gcs(&url, &options)?, base_of(&url)?),
     };
     let health = Arc::new(Health::new(options.latency_read, options.latency_write));
     let objects: Arc<dyn ObjectStore> =

@@ -8,10 +8,6 @@
 
 #include "base/buf.h"
 
-#ifndef SILO_VERSION
-#define SILO_VERSION "0.1.0"
-#endif
-
 #define HELP_BYTES_MAX (64u * 1024)
 
 enum { OPTION_VERSION = 256, OPTION_CHECK };
@@ -70,9 +66,10 @@ static const char help_head[] =
     "Usage: %s [-c PATH]\n"
     "\n"
     "  -c, --config PATH   TOML file; without it every setting has its default\n"
-    "      --check-config  check the configuration, print the effective one with secrets hidden, "
-    "and exit\n"
-    "      --version       print the version and exit\n"
+    "      --check-config  check the configuration and the files it names, print what is in "
+    "effect, and exit:\n"
+    "                      0 good, 1 the server would not start, 2 some settings have no effect\n"
+    "      --version       print version, commit, storage engine and build type, and exit\n"
     "  -v                  accepted, no effect\n"
     "  -h, --help          print this and exit\n"
     "\n"
@@ -87,73 +84,83 @@ static const char help_head[] =
     "\n"
     "Settings and their defaults:\n";
 
+static void help_key(struct buf *out, const struct config_key *key)
+{
+    if (key->fallback != NULL) {
+        buf_printf(out, "  %-43s [%s]", key->path, key->fallback);
+    } else {
+        buf_printf(out, "  %s", key->path);
+    }
+    buf_printf(out, "\n      %s", key->meaning);
+    if (key->choices != NULL) {
+        buf_printf(out, " (%s)", key->choices);
+    }
+    buf_append(out, "\n", 1);
+}
+
+enum help_part { HELP_EFFECTIVE, HELP_LATER, HELP_IGNORED };
+
+static enum help_part help_part_of(const struct config_key *key)
+{
+    return key->type == CONFIG_T_IGNORED      ? HELP_IGNORED
+           : (key->flags & CONFIG_LATER) != 0 ? HELP_LATER
+                                              : HELP_EFFECTIVE;
+}
+
+static void help_keys(struct buf *out, enum help_part part)
+{
+    for (size_t i = 0; i < config_keys_count; i++) {
+        const struct config_key *key = &config_keys[i];
+        if (help_part_of(key) != part) {
+            continue;
+        }
+        if (part == HELP_IGNORED) {
+            buf_printf(out, "  %s\n", key->path);
+        } else {
+            help_key(out, key);
+        }
+    }
+}
+
 const char *config_help(struct arena *arena, const char *program)
 {
     struct buf out;
     buf_init(&out, HELP_BYTES_MAX);
     buf_printf(&out, help_head, program);
-    for (size_t i = 0; i < config_keys_count; i++) {
-        const struct config_key *key = &config_keys[i];
-        if (key->type == CONFIG_T_IGNORED || (key->flags & CONFIG_LATER) != 0) {
-            continue;
-        }
-        buf_printf(&out, "  %-43s", key->path);
-        if (key->fallback != NULL) {
-            buf_printf(&out, " [%s]", key->fallback);
-        }
-        buf_printf(&out, "\n      %s", key->meaning);
-        if (key->choices != NULL) {
-            buf_printf(&out, " (%s)", key->choices);
-        }
-        buf_append(&out, "\n", 1);
-    }
+    help_keys(&out, HELP_EFFECTIVE);
+    buf_printf(&out, "\nSettings of parts that are not in this version; they are checked, and have "
+                     "no effect:\n");
+    help_keys(&out, HELP_LATER);
+    buf_printf(&out, "\nSettings of other servers; any value is accepted, and has no effect:\n");
+    help_keys(&out, HELP_IGNORED);
     const char *text = arena_str(arena, buf_bytes(&out));
     buf_deinit(&out);
     return text;
 }
 
-static void print_warnings(const struct config_warnings *warnings)
-{
-    for (size_t i = 0; i < warnings->count; i++) {
-        (void)fprintf(stderr, "Warning: %s\n", warnings->texts[i]);
-    }
-    if (warnings->dropped != 0) {
-        (void)fprintf(stderr, "Warning: %zu more warnings\n", warnings->dropped);
-    }
-}
-
-bool config_startup(int argc, char **argv, struct silo_config *ret_config,
-                    struct config_warnings *ret_warnings, int *ret_exit)
+bool config_startup(int argc, char **argv, enum config_action *ret_action,
+                    struct silo_config *ret_config, struct config_warnings *ret_warnings,
+                    int *ret_exit)
 {
     struct silo_err err;
     struct config_args args = {0};
-    AUTO(arena_deinit) struct arena scratch;
-    arena_init(&scratch);
     *ret_config = (struct silo_config){0};
     *ret_exit = 0;
-    if (config_args_parse(argc, argv, &args, &err).code != SILO_OK) {
-        (void)fprintf(stderr, "Config error: %s\n", err.text);
-        *ret_exit = 1;
-        return false;
-    }
-    if (args.action == CONFIG_HELP) {
+    silo_rc rc = config_args_parse(argc, argv, &args, &err);
+    if (rc.code == SILO_OK && args.action == CONFIG_HELP) {
+        AUTO(arena_deinit) struct arena scratch;
+        arena_init(&scratch);
         (void)fputs(config_help(&scratch, "silo"), stdout);
         return false;
     }
-    if (args.action == CONFIG_VERSION) {
-        (void)puts("silo " SILO_VERSION);
-        return false;
+    if (rc.code == SILO_OK && args.action != CONFIG_VERSION) {
+        rc = config_load(args.path, &config_env_process, ret_config, ret_warnings, &err);
     }
-    if (config_load(args.path, &config_env_process, ret_config, ret_warnings, &err).code !=
-        SILO_OK) {
+    if (rc.code != SILO_OK) {
         (void)fprintf(stderr, "Config error: %s\n", err.text);
         *ret_exit = 1;
         return false;
     }
-    if (args.action == CONFIG_CHECK) {
-        print_warnings(ret_warnings);
-        (void)fputs(config_print(&scratch, ret_config), stdout);
-        return false;
-    }
+    *ret_action = args.action;
     return true;
 }

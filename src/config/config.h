@@ -23,7 +23,8 @@
 
 #define CONFIG_FILE_BYTES_MAX (1u << 20)
 #define CONFIG_WARNINGS_MAX 64
-#define CONFIG_HOST_MAX 46 /* the longest IPv6 text and its NUL */
+#define CONFIG_UNSET_MAX 16 /* more are not remembered for messages */
+#define CONFIG_HOST_MAX 46  /* the longest IPv6 text and its NUL */
 
 enum config_backend { CONFIG_FS, CONFIG_S3, CONFIG_GCS, CONFIG_MEMORY, CONFIG_URL };
 enum config_coordination { CONFIG_COORD_NONE, CONFIG_COORD_ETCD, CONFIG_COORD_K8S };
@@ -153,6 +154,12 @@ struct config_warnings {
     size_t count;
     size_t dropped; /* more than CONFIG_WARNINGS_MAX */
     const char *texts[CONFIG_WARNINGS_MAX];
+    size_t in_vain; /* of all warnings, those of settings that have no effect */
+    /* Variables that values named and that were not set, with the keys of these values. */
+    struct {
+        const char *name, *key;
+    } unset[CONFIG_UNSET_MAX];
+    size_t unset_count;
 };
 
 /* Environment look-up: a variable's value or NULL. */
@@ -165,13 +172,16 @@ struct config_env {
 
 extern const struct config_env config_env_process; /* getenv(3) */
 
+enum config_action { CONFIG_RUN, CONFIG_CHECK, CONFIG_HELP, CONFIG_VERSION };
+
 /*
- * The whole start: flags, file, environment. True: run with *ret_config. False: exit with *ret_exit, everything was
- * printed (help and version on stdout; "Config error: <reason>" on stderr with exit status 1). ret_config must be
- * deinitialised in either case.
+ * The whole start: flags, file, environment. True: do *ret_action with *ret_config (CONFIG_VERSION comes with an empty
+ * one). False: exit with *ret_exit, everything was printed (help on stdout; "Config error: <reason>" on stderr with exit
+ * status 1). ret_config must be deinitialised in either case.
  */
-bool config_startup(int argc, char **argv, struct silo_config *ret_config,
-                    struct config_warnings *ret_warnings, int *ret_exit);
+bool config_startup(int argc, char **argv, enum config_action *ret_action,
+                    struct silo_config *ret_config, struct config_warnings *ret_warnings,
+                    int *ret_exit);
 
 /* The file at path, or the defaults when path is NULL. On failure *ret_config is empty. */
 SILO_RC config_load(const char *path, const struct config_env *env, struct silo_config *ret_config,
@@ -190,7 +200,7 @@ const char *config_expand_shard(struct arena *arena, const char *text, const cha
 /* Executors or I/O loops for a machine with that many cores. */
 int64_t config_threads_for(int64_t cores);
 
-/* The effective configuration as TOML, secrets hidden, in the arena. */
+/* What is in effect, as TOML, in the arena: secrets are hidden, keys without effect are left out. */
 const char *config_print(struct arena *arena, const struct silo_config *config);
 
 #endif

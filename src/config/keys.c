@@ -136,9 +136,9 @@ const struct config_key config_keys[] = {
 
     BOOL("tenancy.enabled", tenancy_enabled, "false", 0,
          "on: every request names its tenant; off: none does"),
-    BOOL("webui.enabled", webui_enabled, "true", CONFIG_LATER, "serve the web UI"),
+    BOOL("webui.enabled", webui_enabled, "true", CONFIG_LATER_OFF, "serve the web UI"),
     ADDR("webui.addr", webui_addr, "127.0.0.1:8080", CONFIG_LATER, "web UI listen address"),
-    BOOL("metrics.enabled", metrics_enabled, "true", CONFIG_LATER, "serve Prometheus metrics"),
+    BOOL("metrics.enabled", metrics_enabled, "true", CONFIG_LATER_OFF, "serve Prometheus metrics"),
     ADDR("metrics.addr", metrics_addr, "127.0.0.1:9090", CONFIG_LATER, "metrics listen address"),
     CHOICE("logging.format", log_format, "text", "text|json", 0, "how log lines look"),
     CHOICE("logging.level", log_level, "info", "debug|info|warn|error|off", 0,
@@ -410,6 +410,39 @@ void config_key_set_list(const struct config_key *key, struct silo_config *confi
 {
     ASSERT(key->type == CONFIG_T_STRINGS);
     *(struct config_list *)key_place(key, config) = list;
+}
+
+bool config_key_in_vain(const struct config_key *key, const struct silo_config *config)
+{
+    const void *place = (const char *)config + key->offset;
+    const char *fallback = key->fallback != NULL ? key->fallback : "";
+    if ((key->flags & CONFIG_LATER) == 0) {
+        return false;
+    }
+    switch (key->type) {
+    case CONFIG_T_BOOL:
+        return *(const bool *)place !=
+               (key->flags != CONFIG_LATER_OFF && strcmp(fallback, "true") == 0);
+    case CONFIG_T_INT:
+    case CONFIG_T_DURATION:
+        return *(const int64_t *)place != strtoll(fallback, NULL, 10);
+    case CONFIG_T_STRING:
+    case CONFIG_T_SECRET:
+        return strcmp(*(const char *const *)place, fallback) != 0;
+    case CONFIG_T_ADDR:
+        return strcmp(((const struct config_addr *)place)->text, fallback) != 0;
+    case CONFIG_T_CHOICE:
+        return *(const int *)place != choice_find(key->choices, fallback);
+    case CONFIG_T_STRINGS: {
+        /* A default list holds one string or none. */
+        const struct config_list *list = place;
+        return list->count != (*fallback != '\0' ? 1 : 0) ||
+               (list->count == 1 && strcmp(list->items[0], fallback) != 0);
+    }
+    case CONFIG_T_IGNORED:
+        break;
+    }
+    return true;
 }
 
 void config_keys_set_defaults(struct silo_config *config)

@@ -8,6 +8,8 @@
 #ifndef SILO_CONFIG_KEYS_INT_H
 #define SILO_CONFIG_KEYS_INT_H
 
+#include <jansson.h>
+
 #include "config/config.h"
 
 #define CONFIG_KEY_PATH_MAX 192
@@ -24,8 +26,10 @@ enum config_type {
     CONFIG_T_IGNORED, /* a tuning key of the reference that means nothing here: any value, and a warning */
 };
 
-/* The key's part of Silo is not in this version: its value is checked and kept, and setting it gives a warning. */
+/* The key's part of Silo is not in this version: its value is checked and kept, and has no effect. */
 #define CONFIG_LATER 1u
+/* Such a key that turns its part on: what happens is false, whatever the default. */
+#define CONFIG_LATER_OFF (CONFIG_LATER | 2u)
 
 struct config_key {
     const char *path; /* dotted */
@@ -46,8 +50,12 @@ extern const size_t config_keys_count;
 const struct config_key *config_key_find(const char *path);
 /* Whether some key lies below this table. */
 bool config_table_known(const char *path);
-/* The known key that looks most like path; never NULL. */
+/* The known key that looks most like path; NULL when none looks like it. */
 const struct config_key *config_key_nearest(const char *path);
+/* The known table that looks most like path, in the arena; NULL likewise. */
+const char *config_table_nearest(struct arena *arena, const char *path);
+/* What to say to somebody who wrote a key or a table that is not known, in the arena. */
+const char *config_suggest(struct arena *arena, const char *path, bool is_table);
 
 /* Each puts a value of the type named into the key's place, or says why it does not fit. */
 SILO_RC config_key_set_bool(const struct config_key *key, struct silo_config *config, bool value,
@@ -60,6 +68,9 @@ SILO_RC config_key_set_text(const struct config_key *key, struct silo_config *co
 void config_key_set_list(const struct config_key *key, struct silo_config *config,
                          struct config_list list);
 
+/* Whether the value of a CONFIG_LATER key asks for something that does not happen. */
+bool config_key_in_vain(const struct config_key *key, const struct silo_config *config);
+
 /* Puts the default of every key in its place. */
 void config_keys_set_defaults(struct silo_config *config);
 
@@ -67,6 +78,10 @@ void config_keys_set_defaults(struct silo_config *config);
 const char *config_type_name(enum config_type type);
 
 /* ---- parts, for each other and for their tests ---- */
+
+/* Checks database.slatedb_json with the engine. lines, of a file of that name, are for messages; may be NULL. */
+SILO_RC config_engine_check(struct silo_config *config, const char *name, const json_t *lines,
+                            struct silo_err *err);
 
 void config_warn(struct silo_config *config, struct config_warnings *warnings, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -94,8 +109,6 @@ SILO_RC config_finish(struct silo_config *config, const struct config_env *env,
 
 /* "100ms", "5s", "1m", "1h", also "250us" and sums such as "1m30s", in microseconds. */
 bool config_duration_parse(const char *text, int64_t *ret_us);
-
-enum config_action { CONFIG_RUN, CONFIG_CHECK, CONFIG_HELP, CONFIG_VERSION };
 
 struct config_args {
     enum config_action action;

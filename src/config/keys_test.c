@@ -43,11 +43,73 @@ static void nearest_keys(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_string_equal(config_key_nearest(cases[i][0])->path, cases[i][1]);
     }
-    assert_non_null(config_key_nearest(""));
+    assert_null(config_key_nearest(""));
+    assert_null(config_key_nearest("server.frobnicate"));
     char giant[500];
     memset(giant, 'x', sizeof giant - 1);
     giant[sizeof giant - 1] = '\0';
-    assert_non_null(config_key_nearest(giant));
+    assert_null(config_key_nearest(giant));
+}
+
+static void nearest_tables(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"servers", "server"},
+        {"databse", "database"},
+        {"database.wall", "database.wal"},
+        {"coordinaton", "coordination"},
+        {"log", NULL},
+        {"nonsense", NULL},
+        {"loging", "logging"},
+        {"gubernetor", "gubernator"},
+        {"", NULL},
+    };
+    struct arena arena;
+    arena_init(&arena);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *table = config_table_nearest(&arena, cases[i][0]);
+        if (cases[i][1] == NULL) {
+            assert_null(table);
+        } else {
+            assert_non_null(table);
+            assert_string_equal(table, cases[i][1]);
+        }
+    }
+    arena_deinit(&arena);
+}
+
+static void values_in_vain(void **state)
+{
+    (void)state;
+    struct silo_config config = {0};
+    arena_init(&config.arena);
+    config_keys_set_defaults(&config);
+    for (size_t i = 0; i < config_keys_count; i++) {
+        const struct config_key *key = &config_keys[i];
+        const bool on = key->flags == CONFIG_LATER_OFF;
+        if ((key->flags & CONFIG_LATER) != 0) {
+            assert_int_equal(config_key_in_vain(key, &config), on);
+        } else {
+            assert_false(config_key_in_vain(key, &config));
+        }
+    }
+    static const char *const changed[][2] = {{"webui.addr", "127.0.0.1:9"},
+                                             {"coordination.lease_ttl_secs", "11"},
+                                             {"coordination.cluster_prefix", "x"},
+                                             {"database.apply_wal_on_close", "false"}};
+    for (size_t i = 0; i < sizeof changed / sizeof changed[0]; i++) {
+        const struct config_key *key = config_key_find(changed[i][0]);
+        assert_int_equal(config_key_set_text(key, &config, changed[i][1], NULL).code, SILO_OK);
+        assert_true(config_key_in_vain(key, &config));
+    }
+    const struct config_key *list = config_key_find("coordination.etcd_endpoints");
+    config_key_set_list(list, &config, (struct config_list){0});
+    assert_true(config_key_in_vain(list, &config));
+    const struct config_key *webui = config_key_find("webui.enabled");
+    assert_int_equal(config_key_set_bool(webui, &config, false, NULL).code, SILO_OK);
+    assert_false(config_key_in_vain(webui, &config));
+    config_deinit(&config);
 }
 
 /* The value of the member of a table row, as the page must show it. */
@@ -98,6 +160,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(paths_are_unique_and_found),
         cmocka_unit_test(nearest_keys),
+        cmocka_unit_test(nearest_tables),
+        cmocka_unit_test(values_in_vain),
         cmocka_unit_test(the_reference_page_lists_every_key_with_its_default),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

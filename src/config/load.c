@@ -184,6 +184,20 @@ static SILO_RC apply_toml(struct bytes toml, const char *name, const struct conf
     return rc;
 }
 
+/* A value that was refused may be short of a variable: then that is the reason. */
+static void name_unset(const struct config_warnings *warnings, struct silo_err *err)
+{
+    for (size_t i = 0; err != NULL && i < warnings->unset_count; i++) {
+        if (strstr(err->text, warnings->unset[i].key) != NULL) {
+            const size_t len = strlen(err->text);
+            (void)snprintf(err->text + len, sizeof err->text - len,
+                           " (the variable %s in it is not set; ${%s:-text} would give a default)",
+                           warnings->unset[i].name, warnings->unset[i].name);
+            return;
+        }
+    }
+}
+
 SILO_RC config_parse(struct bytes toml, const char *name, const struct config_env *env,
                      struct silo_config *ret_config, struct config_warnings *ret_warnings,
                      struct silo_err *err)
@@ -199,6 +213,7 @@ SILO_RC config_parse(struct bytes toml, const char *name, const struct config_en
         rc = config_finish(ret_config, env, ret_warnings, err);
     }
     if (rc.code != SILO_OK) {
+        name_unset(ret_warnings, err);
         config_deinit(ret_config);
         *ret_warnings = (struct config_warnings){0};
     }

@@ -3,7 +3,7 @@
  *
  * The document comes as JSON with the line of each key (sdbx_toml_to_json). The walk goes down tables as long as some
  * key lies below them; each leaf is looked up by its dotted path. [database.slatedb] is the engine's: all but
- * flush_interval, which is ours, is passed on as JSON and checked by the engine when a database is opened.
+ * flush_interval, which is ours, is passed on as JSON that the engine has checked.
  */
 #include "config/keys_int.h"
 
@@ -85,15 +85,24 @@ static silo_rc unknown_key(const struct walk *walk, const char *path, bool is_ta
                            struct silo_err *err)
 {
     const char *dot = strrchr(path, '.');
-    const char *nearest = config_key_nearest(path)->path;
+    const char *suggestion = config_suggest(&walk->config->arena, path, is_table);
     const char *what = is_table ? "table" : "key";
     if (dot == NULL) {
-        return FAIL(err, SILO_INVALID,
-                    "%s: unknown %s \"%s\" at the top level; the nearest known key is %s",
-                    walk_place(walk, path), what, path, nearest);
+        return FAIL(err, SILO_INVALID, "%s: unknown %s \"%s\" at the top level; %s",
+                    walk_place(walk, path), what, path, suggestion);
     }
-    return FAIL(err, SILO_INVALID, "%s: unknown %s \"%s\" in [%.*s]; the nearest known key is %s",
-                walk_place(walk, path), what, dot + 1, (int)(dot - path), path, nearest);
+    return FAIL(err, SILO_INVALID, "%s: unknown %s \"%s\" in [%.*s]; %s", walk_place(walk, path),
+                what, dot + 1, (int)(dot - path), path, suggestion);
+}
+
+static void remember_unset(struct walk *walk, const char *path, const char *name)
+{
+    struct config_warnings *warnings = walk->warnings;
+    if (warnings->unset_count < CONFIG_UNSET_MAX) {
+        const size_t i = warnings->unset_count++;
+        warnings->unset[i].name = name;
+        warnings->unset[i].key = arena_str(&walk->config->arena, bytes_str(path));
+    }
 }
 
 /* text after ${...} expansion; unset variables become warnings. NULL: too long, err says so. */
@@ -104,6 +113,7 @@ static const char *walk_expand(struct walk *walk, const char *path, const char *
     const char *result =
         config_expand_env(&walk->config->arena, text, walk->env, ret_expanded, &unset);
     if (unset != NULL) {
+        remember_unset(walk, path, unset);
         config_warn(walk->config, walk->warnings,
                     "%s: %s: the variable %s is not set and has no default; it counts as empty",
                     walk_place(walk, path), path, unset);
@@ -162,20 +172,11 @@ static SILO_RC leaf_string(struct walk *walk, const struct config_key *key, cons
     return RC_OK;
 }
 
-static SILO_RC leaf_set(struct walk *walk, const struct config_key *key, const json_t *value,
-                        struct silo_err *err)
+static SILO_RC leaf_value(struct walk *walk, const struct config_key *key, const json_t *value,
+                          struct silo_err *err)
 {
     struct silo_err why;
     silo_rc rc;
-    if (key->type == CONFIG_T_IGNORED) {
-        config_warn(walk->config, walk->warnings, "%s: %s has no effect here",
-                    walk_place(walk, key->path), key->path);
-        return RC_OK;
-    }
-    if ((key->flags & CONFIG_LATER) != 0) {
-        config_warn(walk->config, walk->warnings, "%s: %s has no effect in this version",
-                    walk_place(walk, key->path), key->path);
-    }
     if (json_is_string(value)) {
         return leaf_string(walk, key, json_string_value(value), err);
     }
@@ -190,6 +191,20 @@ static SILO_RC leaf_set(struct walk *walk, const struct config_key *key, const j
         rc = FAIL(&why, SILO_INVALID, "must be %s", config_type_name(key->type));
     }
     return rc.code == SILO_OK ? RC_OK : walk_refuse(walk, key->path, &why, err);
+}
+
+static SILO_RC leaf_set(struct walk *walk, const struct config_key *key, const json_t *value,
+                        struct silo_err *err)
+{
+    if (key->type != CONFIG_T_IGNORED) {
+        TRY(leaf_value(walk, key, value, err));
+    }
+    if (key->type == CONFIG_T_IGNORED || config_key_in_vain(key, walk->config)) {
+        walk->warnings->in_vain++;
+        config_warn(walk->config, walk->warnings, "%s: %s has no effect in this version",
+                    walk_place(walk, key->path), key->path);
+    }
+    return RC_OK;
 }
 
 /* A copy of an engine value with its strings expanded; NULL on failure. */
@@ -292,14 +307,15 @@ SILO_RC config_apply_json(struct bytes json, const char *name, const struct conf
                         .name = name,
                         .lines = json_object_get(document, "lines"),
                         .engine = json_object()};
-    const silo_rc rc = json_is_object(value)
-                           ? walk_table(&walk, "", value, err)
-                           : FAIL(err, SILO_INTERNAL, "%s: the parser gave no table", name);
+    silo_rc rc = json_is_object(value)
+                     ? walk_table(&walk, "", value, err)
+                     : FAIL(err, SILO_INTERNAL, "%s: the parser gave no table", name);
     if (rc.code == SILO_OK) {
         char *text = json_dumps(walk.engine, JSON_COMPACT | JSON_SORT_KEYS);
         ASSERT(text != NULL);
         config->database.slatedb_json = arena_str(&config->arena, bytes_str(text));
         free(text);
+        rc = config_engine_check(config, name, walk.lines, err);
     }
     json_decref(walk.engine);
     return rc;

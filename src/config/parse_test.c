@@ -186,11 +186,16 @@ static void unknown_keys_name_their_place_and_the_nearest(void **state)
     refuse("[server]\ngrpc_adr = 'x'\n", "silo.toml:2: unknown key \"grpc_adr\" in [server]; the "
                                          "nearest known key is server.grpc_addr");
     refuse("\n\n[database.wall]\npath = 'x'\n",
-           "silo.toml:3: unknown table \"wall\" in [database]");
+           "silo.toml:3: unknown table \"wall\" in [database]; did you mean [database.wal]?");
     refuse("num_shards = 8\n",
            "silo.toml:1: unknown key \"num_shards\" at the top level; the nearest known key is "
            "coordination.initial_shard_count");
-    refuse("[nonsense]\n", "unknown table \"nonsense\" at the top level");
+    refuse("[servers]\ngrpc_addr = 'x'\n",
+           "unknown table \"servers\" at the top level; did you mean [server]?");
+    refuse("[nonsense]\n",
+           "unknown table \"nonsense\" at the top level; the tables are [server], "
+           "[coordination], [tenancy], [webui], [metrics], [logging], [gubernator], "
+           "[database], and --help lists all keys");
     refuse("[server]\n\"grpc addr\" = 1\n", "silo.toml:2: unknown key");
     refuse("server = 5\n", "silo.toml:1: server must be a table");
     refuse("[server]\n[server.dev_mode]\nx = 1\n", "server.dev_mode must be true or false");
@@ -240,18 +245,50 @@ static void values_that_do_not_fit(void **state)
     refuse("[server\n", "silo.toml: line 1");
 }
 
-static void keys_of_the_reference_warn(void **state)
+static void settings_without_effect_warn(void **state)
 {
     (void)state;
     struct fixture f;
     accept(&f, "[database]\ngrant_scanner_batch_size = 5\nhydrate_all_at_startup = true\n"
-               "[webui]\nenabled = false\n");
-    assert_int_equal(f.warnings.count, 3);
-    assert_string_equal(f.warnings.texts[0],
-                        "silo.toml:2: database.grant_scanner_batch_size has no effect here");
+               "[webui]\nenabled = false\naddr = '127.0.0.1:8080'\n"
+               "[metrics]\nenabled = true\n"
+               "[server]\nstatement_timeout_ms = 4999\nmax_result_bytes = 67108864\n");
+    assert_int_equal(f.warnings.count, 4);
+    assert_int_equal(f.warnings.in_vain, 4);
+    assert_string_equal(
+        f.warnings.texts[0],
+        "silo.toml:2: database.grant_scanner_batch_size has no effect in this version");
     assert_string_equal(f.warnings.texts[2],
-                        "silo.toml:5: webui.enabled has no effect in this version");
+                        "silo.toml:8: metrics.enabled has no effect in this version");
+    assert_string_equal(f.warnings.texts[3],
+                        "silo.toml:10: server.statement_timeout_ms has no effect in this version");
     config_deinit(&f.config);
+    refuse("[webui]\naddr = 'nowhere'\n", "webui.addr must be a literal IP:port");
+}
+
+static void the_engine_knows_its_keys(void **state)
+{
+    (void)state;
+    refuse("[database.slatedb]\nl0_max_ssts = 9\nl0_max_sst = 9\n",
+           "silo.toml:3: database.slatedb.l0_max_sst is not a key of the storage engine, did you "
+           "mean l0_max_ssts?");
+    refuse("[database.slatedb.compactor_options]\nworker = { max_fetch_task = 1 }\n",
+           "silo.toml:2: database.slatedb.compactor_options.worker.max_fetch_task is not a key");
+    refuse("[database]\nbackend = 's3'\npath = 's3://b'\n[database.slatedb]\n"
+           "manifest_poll_interval = 'soon'\n",
+           "silo.toml:5: database.slatedb.manifest_poll_interval does not fit");
+}
+
+static void what_lacks_a_variable_names_it(void **state)
+{
+    (void)state;
+    refuse("[server]\nauth_token = '${SILO_AUTH_TOKEN}'\n",
+           "silo.toml:2: server.auth_token must not be empty; leave the key out for its default "
+           "(the variable SILO_AUTH_TOKEN in it is not set");
+    refuse("[database]\nbackend = 's3'\npath = 's3://${BUCKET}/silo'\n",
+           "(the variable BUCKET in it is not set");
+    refuse("[coordination]\nnode_id = 'x${OTHER}'\nadvertised_grpc_addr = '${POD_IP}:50051'\n",
+           "(the variable POD_IP in it is not set");
 }
 
 static void the_log_level_of_the_environment_goes_first(void **state)
@@ -327,7 +364,9 @@ int main(void)
         cmocka_unit_test(variables_are_expanded_after_parsing),
         cmocka_unit_test(unknown_keys_name_their_place_and_the_nearest),
         cmocka_unit_test(values_that_do_not_fit),
-        cmocka_unit_test(keys_of_the_reference_warn),
+        cmocka_unit_test(settings_without_effect_warn),
+        cmocka_unit_test(the_engine_knows_its_keys),
+        cmocka_unit_test(what_lacks_a_variable_names_it),
         cmocka_unit_test(the_log_level_of_the_environment_goes_first),
         cmocka_unit_test(files),
         cmocka_unit_test(threads_by_cores),

@@ -1,5 +1,5 @@
 /*
- * config/print.c - the effective configuration as TOML, in the order of the table of keys.
+ * config/print.c - what is in effect as TOML, in the order of the table of keys.
  */
 #include "config/keys_int.h"
 
@@ -52,10 +52,13 @@ static void print_list(struct buf *out, const struct config_list *list)
     buf_append(out, "]", 1);
 }
 
-/* Whether the key has a value: strings and secrets may be unset, and so may the WAL's own store. */
+/* Whether the key has a value that has an effect: strings and secrets may be unset, and so may the WAL's own store. */
 static bool key_is_set(const struct config_key *key, const struct silo_config *config)
 {
     const void *place = (const char *)config + key->offset;
+    if ((key->flags & CONFIG_LATER) != 0) {
+        return false;
+    }
     switch (key->type) {
     case CONFIG_T_STRING:
     case CONFIG_T_SECRET:

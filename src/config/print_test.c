@@ -8,7 +8,7 @@ static void printed_text_loads_to_the_same(void **state)
     const struct config_env env = pairs_env(none);
     const struct bytes toml =
         BYTES_LIT("[server]\nexecutors = 2\nio_loops = 3\n"
-                  "[coordination]\ncluster_prefix = \"a\\\"b\\\\\"\nplacement_rings = ['x', 'y']\n"
+                  "[coordination]\nnode_id = \"a\\\"b\\\\\"\nplacement_rings = ['x', 'y']\n"
                   "[database]\nbackend = 'memory'\npath = 'm'\ndispatch_order = 'start'\n"
                   "[database.wal]\nbackend = 'fs'\npath = '/w/%shard%'\n"
                   "[database.slatedb]\nflush_interval = '250us'\n");
@@ -24,8 +24,9 @@ static void printed_text_loads_to_the_same(void **state)
                      SILO_OK);
     const char *twice = config_print(&arena, &second);
     assert_string_equal(once, twice);
-    assert_non_null(strstr(once, "cluster_prefix = \"a\\\"b\\\\\""));
+    assert_non_null(strstr(once, "node_id = \"a\\\"b\\\\\""));
     assert_non_null(strstr(once, "flush_interval = \"250us\""));
+    assert_null(strstr(once, "[webui]")); /* what has no effect is not in effect */
     config_deinit(&first);
     config_deinit(&second);
     arena_deinit(&arena);

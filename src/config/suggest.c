@@ -3,9 +3,12 @@
  *
  * Distance is Levenshtein's over the last part of the dotted path, plus WRONG_TABLE_COST when the tables differ, so a
  * slip of the pen in the right table wins over the same word elsewhere, and a key in the wrong table is still found. A word
- * that a key only goes on from ("keepalive" of keepalive_time_ms) is one slip away.
+ * that a key only goes on from ("keepalive" of keepalive_time_ms) is one slip away. Tables are compared by their whole paths.
+ * What is too far from everything gets no guess: a wrong one sends people to the wrong place.
  */
 #include "config/keys_int.h"
+
+#include <limits.h>
 
 #define WORD_MAX 63u /* longer words are compared by their first bytes */
 #define WRONG_TABLE_COST 3u
@@ -70,16 +73,17 @@ static bool same_table(const char *a, const char *b)
     return a_len == b_len && strncmp(a, b, a_len) == 0;
 }
 
-const struct config_key *config_key_nearest(const char *path)
+/* More slips than this are no slips: the longer the word, the more of them. */
+static unsigned distance_max(size_t len)
+{
+    return WRONG_TABLE_COST + (unsigned)((len < WORD_MAX ? len : WORD_MAX) / 3);
+}
+
+static const struct config_key *key_nearest(const char *path, unsigned *ret_distance)
 {
     const char *word = path_word(path);
-    for (size_t i = 0; i < sizeof suggest_aliases / sizeof suggest_aliases[0]; i++) {
-        if (strcmp(suggest_aliases[i].wrong, word) == 0) {
-            return config_key_find(suggest_aliases[i].meant);
-        }
-    }
     const struct config_key *best = &config_keys[0];
-    unsigned best_distance = ~0u;
+    unsigned best_distance = UINT_MAX;
     for (size_t i = 0; i < config_keys_count; i++) {
         const unsigned distance = word_distance(word, path_word(config_keys[i].path)) +
                                   (same_table(path, config_keys[i].path) ? 0 : WRONG_TABLE_COST);
@@ -88,5 +92,68 @@ const struct config_key *config_key_nearest(const char *path)
             best = &config_keys[i];
         }
     }
+    *ret_distance = best_distance;
     return best;
+}
+
+const struct config_key *config_key_nearest(const char *path)
+{
+    const char *word = path_word(path);
+    for (size_t i = 0; i < sizeof suggest_aliases / sizeof suggest_aliases[0]; i++) {
+        if (strcmp(suggest_aliases[i].wrong, word) == 0) {
+            return config_key_find(suggest_aliases[i].meant);
+        }
+    }
+    unsigned distance;
+    const struct config_key *key = key_nearest(path, &distance);
+    return distance <= distance_max(strlen(word)) ? key : NULL;
+}
+
+/* The table that a key lies in, in the arena. */
+static const char *key_table(struct arena *arena, const struct config_key *key)
+{
+    return arena_str(arena, bytes_of(key->path, (size_t)(path_word(key->path) - 1 - key->path)));
+}
+
+const char *config_table_nearest(struct arena *arena, const char *path)
+{
+    const char *best = NULL;
+    unsigned best_distance = distance_max(strlen(path)) - WRONG_TABLE_COST + 1;
+    for (size_t i = 0; i < config_keys_count; i++) {
+        const char *table = key_table(arena, &config_keys[i]);
+        const unsigned distance = edit_distance(path, table);
+        if (distance <= best_distance && (best == NULL || distance < best_distance)) {
+            best_distance = distance;
+            best = table;
+        }
+    }
+    return best;
+}
+
+/* All of them, as "[server], [coordination], ..."; keys of one table stand together. */
+static const char *tables_known(struct arena *arena)
+{
+    const char *list = "";
+    const char *last = "";
+    for (size_t i = 0; i < config_keys_count; i++) {
+        const char *table = key_table(arena, &config_keys[i]);
+        if (strchr(table, '.') == NULL && strcmp(table, last) != 0) {
+            list = arena_printf(arena, "%s%s[%s]", list, *list != '\0' ? ", " : "", table);
+            last = table;
+        }
+    }
+    return list;
+}
+
+const char *config_suggest(struct arena *arena, const char *path, bool is_table)
+{
+    const char *table = is_table ? config_table_nearest(arena, path) : NULL;
+    if (table != NULL) {
+        return arena_printf(arena, "did you mean [%s]?", table);
+    }
+    const struct config_key *key = config_key_nearest(path);
+    if (key != NULL) {
+        return arena_printf(arena, "the nearest known key is %s", key->path);
+    }
+    return arena_printf(arena, "the tables are %s, and --help lists all keys", tables_known(arena));
 }

@@ -475,6 +475,13 @@ static void test_bad_options(void **state)
         const struct rpc_server_options bad = {.listen = listens[i]};
         assert_int_equal(rpc_server_new(&bad, &server, &err).code, SILO_INVALID);
     }
+    const struct rpc_server_options no_file = {
+        .listen = "127.0.0.1:0", .tls_cert = "/absent.pem", .tls_key = "/absent.key"};
+    assert_int_equal(rpc_server_new(&no_file, &server, &err).code, SILO_INVALID);
+    assert_string_equal(err.text,
+                        "cannot load the TLS certificate /absent.pem: No such file or directory");
+    assert_int_equal(rpc_tls_check("/dev/null", "/dev/null", NULL, &err).code, SILO_INVALID);
+    assert_non_null(strstr(err.text, "there is none in it"));
     char taken[64];
     (void)snprintf(taken, sizeof taken, "127.0.0.1:%u", rpc_server_port(f->server));
     const struct rpc_server_options again = {.listen = taken};

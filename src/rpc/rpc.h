@@ -294,6 +294,9 @@ struct rpc_server_options {
  */
 SILO_RC rpc_server_new(const struct rpc_server_options *options, struct rpc_server **ret_server,
                        struct silo_err *err);
+/* Whether rpc_server_new would take these files; client_ca may be NULL. Any thread. */
+SILO_RC rpc_tls_check(const char *cert, const char *key, const char *client_ca,
+                      struct silo_err *err);
 /* Before start only. The method is lent until the server is freed. EXISTS for a path that is there already. */
 SILO_RC rpc_server_add(struct rpc_server *server, const struct rpc_method *method,
                        struct silo_err *err);

@@ -7,17 +7,27 @@
 
 #include <arpa/inet.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <string.h>
 
+#include "rpc/rpc.h"
+
 static const unsigned char tls_alpn[] = {2, 'h', '2'};
 
+/* The first error is the cause; those after it say what could not go on for it. */
 static const char *tls_reason(void)
 {
     const unsigned long code = ERR_get_error();
-    const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
     ERR_clear_error();
-    return reason != NULL ? reason : "unknown reason";
+    if (ERR_SYSTEM_ERROR(code)) {
+        return strerror(ERR_GET_REASON(code));
+    }
+    if (ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE) {
+        return "there is none in it (PEM text begins with a line of -----BEGIN)";
+    }
+    const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
+    return reason != NULL ? reason : "OpenSSL gives no reason";
 }
 
 static int tls_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
@@ -121,6 +131,15 @@ static SILO_RC tls_client_setup(SSL_CTX *ctx, const char *ca, const char *cert, 
         TRY(tls_load_own(ctx, cert, key, err));
     }
     (void)SSL_CTX_set_alpn_protos(ctx, tls_alpn, sizeof tls_alpn);
+    return RC_OK;
+}
+
+SILO_RC rpc_tls_check(const char *cert, const char *key, const char *client_ca,
+                      struct silo_err *err)
+{
+    SSL_CTX *ctx = NULL;
+    TRY(tls_server_new(cert, key, client_ca, &ctx, err));
+    SSL_CTX_free(ctx);
     return RC_OK;
 }
 

@@ -2,17 +2,22 @@
  * server/main.c - the program `silo`.
  *
  * Exit status: 0 after a stop signal and an orderly end; 1 when the configuration is bad, the start failed, or the end took
- * too long; 128 + signal after a second stop signal.
+ * too long; 2 from --check-config when settings have no effect; 128 + signal after a second stop signal.
  */
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/memory.h"
 #include "server/server_int.h"
+#include "server/version.h"
 
 static void log_setup(const struct silo_config *config, const struct config_warnings *warnings)
 {
     log_init(STDERR_FILENO, config->log_format == CONFIG_LOG_JSON, config->log_level);
+    const struct version version = version_get();
+    log_info("starting", LOG_STR("version", version.number), LOG_STR("commit", version.commit),
+             LOG_STR("engine", version.engine), LOG_STR("build", version.build),
+             LOG_STR("config", config->file != NULL ? config->file : "defaults"), LOG_END);
     for (size_t i = 0; i < warnings->count; i++) {
         log_warn("config", LOG_STR("text", warnings->texts[i]), LOG_END);
     }
@@ -43,13 +48,30 @@ static int serve(struct server *server, const struct silo_config *config, bool *
     return server_shutdown(server, server_run(server), ret_clean);
 }
 
+/* What the command line asks for instead of serving. */
+static int answer(enum config_action action, const struct silo_config *config,
+                  const struct config_warnings *warnings)
+{
+    if (action == CONFIG_CHECK) {
+        return server_check(config, warnings);
+    }
+    version_print();
+    return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
     struct silo_config config;
     struct config_warnings warnings;
     int status = EXIT_FAILURE;
     memory_init();
-    if (!config_startup(argc, argv, &config, &warnings, &status)) {
+    enum config_action action = CONFIG_RUN;
+    if (!config_startup(argc, argv, &action, &config, &warnings, &status)) {
+        config_deinit(&config);
+        return status;
+    }
+    if (action == CONFIG_VERSION || action == CONFIG_CHECK) {
+        status = answer(action, &config, &warnings);
         config_deinit(&config);
         return status;
     }

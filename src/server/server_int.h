@@ -89,6 +89,8 @@ struct server {
 
 /* --- store_setup.c ------------------------------------------------------------------------------------------- */
 
+/* Whether a write-ahead log of its own has a place that fits that of the data. */
+SILO_RC store_wal_check(const struct config_database *database, struct silo_err *err);
 /* Makes the directories of local stores and, unless database.lock is off, locks them. */
 SILO_RC store_claim(const struct silo_config *config,
                     struct directory_lock *ret_locks[SERVER_DIRECTORIES], struct silo_err *err);
@@ -99,6 +101,14 @@ SILO_RC store_setup(const struct silo_config *config, struct store **ret_store,
 const char *store_wal_template(struct arena *arena, const struct silo_config *config);
 /* Writes the engine's own log lines to ours. */
 void store_log_drain(struct store *store);
+
+/* --- check.c ------------------------------------------------------------------------------------------------- */
+
+/*
+ * Looks at the files, directories and addresses that the configuration names, says all that is wrong or in vain on
+ * standard error, and prints what is in effect. Exit status: 0 good, 1 the server would not start, 2 settings without effect.
+ */
+int server_check(const struct silo_config *config, const struct config_warnings *warnings);
 
 /* --- descriptors.c ------------------------------------------------------------------------------------------- */
 

@@ -43,7 +43,7 @@ static SILO_RC directory_make(const char *path, struct silo_err *err)
 }
 
 /* A shard's database has one path, below both stores. */
-static SILO_RC wal_check(const struct config_database *database, struct silo_err *err)
+SILO_RC store_wal_check(const struct config_database *database, struct silo_err *err)
 {
     const char *suffix = database->wal.shard_path;
     if (strcmp(suffix, "%shard%") != 0 && strcmp(suffix, database->place.shard_path) != 0) {
@@ -69,7 +69,7 @@ SILO_RC store_claim(const struct silo_config *config,
     const char *data = database->place.directory;
     const char *wal = database->wal.set ? database->wal.directory : NULL;
     if (database->wal.set) {
-        TRY(wal_check(database, err));
+        TRY(store_wal_check(database, err));
     }
     if (data != NULL) {
         TRY(directory_make(data, err));

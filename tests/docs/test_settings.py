@@ -51,7 +51,8 @@ class Settings(unittest.TestCase):
             file = os.path.join(directory, "silo.toml")
             with open(file, "w", encoding="utf-8") as out:
                 out.write(here(text, directory))
-            environment = dict(os.environ, **{name: "a-value" for name in VARIABLE.findall(text)})
+            variables = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", *VARIABLE.findall(text)]
+            environment = dict(os.environ, **{name: "a-value" for name in variables})
             done = subprocess.run([program(), "--config", file, "--check-config"], cwd=directory, env=environment,
                                   capture_output=True, text=True, timeout=60)
             equal((done.returncode, done.stderr), (0, ""), "status and errors of --check-config")

@@ -34,7 +34,7 @@ LAYERS = {
     "base": set(),
     "codec": set(),
     "metrics": set(),
-    "config": {"sdbx_toml.h"},
+    "config": {"sdbx_toml.h", "sdbx_settings.h"},
     "core": {"codec"},
     "store": {"codec", "metrics"},
     "rpc": {"codec", "metrics"},
@@ -46,7 +46,7 @@ LAYERS = {
     "service": {"shard/shard.h", "route", "query", "codec", "metrics", "config", "rpc"},
     "web": {"shard/shard.h", "route", "query", "codec", "metrics", "config", "rpc"},
     "client": {"codec", "rpc"},
-    "server": MODULES | {"sdbx.h", "sdbx_toml.h"},
+    "server": MODULES | {"sdbx.h", "sdbx_toml.h", "sdbx_settings.h"},
 }
 
 # Headers that are granted to single files.
