@@ -1,6 +1,9 @@
 import { SiloError } from "../errors";
 import type { TestJob } from "./job-log";
 
+/** How many jobs a message tells of. */
+const SHOWN_JOBS = 10;
+
 /** A test server cannot be started, or ended by itself. */
 export class TestServerError extends SiloError {
   override readonly name = "TestServerError";
@@ -18,10 +21,9 @@ export class TestTimeoutError extends SiloError {
     /** The jobs that it waited for, as they stand. */
     readonly jobs: readonly TestJob[],
   ) {
-    const lines = jobs.slice(0, 10).map((job) => {
-      const due = job.nextAttemptStartsAfterMs;
-      const when = due === undefined ? "" : `, due ${new Date(Number(due)).toISOString()}`;
-      return `\n  job ${job.id} of ${job.taskGroup}: ${job.status}${when}`;
+    const lines = jobs.slice(0, SHOWN_JOBS).map((job) => {
+      const why = job.pending === undefined ? "" : `. ${job.pending.text}`;
+      return `\n  job ${job.id} of ${job.taskGroup}: ${job.status}${why}`;
     });
     super(message + lines.join(""));
   }

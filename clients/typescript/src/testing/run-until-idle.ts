@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { SiloGRPCClient } from "../client";
+import { PendingCause } from "../pending";
 import { sleep } from "../sleep";
 import { JobStatus } from "../types";
 import { SiloWorker } from "../worker";
@@ -51,8 +52,16 @@ export interface IdleHost {
   expedite: (job: TestJob) => Promise<boolean>;
 }
 
+/** Whether a rate limit is in the job's way: no wish makes it pass earlier. */
+function isLimited({ pending }: TestJob): boolean {
+  const cause = pending?.cause;
+  return cause === PendingCause.RateLimit || cause === PendingCause.RateLimitRefused;
+}
+
+/** Whether the job does nothing before its time. */
 function isWaiting(job: TestJob): boolean {
-  return job.status === JobStatus.Scheduled && (job.nextAttemptStartsAfterMs ?? 0n) > Date.now();
+  const until = isLimited(job) ? job.pending?.untilMs : job.nextAttemptStartsAfterMs;
+  return job.status === JobStatus.Scheduled && (until ?? 0n) > Date.now();
 }
 
 /** Whether the job runs, or will without any help. A job in a line counts. */
@@ -62,15 +71,17 @@ function isBusy(job: TestJob): boolean {
   );
 }
 
+/** Whether the job is one whose time is to come now. */
+function isHurried(job: TestJob, { fastForward }: IdleOptions): boolean {
+  const isMeant =
+    fastForward === "all" || (fastForward === "retries" && (job.attempts?.length ?? 0) > 0);
+  return isMeant && isWaiting(job) && !isLimited(job);
+}
+
 /** A job that keeps the group busy, if there is one. */
-async function busyJob(
-  host: IdleHost,
-  { taskGroup, fastForward }: IdleOptions,
-): Promise<TestJob | undefined> {
-  for await (const job of host.jobs({ taskGroup })) {
-    const isHurried =
-      fastForward === "all" || (fastForward === "retries" && (job.attempts?.length ?? 0) > 0);
-    if (isBusy(job) || (isHurried && isWaiting(job) && (await host.expedite(job)))) {
+async function busyJob(host: IdleHost, options: IdleOptions): Promise<TestJob | undefined> {
+  for await (const job of host.jobs({ taskGroup: options.taskGroup })) {
+    if (isBusy(job) || (isHurried(job, options) && (await host.expedite(job)))) {
       return job;
     }
   }

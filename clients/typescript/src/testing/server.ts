@@ -228,7 +228,7 @@ export class TestServer {
 
   /**
    * Makes jobs due now that wait for their start or a retry: no test has to wait for a time. The
-   * clock stays as it is, and so do limits.
+   * clock stays as it is, and so do limits: a job that a rate limit holds stays held.
    * @returns how many became due.
    */
   async expedite({ withinMs = Infinity, ...filter }: ExpediteFilter = {}): Promise<number> {
@@ -262,7 +262,7 @@ export class TestServer {
 
   /**
    * Runs a worker until its task group is idle: each job has ended, or waits for a time. With
-   * `fastForward` jobs that wait for a retry, or for any time, are run too. Takes the options of a
+   * `fastForward` jobs that wait for a retry, or for their start too, are run as well. Takes the options of a
    * worker, or a worker of your own.
    * @returns the group's jobs, as they stand then.
    * @throws TestTimeoutError if the group is not idle in time; it names jobs that keep it busy.

@@ -18,6 +18,8 @@ const twoRetries = {
   randomizeInterval: false,
 };
 
+const backoff = { initialBackoffMs: BigInt(HOUR_MS), maxBackoffMs: BigInt(HOUR_MS) };
+
 let server: TestServer;
 
 before(async () => {
@@ -80,6 +82,29 @@ test("jobs become due by group, tenant and distance", async () => {
   assert.equal(await server.expedite({ taskGroup: "a", withinMs: 2 * HOUR_MS }), 1);
   assert.equal(await server.expedite(), 1);
   assert.equal(await server.expedite(), 0);
+});
+
+test("a job that a rate limit holds does not keep its group busy", async () => {
+  const durationMs = BigInt(HOUR_MS);
+  const limit = { type: "rateLimit" as const, name: "n", uniqueKey: "k", limit: 1n, durationMs };
+  for (const retryPolicy of [undefined, { ...backoff, maxRetries: 3 }]) {
+    await server.client.enqueue({
+      taskGroup: "limited",
+      payload: {},
+      limits: [{ ...limit, retryPolicy }],
+    });
+    await server.client.enqueue({
+      taskGroup: "limited",
+      payload: {},
+      limits: [{ ...limit, retryPolicy }],
+    });
+    for (const fastForward of [undefined, "all" as const]) {
+      const options = { taskGroup: "limited", handler: async () => 1, fastForward };
+      const jobs = await server.runUntilIdle(options);
+      assert.deepEqual(statuses(jobs), ["Succeeded", "Scheduled"]);
+    }
+    await server.reset();
+  }
 });
 
 test("a client and a worker of the test's own", async () => {
