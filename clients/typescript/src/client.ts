@@ -158,7 +158,12 @@ export class SiloGRPCClient {
   }
 
   /** Copies of what is known of the shards; empty before the first tenant's call. */
-  getTopology(): { shardToServer: Map<string, string>; shards: ShardInfoWithRange[] } {
+  getTopology(): {
+    /** The server's address for each shard id. */
+    shardToServer: Map<string, string>;
+    /** The shards in the order of their ranges. */
+    shards: ShardInfoWithRange[];
+  } {
     return this.connection.topology.snapshot();
   }
 

@@ -7,7 +7,9 @@ import type { TokenFunction } from "./token";
 
 /** An address as two parts. */
 export interface HostAndPort {
+  /** A name, an IPv4 address, or an IPv6 address with or without brackets. */
   host: string;
+  /** Port, 1 to 65535. */
   port: number;
 }
 
@@ -69,6 +71,7 @@ export interface SiloGRPCClientOptions {
    * its retries, its `abort` ends the call.
    */
   rpcOptions?: RpcOptions | (() => RpcOptions | undefined);
+  /** How calls find their shard and how often they try. */
   shardRouting?: ShardRoutingConfig;
   /**
    * Advertised address to the address to dial, for proxies and port-forwards. Applied to the

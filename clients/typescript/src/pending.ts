@@ -32,6 +32,7 @@ export enum PendingCause {
 
 /** Why a scheduled job does not run, as the server saw it at that moment. Times are Unix milliseconds. */
 export interface JobPending {
+  /** The first thing in its way. */
   cause: PendingCause;
   /** The same in a sentence for people. Its words may change. */
   text: string;
@@ -63,6 +64,7 @@ export interface JobPending {
   pollsSeenFromMs?: bigint;
   /** Jobs of that group that are running; at least so many with `runningMore`. */
   running: number;
+  /** Whether more than `running` may be running. */
   runningMore: boolean;
 }
 

@@ -12,7 +12,11 @@ export class WorkerMetrics {
   readonly duplicateTaskDeliveriesCounter: Counter;
   /** Free slots; below zero while more tasks are queued than there are slots. */
   readonly availableTaskSlots: ObservableGauge;
-  readonly defaultAttributes: { task_group: string };
+  /** What every point carries. */
+  readonly defaultAttributes: {
+    /** The worker's task group. */
+    task_group: string;
+  };
 
   /** @param availableSlotsFn asked whenever the gauge is read. */
   constructor(meter: Meter, taskGroup: string, availableSlotsFn: () => number) {
