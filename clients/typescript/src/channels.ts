@@ -88,6 +88,11 @@ export class Channel {
     return (requestBytes < LARGE_REQUEST_BYTES ? this.small : this.large).stub;
   }
 
+  /** Whether there is a connection to the server. */
+  get isConnected(): boolean {
+    return this.small.isReady || this.large.isReady;
+  }
+
   /** Calls in flight go on. Not to be used afterwards. */
   close(): void {
     this.small.close();

@@ -601,7 +601,7 @@ export class SiloGRPCClient {
     const { shard, workerId, knownTaskIds = [], waitMs = 0, timeoutMs, signal } = options;
     const { tasks } = await this.connection.shardCall(
       shard,
-      { operation: "awaitCancellations", timeoutMs, signal },
+      { operation: "awaitCancellations", timeoutMs, signal, waitMs },
       (stub, rpc) =>
         stub.awaitCancellations({ shard, workerId, knownTaskIds, waitMs }, rpc).response,
     );

@@ -16,6 +16,7 @@ import { ChannelPool } from "./channels";
 import type { Channel } from "./channels";
 import { DialRules } from "./dial-rules";
 import { Discovery } from "./discovery";
+import { Doctor } from "./doctor";
 import { isRetryable, isWrongShardError, mapError } from "./error-mapping";
 import { noteAddress, ownerAddressOf } from "./error-mapping";
 import type { CallSubject } from "./error-mapping";
@@ -115,6 +116,7 @@ function saysLittle(error: unknown): boolean {
 export class Connection {
   readonly pool: ChannelPool;
   private readonly rules: DialRules;
+  private readonly doctor: Doctor;
   private readonly tokens: Tokens;
   /** As the client's options say. */
   private readonly timeoutMs: number | undefined;
@@ -133,6 +135,7 @@ export class Connection {
     this.rules = new DialRules(options);
     this.tokens = new Tokens(this.rules.token, options.cacheToken ?? false);
     this.timeoutMs = options.timeoutMs === undefined ? undefined : timeLimit(options.timeoutMs);
+    this.doctor = new Doctor(this.rules.tls, options.grpcClientOptions ?? {});
     this.pool = new ChannelPool(this.rules.tls, options.grpcClientOptions ?? {});
     for (const address of this.rules.servers) {
       this.pool.ensure(address);
@@ -140,6 +143,7 @@ export class Connection {
     this.discovery = new Discovery(this.pool, {
       rules: this.rules,
       call: (invoke) => this.readingCall(invoke),
+      explain: (...found) => this.doctor.explain(...found),
       intervalMs: Math.min(this.routing.retryDelayMs, MAX_READING_PAUSE_MS),
     });
     this.wrongShardRetries = (options.meter ?? metrics.getMeter("silo-client")).createCounter(
@@ -309,7 +313,8 @@ export class Connection {
       limits.check();
       return await work(limits, given);
     } catch (error) {
-      const mapped = mapError(error, info.operation, info);
+      const hasToken = (this.rules.token ?? "") !== "";
+      const mapped = mapError(error, info.operation, { ...info, hasToken });
       throw mapped instanceof SiloCancelledError
         ? withCause(mapped, limits?.abortReason ?? mapped.cause)
         : mapped;
@@ -375,6 +380,11 @@ export class Connection {
           return await call(limits.applyTo(options));
         } catch (error) {
           noteAddress(error, address);
+          if (error instanceof RpcError && error.code === "UNAVAILABLE") {
+            limits.lastFailure ??= error;
+            const isConnected = this.pool.get(address)?.isConnected ?? false;
+            throw await limits.join(this.doctor.explain(error, address, isConnected));
+          }
           throw error;
         }
       },

@@ -17,6 +17,8 @@ export interface DiscoveryOptions {
   rules: DialRules;
   /** Makes one GetClusterInfo call with its options and its token. */
   call: <T>(invoke: (options: RpcOptions) => Promise<T>) => Promise<T>;
+  /** Says more of an error, if there is more to say. */
+  explain: (error: unknown, address: string, isConnected: boolean) => Promise<unknown>;
   /** Shortest time between the beginnings of two readings after failed calls, in milliseconds. */
   intervalMs: number;
 }
@@ -111,10 +113,12 @@ export class Discovery {
       this.topology.replace(shardOwners, (advertised) => this.options.rules.dialled(advertised));
     } catch (error) {
       noteAddress(error, address);
+      const isConnected = this.pool.get(address)?.isConnected ?? false;
+      const failure = await this.options.explain(error, address, isConnected);
       if (isNew) {
         this.pool.drop(address);
       }
-      throw error;
+      throw failure;
     }
     if (this.topology.isLoaded) {
       this.pool.keepOnly(new Set(this.topology.shards.map((shard) => shard.serverAddr)));

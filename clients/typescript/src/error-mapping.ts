@@ -14,6 +14,7 @@ import {
   SiloNotFoundError,
   SiloPermissionDeniedError,
   SiloResourceExhaustedError,
+  SiloTlsError,
   SiloUnauthenticatedError,
   SiloUnavailableError,
   SiloUnroutableError,
@@ -33,7 +34,7 @@ export function noteAddress(error: unknown, address: string): void {
 }
 
 /** The server that an error came from, if it is known. */
-export function addressOf(error: unknown): string | undefined {
+function addressOf(error: unknown): string | undefined {
   return typeof error === "object" && error !== null ? ADDRESSES.get(error) : undefined;
 }
 
@@ -42,14 +43,23 @@ export interface CallSubject {
   taskId?: string;
   jobId?: string;
   tenant?: string;
+  /** Whether the client has a token, if that is known. */
+  hasToken?: boolean;
 }
 
 /**
  * Whether an error says that the server could not be reached, or gave up, so that the same call
- * may succeed elsewhere or later: an `RpcError` with UNAVAILABLE, DEADLINE_EXCEEDED, or an
- * INTERNAL that reports a reset stream.
+ * may succeed elsewhere or later: `SiloUnavailableError` but for `SiloTlsError`,
+ * `SiloDeadlineExceededError`, or an `RpcError` with UNAVAILABLE, DEADLINE_EXCEEDED, or an INTERNAL
+ * that reports a reset stream.
  */
 export function isConnectivityError(error: unknown): boolean {
+  if (error instanceof SiloTlsError) {
+    return false;
+  }
+  if (error instanceof SiloUnavailableError || error instanceof SiloDeadlineExceededError) {
+    return true;
+  }
   if (!(error instanceof RpcError)) {
     return false;
   }
@@ -94,6 +104,15 @@ export function ownerAddressOf(error: RpcError): string | undefined {
   return address === undefined || address === "" ? undefined : String(address);
 }
 
+function tokenAdvice({ hasToken }: CallSubject): string | undefined {
+  if (hasToken === undefined) {
+    return undefined;
+  }
+  return hasToken
+    ? "The token has to be what the server's server.auth_token says"
+    : "This client has no token: set token, or SILO_TOKEN";
+}
+
 /** The error for a gRPC status, given by the name of its code. */
 export function errorFromStatus(code: string, message: string, subject: CallSubject): Error {
   switch (code) {
@@ -115,7 +134,7 @@ export function errorFromStatus(code: string, message: string, subject: CallSubj
     case "FAILED_PRECONDITION":
       return new SiloFailedPreconditionError(message);
     case "UNAUTHENTICATED":
-      return new SiloUnauthenticatedError(message);
+      return new SiloUnauthenticatedError(message, tokenAdvice(subject));
     case "PERMISSION_DENIED":
       return new SiloPermissionDeniedError(message);
     case "RESOURCE_EXHAUSTED":
@@ -141,25 +160,29 @@ export function errorFromStatus(code: string, message: string, subject: CallSubj
  */
 export function mapError(error: unknown, operation: string, subject: CallSubject): Error {
   if (error instanceof TopologyError) {
-    const inner = mapError(error.cause, operation, {});
-    const mapped = isConnectivityError(error.cause)
-      ? new SiloUnavailableError(error.message)
-      : inner;
-    return mapped === inner ? inner : located(withCause(mapped, inner), addressOf(error.cause));
+    const inner = mapError(error.cause, operation, { hasToken: subject.hasToken });
+    if (!isConnectivityError(error.cause)) {
+      return inner;
+    }
+    const mapped = withCause(new SiloUnavailableError(error.message), inner);
+    return located(mapped, addressIn(inner));
   }
   if (error instanceof RpcError) {
     const { cause } = error;
     const isRaw = cause instanceof RpcError || cause instanceof TopologyError;
     const inner = isRaw ? mapError(cause, operation, subject) : cause;
-    const address = inner instanceof SiloError ? inner.address : undefined;
     const mapped = errorFromStatus(error.code, error.message, subject);
-    return located(withCause(mapped, inner ?? error), addressOf(error) ?? address);
+    return located(withCause(mapped, inner ?? error), addressOf(error) ?? addressIn(inner));
   }
   if (error instanceof Error) {
     return error;
   }
   const message = messageOf(error);
   return new SiloGrpcError(`${operation} failed: ${message}`, "UNKNOWN", message);
+}
+
+function addressIn(error: unknown): string | undefined {
+  return error instanceof SiloError ? error.address : undefined;
 }
 
 function located<E extends Error>(error: E, address: string | undefined): E {

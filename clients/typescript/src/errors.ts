@@ -273,8 +273,10 @@ export class SiloUnauthenticatedError extends SiloGrpcError {
   override readonly name = "SiloUnauthenticatedError";
   override readonly code = "SILO_UNAUTHENTICATED";
 
-  constructor(grpcMessage: string) {
-    super(grpcMessage, "UNAUTHENTICATED", grpcMessage);
+  /** @param advice what may be changed, for the message. */
+  constructor(grpcMessage: string, advice?: string) {
+    const message = advice === undefined ? grpcMessage : `${grpcMessage}. ${advice}`;
+    super(message, "UNAUTHENTICATED", grpcMessage);
   }
 }
 
@@ -318,6 +320,32 @@ export class SiloUnavailableError extends SiloGrpcError {
 
   constructor(grpcMessage: string) {
     super(grpcMessage, "UNAVAILABLE", grpcMessage);
+  }
+}
+
+/** What keeps a client and a server from speaking TLS with each other. */
+export type TlsProblem =
+  | "plaintext-server"
+  | "tls-server"
+  | "unknown-authority"
+  | "server-name"
+  | "expired"
+  | "client-certificate"
+  | "handshake";
+
+/**
+ * Client and server do not agree on TLS, or on the certificates. No retry would mend that, so none
+ * is made.
+ */
+export class SiloTlsError extends SiloUnavailableError {
+  override readonly name = "SiloTlsError";
+  override readonly code = "SILO_TLS";
+
+  constructor(
+    message: string,
+    readonly problem: TlsProblem,
+  ) {
+    super(message);
   }
 }
 

@@ -20,6 +20,7 @@ export {
   SiloPermissionDeniedError,
   SiloProtocolError,
   SiloResourceExhaustedError,
+  SiloTlsError,
   SiloTokenError,
   SiloUnauthenticatedError,
   SiloUnavailableError,
@@ -49,6 +50,7 @@ export type {
 } from "./gen/silo";
 export type { HostAndPort, ShardRoutingConfig, SiloGRPCClientOptions } from "./options";
 export type { JobPending } from "./pending";
+export type { TlsProblem } from "./errors";
 export type { TlsOptions } from "./tls";
 export type { TokenFunction, TokenRequest } from "./token";
 export type { ShardInfoWithRange } from "./topology";

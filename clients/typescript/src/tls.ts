@@ -6,9 +6,6 @@ import type { ChannelCredentials } from "@grpc/grpc-js";
 import { asError, messageOf } from "./describe";
 import { InvalidOptionError } from "./errors";
 
-/** Shortest time between two looks at the files, in milliseconds. */
-const LOOK_MS = 1000;
-
 /** What a client needs to speak TLS. Of each pair (`ca` and `caFile`) only one may be given. */
 export interface TlsOptions {
   /** Certificates of the authorities to trust in place of the system's, PEM. */
@@ -123,7 +120,6 @@ export class TlsMaterial {
   private made: ChannelCredentials;
   private pemsInUse: TlsPems;
   private stamp: string;
-  private lookedAt = performance.now();
 
   /** @throws InvalidOptionError for what cannot be read or does not fit together. */
   constructor(private readonly sources: TlsSources) {
@@ -140,23 +136,22 @@ export class TlsMaterial {
     return this.sources.serverName;
   }
 
-  /** What a connection that begins now uses: another object once the files have changed. */
+  /**
+   * What a connection that begins now uses: another object once the files have changed. Looks at
+   * the files, so it is not for every call.
+   */
   get credentials(): ChannelCredentials {
     this.look();
     return this.made;
   }
 
-  /** The certificates of `credentials`. */
+  /** The certificates of such a connection. */
   get pems(): TlsPems {
+    this.look();
     return this.pemsInUse;
   }
 
   private look(): void {
-    const now = performance.now();
-    if (this.files.length === 0 || now - this.lookedAt < LOOK_MS) {
-      return;
-    }
-    this.lookedAt = now;
     const stamp = this.stampNow();
     if (stamp === this.stamp) {
       return;

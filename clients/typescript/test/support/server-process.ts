@@ -47,14 +47,17 @@ export class ServerProcess {
     private readonly port: number,
   ) {}
 
-  /** Starts a server on a port and a data directory of its own. */
-  static async start(): Promise<ServerProcess> {
+  /**
+   * Starts a server on a port and a data directory of its own.
+   * @param settings lines of the configuration's `[server]`.
+   */
+  static async start(settings: readonly string[] = []): Promise<ServerProcess> {
     const dir = mkdtempSync(join(tmpdir(), "silo-client-"));
     const port = await freePort();
     const server = new ServerProcess(dir, port);
     writeFileSync(
       join(dir, "silo.toml"),
-      `[server]\ngrpc_addr = "127.0.0.1:${port}"\n\n` +
+      `[server]\n${[`grpc_addr = "127.0.0.1:${port}"`, ...settings].join("\n")}\n\n` +
         `[database]\nbackend = "fs"\npath = "${dir}/data/%shard%"\n`,
     );
     await server.start();

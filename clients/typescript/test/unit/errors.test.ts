@@ -124,6 +124,7 @@ const ONE_OF_EACH: silo.SiloError[] = [
   new silo.SiloPermissionDeniedError("m"),
   new silo.SiloProtocolError("m"),
   new silo.SiloResourceExhaustedError("m"),
+  new silo.SiloTlsError("m", "tls-server"),
   new silo.SiloTokenError(new Error("m")),
   new silo.SiloUnauthenticatedError("m"),
   new silo.SiloUnavailableError("m"),
@@ -155,11 +156,11 @@ test("the entry point exports these values and no others", () => {
   const expected =
     "AttemptStatus DuplicateTaskDeliveryError GubernatorAlgorithm GubernatorBehavior " +
     "InvalidOptionError JobAlreadyExistsError JobHandle JobNotFoundError JobNotTerminalError " +
-    "JobStatus PlaintextRefusedError SiloAlreadyExistsError SiloCancelledError " +
+    "JobStatus PendingCause PlaintextRefusedError SiloAlreadyExistsError SiloCancelledError " +
     "SiloClientClosedError SiloDeadlineExceededError SiloError SiloFailedPreconditionError " +
     "SiloGRPCClient SiloGrpcError SiloInvalidArgumentError SiloNotFoundError SiloNotReadyError " +
-    "SiloPermissionDeniedError SiloProtocolError SiloResourceExhaustedError SiloTokenError " +
-    "SiloUnauthenticatedError SiloUnavailableError SiloUnroutableError SiloWorker " +
+    "SiloPermissionDeniedError SiloProtocolError SiloResourceExhaustedError SiloTlsError " +
+    "SiloTokenError SiloUnauthenticatedError SiloUnavailableError SiloUnroutableError SiloWorker " +
     "TaskLeaseLostError TaskNotFoundError ValueNotDecodableError ValueNotEncodableError " +
     "WorkerMetrics hashTenant initHasher isConnectivityError shardForTenant";
   assert.equal(Object.keys(silo).sort().join(" "), expected);
