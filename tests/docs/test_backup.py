@@ -52,7 +52,11 @@ def jobs_of_all_kinds(api, shard):
 
 
 def shown(api, shard, ids):
-    return [api.GetJob(shard=shard, id=job_id, include_attempts=True) for job_id in ids]
+    """What is stored of the jobs; why they wait is of the moment."""
+    jobs = [api.GetJob(shard=shard, id=job_id, include_attempts=True) for job_id in ids]
+    for job in jobs:
+        job.ClearField("pending")
+    return jobs
 
 
 class Place:

@@ -188,6 +188,7 @@ class Grpcurl(unittest.TestCase):
             self.assertIn('"status": "JOB_STATUS_SUCCEEDED"', said)
             self.assertIn('"ATTEMPT_STATUS_SUCCEEDED"', said)
             equal(said.split()[-1], "gaRzZW50ww==", "the result")
+            self.assertIn('nobody polls its task group "by-hand"', said.splitlines()[0])
             listed = sh("grpcurl -plaintext %s list silo.v1.Silo" % server.address, directory, environment)
             self.assertIn("silo.v1.Silo.Enqueue\n", listed)
 
