@@ -1,4 +1,5 @@
-"""Every block of settings in the documentation is one that the server takes, without a warning."""
+"""Every block of settings in the documentation is one that the server takes, without a warning; and the tables of settings say what
+--help says."""
 
 import os
 import re
@@ -35,7 +36,31 @@ def here(text, directory):
     return PLACES.sub(lambda found: directory + found.group(), text)
 
 
+def helped():
+    """Key -> (default, meaning), as --help prints them. Keys that have no effect have no meaning."""
+    lines = subprocess.run([program(), "--help"], check=True, capture_output=True, text=True, timeout=60).stdout.splitlines()
+    found = {}
+    for line, below in zip(lines, [*lines[1:], ""]):
+        key = re.fullmatch(r" {2}([a-z_]+(?:\.[a-z_0-9]+)+)\s*(?:\[(.*)\])?\s*", line)
+        if key:
+            found[key[1]] = (key[2] or "", below.strip() if below.startswith("      ") else None)
+    return found
+
+
 class Settings(unittest.TestCase):
+    def test_tables(self):
+        """The same keys, and word for word the same meanings, but for the choices, which the table has in its type."""
+        rows = {cells[0].strip("`"): cells for _, cells in guide.markdown.read("docs/reference/configuration.md").rows
+                if re.fullmatch(r"`[a-z_]+(\.[a-z_0-9]+)+`", cells[0])}
+        wanted = helped()
+        equal(sorted(rows), sorted(wanted), "keys")
+        for key, (default, meaning) in wanted.items():
+            _, _, shown, text = rows[key]
+            if meaning is not None:
+                equal(text.replace(" (not in this version)", ""), re.sub(r" \([a-z0-9]+(\|[a-z0-9]+)+\)$", "", meaning), key)
+                if shown not in ("unset", "see right"):
+                    equal(shown.strip("`").translate(str.maketrans("", "", '[]"')), default, "default of " + key)
+
     def test_blocks(self):
         checked = 0
         for name in guide.markdown.pages():
