@@ -104,4 +104,6 @@ export type {
   Task,
   TaskContext,
   TaskHandler,
+  WorkerStartOptions,
+  WorkerStopOptions,
 } from "./worker-types";

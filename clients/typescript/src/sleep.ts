@@ -46,3 +46,18 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
     }
   });
 }
+
+/**
+ * Waits for work, but no longer than `ms` milliseconds, nor beyond the signal's abort.
+ * @throws what the work throws.
+ */
+export async function within(
+  work: Promise<unknown>,
+  ms: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  const over = new AbortController();
+  const end = () => over.abort();
+  signal?.addEventListener("abort", end, { signal: over.signal });
+  await Promise.race([work, sleep(signal?.aborted ? 0 : ms, over.signal)]).finally(end);
+}

@@ -3,7 +3,7 @@
 // can neither take its slots nor release its tasks.
 import type { CancellationWatch, WatchedTask } from "./cancellation-watch";
 import type { Runner } from "./runner";
-import { after } from "./sleep";
+import { after, within } from "./sleep";
 import { SlotQueue } from "./slot-queue";
 
 /** Reports kept beyond the lapse of their leases, and their bytes; beyond that the oldest go. */
@@ -191,17 +191,17 @@ export class WorkerSession {
 
   /**
    * Ends the polls, gives back what was not begun, lets the rest finish, and drops what is left
-   * after `timeoutMs`. Polls that are out then still have their time to come back, and what they
+   * after `timeoutMs`, or when the signal aborts. Polls that are out then still have their time to come back, and what they
    * bring is given back: a poll that is cancelled loses what is on its way to it.
    * @param closed aborts when nothing can be given back any more.
    */
-  async stop(timeoutMs: number, closed?: AbortSignal): Promise<void> {
+  async stop(
+    { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal },
+    closed?: AbortSignal,
+  ): Promise<void> {
     this.stopping.abort();
     this.letPollsReturn(closed);
-    let callOff = () => {};
-    const timeout = new Promise<void>((resolve) => (callOff = after(timeoutMs, resolve)));
-    await Promise.race([this.drain(), timeout]);
-    callOff();
+    await within(this.drain(), timeoutMs, signal);
     this.ended = true;
     this.queue.clear();
     for (const runner of [...this.held.values(), ...this.lateReports.keys()]) {

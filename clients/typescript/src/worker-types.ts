@@ -73,6 +73,24 @@ export type RefreshHandler = (context: RefreshTaskContext) => Promise<number>;
 /** Hears of errors that no caller can. */
 export type ErrorListener = (error: Error, context?: { taskId?: string }) => void;
 
+/** Options of `SiloWorker.start`. */
+export interface WorkerStartOptions {
+  /** Stops the worker when it aborts. */
+  signal?: AbortSignal;
+}
+
+/** Options of `SiloWorker.stop`. */
+export interface WorkerStopOptions {
+  /**
+   * After which running handlers and unanswered reports are left alone; their leases run out. In
+   * milliseconds, any number, Infinity too; default 30000. Polls have two seconds to come back
+   * however short it is, and what they bring is given back: close the client only after that.
+   */
+  timeoutMs?: number;
+  /** Ends the wait when it aborts, as if the time had passed. */
+  signal?: AbortSignal;
+}
+
 /** Options of `SiloWorker`. */
 export interface SiloWorkerOptions<
   Payload = any,

@@ -8,12 +8,14 @@ import { OutcomeReporter } from "./outcome-reporter";
 import { RefreshRunner } from "./refresh-runner";
 import { asError, messageOf } from "./describe";
 import type { Runner, RunnerHost } from "./runner";
+import { within } from "./sleep";
 import { taskWith, transformTask } from "./task-execution";
 import { TaskRunner } from "./task-runner";
 import type { LeaseTasksResult } from "./types";
 import { WorkerMetrics } from "./worker-metrics";
 import { WorkerSession } from "./worker-session";
 import type { ErrorListener, RefreshHandler, SiloWorkerOptions, TaskHandler } from "./worker-types";
+import type { WorkerStartOptions, WorkerStopOptions } from "./worker-types";
 
 /** Longest time a server holds a poll, in milliseconds. */
 const MAX_POLL_WAIT_MS = 60_000;
@@ -45,6 +47,8 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
   private readonly refreshHandler: RefreshHandler | undefined;
   private readonly listener: ErrorListener;
   private session: WorkerSession | undefined;
+  /** The latest stop. */
+  private ending: Promise<void> = Promise.resolve();
   private polls = 0;
 
   constructor(options: SiloWorkerOptions<Payload, Metadata, Result>) {
@@ -90,15 +94,20 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
     return this.maxConcurrentTasks - this.activeTasks - this.queuedTasks;
   }
 
-  /** Begins to poll and resolves at once. Does nothing while running; may follow `stop()`. */
-  start(): Promise<void> {
-    if (!this.isRunning) {
+  /**
+   * Begins to poll and resolves at once. Does nothing while running; may follow `stop()`.
+   * @param options.signal stops the worker when it aborts, as `stop()` does: await that to know
+   *     when it has ended. A worker is not started with a signal that has aborted.
+   */
+  start({ signal }: WorkerStartOptions = {}): Promise<void> {
+    if (!this.isRunning && signal?.aborted !== true) {
       const session = new WorkerSession(
         { slots: this.maxConcurrentTasks, prefetch: this.prefetchTasks },
         (runners) => giveBack(this.client, this.workerId, runners),
         new CancellationWatch(this.client, this.workerId),
       );
       this.session = session;
+      signal?.addEventListener("abort", () => void this.stop(), { signal: session.signal });
       this.startPollers(session);
     }
     return Promise.resolve();
@@ -106,15 +115,16 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
 
   /**
    * Stops polling, gives back the tasks that were not begun, and waits for those that were: they
-   * are reported as usual.
-   * @param timeoutMs after which running handlers and unanswered reports are left alone; their
-   *     leases run out. Any number, Infinity too. Polls have two seconds to come back however short
-   *     it is, and what they bring is given back: close the client only after that.
+   * are reported as usual. A stop that is under way is waited for.
+   * @param options as an object, or the number of `timeoutMs` alone.
    */
-  async stop(timeoutMs = 30_000): Promise<void> {
-    if (this.isRunning) {
-      await this.session?.stop(timeoutMs, this.client.closed);
+  async stop(options: number | WorkerStopOptions = {}): Promise<void> {
+    const { timeoutMs = 30_000, signal } =
+      typeof options === "number" ? { timeoutMs: options } : options;
+    if (this.isRunning && this.session !== undefined) {
+      this.ending = this.session.stop({ timeoutMs, signal }, this.client.closed);
     }
+    await within(this.ending, timeoutMs, signal);
   }
 
   /** Tells the listener; nothing it throws, at once or later, ends the process. */

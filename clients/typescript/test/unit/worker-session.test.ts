@@ -44,7 +44,7 @@ test("of more than 1,000 late reports the oldest are given up", async () => {
   assert.deepEqual(lateOf(session, [new FakeRunner("one more")]), []);
   assert.deepEqual(lateOf(session, [new FakeRunner("too many")]), []);
   assert.equal(runners[3].abandons, 1);
-  await session.stop(0);
+  await session.stop({ timeoutMs: 0 });
   assert.ok(runners.every(({ abandons }, i) => abandons > 0 || i === 10));
 });
 
@@ -54,5 +54,5 @@ test("of more than 256 MiB of late reports the oldest are given up", async () =>
   const runners = [mebibytes(100), mebibytes(100), mebibytes(56), mebibytes(1), mebibytes(99)];
   assert.deepEqual(lateOf(session, runners), [0]);
   assert.deepEqual(lateOf(session, [mebibytes(0)]), []);
-  await session.stop(0);
+  await session.stop({ timeoutMs: 0 });
 });

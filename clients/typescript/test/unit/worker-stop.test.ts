@@ -59,6 +59,39 @@ function gated() {
   return { ran, finish, handler };
 }
 
+test("an abort of the start's signal stops the worker, and that stop can be waited for", async () => {
+  server.handlers.leaseTasks = batches([protoTask("k1")]);
+  const { ran, finish, handler } = gated();
+  const controller = new AbortController();
+  worker = new SiloWorker({ client, workerId: "w", taskGroup: "group", pollWaitMs: 20, handler });
+  await worker.start({ signal: AbortSignal.abort() });
+  assert.equal(worker.isRunning, false);
+  await worker.start({ signal: controller.signal });
+  await until(() => ran.length === 1, "the task");
+  controller.abort();
+  assert.equal(worker.isRunning, false);
+  const stopped = worker.stop();
+  await worker.stop(1);
+  assert.deepEqual(reported(), [], "a shorter wait is over, the stop is not");
+  finish();
+  await stopped;
+  assert.deepEqual(reported(), ["k1"]);
+  await worker.start();
+  assert.equal(worker.isRunning, true, "the old signal is nothing to a new start");
+});
+
+test("a stop is cut short by its signal", async () => {
+  server.handlers.leaseTasks = batches([protoTask("k1")]);
+  const { ran, handler } = gated();
+  await start({ handler });
+  await until(() => ran.length === 1, "the task");
+  const controller = new AbortController();
+  const stopped = worker.stop({ timeoutMs: Infinity, signal: controller.signal });
+  controller.abort();
+  await stopped;
+  assert.deepEqual(reported(), []);
+});
+
 test("tasks that were not begun are given back, those that were are finished", async () => {
   server.handlers.leaseTasks = batches([
     protoTask("k1", 1, { tenantId: "t" }),
