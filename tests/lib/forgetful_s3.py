@@ -1,6 +1,8 @@
 """An object store that speaks enough of S3 for a server to live on, and loses answers: some PUTs work and their connection
-is closed without a word, so that the client's repeat is refused by If-None-Match. It keeps no metadata that would tell."""
+is closed without a word, so that the client's repeat is refused by If-None-Match. It keeps no metadata that would tell. And it
+counts: `requests` is by method, a listing being LIST."""
 
+import collections
 import email.utils
 import http.server
 import random
@@ -16,6 +18,7 @@ class _Handler(S3Handler):
     def do_PUT(self):
         store, key, body = self.server.store, self._key(), self._body()
         with store.lock:
+            store.requests["PUT"] += 1
             if self.headers.get("If-None-Match") == "*" and key in store.objects:
                 store.refused += 1
                 return self._reply(412, b"<Error><Code>PreconditionFailed</Code></Error>")
@@ -29,7 +32,10 @@ class _Handler(S3Handler):
 
     def do_GET(self):
         url = urllib.parse.urlsplit(self.path)
-        if "list-type=2" in url.query:
+        listing = "list-type=2" in url.query
+        with self.server.store.lock:
+            self.server.store.requests["LIST" if listing else self.command] += 1
+        if listing:
             return self._list(urllib.parse.parse_qs(url.query))
         found = self.server.store.objects.get(self._key())
         if found is None:
@@ -68,6 +74,7 @@ class _Handler(S3Handler):
 
     def do_DELETE(self):
         with self.server.store.lock:
+            self.server.store.requests["DELETE"] += 1
             self.server.store.objects.pop(self._key(), None)
         self._reply(204)
 
@@ -88,6 +95,7 @@ class ForgetfulS3:
     def __init__(self, seed=1):
         self.objects, self.lock, self.random = {}, threading.Lock(), random.Random(seed)
         self.losing = self.lost = self.refused = 0
+        self.requests = collections.Counter()
 
     def __enter__(self):
         from silo_server import free_port

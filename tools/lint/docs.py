@@ -10,6 +10,7 @@
   limits    the names in docs/reference/limits.md are those of the source, and their figures too
   events    docs/guides/logs.md has a row for every event that the program logs, and for no other
 
+  tables    docs/internals/storage-format.md has the tables and the facts of a shard that src/codec/key.h has
   tests     the tests that docs/internals/tests.md names are there
 
 Tables of settings are compared with the program by src/config/keys_test.c; examples are run by tests/docs.
@@ -41,6 +42,7 @@ RPC_PAGE = "docs/reference/rpc.md"
 LIMITS_PAGE = "docs/reference/limits.md"
 EVENTS_PAGE = "docs/guides/logs.md"
 TESTS_PAGE = "docs/internals/tests.md"
+TABLES_PAGE = "docs/internals/storage-format.md"
 # A call's first text, or with `condition ? "one" : "other"` its first two.
 EVENT_CALL = re.compile(r"\b(?:log_(?:debug|info|warn|error)\((?:[^,;\"]*\?)?|log_line\([^,]*,|LOG_AT\([^,\"]*,)"
                         r"\s*\"([a-z_]+)\"(?:\s*:\s*\"([a-z_]+)\")?")
@@ -173,6 +175,19 @@ def events(page, source):
         yield shown[name], "the program logs no event %s" % name
 
 
+def tables(page, source):
+    """Tables by number and name, facts of a shard (`META_`) by their letter."""
+    wanted = {"%s %s" % (number.upper(), name.lower())
+              for name, number in re.findall(r"\bTABLE_(\w+)\s*=\s*0x([0-9a-f]{2})\b", source)}
+    wanted |= {"`%s`" % letter for letter in re.findall(r"\bMETA_\w+\s*=\s*'(.)'", source)}
+    shown = {found[1]: line for line, cells in page.rows
+             for found in [re.match(r"([0-9A-F]{2} \w+|`[A-Z]`)(?: |$)", cells[0])] if found}
+    for name in sorted(wanted - set(shown)):
+        yield 1, "%s of the source has no row" % name
+    for name in sorted(set(shown) - wanted):
+        yield shown[name], "%s is not in the source" % name
+
+
 def tests(page, words):
     """`words` are the identifiers of the source and the names of its files."""
     for number, line in enumerate(read(page.name).splitlines(), 1):
@@ -190,6 +205,8 @@ def check(page, pages, known, commands, source):
         yield from texts(page, source["server"])
     if page.name == LIMITS_PAGE:
         yield from limits(page, source["all"])
+    if page.name == TABLES_PAGE:
+        yield from tables(page, read("src/codec/key.h"))
     if page.name == TESTS_PAGE:
         yield from tests(page, source["words"])
     if page.name == EVENTS_PAGE:
@@ -210,7 +227,7 @@ def main():
     source = sources(known)
     commands = dev_commands()
     failed = 0
-    for name in (RPC_PAGE, LIMITS_PAGE, EVENTS_PAGE, TESTS_PAGE):
+    for name in (RPC_PAGE, LIMITS_PAGE, EVENTS_PAGE, TABLES_PAGE, TESTS_PAGE):
         if name not in pages:
             print("%s is not there" % name)
             failed += 1

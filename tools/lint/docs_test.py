@@ -97,6 +97,13 @@ class Checks(unittest.TestCase):
         found = [text for _, text in docs.events(page("| `one` | |\n| `two`, `three` | |\n| `five` | |\n" + rest), source)]
         self.assertEqual(found, ["the event four, which the program logs, has no row", "the program logs no event five"])
 
+    def test_tables_of_the_storage(self):
+        source = "TABLE_INFO = 0x01, /* a */\nTABLE_META =\n 0x0d,\nMETA_CLOCK = 'C',"
+        right = "| 01 info | |\n| 0D meta | |\n| `C` | |\n| other | |\n"
+        self.assertEqual(list(docs.tables(page(right), source)), [])
+        wrong = right.replace("01", "02").replace("`C`", "`D`")
+        self.assertEqual(sorted(line for line, _ in docs.tables(page(wrong), source)), [1, 1, 1, 3])
+
     def test_names_of_tests(self):
         text = "| a rule | shard: test_success, test_gone; test_sizes.py: large_jobs |"
         with mock.patch.object(docs, "read", lambda _: text):
