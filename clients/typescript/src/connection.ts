@@ -170,32 +170,13 @@ export class Connection {
 
   /** One call of a reading of the topology: it belongs to no caller and has a deadline of its own. */
   private async readingCall<T>(invoke: (options: RpcOptions) => Promise<T>): Promise<T> {
-    const given = { ...givenOptions(this.options), timeout: this.routing.topologyRefreshTimeoutMs };
-    return this.withToken((bearer) => invoke(makeCallOptions(given, bearer)), (work) => work);
-  }
-
-  /**
-   * Makes a call with the token, and once more if a server refused that and there is another.
-   * @param join waits for a token as long as the call may go on.
-   */
-  private async withToken<T>(
-    call: (bearer: string | undefined) => Promise<T>,
-    join: <V>(work: Promise<V>) => Promise<V>,
-  ): Promise<T> {
-    const getting = this.tokens.get();
-    const bearer = this.tokens.isFixed ? await getting : await join(getting);
-    try {
-      return await call(bearer);
-    } catch (error) {
-      if (!(error instanceof RpcError && error.code === "UNAUTHENTICATED") || this.tokens.isFixed) {
-        throw error;
-      }
-      const other = await join(this.tokens.renewed(bearer));
-      if (other === undefined) {
-        throw error;
-      }
-      return await call(other);
-    }
+    const { topologyRefreshTimeoutMs: timeout } = this.routing;
+    const given = { ...givenOptions(this.options), timeout };
+    const limits = new CallLimits({ timeout }, {}, this.closing.signal);
+    return this.tokens.use(
+      (bearer) => invoke(makeCallOptions(given, bearer)),
+      (work) => limits.join(work),
+    );
   }
 
   /** Aborts when the client is closed. */
@@ -371,7 +352,7 @@ export class Connection {
    *     a reading of the topology may close a channel.
    */
   private send<T>(limits: CallLimits, given: RpcOptions, target: () => Target<T>): Promise<T> {
-    return this.withToken(
+    return this.tokens.use(
       async (bearer) => {
         limits.check();
         const options = makeCallOptions(given, bearer);

@@ -1,4 +1,4 @@
-import { serversFrom, tlsSources, tlsWanted, tokenFrom } from "./environment";
+import { grpcRoots, serversFrom, tlsSources, tlsWanted, tokenFrom } from "./environment";
 import type { Environment } from "./environment";
 import { PlaintextRefusedError } from "./errors";
 import { checkAddresses, isLoopbackAddress, serverAddresses } from "./options";
@@ -31,7 +31,7 @@ export class DialRules {
     if (wanted !== false) {
       const sources = tlsSources(typeof options.tls === "object" ? options.tls : {}, environment);
       const isOn = wanted ?? (Object.keys(sources).length > 0 || !isLocal);
-      this.tls = isOn ? new TlsMaterial(sources) : undefined;
+      this.tls = isOn ? new TlsMaterial({ ca: grpcRoots(environment), ...sources }) : undefined;
     }
     const hasToken = this.token !== undefined && this.token !== "";
     this.isLoopbackOnly = wanted === undefined && this.tls === undefined && hasToken;

@@ -23,6 +23,11 @@ export function tokenFrom(environment: Environment): string | undefined {
   return valueOf(environment, "SILO_TOKEN");
 }
 
+/** The authorities that the gRPC library itself would trust, if the environment names them. */
+export function grpcRoots(environment: Environment): PemSource | undefined {
+  return pemFrom(environment, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH");
+}
+
 /** A variable is a path, or the PEM text itself. */
 function pemFrom(environment: Environment, setting: string): PemSource | undefined {
   const value = valueOf(environment, setting);

@@ -1,4 +1,5 @@
 // The bearer token of a client: given once, or by a function that is asked for it.
+import { RpcError } from "@protobuf-ts/runtime-rpc";
 import { asError } from "./describe";
 import { SiloTokenError } from "./errors";
 
@@ -15,7 +16,7 @@ export interface TokenRequest {
  */
 export type TokenFunction = (request: TokenRequest) => string | Promise<string>;
 
-/** Asks a token function. */
+/** The token of one client. */
 export class Tokens {
   private known: string | undefined;
   private asking: Promise<string | undefined> | undefined;
@@ -27,51 +28,65 @@ export class Tokens {
     private readonly isCached: boolean,
   ) {}
 
-  /** Whether `get()` waits for nothing. */
-  get isFixed(): boolean {
-    return typeof this.source !== "function";
+  /**
+   * Makes a call with the token, and once more if a server refused that and there is another.
+   * @param join waits for a token as long as the call may go on.
+   * @throws what the call throws, SiloTokenError
+   */
+  async use<T>(
+    call: (bearer: string | undefined) => Promise<T>,
+    join: <V>(work: Promise<V>) => Promise<V>,
+  ): Promise<T> {
+    if (typeof this.source !== "function") {
+      return call(this.source === "" ? undefined : this.source);
+    }
+    const bearer = await join(this.get(this.source));
+    try {
+      return await call(bearer);
+    } catch (error) {
+      if (!(error instanceof RpcError && error.code === "UNAUTHENTICATED")) {
+        throw error;
+      }
+      const other = await join(this.renewed(this.source, bearer));
+      if (other === undefined) {
+        throw error;
+      }
+      return call(other);
+    }
   }
 
-  /** The token for a call; undefined = none. @throws SiloTokenError */
-  async get(): Promise<string | undefined> {
-    if (typeof this.source !== "function") {
-      return this.source === "" ? undefined : this.source;
-    }
+  private async get(source: TokenFunction): Promise<string | undefined> {
     if (!this.isCached) {
-      return this.ask({});
+      return this.ask(source, {});
     }
     if (this.renewing === undefined && this.known !== undefined) {
       return this.known;
     }
-    this.asking ??= (this.renewing ?? this.ask({})).finally(() => {
+    this.asking ??= (this.renewing ?? this.ask(source, {})).finally(() => {
       this.asking = undefined;
     });
     return this.asking;
   }
 
-  /**
-   * Another token after a server refused one.
-   * @returns undefined if there is no other.
-   * @throws SiloTokenError
-   */
-  async renewed(refused: string | undefined): Promise<string | undefined> {
-    if (typeof this.source !== "function") {
-      return undefined;
-    }
+  /** Another token after a server refused one; undefined if there is no other. */
+  private async renewed(
+    source: TokenFunction,
+    refused: string | undefined,
+  ): Promise<string | undefined> {
     if (this.renewing === undefined && this.known !== refused && this.isCached) {
       return this.known;
     }
-    this.renewing ??= this.ask({ refused }).finally(() => {
+    this.renewing ??= this.ask(source, { refused }).finally(() => {
       this.renewing = undefined;
     });
     const token = await this.renewing;
     return token === refused ? undefined : token;
   }
 
-  private async ask(request: TokenRequest): Promise<string | undefined> {
+  private async ask(source: TokenFunction, request: TokenRequest): Promise<string | undefined> {
     let token: unknown;
     try {
-      token = await (this.source as TokenFunction)(request);
+      token = await source(request);
     } catch (error) {
       throw new SiloTokenError(asError(error));
     }

@@ -1,7 +1,7 @@
 import { metrics } from "@opentelemetry/api";
 import { CancellationWatch } from "./cancellation-watch";
 import type { SiloGRPCClient } from "./client";
-import { DuplicateTaskDeliveryError, InvalidOptionError } from "./errors";
+import { DuplicateTaskDeliveryError, InvalidOptionError, SiloClientClosedError } from "./errors";
 import type { Task as ProtoTask } from "./gen/silo";
 import { giveBack } from "./give-back";
 import { OutcomeReporter } from "./outcome-reporter";
@@ -185,6 +185,10 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
       } catch (error) {
         if (session.isRunning) {
           this.onError(asError(error));
+        }
+        if (error instanceof SiloClientClosedError) {
+          // No poll will ever bring anything.
+          void this.stop();
         }
       }
       if (session.isRunning) {

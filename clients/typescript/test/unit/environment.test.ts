@@ -70,6 +70,14 @@ test("what turns TLS on and off", () => {
   assert.equal(new DialRules({ servers: "silo.example:1", tls: false }, {}).useTls, false);
 });
 
+test("the roots of the gRPC library's own variable are used where TLS is on, and turn it on nowhere", () => {
+  const environment = { GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: "/no/roots.pem" };
+  assert.equal(new DialRules({ servers: "localhost:1" }, environment).useTls, false);
+  assert.throws(() => new DialRules({ servers: "silo.example:1" }, environment), {
+    option: "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+  });
+});
+
 test("options that cannot be meant are refused, with what to write instead", () => {
   refused({}, "servers", /no server is named, nor in SILO_SERVERS; give host:port/);
   refused({ servers: [] }, "servers", /no server is named/);

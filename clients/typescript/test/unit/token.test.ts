@@ -88,6 +88,14 @@ test("a token that stays refused ends the call after one more try", async () => 
   assert.equal(server.calls.length, 4);
 });
 
+test("a token function that never answers does not keep a client from its topology for ever", async () => {
+  const server = await startServer(() => "good");
+  let asked = 0;
+  const token = () => (++asked > 1 ? "good" : new Promise<string>(() => undefined));
+  const shardRouting = { topologyRefreshTimeoutMs: 50, retryDelayMs: 1 };
+  await makeClient({ servers: server.address, token, shardRouting }).enqueue(JOB);
+});
+
 test("what a token function throws is the cause of a SiloTokenError", async () => {
   const server = await startServer(() => "good");
   const cause = new Error("the vault is sealed");

@@ -80,6 +80,16 @@ test("an abort of the start's signal stops the worker, and that stop can be wait
   assert.equal(worker.isRunning, true, "the old signal is nothing to a new start");
 });
 
+test("a worker whose client is closed says so once and stops", async () => {
+  server.handlers.leaseTasks = batches();
+  await start({ pollWaitMs: 5 });
+  await until(() => server.requests("leaseTasks").length > 0, "a poll");
+  client.close();
+  await until(() => !worker.isRunning, "the worker's end");
+  await worker.stop();
+  assert.deepEqual(errors.map(({ name }) => name), ["SiloClientClosedError"]);
+});
+
 test("a stop is cut short by its signal", async () => {
   server.handlers.leaseTasks = batches([protoTask("k1")]);
   const { ran, handler } = gated();
