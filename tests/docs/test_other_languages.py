@@ -17,6 +17,7 @@ from silo_api import ROOT, pb  # noqa: E402
 from silo_server import SiloServer, free_port, program  # noqa: E402
 
 PAGE = guide.Page("docs/guides/other-languages.md")
+DEPLOYMENT = guide.Page("docs/guides/deployment.md")
 BUILD_SECONDS = 600
 RUN_SECONDS = 120
 TENANT = "acme"
@@ -109,29 +110,23 @@ def cancelled_while_it_runs(server, command, environment):
 
 
 def secured(directory):
-    """A server with TLS, a token and tenants on several shards. Returns its process and the environment of clients."""
-    cert, key = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                    "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-                    "-keyout", key, "-out", cert], check=True, capture_output=True)
+    """A server with mutual TLS and a token, made by the commands and settings of the guide on deployment, and with tenants on
+    several shards. Returns its process and the environment of clients."""
+    sh(DEPLOYMENT.script("openssl").replace("/etc/silo/tls", directory), directory, os.environ)
     port = free_port()
-    write(directory, "silo.toml", """
-[server]
-grpc_addr = "127.0.0.1:%d"
-auth_token = "%s"
-tls_cert = "%s"
-tls_key = "%s"
-[tenancy]
-enabled = true
-[database]
-fsync = false
-path = "%s/data/%%shard%%"
-""" % (port, TOKEN, cert, key, directory))
+    text = next(block for block in DEPLOYMENT.blocks("toml") if "tls_client_ca" in block)
+    for shown, here in (("/etc/silo/tls", directory), ("/var/lib/silo", os.path.join(directory, "data")),
+                        ("0.0.0.0:50051", "127.0.0.1:%d" % port), ("silo.example.com:50051", "localhost:%d" % port)):
+        if shown not in text:
+            raise LookupError("%s is not in the settings of %s" % (shown, DEPLOYMENT.name))
+        text = text.replace(shown, here)
+    write(directory, "silo.toml", text + "[tenancy]\nenabled = true\n")
     with open(os.path.join(directory, "server.log"), "ab") as log:
         process = subprocess.Popen([program(), "--config", os.path.join(directory, "silo.toml")], cwd=directory,
-                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    clients = dict(os.environ, SILO_ADDR="localhost:%d" % port, SILO_CA=cert, SILO_TOKEN=TOKEN, SILO_TENANT=TENANT)
-    return process, clients
+                                   env=dict(os.environ, SILO_AUTH_TOKEN=TOKEN), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    files = {"SILO_TLS_" + name: os.path.join(directory, file)
+             for name, file in (("CA", "ca.pem"), ("CERT", "client.pem"), ("KEY", "client.key"))}
+    return process, dict(os.environ, SILO_SERVERS="localhost:%d" % port, SILO_TOKEN=TOKEN, SILO_TENANT=TENANT, **files)
 
 
 class Programs:
@@ -144,14 +139,14 @@ class Programs:
         cls.command = cls.maker(cls.directory)
         cls.server = SiloServer().start()
         cls.addClassCleanup(cls.server.close)
-        cls.environment = dict(os.environ, SILO_ADDR=cls.server.address)
+        cls.environment = dict(os.environ, SILO_SERVERS=cls.server.address)
 
     def test_a_job_runs_and_another_one_is_cancelled(self):
         with Worker(self.command, self.environment):
             succeeded(finish(enqueue(self.command, self.environment)))
             cancelled_while_it_runs(self.server, self.command, self.environment)
 
-    def test_with_tls_a_token_and_tenants(self):
+    def test_with_mutual_tls_a_token_and_tenants(self):
         with tempfile.TemporaryDirectory(prefix="silo-guide-tls-") as directory:
             process, environment = secured(directory)
             try:
@@ -183,7 +178,7 @@ class Grpcurl(unittest.TestCase):
                 raise real_parts.missing("there is no %s here" % tool)
         path = os.pathsep.join([*PAGE.go_tools("grpcurl"), os.environ["PATH"]])
         with SiloServer() as server, tempfile.TemporaryDirectory(prefix="silo-guide-sh-") as directory:
-            environment = dict(os.environ, PATH=path, SILO_ADDR=server.address)
+            environment = dict(os.environ, PATH=path, SILO_SERVERS=server.address)
             said = sh("set -o pipefail\n" + PAGE.script("silo()"), directory, environment)
             self.assertIn('"status": "JOB_STATUS_SUCCEEDED"', said)
             self.assertIn('"ATTEMPT_STATUS_SUCCEEDED"', said)
