@@ -21,13 +21,14 @@ static bool report_retries(const struct lease_rec *lease, const struct report_ar
 }
 
 /* The worker's word counts; only where a retry would have followed does the cancellation end the job. */
-static enum job_status report_end_status(const struct lease_rec *lease, enum attempt_status status)
+static enum job_status report_end_status(const struct lease_rec *lease,
+                                         const struct report_args *args)
 {
-    if (status == ATTEMPT_SUCCEEDED) {
+    if (args->status == ATTEMPT_SUCCEEDED) {
         return JOB_SUCCEEDED;
     }
-    const bool stopped = lease->has_mark && report_runs_left(lease);
-    return status == ATTEMPT_CANCELLED || stopped ? JOB_CANCELLED : JOB_FAILED;
+    const bool stopped = lease->has_mark && !args->final && report_runs_left(lease);
+    return args->status == ATTEMPT_CANCELLED || stopped ? JOB_CANCELLED : JOB_FAILED;
 }
 
 static struct attempt report_attempt(const struct core *core, const struct command *cmd,
@@ -63,7 +64,7 @@ static void report_end(struct core *core, const struct command *cmd, struct leas
         view_put_lent(&core->view, key_bytes(&key), data);
     }
     struct state state = {
-        .status = report_end_status(&lease->rec, cmd->args.report.status),
+        .status = report_end_status(&lease->rec, &cmd->args.report),
         .changed_ms = core->wall_ms,
         .has_mark = lease->rec.has_mark,
         .mark_ms = lease->rec.mark_ms,

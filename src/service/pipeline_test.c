@@ -399,8 +399,16 @@ static void test_report(void **state)
     assert_false(sent->cmd.args.report.has_task_id);
     assert_int_equal(sent->cmd.args.report.status, ATTEMPT_FAILED);
     assert_true(bytes_eq(sent->cmd.args.report.error_code, BYTES_LIT("E")));
+    assert_false(sent->cmd.args.report.final);
     fake_answer(sent, SILO_NOT_FOUND, "lease not found");
     fake_failed(call, 5, "lease not found");
+    fake_free(call);
+
+    request.no_retry = true;
+    call = fake_call("ReportOutcome", &request.base);
+    sent = fake_take(CMD_REPORT);
+    assert_true(sent->cmd.args.report.final);
+    fake_answer(sent, SILO_OK, NULL);
     fake_free(call);
     fake_stop();
 }

@@ -58,6 +58,7 @@ SILO_RC report_args_fill(const Silo__V1__ReportOutcomeRequest *request,
         return FAIL(err, SILO_INVALID, "missing outcome");
     }
     args.has_task_id = uuid_parse(bytes_str(request->task_id), &args.task_id);
+    args.final = args.status == ATTEMPT_FAILED && request->no_retry;
     *ret_args = args;
     return RC_OK;
 }

@@ -143,6 +143,31 @@ static void test_cancel_then(void **state)
     close_all(rig);
 }
 
+/* A worker may know that no retry can help. Then a cancellation has nothing to stop either. */
+static void test_no_retry(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    for (int marked = 0; marked < 2; marked++) {
+        const char *id = marked ? "b" : "a";
+        enqueue_retrying(rig, id, 3, 100);
+        const struct uuid task = lease_one(rig, id);
+        if (marked) {
+            assert_int_equal(on_job(rig, CMD_CANCEL_JOB, id), SILO_OK);
+        }
+        struct call *call = report_call(&task, ATTEMPT_FAILED, "never");
+        call->request.cmd.args.report.final = true;
+        assert_int_equal(finish(rig, call), SILO_OK);
+        assert_int_equal(status(rig, id), JOB_FAILED);
+        rig_pass(rig, 60000);
+        assert_int_equal(poll_empty(rig), 0);
+        assert_int_equal(on_job(rig, CMD_RESTART_JOB, id), SILO_OK);
+        const struct uuid again = lease_one(rig, id);
+        assert_int_equal(report(rig, &again, ATTEMPT_SUCCEEDED), SILO_OK);
+    }
+    close_all(rig);
+}
+
 static void test_retries(void **state)
 {
     (void)state;
@@ -658,18 +683,31 @@ static void test_page_races(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_success),        cmocka_unit_test(test_duplicate),
-        cmocka_unit_test(test_cancel_delete),  cmocka_unit_test(test_cancel_running),
-        cmocka_unit_test(test_cancel_then),    cmocka_unit_test(test_retries),
-        cmocka_unit_test(test_future_start),   cmocka_unit_test(test_far_future),
-        cmocka_unit_test(test_expiry),         cmocka_unit_test(test_priorities),
-        cmocka_unit_test(test_order_start),    cmocka_unit_test(test_parked_poll),
-        cmocka_unit_test(test_poll_claim),     cmocka_unit_test(test_poll_stop),
-        cmocka_unit_test(test_give_back),      cmocka_unit_test(test_give_back_cancelled),
-        cmocka_unit_test(test_return),         cmocka_unit_test(test_return_cancelled),
-        cmocka_unit_test(test_renew),          cmocka_unit_test(test_cancelled_heartbeats),
-        cmocka_unit_test(test_waiting_result), cmocka_unit_test(test_row_budget),
-        cmocka_unit_test(test_page_races),     cmocka_unit_test(test_large_bytes),
+        cmocka_unit_test(test_success),
+        cmocka_unit_test(test_duplicate),
+        cmocka_unit_test(test_cancel_delete),
+        cmocka_unit_test(test_cancel_running),
+        cmocka_unit_test(test_cancel_then),
+        cmocka_unit_test(test_no_retry),
+        cmocka_unit_test(test_retries),
+        cmocka_unit_test(test_future_start),
+        cmocka_unit_test(test_far_future),
+        cmocka_unit_test(test_expiry),
+        cmocka_unit_test(test_priorities),
+        cmocka_unit_test(test_order_start),
+        cmocka_unit_test(test_parked_poll),
+        cmocka_unit_test(test_poll_claim),
+        cmocka_unit_test(test_poll_stop),
+        cmocka_unit_test(test_give_back),
+        cmocka_unit_test(test_give_back_cancelled),
+        cmocka_unit_test(test_return),
+        cmocka_unit_test(test_return_cancelled),
+        cmocka_unit_test(test_renew),
+        cmocka_unit_test(test_cancelled_heartbeats),
+        cmocka_unit_test(test_waiting_result),
+        cmocka_unit_test(test_row_budget),
+        cmocka_unit_test(test_page_races),
+        cmocka_unit_test(test_large_bytes),
     };
     return cmocka_run_group_tests_name("shard", tests, NULL, NULL);
 }

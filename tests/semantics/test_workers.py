@@ -350,6 +350,24 @@ def retries_end_with_the_policy(server):
 
 
 @case("plain")
+def a_worker_may_say_that_no_retry_helps(server):
+    jobs = Jobs(server)
+    tasks = []
+    for _ in range(3):
+        jobs.enqueue(retry_policy=pb.RetryPolicy(retry_count=5, initial_interval_ms=1))
+        tasks.append(jobs.lease_one())
+    failure = pb.Failure(code="E", data=blob(b"d"))
+    jobs.report(tasks[0], failure=failure, no_retry=True)
+    many = [pb.ReportOutcomeRequest(task_id=tasks[1].id, failure=failure, no_retry=True)]
+    equal([r.code for r in server.api.ReportOutcomes(shard=jobs.shard, outcomes=many).results], [0])
+    for task in tasks[:2]:
+        job = jobs.get(task.job_id, True)
+        equal((job.status, len(job.attempts), job.attempts[0].error_code), (pb.JOB_STATUS_FAILED, 1, "E"))
+    jobs.report(tasks[2], success=blob(b"r"), no_retry=True)
+    equal(jobs.get(tasks[2].job_id).status, pb.JOB_STATUS_SUCCEEDED)
+
+
+@case("plain")
 def retry_delays_follow_the_policy(server):
     table = (
         (pb.RetryPolicy(retry_count=2, initial_interval_ms=1000, backoff_factor=3), [1000, 3000]),

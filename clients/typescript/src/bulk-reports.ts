@@ -14,7 +14,7 @@ import {
   TaskNotFoundError,
 } from "./errors";
 import type { ReportOutcomeRequest, ReportOutcomesResult as ProtoResult } from "./gen/silo";
-import { outcomeBytes, outcomeToProto } from "./mapping";
+import { isFinal, outcomeBytes, outcomeToProto } from "./mapping";
 import type { CallOptions, ReportOutcomeOptions, ReportOutcomesResult } from "./types";
 
 /**
@@ -129,9 +129,11 @@ export class BulkReports {
       const { shard, taskId, tenant: tenantId } = options;
       try {
         const outcome = outcomeToProto(options.outcome);
+        const noRetry = isFinal(options.outcome);
         const items = shards.get(shard) ?? [];
         shards.set(shard, items);
-        items.push({ options, request: { shard: "", taskId, outcome, tenantId }, place, rest });
+        const request = { shard: "", taskId, outcome, tenantId, noRetry };
+        items.push({ options, request, place, rest });
       } catch (error) {
         results[place] = { error: errorOf(error, taskId) };
       }

@@ -4,6 +4,7 @@ import { RpcError } from "@protobuf-ts/runtime-rpc";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 import { messageOf } from "./describe";
 import { InvalidOptionError, SiloClientClosedError, withCause } from "./errors";
+import type { Duration } from "./numbers";
 import type { CallOptions } from "./types";
 
 /** Longest time a timer of Node's can wait, in milliseconds. */
@@ -17,14 +18,14 @@ function millisecondsOf(timeout: NonNullable<RpcOptions["timeout"]>): number {
  * A `timeoutMs` as it is meant: 0 = without end.
  * @throws InvalidOptionError
  */
-export function timeLimit(timeoutMs: number): number {
-  if (typeof timeoutMs !== "number" || !(timeoutMs >= 0)) {
+export function timeLimit(timeoutMs: Duration): number {
+  if (!(typeof timeoutMs === "number" || typeof timeoutMs === "bigint") || !(timeoutMs >= 0)) {
     throw new InvalidOptionError(
       "timeoutMs",
       `expected milliseconds, 0 or Infinity = without end, not ${messageOf(timeoutMs)}`,
     );
   }
-  return timeoutMs === 0 ? Infinity : timeoutMs;
+  return Number(timeoutMs) || Infinity;
 }
 
 /**
@@ -44,7 +45,7 @@ export function restOf({ timeoutMs, signal }: CallOptions): () => CallOptions {
 /** What a call was given ends it first; the default only where it was given nothing. */
 function timeoutOf(
   given: RpcOptions["timeout"],
-  ofCall: number | undefined,
+  ofCall: Duration | undefined,
   otherwise: number,
 ): { timeout: number; isGiven: boolean } {
   if (given === undefined && ofCall === undefined) {

@@ -26,7 +26,9 @@ import { groupByTenant, importBytes, importRequests, importResults } from "./imp
 import type { TenantGroup } from "./import";
 import { newJobId } from "./job-id";
 import { enqueueRequest, jobFromProto, jobStatusFromProto } from "./mapping";
-import { outcomeBytes, outcomeToProto, refreshTaskFromProto, resultFromProto } from "./mapping";
+import { isFinal, outcomeBytes, outcomeToProto } from "./mapping";
+import { refreshTaskFromProto, resultFromProto } from "./mapping";
+import { MAX_UINT32, wholeNumber } from "./numbers";
 import type { SiloGRPCClientOptions } from "./options";
 import { queryParameter, queryResult } from "./query";
 import type { ShardInfoWithRange } from "./topology";
@@ -55,6 +57,7 @@ import type {
   ReturnTasksOptions,
   ReturnTasksResult,
 } from "./types";
+import { checkedResult, checkPayload, refusedPayloads } from "./validation";
 
 export { decodeBytes, encodeBytes, tolerantDecodeAttemptBytes } from "./codec";
 export { sleep } from "./sleep";
@@ -89,10 +92,16 @@ interface EnqueueItem {
 /** The jobs of one tenant, each made when it is needed. One that cannot be made has failed. */
 function* enqueueItems(
   { items, places }: TenantGroup<EnqueueJobOptions>,
+  refused: ReadonlyMap<number, Error>,
   results: EnqueueManyResult[],
 ): Generator<EnqueueItem> {
   for (const [i, job] of items.entries()) {
     const place = places[i];
+    const error = refused.get(place);
+    if (error !== undefined) {
+      results[place] = { error };
+      continue;
+    }
     let request: EnqueueRequest;
     try {
       request = repeatableRequest(job);
@@ -193,9 +202,14 @@ export class SiloGRPCClient {
   /**
    * Stores a job. When this resolves the job is durable.
    * @throws JobAlreadyExistsError if the tenant has a job with this `id` (see `returnExisting`).
+   * @throws InvalidOptionError, SiloValidationError for what cannot be meant; nothing was sent.
    */
-  async enqueue(options: EnqueueJobOptions, call: CallOptions = {}): Promise<JobHandle> {
+  async enqueue<Payload = unknown>(
+    options: EnqueueJobOptions<Payload>,
+    call: CallOptions = {},
+  ): Promise<JobHandle> {
     const { id: jobId, tenant } = options;
+    await checkPayload(options);
     // Made once, so that a retry sends the same job.
     const request = repeatableRequest(options);
     try {
@@ -228,9 +242,10 @@ export class SiloGRPCClient {
   ): Promise<EnqueueManyResult[]> {
     const rest = restOf(call);
     const results = new Array<EnqueueManyResult>(jobs.length);
+    const refused = await refusedPayloads(jobs);
     for (const group of groupByTenant(jobs)) {
       const sizeOf = ({ request }: EnqueueItem) => enqueueBytes(request);
-      for (const part of inCalls(enqueueItems(group, results), ENQUEUE_MANY_JOBS, sizeOf)) {
+      for (const part of inCalls(enqueueItems(group, refused, results), ENQUEUE_MANY_JOBS, sizeOf)) {
         (await this.enqueuePart(group.tenant, part, rest())).forEach((answer, i) => {
           results[part[i].place] = answer;
         });
@@ -298,8 +313,9 @@ export class SiloGRPCClient {
   ): Promise<ImportJobResult[]> {
     const rest = restOf(call);
     const results = new Array<ImportJobResult>(jobs.length);
+    const refused = await refusedPayloads(jobs);
     for (const { tenant, items, places } of groupByTenant(jobs)) {
-      const made = importRequests(items);
+      const made = importRequests(items).map((request, i) => refused.get(places[i]) ?? request);
       const requests = made.filter(
         (request): request is ImportJobRequest => !(request instanceof Error),
       );
@@ -362,13 +378,15 @@ export class SiloGRPCClient {
    * Reads how a job ended.
    * @throws JobNotFoundError
    * @throws JobNotTerminalError if it has not ended, not even after `waitMs`.
+   * @throws SiloValidationError if the result is not what `resultSchema` asks for.
    */
   async getJobResult<T = unknown>(
     id: string,
     tenant?: string,
-    options: GetJobResultOptions = {},
+    options: GetJobResultOptions<T> = {},
   ): Promise<JobResult<T>> {
-    const { waitMs = 0, timeoutMs, signal } = options;
+    const { timeoutMs, signal, resultSchema } = options;
+    const waitMs = wholeNumber(options.waitMs ?? 0, "waitMs", 0, MAX_UINT32);
     const rest = restOf({ timeoutMs, signal });
     try {
       const response = await this.connection.tenantCall(
@@ -376,7 +394,7 @@ export class SiloGRPCClient {
         { ...rest(), operation: "getJobResult", jobId: id, tenant, waitMs },
         (stub, rpc, shard) => stub.getJobResult({ shard, id, tenant, waitMs }, rpc).response,
       );
-      return resultFromProto<T>(response, id, tenant);
+      return await checkedResult(resultFromProto<T>(response, id, tenant), resultSchema);
     } catch (error) {
       if (!(error instanceof SiloFailedPreconditionError)) {
         throw error;
@@ -463,7 +481,9 @@ export class SiloGRPCClient {
    * @param serverIndex which known server to ask, modulo their number; default: each in turn.
    */
   async leaseTasks(options: LeaseTasksOptions, serverIndex?: number): Promise<LeaseTasksResult> {
-    const { shard, workerId, maxTasks, taskGroup, waitMs = 0, timeoutMs, signal } = options;
+    const { shard, workerId, taskGroup, timeoutMs, signal } = options;
+    const maxTasks = wholeNumber(options.maxTasks, "maxTasks", 0, MAX_UINT32);
+    const waitMs = wholeNumber(options.waitMs ?? 0, "waitMs", 0, MAX_UINT32);
     const request = { shard, workerId, maxTasks, taskGroup, waitMs };
     const info = { operation: "leaseTasks", timeoutMs, signal, waitMs };
     const invoke: Invoke<LeaseTasksResponse> = (stub, rpc) =>
@@ -487,6 +507,7 @@ export class SiloGRPCClient {
   ): Promise<void> {
     const { taskId, shard, tenant: tenantId } = options;
     const outcome = outcomeToProto(options.outcome);
+    const noRetry = isFinal(options.outcome);
     const requestBytes = outcomeBytes(outcome);
     let tries = 0;
     try {
@@ -495,7 +516,7 @@ export class SiloGRPCClient {
         { ...call, operation: "reportOutcome", taskId, tenant: tenantId, requestBytes },
         (stub, rpc) => {
           tries++;
-          return stub.reportOutcome({ shard, taskId, outcome, tenantId }, rpc).response;
+          return stub.reportOutcome({ shard, taskId, outcome, tenantId, noRetry }, rpc).response;
         },
       );
     } catch (error) {
@@ -598,7 +619,8 @@ export class SiloGRPCClient {
    *     tell the same.
    */
   async awaitCancellations(options: AwaitCancellationsOptions): Promise<CancelledTask[]> {
-    const { shard, workerId, knownTaskIds = [], waitMs = 0, timeoutMs, signal } = options;
+    const { shard, workerId, knownTaskIds = [], timeoutMs, signal } = options;
+    const waitMs = wholeNumber(options.waitMs ?? 0, "waitMs", 0, MAX_UINT32);
     const { tasks } = await this.connection.shardCall(
       shard,
       { operation: "awaitCancellations", timeoutMs, signal, waitMs },

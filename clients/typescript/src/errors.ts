@@ -1,4 +1,5 @@
 // Every error that this package throws. The README lists their codes, and a test compares.
+import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { JobStatus } from "./types";
 
 /** What all errors of this package have in common. */
@@ -69,6 +70,8 @@ export class TaskNotFoundError extends SiloError {
 export class TaskLeaseLostError extends SiloError {
   override readonly name = "TaskLeaseLostError";
   readonly code = "SILO_TASK_LEASE_LOST";
+  /** Tells it from `JobCancelledError` where a signal's reason may be either. */
+  readonly reason = "lease-lost";
   override readonly cause: Error;
 
   constructor(
@@ -78,6 +81,21 @@ export class TaskLeaseLostError extends SiloError {
   ) {
     super(`Lease lost for task "${taskId}" (job "${jobId}"): ${cause.message}`);
     this.cause = cause;
+  }
+}
+
+/** A handler's job was cancelled: its signal's reason. */
+export class JobCancelledError extends SiloError {
+  override readonly name = "JobCancelledError";
+  readonly code = "SILO_JOB_CANCELLED";
+
+  /** @param reason who cancelled it: somebody, told by the server, or the handler by `cancel()`. */
+  constructor(
+    readonly reason: "server" | "client",
+    readonly taskId: string,
+    readonly jobId: string,
+  ) {
+    super(`Job "${jobId}" was cancelled${reason === "client" ? " by its handler" : ""}`);
   }
 }
 
@@ -113,6 +131,30 @@ export class ValueNotEncodableError extends SiloError {
 export class ValueNotDecodableError extends SiloError {
   override readonly name = "ValueNotDecodableError";
   readonly code = "SILO_VALUE_NOT_DECODABLE";
+}
+
+function issueText({ message, path = [] }: StandardSchemaV1.Issue): string {
+  const keys = path.map((part) => String(typeof part === "object" ? part.key : part));
+  return keys.length === 0 ? message : `${keys.join(".")}: ${message}`;
+}
+
+/** Issues that the message of a `SiloValidationError` tells; the error has all of them. */
+const ISSUES_TOLD = 5;
+
+/** A payload or a result is not what its schema asks for. */
+export class SiloValidationError extends SiloError {
+  override readonly name = "SiloValidationError";
+  readonly code = "SILO_VALIDATION";
+
+  /** @param issues what the validator found. */
+  constructor(
+    readonly subject: "payload" | "result",
+    readonly issues: readonly StandardSchemaV1.Issue[],
+  ) {
+    const told = issues.slice(0, ISSUES_TOLD).map(issueText);
+    const more = issues.length > told.length ? ` (and ${issues.length - told.length} more)` : "";
+    super(`The ${subject} is not valid: ${told.join("; ")}${more}`);
+  }
 }
 
 /** An option, of the client or of a call, is missing or cannot be meant. Nothing was sent. */

@@ -1,6 +1,7 @@
 import type { SiloGRPCClient } from "./client";
 import { timeLimit } from "./call-limits";
 import { JobNotTerminalError, SiloDeadlineExceededError, withCause } from "./errors";
+import { durationMs } from "./numbers";
 import { sleep } from "./sleep";
 import type { AwaitJobOptions, CallOptions, GetJobOptions, Job, JobResult, JobStatus } from "./types";
 
@@ -74,10 +75,12 @@ export class JobHandle {
    * The server is asked to wait, so the answer comes as the job ends; servers that cannot wait are
    * asked again every `pollIntervalMs`.
    * @throws JobNotFoundError
+   * @throws SiloValidationError if the result is not what `resultSchema` asks for.
    * @throws SiloDeadlineExceededError when `timeoutMs` has passed; its `cause` is what the last try met.
    */
-  async awaitResult<T = unknown>(options: AwaitJobOptions = {}): Promise<JobResult<T>> {
-    const { pollIntervalMs = 500, timeoutMs = 0, signal } = options;
+  async awaitResult<T = unknown>(options: AwaitJobOptions<T> = {}): Promise<JobResult<T>> {
+    const { timeoutMs = 0, signal, resultSchema } = options;
+    const pollIntervalMs = Number(durationMs(options.pollIntervalMs ?? 500, "pollIntervalMs"));
     const deadline = performance.now() + timeLimit(timeoutMs);
     for (;;) {
       const started = performance.now();
@@ -85,7 +88,7 @@ export class JobHandle {
       const waitMs = Math.ceil(Math.min(RESULT_WAIT_MS, left));
       let cause: unknown;
       try {
-        const limits = { waitMs, timeoutMs: left + ANSWER_MS, signal };
+        const limits = { waitMs, timeoutMs: left + ANSWER_MS, signal, resultSchema };
         return await this.client.getJobResult<T>(this.id, this.tenant, limits);
       } catch (error) {
         // A deadline of the call's own may be shorter than this wait.

@@ -1,7 +1,9 @@
 import { bytesOf, serialize } from "./codec";
 import { asError } from "./describe";
 import type { ImportJobRequest, ImportJobResult as ProtoImportJobResult } from "./gen/silo";
-import { attemptStatusToProto, checkTexts, jobStatusFromProto, limitToProto } from "./mapping";
+import { limitsToProto } from "./limits";
+import { attemptStatusToProto, checkTexts, jobStatusFromProto, timesAndPolicy } from "./mapping";
+import { instantMs } from "./numbers";
 import { JobStatus } from "./types";
 import type { ImportAttemptOptions, ImportJobOptions, ImportJobResult } from "./types";
 
@@ -29,11 +31,12 @@ export function groupByTenant<T extends { tenant?: string }>(
   return [...groups.values()];
 }
 
-function importAttempt(attempt: ImportAttemptOptions) {
+function importAttempt(attempt: ImportAttemptOptions, i: number) {
+  const place = `attempts[${i}]`;
   return {
     status: attemptStatusToProto(attempt.status),
-    startedAtMs: attempt.startedAtMs,
-    finishedAtMs: attempt.finishedAtMs,
+    startedAtMs: instantMs(attempt.startedAtMs, `${place}.startedAtMs`),
+    finishedAtMs: instantMs(attempt.finishedAtMs, `${place}.finishedAtMs`),
     result: attempt.result === undefined ? undefined : serialize(attempt.result),
     errorCode: attempt.errorCode,
     errorData: attempt.errorData === undefined ? undefined : serialize(attempt.errorData),
@@ -46,12 +49,10 @@ function importJobRequest(job: ImportJobOptions, shard: string): ImportJobReques
   return {
     shard,
     id: job.id,
-    priority: job.priority ?? 50,
-    enqueueTimeMs: job.enqueueTimeMs ?? 0n,
-    startAtMs: job.startAtMs ?? 0n,
-    retryPolicy: job.retryPolicy,
+    ...timesAndPolicy(job),
+    enqueueTimeMs: instantMs(job.enqueueTimeMs ?? 0n, "enqueueTimeMs"),
     payload: serialize(job.payload),
-    limits: (job.limits ?? []).map(limitToProto),
+    limits: limitsToProto(job.limits),
     tenant: job.tenant,
     metadata: job.metadata ?? {},
     taskGroup: job.taskGroup,

@@ -1,13 +1,11 @@
 // Between the messages of silo.v1 and the public types.
 import { bytesOf, decodeBytes, serialize, tolerantDecodeAttemptBytes } from "./codec";
 import { AttemptStatus as ProtoAttemptStatus, JobStatus as ProtoJobStatus } from "./gen/silo";
-import { GubernatorAlgorithm } from "./gen/silo";
 import type {
   EnqueueRequest,
   GetJobResponse,
   GetJobResultResponse,
   JobAttempt as ProtoJobAttempt,
-  Limit,
   RefreshFloatingLimitTask,
   ReportOutcomeRequest,
 } from "./gen/silo";
@@ -17,19 +15,24 @@ import {
   SiloProtocolError,
   ValueNotEncodableError,
 } from "./errors";
+import { limitsFromProto, limitsToProto } from "./limits";
+import { instantMs, wholeNumber } from "./numbers";
 import { pendingFromProto } from "./pending";
+import { retryPolicyToProto } from "./retry-policy";
 import { AttemptStatus, JobStatus } from "./types";
 import type {
   EnqueueJobOptions,
   Job,
   JobAttempt,
-  JobLimit,
   JobResult,
-  RateLimitConfig,
   RefreshTask,
   ReportOutcomeOptions,
 } from "./types";
 import { checkText } from "./well-formed";
+
+const DEFAULT_PRIORITY = 50;
+/** The least urgent. */
+const LAST_PRIORITY = 99;
 
 /** @throws SiloProtocolError for a status this package does not know. */
 export function jobStatusFromProto(status: ProtoJobStatus): JobStatus {
@@ -81,83 +84,6 @@ export function attemptStatusToProto(status: AttemptStatus): ProtoAttemptStatus 
   }
 }
 
-function rateLimitToProto(limit: RateLimitConfig): Limit {
-  const policy = limit.retryPolicy;
-  return {
-    limit: {
-      oneofKind: "rateLimit",
-      rateLimit: {
-        name: limit.name,
-        uniqueKey: limit.uniqueKey,
-        limit: limit.limit,
-        durationMs: limit.durationMs,
-        hits: limit.hits ?? 1,
-        algorithm: limit.algorithm ?? GubernatorAlgorithm.TOKEN_BUCKET,
-        behavior: limit.behavior ?? 0,
-        retryPolicy: policy && {
-          initialBackoffMs: policy.initialBackoffMs,
-          maxBackoffMs: policy.maxBackoffMs,
-          backoffMultiplier: policy.backoffMultiplier ?? 2.0,
-          maxRetries: policy.maxRetries ?? 0,
-        },
-      },
-    },
-  };
-}
-
-/** A limit for the wire. */
-export function limitToProto(limit: JobLimit): Limit {
-  switch (limit.type) {
-    case "concurrency":
-      return {
-        limit: {
-          oneofKind: "concurrency",
-          concurrency: { key: limit.key, maxConcurrency: limit.maxConcurrency },
-        },
-      };
-    case "rateLimit":
-      return rateLimitToProto(limit);
-    case "floatingConcurrency":
-      return {
-        limit: {
-          oneofKind: "floatingConcurrency",
-          floatingConcurrency: {
-            key: limit.key,
-            defaultMaxConcurrency: limit.defaultMaxConcurrency,
-            refreshIntervalMs: limit.refreshIntervalMs,
-            metadata: limit.metadata ?? {},
-          },
-        },
-      };
-    default:
-      throw new InvalidOptionError(
-        "limits",
-        `Unknown limit type: ${String((limit as { type: unknown }).type)}`,
-      );
-  }
-}
-
-/** A limit from the wire; undefined for a kind this package does not know. */
-export function limitFromProto({ limit }: Limit): JobLimit | undefined {
-  switch (limit.oneofKind) {
-    case "concurrency":
-      return { type: "concurrency", ...limit.concurrency };
-    case "rateLimit":
-      return { type: "rateLimit", ...limit.rateLimit };
-    case "floatingConcurrency": {
-      const { metadata, ...rest } = limit.floatingConcurrency;
-      const isEmpty = Object.keys(metadata).length === 0;
-      return { type: "floatingConcurrency", ...rest, metadata: isEmpty ? undefined : metadata };
-    }
-    default:
-      return undefined;
-  }
-}
-
-function limitsFromProto(limits: Limit[]): JobLimit[] {
-  return limits.map(limitFromProto).filter((limit) => limit !== undefined);
-}
-
 /**
  * Refuses a job with a text that would be stored as another one, as UTF-8 has no lone surrogates,
  * or read as none, as readers take a label named __proto__ for the prototype.
@@ -176,18 +102,29 @@ export function checkTexts(job: Partial<EnqueueJobOptions>): void {
   }
 }
 
+/** What jobs to enqueue and to import have in common of numbers. @throws InvalidOptionError */
+export function timesAndPolicy({
+  priority = DEFAULT_PRIORITY,
+  startAtMs = 0n,
+  retryPolicy,
+}: Partial<EnqueueJobOptions>) {
+  return {
+    priority: wholeNumber(priority, "priority", 0, LAST_PRIORITY),
+    // 0 means now by the server's clock: this machine's may be wrong.
+    startAtMs: instantMs(startAtMs, "startAtMs"),
+    retryPolicy: retryPolicy && retryPolicyToProto(retryPolicy),
+  };
+}
+
 /** The message of an enqueue call. @param shard "" where the shard stands beside it. */
 export function enqueueRequest(job: EnqueueJobOptions, shard: string): EnqueueRequest {
   checkTexts(job);
   return {
     shard,
     id: job.id ?? "",
-    priority: job.priority ?? 50,
-    // 0 means now by the server's clock: this machine's may be wrong.
-    startAtMs: job.startAtMs ?? 0n,
-    retryPolicy: job.retryPolicy,
+    ...timesAndPolicy(job),
     payload: serialize(job.payload),
-    limits: (job.limits ?? []).map(limitToProto),
+    limits: limitsToProto(job.limits),
     tenant: job.tenant,
     metadata: job.metadata ?? {},
     taskGroup: job.taskGroup,
@@ -251,12 +188,12 @@ export function resultFromProto<T>(
   switch (status) {
     case JobStatus.Succeeded: {
       const data = result.oneofKind === "successData" ? result.successData : undefined;
-      return { status, result: tolerantDecodeAttemptBytes<T>(bytesOf(data), "result") };
+      return { status, result: tolerantDecodeAttemptBytes<T>(bytesOf(data), "result") as T };
     }
     case JobStatus.Failed: {
       const failure = result.oneofKind === "failure" ? result.failure : undefined;
       const errorData = tolerantDecodeAttemptBytes(bytesOf(failure?.errorData), "errorData");
-      return { status, errorCode: failure?.errorCode, errorData };
+      return { status, errorCode: failure?.errorCode ?? "", errorData };
     }
     case JobStatus.Cancelled:
       return { status };
@@ -284,6 +221,11 @@ export function outcomeToProto(
     default:
       return { oneofKind: "cancelled", cancelled: {} };
   }
+}
+
+/** Whether the job fails with this outcome, whatever retries it has left. */
+export function isFinal(outcome: ReportOutcomeOptions["outcome"]): boolean {
+  return outcome.type === "failure" && outcome.retry === false;
 }
 
 /** Bytes of an outcome's data. */

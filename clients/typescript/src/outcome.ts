@@ -13,6 +13,12 @@ export const RESULT_NOT_ENCODABLE = "RESULT_NOT_ENCODABLE";
 /** Code of an attempt whose payload cannot be decoded. */
 export const PAYLOAD_DECODE_ERROR = "PAYLOAD_DECODE_ERROR";
 
+/** Code of an attempt whose payload is not what the worker's schema asks for. */
+export const PAYLOAD_INVALID = "PAYLOAD_INVALID";
+
+/** Code of an attempt whose result is not what the worker's schema asks for. */
+export const RESULT_INVALID = "RESULT_INVALID";
+
 /** Code of an attempt whose outcome the server did not accept. */
 export const OUTCOME_REFUSED = "OUTCOME_REFUSED";
 
@@ -36,12 +42,13 @@ export function toOutcome(value: unknown): TaskOutcome {
 }
 
 /** A failure with any data: nothing it carries can keep it from being sent. */
-function failure(code: unknown, data: unknown): TaskOutcome {
+function failure(code: unknown, data: unknown, retry: boolean): TaskOutcome {
   const text = typeof code === "string" && code !== "" ? code : HANDLER_ERROR;
   return {
     type: "failure",
     code: cutText(text, MAX_CODE),
     data: encodedData(data) as unknown as Record<string, unknown>,
+    retry,
   };
 }
 
@@ -60,9 +67,12 @@ function encodedData(data: unknown): EncodedValue {
   }
 }
 
-/** The failure that stands for a thrown value: its words, cut to size. */
-export function failureOf(thrown: unknown, code: string): TaskOutcome {
-  return failure(code, describe(thrown));
+/**
+ * The failure that stands for a thrown value: its words, cut to size.
+ * @param isFinal whether no retry can help.
+ */
+export function failureOf(thrown: unknown, code: string, isFinal = false): TaskOutcome {
+  return failure(code, describe(thrown), !isFinal);
 }
 
 /** An outcome whose values are encoded. */
@@ -81,7 +91,7 @@ export function encodeOutcome(outcome: TaskOutcome): EncodedOutcome {
         return { outcome: { type: "success", result } };
       }
       case "failure":
-        return { outcome: failure(outcome.code, outcome.data) };
+        return { outcome: failure(outcome.code, outcome.data, outcome.retry !== false) };
       default:
         return { outcome: { type: "cancelled" } };
     }

@@ -1,7 +1,8 @@
 import type { SiloGRPCClient } from "./client";
 import { bytesOf, decodeBytes } from "./codec";
 import type { Task as ProtoTask } from "./gen/silo";
-import type { CancellationReason, Task } from "./worker-types";
+import { JobCancelledError, TaskLeaseLostError } from "./errors";
+import type { CancellationError, CancellationReason, CancellationSignal, Task } from "./worker-types";
 
 /** A task with its payload decoded. @throws Error if the payload is not MessagePack. */
 export function transformTask<Payload = unknown, Metadata = Record<string, string>>(
@@ -47,7 +48,7 @@ export class TaskExecution {
   ) {}
 
   /** Aborts on cancellation and when the lease is lost. */
-  get signal(): AbortSignal {
+  get signal(): CancellationSignal {
     return this.controller.signal;
   }
 
@@ -83,7 +84,7 @@ export class TaskExecution {
 
   /** A heartbeat said that the job is cancelled. */
   markCancelledByServer(): void {
-    this.abort("server");
+    this.abort(this.cancelledBy("server"));
   }
 
   /**
@@ -94,7 +95,7 @@ export class TaskExecution {
     if (this.isCancelled || this.settled) {
       return;
     }
-    this.abort("client");
+    this.abort(this.cancelledBy("client"));
     try {
       await this.client.cancelJob(this.task.jobId, this.task.tenantId);
     } catch {
@@ -108,7 +109,8 @@ export class TaskExecution {
       return false;
     }
     this.leaseLost = true;
-    this.abort("lease-lost");
+    const { id, jobId } = this.task;
+    this.abort(new TaskLeaseLostError(id, jobId, new Error("the server says so")));
     return true;
   }
 
@@ -117,18 +119,22 @@ export class TaskExecution {
    * is reported all the same, for the server to decide.
    * @param error the signal's reason. @returns whether this call is the first to say so.
    */
-  markLeaseLapsed(error: Error): boolean {
+  markLeaseLapsed(error: TaskLeaseLostError): boolean {
     if (this.leaseLapsed || this.leaseLost) {
       return false;
     }
     this.leaseLapsed = true;
-    this.abort("lease-lost", error);
+    this.abort(error);
     return true;
   }
 
-  private abort(reason: CancellationReason, error?: Error): void {
+  private cancelledBy(reason: "server" | "client"): JobCancelledError {
+    return new JobCancelledError(reason, this.task.id, this.task.jobId);
+  }
+
+  private abort(error: CancellationError): void {
     if (this.reason === undefined) {
-      this.reason = reason;
+      this.reason = error.reason;
       this.controller.abort(error);
     }
   }

@@ -1,21 +1,26 @@
 import { context, SpanStatusCode, trace } from "@opentelemetry/api";
 import type { Context, Span } from "@opentelemetry/api";
 import { asError } from "./describe";
-import { TaskLeaseLostError } from "./errors";
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+import { SiloValidationError, TaskLeaseLostError } from "./errors";
 import { LeaseKeeper } from "./lease-keeper";
 import { outcomeBytes, outcomeToProto } from "./mapping";
 import {
   encodeOutcome,
   failureOf,
   HANDLER_ERROR,
+  isOutcome,
   OUTCOME_REFUSED,
   PAYLOAD_DECODE_ERROR,
+  PAYLOAD_INVALID,
+  RESULT_INVALID,
   toOutcome,
 } from "./outcome";
 import { Reporting } from "./reporting";
 import type { Runner, RunnerHost } from "./runner";
 import { TaskExecution } from "./task-execution";
 import type { TaskOutcome } from "./types";
+import { validated } from "./validation";
 import type { Task, TaskContext, TaskHandler } from "./worker-types";
 
 function spanOf(task: Task, workerId: string): Span {
@@ -30,6 +35,13 @@ function spanOf(task: Task, workerId: string): Span {
       "silo.attempt_number": task.attemptNumber,
     },
   });
+}
+
+/** What is done with each task. */
+export interface TaskWork {
+  handler: TaskHandler;
+  payloadSchema?: StandardSchemaV1<any, unknown>;
+  resultSchema?: StandardSchemaV1<any, unknown>;
 }
 
 /** One execution of a task, from its delivery to the end of its report. */
@@ -50,7 +62,7 @@ export class TaskRunner implements Runner {
   constructor(
     private readonly host: RunnerHost,
     private readonly task: Task,
-    private readonly handler: TaskHandler,
+    private readonly work: TaskWork,
     private readonly undecodable?: Error,
   ) {
     this.execution = new TaskExecution(task, host.workerId, host.client);
@@ -97,7 +109,7 @@ export class TaskRunner implements Runner {
       return this.end();
     }
     // A job that was cancelled before its handler began never begins.
-    const outcome = this.execution.isCancelled ? undefined : await this.work();
+    const outcome = this.execution.isCancelled ? undefined : await this.perform();
     this.execution.markSettled();
     if (this.execution.isLeaseLost) {
       this.end();
@@ -116,23 +128,57 @@ export class TaskRunner implements Runner {
   }
 
   /** Calls the handler. Never rejects. @returns undefined if it stopped for a cancellation. */
-  private async work(): Promise<TaskOutcome | undefined> {
+  private async perform(): Promise<TaskOutcome | undefined> {
     if (this.undecodable !== undefined) {
       this.host.onError(this.undecodable, { taskId: this.taskId });
       return failureOf(this.undecodable, PAYLOAD_DECODE_ERROR);
     }
+    const task = await this.checkedTask();
+    if (isOutcome(task)) {
+      return task;
+    }
     const argument: TaskContext = {
-      ...this.task,
-      task: this.task,
+      ...task,
+      task,
       cancellationSignal: this.execution.signal,
       cancel: () => this.execution.cancelFromClient(),
     };
     try {
-      const value = await context.with(this.context, () => this.handler(argument));
+      const value = await context.with(this.context, () => this.work.handler(argument));
       const isStopped = value === undefined && this.execution.shouldReportCancelled;
-      return isStopped ? undefined : toOutcome(value);
+      return isStopped ? undefined : await this.checkedOutcome(toOutcome(value));
     } catch (error) {
       return this.execution.shouldReportCancelled ? undefined : failureOf(error, HANDLER_ERROR);
+    }
+  }
+
+  /** The task with what the schema makes of its payload, or the failure if it refuses it. */
+  private async checkedTask(): Promise<Task | TaskOutcome> {
+    const { payloadSchema } = this.work;
+    if (payloadSchema === undefined) {
+      return this.task;
+    }
+    try {
+      const payload = await validated(payloadSchema, this.task.payload, "payload");
+      return { ...this.task, payload };
+    } catch (error) {
+      this.host.onError(asError(error), { taskId: this.taskId });
+      // It would be refused again.
+      return failureOf(error, PAYLOAD_INVALID, error instanceof SiloValidationError);
+    }
+  }
+
+  private async checkedOutcome(outcome: TaskOutcome): Promise<TaskOutcome> {
+    const { resultSchema } = this.work;
+    if (resultSchema === undefined || outcome.type !== "success") {
+      return outcome;
+    }
+    try {
+      await validated(resultSchema, outcome.result, "result");
+      return outcome;
+    } catch (error) {
+      this.host.onError(asError(error), { taskId: this.taskId });
+      return failureOf(error, RESULT_INVALID);
     }
   }
 

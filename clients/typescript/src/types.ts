@@ -1,8 +1,13 @@
-// The public types of jobs, limits, outcomes and queries. Times whose name ends in `AtMs`, and
-// `enqueueTimeMs`, are milliseconds since the Unix epoch; other `Ms` values are durations in
-// milliseconds.
+// The public types of jobs, limits, outcomes and queries.
+//
+// Lengths of time are milliseconds (`...Ms`). Points in time (`...AtMs`, `enqueueTimeMs`) are
+// milliseconds since the Unix epoch, 1970-01-01T00:00:00Z. What callers give may be a `number` or a
+// `bigint`; what comes back is a `bigint`.
+import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { GubernatorAlgorithm, RetryPolicy, Task as ProtoTask } from "./gen/silo";
+import type { Duration, Instant } from "./numbers";
 import type { JobPending } from "./pending";
+import type { RetryPolicyOptions } from "./retry-policy";
 
 /** Where a job stands. */
 export enum JobStatus {
@@ -29,60 +34,66 @@ export enum AttemptStatus {
 /** At most `maxConcurrency` jobs of the tenant that name `key` run at once. */
 export interface ConcurrencyLimitConfig {
   type: "concurrency";
-  /** Queue name within the tenant. */
+  /** Queue name within the tenant, at most 4096 bytes. */
   key: string;
-  /** Slots; 0 admits nothing. */
+  /** Slots, 0 to 4294967295; 0 admits nothing. */
   maxConcurrency: number;
 }
 
 /** How a job that meets its rate limit tries again. */
-export interface RateLimitRetryPolicyConfig {
-  /** First wait. */
-  initialBackoffMs: bigint;
-  /** Longest wait. */
-  maxBackoffMs: bigint;
-  /** Growth of the wait; default 2.0. */
+export interface RateLimitRetryPolicyConfig<Int extends number | bigint = number | bigint> {
+  /** First wait, in milliseconds. */
+  initialBackoffMs: Int;
+  /** Longest wait, in milliseconds. */
+  maxBackoffMs: Int;
+  /** Growth of the wait from check to check; default 2.0. */
   backoffMultiplier?: number;
   /** Checks before the job fails; default 0 = no end. */
   maxRetries?: number;
 }
 
 /** An allowance per time window, kept by the rate limiter. */
-export interface RateLimitConfig {
+export interface RateLimitConfig<Int extends number | bigint = number | bigint> {
   type: "rateLimit";
   /** Name of the limit. */
   name: string;
   /** Which instance of it, for example a user. */
   uniqueKey: string;
   /** Allowance in each window. */
-  limit: bigint;
-  /** Length of the window. */
-  durationMs: bigint;
-  /** Cost of this job; default 1, 0 looks without taking. */
+  limit: Int;
+  /** Length of the window, in milliseconds. */
+  durationMs: Int;
+  /** What this job takes of the allowance; default 1. */
   hits?: number;
   /** Default TOKEN_BUCKET. */
   algorithm?: GubernatorAlgorithm;
   /** Bits of `GubernatorBehavior`; default 0. */
   behavior?: number;
   /** Absent = the server's: 100 ms, 30 s, 2.0, no end. */
-  retryPolicy?: RateLimitRetryPolicyConfig;
+  retryPolicy?: RateLimitRetryPolicyConfig<Int>;
 }
 
 /** Slots whose number workers adjust with refresh handlers. */
-export interface FloatingConcurrencyLimitConfig {
+export interface FloatingConcurrencyLimitConfig<Int extends number | bigint = number | bigint> {
   type: "floatingConcurrency";
-  /** Queue name within the tenant. */
+  /** Queue name within the tenant, at most 4096 bytes. */
   key: string;
   /** Slots at the beginning; used only by the first job that names the key. */
   defaultMaxConcurrency: number;
-  /** Age at which the number is refreshed. */
-  refreshIntervalMs: bigint;
+  /** Age at which the number is refreshed, in milliseconds. */
+  refreshIntervalMs: Int;
   /** Handed to the refresh handler; default {}. */
   metadata?: Record<string, string>;
 }
 
-/** A condition that a job has to meet before it runs. */
-export type JobLimit = ConcurrencyLimitConfig | RateLimitConfig | FloatingConcurrencyLimitConfig;
+/**
+ * A condition that a job has to meet before it runs. Jobs that are read have `JobLimit<bigint>`:
+ * what is 64 bits wide comes back as a bigint.
+ */
+export type JobLimit<Int extends number | bigint = number | bigint> =
+  | ConcurrencyLimitConfig
+  | RateLimitConfig<Int>
+  | FloatingConcurrencyLimitConfig<Int>;
 
 /** What ends one call early. */
 export interface CallOptions {
@@ -90,28 +101,37 @@ export interface CallOptions {
    * How long the call may take in all, in milliseconds; 0 or Infinity = without end. It is sent
    * again until then, unless `maxRetries` says how often. Default: `timeoutMs` of the client.
    */
-  timeoutMs?: number;
+  timeoutMs?: Duration;
   /** Ends the call when it aborts; what the server did of it is then unknown. */
   signal?: AbortSignal;
 }
 
 /** A new job. */
-export interface EnqueueJobOptions {
+export interface EnqueueJobOptions<Payload = unknown> {
   /** What the worker gets: anything MessagePack can hold. */
-  payload: unknown;
+  payload: Payload;
+  /**
+   * Checks the payload before anything is sent: any validator with the Standard Schema interface
+   * (Zod, Valibot, ArkType, ...). What is sent is the payload as it was given; a worker with the
+   * same schema hands its handler what the validator makes of it.
+   */
+  payloadSchema?: StandardSchemaV1<Payload, any>;
   /** Which workers may run it: 1 to 64 characters. */
   taskGroup: string;
   /** Job id, unique within the tenant, at most 4096 bytes; default: a new UUID. */
   id?: string;
   /** 0 (most urgent) to 99; default 50. */
   priority?: number;
-  /** Earliest start; default now, by the server's clock. */
-  startAtMs?: bigint;
-  /** Default: no retries. */
-  retryPolicy?: RetryPolicy;
+  /**
+   * Earliest start: milliseconds since the Unix epoch, or a `Date`. Default, and 0: now, by the
+   * server's clock.
+   */
+  startAtMs?: Instant;
+  /** Default: no retries. What is left out of a policy has its default: `{}` is 3 retries. */
+  retryPolicy?: RetryPolicyOptions;
   /** Taken in this order and held together; at most 64. */
   limits?: JobLimit[];
-  /** Required if the servers have tenancy enabled, refused otherwise. */
+  /** 1 to 64 characters. Required if the servers have tenancy enabled, refused otherwise. */
   tenant?: string;
   /** Labels: at most 16, keys below 64 characters, values below 65535 bytes. */
   metadata?: Record<string, string>;
@@ -127,8 +147,10 @@ export interface EnqueueJobOptions {
 export interface ImportAttemptOptions {
   /** How it ended; Running is refused. */
   status: AttemptStatus.Succeeded | AttemptStatus.Failed | AttemptStatus.Cancelled;
-  startedAtMs: bigint;
-  finishedAtMs: bigint;
+  /** When it began: milliseconds since the Unix epoch, or a `Date`. */
+  startedAtMs: Instant;
+  /** When it ended: milliseconds since the Unix epoch, or a `Date`. */
+  finishedAtMs: Instant;
   /** For Succeeded. */
   result?: unknown;
   /** For Failed. */
@@ -138,18 +160,21 @@ export interface ImportAttemptOptions {
 }
 
 /** A job with its history. */
-export interface ImportJobOptions extends Omit<EnqueueJobOptions, "id" | "returnExisting"> {
-  /** Job id, unique within the tenant. */
+export interface ImportJobOptions<Payload = unknown>
+  extends Omit<EnqueueJobOptions<Payload>, "id" | "returnExisting"> {
+  /** Job id, unique within the tenant, at most 4096 bytes. */
   id: string;
-  /** When it was enqueued; default now. */
-  enqueueTimeMs?: bigint;
+  /** When it was enqueued: milliseconds since the Unix epoch, or a `Date`. Default, and 0: now. */
+  enqueueTimeMs?: Instant;
   /** Oldest first; default none. */
   attempts?: ImportAttemptOptions[];
 }
 
 /** What became of one imported job. */
 export interface ImportJobResult {
+  /** Job id. */
   id: string;
+  /** Whether it was imported. */
   success: boolean;
   /** Why it failed. */
   error?: string;
@@ -159,12 +184,17 @@ export interface ImportJobResult {
 
 /** One run of a job by a worker. */
 export interface JobAttempt<Result = unknown> {
+  /** Job id. */
   jobId: string;
   /** From 1; never used twice, not even after a restart. */
   attemptNumber: number;
+  /** Task id: each attempt has its own. */
   taskId: string;
+  /** How it stands. */
   status: AttemptStatus;
+  /** When it began: milliseconds since the Unix epoch. */
   startedAtMs?: bigint;
+  /** When it ended, if it has: milliseconds since the Unix epoch. */
   finishedAtMs?: bigint;
   /** If it succeeded. */
   result?: Result;
@@ -178,22 +208,31 @@ export interface JobAttempt<Result = unknown> {
 
 /** A job as it stands. */
 export interface Job<Payload = unknown, Result = unknown> {
+  /** Job id. */
   id: string;
+  /** 0 (most urgent) to 99. */
   priority: number;
+  /** When it was enqueued, by the server's clock: milliseconds since the Unix epoch. */
   enqueueTimeMs: bigint;
   /** Undefined if it was left out as asked. */
   payload: Payload;
+  /** Whether the payload was left out as asked. */
   payloadOmitted?: boolean;
+  /** Absent = no retries. */
   retryPolicy?: RetryPolicy;
-  limits: JobLimit[];
+  /** In the order in which they are taken. */
+  limits: JobLimit<bigint>[];
+  /** Its labels. */
   metadata: Record<string, string>;
+  /** How it stands. */
   status: JobStatus;
-  /** When the status last changed. */
+  /** When the status last changed: milliseconds since the Unix epoch. */
   statusChangedAtMs: bigint;
   /** Only if asked for, and if there are any. */
   attempts?: JobAttempt<Result>[];
-  /** When the next attempt is due, while the job is scheduled. */
+  /** When the next attempt is due, while the job is scheduled: milliseconds since the Unix epoch. */
   nextAttemptStartsAfterMs?: bigint;
+  /** Which workers may run it. */
   taskGroup: string;
   /** If the job succeeded. */
   result?: Result;
@@ -205,16 +244,38 @@ export interface Job<Payload = unknown, Result = unknown> {
   cancelRequestedAtMs?: bigint;
 }
 
-/** How a job ended. */
-export interface JobResult<T = unknown> {
-  status: JobStatus.Succeeded | JobStatus.Failed | JobStatus.Cancelled;
-  /** What the handler returned, if the job succeeded. */
-  result?: T;
-  /** The last error's code, if the job failed. */
-  errorCode?: string;
-  /** The last error's details, if the job failed. */
-  errorData?: unknown;
+/** The end of a job that succeeded. */
+export interface SucceededJobResult<Result = unknown> {
+  status: JobStatus.Succeeded;
+  /** What the handler returned. */
+  result: Result;
+  errorCode?: undefined;
+  errorData?: undefined;
 }
+
+/** The end of a job that failed, with no retry left. */
+export interface FailedJobResult {
+  status: JobStatus.Failed;
+  /** The last attempt's error code: the handler's, or one of the package's or the server's own. */
+  errorCode: string;
+  /** The last attempt's error details. */
+  errorData?: unknown;
+  result?: undefined;
+}
+
+/** The end of a job that was cancelled. */
+export interface CancelledJobResult {
+  status: JobStatus.Cancelled;
+  result?: undefined;
+  errorCode?: undefined;
+  errorData?: undefined;
+}
+
+/** How a job ended; `status` tells which of the three it is. */
+export type JobResult<Result = unknown> =
+  | SucceededJobResult<Result>
+  | FailedJobResult
+  | CancelledJobResult;
 
 /** Options of `getJob`. */
 export interface GetJobOptions extends CallOptions {
@@ -230,22 +291,29 @@ export interface GetJobOptions extends CallOptions {
 }
 
 /** Options of `getJobResult`. */
-export interface GetJobResultOptions extends CallOptions {
-  /** How long the server waits for the end, 0 to 60000; default 0. Older servers ignore it. */
-  waitMs?: number;
+export interface GetJobResultOptions<Result = unknown> extends CallOptions {
+  /**
+   * How long the server waits for the end, in milliseconds, at most 60000; default 0. Older servers
+   * ignore it.
+   */
+  waitMs?: Duration;
+  /** Checks the result of a job that succeeded, with the Standard Schema interface. */
+  resultSchema?: StandardSchemaV1<any, Result>;
 }
 
 /** Options of `JobHandle.awaitResult`. */
-export interface AwaitJobOptions {
-  /** Shortest time between two polls; default 500. Matters with servers that cannot wait. */
-  pollIntervalMs?: number;
+export interface AwaitJobOptions<Result = unknown> {
+  /** Shortest time between two polls, in milliseconds; default 500. Matters with servers that cannot wait. */
+  pollIntervalMs?: Duration;
   /**
-   * How long to wait in all, servers that are away included. Default: for ever; servers that are
+   * How long to wait in all, in milliseconds, servers that are away included. Default: for ever; servers that are
    * away are then waited for as by any other call, or for ever too if `rpcOptions` has a `timeout`.
    */
-  timeoutMs?: number;
+  timeoutMs?: Duration;
   /** Ends the wait when it aborts. */
   signal?: AbortSignal;
+  /** Checks the result of a job that succeeded, with the Standard Schema interface. */
+  resultSchema?: StandardSchemaV1<any, Result>;
 }
 
 /** Options of `leaseTask`. */
@@ -263,11 +331,15 @@ export interface LeaseTasksOptions extends CallOptions {
   workerId: string;
   /** Most tasks to lease. */
   maxTasks: number;
+  /** Whose jobs. */
   taskGroup: string;
   /** Restricts the poll to one shard; default: all shards open on the server asked. */
   shard?: string;
-  /** How long the server waits for a first task, 0 to 60000; default 0. Older servers ignore it. */
-  waitMs?: number;
+  /**
+   * How long the server waits for a first task, in milliseconds, at most 60000; default 0. Older
+   * servers ignore it.
+   */
+  waitMs?: Duration;
 }
 
 /** A task to give back. */
@@ -297,15 +369,19 @@ export interface RefreshTask {
   id: string;
   /** Which limit. */
   queueKey: string;
+  /** The maximum as it is now. */
   currentMaxConcurrency: number;
-  /** 0n = never. */
+  /** When it was last found: milliseconds since the Unix epoch; 0n = never. */
   lastRefreshedAtMs: bigint;
   /** As the limit was defined. */
   metadata: Record<string, string>;
-  /** How long the lease lasts, from each heartbeat. */
+  /** How long the lease lasts, from each heartbeat, in milliseconds. */
   leaseMs: bigint;
+  /** The task's shard. */
   shard: string;
+  /** Whose workers find it. */
   taskGroup: string;
+  /** Undefined while tenancy is off. */
   tenant?: string;
 }
 
@@ -329,6 +405,11 @@ export interface FailureOutcome {
   code: string;
   /** Details. */
   data?: Record<string, unknown>;
+  /**
+   * False: the job fails now, whatever retries its policy has left. Default true. Older servers
+   * ignore it.
+   */
+  retry?: boolean;
 }
 
 /** The attempt stopped because of a cancellation; the job becomes Cancelled. */
@@ -387,7 +468,7 @@ export interface ReportRefreshOutcomeOptions {
 export interface HeartbeatResult {
   /** Whether the job was cancelled. */
   cancelled: boolean;
-  /** When, if it was. */
+  /** When, if it was: milliseconds since the Unix epoch. */
   cancelledAtMs?: bigint;
 }
 
@@ -399,8 +480,8 @@ export interface AwaitCancellationsOptions extends CallOptions {
   shard: string;
   /** Tasks known to be cancelled and not reported yet, at most 10000: not told again. */
   knownTaskIds?: string[];
-  /** How long the server waits for a first one, 0 to 60000 milliseconds; default 0. */
-  waitMs?: number;
+  /** How long the server waits for a first one, in milliseconds, at most 60000; default 0. */
+  waitMs?: Duration;
 }
 
 /** A task that should stop. */

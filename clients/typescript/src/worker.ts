@@ -11,14 +11,14 @@ import type { Runner, RunnerHost } from "./runner";
 import { within } from "./sleep";
 import { taskWith, transformTask } from "./task-execution";
 import { TaskRunner } from "./task-runner";
+import type { TaskWork } from "./task-runner";
+import type { Duration } from "./numbers";
 import type { LeaseTasksResult } from "./types";
+import { checkWorkerOptions } from "./worker-options";
 import { WorkerMetrics } from "./worker-metrics";
 import { WorkerSession } from "./worker-session";
 import type { ErrorListener, RefreshHandler, SiloWorkerOptions, TaskHandler } from "./worker-types";
 import type { WorkerStartOptions, WorkerStopOptions } from "./worker-types";
-
-/** Longest time a server holds a poll, in milliseconds. */
-const MAX_POLL_WAIT_MS = 60_000;
 
 function logError(error: Error, context?: { taskId?: string }): void {
   const task = context?.taskId === undefined ? "" : ` task ${context.taskId}:`;
@@ -43,7 +43,7 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
   private readonly pollWaitMs: number;
   private readonly client: SiloGRPCClient;
   private readonly reporter: OutcomeReporter;
-  private readonly handler: TaskHandler;
+  private readonly work: TaskWork;
   private readonly refreshHandler: RefreshHandler | undefined;
   private readonly listener: ErrorListener;
   private session: WorkerSession | undefined;
@@ -51,21 +51,26 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
   private ending: Promise<void> = Promise.resolve();
   private polls = 0;
 
+  /** @throws InvalidOptionError for options that are missing, unknown, or cannot be meant. */
   constructor(options: SiloWorkerOptions<Payload, Metadata, Result>) {
+    const numbers = checkWorkerOptions(options);
     this.client = options.client;
     this.reporter = new OutcomeReporter(options.client);
     this.workerId = options.workerId;
     this.taskGroup = options.taskGroup;
-    this.handler = options.handler as TaskHandler;
+    this.work = {
+      handler: options.handler as TaskHandler,
+      payloadSchema: options.payloadSchema,
+      resultSchema: options.resultSchema,
+    };
     this.refreshHandler = options.refreshHandler;
-    this.concurrentPollers = options.concurrentPollers ?? 1;
-    this.maxConcurrentTasks = options.maxConcurrentTasks ?? 10;
-    this.tasksPerPoll = options.tasksPerPoll ?? this.maxConcurrentTasks;
-    this.prefetchTasks = options.prefetchTasks ?? 0;
-    this.pollIntervalMs = options.pollIntervalMs ?? 1000;
-    this.heartbeatIntervalMs = options.heartbeatIntervalMs ?? 5000;
-    const wait = Math.round(options.pollWaitMs ?? this.pollIntervalMs);
-    this.pollWaitMs = Math.min(MAX_POLL_WAIT_MS, Math.max(0, wait));
+    this.concurrentPollers = numbers.concurrentPollers;
+    this.maxConcurrentTasks = numbers.maxConcurrentTasks;
+    this.tasksPerPoll = numbers.tasksPerPoll;
+    this.prefetchTasks = numbers.prefetchTasks;
+    this.pollIntervalMs = numbers.pollIntervalMs;
+    this.heartbeatIntervalMs = numbers.heartbeatIntervalMs;
+    this.pollWaitMs = numbers.pollWaitMs;
     this.listener = options.onError ?? logError;
     this.workerMetrics = new WorkerMetrics(
       options.meter ?? metrics.getMeter("silo-worker"),
@@ -118,9 +123,10 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
    * are reported as usual. A stop that is under way is waited for.
    * @param options as an object, or the number of `timeoutMs` alone.
    */
-  async stop(options: number | WorkerStopOptions = {}): Promise<void> {
-    const { timeoutMs = 30_000, signal } =
-      typeof options === "number" ? { timeoutMs: options } : options;
+  async stop(options: Duration | WorkerStopOptions = {}): Promise<void> {
+    const { timeoutMs: limit = 30_000, signal } =
+      typeof options === "object" ? options : { timeoutMs: options };
+    const timeoutMs = Number(limit);
     if (this.isRunning && this.session !== undefined) {
       this.ending = this.session.stop({ timeoutMs, signal }, this.client.closed);
     }
@@ -281,9 +287,9 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
   /** A task whose payload cannot be decoded fails; the rest of its batch is not touched. */
   private runnerOf(host: RunnerHost, proto: ProtoTask): Runner {
     try {
-      return new TaskRunner(host, transformTask(proto), this.handler);
+      return new TaskRunner(host, transformTask(proto), this.work);
     } catch (error) {
-      return new TaskRunner(host, taskWith(proto, undefined), this.handler, asError(error));
+      return new TaskRunner(host, taskWith(proto, undefined), this.work, asError(error));
     }
   }
 }

@@ -1140,6 +1140,12 @@ export interface ReportOutcomeRequest {
      * @generated from protobuf field: optional string tenant_id = 7
      */
     tenantId?: string;
+    /**
+     * With a failure: the job fails now, whatever retries its policy has left.
+     *
+     * @generated from protobuf field: bool no_retry = 1000
+     */
+    noRetry: boolean;
 }
 /**
  * Why an attempt failed.
@@ -5154,7 +5160,8 @@ class ReportOutcomeRequest$Type extends MessageType<ReportOutcomeRequest> {
             { no: 3, name: "success", kind: "message", oneof: "outcome", T: () => SerializedBytes },
             { no: 4, name: "failure", kind: "message", oneof: "outcome", T: () => Failure },
             { no: 6, name: "cancelled", kind: "message", oneof: "outcome", T: () => Cancelled },
-            { no: 7, name: "tenant_id", kind: "scalar", opt: true, T: 9 /*ScalarType.STRING*/ }
+            { no: 7, name: "tenant_id", kind: "scalar", opt: true, T: 9 /*ScalarType.STRING*/ },
+            { no: 1000, name: "no_retry", kind: "scalar", T: 8 /*ScalarType.BOOL*/ }
         ]);
     }
     create(value?: PartialMessage<ReportOutcomeRequest>): ReportOutcomeRequest {
@@ -5162,6 +5169,7 @@ class ReportOutcomeRequest$Type extends MessageType<ReportOutcomeRequest> {
         message.shard = "";
         message.taskId = "";
         message.outcome = { oneofKind: undefined };
+        message.noRetry = false;
         if (value !== undefined)
             reflectionMergePartial<ReportOutcomeRequest>(this, message, value);
         return message;
@@ -5198,6 +5206,9 @@ class ReportOutcomeRequest$Type extends MessageType<ReportOutcomeRequest> {
                 case /* optional string tenant_id */ 7:
                     message.tenantId = reader.string();
                     break;
+                case /* bool no_retry */ 1000:
+                    message.noRetry = reader.bool();
+                    break;
                 default:
                     let u = options.readUnknownField;
                     if (u === "throw")
@@ -5228,6 +5239,9 @@ class ReportOutcomeRequest$Type extends MessageType<ReportOutcomeRequest> {
         /* optional string tenant_id = 7; */
         if (message.tenantId !== undefined)
             writer.tag(7, WireType.LengthDelimited).string(message.tenantId);
+        /* bool no_retry = 1000; */
+        if (message.noRetry !== false)
+            writer.tag(1000, WireType.Varint).bool(message.noRetry);
         let u = options.writeUnknownFields;
         if (u !== false)
             (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import {
+  InvalidOptionError,
   JobAlreadyExistsError,
   JobNotFoundError,
   JobNotTerminalError,
@@ -201,7 +202,7 @@ test("a second job with the same id is refused", async () => {
 
 test("bad fields are refused", async () => {
   const job = { payload: 1, taskGroup: unique("group") };
-  await assert.rejects(client.enqueue({ ...job, priority: 100 }), SiloInvalidArgumentError);
+  await assert.rejects(client.enqueue({ ...job, priority: 100 }), InvalidOptionError);
   await assert.rejects(client.enqueue({ ...job, taskGroup: "" }), SiloInvalidArgumentError);
   await assert.rejects(
     client.enqueue({ ...job, metadata: { ["k".repeat(64)]: "v" } }),
@@ -321,4 +322,17 @@ test("a dead first bootstrap address is skipped", async () => {
   } finally {
     other.close();
   }
+});
+
+test("a worker's failure that is final is not retried", async () => {
+  const taskGroup = unique("group");
+  const handle = await client.enqueue({ payload: 1, taskGroup, retryPolicy: {} });
+  const { tasks } = await client.leaseTasks({ workerId: "w", maxTasks: 1, taskGroup, waitMs: 5000n });
+  const [{ id: taskId, shard }] = tasks;
+  const outcome = { type: "failure" as const, code: "NO_HOPE", retry: false };
+  await client.reportOutcome({ taskId, shard, outcome });
+  const job = await handle.getJob({ includeAttempts: true });
+  assert.equal(job.status, JobStatus.Failed);
+  assert.equal(job.attempts?.length, 1);
+  assert.equal(job.retryPolicy?.maxIntervalMs, 300_000n);
 });

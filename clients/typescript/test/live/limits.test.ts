@@ -252,7 +252,7 @@ test("jobs are imported with their history", async () => {
       { id: ids[3], success: false, status: JobStatus.Failed },
     ],
   );
-  assert.match(results[3].error ?? "", /priority must be between 0 and 99/);
+  assert.match(results[3].error ?? "", /priority: expected a whole number from 0 to 99/);
   assert.deepEqual((await client.getJobResult(ids[0])).result, { a: 1 });
   assert.deepEqual(await client.getJobResult(ids[2]), {
     status: JobStatus.Failed,

@@ -109,9 +109,11 @@ const ONE_OF_EACH: silo.SiloError[] = [
   new silo.DuplicateTaskDeliveryError("k"),
   new silo.InvalidOptionError("servers", "missing"),
   new silo.JobAlreadyExistsError(),
+  new silo.JobCancelledError("server", "k", "j"),
   new silo.JobNotFoundError("j"),
   new silo.JobNotTerminalError("j"),
   new silo.PlaintextRefusedError("a:1"),
+  new silo.SiloValidationError("payload", []),
   new silo.SiloAlreadyExistsError("m"),
   new silo.SiloCancelledError("m"),
   new silo.SiloClientClosedError(),
@@ -155,12 +157,13 @@ test("every error class is a SiloError with a code of its own, and the README li
 test("the entry point exports these values and no others", () => {
   const expected =
     "AttemptStatus DuplicateTaskDeliveryError GubernatorAlgorithm GubernatorBehavior " +
-    "InvalidOptionError JobAlreadyExistsError JobHandle JobNotFoundError JobNotTerminalError " +
-    "JobStatus PendingCause PlaintextRefusedError SiloAlreadyExistsError SiloCancelledError " +
-    "SiloClientClosedError SiloDeadlineExceededError SiloError SiloFailedPreconditionError " +
-    "SiloGRPCClient SiloGrpcError SiloInvalidArgumentError SiloNotFoundError SiloNotReadyError " +
-    "SiloPermissionDeniedError SiloProtocolError SiloResourceExhaustedError SiloTlsError " +
-    "SiloTokenError SiloUnauthenticatedError SiloUnavailableError SiloUnroutableError SiloWorker " +
+    "InvalidOptionError JobAlreadyExistsError JobCancelledError JobHandle JobNotFoundError " +
+    "JobNotTerminalError JobStatus PendingCause PlaintextRefusedError SiloAlreadyExistsError " +
+    "SiloCancelledError SiloClientClosedError SiloDeadlineExceededError SiloError " +
+    "SiloFailedPreconditionError SiloGRPCClient SiloGrpcError SiloInvalidArgumentError " +
+    "SiloNotFoundError SiloNotReadyError SiloPermissionDeniedError SiloProtocolError " +
+    "SiloResourceExhaustedError SiloTlsError SiloTokenError SiloUnauthenticatedError " +
+    "SiloUnavailableError SiloUnroutableError SiloValidationError SiloWorker " +
     "TaskLeaseLostError TaskNotFoundError ValueNotDecodableError ValueNotEncodableError " +
     "WorkerMetrics hashTenant initHasher isConnectivityError shardForTenant";
   assert.equal(Object.keys(silo).sort().join(" "), expected);

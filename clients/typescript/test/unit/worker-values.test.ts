@@ -4,6 +4,7 @@ import { after, afterEach, before, beforeEach, test } from "node:test";
 import { bytesOf, decodeBytes, serialized } from "../../src/codec";
 import { SiloGRPCClient, SiloWorker, ValueNotEncodableError } from "../../src/index";
 import type { SiloWorkerOptions } from "../../src/index";
+import { numbered } from "../support/schema";
 import { batches, FakeServer, protoTask, until } from "../fake-server";
 
 let server: FakeServer;
@@ -217,3 +218,56 @@ for (const [name, fail] of [
     assert.equal(told, 1);
   });
 }
+
+test("handlers need not be asynchronous", async () => {
+  server.handlers.leaseTasks = batches([protoTask("value", "v"), protoTask("throw", "t")]);
+  await start({
+    handler: ({ payload }) => {
+      if (payload === "t") {
+        throw new Error("thrown at once");
+      }
+      return { got: payload };
+    },
+  });
+  await until(() => outcomes().size === 2, "all outcomes");
+  const { success } = outcomes().get("value");
+  assert.deepEqual(decodeBytes(bytesOf(success) ?? new Uint8Array(), "result"), { got: "v" });
+  assert.equal(failureIn(outcomes().get("throw")).code, "HANDLER_ERROR");
+});
+
+test("payloads and results are checked by the schemas of the worker", async () => {
+  const tasks = [{ n: 1 }, { n: "one" }, { n: 2 }, { n: 3 }];
+  server.handlers.leaseTasks = batches(tasks.map((payload, i) => protoTask(`k${i}`, payload)));
+  const seen: unknown[] = [];
+  await start({
+    payloadSchema: numbered,
+    resultSchema: numbered,
+    handler: async ({ payload, task }) => {
+      seen.push(payload);
+      assert.equal(task.payload, payload);
+      if (payload.n === 3) {
+        return { type: "failure", code: "OWN", retry: false };
+      }
+      return payload.n === 1 ? payload : "no object";
+    },
+  });
+  await until(() => outcomes().size === tasks.length, "all outcomes");
+  assert.deepEqual(seen.slice(0, 1), [{ n: 1, doubled: 2 }], "what the schema makes of it");
+  assert.equal(seen.length, 3, "the handler is not called for what the schema refuses");
+  assert.equal(outcomes().get("k0").oneofKind, "success");
+  const refused = failureIn(outcomes().get("k1"));
+  assert.equal(refused.code, "PAYLOAD_INVALID");
+  assert.equal(refused.data.issues.length, 2);
+  assert.equal(failureIn(outcomes().get("k2")).code, "RESULT_INVALID");
+  const bulk = server.requests("reportOutcomes").flatMap((request) => request.outcomes);
+  const finals = [...server.requests("reportOutcome"), ...bulk].filter(({ noRetry }) => noRetry);
+  assert.deepEqual(
+    finals.map(({ taskId }) => taskId).sort(),
+    ["k1", "k3"],
+    "what would be refused again is not retried, nor what says so",
+  );
+  assert.deepEqual(errors.map(({ error }) => error.name), [
+    "SiloValidationError",
+    "SiloValidationError",
+  ]);
+});

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { bytesOf, decodeBytes, serialized } from "../../src/codec";
-import { DuplicateTaskDeliveryError, SiloGRPCClient, SiloWorker } from "../../src/index";
+import { DuplicateTaskDeliveryError, JobCancelledError, SiloGRPCClient, SiloWorker } from "../../src/index";
 import { TaskLeaseLostError } from "../../src/index";
 import type { SiloWorkerOptions, TaskContext } from "../../src/index";
 import { batches, FakeServer, grpcError, protoTask, SHARD, until } from "../fake-server";
@@ -286,6 +286,7 @@ test("heartbeats run while the handler does, and tell of a cancellation", async 
   server.handlers.heartbeat = () => ({ cancelled: ++beats === 3, cancelledAtMs: 1n });
   server.handlers.leaseTasks = batches([protoTask("k", 1, { tenantId: "t" })]);
   let aborts = 0;
+  let reason: unknown;
   makeWorker({
     heartbeatIntervalMs: 5,
     handler: async ({ cancellationSignal }) => {
@@ -295,12 +296,15 @@ test("heartbeats run while the handler does, and tell of a cancellation", async 
           resolve();
         });
       });
-      throw cancellationSignal.reason;
+      reason = cancellationSignal.reason;
+      throw reason;
     },
   });
   await worker.start();
   await until(() => reports().length === 1);
   assert.equal(outcomeOf(reports()[0]), "cancelled");
+  assert.ok(reason instanceof JobCancelledError);
+  assert.deepEqual([reason.reason, reason.taskId, reason.jobId], ["server", "k", "job-of-k"]);
   assert.equal(aborts, 1);
   const [beat] = server.requests("heartbeat");
   assert.deepEqual([beat.workerId, beat.taskId, beat.shard, beat.tenantId], ["w", "k", SHARD, "t"]);
@@ -316,7 +320,7 @@ test("cancel() aborts first and cancels the job once, whatever comes of it", asy
   makeWorker({
     handler: async ({ cancel, cancellationSignal }) => {
       const done = cancel();
-      aborted = cancellationSignal.aborted;
+      aborted = cancellationSignal.aborted && cancellationSignal.reason.reason === "client";
       await done;
       await cancel();
       throw new Error("ignored");
