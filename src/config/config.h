@@ -124,6 +124,8 @@ struct config_database {
     bool count_from_status_counters;
     int64_t block_cache_bytes; /* the process */
     int64_t meta_cache_bytes;
+    /* Directory of the engine's cache on the local disk; may hold the shard placeholder; NULL = none. */
+    const char *engine_cache;
     int64_t latency_read_ms; /* for tests and benchmarks: added to each request to the store */
     int64_t latency_write_ms;
     int64_t

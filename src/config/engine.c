@@ -24,6 +24,13 @@ static const char *store_of_kind(enum config_backend backend)
     return "s3://bucket";
 }
 
+const char *config_engine_cache(struct arena *arena, const json_t *engine)
+{
+    const json_t *cache = json_object_get(engine, "object_store_cache_options");
+    const char *folder = json_string_value(json_object_get(cache, "root_folder"));
+    return folder != NULL && *folder != '\0' ? arena_str(arena, bytes_str(folder)) : NULL;
+}
+
 SILO_RC config_engine_check(struct silo_config *config, const char *name, const json_t *lines,
                             struct silo_err *err)
 {

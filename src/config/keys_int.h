@@ -79,6 +79,8 @@ const char *config_type_name(enum config_type type);
 
 /* ---- parts, for each other and for their tests ---- */
 
+/* The directory of the engine's own cache that its table names, in the arena; NULL: none. */
+const char *config_engine_cache(struct arena *arena, const json_t *engine);
 /* Checks database.slatedb_json with the engine. lines, of a file of that name, are for messages; may be NULL. */
 SILO_RC config_engine_check(struct silo_config *config, const char *name, const json_t *lines,
                             struct silo_err *err);

@@ -315,6 +315,7 @@ SILO_RC config_apply_json(struct bytes json, const char *name, const struct conf
         ASSERT(text != NULL);
         config->database.slatedb_json = arena_str(&config->arena, bytes_str(text));
         free(text);
+        config->database.engine_cache = config_engine_cache(&config->arena, walk.engine);
         rc = config_engine_check(config, name, walk.lines, err);
     }
     json_decref(walk.engine);

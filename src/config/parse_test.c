@@ -135,6 +135,7 @@ static void the_engine_table_is_passed_on(void **state)
     assert_string_equal(f.config.database.slatedb_json,
                         "{\"l0_max_ssts\":9,\"object_store_cache_options\":{\"root_folder\":\"/"
                         "cache/7000/%shard%\"}}");
+    assert_string_equal(f.config.database.engine_cache, "/cache/7000/%shard%");
     config_deinit(&f.config);
     accept(&f, "[database.slatedb]\nflush_interval = '1ms'\nmanifest_poll_interval = '1s'\n");
     assert_int_equal(f.config.database.flush_interval_us, 1000);

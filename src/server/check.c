@@ -59,7 +59,11 @@ static void check_directory(const char *key, const char *directory, size_t *erro
     int failed = stat(path, &found) == 0 ? 0 : errno;
     while ((failed == ENOENT || failed == ENOTDIR) && strcmp(path, "/") != 0) {
         char *slash = strrchr(path, '/');
-        slash[slash == path ? 1 : 0] = '\0';
+        if (slash == NULL) {
+            memcpy(path, ".", 2); /* the last step of a relative path */
+        } else {
+            slash[slash == path ? 1 : 0] = '\0';
+        }
         failed = stat(path, &found) == 0 ? 0 : errno;
     }
     if (failed == 0 && !S_ISDIR(found.st_mode)) {
@@ -77,9 +81,15 @@ static void check_directory(const char *key, const char *directory, size_t *erro
     free(path);
 }
 
-static void check_directories(const struct config_database *database, size_t *errors)
+static void check_directories(const struct config_database *database, struct arena *arena,
+                              size_t *errors)
 {
     struct silo_err err = {0};
+    if (database->engine_cache != NULL) {
+        check_directory("database.slatedb.object_store_cache_options.root_folder",
+                        config_expand_shard(arena, database->engine_cache, STORE_CACHE_SHARD),
+                        errors);
+    }
     if (database->wal.set && store_wal_check(database, &err).code != SILO_OK) {
         check_error("database.wal.path", err.text, errors);
     }
@@ -128,7 +138,7 @@ int server_check(const struct silo_config *config, const struct config_warnings 
     print_warnings(warnings);
     check_tls(&config->server, &errors);
     check_limiter(&config->gubernator, &errors);
-    check_directories(&config->database, &errors);
+    check_directories(&config->database, &arena, &errors);
     check_credentials(&config->database);
     (void)fputs(config_print(&arena, config), stdout);
     if (errors != 0) {

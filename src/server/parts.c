@@ -106,10 +106,10 @@ static SILO_RC build_shards(struct server *server, struct arena *arena, struct s
 {
     const struct silo_config *config = server->config;
     const struct config_database *database = &config->database;
-    /* The engine names its local cache files after the object's whole path, so all shards may share a folder. */
-    const char *settings = database->slatedb_json != NULL
-                               ? config_expand_shard(arena, database->slatedb_json, "shards")
-                               : NULL;
+    const char *settings =
+        database->slatedb_json != NULL
+            ? config_expand_shard(arena, database->slatedb_json, STORE_CACHE_SHARD)
+            : NULL;
     const struct shards_options options = {
         .env = server->env,
         .store = server->store,

@@ -89,6 +89,9 @@ struct server {
 
 /* --- store_setup.c ------------------------------------------------------------------------------------------- */
 
+/* The engine names files of its local cache after the object's whole path, so all shards may share a folder of this name. */
+#define STORE_CACHE_SHARD "shards"
+
 /* Whether a write-ahead log of its own has a place that fits that of the data. */
 SILO_RC store_wal_check(const struct config_database *database, struct silo_err *err);
 /* Makes the directories of local stores and, unless database.lock is off, locks them. */

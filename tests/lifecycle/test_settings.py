@@ -71,10 +71,12 @@ class Settings(unittest.TestCase):
     def test_files_and_directories(self):
         """All that is wrong is said at once."""
         status, _, errors = self.check('server.tls_cert = "/absent.pem"', 'server.tls_key = "/absent.key"',
-                                       'database.path = "/dev/null/data/%shard%"', 'gubernator.address = "nowhere"')
+                                       'database.path = "/dev/null/data/%shard%"',
+                                       'database.slatedb.object_store_cache_options.root_folder = "silo.toml/cache"', 'gubernator.address = "nowhere"')
         equal(status, 1, "exit status")
         self.assertIn("/absent.pem: No such file or directory", errors)
         self.assertIn("database.path: the directory /dev/null/data cannot be made: /dev/null: Not a directory", errors)
+        self.assertIn("root_folder: the directory silo.toml/cache cannot be made: silo.toml: Not a directory", errors)
         self.assertIn("gubernator.address: ", errors)
 
     def test_credentials(self):
