@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -100,6 +101,14 @@ static SILO_RC scheme_check(enum config_backend backend, const char *path, const
     if (backend == CONFIG_URL && strstr(path, "://") == NULL) {
         return FAIL(err, SILO_INVALID, "%s.path must be a URL for the backend url, not \"%s\"",
                     prefix, path);
+    }
+    /* As URLs these would go unlocked, and be written as if every request cost money. */
+    if (backend == CONFIG_URL &&
+        (strncasecmp(path, "file:", 5) == 0 || strncasecmp(path, "memory:", 7) == 0)) {
+        return FAIL(err, SILO_INVALID,
+                    "%s.path must not be a URL of this machine for the backend url; set %s.backend "
+                    "= \"%s\" and a plain path instead of \"%s\"",
+                    prefix, prefix, tolower((unsigned char)*path) == 'f' ? "fs" : "memory", path);
     }
     if (backend == CONFIG_FS && strstr(path, "://") != NULL) {
         return FAIL(err, SILO_INVALID, "%s.path must be a directory for the backend fs, not \"%s\"",

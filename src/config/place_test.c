@@ -75,6 +75,8 @@ static void refused_templates(void **state)
         {CONFIG_S3, "s3:///%shard%", "s3://bucket", NULL},
         {CONFIG_S3, "s3://bucket/x-%shard%", "whole path segment", NULL},
         {CONFIG_GCS, "s3://bucket/%shard%", "gs://bucket", NULL},
+        {CONFIG_URL, "file:///var/%shard%", "set database.wal.backend = \"fs\"", NULL},
+        {CONFIG_URL, "Memory:///x/%shard%", "set database.wal.backend = \"memory\"", NULL},
         {CONFIG_URL, "bucket/%shard%", "must be a URL", NULL},
         {CONFIG_URL, "%shard%/a://b", "must come after the address", NULL},
     };
