@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -109,6 +110,14 @@ def cancelled_while_it_runs(server, command, environment):
     equal(finish(process).split()[0], "JOB_STATUS_CANCELLED", "the end of the job")
 
 
+def listens(process, port, directory):
+    if process.poll() is not None:
+        with open(os.path.join(directory, "server.log"), encoding="utf-8") as log:
+            raise AssertionError("the server ended:\n" + log.read())
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def secured(directory):
     """A server with mutual TLS and a token, made by the commands and settings of the guide on deployment, and with tenants on
     several shards. Returns its process and the environment of clients."""
@@ -124,6 +133,7 @@ def secured(directory):
     with open(os.path.join(directory, "server.log"), "ab") as log:
         process = subprocess.Popen([program(), "--config", os.path.join(directory, "silo.toml")], cwd=directory,
                                    env=dict(os.environ, SILO_AUTH_TOKEN=TOKEN), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    until(lambda: listens(process, port, directory), "the server to listen", RUN_SECONDS)
     files = {"SILO_TLS_" + name: os.path.join(directory, file)
              for name, file in (("CA", "ca.pem"), ("CERT", "client.pem"), ("KEY", "client.key"))}
     return process, dict(os.environ, SILO_SERVERS="localhost:%d" % port, SILO_TOKEN=TOKEN, SILO_TENANT=TENANT, **files)
