@@ -209,7 +209,8 @@ export class PlaintextRefusedError extends SiloError {
   constructor(override readonly address: string) {
     super(
       `A server names "${address}", which is no loopback address. This client speaks plaintext ` +
-        "only because all its servers are, so it does not send its token there: set useTls.",
+        "only because all its servers are, so it does not send its token there: set tls to true, or to " +
+        "false on a network that you trust.",
     );
   }
 }

@@ -115,5 +115,5 @@ test("what decides on TLS", () => {
   assert.equal(decide({ servers: "localhost:1", useTls: true }), true);
   assert.equal(decide({ servers: "silo.example:2", useTls: false }), false);
   const mapped = { servers: "localhost:1", addressMap: { a: "silo.example:2" }, token: "t" };
-  assert.throws(() => new DialRules(mapped).dialled("a"), /set useTls/);
+  assert.throws(() => new DialRules(mapped).dialled("a"), /set tls to true/);
 });
