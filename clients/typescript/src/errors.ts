@@ -6,6 +6,8 @@ import type { JobStatus } from "./types";
 export abstract class SiloError extends Error {
   /** Tells the kinds of errors apart, also across versions and copies of this package. */
   abstract readonly code: string;
+  /** The name of its class. */
+  abstract override readonly name: string;
   /** The server that answered or could not be reached, `host:port`, if the error has one. */
   declare readonly address?: string;
 }
@@ -26,7 +28,9 @@ export class JobNotFoundError extends SiloError {
   readonly code = "SILO_JOB_NOT_FOUND";
 
   constructor(
+    /** The job. */
     readonly jobId: string,
+    /** Its tenant, undefined if none was given. */
     readonly tenant?: string,
   ) {
     super(`Job "${jobId}" not found${inTenant(tenant)}`);
@@ -39,8 +43,11 @@ export class JobNotTerminalError extends SiloError {
   readonly code = "SILO_JOB_NOT_TERMINAL";
 
   constructor(
+    /** The job. */
     readonly jobId: string,
+    /** Its tenant, undefined if none was given. */
     readonly tenant?: string,
+    /** How the job stands, if that could be read. */
     readonly currentStatus?: JobStatus,
   ) {
     const status = currentStatus === undefined ? "" : ` (current status: ${currentStatus})`;
@@ -58,7 +65,9 @@ export class TaskNotFoundError extends SiloError {
    *     time, whose answer was lost, may have recorded it and ended the lease.
    */
   constructor(
+    /** The task. */
     readonly taskId: string,
+    /** The server's message. */
     readonly grpcMessage?: string,
     readonly mayBeRecorded = false,
   ) {
@@ -72,11 +81,15 @@ export class TaskLeaseLostError extends SiloError {
   readonly code = "SILO_TASK_LEASE_LOST";
   /** Tells it from `JobCancelledError` where a signal's reason may be either. */
   readonly reason = "lease-lost";
+  /** What took the lease away. */
   override readonly cause: Error;
 
   constructor(
+    /** The task. */
     readonly taskId: string,
+    /** The job. */
     readonly jobId: string,
+    /** What took the lease away. */
     cause: Error,
   ) {
     super(`Lease lost for task "${taskId}" (job "${jobId}"): ${cause.message}`);
@@ -92,7 +105,9 @@ export class JobCancelledError extends SiloError {
   /** @param reason who cancelled it: somebody, told by the server, or the handler by `cancel()`. */
   constructor(
     readonly reason: "server" | "client",
+    /** The task. */
     readonly taskId: string,
+    /** The job. */
     readonly jobId: string,
   ) {
     super(`Job "${jobId}" was cancelled${reason === "client" ? " by its handler" : ""}`);
@@ -105,7 +120,9 @@ export class DuplicateTaskDeliveryError extends SiloError {
   readonly code = "SILO_DUPLICATE_TASK_DELIVERY";
 
   constructor(
+    /** The task. */
     readonly taskId: string,
+    /** The job. */
     readonly jobId?: string,
   ) {
     const job = jobId === undefined ? "" : ` for job "${jobId}"`;
@@ -148,6 +165,7 @@ export class SiloValidationError extends SiloError {
 
   /** @param issues what the validator found. */
   constructor(
+    /** What was checked. */
     readonly subject: "payload" | "result",
     readonly issues: readonly StandardSchemaV1.Issue[],
   ) {
@@ -282,7 +300,9 @@ export class JobAlreadyExistsError extends SiloAlreadyExistsError {
   override readonly code = "SILO_JOB_ALREADY_EXISTS";
 
   constructor(
+    /** The job. */
     readonly jobId?: string,
+    /** Its tenant, undefined if none was given. */
     readonly tenant?: string,
     grpcMessage?: string,
   ) {
@@ -386,6 +406,7 @@ export class SiloTlsError extends SiloUnavailableError {
 
   constructor(
     message: string,
+    /** What is wrong with the connection. */
     readonly problem: TlsProblem,
   ) {
     super(message);

@@ -107,6 +107,7 @@ export type {
   CancellationError,
   CancellationReason,
   CancellationSignal,
+  ErrorListener,
   RefreshHandler,
   RefreshTaskContext,
   SiloWorkerOptions,

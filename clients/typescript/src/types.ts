@@ -25,14 +25,19 @@ export enum JobStatus {
 
 /** How one attempt of a job stands. */
 export enum AttemptStatus {
+  /** Leased by a worker. */
   Running = "Running",
+  /** Ended with a result. */
   Succeeded = "Succeeded",
+  /** Ended with an error; a retry may follow. */
   Failed = "Failed",
+  /** Ended because the job was cancelled. */
   Cancelled = "Cancelled",
 }
 
 /** At most `maxConcurrency` jobs of the tenant that name `key` run at once. */
 export interface ConcurrencyLimitConfig {
+  /** Tells the kinds of limits apart. */
   type: "concurrency";
   /** Queue name within the tenant, at most 4096 bytes. */
   key: string;
@@ -54,6 +59,7 @@ export interface RateLimitRetryPolicyConfig<Int extends number | bigint = number
 
 /** An allowance per time window, kept by the rate limiter. */
 export interface RateLimitConfig<Int extends number | bigint = number | bigint> {
+  /** Tells the kinds of limits apart. */
   type: "rateLimit";
   /** Name of the limit. */
   name: string;
@@ -75,6 +81,7 @@ export interface RateLimitConfig<Int extends number | bigint = number | bigint> 
 
 /** Slots whose number workers adjust with refresh handlers. */
 export interface FloatingConcurrencyLimitConfig<Int extends number | bigint = number | bigint> {
+  /** Tells the kinds of limits apart. */
   type: "floatingConcurrency";
   /** Queue name within the tenant, at most 4096 bytes. */
   key: string;
@@ -246,28 +253,37 @@ export interface Job<Payload = unknown, Result = unknown> {
 
 /** The end of a job that succeeded. */
 export interface SucceededJobResult<Result = unknown> {
+  /** Tells the kinds of ends apart. */
   status: JobStatus.Succeeded;
   /** What the handler returned. */
   result: Result;
+  /** Never there. */
   errorCode?: undefined;
+  /** Never there. */
   errorData?: undefined;
 }
 
 /** The end of a job that failed, with no retry left. */
 export interface FailedJobResult {
+  /** Tells the kinds of ends apart. */
   status: JobStatus.Failed;
   /** The last attempt's error code: the handler's, or one of the package's or the server's own. */
   errorCode: string;
   /** The last attempt's error details. */
   errorData?: unknown;
+  /** Never there. */
   result?: undefined;
 }
 
 /** The end of a job that was cancelled. */
 export interface CancelledJobResult {
+  /** Tells the kinds of ends apart. */
   status: JobStatus.Cancelled;
+  /** Never there. */
   result?: undefined;
+  /** Never there. */
   errorCode?: undefined;
+  /** Never there. */
   errorData?: undefined;
 }
 
@@ -322,6 +338,7 @@ export interface LeaseTaskOptions extends CallOptions {
   id: string;
   /** Who leases it, at most 4096 bytes. */
   workerId: string;
+  /** The job's tenant. */
   tenant?: string;
 }
 
@@ -344,6 +361,7 @@ export interface LeaseTasksOptions extends CallOptions {
 
 /** A task to give back. */
 export interface ReturnedTask {
+  /** The task. */
   taskId: string;
   /** The task's tenant. */
   tenant?: string;
@@ -355,11 +373,13 @@ export interface ReturnTasksOptions {
   shard: string;
   /** As in the lease call. */
   workerId: string;
+  /** What to give back. */
   tasks: ReturnedTask[];
 }
 
 /** What became of one task of `returnTasks`: why it did not go back, if it did not. */
 export interface ReturnTasksResult {
+  /** Absent: the task was given back. */
   error?: Error;
 }
 
@@ -389,17 +409,21 @@ export interface RefreshTask {
 export interface LeaseTasksResult {
   /** As they came over the wire; payloads are still encoded. */
   tasks: ProtoTask[];
+  /** Floating limits whose number is to be found. */
   refreshTasks: RefreshTask[];
 }
 
 /** The attempt succeeded. */
 export interface SuccessOutcome<Result = unknown> {
+  /** Tells the kinds of outcomes apart. */
   type: "success";
+  /** The job's result: anything MessagePack can hold. */
   result: Result;
 }
 
 /** The attempt failed; the job is retried if its policy allows. */
 export interface FailureOutcome {
+  /** Tells the kinds of outcomes apart. */
   type: "failure";
   /** A short code of the worker's choice. */
   code: string;
@@ -414,6 +438,7 @@ export interface FailureOutcome {
 
 /** The attempt stopped because of a cancellation; the job becomes Cancelled. */
 export interface CancelledOutcome {
+  /** Tells the kinds of outcomes apart. */
   type: "cancelled";
 }
 
@@ -425,9 +450,11 @@ export type TaskOutcome<Result = unknown> =
 
 /** Options of `reportOutcome`. */
 export interface ReportOutcomeOptions<Result = unknown> {
+  /** The task that ended. */
   taskId: string;
   /** The task's shard. */
   shard: string;
+  /** How it ended. */
   outcome: TaskOutcome<Result>;
   /** The task's tenant. */
   tenant?: string;
@@ -435,19 +462,25 @@ export interface ReportOutcomeOptions<Result = unknown> {
 
 /** What became of one outcome of `reportOutcomes`: why it was not recorded, if it was not. */
 export interface ReportOutcomesResult {
+  /** Absent: the outcome was recorded. */
   error?: Error;
 }
 
 /** The refresh found a number. */
 export interface RefreshSuccessOutcome {
+  /** Tells the kinds of outcomes apart. */
   type: "success";
+  /** Slots from now on, 0 to 4294967295. */
   newMaxConcurrency: number;
 }
 
 /** The refresh failed; the limit keeps its number. */
 export interface RefreshFailureOutcome {
+  /** Tells the kinds of outcomes apart. */
   type: "failure";
+  /** What kind of failure it was. */
   code: string;
+  /** What happened, for people. */
   message: string;
 }
 
@@ -456,9 +489,11 @@ export type RefreshOutcome = RefreshSuccessOutcome | RefreshFailureOutcome;
 
 /** Options of `reportRefreshOutcome`. */
 export interface ReportRefreshOutcomeOptions {
+  /** The refresh task. */
   taskId: string;
   /** The task's shard. */
   shard: string;
+  /** What was found. */
   outcome: RefreshOutcome;
   /** The task's tenant. */
   tenant?: string;
@@ -494,11 +529,22 @@ export interface CancelledTask {
 
 /** What became of one job of `enqueueMany`: its id, or why it was not enqueued. */
 export type EnqueueManyResult =
-  | { id: string; error?: undefined }
-  | { id?: undefined; error: Error };
+  | {
+      /** The job's id. */
+      id: string;
+      /** Never there. */
+      error?: undefined;
+    }
+  | {
+      /** Never there. */
+      id?: undefined;
+      /** Why it was not enqueued. */
+      error: Error;
+    };
 
 /** One column of a query's result. */
 export interface QueryColumnInfo {
+  /** The column's name. */
   name: string;
   /** Arrow's name of the type, for example Utf8. */
   dataType: string;
@@ -509,8 +555,10 @@ export type QueryBindParameter = string | number | bigint | boolean | Uint8Array
 
 /** A query's result. */
 export interface QueryResult<Row = Record<string, unknown>> {
+  /** The columns, in their order. */
   columns: QueryColumnInfo[];
   /** Column name to value. 64-bit columns may hold a bigint or a number. */
   rows: Row[];
+  /** How many rows there are. */
   rowCount: number;
 }

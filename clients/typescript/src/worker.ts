@@ -31,14 +31,23 @@ function logError(error: Error, context?: { taskId?: string }): void {
  * for the same job, after a retry or when a worker died, so its effects should bear repetition.
  */
 export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result = unknown> {
+  /** Name of this worker. */
   readonly workerId: string;
+  /** Which jobs it runs. */
   readonly taskGroup: string;
+  /** Independent poll loops, as given or by default. */
   readonly concurrentPollers: number;
+  /** Handlers that may run at once. */
   readonly maxConcurrentTasks: number;
+  /** Most tasks asked for in one poll. */
   readonly tasksPerPoll: number;
+  /** Tasks leased beyond those that can run. */
   readonly prefetchTasks: number;
+  /** Shortest time between two polls that bring nothing, in milliseconds. */
   readonly pollIntervalMs: number;
+  /** Longest time between two heartbeats of a task, in milliseconds. */
   readonly heartbeatIntervalMs: number;
+  /** Its instruments. */
   readonly workerMetrics: WorkerMetrics;
   private readonly pollWaitMs: number;
   private readonly client: SiloGRPCClient;
@@ -101,8 +110,8 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
 
   /**
    * Begins to poll and resolves at once. Does nothing while running; may follow `stop()`.
-   * @param options.signal stops the worker when it aborts, as `stop()` does: await that to know
-   *     when it has ended. A worker is not started with a signal that has aborted.
+   * @param options with a `signal` that stops the worker when it aborts, as `stop()` does: await
+   *     that to know when it has ended. A worker is not started with a signal that has aborted.
    */
   start({ signal }: WorkerStartOptions = {}): Promise<void> {
     if (!this.isRunning && signal?.aborted !== true) {

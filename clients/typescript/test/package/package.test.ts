@@ -154,6 +154,11 @@ test("the bindings are what protoc makes of the proto file", (t) => {
   }
 });
 
+test("every export and each of its members has a comment, and the API's pages can be made", () => {
+  const typedoc = join(ROOT, "node_modules", "typedoc", "bin", "typedoc");
+  run(process.execPath, [typedoc, "--emit", "none"], ROOT);
+});
+
 test("the README's examples compile", () => {
   run(process.execPath, [join(ROOT, "scripts", "check-snippets.mjs")], ROOT);
 });
