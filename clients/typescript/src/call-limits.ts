@@ -67,6 +67,7 @@ export class CallLimits {
   lastFailure: unknown;
   /** Whether the caller gave a deadline, so that the call is tried until then. */
   readonly isDeadlineGiven: boolean;
+  private readonly timeoutMs: number;
   /** In the time of `performance.now()`; Infinity = none. */
   private readonly deadline: number;
   private readonly signals: AbortSignal[];
@@ -92,6 +93,7 @@ export class CallLimits {
   ) {
     const { timeout, isGiven } = timeoutOf(given.timeout, options.timeoutMs, otherwise);
     this.isDeadlineGiven = isGiven;
+    this.timeoutMs = Math.round(timeout);
     this.deadline = performance.now() + timeout;
     this.signals = [given.abort, options.signal].filter((signal) => signal !== undefined);
     this.controller = this.signals.length > 0 ? new AbortController() : undefined;
@@ -139,7 +141,8 @@ export class CallLimits {
     if (this.leftMs <= 0) {
       const { lastFailure: last } = this;
       const why = last instanceof Error ? `; the last try failed: ${last.message}` : "";
-      throw withCause(new RpcError(`the call's time is over${why}`, "DEADLINE_EXCEEDED"), last);
+      const message = `the call did not end within its timeoutMs of ${this.timeoutMs}${why}`;
+      throw withCause(new RpcError(message, "DEADLINE_EXCEEDED"), last);
     }
   }
 

@@ -78,7 +78,7 @@ test("finished jobs are reported when their server is back, whatever their numbe
   back();
   await until(() => worker.activeTasks === 0, "all reports");
   assert.equal(recorded().size, 60);
-  assert.equal(errors.filter(({ error }) => !/away|time is over/.test(error.message)).length, 0);
+  assert.equal(errors.filter(({ error }) => !/away|within its timeoutMs/.test(error.message)).length, 0);
 });
 
 test("heartbeats go on until a report is answered", async () => {
