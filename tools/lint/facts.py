@@ -6,6 +6,8 @@
   docs/reference/limits.md          names of constants, and their figures
   docs/guides/logs.md               a row for every event that the program logs, and for no other
   docs/internals/storage-format.md  the tables, and the facts of a shard, that src/codec/key.h has
+  docs/guides/damaged-log.md, docs/guides/troubleshooting.md
+                                    error texts that a row begins with are those of the source
   docs/internals/tests.md           tests, functions and files that it names exist
 """
 
@@ -110,6 +112,22 @@ def events(page, source):
         yield shown[name], "the program logs no event %s" % name
 
 
+# What the system, OpenSSL or node says.
+OTHERS_WORDS = {"Address already in use", "Cannot assign requested address", "ECONNREFUSED", "ECONNRESET", "wrong version number",
+                "self-signed certificate", "unable to verify"}
+
+
+def errors(page, source):
+    """Texts in backticks of the first column; `...` and words in capitals stand for anything."""
+    joined = re.sub(r'"\s*\n\s*"|\\\n\s*', "", "\n".join(source))
+    for line, cells in page.rows:
+        for text in re.findall(r"`([^`]+)`", cells[0]):
+            pieces = [piece.strip(" :,") for piece in re.split(r"\.\.\.|\b[A-Z]\b|\b(?:ADDRESS|FILE|LINE|KEY|NAME)\b", text)]
+            for piece in pieces:
+                if piece not in joined and piece not in OTHERS_WORDS:
+                    yield line, "the source does not say %r" % piece
+
+
 def tables(page, source):
     """Tables by number and name, facts of a shard (`META_`) by their letter."""
     wanted = {"%s %s" % (number.upper(), name.lower())
@@ -132,6 +150,8 @@ def tests(page, words):
 
 
 CHECKS = {
+    "docs/guides/damaged-log.md": lambda page, source: errors(page, source.built),
+    "docs/guides/troubleshooting.md": lambda page, source: errors(page, source.built),
     "docs/reference/rpc.md": lambda page, source: [*rpcs(page), *texts(page, source.server)],
     "docs/reference/limits.md": lambda page, source: limits(page, source.built),
     "docs/guides/logs.md": lambda page, source: events(page, source.server),

@@ -42,6 +42,13 @@ class Facts(unittest.TestCase):
         found = [text for _, text in facts.events(page("| `one` | |\n| `two`, `three` | |\n| `five` | |\n" + rest), source)]
         self.assertEqual(found, ["the event four, which the program logs, has no row", "the program logs no event five"])
 
+    def test_errors(self):
+        source = ['format!("record {n} is not \\\n    whole, and {m} proves it");', 'FAIL(err, "cannot listen on %s: %s")', '"GONE_ERROR"']
+        right = "| `record N is not whole` | |\n| `cannot listen on ADDRESS: Address already in use` | |\n| `GONE_ERROR` | `what` |\n"
+        self.assertEqual(list(facts.errors(page(right), source)), [])
+        wrong = "| `record N is not there` | |\n| `cannot hear on ADDRESS` | |\n| `LOST_ERROR` | |\n"
+        self.assertEqual([line for line, _ in facts.errors(page(wrong), source)], [1, 2, 3])
+
     def test_tables_of_the_storage(self):
         source = "TABLE_INFO = 0x01, /* a */\nTABLE_META =\n 0x0d,\nMETA_CLOCK = 'C',"
         right = "| 01 info | |\n| 0D meta | |\n| `C` | |\n| other | |\n"
