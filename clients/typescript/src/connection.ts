@@ -23,7 +23,8 @@ import type { CallSubject } from "./error-mapping";
 import { SiloCancelledError, SiloUnroutableError, TopologyError, withCause } from "./errors";
 import type { SiloClient } from "./gen/silo.client";
 import { hashTenant, initHasher } from "./hash";
-import type { ShardRoutingConfig, SiloGRPCClientOptions } from "./options";
+import { routingOf } from "./options";
+import type { Routing, SiloGRPCClientOptions } from "./options";
 import { jittered } from "./sleep";
 import { Tokens } from "./token";
 import { shardForTenant } from "./topology";
@@ -121,17 +122,13 @@ export class Connection {
   /** As the client's options say. */
   private readonly timeoutMs: number | undefined;
   private readonly discovery: Discovery;
-  private readonly routing: Required<Omit<ShardRoutingConfig, "maxRetries">>;
+  private readonly routing: Routing;
   private readonly wrongShardRetries: Counter;
   private readonly timer: NodeJS.Timeout | undefined;
   private readonly closing = new AbortController();
 
   constructor(private readonly options: SiloGRPCClientOptions) {
-    this.routing = {
-      retryDelayMs: options.shardRouting?.retryDelayMs ?? 250,
-      topologyRefreshIntervalMs: options.shardRouting?.topologyRefreshIntervalMs ?? 30000,
-      topologyRefreshTimeoutMs: options.shardRouting?.topologyRefreshTimeoutMs ?? 10000,
-    };
+    this.routing = routingOf(options.shardRouting);
     this.rules = new DialRules(options);
     this.tokens = new Tokens(this.rules.token, options.cacheToken ?? false);
     this.timeoutMs = options.timeoutMs === undefined ? undefined : timeLimit(options.timeoutMs);

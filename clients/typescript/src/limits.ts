@@ -2,7 +2,7 @@
 import { InvalidOptionError } from "./errors";
 import { GubernatorAlgorithm } from "./gen/silo";
 import type { GubernatorRateLimit, Limit } from "./gen/silo";
-import { durationMs, finiteNumber, MAX_INT32, MAX_UINT32, wholeInt64, wholeNumber } from "./numbers";
+import { durationMs, finiteNumber, MAX_INT32, MAX_UINT32, MIN_INT32, wholeInt64, wholeNumber } from "./numbers";
 import type { JobLimit, RateLimitConfig } from "./types";
 
 function rateLimitToProto(limit: RateLimitConfig, place: string): GubernatorRateLimit {
@@ -13,9 +13,9 @@ function rateLimitToProto(limit: RateLimitConfig, place: string): GubernatorRate
     uniqueKey: limit.uniqueKey,
     limit: wholeInt64(limit.limit, `${place}.limit`),
     durationMs: durationMs(limit.durationMs, `${place}.durationMs`),
-    hits: wholeNumber(limit.hits ?? 1, `${place}.hits`, 0, MAX_INT32),
+    hits: wholeNumber(limit.hits ?? 1, `${place}.hits`, MIN_INT32, MAX_INT32),
     algorithm: limit.algorithm ?? GubernatorAlgorithm.TOKEN_BUCKET,
-    behavior: wholeNumber(limit.behavior ?? 0, `${place}.behavior`, 0, MAX_INT32),
+    behavior: wholeNumber(limit.behavior ?? 0, `${place}.behavior`, MIN_INT32, MAX_INT32),
     retryPolicy: policy && {
       initialBackoffMs: durationMs(policy.initialBackoffMs, `${inPolicy}.initialBackoffMs`),
       maxBackoffMs: durationMs(policy.maxBackoffMs, `${inPolicy}.maxBackoffMs`),

@@ -8,6 +8,7 @@ export type Duration = number | bigint;
 /** A point in time: milliseconds since the Unix epoch (1970-01-01T00:00:00Z), or a `Date`. */
 export type Instant = number | bigint | Date;
 
+export const MIN_INT32 = -(2 ** 31);
 export const MAX_INT32 = 2 ** 31 - 1;
 export const MAX_UINT32 = 2 ** 32 - 1;
 
@@ -40,6 +41,12 @@ export function wholeInt64(value: number | bigint, member: string, unit = ""): b
 /** A length of time for the wire. @throws InvalidOptionError */
 export function durationMs(value: Duration, member: string): bigint {
   return wholeInt64(value, member, " of milliseconds");
+}
+
+/** A setting of milliseconds, Infinity too. @throws InvalidOptionError */
+export function milliseconds(value: Duration, member: string): number {
+  const isNumber = typeof value === "number" || typeof value === "bigint";
+  return isNumber && value >= 0 ? Number(value) : refuse(member, "milliseconds, at least 0", value);
 }
 
 /** A point in time for the wire. @throws InvalidOptionError */

@@ -2,6 +2,8 @@ import type { ClientOptions } from "@grpc/grpc-js";
 import type { Meter } from "@opentelemetry/api";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 import { InvalidOptionError } from "./errors";
+import { milliseconds } from "./numbers";
+import type { Duration } from "./numbers";
 import type { TlsOptions } from "./tls";
 import type { TokenFunction } from "./token";
 
@@ -21,14 +23,14 @@ export interface ShardRoutingConfig {
    */
   maxRetries?: number;
   /**
-   * First wait between tries, doubled each time up to 5000; default 250. A wait is shortened at
-   * random, by up to half.
+   * First wait between tries, in milliseconds, doubled each time up to 5000; default 250. A wait is
+   * shortened at random, by up to half.
    */
-  retryDelayMs?: number;
-  /** How often the topology is read anew; default 30000, 0 = never by itself. */
-  topologyRefreshIntervalMs?: number;
-  /** How long each server may take to tell the topology; default 10000. */
-  topologyRefreshTimeoutMs?: number;
+  retryDelayMs?: Duration;
+  /** Milliseconds after which the topology is read anew; default 30000, 0 = never by itself. */
+  topologyRefreshIntervalMs?: Duration;
+  /** Milliseconds that each server may take to tell the topology; default 10000. */
+  topologyRefreshTimeoutMs?: Duration;
 }
 
 /** Options of `SiloGRPCClient`. */
@@ -63,7 +65,7 @@ export interface SiloGRPCClientOptions {
    * end. Each call may have its own. Default: 60000, more for requests above a few MiB, and what a
    * call asks the server to wait; not if `rpcOptions` has a `timeout`.
    */
-  timeoutMs?: number;
+  timeoutMs?: Duration;
   /** Merged over the channel options this package sets. */
   grpcClientOptions?: ClientOptions;
   /**
@@ -78,8 +80,26 @@ export interface SiloGRPCClientOptions {
    * addresses that servers tell, not to `servers`.
    */
   addressMap?: Record<string, string>;
-  /** Default: the global provider's meter `silo-client`. */
+  /** Where the client's counters go; default: the global provider's meter `silo-client`. */
   meter?: Meter;
+}
+
+/** How calls find their shard, in numbers of milliseconds. */
+export interface Routing {
+  retryDelayMs: number;
+  topologyRefreshIntervalMs: number;
+  topologyRefreshTimeoutMs: number;
+}
+
+/** The times of a configuration, with their defaults. @throws InvalidOptionError */
+export function routingOf(config: ShardRoutingConfig = {}): Routing {
+  const msOf = (name: keyof Routing, otherwise: number) =>
+    milliseconds(config[name] ?? otherwise, `shardRouting.${name}`);
+  return {
+    retryDelayMs: msOf("retryDelayMs", 250),
+    topologyRefreshIntervalMs: msOf("topologyRefreshIntervalMs", 30_000),
+    topologyRefreshTimeoutMs: msOf("topologyRefreshTimeoutMs", 10_000),
+  };
 }
 
 /** `servers` as a list of distinct `host:port`. */

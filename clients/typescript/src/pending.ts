@@ -36,7 +36,10 @@ export interface JobPending {
   cause: PendingCause;
   /** The same in a sentence for people. Its words may change. */
   text: string;
-  /** When time alone changes something: the start, the retry, the next question to a rate limit, the next refresh. */
+  /**
+   * When time alone changes something: the start, the retry, the next question to a rate limit, the
+   * next refresh. Milliseconds since the Unix epoch.
+   */
   untilMs?: bigint;
   /** The attempt that comes next, while the job waits for its time. */
   attemptNumber?: number;
@@ -58,9 +61,12 @@ export interface JobPending {
   inLine?: bigint;
   /** The task group that has to be polled: the job's, or the one a refresh is offered to. */
   taskGroup?: string;
-  /** When a worker last asked for work of that group; undefined: none did since `pollsSeenFromMs`. */
+  /**
+   * When a worker last asked for work of that group, in milliseconds since the Unix epoch;
+   * undefined: none did since `pollsSeenFromMs`.
+   */
   lastPolledAtMs?: bigint;
-  /** Since when the server remembers who asked. */
+  /** Since when the server remembers who asked, in milliseconds since the Unix epoch. */
   pollsSeenFromMs?: bigint;
   /** Jobs of that group that are running; at least so many with `runningMore`. */
   running: number;

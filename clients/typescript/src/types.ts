@@ -69,7 +69,7 @@ export interface RateLimitConfig<Int extends number | bigint = number | bigint> 
   limit: Int;
   /** Length of the window, in milliseconds. */
   durationMs: Int;
-  /** What this job takes of the allowance; default 1. */
+  /** What this job takes of the allowance; default 1, which 0 means too. Below 0 it gives back. */
   hits?: number;
   /** Default TOKEN_BUCKET. */
   algorithm?: GubernatorAlgorithm;
@@ -247,7 +247,10 @@ export interface Job<Payload = unknown, Result = unknown> {
   resultOmitted?: boolean;
   /** Why it does not run, while it is scheduled. Older servers do not say it. */
   pending?: JobPending;
-  /** When a running job was asked to cancel, if it was. Older servers do not say it. */
+  /**
+   * When a running job was asked to cancel, if it was: milliseconds since the Unix epoch. Older
+   * servers do not say it.
+   */
   cancelRequestedAtMs?: bigint;
 }
 

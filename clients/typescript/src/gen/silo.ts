@@ -51,13 +51,13 @@ export interface RetryPolicy {
      */
     retryCount: number;
     /**
-     * Delay before the first retry; not negative.
+     * Delay before the first retry, in milliseconds; not negative.
      *
      * @generated from protobuf field: int64 initial_interval_ms = 2
      */
     initialIntervalMs: bigint;
     /**
-     * Ceiling of the delay; 0 = none; not negative.
+     * Ceiling of the delay, in milliseconds; 0 = none; not negative.
      *
      * @generated from protobuf field: int64 max_interval_ms = 3
      */
@@ -113,7 +113,7 @@ export interface FloatingConcurrencyLimit {
      */
     defaultMaxConcurrency: number;
     /**
-     * Age at which the number counts as stale and a refresh task is made.
+     * Age in milliseconds at which the number counts as stale and a refresh task is made.
      *
      * @generated from protobuf field: int64 refresh_interval_ms = 3
      */
@@ -184,7 +184,7 @@ export interface GubernatorRateLimit {
      */
     limit: bigint;
     /**
-     * Length of the window.
+     * Length of the window, in milliseconds.
      *
      * @generated from protobuf field: int64 duration_ms = 4
      */
@@ -196,6 +196,8 @@ export interface GubernatorRateLimit {
      */
     hits: number;
     /**
+     * How the allowance comes back.
+     *
      * @generated from protobuf field: silo.v1.GubernatorAlgorithm algorithm = 6
      */
     algorithm: GubernatorAlgorithm;
@@ -206,6 +208,8 @@ export interface GubernatorRateLimit {
      */
     behavior: number;
     /**
+     * How a job that was refused asks again; absent = 100 ms, 30,000 ms, factor 2.0, no end.
+     *
      * @generated from protobuf field: silo.v1.RateLimitRetryPolicy retry_policy = 8
      */
     retryPolicy?: RateLimitRetryPolicy;
@@ -1482,6 +1486,8 @@ export interface GetClusterInfoRequest {
  */
 export interface ShardOwner {
     /**
+     * The shard.
+     *
      * @generated from protobuf field: string shard_id = 1
      */
     shardId: string;

@@ -126,6 +126,19 @@ test("what cannot be meant is refused by its name, and nothing is sent", async (
   assert.equal(server.requests("enqueue").length + server.requests("importJobs").length, 0);
 });
 
+test("times of the client are numbers or bigints, too", async () => {
+  const shardRouting = { retryDelayMs: 1n, topologyRefreshIntervalMs: 0n };
+  const own = new SiloGRPCClient({ servers: server.address, timeoutMs: 5000n, shardRouting });
+  await own.enqueue(job, { timeoutMs: 4000n });
+  own.close();
+  for (const retryDelayMs of [-1, NaN, "1s" as never]) {
+    assert.throws(
+      () => new SiloGRPCClient({ servers: server.address, shardRouting: { retryDelayMs } }),
+      /^InvalidOptionError: shardRouting\.retryDelayMs: expected milliseconds, at least 0, not /,
+    );
+  }
+});
+
 test("a payload that its schema refuses is not sent", async () => {
   const payloadSchema = numbered;
   const bad = { n: "1" } as unknown as { n: number };
