@@ -69,9 +69,10 @@ def machines():
     def ip(*words):
         subprocess.run(["ip", *words], check=True, timeout=30)
 
+    if subprocess.run(["ip", "netns", "add", names[0]], capture_output=True, timeout=30).returncode != 0:
+        raise unittest.SkipTest("this machine lets nobody make network namespaces")
     try:
-        for name in names:
-            ip("netns", "add", name)
+        ip("netns", "add", names[1])
         ip("link", "add", cable[0], "netns", names[0], "type", "veth", "peer", "name", cable[1], "netns", names[1])
         for name, end, address in zip(names, cable, (SERVER_IP, CLIENT_IP)):
             ip("-n", name, "addr", "add", address + "/24", "dev", end)
