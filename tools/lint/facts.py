@@ -90,11 +90,11 @@ def texts(page, source):
 
 def limits(page, source):
     constants = figures.Constants(source)
-    joined = "\n".join(source)
+    words = {word for text in source for word in re.findall(r"\w+", text)}
     for line, cells in page.rows:
         names = re.findall(r"`([A-Z][A-Z0-9_]{3,})`", cells[0])
         for name in names:
-            if not re.search(r"\b%s\b" % name, joined):
+            if name not in words:
                 yield line, "nothing in the source is called %s" % name
         if not names or len(cells) < 2:
             continue
