@@ -11,6 +11,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { SiloGRPCClient } from "@silo-ai/client";
 import { startTestServer } from "@silo-ai/client/testing";
 import ts from "typescript";
 import { readBlocks, toModule } from "./snippets.mjs";
@@ -28,7 +29,8 @@ function compile(block) {
 }
 
 async function globalsFor(server) {
-  const { client } = server;
+  // Its own: a block may close it.
+  const client = new SiloGRPCClient(server.clientOptions);
   const payload = { to: "user@example.com", subject: "Welcome!" };
   const handle = await client.enqueue({ payload, taskGroup: "emails" });
   return {
@@ -54,9 +56,14 @@ function inTime(promise) {
 
 async function run(block, path, server) {
   writeFileSync(path, compile(block));
-  Object.assign(globalThis, await globalsFor(server));
-  const { snippet } = await import(pathToFileURL(path).href);
-  await inTime(snippet());
+  const globals = await globalsFor(server);
+  Object.assign(globalThis, globals);
+  try {
+    const { snippet } = await import(pathToFileURL(path).href);
+    await inTime(snippet());
+  } finally {
+    globals.client.close();
+  }
 }
 
 mkdirSync(join(root, "build"), { recursive: true });

@@ -45,7 +45,7 @@ test("the tarball has the build, its sources and the licence, and no test", () =
 });
 
 test("what the build imports is among the dependencies", () => {
-  const home = join(packed.directory, "node_modules", "@silo-ai", "client");
+  const { home } = packed;
   const { dependencies } = JSON.parse(readFileSync(join(home, "package.json"), "utf8")) as {
     dependencies: Record<string, string>;
   };
@@ -123,8 +123,7 @@ test("arethetypeswrong finds nothing", { skip: modern ? false : "attw needs Node
 });
 
 test("what was unpacked can be packed again", () => {
-  const home = join(packed.directory, "node_modules", "@silo-ai", "client");
-  const [again] = JSON.parse(run("npm", ["pack", "--json", "--dry-run"], home)) as Pack[];
+  const [again] = JSON.parse(run("npm", ["pack", "--json", "--dry-run"], packed.home)) as Pack[];
   assert.deepEqual(again.files, packed.pack.files);
 });
 
@@ -157,6 +156,25 @@ test("the bindings are what protoc makes of the proto file", (t) => {
 test("every export and each of its members has a comment, and the API's pages can be made", () => {
   const typedoc = join(ROOT, "node_modules", "typedoc", "bin", "typedoc");
   run(process.execPath, [typedoc, "--emit", "none"], ROOT);
+});
+
+/** The public members of a class, but for its fields, as its declaration has them. */
+function membersOf(file: string): string[] {
+  const text = readFileSync(join(packed.home, "dist", `${file}.d.ts`), "utf8");
+  const isPublic = text.replace(/\/\*\*(?:(?!\*\/)[^])*@internal(?:(?!\*\/)[^])*\*\/\n.*\n/g, "");
+  const members = isPublic.matchAll(/^ {4}(?!private|constructor|readonly)(?:get )?(\w+)[<(]/gm);
+  return [...members].map((match) => match[1]);
+}
+
+test("the README names all of the API", () => {
+  const text = readFileSync(join(packed.home, "README.md"), "utf8");
+  const script = `const kit = require("@silo-ai/client/testing");
+    console.log(JSON.stringify(Object.keys({ ...require("@silo-ai/client"), ...kit })));`;
+  const names = JSON.parse(node("-e", script)) as string[];
+  names.push(...["client", "handle", "worker", "testing/server"].flatMap(membersOf));
+  assert.ok(names.includes("awaitResult") && names.includes("enqueueMany"));
+  const missing = names.filter((name) => !new RegExp(`\\b${name}\\b`).test(text));
+  assert.deepEqual(missing, []);
 });
 
 test("the README's examples compile", () => {

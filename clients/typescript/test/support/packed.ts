@@ -63,6 +63,11 @@ export class PackedPackage {
     return new PackedPackage(directory, pack);
   }
 
+  /** Where the package is unpacked. */
+  get home(): string {
+    return join(this.directory, "node_modules", "@silo-ai", "client");
+  }
+
   /** The tarball's path. */
   get tarball(): string {
     return join(this.directory, this.pack.filename);
