@@ -165,7 +165,7 @@ export class Connection {
     return timer;
   }
 
-  /** One call of a reading of the topology: it belongs to no caller and has a deadline of its own. */
+  /** One call of a reading of the topology: no caller's, so it has a deadline of its own. */
   private async readingCall<T>(invoke: (options: RpcOptions) => Promise<T>): Promise<T> {
     const { topologyRefreshTimeoutMs: timeout } = this.routing;
     const given = { ...givenOptions(this.options), timeout };

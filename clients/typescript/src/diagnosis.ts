@@ -39,6 +39,8 @@ interface Attempt {
   /** Whether it came about: TCP, and the handshake where there is one. */
   connected: boolean;
   timedOut: boolean;
+  /** Whether the host's name had an address by then. */
+  resolved: boolean;
 }
 
 interface HostPort {
@@ -52,16 +54,25 @@ function parsed(address: string): HostPort | undefined {
   return match ? { host: match[1] ?? match[2], port: Number(match[3]) } : undefined;
 }
 
-/** Waits for the first bytes of a peer, or for the end of the connection. Never rejects. */
-function listen(socket: Socket, readyEvent: "connect" | "secureConnect"): Promise<Attempt> {
+/**
+ * Waits for the first bytes of a peer, or for the end of the connection. Never rejects.
+ * @param isNumeric whether the host is an address, so that no name has to be looked up.
+ */
+function listen(
+  socket: Socket,
+  isNumeric: boolean,
+  readyEvent: "connect" | "secureConnect",
+): Promise<Attempt> {
   return new Promise((resolve) => {
     let connected = false;
+    let resolved = isNumeric;
+    socket.once("lookup", (error) => (resolved ||= !error));
     const end = (outcome: Partial<Attempt>) => {
       clearTimeout(timer);
       // Errors that come later are nobody's.
       socket.on("error", () => undefined);
       socket.destroy();
-      resolve({ connected, timedOut: false, ...outcome });
+      resolve({ connected, resolved, timedOut: false, ...outcome });
     };
     const timer = setTimeout(() => end({ timedOut: true }), DIAL_MS);
     socket.once(readyEvent, () => {
@@ -75,7 +86,7 @@ function listen(socket: Socket, readyEvent: "connect" | "secureConnect"): Promis
 }
 
 function dialPlain({ host, port }: HostPort): Promise<Attempt> {
-  return listen(connectTcp({ host, port }), "connect");
+  return listen(connectTcp({ host, port }), isIP(host) !== 0, "connect");
 }
 
 /** @param tls undefined = whatever certificate the peer shows will do. */
@@ -89,7 +100,7 @@ function dialTls({ host, port }: HostPort, tls: TlsDial | undefined): Promise<At
     rejectUnauthorized: tls !== undefined,
     ALPNProtocols: ["h2"],
   });
-  return listen(socket, "secureConnect");
+  return listen(socket, isIP(host) !== 0, "secureConnect");
 }
 
 function isHttp2({ answer }: Attempt): boolean {
@@ -115,7 +126,8 @@ function problemOf(error: NodeJS.ErrnoException): TlsProblem | undefined {
   if (/alert.*(certificate|unknown.ca|handshake.failure)/.test(text)) {
     return "client-certificate";
   }
-  return /ssl|tls|eproto/.test(text) ? "handshake" : undefined;
+  // Not by the message: that of a connection which is lost in the handshake speaks of TLS, too.
+  return /^(ERR_SSL|ERR_TLS|EPROTO)/.test(error.code ?? "") ? "handshake" : undefined;
 }
 
 const ADVICE: Record<TlsProblem, string> = {
@@ -165,6 +177,13 @@ function unreachable(address: string, what: string, cause?: Error): SiloUnavaila
   return cause === undefined ? error : withCause(error, cause);
 }
 
+function nameless(address: string, host: string, how: string, cause?: Error) {
+  const what =
+    `the name "${host}" of ${address} does not resolve (${how}). Check servers; if the ` +
+    "cluster tells this name, set coordination.advertised_grpc_addr there, or addressMap here";
+  return unreachable(address, what, cause);
+}
+
 /** Why TCP did not come about. */
 function dialError(address: string, host: string, error: NodeJS.ErrnoException) {
   const code = error.code ?? error.name;
@@ -176,18 +195,18 @@ function dialError(address: string, host: string, error: NodeJS.ErrnoException) 
       return unreachable(address, what, error);
     }
     case "ENOTFOUND":
-    case "EAI_AGAIN": {
-      const what =
-        `the name "${host}" of ${address} does not resolve (${code}). Check servers; if the ` +
-        "cluster tells this name, set coordination.advertised_grpc_addr there, or addressMap here";
-      return unreachable(address, what, error);
-    }
+    case "EAI_AGAIN":
+      return nameless(address, host, code, error);
     default:
       return unreachable(address, `cannot connect to ${address}: ${textOf(error)}`, error);
   }
 }
 
-function silent(address: string): SiloUnavailableError {
+/** Why nothing was heard for DIAL_MS. */
+function silent(address: string, host: string, { resolved }: Attempt): SiloUnavailableError {
+  if (!resolved) {
+    return nameless(address, host, `no answer of the name service within ${DIAL_MS} ms`);
+  }
   const what =
     `no answer from ${address} within ${DIAL_MS} ms. Is a firewall in between, or another ` +
     "program at this port?";
@@ -207,7 +226,7 @@ async function examinePlain(address: string, at: HostPort) {
     return unreachable(address, what);
   }
   if (plain.timedOut) {
-    return silent(address);
+    return silent(address, at.host, plain);
   }
   const secure = await dialTls(at, undefined);
   const isTls =
@@ -231,7 +250,7 @@ async function examineTls(address: string, at: HostPort, tls: TlsDial) {
     const advice = hasOther ? OTHER_CERTIFICATE : ADVICE[problem];
     return tlsError(address, problem, secure.error, advice);
   }
-  return secure.timedOut ? silent(address) : undefined;
+  return secure.timedOut ? silent(address, at.host, secure) : undefined;
 }
 
 /**

@@ -73,7 +73,8 @@ export function tlsSources(tls: TlsOptions, environment: Environment): TlsSource
 export function tlsWanted({ tls, useTls }: SiloGRPCClientOptions): boolean | undefined {
   const wanted = typeof tls === "object" ? true : tls;
   if (wanted !== undefined && useTls !== undefined && wanted !== useTls) {
-    throw new InvalidOptionError("tls", `asks for TLS to be ${wanted ? "on" : "off"}, useTls does not`);
+    const what = `asks for TLS to be ${wanted ? "on" : "off"}, useTls does not`;
+    throw new InvalidOptionError("tls", what);
   }
   return wanted ?? useTls;
 }

@@ -174,6 +174,28 @@ test("the first call tells of a token that is missing or wrong", async () => {
   assert.match(missing.message, /set token, or SILO_TOKEN/);
 });
 
+test("calls last out the restart of a server with TLS: no verdict comes too early", async () => {
+  const { cert: certFile, key: keyFile } = client;
+  const connected = connect("mutual", { tls: { caFile: authority.cert, certFile, keyFile } });
+  const restarts = (async () => {
+    for (let i = 0; i < 3; i++) {
+      await servers.mutual?.kill();
+      await servers.mutual?.start();
+    }
+  })();
+  const taskGroup = unique("restart");
+  let restarting = true;
+  const lane = async () => {
+    while (restarting) {
+      await connected.enqueue({ payload: 1, taskGroup }, { timeoutMs: 120_000 });
+    }
+  };
+  const lanes = Promise.all(Array.from({ length: 8 }, lane));
+  await restarts;
+  restarting = false;
+  await lanes;
+});
+
 test("new certificates on disk are used by the next connection", async () => {
   const files = { cert: join(dir, "live.pem"), key: join(dir, "live.key") };
   const caFile = join(dir, "live-ca.pem");
