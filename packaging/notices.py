@@ -153,7 +153,7 @@ def crates():
 
 def c_modules():
     """pkg-config names of the libraries that cmake/deps.cmake asks for, without those of the tests."""
-    found = re.findall(r"^silo_dep\(\w+ (\S+)\)", read(os.path.join(ROOT, "cmake", "deps.cmake")), re.M)
+    found = re.findall(r"^silo_dep\(\w+ ([^\s)]+)", read(os.path.join(ROOT, "cmake", "deps.cmake")), re.M)
     return [name for name in found if name not in TEST_LIBRARIES]
 
 
