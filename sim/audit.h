@@ -29,6 +29,7 @@ struct audit_job {
     struct bytes ref, tenant; /* tenant part */
     struct info info;
     bool has_state;
+    bool expiry_noted; /* an expiry row that is not too early names it */
     struct state state;
     struct bytes state_row;
     enum token_at where;
@@ -136,7 +137,7 @@ void audit_dump(const struct audit *audit, struct trace *trace);
     } while (0)
 
 struct audit_tally {
-    size_t attempts, metadata, blobs, holders, expiries;
+    size_t attempts, metadata, blobs, holders;
 };
 
 int audit_place_order(const struct place *p, const struct place *q); /* due, priority, arrival */

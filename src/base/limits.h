@@ -151,6 +151,8 @@
 #define GATE_ASK_MS 1000
 /* After so many errors in a row the token that was asked lets the others go first. */
 #define GATE_ERRORS_MAX 16u
+/* Between two lines of the log about what is kept. */
+#define GROWTH_LINE_MS 3600000
 #define GROUP_POLLED_MS 10000 /* a group whose last poll left not longer ago has workers */
 /* Between two pages of the search for rate-limit buckets that have refilled. */
 #define BUCKET_SWEEP_MS 60000

@@ -693,6 +693,27 @@ bool number_decode(struct bytes value, uint64_t *ret)
     return reader_done(&r);
 }
 
+void expiry_encode(struct buf *buf, struct bytes job_refs)
+{
+    uint32_t count = 0;
+    struct bytes at = job_refs;
+    struct bytes item;
+    while (item_next(&at, &item)) {
+        count++;
+    }
+    buf_u8(buf, RECORD_V1);
+    put_var(buf, count);
+    buf_append(buf, job_refs.ptr, job_refs.len);
+}
+
+bool expiry_decode(struct bytes value, struct bytes *ret_job_refs)
+{
+    struct reader r = reader_of(value);
+    const uint32_t count = get_u32(&r);
+    *ret_job_refs = get_items(&r, count);
+    return reader_done(&r);
+}
+
 void low_encode(struct buf *buf, int64_t due_ms, uint8_t priority, uint64_t arrival)
 {
     buf_u8(buf, RECORD_V1);

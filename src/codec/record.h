@@ -212,6 +212,9 @@ void shard_encode(struct buf *buf, const struct shard_rec *shard);
 bool shard_decode(struct bytes value, struct shard_rec *ret);
 void number_encode(struct buf *buf, uint64_t number);
 bool number_decode(struct bytes value, uint64_t *ret);
+/* An expiry row: references of jobs that are to go (item_next). An empty value is not one. */
+void expiry_encode(struct buf *buf, struct bytes job_refs);
+bool expiry_decode(struct bytes value, struct bytes *ret_job_refs);
 /* A low-water mark: no live row of the lane stands before it. */
 void low_encode(struct buf *buf, int64_t due_ms, uint8_t priority, uint64_t arrival);
 bool low_decode(struct bytes value, int64_t *ret_due_ms, uint8_t *ret_priority,

@@ -252,6 +252,16 @@ static void number_sample(struct buf *buf)
     number_encode(buf, 300);
 }
 
+static void expiry_sample(struct buf *buf)
+{
+    struct buf refs;
+    buf_init(&refs, 100);
+    item_append(&refs, BYTES_LIT("ref"));
+    item_append(&refs, BYTES_LIT("rf2"));
+    expiry_encode(buf, buf_bytes(&refs));
+    buf_deinit(&refs);
+}
+
 static void low_sample(struct buf *buf)
 {
     low_encode(buf, NOW, 7, 300);
@@ -386,6 +396,16 @@ static bool number_again(struct bytes value, struct buf *buf)
     return true;
 }
 
+static bool expiry_again(struct bytes value, struct buf *buf)
+{
+    struct bytes refs;
+    if (!expiry_decode(value, &refs)) {
+        return false;
+    }
+    expiry_encode(buf, refs);
+    return true;
+}
+
 static bool low_again(struct bytes value, struct buf *buf)
 {
     int64_t due_ms = 0;
@@ -444,6 +464,7 @@ static const struct record_kind {
     {"counts", 1, counts_sample, counts_again, "01017f8001ffffffffffffffffff01"},
     {"shard", 1, shard_sample, shard_again, "0180a0abfef96201"},
     {"number", 1, number_sample, number_again, "01ac02"},
+    {"expiry", 1, expiry_sample, expiry_again, "01020372656603726632"},
     {"low", 1, low_sample, low_again, "0180a0abfef96207ac02"},
 };
 #define KINDS (sizeof kinds / sizeof kinds[0])

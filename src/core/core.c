@@ -562,6 +562,8 @@ struct core_stats core_stats(const struct core *core)
 {
     return (struct core_stats){
         .leases = core->leases_by_job.count,
+        .jobs = core->totals,
+        .expired_jobs = core->expired_jobs,
         .tasks = core->tasks.count,
         .groups = core->groups.count,
         .commands = core->command_count,
@@ -575,6 +577,7 @@ struct core_stats core_stats(const struct core *core)
 
 void core_before_seal(struct core *core)
 {
+    expire_write(core);
     counts_write(core);
     queues_write(core);
     buckets_write(core);

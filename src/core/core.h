@@ -120,7 +120,9 @@ void core_abandon(struct core *core, const char *why);
 struct core_stats {
     size_t leases, tasks, groups, commands, corrupt_rows;
     size_t queues, holders, checks;
-    size_t info_bytes; /* of job rows kept with waiting tasks */
+    struct counts jobs;
+    uint64_t expired_jobs; /* forgotten since open */
+    size_t info_bytes;     /* of job rows kept with waiting tasks */
 };
 struct core_stats core_stats(const struct core *core);
 

@@ -119,7 +119,6 @@ struct inner_args {
     struct uuid task_id;       /* LOCATE, CHECK, CHECKED */
     enum core_verdict verdict; /* CHECKED */
     int64_t reset_ms;
-    int64_t expire_ms; /* EXPIRE */
 };
 
 struct poll {
@@ -218,6 +217,7 @@ struct core {
     /* Retention. */
     int64_t completed_expire_ms, terminal_expire_ms;
     struct expire *expire;
+    uint64_t expired_jobs;       /* since open */
     int64_t expire_from_mono_ms; /* no retention before */
 
     int64_t clock_ms;      /* META_CLOCK, as stored; 0: none */
@@ -439,8 +439,10 @@ int64_t locate_next_mono_ms(const struct core *core);
 
 /* When a job that ends so shall be forgotten; 0 = never. */
 int64_t expire_at(const struct core *core, enum job_status status);
-void expire_put(struct core *core, struct bytes job_ref, int64_t expire_ms);
-void expire_remove(struct core *core, struct bytes job_ref, int64_t expire_ms);
+/* It ended in the open batch, and goes at expire_ms if its state says so then, too. */
+void expire_put(struct core *core, struct bytes job_ref, enum job_status status, int64_t expire_ms);
+/* Once per batch. */
+void expire_write(struct core *core);
 enum run expire_run(struct core *core, struct command *cmd);
 /* Of every CMD_EXPIRE, when it is over: before it is freed. */
 void expire_ended(struct core *core, const struct command *cmd);

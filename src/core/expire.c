@@ -1,13 +1,17 @@
 /*
  * core/expire.c - retention: jobs that ended are forgotten when their time is over.
  *
- *   ended ──expire_put──► expiry row ──page of due rows──► one CMD_EXPIRE each ──► the whole job goes
+ *   ended ──expire_put──► pending ──once a batch──► expiry row ──page of due rows──► a CMD_EXPIRE for each job ──► it goes whole
+ *
+ * Jobs that end in one batch share a row: a row for each would cost more than the rest of their end. It is due when the last of
+ * them is. A row is a reminder and no more: whether a job goes is said by its own state (expire_run), so one that was deleted
+ * or started again leaves its place in the row.
  *
  * 1. No live expiry row stands before `cursor`; none is due before `next_ms`. An expiry put below either lowers it.
  * 2. A page begins at the cursor, when no command of an earlier one is under way and few batches are undurable. It holds what
  *    was applied when it began; live rows of later batches are recent changes of the view, and are added when it ends. So it
  *    misses nothing, and a row that was deleted meanwhile is passed over.
- * 3. The cursor follows a page when all its commands are through; if one failed, the page is read again.
+ * 3. The rows of a page go and the cursor follows when all its commands are through; if one failed, the page is read again.
  * 4. META_LOW_EXPIRY says where the cursor of the next incarnation begins. It is raised at most once a page, and lowered in
  *    the batch of a put below it (the wall clock may have gone back between incarnations); so it is known before that, or 0.
  * 5. An opening that finds the clock far ahead of what was stored last may have met it in a wrong moment: nothing goes until
@@ -16,20 +20,29 @@
  *
  * Units      _ms: wall clock, but for _mono_ms.
  * Threads    the shard's executor only.
- * Limits     EXPIRE_PAGE_ROWS commands under way.
+ * Limits     EXPIRE_PAGE_ROWS rows in a page, of EXPIRE_ROW_BYTES or one job more; EXPIRE_COMMANDS_MAX commands under way.
  */
 #include "base/assert.h"
 #include "base/saturate.h"
 #include "core/core_int.h"
 
-#define EXPIRE_PAGE_ROWS (PAGE_ROWS_MAX < 256u ? PAGE_ROWS_MAX : 256u)
-#define EXPIRE_BATCHES_MAX 64u /* undurable batches: no further page until there are fewer */
+#define EXPIRE_PAGE_ROWS (PAGE_ROWS_MAX < 64u ? PAGE_ROWS_MAX : 64u)
+#define EXPIRE_COMMANDS_MAX 256u
+#define EXPIRE_ROW_BYTES 16384u /* of job references: then the next row is begun */
+#define EXPIRE_BATCHES_MAX 64u  /* undurable batches: no further page until there are fewer */
 
 enum expire_phase { EXPIRE_IDLE, EXPIRE_READING, EXPIRE_PAGE };
 
+/* A row of the page, and what is left to submit of it. */
 struct expire_due {
-    int64_t expire_ms;
-    struct bytes job_ref;
+    struct bytes key;
+    struct bytes job_refs; /* items */
+};
+
+/* Jobs that ended in the open batch and are kept for the same time. */
+struct expire_pending {
+    int64_t expire_ms;   /* of the last one; never falls */
+    struct buf job_refs; /* items; empty: none */
 };
 
 /* A key of the table, and its time. */
@@ -45,12 +58,14 @@ struct expire {
     struct expire_cursor cursor;
     int64_t next_ms; /* INT64_MAX: nothing is known to come */
     int64_t retry_mono_ms;
-    bool opened; /* the first page is through */
+    bool opened;                      /* the first page is through */
+    struct expire_pending pending[2]; /* succeeded; failed and cancelled */
 
     /* The page. */
     struct arena arena; /* of `due` */
     struct expire_due *due;
-    uint32_t due_count, submitted, under_way;
+    uint32_t due_count, submitted; /* rows */
+    uint32_t under_way;            /* commands */
     bool failed;
     bool bound_seen; /* a row that is not due, or has to wait for the next page: */
     int64_t bound_ms;
@@ -95,6 +110,8 @@ static struct expire *expire_get(struct core *core)
         expire = xcalloc(1, sizeof *expire);
         expire->next_ms = INT64_MIN;
         arena_init(&expire->arena);
+        buf_init(&expire->pending[0].job_refs, SIZE_MAX / 4);
+        buf_init(&expire->pending[1].job_refs, SIZE_MAX / 4);
         cursor_set(&expire->cursor, 0, BYTES_NONE);
         core->expire = expire;
     }
@@ -105,6 +122,8 @@ void expire_free(struct core *core)
 {
     if (core->expire != NULL) {
         arena_deinit(&core->expire->arena);
+        buf_deinit(&core->expire->pending[0].job_refs);
+        buf_deinit(&core->expire->pending[1].job_refs);
         free(core->expire);
         core->expire = NULL;
     }
@@ -121,12 +140,25 @@ static void mark_write(struct core *core, int64_t ms)
     core->expire->mark_ms = ms;
 }
 
-void expire_put(struct core *core, struct bytes job_ref, int64_t expire_ms)
+/* A name of its own for a row: no other has it, and it names no job. */
+static void row_name(struct core *core, struct key *ref)
 {
-    struct expire *expire = expire_get(core);
+    const struct uuid id = core_make_id(core);
+    key_job_ref(ref, BYTES_NONE, uuid_bytes(&id));
+}
+
+static void pending_write(struct core *core, struct expire_pending *pending)
+{
+    struct expire *expire = core->expire;
+    const int64_t expire_ms = pending->expire_ms;
+    struct key ref;
     struct key key;
-    key_expiry(&key, expire_ms, job_ref);
-    view_put(&core->view, key_bytes(&key), BYTES_NONE, false);
+    row_name(core, &ref);
+    key_expiry(&key, expire_ms, key_bytes(&ref));
+    buf_reset(&core->scratch);
+    expiry_encode(&core->scratch, buf_bytes(&pending->job_refs));
+    view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), true);
+    buf_reset(&pending->job_refs);
     if (cursor_behind(&expire->cursor, key_bytes(&key))) {
         cursor_set(&expire->cursor, expire_ms, BYTES_NONE);
     }
@@ -143,11 +175,24 @@ void expire_put(struct core *core, struct bytes job_ref, int64_t expire_ms)
     }
 }
 
-void expire_remove(struct core *core, struct bytes job_ref, int64_t expire_ms)
+void expire_put(struct core *core, struct bytes job_ref, enum job_status status, int64_t expire_ms)
 {
-    struct key key;
-    key_expiry(&key, expire_ms, job_ref);
-    view_del(&core->view, key_bytes(&key));
+    struct expire_pending *pending = &expire_get(core)->pending[status == JOB_SUCCEEDED ? 0 : 1];
+    pending->expire_ms = expire_ms;
+    item_append(&pending->job_refs, job_ref);
+    if (buf_bytes(&pending->job_refs).len >= EXPIRE_ROW_BYTES) {
+        pending_write(core, pending);
+    }
+}
+
+void expire_write(struct core *core)
+{
+    for (size_t i = 0; core->expire != NULL && i < 2; i++) {
+        struct expire_pending *pending = &core->expire->pending[i];
+        if (buf_bytes(&pending->job_refs).len != 0) {
+            pending_write(core, pending);
+        }
+    }
 }
 
 /* --- the mark, read once --- */
@@ -202,10 +247,22 @@ static void mark_load(struct core *core)
 
 /* --- pages --- */
 
-static void due_push(struct expire *expire, int64_t expire_ms, struct bytes job_ref)
+/* A row without a value is one of an earlier version: it is about the job that its key names. */
+static void due_push(struct core *core, struct bytes key, struct bytes value, struct bytes job_ref)
 {
-    expire->due[expire->due_count++] =
-        (struct expire_due){.expire_ms = expire_ms, .job_ref = arena_copy(&expire->arena, job_ref)};
+    struct expire *expire = core->expire;
+    struct bytes items = BYTES_NONE;
+    struct buf one;
+    buf_init(&one, SIZE_MAX / 4);
+    if (value.len == 0) {
+        item_append(&one, job_ref);
+        items = buf_bytes(&one);
+    } else if (!expiry_decode(value, &items)) {
+        core->corrupt_rows++; /* goes with the page */
+    }
+    expire->due[expire->due_count++] = (struct expire_due){
+        .key = arena_copy(&expire->arena, key), .job_refs = arena_copy(&expire->arena, items)};
+    buf_deinit(&one);
 }
 
 static void bound_note(struct expire *expire, int64_t ms)
@@ -220,7 +277,6 @@ static void bound_note(struct expire *expire, int64_t ms)
 static void page_row(struct core *core, struct core_read *read, struct bytes key,
                      struct bytes value, bool present)
 {
-    (void)value;
     (void)present;
     struct expire *expire = core->expire;
     int64_t expire_ms = 0;
@@ -242,7 +298,7 @@ static void page_row(struct core *core, struct core_read *read, struct bytes key
     key_successor(&expire->after.key);
     const struct row *recent = view_recent(&core->view, key);
     if (recent == NULL || (!recent->del && recent->batch <= read->hold.since)) {
-        due_push(expire, expire_ms, job_ref);
+        due_push(core, key, value, job_ref);
     } /* else deleted since, or it comes with the later batches */
 }
 
@@ -264,7 +320,7 @@ static void page_merge_recent(struct core *core, const struct core_read *read)
         }
         const bool behind = cursor_behind(&expire->after, key);
         if (expire_ms <= core->wall_ms && behind && expire->due_count < 2 * EXPIRE_PAGE_ROWS) {
-            due_push(expire, expire_ms, job_ref);
+            due_push(core, key, blob_bytes(row->value), job_ref);
             continue;
         }
         bound_note(expire, expire_ms);
@@ -318,9 +374,9 @@ static void page_load(struct core *core)
 
 /* --- commands --- */
 
+/* Whether its retention is over is said by the job itself: it may have been started again, or be another one of that name. */
 enum run expire_run(struct core *core, struct command *cmd)
 {
-    const int64_t expire_ms = cmd->args.inner->expire_ms;
     struct job job;
     const enum job_load load = job_load(core, cmd, &job);
     struct tenant_count *count = count_find(core, cmd->job_ref, cmd);
@@ -330,11 +386,12 @@ enum run expire_run(struct core *core, struct command *cmd)
     if (load == JOB_CORRUPT) {
         core->corrupt_rows++;
     }
-    if (load == JOB_LOADED && job_status_terminal(job.status) && job.state.expire_ms == expire_ms) {
-        job_delete(core, cmd->job_ref, &job, count);
-    } else { /* nothing of that job is to go */
-        expire_remove(core, cmd->job_ref, expire_ms);
+    if (load != JOB_LOADED || !job_status_terminal(job.status) || job.state.expire_ms == 0 ||
+        job.state.expire_ms > core->wall_ms) {
+        return run_ok(cmd);
     }
+    job_delete(core, cmd->job_ref, &job, count);
+    core->expired_jobs++;
     return run_changed(cmd);
 }
 
@@ -348,15 +405,25 @@ void expire_ended(struct core *core, const struct command *cmd)
 
 /* --- turns --- */
 
+static bool page_submitted(const struct expire *expire)
+{
+    return expire->submitted == expire->due_count;
+}
+
 static void page_submit(struct core *core)
 {
     struct expire *expire = core->expire;
-    while (expire->submitted < expire->due_count && expire->under_way < EXPIRE_PAGE_ROWS) {
-        const struct expire_due *due = &expire->due[expire->submitted++];
-        struct command *cmd = inner_new(core, CMD_EXPIRE, due->job_ref);
-        cmd->args.inner->expire_ms = due->expire_ms;
-        expire->under_way++;
-        core_submit(core, cmd);
+    while (!page_submitted(expire) && expire->under_way < EXPIRE_COMMANDS_MAX) {
+        struct expire_due *due = &expire->due[expire->submitted];
+        struct bytes job_ref;
+        if (!item_next(&due->job_refs, &job_ref)) {
+            expire->submitted++;
+        } else if (job_ref_ok(job_ref)) {
+            expire->under_way++;
+            core_submit(core, inner_new(core, CMD_EXPIRE, job_ref));
+        } else {
+            core->corrupt_rows++;
+        }
     }
 }
 
@@ -369,6 +436,9 @@ static void page_done(struct core *core)
         expire->next_ms = INT64_MIN;
         read_failed(core);
         return;
+    }
+    for (uint32_t i = 0; i < expire->due_count; i++) {
+        view_del(&core->view, expire->due[i].key);
     }
     cursor_copy(&expire->cursor, &expire->after);
     const bool worth = expire->opened || expire->due_count != 0;
@@ -389,7 +459,7 @@ void expire_turn(struct core *core)
     struct expire *expire = expire_get(core);
     if (expire->phase == EXPIRE_PAGE) {
         page_submit(core);
-        if (expire->submitted == expire->due_count && expire->under_way == 0) {
+        if (page_submitted(expire) && expire->under_way == 0) {
             page_done(core);
         }
     }
@@ -414,8 +484,8 @@ int64_t expire_next_mono_ms(const struct core *core)
         return INT64_MAX;
     }
     if (expire->phase == EXPIRE_PAGE) {
-        const bool moves = expire->under_way == 0 || (expire->submitted < expire->due_count &&
-                                                      expire->under_way < EXPIRE_PAGE_ROWS);
+        const bool moves = expire->under_way == 0 ||
+                           (!page_submitted(expire) && expire->under_way < EXPIRE_COMMANDS_MAX);
         return moves ? core->mono_ms : INT64_MAX;
     }
     const int64_t soon =

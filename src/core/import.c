@@ -181,7 +181,7 @@ static void import_create(struct core *core, struct command *cmd, struct import 
         state.expire_ms = expire_at(core, state.status);
         state_write(core, cmd->job_ref, &state);
         if (state.expire_ms != 0) {
-            expire_put(core, cmd->job_ref, state.expire_ms);
+            expire_put(core, cmd->job_ref, state.status, state.expire_ms);
         }
     }
     blob_unref(row);

@@ -120,7 +120,7 @@ void job_end(struct core *core, struct bytes job_ref, struct state *state, int64
     index_move(core, job_ref, INDEX_OPEN, enqueue_ms, index_kind_of(state->status),
                state->changed_ms);
     if (state->expire_ms != 0) {
-        expire_put(core, job_ref, state->expire_ms);
+        expire_put(core, job_ref, state->status, state->expire_ms);
     }
     count_move(core, count, COUNT_OPEN, count_kind_of(state->status));
     watch_fire(core, job_ref);
@@ -137,9 +137,6 @@ void job_reopen(struct core *core, struct bytes job_ref, const struct job *job,
         buf_reset(&core->scratch);
         attempt_encode(&core->scratch, &state->final);
         view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
-    }
-    if (state->expire_ms != 0) {
-        expire_remove(core, job_ref, state->expire_ms);
     }
     index_move(core, job_ref, index_kind_of(job->status), state->changed_ms, INDEX_OPEN,
                job->info.enqueue_ms);
@@ -495,9 +492,6 @@ void job_delete(struct core *core, struct bytes job_ref, const struct job *job,
         delete_key(core, &key);
     }
     delete_attempts(core, job_ref, job);
-    if (state->expire_ms != 0) {
-        expire_remove(core, job_ref, state->expire_ms);
-    }
     /* Last: info and state lend the bytes above. */
     key_by_ref(&key, TABLE_STATE, job_ref);
     delete_key(core, &key);

@@ -121,6 +121,7 @@ static SILO_RC build_shards(struct server *server, struct arena *arena, struct s
         .limiter = server->gubernator != NULL ? gubernator_limiter(server->gubernator) : NULL,
         .completed_expire_ms = database->completed_job_expire_s * 1000,
         .terminal_expire_ms = database->terminal_job_expire_s * 1000};
+    retention_say(database);
     server->shards = shards_new(&options);
     const struct coord_map *map = coord_map(server->coord);
     for (size_t i = 0; i < map->shard_count; i++) {

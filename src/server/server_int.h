@@ -130,6 +130,11 @@ SILO_RC server_build(struct server *server, const struct silo_config *config, in
 /* Takes down what is there; the shards must be closed. */
 void server_free(struct server *server);
 
+/* --- retention.c --------------------------------------------------------------------------------------------- */
+
+/* One line of the log: how long ended jobs are kept. */
+void retention_say(const struct config_database *database);
+
 /* --- openings.c ---------------------------------------------------------------------------------------------- */
 
 void openings_init(struct server *server);

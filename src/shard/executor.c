@@ -390,6 +390,7 @@ int64_t executor_turn(struct executor *executor)
         next = earlier(next, shard_next(executor->owned[i]));
     }
     life_reap(executor);
+    growth_turn(executor);
     executor_expects(executor, next);
     return next > INT64_MAX / 1000 ? INT64_MAX : next * 1000;
 }

@@ -169,6 +169,7 @@ void life_reap(struct executor *executor)
         struct incarnation *inc = CONTAINER_OF(n, struct incarnation, dead);
         if (list_empty(&inc->ops)) {
             list_remove(&inc->dead);
+            executor->expired += inc->core != NULL ? core_stats(inc->core).expired_jobs : 0;
             core_free(inc->core);
             free(inc);
         }

@@ -716,7 +716,7 @@ void tamper(struct rig *rig, struct bytes key, struct bytes value)
     assert_int_equal(rig->real->open(rig->store, queue, &args, 1, NULL).code, SILO_OK);
     struct store_db *db = tamper_await(rig, queue, STORE_OPENED);
     struct store_buf buf = rig->real->buf_alloc(64 + key.len + value.len);
-    store_op_pack(&buf, key, value, value.len == 0);
+    store_op_pack(&buf, key, value, value.ptr == NULL);
     assert_int_equal(rig->real->write(db, &buf, 1, 1, 2, NULL).code, SILO_OK);
     assert_int_equal(rig->real->close(db, STORE_CLOSE_WAL, 3, NULL).code, SILO_OK);
     (void)tamper_await(rig, queue, STORE_CLOSED);

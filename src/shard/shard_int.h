@@ -10,6 +10,7 @@
  *   wants.c      the rows an answer wants
  *   undelivered.c  tasks whose poll failed, while the shard is not open
  *   checks.c     rate limits asked outside
+ *   growth.c     a line now and then about what is kept
  *   proof.c      whether the shard is still ours, outages, leases meanwhile
  *
  * An *incarnation* is one opening of a shard: its core, its database and all that is on its way. When it fails it is
@@ -118,6 +119,12 @@ struct shard {
     struct op wipe, ask;
 };
 
+/* Jobs in the open shards of an executor, and how many were forgotten since it runs. */
+struct growth {
+    uint64_t shards, expired;
+    struct counts counts;
+};
+
 struct executor {
     struct shards *shards;
     const struct env *env;
@@ -135,7 +142,10 @@ struct executor {
     struct list dead;     /* struct incarnation.dead */
     struct steady steady; /* wall_ms comes from it */
     int64_t wall_ms, mono_ms;
-    int64_t next_mono_ms;  /* when the last turn wanted the next one at the latest */
+    int64_t next_mono_ms;   /* when the last turn wanted the next one at the latest */
+    uint64_t expired;       /* of incarnations that are over */
+    int64_t growth_mono_ms; /* the next line about it is not due before; 0: not set */
+    struct growth growth_said;
     int64_t awake_mono_ms; /* since it last stood still: what waited then waited for us */
 };
 
@@ -159,6 +169,9 @@ void request_fail(struct command *cmd, enum silo_code code, const char *text);
 struct op *op_new(struct incarnation *inc, enum op_kind kind);
 void op_free(struct op *op);
 bool command_changes(const struct command *cmd);
+
+/* growth.c */
+void growth_turn(struct executor *executor);
 
 /* life.c */
 void life_control(struct shard *shard, struct shard_control *control);

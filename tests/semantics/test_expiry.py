@@ -208,6 +208,20 @@ def each_kind_has_its_own_time(server):
     equal([jobs.status(i) for i in (lost, stopped)], [FAILED, CANCELLED], "kept for ever")
 
 
+@case("tenants")
+def the_log_says_what_is_kept(server):
+    """What holds when nobody has said anything."""
+    lines = [line for line in server.log().splitlines() if " retention " in line]
+    equal(len(lines), 1, "lines about it")
+    for text in ('succeeded="7 d"', 'failed_and_cancelled="30 d"', "database.completed_job_expire_s"):
+        assert text in lines[0], lines[0]
+
+
+@case("succeeded")
+def what_is_kept_for_ever_is_said(server):
+    assert 'failed_and_cancelled="for ever"' in server.log() and "grows for ever" in server.log()
+
+
 def keeping(**seconds):
     return SiloServer(settings={"database.%s_job_expire_s" % kind: value for kind, value in seconds.items()})
 
@@ -215,7 +229,7 @@ def keeping(**seconds):
 SERVERS = {
     "tenants": lambda: SiloServer(tenancy=True),
     "both": lambda: keeping(completed=KEPT_S, terminal=KEPT_S),
-    "succeeded": lambda: keeping(completed=KEPT_S),
+    "succeeded": lambda: keeping(completed=KEPT_S, terminal=0),
 }
 
 globals().update(cases.classes(SERVERS))
