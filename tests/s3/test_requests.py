@@ -15,7 +15,7 @@ from forgetful_s3 import ForgetfulS3  # noqa: E402
 from silo_api import blob, pb  # noqa: E402
 from silo_server import SiloServer  # noqa: E402
 
-SECONDS = float(os.environ.get("SILO_SECONDS", "6"))
+SECONDS = float(os.environ.get("SILO_SECONDS", "4"))
 FLUSH_S = 0.05  # database.slatedb.flush_interval of object stores
 CLIENTS = 8
 

@@ -299,7 +299,8 @@ export interface EnqueueRequest {
      */
     tenant?: string;
     /**
-     * Labels that can be searched: at most 16, keys below 64 characters, values below 65535 bytes.
+     * Labels, given back with the job and its tasks; no method searches them yet. At most 16, keys below 64
+     * characters, values below 65535 bytes.
      *
      * @generated from protobuf field: map<string, string> metadata = 9
      */
