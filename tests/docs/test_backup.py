@@ -13,6 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import guide  # noqa: E402
 import runner  # noqa: E402
 from checks import equal, until  # noqa: E402
+from forgetful_s3 import ForgetfulS3  # noqa: E402
 from silo_api import blob, pb  # noqa: E402
 from silo_server import SiloServer  # noqa: E402
 
@@ -120,6 +121,33 @@ class Backup(unittest.TestCase):
             with other.server() as copy:
                 self.goes_on(copy, shard, ids, before)
             equal(shown(server.api, shard, ids), before, "the original's jobs")
+
+    def test_a_bucket(self):
+        """The objects below the prefix, copied while nobody writes, serve from another bucket. And those of one moment, brought
+        back in place of later ones, are the shard of that moment: what versions in a bucket are for."""
+        def at(bucket):
+            settings = {"database.backend": "s3", "database.path": "s3://%s/silo/%%shard%%" % bucket}
+            return SiloServer(settings=settings, environment=store.environment())
+
+        with ForgetfulS3() as store:
+            with at("first") as server:
+                shard = server.shard_ids()[0]
+                ids = jobs_of_all_kinds(server.api, shard)
+                before = shown(server.api, shard, ids)
+                equal(server.stop(), 0, "exit status")
+                copy = {key.replace("/first/", "/second/", 1): value for key, value in store.objects.items()}
+                moment = dict(store.objects)
+                store.objects.update(copy)
+                with at("second") as other:
+                    self.goes_on(other, shard, ids, before)
+                server.start()
+                server.api.Enqueue(shard=shard, id="too-late", task_group="waiting")
+                equal(server.stop(), 0, "exit status")
+                store.objects.clear()
+                store.objects.update(moment)
+                server.start()
+                equal(server.api.fails("GetJob", shard=shard, id="too-late").code, "NOT_FOUND")
+                self.goes_on(server, shard, ids, before)
 
     def test_a_snapshot_of_one_moment(self):
         """What a snapshot of a volume has: every file of a running server as it is at one moment. The process stands still
