@@ -3,6 +3,7 @@
 //
 // A shard is watched once a task of it has been held for a moment, so short tasks cost no call.
 // Nothing is missed by that: the server tells what is cancelled, not what becomes cancelled.
+import { setMaxListeners } from "node:events";
 import { context, ROOT_CONTEXT } from "@opentelemetry/api";
 import type { SiloGRPCClient } from "./client";
 import { SiloGrpcError } from "./errors";
@@ -59,7 +60,10 @@ export class CancellationWatch {
   constructor(
     private readonly client: WatchClient,
     private readonly workerId: string,
-  ) {}
+  ) {
+    // One call for each shard listens.
+    setMaxListeners(0, this.over.signal);
+  }
 
   /** A task is held from now on. */
   add(task: WatchedTask): void {
