@@ -199,7 +199,7 @@ class Packages:
 
     def test_6_remove(self):
         said = self.root.run("apt-get", "remove", "-y", "silo")
-        self.assertIn("The jobs in /var/lib/silo are kept", said)
+        self.assertIn("The jobs in /var/lib/silo stay", said)
         self.assertFalse(self.root.exists("/usr/bin/silo"))
         self.assertTrue(os.listdir(self.root.inside("/var/lib/silo")))
         self.assertTrue(self.root.exists("/etc/silo/silo.toml"))
