@@ -47,7 +47,7 @@ static void pending_worker(struct core *core, struct command *cmd, struct bytes 
         return;
     }
     pending_running(core, ret);
-    ret->cause = ret->running != 0 || ret->running_more ? PENDING_WORKERS_BUSY : PENDING_NO_WORKER;
+    ret->cause = ret->running != 0 ? PENDING_WORKERS_BUSY : PENDING_NO_WORKER;
 }
 
 /* --- places --- */
@@ -60,28 +60,39 @@ static void ahead_add(const struct lane *window, const struct place *place, stru
     ret->ahead_more |= !covers;
 }
 
+/*
+ * A slot that becomes free goes to the lines with the largest maximum first: all of a larger one go before, and a smaller one
+ * takes none that this token could have.
+ */
 static void pending_line(struct core *core, const struct token *token, struct job_pending *ret)
 {
     struct queue *queue = token->queue;
+    const uint32_t max = queue_max(queue, token->line);
     bool known = false;
     for (uint32_t i = 0; i < queue->line_count; i++) {
         struct line *line = queue->lines[i];
         const bool own =
             line->id.floating == token->line.floating && line->id.max == token->line.max;
+        const uint32_t other_max = queue_max(queue, line->id);
         ret->in_line += line->count;
         if (own && !line->known && line->count > 1) {
             struct task *first = NULL;
             (void)line_front(core, line, &first); /* has its page read */
         }
-        known |= own && line->known;
-        if (line->known) {
+        const bool alone = own && line->count <= 1;
+        known |= own && (line->known || alone);
+        if (alone || line->count == 0 || other_max < max) {
+            continue;
+        }
+        if (other_max > max) {
+            ret->ahead += line->count < UINT32_MAX - ret->ahead ? (uint32_t)line->count : 0;
+        } else if (line->known) {
             ahead_add(&line->window, &token->place, ret);
-        } else if (line->count != 0) {
+        } else {
             ret->ahead_more = true;
         }
     }
-    ret->has_ahead = known || ret->in_line == 1;
-    ret->ahead_more &= ret->in_line != 1;
+    ret->has_ahead = known;
 }
 
 /* Ready tasks of the group that are better. */

@@ -106,6 +106,34 @@ static void test_slot(void **state)
     close_rig(rig);
 }
 
+/* Whoever asks for a larger maximum goes first, one of a smaller one behind this job though it came before. */
+static void test_slot_maxima_differ(void **state)
+{
+    (void)state;
+    struct rig *rig = open_rig();
+    LIMITED(rig, "a", FIXED("q", 2));
+    LIMITED(rig, "b", FIXED("q", 2));
+    LIMITED(rig, "never", FIXED("q", 0));
+    LIMITED(rig, "small", FIXED("q", 1));
+    LIMITED(rig, "c", FIXED("q", 2));
+    LIMITED(rig, "d", FIXED("q", 2));
+    assert_ahead(why(rig, "c"), 0, false);
+    assert_int_equal(why(rig, "c")->in_line, 4);
+    assert_ahead(why(rig, "small"), 2, false); /* d as well, which came later */
+    assert_ahead(why(rig, "never"), 3, false);
+    reopen(rig);
+    assert_ahead(why(rig, "small"), 2,
+                 false); /* alone among those of its maximum: nothing has to be read */
+    (void)why(rig, "c");
+    rig_settle(rig);
+    assert_ahead(why(rig, "c"), 0, false);
+    assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a"), SILO_OK);
+    assert_int_equal(why(rig, "c")->cause, PENDING_NO_WORKER); /* it went first, indeed */
+    assert_int_equal(why(rig, "small")->cause, PENDING_SLOT);
+    assert_ahead(why(rig, "small"), 1, false);
+    close_rig(rig);
+}
+
 static void test_slot_never(void **state)
 {
     (void)state;
@@ -309,6 +337,27 @@ static void test_workers_busy(void **state)
     close_rig(rig);
 }
 
+/* More jobs run than are looked at, none of them of its group: its workers are not busy, there are none. */
+static void test_others_busy(void **state)
+{
+    (void)state;
+    struct rig *rig = open_rig();
+    put_jobs(rig, JOB(.id = "n", .group = "other"), PENDING_LEASES_MAX + 1);
+    for (size_t running = 0; running < PENDING_LEASES_MAX + 1;) {
+        struct call *poll = poll_call(PENDING_LEASES_MAX + 1, 0);
+        poll->request.cmd.args.poll.group = BYTES_LIT("other");
+        rig_do(rig, poll);
+        assert_int_not_equal(poll_count(poll), 0);
+        running += poll_count(poll);
+        rig_call_free(poll);
+    }
+    enqueue(rig, "a", 5, 0);
+    const struct job_pending *p = why(rig, "a");
+    assert_int_equal(p->cause, PENDING_NO_WORKER);
+    assert_true(p->running_more);
+    close_rig(rig);
+}
+
 static void test_behind(void **state)
 {
     (void)state;
@@ -377,6 +426,7 @@ int main(void)
         cmocka_unit_test(test_start),
         cmocka_unit_test(test_retry),
         cmocka_unit_test(test_slot),
+        cmocka_unit_test(test_slot_maxima_differ),
         cmocka_unit_test(test_slot_never),
         cmocka_unit_test(test_slot_far_behind),
         cmocka_unit_test(test_slot_after_open),
@@ -388,6 +438,7 @@ int main(void)
         cmocka_unit_test(test_no_worker),
         cmocka_unit_test(test_worker_left),
         cmocka_unit_test(test_workers_busy),
+        cmocka_unit_test(test_others_busy),
         cmocka_unit_test(test_behind),
         cmocka_unit_test(test_asked_to_cancel),
         cmocka_unit_test(test_writes_nothing),

@@ -427,7 +427,8 @@ export interface JobPending {
      */
     holderJobIds: string[];
     /**
-     * Jobs that go first. Absent: not known at present.
+     * Jobs that go first: of a concurrency limit those that name a larger maximum, and those of the
+     * same one that stand before this job. Absent: not known at present.
      *
      * @generated from protobuf field: optional uint32 ahead = 10
      */
