@@ -104,6 +104,11 @@ static void floating_append(struct buf *buf, struct arena *scratch,
     item_pack(buf, scratch, &limit);
 }
 
+static int32_t rate_hits(const Silo__V1__GubernatorRateLimit *rate)
+{
+    return rate->hits != 0 ? rate->hits : 1;
+}
+
 static void rate_append(struct buf *buf, struct arena *scratch,
                         const Silo__V1__GubernatorRateLimit *from)
 {
@@ -123,7 +128,7 @@ static void rate_append(struct buf *buf, struct arena *scratch,
     rate.unique_key = from->unique_key;
     rate.limit = from->limit;
     rate.duration_ms = from->duration_ms;
-    rate.hits = from->hits != 0 ? from->hits : 1;
+    rate.hits = rate_hits(from);
     rate.algorithm =
         from->algorithm == SILO__V1__GUBERNATOR_ALGORITHM__GUBERNATOR_ALGORITHM_LEAKY_BUCKET
             ? from->algorithm
@@ -156,7 +161,11 @@ bool limit_append(struct buf *buf, struct arena *scratch, const Silo__V1__Limit 
 Silo__V1__Limit *limit_unpack(struct arena *arena, struct bytes item)
 {
     ProtobufCAllocator allocator = limit_allocator(arena);
-    return silo__v1__limit__unpack(&allocator, item.len, item.ptr);
+    Silo__V1__Limit *limit = silo__v1__limit__unpack(&allocator, item.len, item.ptr);
+    if (limit != NULL && limit->limit_case == SILO__V1__LIMIT__LIMIT_RATE_LIMIT) {
+        limit->rate_limit->hits = rate_hits(limit->rate_limit); /* of before 0 was stored as 1 */
+    }
+    return limit;
 }
 
 /* GREGORIAN durations: minute, hour, day, month, year; others are an error of the limiter. */

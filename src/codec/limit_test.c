@@ -99,6 +99,15 @@ static void test_rate_defaults(void **state)
 
     rate.hits = 0; /* absent, as far as anybody can tell */
     assert_int_equal(round_trip(f, &limit)->rate_limit->hits, 1);
+    uint8_t packed[256];
+    rate.retry_policy = NULL;
+    const size_t size = silo__v1__limit__pack(&limit, packed);
+    buf_reset(&f->buf);
+    item_append(&f->buf, bytes_of(packed, size));
+    struct bytes items = buf_bytes(&f->buf);
+    struct bytes item;
+    assert_true(item_next(&items, &item)); /* stored when 0 was left as it was */
+    assert_int_equal(limit_unpack(&f->arena, item)->rate_limit->hits, 1);
     rate.hits = -3;
     assert_int_equal(round_trip(f, &limit)->rate_limit->hits, -3);
     Silo__V1__RateLimitRetryPolicy zero = SILO__V1__RATE_LIMIT_RETRY_POLICY__INIT;
