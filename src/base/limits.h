@@ -75,6 +75,8 @@
 /* Of those, workers that wait for cancellations: they can do without, by heartbeats. */
 #define SHARD_AWAITS_MAX 16384u
 #endif
+/* Of one worker: a cancellation wakes them all, and each looks through all that it knows. */
+#define WORKER_AWAITS_MAX 64u
 #define CANCELS_TOLD_MAX 1024u /* cancelled tasks in one answer: the worker asks again */
 #define SHARD_REPLIES_BYTES_MAX (256u << 20) /* undurable bytes of open and sealed batches */
 #ifndef MAILBOX_MESSAGES_MAX

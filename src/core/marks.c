@@ -78,6 +78,7 @@ static void marks_park(struct core *core, struct command *cmd)
     }
     cmd->awaits = marks;
     list_push_back(&marks->commands, &cmd->node);
+    marks->command_count++;
     heap_insert(&core->deadlines, &cmd->deadline, cmd->deadline_mono_ms);
     core->awaits++;
 }
@@ -87,6 +88,7 @@ void marks_leave(struct core *core, struct command *cmd)
     struct worker_marks *marks = cmd->awaits;
     ASSERT(marks != NULL);
     list_remove(&cmd->node);
+    marks->command_count--;
     heap_remove(&core->deadlines, &cmd->deadline);
     cmd->awaits = NULL;
     core->awaits--;
@@ -156,6 +158,11 @@ enum run await_run(struct core *core, struct command *cmd)
     const bool waits = cmd->args.await.wait_ms != 0 && !core->polls_released;
     if (cmd->result.await.count != 0 || !waits) {
         return run_ok(cmd);
+    }
+    if (marks != NULL && marks->command_count >= WORKER_AWAITS_MAX) {
+        return run_fail(cmd, SILO_EXHAUSTED,
+                        "this worker waits for cancellations with too many calls in this shard; "
+                        "one is enough");
     }
     if (core_crowded(core) || core->awaits >= SHARD_AWAITS_MAX) {
         return run_fail(cmd, SILO_EXHAUSTED,

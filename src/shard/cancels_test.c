@@ -183,6 +183,36 @@ static void test_a_stop_and_a_shutdown_end_it(void **state)
     close_all(rig);
 }
 
+/* One worker needs one call in a shard; each more of them would have to look through all it knows. */
+static void test_one_worker_has_few_calls(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    struct call *calls[WORKER_AWAITS_MAX];
+    for (uint32_t i = 0; i < WORKER_AWAITS_MAX; i++) {
+        calls[i] = await_sent(rig, "w1", 60000);
+    }
+    struct call *more = await_sent(rig, "w1", 60000);
+    assert_true(more->done);
+    assert_int_equal(more->request.cmd.rc.code, SILO_EXHAUSTED);
+    assert_int_equal(told_now(rig, "w1", NULL, 0), 0);
+    struct call *other = await_sent(rig, "w2", 60000);
+    assert_false(other->done);
+    rig_pass(rig, 60000);
+    assert_int_equal(told(other), 0);
+    for (uint32_t i = 0; i < WORKER_AWAITS_MAX; i++) {
+        assert_int_equal(told(calls[i]), 0);
+        rig_call_free(calls[i]);
+    }
+    struct call *again = await_sent(rig, "w1", 60000);
+    assert_false(again->done);
+    rig_pass(rig, 60000);
+    rig_call_free(again);
+    rig_call_free(other);
+    rig_call_free(more);
+    close_all(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +221,7 @@ int main(void)
         cmocka_unit_test(test_another_process_tells),
         cmocka_unit_test(test_told_when_durable),
         cmocka_unit_test(test_a_stop_and_a_shutdown_end_it),
+        cmocka_unit_test(test_one_worker_has_few_calls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
