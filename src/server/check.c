@@ -50,6 +50,13 @@ static void check_limiter(const struct config_gubernator *config, size_t *errors
     (void)gubernator_free(gubernator);
 }
 
+/* Something of that name is there, be it a link that leads nowhere. */
+static bool is_there(const char *path)
+{
+    struct stat found;
+    return lstat(path, &found) == 0;
+}
+
 /* The directory itself or, where it does not exist, the nearest that does of those it would be made in. */
 static void check_directory(const char *key, const char *directory, size_t *errors)
 {
@@ -57,7 +64,7 @@ static void check_directory(const char *key, const char *directory, size_t *erro
     char *path = xstrdup(directory);
     struct stat found;
     int failed = stat(path, &found) == 0 ? 0 : errno;
-    while ((failed == ENOENT || failed == ENOTDIR) && strcmp(path, "/") != 0) {
+    while ((failed == ENOENT || failed == ENOTDIR) && !is_there(path) && strcmp(path, "/") != 0) {
         char *slash = strrchr(path, '/');
         if (slash == NULL) {
             memcpy(path, ".", 2); /* the last step of a relative path */

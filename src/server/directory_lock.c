@@ -19,7 +19,7 @@
 
 #include "base/assert.h"
 
-#define LOCK_FILE_MODE 0644 /* less the umask */
+#define LOCK_FILE_MODE 0600 /* who may open it may lock it: no other user may */
 #define HOST_TEXT_MAX 128
 
 struct directory_lock {

@@ -58,6 +58,22 @@ static void the_second_is_told_who_has_it(void **state)
     assert_null(directory_lock_free(NULL));
 }
 
+/* Whoever may open the file may lock it, and could keep the server from starting. */
+static void no_other_user_may_lock(void **state)
+{
+    (void)state;
+    struct directory_lock *lock = NULL;
+    struct stat found;
+    char path[64];
+    (void)snprintf(path, sizeof path, "%s/%s", directory, DIRECTORY_LOCK_NAME);
+    const mode_t before = umask(0);
+    assert_int_equal(directory_lock_take(directory, &lock, NULL).code, SILO_OK);
+    (void)umask(before);
+    assert_int_equal(stat(path, &found), 0);
+    assert_int_equal(found.st_mode & 07777, 0600);
+    (void)directory_lock_free(lock);
+}
+
 /* The kernel gives the lock back when its process is killed; what that one wrote is still there. */
 static void a_killed_holder_is_no_holder(void **state)
 {
@@ -126,6 +142,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_second_is_told_who_has_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_other_user_may_lock, setup, teardown),
         cmocka_unit_test_setup_teardown(a_killed_holder_is_no_holder, setup, teardown),
         cmocka_unit_test_setup_teardown(any_content_is_shown_as_one_line, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_opened, setup, teardown),

@@ -79,6 +79,15 @@ class Settings(unittest.TestCase):
         self.assertIn("root_folder: the directory silo.toml/cache cannot be made: silo.toml: Not a directory", errors)
         self.assertIn("gubernator.address: ", errors)
 
+    def test_link_that_leads_nowhere(self):
+        """It is in the way of what would be made below it: the start fails, and the check says so."""
+        with self.file('database.path = "link/data/%shard%"') as (directory, config):
+            os.symlink("/nonexistent/silo", os.path.join(directory, "link"))
+            equal(run("--config", config, directory=directory)[0], 1, "a start")
+            status, _, errors = run("--config", config, "--check-config", directory=directory)
+            equal(status, 1, errors)
+            self.assertRegex(errors, "database.path: the directory .*/link/data cannot be made: .*/link: No such file or directory")
+
     def test_credentials(self):
         lines = ('database.backend = "s3"', 'database.path = "s3://bucket/%shard%"')
         status, _, errors = self.check(*lines)
