@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import runner  # noqa: E402
 from silo_api import ROOT  # noqa: E402
-from silo_server import free_port  # noqa: E402
+from silo_server import free_port, program  # noqa: E402
 
 BUILD = os.path.dirname(os.environ.get("SILO_BIN_DIR") or os.path.join(ROOT, "build", "bin"))
 COMPONENTS = ("server", "bench", "debug")
@@ -47,6 +47,23 @@ def values(unit, key):
 def seconds(text):
     number, unit = re.match(r"(\d+)(s|min)$", text).groups()
     return int(number) * {"s": 1, "min": 60}[unit]
+
+
+def check_config(text):
+    """What the program says of such a file, with the state directory in a place that is there."""
+    with tempfile.TemporaryDirectory(prefix="silo-config-") as directory:
+        path = os.path.join(directory, "check.toml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text.replace("/var/lib/silo/", os.path.join(directory, "state") + "/"))
+        return subprocess.run([program(), "--config", path, "--check-config"], capture_output=True, text=True, timeout=60)
+
+
+class Example(unittest.TestCase):
+    def test_the_example_configurations_are_good(self):
+        for name in ("silo.toml", os.path.join("docker", "silo.toml")):
+            done = check_config(read(ROOT, "packaging", name))
+            self.assertEqual((done.returncode, done.stderr), (0, ""), name)
+        self.assertIn('grpc_addr = "127.0.0.1:50051"', check_config(read(ROOT, "packaging", "silo.toml")).stdout)
 
 
 @unittest.skipUnless(os.environ.get("SILO_BUILD", "release") == "release", "sanitized builds are not installed")
@@ -104,18 +121,6 @@ class Install(unittest.TestCase):
 
     # --- configuration ---
 
-    def check_config(self, text):
-        """As the installed program sees it, with the state directory in a place that is there."""
-        path = os.path.join(self.root, "check.toml")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text.replace("/var/lib/silo/", os.path.join(self.root, "state") + "/"))
-        return subprocess.run([self.silo, "--config", path, "--check-config"], capture_output=True, text=True, timeout=60)
-
-    def test_the_example_configuration_is_good(self):
-        done = self.check_config(read(self.config))
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertIn('grpc_addr = "127.0.0.1:50051"', done.stdout)
-
     def test_what_it_shows_in_comments_are_settings(self):
         """Each "#key = value" stands for a setting of the table that it is in."""
         known = read(ROOT, "docs", "reference", "configuration.md")
@@ -132,7 +137,7 @@ class Install(unittest.TestCase):
 
     def test_the_unit_fits_the_server(self):
         self.assertEqual(values(self.unit, "ExecStart"), ["%s --config %s" % (self.silo, self.config)])
-        effective = self.check_config("").stdout
+        effective = check_config("").stdout
         timeout_ms = int(re.search(r"shutdown_timeout_ms = (\d+)", effective).group(1))
         self.assertGreater(seconds(values(self.unit, "TimeoutStopSec")[0]) * 1000, timeout_ms)
         connections = int(re.search(r"max_connections = (\d+)", effective).group(1))
