@@ -6,8 +6,8 @@
  *
  * Calls that keep work alive or end it, and health, have the last part of everything to themselves: a server full of new work
  * would otherwise lose the leases of the work it has. Of request bytes one connection has a share, of which the same parts
- * are kept. Calls that anybody may leave open at no cost, without a word to the service (health watches, reflection), have a
- * small part of the calls and of the bytes, and few on each connection.
+ * are kept. Calls that anybody may leave open at no cost, without a word to the service (health watches, reflection), and
+ * those that their callers can do without for a while, have a small part of the calls and of the bytes.
  */
 #include "rpc/server_int.h"
 

@@ -5,10 +5,10 @@
 #include "service/call_int.h"
 
 /* Whose request is a list; `items_` is the number of its field. */
-#define BULK(name_, request_, items_, run_, urgent_)                                    \
+#define BULK(name_, request_, items_, run_, rank_)                                      \
     {                                                                                   \
         .name = (name_), .request = &silo__v1__##request_##__descriptor, .run = (run_), \
-        .items = (items_), .urgent = (urgent_),                                         \
+        .items = (items_), .rank = (rank_),                                             \
     }
 #define METHOD(name_, request_, run_)                                                   \
     {                                                                                   \
@@ -19,7 +19,7 @@
 #define URGENT(name_, request_, run_)                                                   \
     {                                                                                   \
         .name = (name_), .request = &silo__v1__##request_##__descriptor, .run = (run_), \
-        .urgent = true                                                                  \
+        .rank = RPC_RANK_URGENT                                                         \
     }
 
 static const struct call_method methods[] = {
@@ -50,17 +50,23 @@ static const struct call_method methods[] = {
     METHOD("RequestSplit", request_split_request, on_unimplemented),
     METHOD("GetSplitStatus", get_split_status_request, on_unimplemented),
     METHOD("ConfigureShard", configure_shard_request, on_unimplemented),
-    BULK("ImportJobs", import_jobs_request, 1, on_import_jobs, false),
+    BULK("ImportJobs", import_jobs_request, 1, on_import_jobs, RPC_RANK_WORK),
     METHOD("ResetShards", reset_shards_request, on_reset_shards),
     METHOD("ForceReleaseShard", force_release_shard_request, on_unimplemented),
     METHOD("CompactShard", compact_shard_request, on_unimplemented),
     METHOD("FlushShard", flush_shard_request, on_unimplemented),
     METHOD("GetShardStorageInfo", get_shard_storage_info_request, on_unimplemented),
     METHOD("DumpTasks", dump_tasks_request, on_unimplemented),
-    BULK("EnqueueMany", enqueue_many_request, 2, on_enqueue_many, false),
-    BULK("ReportOutcomes", report_outcomes_request, 2, on_report_many, true),
-    BULK("ReturnTasks", return_tasks_request, 3, on_return_tasks, true),
-    METHOD("AwaitCancellations", await_cancellations_request, on_await_cancellations),
+    BULK("EnqueueMany", enqueue_many_request, 2, on_enqueue_many, RPC_RANK_WORK),
+    BULK("ReportOutcomes", report_outcomes_request, 2, on_report_many, RPC_RANK_URGENT),
+    BULK("ReturnTasks", return_tasks_request, 3, on_return_tasks, RPC_RANK_URGENT),
+    /* Waits for a minute with up to 10,000 ids, and heartbeats tell the same: work goes before it. */
+    {
+        .name = "AwaitCancellations",
+        .request = &silo__v1__await_cancellations_request__descriptor,
+        .run = on_await_cancellations,
+        .rank = RPC_RANK_SIDE,
+    },
 };
 #define METHODS_COUNT (sizeof methods / sizeof methods[0])
 _Static_assert(METHODS_COUNT == 33, "29 methods of the contract and four of ours");
@@ -103,7 +109,7 @@ struct service *service_new(const struct service_options *options)
         slot->path = path_new(methods[i].name);
         slot->rpc = (struct rpc_method){
             .path = slot->path,
-            .rank = methods[i].urgent ? RPC_RANK_URGENT : RPC_RANK_WORK,
+            .rank = methods[i].rank,
             .server_streaming = methods[i].server_streaming,
             .needs_auth = true,
             .on_call = svc_begin,

@@ -59,7 +59,7 @@ struct call_method {
     void (*run)(struct call *call);
     uint32_t items; /* bulk calls: number of the request's repeated field; 0: none */
     bool server_streaming;
-    bool urgent; /* keeps or ends work that is under way */
+    enum rpc_rank rank;
 };
 
 struct call {

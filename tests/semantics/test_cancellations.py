@@ -7,7 +7,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from checks import Cases, equal, status_is  # noqa: E402
+from checks import Cases, equal, status_is, until  # noqa: E402
 from jobs import Jobs, fresh, near_now  # noqa: E402
 from silo_api import pb  # noqa: E402
 from silo_server import SiloServer  # noqa: E402
@@ -103,7 +103,23 @@ def cancellations_survive_a_restart(server):
     equal(told(Jobs(server, shard=jobs.shard), worker), [task.id])
 
 
-SERVERS = {"plain": SiloServer, "tenants": lambda: SiloServer(tenancy=True, shards=1), "restarted": SiloServer}
+@case("narrow")
+def waits_leave_room_for_work(server):
+    """Waiting calls with long lists are refused before they take what other calls need."""
+    jobs = Jobs(server)
+    waits = [jobs.api.start("AwaitCancellations", timeout=60, shard=jobs.shard, worker_id=fresh("w"), wait_ms=60000,
+                            known_task_ids=["%s%012d" % (NO_ID[:-12], i) for i in range(10000)]) for _ in range(300)]
+    until(lambda: any(wait.done() for wait in waits), "a call that is refused", 60)
+    jobs.enqueue()
+    refused = [wait for wait in waits if wait.done()]
+    equal({wait.code().name for wait in refused}, {"RESOURCE_EXHAUSTED"})
+    equal(told(jobs, fresh("w"), wait_ms=1), [], "a short list still gets in")
+    for wait in waits:
+        wait.cancel()
+
+
+SERVERS = {"plain": SiloServer, "tenants": lambda: SiloServer(tenancy=True, shards=1), "restarted": SiloServer,
+           "narrow": lambda: SiloServer(settings={"server.max_request_bytes": 256 << 20})}
 
 globals().update(cases.classes(SERVERS))
 
