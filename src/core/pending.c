@@ -6,8 +6,8 @@
  *      READY     others of its group, a worker that asks, or the answer of a rate limit that is asked by itself
  *
  * Finding the token reads what cancelling the job would read: the few rows it can stand in. Everything else comes from memory
- * and is bounded: a binary search in each line of its queue or lane of its group, PENDING_LEASES_MAX leases. If the job's
- * line is not in memory, its first page is asked for, so that a later question is told the place.
+ * and is bounded: a binary search in each line of its queue or lane of its group, PENDING_LEASES_MAX leases. If a line that
+ * counts is not in memory, its first page is asked for, so that a later question is told the place.
  */
 #include "base/assert.h"
 #include "base/saturate.h"
@@ -60,6 +60,17 @@ static void ahead_add(const struct lane *window, const struct place *place, stru
     ret->ahead_more |= !covers;
 }
 
+/* Whether the window of a line is in memory; if not, its first page is asked for, of one line a question. */
+static bool line_seen(struct core *core, struct line *line, bool *asked)
+{
+    if (!line->known && !*asked) {
+        struct task *first = NULL;
+        *asked = true;
+        (void)line_front(core, line, &first);
+    }
+    return line->known;
+}
+
 /*
  * A slot that becomes free goes to the lines with the largest maximum first: all of a larger one go before, and a smaller one
  * takes none that this token could have.
@@ -68,31 +79,26 @@ static void pending_line(struct core *core, const struct token *token, struct jo
 {
     struct queue *queue = token->queue;
     const uint32_t max = queue_max(queue, token->line);
-    bool known = false;
+    bool asked = false;
+    ret->has_ahead = true;
     for (uint32_t i = 0; i < queue->line_count; i++) {
         struct line *line = queue->lines[i];
         const bool own =
             line->id.floating == token->line.floating && line->id.max == token->line.max;
         const uint32_t other_max = queue_max(queue, line->id);
+        const uint64_t others = own && line->count != 0 ? line->count - 1 : line->count;
         ret->in_line += line->count;
-        if (own && !line->known && line->count > 1) {
-            struct task *first = NULL;
-            (void)line_front(core, line, &first); /* has its page read */
-        }
-        const bool alone = own && line->count <= 1;
-        known |= own && (line->known || alone);
-        if (alone || line->count == 0 || other_max < max) {
+        if (others == 0 || other_max < max) {
             continue;
         }
         if (other_max > max) {
-            ret->ahead += line->count < UINT32_MAX - ret->ahead ? (uint32_t)line->count : 0;
-        } else if (line->known) {
+            ret->ahead += others < UINT32_MAX - ret->ahead ? (uint32_t)others : 0;
+        } else if (line_seen(core, line, &asked)) {
             ahead_add(&line->window, &token->place, ret);
         } else {
-            ret->ahead_more = true;
+            ret->has_ahead = false;
         }
     }
-    ret->has_ahead = known;
 }
 
 /* Ready tasks of the group that are better. */

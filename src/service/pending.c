@@ -11,7 +11,15 @@
 
 #define NAME_BYTES_MAX 200u
 
-/* In quotes; a longer one is cut between two characters, for the text has to stay UTF-8. */
+/* What a terminal could take for a command; of UTF-8 the two bytes of U+0080 to U+009F. */
+static bool is_control(const char *at)
+{
+    const uint8_t c = (uint8_t)at[0];
+    const uint8_t next = (uint8_t)at[1];
+    return c < ' ' || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0);
+}
+
+/* In quotes; a longer one is cut between two characters, for the text has to stay UTF-8. Control characters become "?". */
 static const char *quoted(struct arena *arena, struct bytes name)
 {
     size_t len = name.len;
@@ -22,7 +30,15 @@ static const char *quoted(struct arena *arena, struct bytes name)
             len--;
         }
     }
-    return arena_printf(arena, "\"%.*s%s\"", (int)len, (const char *)name.ptr, cut ? "..." : "");
+    char *text =
+        arena_printf(arena, "\"%.*s%s\"", (int)len, (const char *)name.ptr, cut ? "..." : "");
+    for (char *at = text; *at != '\0'; at++) {
+        if (is_control(at)) {
+            at[(uint8_t)*at == 0xc2 ? 1 : 0] = '?';
+            *at = '?';
+        }
+    }
+    return text;
 }
 
 static const char *span(struct arena *arena, int64_t ms)
@@ -82,8 +98,11 @@ static const char *ahead(struct arena *arena, const struct job_pending *p)
     if (p->ahead == 0 && !p->ahead_more) {
         return "nobody goes first";
     }
-    return arena_printf(arena, "%s%u job%s first", p->ahead_more ? "more than " : "", p->ahead,
-                        p->ahead == 1 && !p->ahead_more ? " goes" : "s go");
+    if (p->ahead == 0) {
+        return "others may go first";
+    }
+    return arena_printf(arena, "%s%u job%s first", p->ahead_more ? "at least " : "", p->ahead,
+                        p->ahead == 1 ? " goes" : "s go");
 }
 
 /* The last poll of the group, as the end of a sentence about it. */

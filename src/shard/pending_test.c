@@ -134,6 +134,26 @@ static void test_slot_maxima_differ(void **state)
     close_rig(rig);
 }
 
+/* Two lines whose jobs take turns by their places, neither in memory after an open. */
+static void test_slot_equal_maxima(void **state)
+{
+    (void)state;
+    struct rig *rig = open_rig();
+    LIMITED(rig, "a", FLOATS("f", 1, HOUR_MS));
+    LIMITED(rig, "b", FLOATS("f", 1, HOUR_MS));
+    LIMITED(rig, "c", FIXED("f", 1));
+    assert_ahead(why(rig, "b"), 0, false);
+    assert_ahead(why(rig, "c"), 1, false);
+    reopen(rig);
+    assert_false(why(rig, "b")->has_ahead); /* "c" may stand before it */
+    rig_settle(rig);
+    assert_ahead(why(rig, "b"), 0, false);
+    (void)why(rig, "c");
+    rig_settle(rig);
+    assert_ahead(why(rig, "c"), 1, false);
+    close_rig(rig);
+}
+
 static void test_slot_never(void **state)
 {
     (void)state;
@@ -427,6 +447,7 @@ int main(void)
         cmocka_unit_test(test_retry),
         cmocka_unit_test(test_slot),
         cmocka_unit_test(test_slot_maxima_differ),
+        cmocka_unit_test(test_slot_equal_maxima),
         cmocka_unit_test(test_slot_never),
         cmocka_unit_test(test_slot_far_behind),
         cmocka_unit_test(test_slot_after_open),

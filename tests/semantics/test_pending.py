@@ -59,6 +59,17 @@ def a_full_queue(server):
 
 
 @case("plain")
+def names_in_sentences(server):
+    """Whatever a name is made of, the sentence is one line that does nothing to a terminal, in UTF-8."""
+    jobs, queue = Jobs(server), fresh("q")
+    for name, shown in (("\x1b[31m\n\x7f\u009b\u00a0", "?[31m????\u00a0"),
+                        ("\u00e9" * 150, "\u00e9" * 80), ("%s%n", "%s%n")):
+        for _ in range(2):
+            job_id = jobs.enqueue(limits=[slot(queue + name, 1)])
+        why(jobs, job_id, "CONCURRENCY_LIMIT", '"%s%s' % (queue, shown))
+
+
+@case("plain")
 def a_floating_limit_of_nothing(server):
     jobs, queue = Jobs(server), fresh("f")
     job_id = jobs.enqueue(limits=[floating(queue, 0)])

@@ -55,7 +55,7 @@ export interface JobPending {
   holderJobIds: string[];
   /** Jobs that go first; undefined: not known at present. */
   ahead?: number;
-  /** Whether there are more than `ahead`; so many were counted. */
+  /** Whether there may be more than `ahead`; so many were counted. */
   aheadMore: boolean;
   /** All jobs that stand in that line, this one among them. */
   inLine?: bigint;

@@ -434,7 +434,7 @@ export interface JobPending {
      */
     ahead?: number;
     /**
-     * There are more than `ahead`; so many were counted.
+     * There may be more than `ahead`; so many were counted.
      *
      * @generated from protobuf field: bool ahead_more = 11
      */
