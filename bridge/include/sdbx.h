@@ -27,7 +27,7 @@
 extern "C" {
 #endif
 
-#define SDBX_ABI_VERSION 2u
+#define SDBX_ABI_VERSION 3u
 
 #define SDBX_KEY_BYTES_MAX 65535u
 #define SDBX_MGET_KEYS_MAX 65536u      /* keys in one sdbx_mget */
@@ -337,6 +337,18 @@ int sdbx_last_error(struct sdbx_db *db, struct sdbx_buf *ret_text, int64_t *ret_
 /* The same for a store without a database at hand (an open that does not end). */
 int sdbx_store_error(struct sdbx_env *env, const struct sdbx_store_args *args, struct sdbx_buf *ret_text,
                      int64_t *ret_when_ms, int64_t *ret_ok_ms);
+
+/*
+ * Whether some store of this process may have requests that fail at present: one load, to be asked as often as one likes.
+ */
+int sdbx_trouble_known(void);
+
+/*
+ * SDBX_OK: requests to this store fail now, from the first that failed until one like it works; *ret_text says what is
+ * wrong, for people ("no space left on device: /var/lib/silo/..."). SDBX_ENOTFOUND: none is known to fail; *ret_text is
+ * what hangs for 3 s or longer, or empty. Ends at once.
+ */
+int sdbx_store_trouble(struct sdbx_env *env, const struct sdbx_store_args *args, struct sdbx_buf *ret_text);
 
 /* ---- databases without opening them; args as for sdbx_open ---- */
 

@@ -22,12 +22,13 @@ pub mod read;
 mod settings;
 pub mod store;
 pub mod toml_json;
+mod trouble;
 mod until;
 mod wal_log;
 mod watch;
 pub mod write;
 
-const ABI_VERSION: u32 = 2; // SDBX_ABI_VERSION
+const ABI_VERSION: u32 = 3; // SDBX_ABI_VERSION
 
 #[no_mangle]
 pub extern "C" fn sdbx_abi_version() -> u32 {

@@ -269,7 +269,7 @@ fn open_store(url_text: &str, opts_json: &str, flags: u32) -> Result<Store, Fail
     if flags & !(STORE_FSYNC | STORE_LOG) != 0 {
         return Err(Failure::invalid("store flags: unknown bit"));
     }
-    let mut local = None;
+    let (mut local, mut files) = (None, None);
     let kind = Kind::of(url_text)?;
     let base_of = |url: &Url| {
         let (_, base) = ObjectStoreScheme::parse(url)
@@ -289,13 +289,14 @@ fn open_store(url_text: &str, opts_json: &str, flags: u32) -> Result<Store, Fail
             no_options(&url, &options)?;
             let dir = local_dir(&url)?;
             let objects = open_local(&dir, flags & STORE_FSYNC != 0)?;
+            files = Some(dir.clone());
             local = options.latency_write.is_zero().then_some(dir);
             (objects, Path::default())
         }
         Kind::S3 => (open_s3(&url, &options)?, base_of(&url)?),
         Kind::Gcs => (open_gcs(&url, &options)?, base_of(&url)?),
     };
-    let health = Arc::new(Health::new(options.latency_read, options.latency_write));
+    let health = Arc::new(Health::new(options.latency_read, options.latency_write, files));
     let objects: Arc<dyn ObjectStore> =
         Arc::new(WatchedStore::new(inner, health.clone(), kind != Kind::Local));
     Ok(Store { objects, base, kind, health, local, flags })
@@ -347,6 +348,36 @@ pub unsafe extern "C" fn sdbx_store_error(
         match resolve(args) {
             Ok(store) => give_health(store.health.last(), ret_text, ret_when_ms, ret_ok_ms),
             Err(failure) => failure.status,
+        }
+    })
+}
+
+#[no_mangle]
+pub extern "C" fn sdbx_trouble_known() -> i32 {
+    i32::from(crate::trouble::any())
+}
+
+/// # Safety
+/// See sdbx.h.
+#[no_mangle]
+pub unsafe extern "C" fn sdbx_store_trouble(
+    _env: *const Env,
+    args: *const StoreArgs,
+    ret_text: *mut Buf,
+) -> i32 {
+    guard(|| {
+        let Some(args) = args.as_ref() else { return EINVAL };
+        let (fails, text) = match resolve(args) {
+            Ok(store) => store.health.trouble(),
+            Err(failure) => return failure.status,
+        };
+        if let Some(text) = text {
+            set(ret_text, Buf::from_vec(text.into_bytes()));
+        }
+        if fails {
+            OK
+        } else {
+            ENOTFOUND
         }
     })
 }

@@ -2,10 +2,12 @@
 //!
 //! The engine retries for ever, so an outage is silence above this layer; here it has a name. "Not there",
 //! "there already" and failed conditions are answers, not errors. A request that hangs counts as an error
-//! from HANGS_AFTER_MS on: a store that swallows requests would have no name for half a minute otherwise.
+//! from HANGS_AFTER_MS on: a store that swallows requests would have no name for half a minute otherwise. Whether
+//! requests fail now is kept in trouble.rs.
 
 use crate::error::error_chain;
 use crate::logring::wall_ms;
+use crate::trouble::{self, Troubles};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -36,6 +38,24 @@ pub struct Health {
     /// Requests without an answer so far, in the order they began.
     waiting: Mutex<BTreeMap<u64, (&'static str, Path, i64)>>,
     next_request: AtomicU64,
+    troubles: Troubles,
+}
+
+/// What ended, for the state of trouble it may mean.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Read,
+    Write,
+    /// Says nothing about the store as a whole.
+    Other,
+}
+
+fn sort(what: &str) -> Sort {
+    match what {
+        "GET" | "LIST" => Sort::Read,
+        "PUT" | "APPEND" => Sort::Write,
+        _ => Sort::Other,
+    }
 }
 
 /// A request under way; gone with its answer, or when its caller gives up.
@@ -51,8 +71,21 @@ impl Drop for Waiting<'_> {
 }
 
 impl Health {
-    pub fn new(latency_read: Duration, latency_write: Duration) -> Self {
-        Health { latency_read, latency_write, ..Health::default() }
+    /// `local`: where the files are, of a store on a disk.
+    pub fn new(latency_read: Duration, latency_write: Duration, local: Option<std::path::PathBuf>) -> Self {
+        Health { latency_read, latency_write, troubles: Troubles::of(local), ..Health::default() }
+    }
+
+    /// Whether requests fail now, and what the store is waited for with, if anything.
+    pub fn trouble(&self) -> (bool, Option<String>) {
+        let under_way = || {
+            let waiting = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
+            waiting.values().map(|(_, location, _)| location.to_string()).collect::<Vec<_>>()
+        };
+        match trouble::any().then(|| self.troubles.now(&under_way())).flatten() {
+            Some(text) => (true, Some(text)),
+            None => (false, self.hanging().map(|(text, _)| self.troubles.hangs(&text))),
+        }
     }
 
     /// Does work on a file of a local store as if it were a request to the store.
@@ -98,6 +131,12 @@ impl Health {
             Err(Error::Precondition { .. } | Error::NotModified { .. }) => None,
             Err(error) => Some(error),
         };
+        let failed = error.map(|error| error as &(dyn std::error::Error + 'static));
+        match sort(what) {
+            Sort::Read => self.troubles.read(what, location, failed),
+            Sort::Write => self.troubles.written(what, location, failed),
+            Sort::Other => {}
+        }
         let Some(error) = error else {
             self.last_ok_ms.store(wall_ms(), Ordering::Relaxed);
             return;

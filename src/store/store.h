@@ -118,6 +118,12 @@ struct store_ops {
     size_t (*queued_bytes)(struct store_db *db);
     /* The newest error of the object store under it, "" if none; copied. */
     void (*last_error)(struct store *store, char *ret_text, size_t size);
+    /*
+     * Whether requests to what is under the store fail now, from the first that failed until one like it works. ret_text
+     * gets what is wrong, for people ("no space left on device: /var/lib/silo/..."); without trouble what hangs, or "".
+     * NULL: the mere question, which costs next to nothing.
+     */
+    bool (*trouble)(struct store *store, char *ret_text, size_t size);
     /* Engine facts as JSON; figures in Prometheus text with label shard="<label>". malloc'd text, NULL on failure. */
     char *(*info_json)(struct store_db *db);
     char *(*metrics_text)(struct store_db *db, const char *label);

@@ -503,6 +503,17 @@ static void mem_last_error(struct store *store, char *ret_text, size_t size)
     mem_unlock(store);
 }
 
+static bool mem_trouble(struct store *store, char *ret_text, size_t size)
+{
+    mem_lock(store);
+    const bool trouble = store->trouble;
+    if (ret_text != NULL) {
+        (void)snprintf(ret_text, size, "%s", store->outage != 0 ? store->last_error : "");
+    }
+    mem_unlock(store);
+    return trouble;
+}
+
 static char *mem_info_json(struct store_db *db)
 {
     char *text = NULL;
@@ -613,6 +624,7 @@ static const struct store_ops mem_ops = {
     .snapshot_free = mem_snapshot_free,
     .queued_bytes = mem_queued_bytes,
     .last_error = mem_last_error,
+    .trouble = mem_trouble,
     .info_json = mem_info_json,
     .metrics_text = mem_metrics_text,
     .object_get = mem_object_get,

@@ -104,6 +104,9 @@ void store_mem_faults_clear(struct store *store);
 /* Operations of these kinds are accepted and do not end; `text` becomes the store's last error. kinds 0: lifts it. */
 void store_mem_outage(struct store *store, uint32_t kinds, const char *text);
 
+/* The same of a store that knows: requests fail rather than hang, and are repeated under it. kinds 0 lifts either. */
+void store_mem_trouble(struct store *store, uint32_t kinds, const char *text);
+
 /* What survives a crash of the batches that were applied and not durable; always a prefix of each database's. */
 enum store_mem_survival { STORE_MEM_LOSE, STORE_MEM_KEEP_SOME, STORE_MEM_KEEP_ALL };
 /*

@@ -109,16 +109,27 @@ void store_mem_faults_clear(struct store *store)
     mem_unlock(store);
 }
 
-void store_mem_outage(struct store *store, uint32_t kinds, const char *text)
+static void outage_set(struct store *store, uint32_t kinds, const char *text, bool known)
 {
     mem_lock(store);
     store->outage = kinds;
+    store->trouble = known && kinds != 0;
     if (kinds != 0) {
         (void)snprintf(store->last_error, sizeof store->last_error, "%s",
                        text != NULL ? text : "outage");
     }
     mem_signal(store);
     mem_unlock(store);
+}
+
+void store_mem_outage(struct store *store, uint32_t kinds, const char *text)
+{
+    outage_set(store, kinds, text, false);
+}
+
+void store_mem_trouble(struct store *store, uint32_t kinds, const char *text)
+{
+    outage_set(store, kinds, text, true);
 }
 
 static uint64_t crash_seq(struct store *store, const struct mem_image *image,

@@ -164,6 +164,7 @@ struct store {
     uint32_t faults_count;
     uint64_t faults_fired;
     uint32_t outage; /* kinds */
+    bool trouble;    /* the store knows of it */
     char last_error[256];
     uint32_t views_count; /* iterators and snapshots not freed */
     struct store_mem_counts counts;

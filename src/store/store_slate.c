@@ -296,6 +296,31 @@ static void slate_last_error(struct store *store, char *ret_text, size_t size)
     }
 }
 
+static bool slate_trouble(struct store *store, char *ret_text, size_t size)
+{
+    if (ret_text == NULL && sdbx_trouble_known() == 0) {
+        return false;
+    }
+    const struct sdbx_store_args stores[] = {wal_args(store), main_args(store)};
+    char unused[1];
+    char *text = ret_text != NULL ? ret_text : unused;
+    const size_t room = ret_text != NULL ? size : sizeof unused;
+    text[0] = '\0';
+    for (size_t i = 0; i < sizeof stores / sizeof stores[0]; i++) {
+        struct sdbx_buf buf = {0};
+        const bool trouble =
+            stores[i].url != NULL && sdbx_store_trouble(store->env, &stores[i], &buf) == SDBX_OK;
+        if (trouble || (buf.len != 0 && text[0] == '\0')) {
+            (void)snprintf(text, room, "%.*s", (int)buf.len, (const char *)buf.p);
+        }
+        sdbx_buf_free(buf);
+        if (trouble) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* --- queues and events --- */
 
 static silo_rc slate_queue_new(struct store *store, struct store_queue **ret_queue,
@@ -781,6 +806,7 @@ static const struct store_ops slate_ops = {
     .snapshot_free = slate_snapshot_free,
     .queued_bytes = slate_queued_bytes,
     .last_error = slate_last_error,
+    .trouble = slate_trouble,
     .info_json = slate_info_json,
     .metrics_text = slate_metrics_text,
     .object_get = slate_object_get,

@@ -67,6 +67,8 @@ pub struct OpenSegment {
     size: u64,
     /// Bytes it gets blocks for.
     usual_size: u64,
+    /// A sync covered all below.
+    synced: u64,
 }
 
 /// Where a segment begins, and what is in it from the start.
@@ -300,11 +302,22 @@ impl LogDir {
         self.files.remove_all()
     }
 
-    /// A new segment, all of it durable, then its name.
+    /// A new segment, all of it durable, then its name. One that fails leaves nothing: it would keep the last free blocks.
     pub fn begin(&self, name: SegmentName, with: Beginning<'_>) -> Result<OpenSegment> {
         let unfinished = name.file() + UNFINISHED;
         or_absent(self.files.remove(&unfinished))?;
-        let file = self.files.create(&unfinished)?;
+        self.begin_unfinished(name, with, &unfinished).inspect_err(|_| {
+            let _ = self.files.remove(&unfinished); // the next try begins with it
+        })
+    }
+
+    fn begin_unfinished(
+        &self,
+        name: SegmentName,
+        with: Beginning<'_>,
+        unfinished: &str,
+    ) -> Result<OpenSegment> {
+        let file = self.files.create(unfinished)?;
         file.write_at(0, &header(name, with.first_id, with.previous, self.id))?;
         let seed = name.seed(self.id);
         let mut segment = OpenSegment {
@@ -314,6 +327,7 @@ impl LogDir {
             at: SEGMENT_HEADER_BYTES as u64,
             size: 0,
             usual_size: self.segment_bytes,
+            synced: SEGMENT_HEADER_BYTES as u64,
         };
         let mut previous = with.previous;
         for (id, record) in (with.first_id..).zip(with.records) {
@@ -323,8 +337,8 @@ impl LogDir {
         if with.size > 0 {
             segment.allocate(with.size)?;
         }
-        segment.file.sync()?;
-        self.files.publish(&unfinished, &name.file())?;
+        segment.sync()?;
+        self.files.publish(unfinished, &name.file())?;
         self.files.sync_names()?;
         Ok(segment)
     }
@@ -382,8 +396,23 @@ impl OpenSegment {
         Origin { epoch: self.name.epoch, seed: Some(self.seed) }
     }
 
-    pub fn sync(&self) -> Result<()> {
-        self.file.sync()
+    pub fn sync(&mut self) -> Result<()> {
+        self.file.sync()?;
+        self.synced = self.at;
+        Ok(())
+    }
+
+    /// Nothing in it counts: no record was synced.
+    pub fn is_blank(&self) -> bool {
+        self.synced == SEGMENT_HEADER_BYTES as u64
+    }
+
+    /// Gives back all blocks of one that is blank, with what failed writes left in them.
+    pub fn blank(&mut self) -> Result<()> {
+        self.file.cut(SEGMENT_HEADER_BYTES as u64)?;
+        self.at = SEGMENT_HEADER_BYTES as u64;
+        self.size = 0;
+        Ok(())
     }
 
     /// Nothing more is appended: blocks without records go back.

@@ -3,7 +3,8 @@
 //! Batches gather in a record. One appender at a time, on a thread that may block, writes what is sealed, syncs it,
 //! looks whether it was fenced, and only then says "durable". Of several records each is synced before the next is
 //! written, so that a record is proof of those before it; a flush is one record. A write that fails is said to the store's
-//! health and tried again in a fresh segment, for ever: bytes that a failed sync left behind are never counted on.
+//! health and tried again in a fresh segment, for ever: bytes that a failed sync left behind are never counted on. A
+//! segment without a synced record is fresh again once it was cut, so that a disk that fails fills up no further.
 //!
 //! A request is taken by the appender in its next round, which seals what has gathered by then and tells who asked from
 //! its own thread: no task has to run between a sync and its news, or between a sync and the next. The engine's `flush`
@@ -74,6 +75,8 @@ pub struct Start {
 /// Where the appender is.
 struct Place {
     segment: OpenSegment,
+    /// The writer's book knows of it.
+    noted: bool,
     /// Crc of the payload of the newest durable record.
     last_crc: u32,
 }
@@ -130,7 +133,7 @@ impl LogWriter {
             runtime: Handle::current(),
             figures,
             state: Mutex::new(state),
-            place: Mutex::new(Place { segment: start.segment, last_crc: start.last_crc }),
+            place: Mutex::new(Place { segment: start.segment, noted: true, last_crc: start.last_crc }),
             closing: AtomicBool::new(false),
             round_ended: Notify::new(),
         }))
@@ -269,7 +272,7 @@ impl Log {
                 Err(_) => {
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(RETRY_MAX);
-                    fresh = true;
+                    fresh = !self.blank(place);
                 }
             }
         }
@@ -284,8 +287,11 @@ impl Log {
         for (id, record) in &mut round.records[round.durable..] {
             if fresh || !place.segment.has_room(record.len()) {
                 let Some(segment) = self.next_segment(*id, record.len(), place)? else { return Ok(false) };
-                place.segment = segment;
+                (place.segment, place.noted) = (segment, false);
                 fresh = false;
+            }
+            if !place.noted && !self.note_segment(place, *id)? {
+                return Ok(false);
             }
             let was = place.segment.size();
             place.segment.append(*id, record, place.last_crc)?;
@@ -300,6 +306,27 @@ impl Log {
         Ok(!self.tenure.dir.is_fenced(self.tenure.epoch)? && !place.segment.is_removed()?)
     }
 
+    /// The newest segment has its name: is it ours to write to? Then the book says that it is there.
+    fn note_segment(&self, place: &mut Place, first_id: u64) -> io::Result<bool> {
+        let name = place.segment.name;
+        if !self.tenure.is_current()? {
+            self.tenure.dir.remove(name)?;
+            return Ok(false);
+        }
+        let size = place.segment.size();
+        self.tenure.note(Note { segments: name.number + 1, size, durable_below: first_id })?;
+        place.noted = true;
+        Ok(true)
+    }
+
+    /// Makes a segment that holds nothing as good as new, after a write that failed. The book goes first: a file must not
+    /// be shorter than that says. False: it cannot be used again.
+    fn blank(&self, place: &mut Place) -> bool {
+        place.segment.is_blank()
+            && (!place.noted || place.segment.size() == 0 || self.tenure.note_size(0).is_ok())
+            && place.segment.blank().is_ok()
+    }
+
     /// The segment after all that this writer began; none if somebody came after it.
     fn next_segment(&self, first_id: u64, bytes: usize, place: &Place) -> io::Result<Option<OpenSegment>> {
         let (dir, epoch) = (&self.tenure.dir, self.tenure.epoch);
@@ -311,13 +338,7 @@ impl Log {
         let number = last.map_or(0, |name| name.number.saturating_add(1)).max(place.segment.name.number + 1);
         let size = dir.size_for(bytes);
         let beginning = Beginning { first_id, previous: place.last_crc, records: &mut [], size };
-        let segment = dir.begin(SegmentName { epoch, number }, beginning)?;
-        if !self.tenure.is_current()? {
-            dir.remove(segment.name)?;
-            return Ok(None);
-        }
-        self.tenure.note(Note { segments: number + 1, size, durable_below: first_id })?;
-        Ok(Some(segment))
+        dir.begin(SegmentName { epoch, number }, beginning).map(Some)
     }
 
     fn written(&self, records: &[(u64, Record)]) {
