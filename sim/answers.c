@@ -429,10 +429,7 @@ static void job_ended(struct model *m, enum api api, struct item *item)
 {
     struct mjob *job = item->job;
     const bool alone = item->clear && job->crossed == item->crossed;
-    /* It is over: what it has not done by now it never will. */
     job->in_flight--;
-    job->deletes_open -= api == API_DELETE;
-    job->revivals_open -= api == API_RESTART || api == API_IMPORT;
     if (api == API_HEARTBEAT) {
         item->task->renewed_us = *m->now_us;
     }
@@ -442,8 +439,11 @@ static void job_ended(struct model *m, enum api api, struct item *item)
     const bool unknown = !item->there || item->code == RPC_STATUS_UNAVAILABLE ||
                          item->code == RPC_STATUS_UNIMPLEMENTED || failed_somehow;
     if (unknown || m->verdict->failed) {
-        return;
+        return; /* an outage may have ended it before its batch was written */
     }
+    /* It is over: what it has not done by now it never will. */
+    job->deletes_open -= api == API_DELETE;
+    job->revivals_open -= api == API_RESTART || api == API_IMPORT;
     if (alone) {
         answer_check(m, api, item);
     }

@@ -137,6 +137,21 @@ static void store_fails(struct world *world)
     store_mem_fail(world->process.store, &fault);
 }
 
+/* The store hangs, or says what is wrong: all of it, or, as a full disk does, what makes writes durable. */
+static void outage(struct world *world)
+{
+    struct store *store = world->process.store;
+    const uint32_t kinds =
+        one_in(world, 3) ? STORE_MEM_BIT(STORE_MEM_FLUSH) : (uint32_t)STORE_MEM_REMOTE;
+    if (!world->outage) {
+        store_mem_outage(store, 0, NULL);
+    } else if (one_in(world, 2)) {
+        store_mem_trouble(store, kinds, "no space left on device: s");
+    } else {
+        store_mem_outage(store, kinds, "away");
+    }
+}
+
 void faults_trouble(struct world *world)
 {
     static const char *const names[] = {"fence",   "outage",     "store error", "store error",
@@ -153,7 +168,7 @@ void faults_trouble(struct world *world)
         break;
     case 1:
         world->outage = !world->outage;
-        store_mem_outage(world->process.store, world->outage ? STORE_MEM_REMOTE : 0, "away");
+        outage(world);
         break;
     case 4:
         world->rate.mood = (enum rate_mood)below(world, 4);

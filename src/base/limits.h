@@ -139,7 +139,9 @@
 #define POLL_NOWAIT_MS 1000
 #define POLL_CHECKS_MS 25 /* ... and so long for the rate limits asked for it */
 #define POLL_DEADLINE_SLACK_MS 100
-#define OUTAGE_MS 5000    /* no durable progress for so long: changes are refused */
+/* The storage has had something for so long: changes are refused, and calls that wait for it are ended. */
+#define OUTAGE_MS 5000
+#define OUTAGE_CAUSE_MAX 512 /* bytes of the cause, as callers and the log are told */
 #define OWNERSHIP_MS 3000 /* age of the proof that lets reads be answered */
 #define OWNERSHIP_RENEW_MS 1000
 #define STALL_MS 100 /* an executor so late stood still: it could hear no heartbeat meanwhile */

@@ -336,6 +336,7 @@ struct command {
     struct heap_node deadline;   /* in the core's heap of parked commands */
     struct list_node node;       /* wherever it waits */
     struct list reads;           /* rows pinned for it */
+    int64_t begun_mono_ms;       /* its first run since it was sent, or was parked */
     uint32_t reads_open;         /* of them, not there yet */
     bool read_failed;            /* one of them could not be read */
     bool internal;               /* made by the core itself */

@@ -260,6 +260,7 @@ static void core_run(struct core *core, struct command *cmd)
 {
     view_begin(&core->view);
     cmd->rounds++;
+    cmd->begun_mono_ms = cmd->rounds == 1 ? core->mono_ms : cmd->begun_mono_ms;
     enum run run = RUN_ANSWER;
     if (cmd->read_failed) {
         run = run_fail(cmd, SILO_UNAVAILABLE, "the storage could not be read; nothing was changed");
@@ -556,6 +557,36 @@ void core_abandon(struct core *core, const char *why)
     core_abandon_list(core, &core->woken, why);
     core_abandon_list(core, &core->parked, why);
     core_abandon_list(core, &core->drops, why);
+}
+
+size_t core_give_up_reads(struct core *core, int64_t until_mono_ms, const char *why,
+                          int64_t *ret_oldest_mono_ms)
+{
+    size_t count = 0;
+    struct list_node *next = NULL;
+    *ret_oldest_mono_ms = INT64_MAX;
+    view_begin(&core->view);
+    for (struct list_node *n = list_first(&core->blocked); n != NULL; n = next) {
+        next = list_next(&core->blocked, n);
+        struct command *cmd = CONTAINER_OF(n, struct command, node);
+        if (cmd->internal || command_is_own(cmd->kind)) {
+            continue;
+        }
+        if (cmd->begun_mono_ms > until_mono_ms) {
+            *ret_oldest_mono_ms = earlier(*ret_oldest_mono_ms, cmd->begun_mono_ms);
+            continue;
+        }
+        ASSERT(cmd->parked == NULL && !heap_has(&cmd->deadline));
+        list_remove(&cmd->node);
+        (void)run_fail(cmd, SILO_UNAVAILABLE,
+                       arena_printf(cmd->arena,
+                                    "the storage does not answer, nothing was "
+                                    "changed: %s",
+                                    why));
+        core_answer(core, cmd);
+        count++;
+    }
+    return count;
 }
 
 struct core_stats core_stats(const struct core *core)

@@ -114,6 +114,12 @@ void core_renew_leases(struct core *core, int64_t term_ms);
 void core_undelivered(struct core *core, const struct uuid *task_id, const char *unreadable);
 /* Whether a lease would expire now. */
 bool core_leases_due(const struct core *core);
+/*
+ * Answers callers' commands that began by then and wait for reads with UNAVAILABLE: nothing was changed. `why` is copied.
+ * How many; *ret_oldest_mono_ms: when the oldest that is left began, INT64_MAX if none is.
+ */
+size_t core_give_up_reads(struct core *core, int64_t until_mono_ms, const char *why,
+                          int64_t *ret_oldest_mono_ms);
 /* Answers everything that waits inside with UNAVAILABLE. The core can then only be freed. */
 void core_abandon(struct core *core, const char *why);
 

@@ -13,7 +13,7 @@
 #include <uv.h>
 
 #include "base/buf.h"
-#include "rpc/burst_int.h"
+#include "base/burst.h"
 #include "rpc/rpc.h"
 
 #define LOOP_READ_BYTES (128u << 10) /* one read(2) */

@@ -9,7 +9,7 @@
  *      +------------------------------------------------------------------+
  *
  * The process serves with the shards it has. It counts as ready once all are open, or after SERVER_READY_MS_MAX if some
- * are; and no longer when other processes have taken over every one. Open and close have a control each: a shard may be
+ * are; and no longer when other processes have taken over every one, or while the storage takes no changes. Open and close have a control each: a shard may be
  * told to close while its open is under way, and does so when that has ended. An open that hangs on an unreachable store
  * has nothing to lose: the end of the process does not wait for it longer than SERVER_NEVER_OPEN_MS.
  */
@@ -149,7 +149,7 @@ void openings_drain(struct server *server)
 static void server_ready(struct server *server, size_t open)
 {
     server->ready = true;
-    rpc_health_set(server->rpc, SILO_SERVICE_NAME, true);
+    rpc_health_set(server->rpc, SILO_SERVICE_NAME, !server->out);
     (void)notify_manager("READY=1\nSTATUS=serving");
     const int64_t after_ms = env_mono_ms(server->env) - server->started_ms;
     if (open == server->opening_count) {
@@ -174,8 +174,19 @@ static void server_left_out(struct server *server)
               LOG_END);
 }
 
+static void outage_tick(struct server *server)
+{
+    const bool out = shards_out(server->shards);
+    if (out != server->out) {
+        server->out = out;
+        rpc_health_set(server->rpc, SILO_SERVICE_NAME, server->ready && !out);
+        (void)notify_manager(out ? "STATUS=the storage takes no changes" : "STATUS=serving");
+    }
+}
+
 int64_t openings_tick(struct server *server)
 {
+    outage_tick(server);
     const int64_t now_ms = env_mono_ms(server->env);
     int64_t next_ms = now_ms + SERVER_TICK_MS;
     size_t open = 0;

@@ -7,6 +7,7 @@
  * whoever has it; a second server started by mistake fails on the busy port or on the lock instead.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,8 @@
 
 #include "base/arena.h"
 #include "base/assert.h"
+#include "base/limits.h"
+#include "server/notify.h"
 #include "server/own_address.h"
 #include "server/server_int.h"
 #include "silo_descriptor.h"
@@ -28,6 +31,40 @@ static enum dispatch_order config_dispatch_order(const struct silo_config *confi
         return ORDER_START;
     }
     return ORDER_PRIORITY;
+}
+
+/* The storage is full, or away: says so now and then. False: the process was told to stop. */
+static bool storage_awaited(struct server *server, const char *why, int64_t *said_ms)
+{
+    const int64_t now_ms = env_mono_ms(server->env);
+    char cause[OUTAGE_CAUSE_MAX] = "";
+    (void)store_ops_of(server->store)->trouble(server->store, cause, sizeof cause);
+    if (*said_ms == INT64_MIN || now_ms - *said_ms >= SERVER_AWAY_SAID_MS) {
+        *said_ms = now_ms;
+        log_error("storage_away", LOG_STR("cause", cause[0] != '\0' ? cause : why),
+                  LOG_STR("then", "the start goes on as soon as the storage takes what is written"),
+                  LOG_END);
+    }
+    store_log_drain(server->store);
+    /* The manager would give the start up after a while. */
+    (void)notify_manager("EXTEND_TIMEOUT_USEC=180000000\nSTATUS=waiting for the storage");
+    struct pollfd pfd = {.fd = server->signal_fd, .events = POLLIN};
+    return poll(&pfd, 1, SERVER_AWAY_RETRY_MS) <= 0;
+}
+
+static SILO_RC coord_await(struct server *server, const struct coord_options *options,
+                           struct silo_err *err)
+{
+    int64_t said_ms = INT64_MIN;
+    for (;;) { /* until the storage is there, or a stop signal */
+        const silo_rc rc = coord_none_new(options, &server->coord, err);
+        if (rc.code != SILO_UNAVAILABLE) {
+            return rc;
+        }
+        if (!storage_awaited(server, err->text, &said_ms)) {
+            return FAIL(err, SILO_CANCELLED, "told to stop while waiting for the storage");
+        }
+    }
 }
 
 static SILO_RC build_coord(struct server *server, struct arena *arena, struct silo_err *err)
@@ -45,7 +82,7 @@ static SILO_RC build_coord(struct server *server, struct arena *arena, struct si
                                           .wal_url = store_wal_template(arena, config),
                                           .timeout_ms = SERVER_STORE_TIMEOUT_MS,
                                           .stop_fd = server->signal_fd};
-    TRY(coord_none_new(&options, &server->coord, err));
+    TRY(coord_await(server, &options, err));
     const struct coord_map *map = coord_map(server->coord);
     char cluster_id[UUID_TEXT_LEN + 1];
     uuid_format(&map->cluster_id, cluster_id);

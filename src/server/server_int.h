@@ -25,9 +25,12 @@
 #include "shard/shard.h"
 #include "store/store.h"
 
-/* For each answer of the store while starting; its own retries fit in. */
-#define SERVER_STORE_TIMEOUT_MS 60000
-#define SERVER_RETRY_MS_MIN 500 /* wait before a shard is opened again, doubled each time */
+/* For each answer of the store while starting; its own retries fit in. Then all begins anew. */
+#define SERVER_STORE_TIMEOUT_MS 15000
+#define SERVER_AWAY_RETRY_MS \
+    1000 /* pause before the start looks again whether the storage is there */
+#define SERVER_AWAY_SAID_MS 60000 /* how often it says that it waits */
+#define SERVER_RETRY_MS_MIN 500   /* wait before a shard is opened again, doubled each time */
 #define SERVER_RETRY_MS_MAX 30000
 #define SERVER_READY_MS_MAX 60000 /* healthy with some shards open rather than unhealthy for ever */
 #define SERVER_TICK_MS 1000       /* how often shards are looked at and engine logs fetched */
@@ -82,7 +85,8 @@ struct server {
     int64_t started_ms;
     int64_t give_back_ms; /* when to look next whether memory should go back to the system */
     uint64_t peak_bytes;  /* of requests or replies held since memory went back last */
-    bool ready;           /* health says SERVING */
+    bool ready;           /* enough shards were open */
+    bool out;             /* the storage takes no changes: health says NOT_SERVING meanwhile */
     bool left_out;        /* other processes have every shard */
     bool stopping;
 };

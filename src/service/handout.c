@@ -171,10 +171,15 @@ void handout_reply(struct call *call, const ProtobufCMessage *reply, struct hand
     rpc_call_reply_segments(call->rpc, segments, count);
 }
 
-void handout_log_malformed(const char *shard_id, const struct leased_task *leased)
+void handout_log_malformed(struct call *call, const char *shard_id,
+                           const struct leased_task *leased)
 {
-    log_error("job_unreadable", LOG_STR("shard", shard_id), LOG_BYTES("tenant", leased->tenant),
-              LOG_BYTES("job_id", leased->job_id), LOG_STR("reason", HANDOUT_MALFORMED),
-              LOG_STR("then", "the job ends as FAILED with the code " ERROR_JOB_UNREADABLE),
-              LOG_END);
+    const uint32_t times =
+        burst_add(&call->service->unreadable_lines, env_mono_us(call->service->env));
+    if (times != 0) {
+        log_error("job_unreadable", LOG_STR("shard", shard_id), LOG_BYTES("tenant", leased->tenant),
+                  LOG_BYTES("job_id", leased->job_id), LOG_STR("reason", HANDOUT_MALFORMED),
+                  LOG_STR("then", "the job ends as FAILED with the code " ERROR_JOB_UNREADABLE),
+                  LOG_INT("times", times), LOG_END);
+    }
 }

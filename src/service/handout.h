@@ -43,7 +43,8 @@ void handout_end(void *handout, bool sent);
 void handout_reply(struct call *call, const ProtobufCMessage *reply, struct handout *handout,
                    int64_t since_us);
 /* A line in the log about a job that cannot be told to a worker. */
-void handout_log_malformed(const char *shard_id, const struct leased_task *leased);
+void handout_log_malformed(struct call *call, const char *shard_id,
+                           const struct leased_task *leased);
 
 /* Tasks that do not leave: they go back, or their jobs end when they are `unreadable` (static text, else NULL). */
 void handout_return(struct shard *shard, const struct uuid *task_ids, size_t count,

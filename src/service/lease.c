@@ -232,7 +232,7 @@ static void reply_add_task(struct lease *lease, struct lease_reply *reply, struc
 {
     Silo__V1__Task *task = encode_task(lease->call->arena, shard_id, leased);
     if (task == NULL) {
-        handout_log_malformed(shard_id, leased);
+        handout_log_malformed(lease->call, shard_id, leased);
         ids->unreadable[ids->unreadable_count++] = leased->task_id;
         return;
     }

@@ -17,7 +17,7 @@ static void lease_task_answer(struct call *call)
     /* The shard as the caller spelled it. */
     reply.task = encode_task(call->arena, request->shard, leased);
     if (reply.task == NULL) {
-        handout_log_malformed(request->shard, leased);
+        handout_log_malformed(call, request->shard, leased);
         handout_return(call->shard, &leased->task_id, 1, HANDOUT_MALFORMED);
         svc_fail(call, SILO_CORRUPT, HANDOUT_MALFORMED);
         return;

@@ -124,11 +124,16 @@ void on_report_many(struct call *call)
 static void refresh_log(const struct call *call,
                         const Silo__V1__ReportRefreshOutcomeRequest *request)
 {
+    const uint32_t times =
+        burst_add(&call->service->refresh_lines, env_mono_us(call->service->env));
+    if (times == 0) {
+        return;
+    }
     log_warn("refresh_failed", LOG_STR("shard", shard_id_text(call->shard)),
              LOG_STR("task_id", request->task_id), LOG_STR("code", request->failure->code),
              LOG_STR("message", request->failure->message),
              LOG_STR("then", "the limit keeps its maximum and is refreshed after a back-off"),
-             LOG_END);
+             LOG_INT("times", times), LOG_END);
 }
 
 static void refresh_answer(struct call *call)

@@ -12,6 +12,7 @@
 #ifndef SILO_SERVICE_INT_H
 #define SILO_SERVICE_INT_H
 
+#include "base/burst.h"
 #include "base/limits.h"
 #include "service/service.h"
 #include "silo.pb-c.h"
@@ -48,6 +49,7 @@ struct service {
     size_t ring_count;
     struct service_method *methods; /* as registered */
     size_t method_count;
+    struct burst refresh_lines, unreadable_lines; /* of the log */
 };
 
 struct call;

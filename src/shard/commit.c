@@ -59,10 +59,14 @@ void commit_answers(struct incarnation *inc)
 {
     struct command *cmd = NULL;
     while ((cmd = core_answered(inc->core)) != NULL) {
-        if (cmd->wait_batch > core_view(inc->core)->durable) {
+        const bool waits = cmd->wait_batch > core_view(inc->core)->durable;
+        if (waits && inc->unwritten) {
+            outage_answer(inc->shard, cmd);
+        } else if (waits) {
             reply_park(inc, cmd);
-        } else if (!command_changes(cmd) && cmd->kind != CMD_POLL_STOP &&
-                   cmd->kind != CMD_GIVE_BACK && cmd->kind != CMD_RENEW) {
+        } else if (cmd->rc.code != SILO_UNAVAILABLE && !command_changes(cmd) &&
+                   cmd->kind != CMD_POLL_STOP && cmd->kind != CMD_GIVE_BACK &&
+                   cmd->kind != CMD_RENEW) {
             proof_answer(inc, cmd);
         } else {
             commit_release(inc, cmd);
@@ -145,8 +149,7 @@ static void batch_submit(struct incarnation *inc)
     const bool idle = list_empty(&inc->batches);
     const struct batch *batch = batch_seal(inc, &buf, &ops);
     if (idle) {
-        inc->progress_mono_ms =
-            inc->shard->executor->mono_ms; /* the clock of an outage starts with the work */
+        outage_progress(inc); /* the clock of an outage starts with the work */
     }
     struct op *op = op_new(inc, OP_WRITE);
     op->batch = batch->number;
@@ -258,7 +261,7 @@ static void batches_durable(struct incarnation *inc, uint64_t seq)
         return;
     }
     view_durable(core_view(inc->core), durable);
-    proof_progress(inc);
+    outage_progress(inc);
     struct list_node *node = NULL;
     while ((node = list_pop_front(&done)) != NULL) {
         struct batch *batch = CONTAINER_OF(node, struct batch, node);
@@ -317,6 +320,23 @@ int64_t commit_next_mono_ms(const struct incarnation *inc)
         next = inc->memtable_mono_ms + MEMTABLE_FLUSH_MS;
     }
     return next;
+}
+
+static void replies_give_up(struct incarnation *inc, struct list *replies)
+{
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(replies)) != NULL) {
+        outage_answer(inc->shard, CONTAINER_OF(node, struct command, node));
+    }
+}
+
+void commit_give_up(struct incarnation *inc)
+{
+    for (struct list_node *n = list_first(&inc->batches); n != NULL;
+         n = list_next(&inc->batches, n)) {
+        replies_give_up(inc, &CONTAINER_OF(n, struct batch, node)->replies);
+    }
+    replies_give_up(inc, &inc->open_replies);
 }
 
 bool commit_idle(const struct incarnation *inc)

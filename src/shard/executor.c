@@ -97,15 +97,6 @@ bool command_changes(const struct command *cmd)
 
 /* --- mail --- */
 
-static void request_refuse_outage(struct incarnation *inc, struct command *cmd)
-{
-    char last[160];
-    store_ops_of(shard_store(inc->shard))->last_error(shard_store(inc->shard), last, sizeof last);
-    request_fail(cmd, SILO_UNAVAILABLE,
-                 arena_printf(cmd->arena, "the storage is not answering, nothing was changed%s%s",
-                              last[0] != '\0' ? "; its last error: " : "", last));
-}
-
 /* The shard is not open: what the server asks of itself is done or kept, the rest comes too early or too late. */
 static void request_refuse(struct shard_request *request)
 {
@@ -117,11 +108,12 @@ static void request_refuse(struct shard_request *request)
         undelivered_note(request->shard, cmd->args.give_back.task_ids, cmd->args.give_back.count);
         cmd->rc = RC_OK;
         request_answer(cmd);
+    } else if (request->shard->out) {
+        outage_refuse(request->shard, cmd);
     } else {
+        const bool fenced = shard_status(request->shard) == SHARD_FENCED;
         request_fail(cmd, SILO_UNAVAILABLE,
-                     shard_status(request->shard) == SHARD_FENCED
-                         ? SHARD_FENCED_TEXT
-                         : "shard not ready: acquisition in progress");
+                     fenced ? SHARD_FENCED_TEXT : "shard not ready: acquisition in progress");
     }
 }
 
@@ -142,7 +134,7 @@ static void request_run(struct executor *executor, struct shard_request *request
         return;
     }
     if (command_changes(cmd) && inc->outage) {
-        request_refuse_outage(inc, cmd);
+        outage_refuse(request->shard, cmd);
         return;
     }
     if (command_changes(cmd) &&
@@ -330,6 +322,7 @@ static void executor_stalled(struct executor *executor)
 
 static void shard_turn(struct shard *shard)
 {
+    outage_turn(shard);
     struct incarnation *inc = shard->inc;
     if (inc != NULL && inc->core != NULL && inc->phase != INC_DEAD) {
         proof_turn(inc);
@@ -346,7 +339,7 @@ static void shard_turn(struct shard *shard)
 
 static int64_t shard_next(const struct shard *shard)
 {
-    int64_t next = life_next_mono_ms(shard);
+    int64_t next = earlier(life_next_mono_ms(shard), outage_next_mono_ms(shard));
     const struct incarnation *inc = shard->inc;
     if (inc != NULL && inc->core != NULL && inc->phase != INC_DEAD) {
         next = earlier(next, core_next_mono_ms(inc->core));
@@ -372,6 +365,7 @@ int64_t executor_turn(struct executor *executor)
     executor_clocks(executor);
     executor_stalled(executor);
     executor_events(executor);
+    outage_look(executor);
     checks_take(mailbox_take(&executor->verdicts));
     if (!executor->released &&
         atomic_load_explicit(&executor->release_polls, memory_order_acquire)) {

@@ -18,6 +18,12 @@
 
 static void control_next(struct shard *shard);
 
+/* What a shard does over and over is said now and then: how often since the last line, 0 = not now. */
+static uint32_t said(struct shard *shard, struct burst *lines)
+{
+    return burst_add(lines, shard->executor->mono_ms * 1000);
+}
+
 void control_done(struct shard *shard, enum silo_code code, const char *text)
 {
     struct shard_control *control = shard->control;
@@ -54,6 +60,7 @@ static struct incarnation *inc_new(struct shard *shard)
     inc->memtable_mono_ms = executor->mono_ms;
     inc->proof_mono_ms = executor->mono_ms;
     inc->flush_start_mono_ms = INT64_MIN / 2;
+    inc->unread_mono_ms = INT64_MAX;
     inc->refresh_mono_ms = INT64_MIN / 2;
     return inc;
 }
@@ -118,8 +125,11 @@ static void life_loaded(struct incarnation *inc)
     shard_set_status(shard, SHARD_OPEN);
     undelivered_resume(inc);
     const struct core_stats stats = core_stats(inc->core);
-    log_info("shard_opened", LOG_STR("shard", shard->id_text), LOG_INT("leases", stats.leases),
-             LOG_END);
+    const uint32_t times = said(shard, &shard->opened_lines);
+    if (times != 0) {
+        log_info("shard_opened", LOG_STR("shard", shard->id_text), LOG_INT("leases", stats.leases),
+                 LOG_INT("times", times), LOG_END);
+    }
     if (shard->control != NULL && (shard->control->op == CONTROL_OPEN || shard->wiped)) {
         control_done(shard, SILO_OK, "");
     }
@@ -145,7 +155,12 @@ void life_fail(struct incarnation *inc, enum silo_code code, const char *why)
         return;
     }
     const enum inc_phase was = inc->phase;
-    log_warn("shard_failed", LOG_STR("shard", shard->id_text), LOG_STR("reason", why), LOG_END);
+    outage_note_failure(shard, code, why);
+    const uint32_t times = said(shard, &shard->failed_lines);
+    if (times != 0) {
+        log_warn("shard_failed", LOG_STR("shard", shard->id_text), LOG_STR("reason", why),
+                 LOG_INT("times", times), LOG_END);
+    }
     inc_dead(inc);
     if (inc->core != NULL) {
         commit_abandon(inc);
@@ -208,8 +223,12 @@ void life_closed(struct incarnation *inc, const struct store_event *event)
     }
     inc_dead(inc);
     shard_set_status(shard, SHARD_CLOSED);
-    log_info("shard_closed", LOG_STR("shard", shard->id_text),
-             LOG_STR("result", silo_code_name(event->rc.code)), LOG_END);
+    const uint32_t times = said(shard, &shard->closed_lines);
+    if (times != 0) {
+        log_info("shard_closed", LOG_STR("shard", shard->id_text),
+                 LOG_STR("result", silo_code_name(event->rc.code)), LOG_INT("times", times),
+                 LOG_END);
+    }
     if (shard->control->op == CONTROL_RESET) {
         reset_remove(shard);
     } else {

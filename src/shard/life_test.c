@@ -216,12 +216,18 @@ static void test_outage_of_flushes(void **state)
         calls[i] = enqueue_call(id, "g", 5, 0);
         rig_send(rig, calls[i]);
         rig_pass(rig, 100);
-        assert_int_equal(calls[i]->done, i >= 50); /* refused after OUTAGE_MS */
+        assert_int_equal(calls[i]->done, i >= 49); /* those before are ended after OUTAGE_MS */
     }
     store_mem_outage(rig->store, 0, NULL);
     rig_settle(rig);
     for (size_t i = 0; i < 60; i++) {
-        assert_int_equal(calls[i]->request.cmd.rc.code, i < 50 ? SILO_OK : SILO_UNAVAILABLE);
+        assert_int_equal(calls[i]->request.cmd.rc.code, SILO_UNAVAILABLE);
+        const char *text = calls[i]->request.cmd.error;
+        assert_non_null(strstr(text, i < 50 ? "is unknown" : "nothing was changed"));
+        assert_non_null(strstr(text, "no uploads"));
+        char id[16];
+        (void)snprintf(id, sizeof id, "s%zu", i);
+        assert_int_equal(on_job(rig, CMD_GET_JOB, id), i < 50 ? SILO_OK : SILO_NOT_FOUND);
         rig_call_free(calls[i]);
     }
     enqueue(rig, "b", 5, 0);
@@ -319,7 +325,11 @@ static void test_outage(void **state)
     rig_settle(rig);
     for (size_t i = 0; i < count; i++) {
         assert_true(stuck[i]->done);
-        assert_int_equal(stuck[i]->request.cmd.rc.code, SILO_OK);
+        assert_int_equal(stuck[i]->request.cmd.rc.code, SILO_UNAVAILABLE);
+        assert_non_null(strstr(stuck[i]->request.cmd.error, "nothing was changed"));
+        char id[16];
+        (void)snprintf(id, sizeof id, "s%zu", i);
+        assert_int_equal(on_job(rig, CMD_GET_JOB, id), SILO_NOT_FOUND);
         rig_call_free(stuck[i]);
     }
     /* 25 s without a heartbeat, and the lease has a fresh term. */
@@ -327,6 +337,103 @@ static void test_outage(void **state)
     assert_int_equal(status(rig, "a"), JOB_RUNNING);
     assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
     enqueue(rig, "x", 5, 0);
+    close_all(rig);
+}
+
+/* A store that says what is wrong: no change is taken from then on, whatever is under way. */
+static void test_outage_known(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    struct uuid task;
+    enqueue(rig, "a", 5, 0);
+    task = lease_one(rig, "a");
+    enqueue(rig, "due", 5, rig->wall_ms + 2000);
+    struct call *poll = poll_call(1, 60000);
+    struct call *stuck = enqueue_call("stuck", "g2", 5, 0);
+    rig_send(rig, poll);
+    rig_settle(rig);
+    store_mem_trouble(rig->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "no space left on device: /x");
+    assert_false(shards_out(rig->shards));
+    rig_send(rig, stuck); /* refused: the turn that takes it knows */
+    rig_settle(rig);
+    assert_true(stuck->done);
+    assert_int_equal(stuck->request.cmd.rc.code, SILO_UNAVAILABLE);
+    assert_non_null(strstr(stuck->request.cmd.error, "no space left on device: /x"));
+    assert_true(shards_out(rig->shards));
+    assert_int_equal(heartbeat(rig, &task, "w1"), SILO_OK);
+    /* The job that comes due is handed to the poll, which cannot be told. */
+    rig_pass(rig, 1900);
+    assert_false(poll->done);
+    rig_pass(rig, 200 + OUTAGE_MS);
+    assert_true(poll->done);
+    assert_int_equal(poll->request.cmd.rc.code, SILO_UNAVAILABLE);
+    rig_pass(rig, 3 * LEASE_MS);
+    store_mem_trouble(rig->store, 0, NULL);
+    rig_settle(rig);
+    assert_false(shards_out(rig->shards));
+    assert_int_equal(on_job(rig, CMD_GET_JOB, "stuck"), SILO_NOT_FOUND);
+    const struct uuid again = lease_one(rig, "due");
+    rig_pass(rig, LEASE_MS - 100); /* both leases have a fresh term */
+    assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
+    assert_int_equal(report(rig, &again, ATTEMPT_SUCCEEDED), SILO_OK);
+    struct call *got = get(rig, "due");
+    assert_int_equal(got->request.cmd.result.job.attempt_count, 0); /* before its last */
+    rig_call_free(got);
+    rig_call_free(poll);
+    rig_call_free(stuck);
+    close_all(rig);
+}
+
+/* A shard that failed because its storage is away is out after a while, says why, and is back by itself. */
+static void test_outage_of_a_failed_shard(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    store_mem_fail(rig->store,
+                   &(struct store_mem_fault){.kind = STORE_MEM_FLUSH, .code = SILO_UNAVAILABLE});
+    (void)finish(rig, enqueue_call("b", "g", 5, 0));
+    store_mem_outage(rig->store, STORE_MEM_REMOTE, "the bucket is on fire");
+    rig_pass(rig, OUTAGE_MS - 200);
+    assert_false(shards_out(rig->shards));
+    rig_pass(rig, 400);
+    assert_true(shards_out(rig->shards));
+    struct call *refused = enqueue_call("x", "g", 5, 0);
+    rig_do(rig, refused);
+    assert_int_equal(refused->request.cmd.rc.code, SILO_UNAVAILABLE);
+    assert_non_null(strstr(refused->request.cmd.error, "the bucket is on fire"));
+    rig_call_free(refused);
+    store_mem_outage(rig->store, 0, NULL);
+    rig_pass(rig, 15000);
+    assert_true(rig_is_open(rig));
+    assert_false(shards_out(rig->shards));
+    enqueue(rig, "x", 5, 0);
+    close_all(rig);
+}
+
+/* Reads that hang while others do not: only they end, each after its own time. */
+static void test_outage_of_reads(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "a", 5, 0);
+    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_MGET), "it hangs");
+    struct call *first = enqueue_call("x", "g", 5, 0);
+    struct call *second = rig_call(CMD_GET_JOB, T, "nosuch");
+    rig_send(rig, first);
+    rig_pass(rig, 3000);
+    rig_send(rig, second);
+    rig_pass(rig, OUTAGE_MS - 3000);
+    assert_true(first->done && !second->done);
+    assert_non_null(strstr(first->request.cmd.error, "nothing was changed: it hangs"));
+    rig_pass(rig, 3000);
+    assert_true(second->done);
+    assert_int_equal(second->request.cmd.rc.code, SILO_UNAVAILABLE);
+    store_mem_outage(rig->store, 0, NULL);
+    rig_settle(rig);
+    assert_int_equal(on_job(rig, CMD_GET_JOB, "x"), SILO_NOT_FOUND);
+    rig_call_free(first);
+    rig_call_free(second);
     close_all(rig);
 }
 
@@ -478,15 +585,26 @@ static void test_read_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reopen),       cmocka_unit_test(test_slow_open),
-        cmocka_unit_test(test_stalled),      cmocka_unit_test(test_stalled_with_work),
-        cmocka_unit_test(test_reset),        cmocka_unit_test(test_reset_while_opening),
-        cmocka_unit_test(test_closed),       cmocka_unit_test(test_durable_first),
-        cmocka_unit_test(test_outage),       cmocka_unit_test(test_outage_of_flushes),
-        cmocka_unit_test(test_fenced),       cmocka_unit_test(test_fenced_by_nobody),
-        cmocka_unit_test(test_open_fenced),  cmocka_unit_test(test_taken_while_failed),
-        cmocka_unit_test(test_reset_fails),  cmocka_unit_test(test_reset_fails_and_goes_on),
+        cmocka_unit_test(test_reopen),
+        cmocka_unit_test(test_slow_open),
+        cmocka_unit_test(test_stalled),
+        cmocka_unit_test(test_stalled_with_work),
+        cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_reset_while_opening),
+        cmocka_unit_test(test_closed),
+        cmocka_unit_test(test_durable_first),
+        cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_outage_of_flushes),
+        cmocka_unit_test(test_fenced),
+        cmocka_unit_test(test_fenced_by_nobody),
+        cmocka_unit_test(test_open_fenced),
+        cmocka_unit_test(test_taken_while_failed),
+        cmocka_unit_test(test_reset_fails),
+        cmocka_unit_test(test_reset_fails_and_goes_on),
         cmocka_unit_test(test_read_failure),
+        cmocka_unit_test(test_outage_known),
+        cmocka_unit_test(test_outage_of_a_failed_shard),
+        cmocka_unit_test(test_outage_of_reads),
     };
     return cmocka_run_group_tests_name("shard life", tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /*
- * shard/proof.c - is the shard still ours, and does its storage answer?
+ * shard/proof.c - is the shard still ours?
  *
  * Reads and heartbeats write nothing, so no fence stops them: they are answered on a proof of ownership at most
  * OWNERSHIP_MS old, a durable flush or a manifest refresh. Under such traffic the proof is renewed once a second; an idle
@@ -90,36 +90,6 @@ void proof_refreshed(struct incarnation *inc, const struct op *op, const struct 
     proof_gained(inc, op->start_mono_ms);
 }
 
-void proof_progress(struct incarnation *inc)
-{
-    inc->progress_mono_ms = now_ms(inc);
-}
-
-/* When the store has had our oldest work for too long: a batch that does not become durable, or a read. */
-static int64_t outage_mono_ms(const struct incarnation *inc)
-{
-    int64_t since = list_empty(&inc->batches) ? INT64_MAX : inc->progress_mono_ms;
-    for (struct list_node *n = list_first(&inc->ops); n != NULL; n = list_next(&inc->ops, n)) {
-        const struct op *op = CONTAINER_OF(n, struct op, node);
-        if (op->start_mono_ms >= since) {
-            break; /* they are in the order of their starts */
-        }
-        if (op->kind == OP_READ || op->kind == OP_WANTS) {
-            since = op->start_mono_ms;
-        }
-    }
-    return since != INT64_MAX ? later(since, awake_ms(inc)) + OUTAGE_MS : INT64_MAX;
-}
-
-static void outage_turn(struct incarnation *inc)
-{
-    const bool outage = now_ms(inc) >= outage_mono_ms(inc);
-    if (inc->outage && !outage) {
-        core_renew_leases(inc->core, LEASE_MS);
-    }
-    inc->outage = outage;
-}
-
 /* Answers that waited longer than a proof may take are given up: their caller should ask again. */
 static void unproved_fail(struct incarnation *inc)
 {
@@ -140,7 +110,6 @@ void proof_turn(struct incarnation *inc)
     if (inc->phase != INC_OPEN) {
         return;
     }
-    outage_turn(inc);
     if (!list_empty(&inc->unproved)) {
         refresh_start(inc);
     }
@@ -161,9 +130,6 @@ int64_t proof_next_mono_ms(const struct incarnation *inc)
         return INT64_MAX;
     }
     int64_t next = INT64_MAX;
-    if (!inc->outage) {
-        next = outage_mono_ms(inc);
-    }
     if (!list_empty(&inc->unproved) || inc->leases_held) {
         const int64_t renew =
             inc->refresh_mono_ms + (inc->refreshing ? OWNERSHIP_MS : OWNERSHIP_RENEW_MS);

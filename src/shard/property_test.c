@@ -333,7 +333,12 @@ static void trouble(struct history *h)
     case 1:
         seen.outages++;
         h->outage = !h->outage;
-        store_mem_outage(h->rig->store, h->outage ? STORE_MEM_REMOTE : 0, "away");
+        if (below(h, 2) == 0) {
+            store_mem_outage(h->rig->store, h->outage ? STORE_MEM_REMOTE : 0, "away");
+        } else {
+            store_mem_trouble(h->rig->store, h->outage ? STORE_MEM_BIT(STORE_MEM_FLUSH) : 0,
+                              "no space left on device: s");
+        }
         return;
     default:
         seen.faults++;

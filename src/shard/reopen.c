@@ -93,8 +93,13 @@ void reopen_asked(struct shard *shard, const struct store_event *event)
         return; /* the question has changed since, or nobody wants to know any more */
     }
     if (event->rc.code != SILO_OK) {
-        log_warn("shard_owner_unknown", LOG_STR("shard", shard->id_text),
-                 LOG_STR("reason", event->text), LOG_STR("instead", "asking again"), LOG_END);
+        outage_note_failure(shard, event->rc.code, event->text);
+        const uint32_t times = burst_add(&shard->unknown_lines, shard->executor->mono_ms * 1000);
+        if (times != 0) {
+            log_warn("shard_owner_unknown", LOG_STR("shard", shard->id_text),
+                     LOG_STR("reason", event->text), LOG_STR("instead", "asking again"),
+                     LOG_INT("times", times), LOG_END);
+        }
         reopen_pause(shard);
     } else if (event->seq > shard->epoch) {
         stay_out(shard, event->seq);

@@ -122,6 +122,8 @@ void shard_open(struct shard *shard, struct shard_control *control);
 void shard_close(struct shard *shard, struct shard_control *control);
 /* Closes, removes all data of the shard, opens it empty. One that fails half-way goes on by itself until it is done. */
 void shard_reset(struct shard *shard, struct shard_control *control);
+/* Any thread. Whether the storage keeps a shard from taking changes: it is full, or away. */
+bool shards_out(struct shards *shards);
 /* Shutdown begins: every parked poll is answered now, later ones at once. */
 void shards_release_polls(struct shards *shards);
 

@@ -11,7 +11,8 @@
  *   undelivered.c  tasks whose poll failed, while the shard is not open
  *   checks.c     rate limits asked outside
  *   growth.c     a line now and then about what is kept
- *   proof.c      whether the shard is still ours, outages, leases meanwhile
+ *   proof.c      whether the shard is still ours, leases meanwhile
+ *   outage.c     the storage is full, or away
  *
  * An *incarnation* is one opening of a shard: its core, its database and all that is on its way. When it fails it is
  * dropped whole and another is opened; events of a dropped one only release memory.
@@ -22,6 +23,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/burst.h"
 #include "base/limits.h"
 #include "base/steady.h"
 #include "core/core.h"
@@ -50,7 +52,7 @@ struct op {
     uint64_t batch; /* WRITE: its batch; FLUSH_WAL: newest batch applied when it was asked for */
     int64_t start_mono_ms;
     struct core_read *read; /* READ */
-    struct command *cmd;    /* WANTS: its wants up to want_end */
+    struct command *cmd;    /* WANTS: its wants up to want_end; NULL: it was given up */
     size_t want_end;
 };
 
@@ -85,7 +87,8 @@ struct incarnation {
     bool memtable_flushing;
 
     int64_t progress_mono_ms; /* last time the store got on with our work */
-    bool outage;
+    bool outage, unwritten;  /* outage.c: changes are refused; and their batch waits for too long */
+    int64_t unread_mono_ms;  /* when the next call that waits for reads does so for too long */
     int64_t proof_mono_ms;   /* the shard was ours then */
     int64_t refresh_mono_ms; /* last refresh asked for */
     bool refreshing, leases_held;
@@ -117,6 +120,12 @@ struct shard {
     bool wipe_due, wiping; /* data of a reset is still to be removed; the store is at it */
     uint64_t ask_number;   /* of the opening that a question is about */
     struct op wipe, ask;
+    struct burst opened_lines, closed_lines, failed_lines, unknown_lines, unreadable_lines;
+    bool out;                 /* an outage of the storage, as counted by the process */
+    bool away;                /* it failed, and was not open since, because its storage was away */
+    int64_t unopened_mono_ms; /* since when it should be open; INT64_MAX: it is, or should not */
+    int64_t cause_mono_ms;
+    char cause[OUTAGE_CAUSE_MAX]; /* of the outage, or of the failure */
 };
 
 /* Jobs in the open shards of an executor, and how many were forgotten since it runs. */
@@ -143,10 +152,21 @@ struct executor {
     struct steady steady; /* wall_ms comes from it */
     int64_t wall_ms, mono_ms;
     int64_t next_mono_ms;   /* when the last turn wanted the next one at the latest */
+    bool trouble;           /* what the store said when the turn began */
     uint64_t expired;       /* of incarnations that are over */
     int64_t growth_mono_ms; /* the next line about it is not due before; 0: not set */
     struct growth growth_said;
     int64_t awake_mono_ms; /* since it last stood still: what waited then waited for us */
+};
+
+/* What the process says about an outage of its shards. */
+struct outage {
+    pthread_mutex_t lock; /* when a shard's outage begins or ends: guards begin_mono_ms, said */
+    atomic_size_t shards; /* that are out */
+    int64_t begin_mono_ms;
+    struct burst lines;
+    bool said;                             /* that it began */
+    atomic_uint_fast64_t refused, unknown; /* calls; mere figures, relaxed */
 };
 
 struct shards {
@@ -156,6 +176,7 @@ struct shards {
     size_t count;
     char *settings_json;
     atomic_uint_fast64_t answer_bytes; /* wanted by answers under way; a mere sum, relaxed */
+    struct outage outage;
 };
 
 static inline struct store *shard_store(const struct shard *shard)
@@ -206,6 +227,8 @@ void commit_turn(struct incarnation *inc);
 void commit_written(struct incarnation *inc, const struct op *op, const struct store_event *event);
 void commit_flushed(struct incarnation *inc, const struct op *op, const struct store_event *event);
 void commit_abandon(struct incarnation *inc);
+/* Answers what waits for batches; they go on. */
+void commit_give_up(struct incarnation *inc);
 bool commit_idle(const struct incarnation *inc);
 int64_t commit_next_mono_ms(const struct incarnation *inc);
 /* The command's batch is durable, or it waits for none. */
@@ -231,11 +254,26 @@ void checks_turn(struct incarnation *inc);
 void checks_take(struct mail *verdicts);
 void checks_forget(struct incarnation *inc);
 
+/* outage.c */
+void outage_init(struct shards *shards);
+void outage_deinit(struct shards *shards);
+/* Asks the store whether it is in trouble. */
+void outage_look(struct executor *executor);
+void outage_turn(struct shard *shard);
+int64_t outage_next_mono_ms(const struct shard *shard);
+/* Something became durable, or the first batch goes on its way. */
+void outage_progress(struct incarnation *inc);
+/* The shard's storage failed. */
+void outage_note_failure(struct shard *shard, enum silo_code code, const char *why);
+/* Nothing of it was done. */
+void outage_refuse(struct shard *shard, struct command *cmd);
+/* It waited for the storage, and does so no longer. */
+void outage_answer(struct shard *shard, struct command *cmd);
+
 /* proof.c */
 void proof_answer(struct incarnation *inc, struct command *cmd);
 void proof_gained(struct incarnation *inc, int64_t since_mono_ms);
 void proof_refreshed(struct incarnation *inc, const struct op *op, const struct store_event *event);
-void proof_progress(struct incarnation *inc);
 void proof_turn(struct incarnation *inc);
 int64_t proof_next_mono_ms(const struct incarnation *inc);
 

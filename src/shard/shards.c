@@ -11,6 +11,7 @@ struct shards *shards_new(const struct shards_options *options)
         shards->settings_json = xstrdup(options->settings_json);
         shards->options.settings_json = shards->settings_json;
     }
+    outage_init(shards);
     shards->executors = xcalloc(options->executors, sizeof *shards->executors);
     for (uint32_t i = 0; i < options->executors; i++) {
         shards->executors[i].shards = shards;
@@ -46,6 +47,7 @@ struct shards *shards_free(struct shards *shards)
         }
         free(shards->executors[i].owned);
     }
+    outage_deinit(shards);
     free(shards->executors);
     free(shards->all);
     free(shards->settings_json);
@@ -64,6 +66,7 @@ struct shard *shards_add(struct shards *shards, const struct shard_options *opti
     shard->range_end = xstrdup(options->range_end);
     struct executor *executor = &shards->executors[shards->count % shards->options.executors];
     shard->executor = executor;
+    shard->unopened_mono_ms = INT64_MAX;
     executor->owned = xrealloc(executor->owned, (executor->count + 1) * sizeof executor->owned[0]);
     executor->owned[executor->count++] = shard;
     shards->all = xrealloc(shards->all, (shards->count + 1) * sizeof shards->all[0]);

@@ -132,6 +132,9 @@ static void slice_take(struct command *cmd, size_t end, struct store_rows rows)
 void wants_done(struct incarnation *inc, struct op *op, struct store_event *event)
 {
     struct command *cmd = op->cmd;
+    if (cmd == NULL) {
+        return;
+    }
     if (event->rc.code == SILO_OK) {
         slice_take(cmd, op->want_end, event->rows);
         store_ops_of(inc->shard->executor->queue)->event_free(event); /* not two slices at a time */
@@ -150,11 +153,15 @@ void wants_done(struct incarnation *inc, struct op *op, struct store_event *even
 static void task_undelivered(struct incarnation *inc, const struct undelivered_task *task)
 {
     struct shard *shard = inc->shard;
-    if (task->unreadable != NULL) {
-        log_error(
-            "job_unreadable", LOG_STR("shard", shard->id_text), LOG_BYTES("tenant", task->tenant),
-            LOG_BYTES("job_id", task->job_id), LOG_STR("reason", task->unreadable),
-            LOG_STR("then", "the job ends as FAILED with the code " ERROR_JOB_UNREADABLE), LOG_END);
+    const uint32_t times = task->unreadable != NULL ? burst_add(&shard->unreadable_lines,
+                                                                shard->executor->mono_ms * 1000)
+                                                    : 0;
+    if (times != 0) {
+        log_error("job_unreadable", LOG_STR("shard", shard->id_text),
+                  LOG_BYTES("tenant", task->tenant), LOG_BYTES("job_id", task->job_id),
+                  LOG_STR("reason", task->unreadable),
+                  LOG_STR("then", "the job ends as FAILED with the code " ERROR_JOB_UNREADABLE),
+                  LOG_INT("times", times), LOG_END);
     }
     if (inc->phase == INC_OPEN || inc->phase == INC_DRAINING) {
         core_undelivered(inc->core, &task->task_id, task->unreadable);
