@@ -12,6 +12,7 @@ import hmac
 import http.client
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import urllib.parse
@@ -80,6 +81,13 @@ class S3Server:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def pause(self):
+        """It swallows requests, as a store behind a broken network does."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def __enter__(self):
         return self.start()
