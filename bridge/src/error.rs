@@ -77,10 +77,13 @@ impl From<object_store::Error> for Failure {
             E::NotFound { .. } => ENOTFOUND,
             E::AlreadyExists { .. } => EEXIST,
             E::Precondition { .. } => ECONFLICT,
-            E::InvalidPath { .. } => EINVAL,
+            E::InvalidPath { .. } | E::PermissionDenied { .. } | E::Unauthenticated { .. } => EINVAL,
             _ => EUNAVAIL,
         };
-        Failure::new(status, error_chain(&error))
+        let text = error_chain(&error);
+        // Waiting does not help where there are no credentials.
+        let status = if REMEDIES.iter().any(|(_, remedy)| text.starts_with(remedy)) { EINVAL } else { status };
+        Failure::new(status, text)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::buf::Buf;
 use crate::cq::{Cq, Event, EV_OBJECT};
 use crate::env::Env;
-use crate::error::{Failure, EEXIST, EINTERNAL, EINVAL, EUNAVAIL, OK};
+use crate::error::{Failure, EEXIST, EINTERNAL, EINVAL, ENOTFOUND, EUNAVAIL, OK};
 use crate::ffi::{guard, panic_text, req_str, status_of};
 use crate::read::put_row;
 use crate::store::{resolve, Kind, Store, StoreArgs};
@@ -92,8 +92,13 @@ async fn selftest(store: &Store, at: &Path) -> Result<String, Failure> {
     let unavailable = |what: &'static str| {
         move |f: Failure| Failure::new(EUNAVAIL, format!("store test: {what}: {}", f.text))
     };
+    // No bucket, or none for these credentials: that does not pass by waiting.
+    let refused = |f: &Failure| f.status == ENOTFOUND || f.status == EINVAL;
     let (first, second) = (fresh_id(), fresh_id());
-    put_new(store, at, Bytes::from(first.clone())).await.map_err(unavailable("cannot create an object"))?;
+    put_new(store, at, Bytes::from(first.clone())).await.map_err(|f| {
+        let status = if refused(&f) { ENOTFOUND } else { EUNAVAIL };
+        Failure::new(status, unavailable("cannot create an object")(f).text)
+    })?;
     let read = async { store.objects.get(at).await?.bytes().await };
     let read = read.await.map_err(|e| unavailable("cannot read it back")(e.into()));
     let again = put_new(store, at, Bytes::from(second)).await;

@@ -98,6 +98,9 @@ impl Troubles {
     fn text(&self, what: &str, location: &str, error: &(dyn StdError + 'static)) -> String {
         let chain = without_secrets(&error_chain(error));
         let Some(root) = &self.local else {
+            if chain.starts_with("no credentials") {
+                return chain;
+            }
             let how = if chain.contains("status") { "answers with errors" } else { "does not answer" };
             return format!("the object store {how}: {what} {location}: {chain}");
         };

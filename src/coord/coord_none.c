@@ -144,6 +144,9 @@ static SILO_RC selftest(struct store_wait *wait, struct silo_err *err)
     if (rc.code == SILO_UNAVAILABLE || rc.code == SILO_CANCELLED) {
         return FAIL(err, rc.code, "%s", why.text);
     }
+    if (rc.code == SILO_NOT_FOUND) { /* no such bucket, or not for us */
+        return FAIL(err, SILO_PRECONDITION, "%s", why.text);
+    }
     return FAIL(err, SILO_PRECONDITION,
                 "this object store cannot be used: it must refuse to create an object that exists, "
                 "and did not prove "

@@ -69,6 +69,16 @@ class StoreAway(unittest.TestCase):
         finally:
             silo.close()
 
+    def test_started_with_keys_that_the_store_refuses(self):
+        """Waiting would not help: the start ends and says what the store said."""
+        with unittest.mock.patch.dict(os.environ, {"AWS_SECRET_ACCESS_KEY": "another-secret"}):
+            silo = self.server()
+            with self.assertRaisesRegex(RuntimeError, "the server ended with 1") as ended:
+                silo.start()
+            self.assertIn("start_failed", str(ended.exception))
+            self.assertNotIn("another-secret", str(ended.exception))
+            silo.close()
+
 
 if __name__ == "__main__":
     sys.exit(runner.main())

@@ -402,6 +402,11 @@ impl OpenSegment {
         Ok(())
     }
 
+    /// A write failed, or its sync: what is behind the last sync is not to be counted on.
+    pub fn is_torn(&self) -> bool {
+        self.at > self.synced || (self.size == 0 && self.is_blank())
+    }
+
     /// Nothing in it counts: no record was synced.
     pub fn is_blank(&self) -> bool {
         self.synced == SEGMENT_HEADER_BYTES as u64

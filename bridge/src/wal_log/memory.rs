@@ -28,6 +28,9 @@ struct State {
     /// Syncs of files from now that succeed before one fails.
     #[cfg(test)]
     good_syncs: Option<usize>,
+    /// Syncs of files that fail: one bit each, the next one lowest.
+    #[cfg(test)]
+    bad_syncs: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -84,6 +87,11 @@ impl State {
 
     #[cfg(test)]
     fn sync_fails(&mut self) -> bool {
+        let bad = self.bad_syncs & 1 != 0;
+        self.bad_syncs >>= 1;
+        if bad {
+            return true;
+        }
         match self.good_syncs {
             Some(0) => {
                 self.good_syncs = None;
@@ -169,6 +177,11 @@ impl Memory {
     /// After so many good ones a sync of a file fails.
     pub fn fail_sync_after(&self, good: usize) {
         self.state().good_syncs = Some(good);
+    }
+
+    /// One bit for each sync of a file from now on, the next one lowest: 1 fails.
+    pub fn fail_syncs(&self, pattern: u64) {
+        self.state().bad_syncs = pattern;
     }
 
     /// Also those in directories below.

@@ -690,9 +690,13 @@ fn live(seed: u64) {
             if dice.roll(4) == 0 {
                 memory.fail_sync_after(dice.roll(4) as usize);
             }
+            if dice.roll(12) == 0 {
+                memory.fail_syncs(dice.roll(1 << 9));
+            }
             world.write(&mut writer, number).unwrap();
             promised.push(number);
         }
+        memory.fail_syncs(0);
         memory.fail_sync_after(usize::MAX);
         if dice.roll(3) == 0 {
             replayed = (promised.len() as u64).min(replayed + dice.roll(20));
@@ -711,6 +715,27 @@ fn live(seed: u64) {
             memory = memory.after_power_cut(|| keeps > 0 && dice.roll(keeps + 1) == 0);
         }
     }
+}
+
+/// Tries in vain take no more room than one new segment, and leave no file without its name.
+#[test]
+fn a_disk_that_fails_is_not_filled() {
+    let world = World::new();
+    let memory = Memory::new();
+    let dir = log_in(&memory, ID);
+    let mut writer = world.open(&dir, 2, 0);
+    world.write_all(&mut writer, 1..=5);
+    let before = segments(&memory).len();
+    for (number, pattern) in (6..).zip([0o1111, 0o2222, 0o4444, 0b1010_1010, 0b1111_1111, 0o1247, 0o7421, 0o5263]) {
+        memory.fail_syncs(pattern);
+        world.write(&mut writer, number).unwrap();
+    }
+    let all = memory.all_names();
+    assert!(segments(&memory).len() <= before + 8, "a segment for each record at most: {all:?}");
+    assert!(!all.iter().any(|name| name.ends_with(".new")), "{all:?}");
+    drop(writer);
+    gone(&dir, 2);
+    assert_eq!(world.open(&dir, 99, 0).read, (1..=13).collect::<Vec<_>>());
 }
 
 #[test]

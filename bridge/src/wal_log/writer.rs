@@ -75,8 +75,8 @@ pub struct Start {
 /// Where the appender is.
 struct Place {
     segment: OpenSegment,
-    /// The writer's book knows of it.
-    noted: bool,
+    /// What the writer's book says of its size; None: it does not know of the segment.
+    noted_size: Option<u64>,
     /// Crc of the payload of the newest durable record.
     last_crc: u32,
 }
@@ -133,7 +133,7 @@ impl LogWriter {
             runtime: Handle::current(),
             figures,
             state: Mutex::new(state),
-            place: Mutex::new(Place { segment: start.segment, noted: true, last_crc: start.last_crc }),
+            place: Mutex::new(Place { segment: start.segment, noted_size: Some(0), last_crc: start.last_crc }),
             closing: AtomicBool::new(false),
             round_ended: Notify::new(),
         }))
@@ -272,7 +272,7 @@ impl Log {
                 Err(_) => {
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(RETRY_MAX);
-                    fresh = !self.blank(place);
+                    fresh = place.segment.is_torn() && !self.blank(place);
                 }
             }
         }
@@ -287,20 +287,20 @@ impl Log {
         for (id, record) in &mut round.records[round.durable..] {
             if fresh || !place.segment.has_room(record.len()) {
                 let Some(segment) = self.next_segment(*id, record.len(), place)? else { return Ok(false) };
-                (place.segment, place.noted) = (segment, false);
+                (place.segment, place.noted_size) = (segment, None);
                 fresh = false;
             }
-            if !place.noted && !self.note_segment(place, *id)? {
+            if place.noted_size.is_none() && !self.note_segment(place, *id)? {
                 return Ok(false);
             }
-            let was = place.segment.size();
             place.segment.append(*id, record, place.last_crc)?;
             place.segment.sync()?;
-            if place.segment.size() != was {
-                self.tenure.note_size(place.segment.size())?;
-            }
             place.last_crc = record.payload_crc();
             round.durable += 1;
+        }
+        if place.noted_size != Some(place.segment.size()) {
+            self.tenure.note_size(place.segment.size())?;
+            place.noted_size = Some(place.segment.size());
         }
         // In this order: a marker goes after the last of its segments is gone.
         Ok(!self.tenure.dir.is_fenced(self.tenure.epoch)? && !place.segment.is_removed()?)
@@ -315,16 +315,23 @@ impl Log {
         }
         let size = place.segment.size();
         self.tenure.note(Note { segments: name.number + 1, size, durable_below: first_id })?;
-        place.noted = true;
+        place.noted_size = Some(size);
         Ok(true)
     }
 
     /// Makes a segment that holds nothing as good as new, after a write that failed. The book goes first: a file must not
     /// be shorter than that says. False: it cannot be used again.
     fn blank(&self, place: &mut Place) -> bool {
-        place.segment.is_blank()
-            && (!place.noted || place.segment.size() == 0 || self.tenure.note_size(0).is_ok())
-            && place.segment.blank().is_ok()
+        if !place.segment.is_blank() {
+            return false;
+        }
+        if place.noted_size.is_some_and(|size| size != 0) {
+            if self.tenure.note_size(0).is_err() {
+                return false;
+            }
+            place.noted_size = Some(0);
+        }
+        place.segment.blank().is_ok()
     }
 
     /// The segment after all that this writer began; none if somebody came after it.
