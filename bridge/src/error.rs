@@ -82,7 +82,8 @@ impl From<object_store::Error> for Failure {
         };
         let text = error_chain(&error);
         // Waiting does not help where there are no credentials.
-        let status = if REMEDIES.iter().any(|(_, remedy)| text.starts_with(remedy)) { EINVAL } else { status };
+        let status =
+            if REMEDIES.iter().any(|(_, remedy)| text.starts_with(remedy)) { EINVAL } else { status };
         Failure::new(status, text)
     }
 }

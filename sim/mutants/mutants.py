@@ -229,7 +229,7 @@ MUTANTS = [
            "return queue->holder_count != 0 || queue->loading", SMALL, 1500),
     # --- durability ---
     Mutant("answers-too-early", "JF12, JA5, 4.7: no answer before it is durable", COMMIT,
-           "if (cmd->wait_batch > core_view(inc->core)->durable) {", "if (cmd->wait_batch > core_view(inc->core)->open) {"),
+           "waits = cmd->wait_batch > core_view(inc->core)->durable;", "waits = cmd->wait_batch > core_view(inc->core)->open;"),
     Mutant("applied-is-not-durable", "JF12, JA5, 4.7: applied is not durable", COMMIT,
            "        if (!batch->applied || batch->seq > seq) {", "        if (!batch->applied) {"),
     # --- other processes, clocks ---
