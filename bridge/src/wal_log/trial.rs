@@ -690,8 +690,8 @@ fn live(seed: u64) {
             if dice.roll(4) == 0 {
                 memory.fail_sync_after(dice.roll(4) as usize);
             }
-            if dice.roll(12) == 0 {
-                memory.fail_syncs(dice.roll(1 << 9));
+            if dice.roll(20) == 0 {
+                memory.fail_syncs(dice.roll(1 << 5));
             }
             world.write(&mut writer, number).unwrap();
             promised.push(number);
