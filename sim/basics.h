@@ -46,7 +46,7 @@ uint64_t trace_hash(const struct trace *trace);
 
 struct verdict {
     bool failed;
-    char rule[24]; /* id of an invariant: SE3, DI1, ... */
+    char rule[24]; /* as docs/internals/rules.md names it: SE3, DI1, ... */
     char text[600];
 };
 

@@ -320,7 +320,7 @@ void sdbx_iter_free(struct sdbx_iter *iter); /* not while a next is under way */
 int sdbx_info(struct sdbx_db *db, struct sdbx_buf *ret_json);
 
 /*
- * Ends at once: Prometheus text (names silo_slatedb_..., operations spec 15.5). labels: e.g. shard="a1", put into
+ * Ends at once: Prometheus text (names silo_slatedb_...). labels: e.g. shard="a1", put into
  * every sample; NULL or "" for none. HELP and TYPE lines come only with with_types, so that the texts of
  * several databases can be joined; samples of one name are contiguous within one text.
  */

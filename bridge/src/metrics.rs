@@ -1,8 +1,8 @@
 //! The engine's metrics as Prometheus text.
 //!
-//! Names that dashboards of the field know (operations spec 15.5) come from a table; everything else the engine
-//! counts keeps its own name and labels behind `silo_`. Series that never counted are left out when the engine has
-//! many of a kind (object store calls by component and api).
+//! Names that dashboards of the field know come from a table; everything else the engine counts keeps its own name and
+//! labels behind `silo_`. Series that never counted are left out when the engine has many of a kind (object store calls
+//! by component and api).
 
 use crate::buf::Buf;
 use crate::db::{borrow, Db};

@@ -4,7 +4,7 @@ SMALL = "silo-sim-small"  # with windows so small that few jobs reach paging
 
 
 class Mutant:
-    """One bug: `old` in `file` becomes `new`; `breaks` names the rule or the lesson of docs/internals/simulation.md."""
+    """One bug: `old` in `file` becomes `new`; `breaks` names the rules of docs/internals/rules.md."""
 
     def __init__(self, name, breaks, file, old, new, program="silo-sim", seeds=400):
         self.name, self.breaks, self.file, self.old, self.new = name, breaks, file, old, new
@@ -92,7 +92,7 @@ MUTANTS = [
            "    if (give <= queue_waiting_behind(core, queue, &task->place) &&",
            "    if (give <= queue->waiting_count &&"),
     # --- lines and counters ---
-    Mutant("waiters-not-counted-down", "SE4: requester counters", LINE,
+    Mutant("waiters-not-counted-down", "SE4: counters of waiters", LINE,
            "    line->count--;\n    line_counted(core, line);\n    line_drop", "    line_counted(core, line);\n    line_drop"),
     Mutant("page-forgets-recent", "DI10, free slot: pages are merged with what changed meanwhile", LINE,
            "    page_merge_recent(core, line);\n", "    (void)page_merge_recent;\n", SMALL),

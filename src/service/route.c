@@ -1,5 +1,5 @@
 /*
- * service/route.c - from what a request names to a shard and a stored tenant (rpc-semantics 1.1 and 2).
+ * service/route.c - from what a request names to a shard and a stored tenant.
  */
 #include "service/service_int.h"
 

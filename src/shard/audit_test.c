@@ -1,4 +1,4 @@
-/* shard/audit_test.c - see audit_test.h. Names like SE7 are those of the specification. */
+/* shard/audit_test.c - see audit_test.h. Names like SE7 are those of docs/internals/rules.md. */
 #include "shard/audit_test.h"
 
 #include <math.h>

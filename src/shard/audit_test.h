@@ -1,7 +1,7 @@
 /*
  * shard/audit_test.h - a copy of a shard's rows, and a check of all that must hold between them in every batch.
  *
- * It knows the layout of keys and values (codec/) and the rules of the specification, and nothing of the core.
+ * It knows the layout of keys and values (codec/) and the rules of docs/internals/rules.md, and nothing of the core.
  *
  * Ownership  an audit owns its rows; its jobs lend from them and are valid until the next change.
  * Threads    one.

@@ -1,4 +1,4 @@
-/* shard/limits_calls_test.c - see limits_calls_test.h. Names like SE1 are those of the table in docs/internals/simulation.md. */
+/* shard/limits_calls_test.c - see limits_calls_test.h. Names like SE1 are those of docs/internals/rules.md. */
 #include "shard/limits_calls_test.h"
 
 #include <stdio.h>

@@ -50,7 +50,7 @@ ABSENT = (
 ).split()
 
 
-# --- 1: the pipeline ---
+# --- the pipeline ---
 
 
 @case("plain")
@@ -148,7 +148,7 @@ def the_token_is_checked_first(server):
     stranger.close()
 
 
-# --- 2: tenancy ---
+# --- tenancy ---
 
 
 @case("plain")
@@ -224,7 +224,7 @@ def one_id_in_two_tenants_is_two_jobs(server):
     equal(second.get(job_id).payload.msgpack, b"2")
 
 
-# --- 3: fields of Enqueue ---
+# --- fields of Enqueue ---
 
 INVALID_JOBS = (
     ("priority", {"priority": 100}, "priority must be between 0 and 99"),
@@ -319,7 +319,7 @@ def the_last_of_equal_metadata_keys_counts(server):
     equal(dict(jobs.get(reply.id).metadata), {"k": "3"})
 
 
-# --- 6.1 Enqueue ---
+# --- Enqueue ---
 
 
 @case("plain")
@@ -461,7 +461,7 @@ def large_payloads_round_trip(server):
         equal(attempts[0].result.msgpack == payload[::-1], True, "result of the attempt")
 
 
-# --- 6.2 GetJob, 6.3 GetJobResult ---
+# --- GetJob, GetJobResult ---
 
 
 @case("plain")
@@ -583,7 +583,7 @@ def unknown_jobs_are_not_found(server):
     jobs.on("DeleteJob", "nothing")
 
 
-# --- 6.4 DeleteJob, 6.5 CancelJob ---
+# --- DeleteJob, CancelJob ---
 
 
 @case("plain")
@@ -661,7 +661,7 @@ def finished_jobs_are_not_cancelled(server):
     status_is(jobs.on_fails("CancelJob", job_id), "FAILED_PRECONDITION", "already cancelled")
 
 
-# --- 8: topology and operations ---
+# --- topology and operations ---
 
 
 @case("many")

@@ -6,6 +6,7 @@
   blocks    every block of code is closed and names its language, so that the tests know what to do with it
   paths     a path or source file that stands in backticks is there; a command of ./dev exists
   facts     what single pages say of the source, see facts.py
+  rules     every rule that is cited by a short name has its entry, see rules.py
 
 Tables of settings are compared with the program, and examples run, by tests/docs.
 
@@ -22,6 +23,7 @@ import urllib.parse
 
 import facts
 import markdown
+import rules
 from markdown import ROOT
 
 # Languages of blocks that are checked, and those that only show something.
@@ -97,6 +99,8 @@ def check(page, pages, known, commands, source):
     yield from blocks(page)
     yield from paths(page, known, commands)
     yield from facts.check(page, source)
+    if page.name == rules.PAGE:
+        yield from rules.check(page, known)
     if page.name == INDEX_PAGE:
         yield from index(page, pages)
 
@@ -107,7 +111,7 @@ def main():
     source = facts.Source(known)
     commands = dev_commands()
     failed = 0
-    for name in sorted({INDEX_PAGE, *facts.CHECKS} - set(pages)):
+    for name in sorted({INDEX_PAGE, rules.PAGE, *facts.CHECKS} - set(pages)):
         print("%s is not there" % name)
         failed += 1
     for page in pages.values():
