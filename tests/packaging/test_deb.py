@@ -60,6 +60,30 @@ class Portable(unittest.TestCase):
         self.assertEqual(packager.misfits("/bin/ls"), ["needs libselinux.so.1"])
 
 
+class Purge(unittest.TestCase):
+    """What the package does when it is purged, in a mount namespace with an empty /var/lib and /etc of its own."""
+
+    def purge(self, *prepare):
+        script = os.path.join(ROOT, "packaging", "deb", "silo.postrm")
+        steps = ["mount -t tmpfs none /var/lib", "mount -t tmpfs none /etc", "mkdir /etc/silo", "touch /etc/silo/silo.env", *prepare,
+                 "sh %s purge" % script, "ls /var/lib /var/lib/silo /var/lib/disk /etc 2>/dev/null || true"]
+        if subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, timeout=60).returncode != 0:
+            self.skipTest("this machine lets nobody mount")
+        done = subprocess.run(["unshare", "-m", "sh", "-ec", "\n".join(steps)], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertNotIn("silo.env", done.stdout)
+        return done.stdout
+
+    def test_a_disk_of_its_own_is_emptied(self):
+        left = self.purge("mkdir /var/lib/silo", "mount -t tmpfs none /var/lib/silo", "touch /var/lib/silo/job")
+        self.assertNotIn("job\n", left)
+
+    def test_where_a_link_leads_to_stays(self):
+        left = self.purge("mkdir /var/lib/disk", "touch /var/lib/disk/job", "ln -s disk /var/lib/silo")
+        self.assertIn("the jobs where it leads to stay", left)
+        self.assertIn("job\n", left)
+
+
 class Service:
     """The server as its unit starts it: that command, user and directory. Started when it has said READY."""
 
