@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -23,10 +24,13 @@ static int send_to(const char *name, const char *lines)
     if (name[0] == '@') {
         address.sun_path[0] = '\0';
     }
-    const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return errno;
     }
+    /* A manager that starts a machine may have a full queue for a moment, and READY is said once. */
+    const struct timeval patience = {.tv_sec = NOTIFY_WAIT_SECONDS};
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     const socklen_t address_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
     const ssize_t n = sendto(fd, lines, strlen(lines), MSG_NOSIGNAL,
                              (const struct sockaddr *)&address, address_len);

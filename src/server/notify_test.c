@@ -1,11 +1,16 @@
 /* server/notify_test.c - what a service manager receives, by path and by abstract name, and what happens without one. */
+#include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -67,6 +72,53 @@ static void a_manager_is_told_by_abstract_name(void **state)
     (void)close(fd);
 }
 
+struct busy {
+    int fd;
+    bool ready; /* READY was among what it read */
+};
+
+/* Lets the sender meet a full queue, and reads until it is told. */
+static void *busy_read(void *context)
+{
+    struct busy *busy = context;
+    (void)usleep(100000);
+    char got[256];
+    ssize_t n = 1;
+    while (n > 0 && !busy->ready) {
+        n = recv(busy->fd, got, sizeof got, 0);
+        busy->ready = n == 7 && memcmp(got, "READY=1", 7) == 0;
+    }
+    return NULL;
+}
+
+static void a_busy_manager_is_waited_for(void **state)
+{
+    (void)state;
+    char name[96];
+    (void)snprintf(name, sizeof name, "@silo-notify-busy-%d", (int)getpid());
+    struct busy busy = {.fd = manager_open(name)};
+    uint32_t filled = 0;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path + 1, name + 1, strlen(name) - 1);
+    const socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name));
+    const int filler = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    while (sendto(filler, "x", 1, 0, (struct sockaddr *)&address, len) == 1) {
+        filled++;
+    }
+    assert_true(filled != 0);
+    const struct timeval patience = {.tv_sec = 30};
+    assert_int_equal(setsockopt(busy.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    assert_int_equal(fcntl(busy.fd, F_SETFL, 0), 0);
+    pthread_t reader;
+    assert_int_equal(pthread_create(&reader, NULL, busy_read, &busy), 0);
+    const bool told = notify_manager("READY=1");
+    (void)sendto(filler, "READY=1", 7, 0, (struct sockaddr *)&address, len); /* the reader ends */
+    (void)pthread_join(reader, NULL);
+    assert_true(told && busy.ready);
+    (void)close(filler);
+    (void)close(busy.fd);
+}
+
 static void without_a_manager_nothing_is_sent(void **state)
 {
     (void)state;
@@ -94,6 +146,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_manager_is_told_by_path),
         cmocka_unit_test(a_manager_is_told_by_abstract_name),
+        cmocka_unit_test(a_busy_manager_is_waited_for),
         cmocka_unit_test(without_a_manager_nothing_is_sent),
         cmocka_unit_test(names_that_are_no_address_are_refused),
     };
