@@ -6,7 +6,7 @@ const path = require("node:path");
 
 const root = process.env.SILO_ROOT || path.join(__dirname, "..", "..");
 const { SiloGRPCClient, SiloWorker } = require(path.join(root, "clients", "typescript"));
-const { bytesOf, serialize } = require(path.join(root, "clients", "typescript", "dist", "codec.js"));
+const { bytesOf, serialize } = require(path.join(root, "clients", "typescript", "dist", "wire", "codec.js"));
 
 const [address, group, name, logs, phaseFile] = process.argv.slice(2);
 const STOP = 2;

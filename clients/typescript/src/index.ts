@@ -1,5 +1,16 @@
-export { SiloGRPCClient } from "./client";
-export { isConnectivityError } from "./error-mapping";
+// What the package exports. Where things are; a folder uses those below it, errors/ and base/ one another:
+//
+//   testing/     the test kit, an entry point of its own
+//   worker/      leases tasks, keeps their leases, runs handlers, reports outcomes
+//   client/      the calls that users make, and the handle on a job
+//   connection/  which server a call goes to, how it is reached and trusted, how long a call may take
+//   wire/        payloads as MessagePack; public types to messages and back
+//   jobs/        the public types of jobs, checked and completed
+//   errors/      every error, and what becomes which
+//   base/        numbers, texts and timers
+//   gen/         the messages and stubs, generated from silo.proto
+export { SiloGRPCClient } from "./client/client";
+export { isConnectivityError } from "./errors/error-mapping";
 export {
   DuplicateTaskDeliveryError,
   InvalidOptionError,
@@ -31,15 +42,15 @@ export {
   TaskNotFoundError,
   ValueNotDecodableError,
   ValueNotEncodableError,
-} from "./errors";
+} from "./errors/errors";
 export { GubernatorAlgorithm, GubernatorBehavior } from "./gen/silo";
-export { JobHandle } from "./handle";
-export { hashTenant, initHasher } from "./hash";
-export { PendingCause } from "./pending";
-export { shardForTenant } from "./topology";
-export { AttemptStatus, JobStatus } from "./types";
-export { SiloWorker } from "./worker";
-export { WorkerMetrics } from "./worker-metrics";
+export { JobHandle } from "./client/handle";
+export { hashTenant, initHasher } from "./connection/hash";
+export { PendingCause } from "./jobs/pending";
+export { shardForTenant } from "./connection/topology";
+export { AttemptStatus, JobStatus } from "./jobs/types";
+export { SiloWorker } from "./worker/worker";
+export { WorkerMetrics } from "./worker/worker-metrics";
 
 export type {
   ConcurrencyLimit,
@@ -50,12 +61,12 @@ export type {
   RetryPolicy,
   ShardOwner,
 } from "./gen/silo";
-export type { HostAndPort, ShardRoutingConfig, SiloGRPCClientOptions } from "./options";
-export type { JobPending } from "./pending";
-export type { TlsProblem } from "./errors";
-export type { TlsOptions } from "./tls";
-export type { TokenFunction, TokenRequest } from "./token";
-export type { ShardInfoWithRange } from "./topology";
+export type { HostAndPort, ShardRoutingConfig, SiloGRPCClientOptions } from "./connection/options";
+export type { JobPending } from "./jobs/pending";
+export type { TlsProblem } from "./errors/errors";
+export type { TlsOptions } from "./connection/tls";
+export type { TokenFunction, TokenRequest } from "./connection/token";
+export type { ShardInfoWithRange } from "./connection/topology";
 export type {
   AwaitCancellationsOptions,
   AwaitJobOptions,
@@ -100,9 +111,9 @@ export type {
   SucceededJobResult,
   SuccessOutcome,
   TaskOutcome,
-} from "./types";
-export type { Duration, Instant } from "./numbers";
-export type { RetryPolicyOptions } from "./retry-policy";
+} from "./jobs/types";
+export type { Duration, Instant } from "./base/numbers";
+export type { RetryPolicyOptions } from "./jobs/retry-policy";
 export type {
   CancellationError,
   CancellationReason,
@@ -116,4 +127,4 @@ export type {
   TaskHandler,
   WorkerStartOptions,
   WorkerStopOptions,
-} from "./worker-types";
+} from "./worker/worker-types";

@@ -3,7 +3,7 @@ import { Metadata, Server, ServerCredentials, status } from "@grpc/grpc-js";
 import type { ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { Silo } from "../src/gen/silo";
 import type { EnqueueRequest, Task } from "../src/gen/silo";
-import { serialize } from "../src/codec";
+import { serialize } from "../src/wire/codec";
 
 export const SHARD = "11111111-1111-4111-8111-111111111111";
 export const OTHER_SHARD = "22222222-2222-4222-8222-222222222222";

@@ -1,4 +1,4 @@
-import { SiloError } from "../errors";
+import { SiloError } from "../errors/errors";
 import type { TestJob } from "./job-log";
 
 /** How many jobs a message tells of. */

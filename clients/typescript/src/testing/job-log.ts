@@ -1,7 +1,7 @@
 // The server lists no jobs, so the test kit's clients remember which jobs they stored and leased.
 import type { MethodInfo, RpcInterceptor, UnaryCall } from "@protobuf-ts/runtime-rpc";
-import type { SiloGRPCClient } from "../client";
-import { JobNotFoundError } from "../errors";
+import type { SiloGRPCClient } from "../client/client";
+import { JobNotFoundError } from "../errors/errors";
 import type {
   EnqueueManyRequest,
   EnqueueRequest,
@@ -10,7 +10,7 @@ import type {
   LeaseTasksResponse,
   Task,
 } from "../gen/silo";
-import type { Job, JobStatus } from "../types";
+import type { Job, JobStatus } from "../jobs/types";
 
 /** Jobs read at a time. */
 const READS = 16;

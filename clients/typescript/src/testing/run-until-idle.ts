@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
-import type { SiloGRPCClient } from "../client";
-import { PendingCause } from "../pending";
-import { sleep } from "../sleep";
-import { JobStatus } from "../types";
-import { SiloWorker } from "../worker";
-import type { SiloWorkerOptions } from "../worker-types";
+import { sleep } from "../base/sleep";
+import type { SiloGRPCClient } from "../client/client";
+import { PendingCause } from "../jobs/pending";
+import { JobStatus } from "../jobs/types";
+import { SiloWorker } from "../worker/worker";
+import type { SiloWorkerOptions } from "../worker/worker-types";
 import { TestTimeoutError } from "./errors";
 import type { JobFilter, TestJob } from "./job-log";
 

@@ -1,12 +1,12 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { SiloGRPCClient } from "../client";
-import { SiloFailedPreconditionError } from "../errors";
-import type { JobHandle } from "../handle";
-import type { SiloGRPCClientOptions } from "../options";
-import { sleep } from "../sleep";
-import { JobStatus } from "../types";
+import { sleep } from "../base/sleep";
+import { SiloGRPCClient } from "../client/client";
+import type { JobHandle } from "../client/handle";
+import type { SiloGRPCClientOptions } from "../connection/options";
+import { SiloFailedPreconditionError } from "../errors/errors";
+import { JobStatus } from "../jobs/types";
 import { TestServerError, TestTimeoutError } from "./errors";
 import { GuardedProcess } from "./guarded-process";
 import { HealthClient } from "./health";

@@ -3,10 +3,15 @@ import assert from "node:assert/strict";
 import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { SiloGRPCClient, SiloTlsError, SiloUnauthenticatedError, SiloWorker } from "../../src/index";
+import {
+  SiloGRPCClient,
+  SiloTlsError,
+  SiloUnauthenticatedError,
+  SiloWorker,
+} from "../../src/index";
 import { JobStatus } from "../../src/index";
 import type { SiloError, SiloGRPCClientOptions, TlsProblem } from "../../src/index";
-import { TlsMaterial } from "../../src/tls";
+import { TlsMaterial } from "../../src/connection/tls";
 import { Authority, certificateDirectory } from "../support/certificates";
 import type { Pair } from "../support/certificates";
 import { ServerProcess } from "../support/server-process";

@@ -171,7 +171,7 @@ test("the README names all of the API", () => {
   const script = `const kit = require("@silo-ai/client/testing");
     console.log(JSON.stringify(Object.keys({ ...require("@silo-ai/client"), ...kit })));`;
   const names = JSON.parse(node("-e", script)) as string[];
-  names.push(...["client", "handle", "worker", "testing/server"].flatMap(membersOf));
+  names.push(...["client/client", "client/handle", "worker/worker", "testing/server"].flatMap(membersOf));
   assert.ok(names.includes("awaitResult") && names.includes("enqueueMany"));
   const missing = names.filter((name) => !new RegExp(`\\b${name}\\b`).test(text));
   assert.deepEqual(missing, []);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
-import { inCalls, MissingMethods } from "../../src/bulk";
+import { inCalls, MissingMethods } from "../../src/client/bulk";
 import { SiloFailedPreconditionError, SiloGRPCClient, TaskNotFoundError } from "../../src/index";
 import { SiloGrpcError, SiloUnavailableError, ValueNotEncodableError } from "../../src/index";
 import type { ReportOutcomeOptions } from "../../src/index";

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { afterEach, mock, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { CancellationWatch } from "../../src/cancellation-watch";
-import type { WatchClient, WatchedTask } from "../../src/cancellation-watch";
-import { SiloGrpcError } from "../../src/errors";
-import type { AwaitCancellationsOptions, CancelledTask } from "../../src/types";
+import { CancellationWatch } from "../../src/worker/cancellation-watch";
+import type { WatchClient, WatchedTask } from "../../src/worker/cancellation-watch";
+import { SiloGrpcError } from "../../src/errors/errors";
+import type { AwaitCancellationsOptions, CancelledTask } from "../../src/jobs/types";
 
 /** A call that waits, until the test answers it. */
 interface Parked {

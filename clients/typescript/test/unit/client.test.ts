@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { status } from "@grpc/grpc-js";
-import { bytesOf, decodeBytes, serialize, serialized } from "../../src/codec";
+import { bytesOf, decodeBytes, serialize, serialized } from "../../src/wire/codec";
 import { AttemptStatus as ProtoAttempt, JobStatus as ProtoStatus } from "../../src/gen/silo";
 import {
   AttemptStatus,

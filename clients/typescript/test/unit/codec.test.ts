@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { decodeBytes, encodeBytes, tolerantDecodeAttemptBytes } from "../../src/client";
+import { decodeBytes, encodeBytes, tolerantDecodeAttemptBytes } from "../../src/client/client";
 
 function hex(value: unknown): string {
   return Buffer.from(encodeBytes(value)).toString("hex");

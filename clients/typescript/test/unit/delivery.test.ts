@@ -1,8 +1,8 @@
 // Outcomes on their way: sent again, replaced, or given up.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { deliver as deliverAtPace, verdictOf } from "../../src/delivery";
-import type { Sending } from "../../src/delivery";
+import { deliver as deliverAtPace, verdictOf } from "../../src/worker/delivery";
+import type { Sending } from "../../src/worker/delivery";
 import {
   SiloFailedPreconditionError,
   SiloGrpcError,

@@ -1,8 +1,8 @@
 // Thrown values in words: always encodable, never large, never thrown again.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { encodeBytes } from "../../src/client";
-import { asError, describe, messageOf } from "../../src/describe";
+import { encodeBytes } from "../../src/client/client";
+import { asError, describe, messageOf } from "../../src/base/describe";
 
 function revoked(): object {
   const { proxy, revoke } = Proxy.revocable(new Error("x"), {});

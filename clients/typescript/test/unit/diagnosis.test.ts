@@ -4,7 +4,7 @@ import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
 import { afterEach, test } from "node:test";
-import { diagnose } from "../../src/diagnosis";
+import { diagnose } from "../../src/connection/diagnosis";
 import { SiloGRPCClient, SiloTlsError, SiloUnavailableError } from "../../src/index";
 import type { SiloGRPCClientOptions } from "../../src/index";
 import { FakeServer } from "../fake-server";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { inspect } from "node:util";
 import { pack } from "msgpackr";
-import { decodeBytes, encodeBytes } from "../../src/client";
+import { decodeBytes, encodeBytes } from "../../src/client/client";
 import { ValueNotEncodableError } from "../../src/index";
 
 function hex(bytes: Uint8Array): string {

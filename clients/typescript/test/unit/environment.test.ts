@@ -1,8 +1,8 @@
 // Where a client takes addresses, token and certificates from.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DialRules } from "../../src/dial-rules";
-import { tlsSources } from "../../src/environment";
+import { DialRules } from "../../src/connection/dial-rules";
+import { tlsSources } from "../../src/connection/environment";
 import { InvalidOptionError } from "../../src/index";
 import type { SiloGRPCClientOptions } from "../../src/index";
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
-import { mapError } from "../../src/error-mapping";
+import { mapError } from "../../src/errors/error-mapping";
 import * as silo from "../../src/index";
 
 test("codes, names and texts", () => {

@@ -10,7 +10,7 @@ import {
 } from "../../src/index";
 import type { EnqueueJobOptions, Job, JobLimit, JobResult } from "../../src/index";
 import { JobStatus as ProtoJobStatus } from "../../src/gen/silo";
-import { bytesOf, decodeBytes, serialize } from "../../src/codec";
+import { bytesOf, decodeBytes, serialize } from "../../src/wire/codec";
 import { FakeServer } from "../fake-server";
 import { numbered } from "../support/schema";
 

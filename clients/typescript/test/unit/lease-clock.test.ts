@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { LeaseClock } from "../../src/lease-clock";
+import { LeaseClock } from "../../src/worker/lease-clock";
 import { until } from "../fake-server";
 
 /** Keeps the event loop busy. */

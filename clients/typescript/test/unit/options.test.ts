@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { isLoopbackAddress, serverAddresses } from "../../src/options";
-import { queryParameter } from "../../src/query";
+import { isLoopbackAddress, serverAddresses } from "../../src/connection/options";
+import { queryParameter } from "../../src/client/query";
 
 test("servers in all their forms", () => {
   assert.deepEqual(serverAddresses("a:1,b:2"), ["a:1,b:2"]);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { TaskNotFoundError } from "../../src/index";
 import type { ReportOutcomeOptions, ReportOutcomesResult } from "../../src/index";
-import { OutcomeReporter } from "../../src/outcome-reporter";
+import { OutcomeReporter } from "../../src/worker/outcome-reporter";
 import { OTHER_SHARD, SHARD, until } from "../fake-server";
 
 /** A call of the reporter, answered by the test. */

@@ -1,9 +1,13 @@
 // Why a job does not run: what the server's message becomes.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { GetJobResponse, JobPending as ProtoPending, PendingCause as ProtoCause } from "../../src/gen/silo";
-import { jobFromProto } from "../../src/mapping";
-import { PendingCause, pendingFromProto } from "../../src/pending";
+import {
+  GetJobResponse,
+  JobPending as ProtoPending,
+  PendingCause as ProtoCause,
+} from "../../src/gen/silo";
+import { jobFromProto } from "../../src/wire/mapping";
+import { PendingCause, pendingFromProto } from "../../src/jobs/pending";
 
 test("every cause of the protocol has a name of its own", () => {
   const numbers = Object.values(ProtoCause).filter((value): value is number => typeof value === "number");

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Packr, pack } from "msgpackr";
-import { decodeBytes, encodeBytes } from "../../src/client";
+import { decodeBytes, encodeBytes } from "../../src/client/client";
 import { ValueNotDecodableError } from "../../src/index";
-import { checkDecodable } from "../../src/scanner";
+import { checkDecodable } from "../../src/wire/scanner";
 
 function bytes(hex: string): Buffer {
   return Buffer.from(hex.replaceAll(" ", ""), "hex");

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
-import { after, sleep, timerPeriod } from "../../src/sleep";
+import { after, sleep, timerPeriod } from "../../src/base/sleep";
 
 const DAY_MS = 86_400_000;
 

@@ -9,7 +9,7 @@ import { BasicTracerProvider, InMemorySpanExporter } from "@opentelemetry/sdk-tr
 import { SimpleSpanProcessor } from "@opentelemetry/sdk-trace-base";
 import { status } from "@grpc/grpc-js";
 import { SiloGRPCClient, SiloWorker } from "../../src/index";
-import { TaskExecution } from "../../src/task-execution";
+import { TaskExecution } from "../../src/worker/task-execution";
 import type { Task } from "../../src/index";
 import { batches, FakeServer, grpcError, protoTask, until } from "../fake-server";
 

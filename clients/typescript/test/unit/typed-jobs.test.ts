@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { z } from "zod";
-import { bytesOf, decodeBytes, serialize } from "../../src/codec";
+import { bytesOf, decodeBytes, serialize } from "../../src/wire/codec";
 import { JobStatus as ProtoJobStatus } from "../../src/gen/silo";
 import { SiloGRPCClient, SiloValidationError, SiloWorker } from "../../src/index";
 import { batches, FakeServer, protoTask, until } from "../fake-server";

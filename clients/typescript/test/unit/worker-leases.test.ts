@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import { status } from "@grpc/grpc-js";
-import { bytesOf, decodeBytes } from "../../src/codec";
+import { bytesOf, decodeBytes } from "../../src/wire/codec";
 import { SiloGRPCClient, SiloWorker, TaskLeaseLostError } from "../../src/index";
 import type { SiloWorkerOptions } from "../../src/index";
 import { batches, FakeServer, grpcError, protoTask, until } from "../fake-server";

@@ -1,9 +1,9 @@
 // Reports that outlive their leases are kept within bounds.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Runner } from "../../src/runner";
-import { CancellationWatch } from "../../src/cancellation-watch";
-import { WorkerSession } from "../../src/worker-session";
+import type { Runner } from "../../src/worker/runner";
+import { CancellationWatch } from "../../src/worker/cancellation-watch";
+import { WorkerSession } from "../../src/worker/worker-session";
 
 class FakeRunner implements Runner {
   readonly shard = "shard";

@@ -1,7 +1,7 @@
 // Handlers that return or throw what cannot be sent, and payloads that cannot be read.
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
-import { bytesOf, decodeBytes, serialized } from "../../src/codec";
+import { bytesOf, decodeBytes, serialized } from "../../src/wire/codec";
 import { SiloGRPCClient, SiloWorker, ValueNotEncodableError } from "../../src/index";
 import type { SiloWorkerOptions } from "../../src/index";
 import { numbered } from "../support/schema";

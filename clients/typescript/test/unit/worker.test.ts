@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { status } from "@grpc/grpc-js";
-import { bytesOf, decodeBytes, serialized } from "../../src/codec";
-import { DuplicateTaskDeliveryError, JobCancelledError, SiloGRPCClient, SiloWorker } from "../../src/index";
+import { bytesOf, decodeBytes, serialized } from "../../src/wire/codec";
+import {
+  DuplicateTaskDeliveryError,
+  JobCancelledError,
+  SiloGRPCClient,
+  SiloWorker,
+} from "../../src/index";
 import { TaskLeaseLostError } from "../../src/index";
 import type { SiloWorkerOptions, TaskContext } from "../../src/index";
 import { batches, FakeServer, grpcError, protoTask, SHARD, until } from "../fake-server";

@@ -1,0 +1,53 @@
+// Values checked by the caller's own validator, which has the Standard Schema interface.
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+import { asError } from "../base/describe";
+import { SiloValidationError } from "../errors/errors";
+import type { EnqueueJobOptions, JobResult } from "./types";
+import { JobStatus } from "./types";
+
+/**
+ * What the schema makes of a value.
+ * @param what the value is, for the message.
+ * @throws SiloValidationError
+ */
+export async function validated<Output>(
+  schema: StandardSchemaV1<any, Output>,
+  value: unknown,
+  what: "payload" | "result",
+): Promise<Output> {
+  const result = await schema["~standard"].validate(value);
+  if (result.issues !== undefined) {
+    throw new SiloValidationError(what, result.issues);
+  }
+  return result.value;
+}
+
+type Checked = Pick<EnqueueJobOptions, "payload" | "payloadSchema">;
+
+/** Does nothing for a job without a schema. @throws SiloValidationError */
+export async function checkPayload({ payload, payloadSchema }: Checked): Promise<void> {
+  if (payloadSchema !== undefined) {
+    await validated(payloadSchema, payload, "payload");
+  }
+}
+
+/** Why the payload of each job is refused, by its place in the list; those that pass are absent. */
+export async function refusedPayloads(jobs: readonly Checked[]): Promise<Map<number, Error>> {
+  const refused = new Map<number, Error>();
+  for (const [place, job] of jobs.entries()) {
+    if (job.payloadSchema !== undefined) {
+      await checkPayload(job).catch((error) => refused.set(place, asError(error)));
+    }
+  }
+  return refused;
+}
+
+/** A job's end with its result checked, if there is a schema. @throws SiloValidationError */
+export async function checkedResult<Result>(
+  ended: JobResult<Result>,
+  schema: StandardSchemaV1<any, Result> | undefined,
+): Promise<JobResult<Result>> {
+  return schema !== undefined && ended.status === JobStatus.Succeeded
+    ? { status: ended.status, result: await validated(schema, ended.result, "result") }
+    : ended;
+}
