@@ -33,12 +33,25 @@ static void ip_text(struct bytes host, char ret_text[INET6_ADDRSTRLEN])
     }
 }
 
+bool address_is_any(const char *ip)
+{
+    struct in_addr ip4;
+    struct in6_addr ip6;
+    if (inet_pton(AF_INET, ip, &ip4) == 1) {
+        return ip4.s_addr == htonl(INADDR_ANY);
+    }
+    static const uint8_t zeros[4];
+    return inet_pton(AF_INET6, ip, &ip6) == 1 &&
+           (IN6_IS_ADDR_UNSPECIFIED(&ip6) ||
+            (IN6_IS_ADDR_V4MAPPED(&ip6) && memcmp(&ip6.s6_addr[12], zeros, sizeof zeros) == 0));
+}
+
 static bool ip6_ok(struct bytes host)
 {
     char text[INET6_ADDRSTRLEN];
     struct in6_addr ip;
     ip_text(host, text);
-    return inet_pton(AF_INET6, text, &ip) == 1 && !IN6_IS_ADDR_UNSPECIFIED(&ip);
+    return inet_pton(AF_INET6, text, &ip) == 1 && !address_is_any(text);
 }
 
 static bool name_ok(struct bytes host)
@@ -58,7 +71,7 @@ static bool name_ok(struct bytes host)
     struct in_addr ip;
     ip_text(host, text);
     if (digits_only) {
-        return inet_pton(AF_INET, text, &ip) == 1 && ip.s_addr != htonl(INADDR_ANY);
+        return inet_pton(AF_INET, text, &ip) == 1 && !address_is_any(text);
     }
     return host.ptr[0] != '.' && host.ptr[0] != '-';
 }

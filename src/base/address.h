@@ -18,5 +18,7 @@
  * 65535. The addresses that mean "any" (0.0.0.0 and ::) are for listening only: no.
  */
 bool address_connectable(struct bytes text);
+/* Whether a literal IP, however it is written ("::", "0:0:0:0:0:0:0:0", "::ffff:0.0.0.0"), is one that means "any". */
+bool address_is_any(const char *ip);
 
 #endif

@@ -39,6 +39,8 @@ static void not_connectable(void **state)
                                       "0.0.0.0:1",
                                       "[::]:1",
                                       "[0::0]:1",
+                                      "[::ffff:0.0.0.0]:1",
+                                      "[0:0:0:0:0:0:0.0.0.0]:1",
                                       "::1:5",
                                       "[::1]",
                                       "[]:1",
@@ -63,6 +65,21 @@ static void not_connectable(void **state)
     assert_false(address_connectable(bytes_of("a\0b:1", 5)));
 }
 
+static void any(void **state)
+{
+    (void)state;
+    static const char *const all[] = {
+        "0.0.0.0", "::", "::0", "0:0:0:0:0:0:0:0", "::0.0.0.0", "::ffff:0.0.0.0", "::ffff:0:0"};
+    static const char *const others[] = {
+        "127.0.0.1", "::1", "::ffff:127.0.0.1", "::ffff:0:1", "0", "", "a", "[::]"};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        assert_true(address_is_any(all[i]));
+    }
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        assert_false(address_is_any(others[i]));
+    }
+}
+
 static void the_longest(void **state)
 {
     (void)state;
@@ -83,6 +100,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(connectable),
         cmocka_unit_test(not_connectable),
+        cmocka_unit_test(any),
         cmocka_unit_test(the_longest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/address.h"
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/limits.h"
@@ -219,11 +220,6 @@ static void addr_format(const char *ip, uint16_t port, char ret_text[SERVER_ADDR
                    (unsigned)port);
 }
 
-static bool is_wildcard(const char *host)
-{
-    return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
-}
-
 /* What clients are told to dial, and how it was found. own is for callers that do not say what they dialled. */
 static const char *advertised_addr(const struct server *server, const char *bound,
                                    char ret_own[SERVER_ADDR_MAX])
@@ -235,7 +231,7 @@ static const char *advertised_addr(const struct server *server, const char *boun
         return configured;
     }
     (void)snprintf(ret_own, SERVER_ADDR_MAX, "%s", bound);
-    if (is_wildcard(server->config->server.grpc_addr.host)) {
+    if (address_is_any(server->config->server.grpc_addr.host)) {
         char ip[CONFIG_HOST_MAX];
         own_address(server->config->server.grpc_addr.host, ip);
         addr_format(ip, rpc_server_port(server->rpc), ret_own);

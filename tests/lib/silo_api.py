@@ -52,7 +52,7 @@ class Status(Exception):
 class Api:
     """One connection to a server."""
 
-    def __init__(self, address, token=None):
+    def __init__(self, address, token=None, options=()):
         self.channel = grpc.insecure_channel(
             address,
             options=[
@@ -61,6 +61,7 @@ class Api:
                 ("grpc.use_local_subchannel_pool", 1),
                 ("grpc.enable_retries", 0),
                 ("grpc.enable_http_proxy", 0),
+                *options,
             ],
         )
         self.headers = [] if token is None else [("authorization", "Bearer " + token)]

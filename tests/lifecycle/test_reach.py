@@ -96,6 +96,16 @@ class Reach(unittest.TestCase):
             self.assertIn("as dialled", lines[0])
             self.assertNotIn("else=%s" % LISTENS_EVERYWHERE, lines[0])
 
+    def test_listening_everywhere_is_no_address(self):
+        """However it is written, and whatever a caller says it dialled: nobody is sent to "any address"."""
+        for written in ("[0:0:0:0:0:0:0:0]", "[::ffff:0.0.0.0]"):
+            silo, port = everywhere()
+            silo.settings["server.grpc_addr"] = "%s:%s" % (written, port)
+            with silo:
+                api = Api(silo.address, options=[("grpc.default_authority", "%s:%s" % (written, port))])
+                self.addCleanup(api.close)
+                self.assertRegex(api.GetClusterInfo().this_grpc_addr, r"\A(\d+\.\d+\.\d+\.[1-9]\d*|\[[0-9a-f:]*[1-9a-f]\]):%s\Z" % port)
+
     def test_through_a_forwarded_port(self):
         silo, port = everywhere()
         with silo, Relay() as relay:
