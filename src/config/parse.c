@@ -105,7 +105,7 @@ static void remember_unset(struct walk *walk, const char *path, const char *name
     }
 }
 
-/* text after ${...} expansion; unset variables become warnings. NULL: too long, err says so. */
+/* text after ${...} expansion; unset variables become warnings. NULL: too long or no text, err says so. */
 static const char *walk_expand(struct walk *walk, const char *path, const char *text,
                                bool *ret_expanded, struct silo_err *err)
 {
@@ -118,12 +118,13 @@ static const char *walk_expand(struct walk *walk, const char *path, const char *
                     "%s: %s: the variable %s is not set and has no default; it counts as empty",
                     walk_place(walk, path), path, unset);
     }
-    if (result == NULL) {
-        rc_ignore(FAIL(err, SILO_INVALID, "%s: %s is too long after expansion",
-                       walk_place(walk, path), path),
+    const bool is_text = result != NULL && bytes_utf8(bytes_str(result), NULL);
+    if (!is_text) {
+        rc_ignore(FAIL(err, SILO_INVALID, "%s: %s is %s after expansion", walk_place(walk, path),
+                       path, result == NULL ? "too long" : "not UTF-8"),
                   "NULL says it");
     }
-    return result;
+    return is_text ? result : NULL;
 }
 
 static SILO_RC leaf_list(struct walk *walk, const struct config_key *key, const json_t *value,

@@ -5,9 +5,9 @@
 
 #include "config/testing_int.h"
 
-static const char *const pairs[] = {"TOKEN", "s3cret", "PORT", "7000",   "YES",
-                                    "true",  "COUNT",  "3",    "INJECT", "x\"\ndev_mode = true\n",
-                                    NULL};
+static const char *const pairs[] = {"TOKEN", "s3cret",  "PORT", "7000",   "YES",
+                                    "true",  "COUNT",   "3",    "INJECT", "x\"\ndev_mode = true\n",
+                                    "LATIN", "caf\xe9", NULL};
 
 struct fixture {
     struct silo_config config;
@@ -176,6 +176,10 @@ static void variables_are_expanded_after_parsing(void **state)
     config_deinit(&f.config);
 
     refuse("[coordination]\nnode_id = '${UNSET}'\n", "coordination.node_id must not be empty");
+    refuse("[coordination]\nnode_id = 'x${LATIN}'\n",
+           "silo.toml:2: coordination.node_id is not UTF-8 after expansion");
+    refuse("[coordination]\nplacement_rings = ['${LATIN}']\n",
+           "coordination.placement_rings[0] is not UTF-8 after expansion");
     refuse("[server]\nexecutors = ${COUNT}\n", "must stand inside quotes");
     refuse("[server]\nexecutors = '3'\n", "server.executors must be an integer, not a string");
     refuse("[server]\nexecutors = '${YES}'\n", "server.executors must be an integer, not \"true\"");
