@@ -221,15 +221,17 @@ static void pending_timer(const struct core *core, const struct job *job, const 
     ret->refusals = ret->cause == PENDING_RATE_REFUSED ? token->rate_retries : 0;
 }
 
+/* With a rate limit before it, that one is asked by itself when a worker wants the task. */
 static void pending_ready(struct core *core, struct command *cmd, const struct token *token,
-                          const struct task *task, struct job_pending *ret)
+                          const struct task *task, const struct limit *limit,
+                          struct job_pending *ret)
 {
     pending_lanes(core, token, ret);
     ret->asking = task != NULL && task->checking;
     ret->refusals = token->rate_retries;
     const bool behind = ret->has_ahead ? ret->ahead != 0 : ret->ahead_more;
-    enum pending_cause cause = behind ? PENDING_BEHIND : PENDING_NEXT;
-    cause = ret->asking ? PENDING_RATE : cause;
+    enum pending_cause cause = limit != NULL ? PENDING_RATE : PENDING_NEXT;
+    cause = behind && !ret->asking ? PENDING_BEHIND : cause;
     pending_worker(core, cmd, token->group, cause, ret);
 }
 
@@ -252,7 +254,7 @@ bool pending_find(struct core *core, struct command *cmd, const struct job *job,
     if (token.where == TOKEN_TIMER) {
         pending_timer(core, job, &token, limit, ret);
     } else if (token.where == TOKEN_READY) {
-        pending_ready(core, cmd, &token, task, ret);
+        pending_ready(core, cmd, &token, task, limit, ret);
     } else if (token.where == TOKEN_REQUEST && token.queue->throttle != NULL) {
         pending_throttle(core, cmd, &token, task, ret);
     } else if (token.where == TOKEN_REQUEST) {

@@ -159,6 +159,12 @@ static const char *text_rate(struct arena *arena, const struct job_pending *p)
     if (p->asking) {
         return arena_printf(arena, "The rate limit %s is being asked about it.", name);
     }
+    if (p->in_line == 0) {
+        return arena_printf(arena,
+                            "It stands before the rate limit %s, which is asked about it when a "
+                            "worker of task group %s wants work.",
+                            name, quoted(arena, p->group));
+    }
     if (p->until_ms == 0) {
         return arena_printf(
             arena,

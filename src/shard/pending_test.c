@@ -276,6 +276,13 @@ static void test_rate_refused(void **state)
     assert_int_equal(p->refusals, 1);
     assert_int_equal(p->until_ms, rig->wall_ms + 100);
     assert_text(p->limit, "r");
+    rig_pass(rig, 100);
+    p = why(
+        rig,
+        "b"); /* its time is over, and the limit has to be asked again before a worker gets it */
+    assert_int_equal(p->cause, PENDING_RATE);
+    assert_int_equal(p->until_ms, 0);
+    assert_false(p->asking);
     close_rig(rig);
 }
 

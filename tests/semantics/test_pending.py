@@ -101,6 +101,8 @@ def refused_by_a_rate_limit(server):
     pending = until(lambda: jobs.get(job_id).pending.until_ms and jobs.get(job_id).pending, "the refusal")
     why(jobs, job_id, "RATE_LIMIT_REFUSED", "refused it, 1 time so far; next asked at ")
     within(now_ms() + HOUR_MS - 60_000, now_ms() + HOUR_MS, pending.until_ms, "next question")
+    jobs.api.ExpediteJob(shard=jobs.shard, id=job_id, **jobs.tenant)
+    why(jobs, job_id, "RATE_LIMIT", "It stands before the rate limit ", "asked about it when a worker of task group ")
 
 
 @case("plain")

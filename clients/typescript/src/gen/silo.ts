@@ -2501,7 +2501,8 @@ export enum PendingCause {
      */
     FLOATING_LIMIT = 4,
     /**
-     * It stands in line behind a rate limit, or that is being asked about it.
+     * It stands in line behind a rate limit, or that is being asked about it, or will be when a worker
+     * wants it.
      *
      * @generated from protobuf enum value: PENDING_CAUSE_RATE_LIMIT = 5;
      */

@@ -12,7 +12,7 @@ export enum PendingCause {
   ConcurrencyLimit = "ConcurrencyLimit",
   /** The same, and the limit's value is 0, or a refresh waits for a worker that nobody runs: `taskGroup`. */
   FloatingLimit = "FloatingLimit",
-  /** It stands in line behind a rate limit, or that is being asked about it: `limitKey`, `untilMs`. */
+  /** It stands before a rate limit, which is asked about it when a worker wants it: `limitKey`, `untilMs`. */
   RateLimit = "RateLimit",
   /** A rate limit refused it; it is asked again by itself: `untilMs`. */
   RateLimitRefused = "RateLimitRefused",
