@@ -1,7 +1,8 @@
 // Timers of any length: Node's own fire at once when they are set for more than 2^31-1 ms.
 // Waits that vary at random.
 
-const TIMER_MAX_MS = 2 ** 31 - 1;
+/** Longest time a timer of Node's can wait, in milliseconds. */
+export const TIMER_MAX_MS = 2 ** 31 - 1;
 
 /**
  * Calls `act` after `ms` milliseconds of any number; never after Infinity.

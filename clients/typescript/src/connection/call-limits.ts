@@ -4,11 +4,9 @@ import { RpcError } from "@protobuf-ts/runtime-rpc";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 import { messageOf } from "../base/describe";
 import type { Duration } from "../base/numbers";
+import { TIMER_MAX_MS } from "../base/sleep";
 import { InvalidOptionError, SiloClientClosedError, withCause } from "../errors/errors";
 import type { CallOptions } from "../jobs/types";
-
-/** Longest time a timer of Node's can wait, in milliseconds. */
-const TIMER_MAX_MS = 2 ** 31 - 1;
 
 function millisecondsOf(timeout: NonNullable<RpcOptions["timeout"]>): number {
   return timeout instanceof Date ? timeout.getTime() - Date.now() : timeout;

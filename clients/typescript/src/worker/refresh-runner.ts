@@ -1,12 +1,11 @@
 import { messageOf } from "../base/describe";
+import { MAX_UINT32 } from "../base/numbers";
 import type { RefreshOutcome, RefreshTask } from "../jobs/types";
 import { LeaseKeeper } from "./lease-keeper";
 import { OUTCOME_REFUSED } from "./outcome";
 import { Reporting } from "./reporting";
 import type { Runner, RunnerHost } from "./runner";
 import type { RefreshHandler } from "./worker-types";
-
-const MAX_UINT32 = 0xffffffff;
 
 function isUint32(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MAX_UINT32;
