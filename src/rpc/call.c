@@ -74,7 +74,6 @@ struct rpc_call *call_new(struct server_conn *conn, int32_t stream_id)
                               .start_us = rpc_loop_now_us(loop),
                               .moved_us = rpc_loop_now_us(loop),
                               .deadline.fire = call_on_deadline};
-    memcpy(call->peer, conn->conn.peer, sizeof call->peer);
     frame_reader_init(&call->reader, conn->server->options.message_bytes_max, &call->arena);
     list_push_back(&conn->calls, &call->node);
     conn->call_count++;

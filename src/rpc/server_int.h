@@ -173,7 +173,6 @@ struct rpc_call {
     void *cancel_context;
     void (*on_writable)(struct rpc_call *call, void *context);
     void *writable_context;
-    char peer[CONN_PEER_BYTES];
 };
 
 /* call.c: */
