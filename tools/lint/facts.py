@@ -22,7 +22,6 @@ EVENT_CALL = re.compile(r"\b(?:log_(?:debug|info|warn|error)\((?:[^,;\"]*\?)?|lo
                         r"\s*\"([a-z_]+)\"(?:\s*:\s*\"([a-z_]+)\")?")
 
 
-
 def read(name):
     with open(os.path.join(ROOT, name), encoding="utf-8") as file:
         return file.read()
