@@ -9,9 +9,10 @@
  *      +------------------------------------------------------------------+
  *
  * The process serves with the shards it has. It counts as ready once all are open, or after SERVER_READY_MS_MAX if some
- * are; and no longer when other processes have taken over every one, or while the storage takes no changes. Open and close have a control each: a shard may be
- * told to close while its open is under way, and does so when that has ended. An open that hangs on an unreachable store
- * has nothing to lose: the end of the process does not wait for it longer than SERVER_NEVER_OPEN_MS.
+ * are; and no longer when other processes have taken over every one. While the storage takes no changes it is ready, and its
+ * health says NOT_SERVING. Open and close have a control each: a shard may be told to close while its open is under way, and
+ * does so when that has ended. An open that hangs on an unreachable store has nothing to lose: the end of the process does not
+ * wait for it longer than SERVER_NEVER_OPEN_MS.
  */
 #include <poll.h>
 #include <stdlib.h>
@@ -146,11 +147,18 @@ void openings_drain(struct server *server)
     }
 }
 
+/* Of a server that is ready: whether it takes changes now. */
+static void serving_tell(struct server *server)
+{
+    rpc_health_set(server->rpc, SILO_SERVICE_NAME, !server->out);
+    (void)notify_manager(server->out ? "STATUS=the storage takes no changes" : "STATUS=serving");
+}
+
 static void server_ready(struct server *server, size_t open)
 {
     server->ready = true;
-    rpc_health_set(server->rpc, SILO_SERVICE_NAME, !server->out);
-    (void)notify_manager("READY=1\nSTATUS=serving");
+    (void)notify_manager("READY=1");
+    serving_tell(server);
     const int64_t after_ms = env_mono_ms(server->env) - server->started_ms;
     if (open == server->opening_count) {
         log_info("ready", LOG_INT("shards", open), LOG_INT("after_ms", after_ms), LOG_END);
@@ -179,8 +187,9 @@ static void outage_tick(struct server *server)
     const bool out = shards_out(server->shards);
     if (out != server->out) {
         server->out = out;
-        rpc_health_set(server->rpc, SILO_SERVICE_NAME, server->ready && !out);
-        (void)notify_manager(out ? "STATUS=the storage takes no changes" : "STATUS=serving");
+        if (server->ready) {
+            serving_tell(server);
+        }
     }
 }
 
