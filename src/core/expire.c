@@ -1,7 +1,7 @@
 /*
  * core/expire.c - retention: jobs that ended are forgotten when their time is over.
  *
- *   ended ──expire_put──► pending ──once a batch──► expiry row ──page of due rows──► a CMD_EXPIRE for each job ──► it goes whole
+ *   ended ──expire_put──► open row ──once a batch──► expiry row ──page of due rows──► a CMD_EXPIRE for each job ──► it goes whole
  *
  * Jobs that end in one batch share a row: a row for each would cost more than the rest of their end. It is due when the last of
  * them is. A row is a reminder and no more: whether a job goes is said by its own state (expire_run), so one that was deleted
@@ -39,8 +39,8 @@ struct expire_due {
     struct bytes job_refs; /* items */
 };
 
-/* Jobs that ended in the open batch and are kept for the same time. */
-struct expire_pending {
+/* The row that the open batch fills: jobs that ended in it and are kept for the same time. */
+struct expire_row {
     int64_t expire_ms;   /* of the last one; never falls */
     struct buf job_refs; /* items; empty: none */
 };
@@ -58,8 +58,8 @@ struct expire {
     struct expire_cursor cursor;
     int64_t next_ms; /* INT64_MAX: nothing is known to come */
     int64_t retry_mono_ms;
-    bool opened;                      /* the first page is through */
-    struct expire_pending pending[2]; /* succeeded; failed and cancelled */
+    bool opened;                    /* the first page is through */
+    struct expire_row open_rows[2]; /* succeeded; failed and cancelled */
 
     /* The page. */
     struct arena arena; /* of `due` */
@@ -110,8 +110,8 @@ static struct expire *expire_get(struct core *core)
         expire = xcalloc(1, sizeof *expire);
         expire->next_ms = INT64_MIN;
         arena_init(&expire->arena);
-        buf_init(&expire->pending[0].job_refs, SIZE_MAX / 4);
-        buf_init(&expire->pending[1].job_refs, SIZE_MAX / 4);
+        buf_init(&expire->open_rows[0].job_refs, SIZE_MAX / 4);
+        buf_init(&expire->open_rows[1].job_refs, SIZE_MAX / 4);
         cursor_set(&expire->cursor, 0, BYTES_NONE);
         core->expire = expire;
     }
@@ -122,8 +122,8 @@ void expire_free(struct core *core)
 {
     if (core->expire != NULL) {
         arena_deinit(&core->expire->arena);
-        buf_deinit(&core->expire->pending[0].job_refs);
-        buf_deinit(&core->expire->pending[1].job_refs);
+        buf_deinit(&core->expire->open_rows[0].job_refs);
+        buf_deinit(&core->expire->open_rows[1].job_refs);
         free(core->expire);
         core->expire = NULL;
     }
@@ -147,18 +147,18 @@ static void row_name(struct core *core, struct key *ref)
     key_job_ref(ref, BYTES_NONE, uuid_bytes(&id));
 }
 
-static void pending_write(struct core *core, struct expire_pending *pending)
+static void row_write(struct core *core, struct expire_row *row)
 {
     struct expire *expire = core->expire;
-    const int64_t expire_ms = pending->expire_ms;
+    const int64_t expire_ms = row->expire_ms;
     struct key ref;
     struct key key;
     row_name(core, &ref);
     key_expiry(&key, expire_ms, key_bytes(&ref));
     buf_reset(&core->scratch);
-    expiry_encode(&core->scratch, buf_bytes(&pending->job_refs));
+    expiry_encode(&core->scratch, buf_bytes(&row->job_refs));
     view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), true);
-    buf_reset(&pending->job_refs);
+    buf_reset(&row->job_refs);
     if (cursor_behind(&expire->cursor, key_bytes(&key))) {
         cursor_set(&expire->cursor, expire_ms, BYTES_NONE);
     }
@@ -177,20 +177,20 @@ static void pending_write(struct core *core, struct expire_pending *pending)
 
 void expire_put(struct core *core, struct bytes job_ref, enum job_status status, int64_t expire_ms)
 {
-    struct expire_pending *pending = &expire_get(core)->pending[status == JOB_SUCCEEDED ? 0 : 1];
-    pending->expire_ms = expire_ms;
-    item_append(&pending->job_refs, job_ref);
-    if (buf_bytes(&pending->job_refs).len >= EXPIRE_ROW_BYTES) {
-        pending_write(core, pending);
+    struct expire_row *row = &expire_get(core)->open_rows[status == JOB_SUCCEEDED ? 0 : 1];
+    row->expire_ms = expire_ms;
+    item_append(&row->job_refs, job_ref);
+    if (buf_bytes(&row->job_refs).len >= EXPIRE_ROW_BYTES) {
+        row_write(core, row);
     }
 }
 
 void expire_write(struct core *core)
 {
     for (size_t i = 0; core->expire != NULL && i < 2; i++) {
-        struct expire_pending *pending = &core->expire->pending[i];
-        if (buf_bytes(&pending->job_refs).len != 0) {
-            pending_write(core, pending);
+        struct expire_row *row = &core->expire->open_rows[i];
+        if (buf_bytes(&row->job_refs).len != 0) {
+            row_write(core, row);
         }
     }
 }

@@ -124,7 +124,7 @@ void marks_abandon(struct core *core, struct list *to)
 
 /* --- telling --- */
 
-static bool known(const struct await_args *args, const struct uuid *task_id)
+static bool task_is_known(const struct await_args *args, const struct uuid *task_id)
 {
     return args->known_count != 0 &&
            bsearch(task_id, args->known, args->known_count, sizeof *task_id, uuid_order) != NULL;
@@ -136,7 +136,7 @@ static void marks_tell(struct core *core, const struct worker_marks *marks, stru
     for (struct list_node *n = list_first(&marks->leases);
          n != NULL && result->count < CANCELS_TOLD_MAX; n = list_next(&marks->leases, n)) {
         const struct lease *lease = CONTAINER_OF(n, struct lease, marked);
-        if (known(&cmd->args.await, &lease->rec.task_id)) {
+        if (task_is_known(&cmd->args.await, &lease->rec.task_id)) {
             continue;
         }
         if (result->tasks == NULL) {

@@ -6,6 +6,7 @@
  *
  * Units      _ms: Unix time.
  * Ownership  byte strings lie in the arena of the command that asked.
+ * Threads    the shard's executor fills it; then whoever has the command.
  * Limits     places are counted among the tasks in memory (LANE_TASKS_MAX a lane); `ahead_more` says that there are others.
  */
 #ifndef SILO_CORE_PENDING_H

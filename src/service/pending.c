@@ -273,7 +273,7 @@ static void encode_limit(struct arena *arena, const struct job_pending *p,
     out->max_concurrency_opt_case = SILO__V1__JOB_PENDING__MAX_CONCURRENCY_OPT_MAX_CONCURRENCY;
     out->max_concurrency = p->maximum;
     out->slots_taken = p->holders;
-    out->holder_job_ids = arena_alloc(arena, (PENDING_HOLDERS_MAX) * sizeof out->holder_job_ids[0]);
+    out->holder_job_ids = arena_alloc(arena, PENDING_HOLDERS_MAX * sizeof out->holder_job_ids[0]);
     for (uint32_t i = 0; i < p->holder_id_count; i++) {
         out->holder_job_ids[out->n_holder_job_ids++] = encode_text(arena, p->holder_ids[i]);
     }
@@ -301,7 +301,7 @@ Silo__V1__JobPending *encode_pending(struct arena *arena, const struct job_pendi
 {
     Silo__V1__JobPending *out = arena_alloc(arena, sizeof *out);
     silo__v1__job_pending__init(out);
-    out->cause = (Silo__V1__PendingCause)p->cause;
+    out->cause = (Silo__V1__PendingCause)p->cause;    /* the same numbers */
     out->text = (char *)pending_text(arena, p, info); /* only read */
     out->attempt_number = p->attempt;
     if (p->until_ms != 0) {
