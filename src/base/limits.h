@@ -142,7 +142,7 @@
 /* The storage has had something for so long: changes are refused, and calls that wait for it are ended. */
 #define OUTAGE_MS 5000
 #define OUTAGE_CAUSE_MAX 512 /* bytes of the cause, as callers and the log are told */
-#define OWNERSHIP_MS 3000 /* age of the proof that lets reads be answered */
+#define OWNERSHIP_MS 3000    /* age of the proof that lets reads be answered */
 #define OWNERSHIP_RENEW_MS 1000
 #define STALL_MS 100 /* an executor so late stood still: it could hear no heartbeat meanwhile */
 #define STALL_SAID_MS 3000 /* ... and from here on it says so */

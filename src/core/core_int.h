@@ -142,9 +142,9 @@ struct job_watch {
 
 /* A worker that holds a cancelled job, or waits to hear of one. */
 struct worker_marks {
-    struct map_node node;     /* key: worker id */
-    struct list leases;       /* struct lease.marked */
-    struct list commands;     /* command.node: AWAIT_CANCELS, parked */
+    struct map_node node; /* key: worker id */
+    struct list leases;   /* struct lease.marked */
+    struct list commands; /* command.node: AWAIT_CANCELS, parked */
     uint32_t command_count;
     struct list_node waiting; /* in core->waiting, while there are commands */
     size_t key_len;

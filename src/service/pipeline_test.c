@@ -553,25 +553,33 @@ static void test_reset(void **state)
     }
 }
 
-/* A server full of new work must not lose the leases of the work it has. */
-static void test_what_keeps_or_ends_work_is_urgent(void **state)
+/* A server full of new work must not lose the leases of the work it has, and calls that only wait must not fill it. */
+static void test_calls_have_their_ranks(void **state)
 {
     (void)state;
-    static const char *const urgent[] = {"ReportOutcome", "ReportRefreshOutcome", "Heartbeat",
-                                         "ReportOutcomes", "ReturnTasks"};
+    static const struct {
+        const char *name;
+        enum rpc_rank rank;
+    } ranked[] = {
+        {"ReportOutcome", RPC_RANK_URGENT}, {"ReportRefreshOutcome", RPC_RANK_URGENT},
+        {"Heartbeat", RPC_RANK_URGENT},     {"ReportOutcomes", RPC_RANK_URGENT},
+        {"ReturnTasks", RPC_RANK_URGENT},   {"AwaitCancellations", RPC_RANK_SIDE},
+    };
     const struct rpc_method *const *methods;
     fake_start(1, false, false);
     const size_t count = fake_methods(&methods);
     size_t found = 0;
     for (size_t i = 0; i < count; i++) {
-        bool wanted = false;
-        for (size_t j = 0; j < sizeof urgent / sizeof urgent[0]; j++) {
-            wanted = wanted || strcmp(strrchr(methods[i]->path, '/') + 1, urgent[j]) == 0;
+        enum rpc_rank wanted = RPC_RANK_WORK;
+        for (size_t j = 0; j < sizeof ranked / sizeof ranked[0]; j++) {
+            if (strcmp(strrchr(methods[i]->path, '/') + 1, ranked[j].name) == 0) {
+                wanted = ranked[j].rank;
+                found++;
+            }
         }
-        assert_int_equal(methods[i]->rank, wanted ? RPC_RANK_URGENT : RPC_RANK_WORK);
-        found += wanted ? 1 : 0;
+        assert_int_equal(methods[i]->rank, wanted);
     }
-    assert_int_equal(found, sizeof urgent / sizeof urgent[0]);
+    assert_int_equal(found, sizeof ranked / sizeof ranked[0]);
     fake_stop();
 }
 
@@ -626,7 +634,7 @@ int main(void)
         cmocka_unit_test(test_bulk),
         cmocka_unit_test(test_topology),
         cmocka_unit_test(test_reset),
-        cmocka_unit_test(test_what_keeps_or_ends_work_is_urgent),
+        cmocka_unit_test(test_calls_have_their_ranks),
         cmocka_unit_test(test_what_a_request_grows_to_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
