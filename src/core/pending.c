@@ -203,18 +203,20 @@ static void pending_timer(const struct core *core, const struct job *job, const 
                           const struct limit *limit, struct job_pending *ret)
 {
     const int64_t due_ms = token->place.due_ms;
-    const bool rate = limit != NULL && limit->kind == LIMIT_RATE;
+    /* A limiter that could not be asked counts no refusal: then only the time tells that the start is over. */
+    const bool moved =
+        token->relative <= 1 && job->has_state && due_ms != job->info.requested_start_ms;
+    const bool refused =
+        limit != NULL && limit->kind == LIMIT_RATE && (token->rate_retries != 0 || moved);
     ret->until_ms = due_ms;
     ret->attempt = token->attempt;
     if (due_ms <= core->wall_ms) {
         ret->cause = PENDING_NEXT; /* a crowd became due at once, and is moved in slices */
-    } else if (rate && token->rate_retries != 0) {
+    } else if (refused) {
         ret->cause = PENDING_RATE_REFUSED;
     } else if (token->relative > 1) {
         ret->cause = PENDING_RETRY;
         ret->retry = token->relative - 1;
-    } else if (rate && job->has_state && due_ms != job->info.requested_start_ms) {
-        ret->cause = PENDING_RATE_REFUSED;
     } else {
         ret->cause = PENDING_START;
     }
