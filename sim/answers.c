@@ -52,6 +52,7 @@ static void begin_history(struct model *m, enum api api, struct item *item)
     case API_REPORT:
     case API_REFRESHED:
     case API_RETURN:
+    case API_AWAIT:
         break;
     }
 }
@@ -72,6 +73,8 @@ void answer_begun(struct model *m, enum api api, struct item *item)
 {
     item->troubles = m->troubles;
     item->begun_us = *m->now_us;
+    item->batches = m->seen.batches;
+    item->quiet = process_at_rest(m->process);
     if (item->job != NULL) {
         struct mjob *job = item->job;
         begin_history(m, api, item);
@@ -82,8 +85,13 @@ void answer_begun(struct model *m, enum api api, struct item *item)
         item->version = job->count - 1;
     }
     m->anonymous += item->anonymous ? 1 : 0;
+    if (api == API_AWAIT) {
+        item->awaits = ++m->awaits[item->shard];
+    }
     if (api == API_REPORT && item->task->report_count < REPORTS_MAX) {
-        item->task->reports[item->task->report_count++] = item->status;
+        item->task->reports[item->task->report_count].status = item->status;
+        item->task->reports[item->task->report_count++].final =
+            item->no_retry && item->status == ATTEMPT_FAILED;
     }
     if (api == API_RETURN && item->task != NULL) {
         memcpy(item->holder, item->task->worker, sizeof item->holder);
@@ -213,6 +221,7 @@ static bool explains_change(const struct model *m, enum api api, const struct it
     case API_POLL:
     case API_HEARTBEAT:
     case API_REFRESHED:
+    case API_AWAIT:
         break;
     }
     return true;
@@ -228,7 +237,10 @@ static bool job_shown(const struct model *m, const struct item *item, const stru
     const struct bytes payload = bytes_of(job->payload->msgpack.data, job->payload->msgpack.len);
     return spec_number(payload) == v->spec && payload.len == spec.payload_len &&
            job->n_limits == spec.limit_count &&
-           (!item->include_attempts || job->n_attempts == v->attempts);
+           (!item->include_attempts || job->n_attempts == v->attempts) &&
+           (job->pending != NULL) == (v->status == JOB_SCHEDULED) &&
+           (job->cancel_requested_at_ms_opt_case != 0) == (v->has_lease && v->mark) &&
+           (!v->has_lease || !v->mark || job->cancel_requested_at_ms == v->mark_ms);
 }
 
 static bool heartbeat_explained(const struct item *item, const struct mversion *v)
@@ -311,6 +323,7 @@ static void change_done(struct model *m, enum api api, const struct item *item)
         fact.kind = FACT_REPORTED;
         fact.task_id = item->task->id;
         fact.status = item->status;
+        fact.final = item->no_retry && item->status == ATTEMPT_FAILED;
         fact.data_len = item->data_len;
     } else if (api == API_ENQUEUE) {
         fact.kind = FACT_EXISTS;
@@ -419,7 +432,13 @@ static void plain_check(struct model *m, enum api api, const struct item *item)
 {
     if (api == API_POLL && is_ok(item)) {
         poll_done(m, item);
-    } else if (!is_ok(item) && !(api == API_POLL && item->code == RPC_STATUS_RESOURCE_EXHAUSTED)) {
+        if (item->shard < PROCESS_SHARDS_MAX && item->tasks_max != 0) {
+            m->polled_us[item->shard][spec_group_index(bytes_str(item->group))] = *m->now_us;
+        }
+    } else if (api == API_AWAIT && is_ok(item)) {
+        awaited_check(m, item);
+    } else if (!is_ok(item) && !(item->code == RPC_STATUS_RESOURCE_EXHAUSTED &&
+                                 (api == API_POLL || (api == API_AWAIT && await_crowded(item))))) {
         (void)verdict_fail(m->verdict, "answer", "%s failed: code %u (%s)", api_name(api),
                            item->code, item->text);
     }
@@ -446,6 +465,9 @@ static void job_ended(struct model *m, enum api api, struct item *item)
     job->revivals_open -= api == API_RESTART || api == API_IMPORT;
     if (alone) {
         answer_check(m, api, item);
+    }
+    if (alone && api == API_GET && is_ok(item) && !m->verdict->failed) {
+        pending_check(m, item);
     }
     if (api == API_DELETE && item->code == PRECONDITION && alone) {
         job->ends--; /* it did nothing */
@@ -477,6 +499,9 @@ void answer_ended(struct model *m, enum api api, struct item *item)
     m->seen.answers++;
     if (api == API_DROP) {
         drop_ended(m, item);
+    }
+    if (api == API_AWAIT) {
+        m->awaits[item->shard]--;
     }
     if (item->there && item->code == RPC_STATUS_UNAVAILABLE) {
         m->seen.unknown++;

@@ -182,6 +182,7 @@ static bool state_take(struct audit *a, const struct stored_row *row)
     job->state_row = row->value;
     job->status = job->state.status;
     job->mark = job->state.has_mark;
+    job->mark_ms = job->state.mark_ms;
     job->attempt = job->state.attempt;
     job->relative = job->state.relative;
     job->place.due_ms = job->state.due_ms;
@@ -269,6 +270,7 @@ static bool lease_take(struct audit *a, const struct stored_row *row)
     job->passed = lease->passed;
     job->task_id = lease->task_id;
     job->mark = lease->has_mark;
+    job->mark_ms = lease->mark_ms;
     job->status = JOB_RUNNING;
     job->where = AT_LEASE;
     job->tokens++;

@@ -43,8 +43,12 @@ struct audit_job {
     const struct limits *limits; /* decoded once for equal bytes */
     enum job_status status;
     bool mark;
+    int64_t mark_ms;
     uint32_t history; /* HISTORY_..., what operators did to it */
 };
+
+/* The error code of failures whose worker said that no retry helps; no others have it. */
+#define AUDIT_CODE_FINAL "FINAL"
 
 /* What operators did to a job explains what the rules otherwise forbid. */
 #define HISTORY_IMPORTED 1u
@@ -108,6 +112,8 @@ bool audit_attempt_number(const struct audit *audit, const struct audit_job *job
                           struct attempt *ret);
 /* Attempts that GetJob shows. */
 uint32_t audit_attempts(const struct audit_job *job);
+/* The attempt failed, and its worker said that no retry helps. */
+bool audit_final(const struct attempt *attempt);
 /* Whether p stands before q in the shard's order. */
 bool audit_before(const struct audit *audit, const struct place *p, const struct place *q);
 /* The greatest number of holders that a waiter of this line admits. */

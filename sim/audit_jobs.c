@@ -79,6 +79,12 @@ static bool due_check(struct audit *a, const struct audit_job *job, const struct
     return true;
 }
 
+bool audit_final(const struct attempt *attempt)
+{
+    return attempt->outcome.status == ATTEMPT_FAILED &&
+           bytes_eq(attempt->outcome.error_code, BYTES_LIT(AUDIT_CODE_FINAL));
+}
+
 /* SE12: attempts are 1..n without gaps. */
 static bool attempts_check(struct audit *a, const struct audit_job *job, struct audit_tally *tally)
 {
@@ -102,6 +108,9 @@ static bool attempts_check(struct audit *a, const struct audit_job *job, struct 
              "attempt %u of %.*s succeeded, and another followed", n, JOB_FMT(job));
         RULE(a, revived || (job->info.has_retry && n <= job->info.retry.retry_count), "retry",
              "attempt %u of %.*s was followed by one too many", n, JOB_FMT(job));
+        RULE(a, revived || !audit_final(&attempt), "no retry",
+             "attempt %u of %.*s was the last by its worker's word, and is followed by another", n,
+             JOB_FMT(job));
     }
     return job->attempt == 1 || due_check(a, job, &attempt, job->attempt - 1, job->place.due_ms);
 }
@@ -136,7 +145,9 @@ static bool end_check(struct audit *a, const struct audit_job *job, struct audit
         !blob_check(a, job, &outcome->data, BLOB_RESULT, s->attempt, &tally->blobs)) {
         return false;
     }
-    const bool runs_left = job->info.has_retry && s->relative <= job->info.retry.retry_count;
+    const bool final = audit_final(&s->final);
+    const bool runs_left =
+        !final && job->info.has_retry && s->relative <= job->info.retry.retry_count;
     enum job_status wanted = JOB_SUCCEEDED;
     if (outcome->status == ATTEMPT_CANCELLED ||
         (outcome->status == ATTEMPT_FAILED && s->has_mark && runs_left)) {
@@ -144,9 +155,10 @@ static bool end_check(struct audit *a, const struct audit_job *job, struct audit
     } else if (outcome->status == ATTEMPT_FAILED) {
         wanted = JOB_FAILED;
     }
-    const bool either = imported && s->has_mark; /* the policy may be another by now */
-    RULE(a, s->status == wanted || either, "T5", "%.*s is %s after an attempt that says %s",
-         JOB_FMT(job), job_status_name(s->status), job_status_name(wanted));
+    const bool either = imported && (s->has_mark || final); /* the policy may be another by now */
+    RULE(a, s->status == wanted || either, final ? "no retry" : "T5",
+         "%.*s is %s after an attempt that says %s", JOB_FMT(job), job_status_name(s->status),
+         job_status_name(wanted));
     RULE(a, s->status != JOB_FAILED || job->history != 0 || !runs_left, "retry",
          "%.*s failed with a retry left", JOB_FMT(job));
     return true;

@@ -35,6 +35,8 @@ static void call_begun(struct rpc_call *rpc)
     }
     if (call->api == API_POLL) {
         list_push_back(&call->world->held_polls, &call->node);
+    } else if (call->api == API_AWAIT) {
+        list_push_back(&call->world->held_awaits, &call->node);
     }
     trace_line(&call->world->trace, "call %llu begins", (unsigned long long)rpc->number);
 }
@@ -391,6 +393,7 @@ static void report_fill(struct client_call *call, Silo__V1__ReportOutcomeRequest
     uuid_format(&item->task->id, id_text);
     request->shard = shard_text(call, item->shard);
     request->task_id = text(call, id_text);
+    request->no_retry = item->no_retry; /* of no meaning unless it failed */
     SET_TENANT(call, request, REPORT_OUTCOME_REQUEST__TENANT_ID_OPT_TENANT_ID, tenant_id,
                item->task->job->tenant);
     if (item->status == ATTEMPT_SUCCEEDED) {
@@ -400,7 +403,7 @@ static void report_fill(struct client_call *call, Silo__V1__ReportOutcomeRequest
         request->outcome_case = SILO__V1__REPORT_OUTCOME_REQUEST__OUTCOME_FAILURE;
         request->failure = arena_alloc(&call->arena, sizeof *request->failure);
         silo__v1__failure__init(request->failure);
-        request->failure->code = text(call, "BROKEN");
+        request->failure->code = text(call, item->no_retry ? AUDIT_CODE_FINAL : "BROKEN");
         request->failure->data = serialized(call, item->data_len);
     } else {
         request->outcome_case = SILO__V1__REPORT_OUTCOME_REQUEST__OUTCOME_CANCELLED;
@@ -410,7 +413,7 @@ static void report_fill(struct client_call *call, Silo__V1__ReportOutcomeRequest
 }
 
 struct client_call *call_report(struct world *world, struct mtask **tasks, size_t count,
-                                enum attempt_status status, size_t data_len)
+                                enum attempt_status status, bool no_retry, size_t data_len)
 {
     struct client_call *call = call_new(world, API_REPORT, count);
     call->many = count > 1;
@@ -421,6 +424,7 @@ struct client_call *call_report(struct world *world, struct mtask **tasks, size_
                                        .job = tasks[i]->job,
                                        .task = tasks[i],
                                        .status = status,
+                                       .no_retry = no_retry,
                                        .data_len = status == ATTEMPT_CANCELLED ? 0 : data_len};
         list[i] = &reports[i];
         silo__v1__report_outcome_request__init(list[i]);
@@ -437,6 +441,31 @@ struct client_call *call_report(struct world *world, struct mtask **tasks, size_
     request.outcomes = list;
     call_send(call, "ReportOutcomes", &request.base,
               &silo__v1__report_outcomes_response__descriptor, 0);
+    return call;
+}
+
+struct client_call *call_await(struct world *world, const char *worker, size_t shard,
+                               struct mtask **known, size_t count, uint32_t wait_ms)
+{
+    struct client_call *call = call_new(world, API_AWAIT, 1);
+    struct uuid *ids = arena_alloc(&call->arena, (count + 1) * sizeof *ids);
+    Silo__V1__AwaitCancellationsRequest request = SILO__V1__AWAIT_CANCELLATIONS_REQUEST__INIT;
+    request.shard = shard_text(call, shard);
+    request.worker_id = text(call, worker);
+    request.wait_ms = wait_ms;
+    request.n_known_task_ids = count;
+    request.known_task_ids = arena_alloc(&call->arena, (count + 1) * sizeof(char *));
+    for (size_t i = 0; i < count; i++) {
+        char id_text[UUID_TEXT_LEN + 1];
+        ids[i] = known[i]->id;
+        uuid_format(&ids[i], id_text);
+        request.known_task_ids[i] = text(call, id_text);
+    }
+    call->items[0] =
+        (struct item){.shard = shard, .wait_ms = wait_ms, .known = ids, .known_count = count};
+    (void)snprintf(call->items[0].worker, sizeof call->items[0].worker, "%s", worker);
+    call_send(call, "AwaitCancellations", &request.base,
+              &silo__v1__await_cancellations_response__descriptor, 0);
     return call;
 }
 

@@ -21,6 +21,7 @@ struct item {
     uint32_t spec;
     bool return_existing, anonymous, include_attempts;
     enum attempt_status status; /* reports */
+    bool no_retry;
     size_t data_len;
     bool success; /* of a refresh */
     uint32_t value;
@@ -29,7 +30,9 @@ struct item {
     bool history_fits; /* they were the job's own and more when the call was made */
     enum job_status import_status;
     uint32_t tasks_max;
-    uint32_t wait_ms; /* polls: they may be parked so long */
+    uint32_t wait_ms; /* polls, and calls that wait for cancellations: they may be parked so long */
+    const struct uuid *known; /* the latter: what they have heard; in the call's arena */
+    size_t known_count;
     char group[8];
     /* The model's, from when the server has it. */
     size_t version;
@@ -39,6 +42,9 @@ struct item {
     bool was_live;   /* the lease it is about was in the rows */
     char holder[16]; /* the worker that had the task to be given back */
     int64_t begun_us;
+    uint64_t batches; /* that were written by then */
+    bool quiet;       /* and nothing was on its way but this call */
+    uint32_t awaits;  /* calls that wait for cancellations there, with this one */
     /* The answer. there: somebody heard it. */
     bool there;
     uint32_t code;
@@ -57,7 +63,7 @@ struct client_call {
     ProtobufCMessage *reply;
     void (*heard)(struct client_call *call); /* may be NULL; rpc->status says how it went */
     void *agent;
-    struct list_node node; /* in world.held_polls, while the server has it */
+    struct list_node node; /* in world.held_polls or .held_awaits, while the server has it */
     struct arena arena;    /* of the message */
 };
 
@@ -86,7 +92,10 @@ struct client_call *call_poll(struct world *world, const char *worker, const cha
 struct client_call *call_heartbeat(struct world *world, struct mtask *task,
                                    struct mrefresh *refresh, const char *worker);
 struct client_call *call_report(struct world *world, struct mtask **tasks, size_t count,
-                                enum attempt_status status, size_t data_len);
+                                enum attempt_status status, bool no_retry, size_t data_len);
+/* AwaitCancellations of a worker that knows of some. */
+struct client_call *call_await(struct world *world, const char *worker, size_t shard,
+                               struct mtask **known, size_t count, uint32_t wait_ms);
 struct client_call *call_return(struct world *world, struct mtask *task, struct mrefresh *refresh,
                                 const char *worker);
 struct client_call *call_refreshed(struct world *world, struct mrefresh *refresh, bool success,

@@ -32,6 +32,34 @@ static struct mjob *likely_job(struct world *world)
     return world->model.jobs[count - 1 - below(world, (uint32_t)window)];
 }
 
+/* One that runs, of the last ones; mostly there is one. */
+static struct mjob *running_job(struct world *world)
+{
+    const size_t count = world->model.task_count;
+    for (size_t i = 0; i < 16 && i < count; i++) {
+        const struct mtask *task = world->model.tasks[count - 1 - i];
+        if (task->leased && one_in(world, 2)) {
+            return task->job;
+        }
+    }
+    return likely_job(world);
+}
+
+/* One that waits for whatever; the audit's jobs are sorted by name. */
+static struct mjob *waiting_job(struct world *world)
+{
+    const size_t shard = some_shard(world);
+    const struct audit *a = &world->model.audits[shard];
+    const size_t from = a->job_count != 0 ? below(world, (uint32_t)a->job_count) : 0;
+    for (size_t i = 0; i < a->job_count; i++) {
+        const struct audit_job *job = &a->jobs[(from + i) % a->job_count];
+        if (job->status == JOB_SCHEDULED) {
+            return model_job_by_ref(&world->model, shard, job->ref);
+        }
+    }
+    return likely_job(world);
+}
+
 static int64_t some_start(struct world *world)
 {
     const int64_t now = world->wall_ms;
@@ -111,16 +139,25 @@ void clients_enqueue(struct world *world, bool bulk)
 
 void clients_step(struct world *world)
 {
-    switch (below(world, 5)) {
+    switch (below(world, 8)) {
     case 0:
-        call_vary(call_about(world, API_GET, likely_job(world), 0));
+        call_vary(call_about(world, API_GET, waiting_job(world), 0));
         break;
     case 1:
+        call_vary(call_about(world, API_GET, likely_job(world), 0));
+        break;
+    case 2:
         call_vary(call_about(world, API_RESULT, likely_job(world),
                              one_in(world, 2) ? 0 : 1 + below(world, 5000)));
         break;
-    case 2:
+    case 3:
         workers_random_report(world);
+        break;
+    case 4:
+        workers_random_await(world);
+        break;
+    case 5:
+        call_vary(call_about(world, API_CANCEL, running_job(world), 0));
         break;
     default:
         call_vary(call_about(world, API_CANCEL, likely_job(world), 0));

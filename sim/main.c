@@ -308,17 +308,20 @@ static bool options_read(int argc, char **argv, struct options *options)
 
 static void seen_print(const struct seen *s)
 {
-    printf("seen: %llu batches, %llu leases, %llu retries, %llu expiries, %llu ends, %llu facts, "
-           "%llu answers (%llu unknown), %llu refreshes, %llu takeovers, %llu rate passes, %llu "
-           "given back, %llu revivals, %llu removed, %llu times at rest\n",
-           (unsigned long long)s->batches, (unsigned long long)s->leases,
-           (unsigned long long)s->retries, (unsigned long long)s->expiries,
-           (unsigned long long)s->ends, (unsigned long long)s->facts,
-           (unsigned long long)s->answers, (unsigned long long)s->unknown,
-           (unsigned long long)s->refreshes, (unsigned long long)s->takeovers,
-           (unsigned long long)s->passes, (unsigned long long)s->given_back,
-           (unsigned long long)s->revivals, (unsigned long long)s->removed,
-           (unsigned long long)s->rests);
+    printf(
+        "seen: %llu batches, %llu leases, %llu retries, %llu expiries, %llu ends, %llu facts, "
+        "%llu answers (%llu unknown), %llu refreshes, %llu takeovers, %llu rate passes, %llu "
+        "given back, %llu revivals, %llu removed, %llu times at rest, %llu told of a cancel, %llu "
+        "failed for good, %llu pending (%llu with all numbers)\n",
+        (unsigned long long)s->batches, (unsigned long long)s->leases,
+        (unsigned long long)s->retries, (unsigned long long)s->expiries,
+        (unsigned long long)s->ends, (unsigned long long)s->facts, (unsigned long long)s->answers,
+        (unsigned long long)s->unknown, (unsigned long long)s->refreshes,
+        (unsigned long long)s->takeovers, (unsigned long long)s->passes,
+        (unsigned long long)s->given_back, (unsigned long long)s->revivals,
+        (unsigned long long)s->removed, (unsigned long long)s->rests, (unsigned long long)s->told,
+        (unsigned long long)s->finals, (unsigned long long)s->pendings,
+        (unsigned long long)s->views);
 }
 
 int main(int argc, char **argv)

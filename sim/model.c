@@ -11,7 +11,7 @@ const char *api_name(enum api api)
 {
     static const char *const names[APIS] = {
         "enqueue", "get",  "result", "cancel",    "delete", "restart",   "expedite", "lease",
-        "import",  "drop", "poll",   "heartbeat", "report", "refreshed", "return"};
+        "import",  "drop", "poll",   "heartbeat", "report", "refreshed", "return",   "await"};
     return names[api];
 }
 
@@ -117,6 +117,11 @@ static struct mjob *job_by_ref(struct model *m, size_t shard, struct bytes ref, 
     return job;
 }
 
+struct mjob *model_job_by_ref(struct model *m, size_t shard, struct bytes ref)
+{
+    return job_by_ref(m, shard, ref, true);
+}
+
 struct mjob *model_job(struct model *m, size_t shard, const char *tenant, const char *id)
 {
     struct key ref;
@@ -129,13 +134,14 @@ const struct mversion *model_newest(const struct mjob *job)
     return &job->versions[job->count - 1];
 }
 
-static void version_push(struct mjob *job, const struct mversion *v)
+static void version_push(const struct model *m, struct mjob *job, const struct mversion *v)
 {
     if (job->count == job->cap) {
         job->cap *= 2;
         job->versions = xrealloc(job->versions, job->cap * sizeof *v);
     }
-    job->versions[job->count++] = *v;
+    job->versions[job->count] = *v;
+    job->versions[job->count++].since_us = *m->now_us;
 }
 
 /* --- tasks --- */
@@ -277,6 +283,10 @@ static struct mversion version_of(struct model *m, const struct mjob *job)
     if (v.has_task) {
         v.task_id = stored->task_id;
     }
+    v.mark_ms = v.mark ? stored->mark_ms : 0;
+    if (v.has_lease) {
+        (void)snprintf(v.worker, sizeof v.worker, "%.*s", BYTES_FMT(stored->lease.worker_id));
+    }
     return v;
 }
 
@@ -286,7 +296,14 @@ static bool version_eq(const struct mversion *v, const struct mversion *w)
            v->status == w->status && v->where == w->where && v->arrival == w->arrival &&
            v->attempt == w->attempt && v->attempts == w->attempts && v->passed == w->passed &&
            v->due_ms == w->due_ms && v->expire_ms == w->expire_ms && v->leased_ms == w->leased_ms &&
-           uuid_eq(&v->task_id, &w->task_id);
+           uuid_eq(&v->task_id, &w->task_id) && strcmp(v->worker, w->worker) == 0;
+}
+
+/* A task that was given back may be leased again under the same id. */
+static bool lease_same(const struct mversion *v, const struct mversion *w)
+{
+    return v->has_lease && w->has_lease && v->leased_ms == w->leased_ms &&
+           uuid_eq(&v->task_id, &w->task_id) && strcmp(v->worker, w->worker) == 0;
 }
 
 /* What was stamped a moment ago, by the monotonic clock. A batch is written some time after its commands ran. */
@@ -311,11 +328,9 @@ static void lease_note(struct model *m, struct mjob *job, const struct mversion 
         return;
     }
     task->attempt = v->attempt;
-    if (v->has_lease && !(was->has_lease && was->leased_ms == v->leased_ms &&
-                          uuid_eq(&was->task_id, &v->task_id))) {
+    if (v->has_lease && !lease_same(was, v)) {
         const struct audit_job *stored = audit_find(&m->audits[job->shard], job->ref);
-        (void)snprintf(task->worker, sizeof task->worker, "%.*s",
-                       BYTES_FMT(stored->lease.worker_id));
+        memcpy(task->worker, v->worker, sizeof task->worker);
         task->alive_us = model_since_us(m, job->shard, stored->lease.started_ms);
         task->renewed_us = *m->now_us;
         m->seen.leases++;
@@ -327,19 +342,20 @@ static void lease_note(struct model *m, struct mjob *job, const struct mversion 
  * What one batch hides: a job that was deleted, or whose retention ended, and made again; and a task that became ready and was
  * leased. Calls may have seen the moment between.
  */
-static void version_between(struct mjob *job, const struct mversion *was, const struct mversion *is)
+static void version_between(const struct model *m, struct mjob *job, const struct mversion *was,
+                            const struct mversion *is)
 {
     if (was->exists && is->exists && was->arrival != is->arrival) {
-        version_push(job, &(struct mversion){.spec = was->spec});
+        version_push(m, job, &(struct mversion){.spec = was->spec});
     }
-    if (is->has_lease && !(was->has_lease && uuid_eq(&was->task_id, &is->task_id) &&
-                           was->leased_ms == is->leased_ms)) {
+    if (is->has_lease && !lease_same(was, is)) {
         struct mversion between = *is;
         between.has_lease = false;
         between.status = JOB_SCHEDULED;
         between.where = AT_READY;
         between.attempts = is->attempts - 1; /* the running one counts */
-        version_push(job, &between);
+        between.worker[0] = '\0';
+        version_push(m, job, &between);
     }
 }
 
@@ -358,8 +374,8 @@ static void job_take(struct model *m, struct mjob *job, bool moves)
         v.spec = spec_in(&m->audits[job->shard], stored);
         spec_check(m, job, stored, v.spec);
     }
-    version_between(job, &was, &v);
-    version_push(job, &v);
+    version_between(m, job, &was, &v);
+    version_push(m, job, &v);
     if (was.has_task && was.has_lease) {
         struct mtask *task = model_task(m, &was.task_id);
         task->leased = v.has_lease && uuid_eq(&was.task_id, &v.task_id);
@@ -410,7 +426,7 @@ static void fact_reported(struct model *m, const struct audit *a, const struct m
         return;
     }
     const struct blob_ref *data = &attempt.outcome.data;
-    if (attempt.outcome.status != fact->status ||
+    if (attempt.outcome.status != fact->status || audit_final(&attempt) != fact->final ||
         (data->is_blob ? data->len : data->inline_bytes.len) != fact->data_len) {
         (void)verdict_fail(m->verdict, "JA5", "an acknowledged report on %s changed", job->id);
     }

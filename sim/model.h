@@ -34,8 +34,9 @@ enum api {
     API_REPORT,
     API_REFRESHED,
     API_RETURN,
+    API_AWAIT,
 };
-#define APIS 15
+#define APIS 16
 const char *api_name(enum api api);
 
 struct mversion {
@@ -47,6 +48,9 @@ struct mversion {
     uint32_t attempt, attempts, passed;
     uint32_t paid; /* rate limits below it have let this chain through */
     int64_t due_ms, expire_ms;
+    int64_t mark_ms;
+    int64_t since_us;  /* it was written then */
+    char worker[16];   /* that has the lease */
     int64_t leased_ms; /* a task that was given back is leased again under the same id */
     bool has_task;
     struct uuid task_id; /* of the chain or the lease */
@@ -60,6 +64,7 @@ struct fact {
     uint32_t ends, revivals; /* of the job, when it was asked for */
     struct uuid task_id;
     enum attempt_status status;
+    bool final;
     size_t data_len;
     uint32_t attempt;
 };
@@ -87,13 +92,16 @@ struct mtask {
     struct mjob *job;
     uint32_t attempt;
     char worker[16];
-    bool leased;                              /* its lease is in the rows */
-    bool delivered;                           /* a worker has it for certain */
-    bool returned;                            /* one has asked to give it back */
-    bool by_name;                             /* LeaseTask was asked for the job */
-    int64_t alive_us;                         /* leased or renewed then, for certain */
-    int64_t renewed_us;                       /* not renewed after that */
-    enum attempt_status reports[REPORTS_MAX]; /* asked for, whatever came of them */
+    bool leased;        /* its lease is in the rows */
+    bool delivered;     /* a worker has it for certain */
+    bool returned;      /* one has asked to give it back */
+    bool by_name;       /* LeaseTask was asked for the job */
+    int64_t alive_us;   /* leased or renewed then, for certain */
+    int64_t renewed_us; /* not renewed after that */
+    struct {
+        enum attempt_status status;
+        bool final;
+    } reports[REPORTS_MAX]; /* asked for, whatever came of them */
     size_t report_count;
 };
 
@@ -134,7 +142,8 @@ struct item; /* calls.h */
 
 struct seen {
     uint64_t batches, leases, retries, expiries, ends, facts, answers, unknown, grants, waits,
-        refreshes, takeovers, passes, given_back, revivals, removed, rests;
+        refreshes, takeovers, passes, given_back, revivals, removed, rests, told, finals, pendings,
+        views;
 };
 
 struct model {
@@ -158,6 +167,8 @@ struct model {
     struct mrefresh **refreshes;
     size_t refresh_count, refresh_cap;
     const struct spec_world *specs;
+    uint32_t awaits[PROCESS_SHARDS_MAX]; /* calls that may wait for cancellations there */
+    int64_t polled_us[PROCESS_SHARDS_MAX][SPEC_GROUPS]; /* the last poll of a group was answered */
     uint32_t anonymous; /* jobs without an id that were asked for and not seen yet */
     struct seen seen;
 };
@@ -170,6 +181,7 @@ void model_open(struct model *model, size_t shard);
 void model_write(struct model *model, size_t shard, bool lost, struct bytes batch);
 
 struct mjob *model_job(struct model *model, size_t shard, const char *tenant, const char *id);
+struct mjob *model_job_by_ref(struct model *model, size_t shard, struct bytes ref);
 const struct mversion *model_newest(const struct mjob *job);
 struct mtask *model_task(const struct model *model, const struct uuid *id);
 /* The task, bound to its job for ever; NULL and a failure when it was another's. */
@@ -195,6 +207,13 @@ void model_queues(struct model *model, size_t shard, bool moves);
 /* answers.c */
 void answer_begun(struct model *model, enum api api, struct item *item);
 void answer_ended(struct model *model, enum api api, struct item *item);
+/* answers_await.c: what a worker was told of cancellations, and what a call that waits should have been told. */
+void awaited_check(struct model *model, const struct item *item);
+/* Whether others may have taken all the room for such calls. */
+bool await_crowded(const struct item *item);
+void awaited_rest(struct model *model, const struct item *item);
+/* answers_pending.c: GetJob about a job that did not change meanwhile. */
+void pending_check(struct model *model, const struct item *item);
 /* Its bytes have left: a worker has its tasks. */
 void answer_delivered(struct model *model, enum api api, const struct item *item);
 

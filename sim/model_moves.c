@@ -19,10 +19,11 @@ static void move_end(struct model *m, struct mjob *job, const struct mversion *w
     } /* it may have ended in the same batch */
 }
 
-static bool task_reported(const struct mtask *task, enum attempt_status status)
+static bool task_reported(const struct mtask *task, const struct attempt *attempt)
 {
+    const bool final = audit_final(attempt);
     for (size_t i = 0; task != NULL && i < task->report_count; i++) {
-        if (task->reports[i] == status) {
+        if (task->reports[i].status == attempt->outcome.status && task->reports[i].final == final) {
             return true;
         }
     }
@@ -43,8 +44,9 @@ static void move_lease_end(struct model *m, struct mjob *job, const struct mvers
         }
         return;
     }
-    if (task_reported(task, attempt.outcome.status) &&
+    if (task_reported(task, &attempt) &&
         !bytes_eq(attempt.outcome.error_code, BYTES_LIT("WORKER_CRASHED"))) {
+        m->seen.finals += audit_final(&attempt);
         return;
     }
     m->seen.expiries++;

@@ -95,6 +95,11 @@ struct spec spec_of(const struct spec_world *world, uint32_t number)
     return spec;
 }
 
+uint32_t spec_group_index(struct bytes group)
+{
+    return (uint32_t)(group.ptr[1] - '0') % SPEC_GROUPS;
+}
+
 static Silo__V1__Limit *limit_fixed(struct arena *arena, const struct spec_limit *from)
 {
     Silo__V1__Limit *limit = arena_alloc(arena, sizeof *limit);

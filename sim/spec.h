@@ -57,6 +57,8 @@ Silo__V1__SerializedBytes *spec_payload(struct arena *arena, const struct spec *
                                         uint32_t number);
 /* Value of the metadata pair "k<i>". */
 #define SPEC_PAIR_VALUE "value"
+/* Which of the SPEC_GROUPS it is. */
+uint32_t spec_group_index(struct bytes group);
 /* The number a payload begins with; 0 when it is too short. */
 uint32_t spec_number(struct bytes payload);
 

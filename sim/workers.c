@@ -16,22 +16,25 @@ static void work_free(struct work *work)
 
 static void work_next(struct work *work);
 
-static void heartbeat_heard(struct client_call *call)
+/* A worker that hears of the cancel mostly obeys. */
+void work_cancelled(struct world *world, const struct mtask *task)
 {
-    const Silo__V1__HeartbeatResponse *reply = (const void *)call->reply;
-    struct world *world = call->world;
-    if (call->rpc->status != RPC_STATUS_OK || reply == NULL || !reply->cancelled) {
-        return;
-    }
-    /* A worker that hears of the cancel mostly obeys. */
     for (struct list_node *n = list_first(&world->works); n != NULL;
          n = list_next(&world->works, n)) {
         struct work *work = CONTAINER_OF(n, struct work, node);
-        if (work->task == call->items[0].task && !one_in(world, 4)) {
+        if (work->task == task && !one_in(world, 4)) {
             work->status = ATTEMPT_CANCELLED;
             work->report_us = world->now_us + 1000;
             work_next(work);
         }
+    }
+}
+
+static void heartbeat_heard(struct client_call *call)
+{
+    const Silo__V1__HeartbeatResponse *reply = (const void *)call->reply;
+    if (call->rpc->status == RPC_STATUS_OK && reply != NULL && reply->cancelled) {
+        work_cancelled(call->world, call->items[0].task);
     }
 }
 
@@ -60,7 +63,7 @@ static void work_report(struct work *work)
             tasks[count++] = other->task;
         }
     }
-    (void)call_report(world, tasks, count, work->status, len);
+    (void)call_report(world, tasks, count, work->status, !world->draining && one_in(world, 4), len);
 }
 
 static void work_due(struct event *event)
@@ -227,6 +230,7 @@ static void worker_rename(struct worker *worker)
 {
     (void)snprintf(worker->name, sizeof worker->name, "w%u-%u",
                    (unsigned)(worker - worker->world->workers), worker->number++);
+    listeners_die(worker);
 }
 
 static void worker_wakes(struct event *event)
@@ -270,6 +274,7 @@ void workers_start(struct world *world)
         worker->tasks_max = 1 + below(world, 4);
         worker->wait_ms = one_in(world, 3) ? 0 : 200 + below(world, 8000);
         worker_again(worker, 0, 500000);
+        listeners_start(worker);
     }
 }
 
@@ -309,6 +314,20 @@ void workers_random_report(struct world *world)
     if (task->delivered) {
         static const enum attempt_status ends[] = {ATTEMPT_SUCCEEDED, ATTEMPT_FAILED,
                                                    ATTEMPT_CANCELLED};
-        (void)call_report(world, &task, 1, ends[below(world, 3)], below(world, 20));
+        const enum attempt_status end = ends[below(world, 3)];
+        const bool no_retry = one_in(world, 4);
+        (void)call_report(world, &task, 1, end, no_retry, below(world, 20));
+    }
+}
+
+void workers_random_await(struct world *world)
+{
+    const size_t count = world->model.task_count;
+    if (count != 0) {
+        const size_t window = count <= 12 ? count : 12;
+        struct mtask *task = world->model.tasks[count - 1 - below(world, (uint32_t)window)];
+        const size_t known = one_in(world, 4) ? 1 : 0;
+        const uint32_t wait_ms = one_in(world, 3) ? 1 + below(world, 4000) : 0;
+        (void)call_await(world, task->worker, task->job->shard, &task, known, wait_ms);
     }
 }

@@ -158,6 +158,7 @@ void world_init(struct world *world, const struct world_options *run)
     trace_init(&world->trace, run->print);
     list_init(&world->works);
     list_init(&world->held_polls);
+    list_init(&world->held_awaits);
     struct process_options options;
     profile_choose(world, &options);
     world->options.tenancy = world->profile.tenancy;
@@ -265,6 +266,22 @@ static void polls_rest(struct world *world)
     }
 }
 
+/* Calls that wait to hear of cancellations. */
+static void awaits_rest(struct world *world)
+{
+    for (struct list_node *n = list_first(&world->held_awaits); n != NULL && !world_failed(world);
+         n = list_next(&world->held_awaits, n)) {
+        const struct client_call *call = CONTAINER_OF(n, struct client_call, node);
+        if (call->rpc->gone) {
+            (void)verdict_fail(&world->verdict, "answer",
+                               "call %llu waits for cancellations, and its caller has left",
+                               (unsigned long long)call->rpc->number);
+            return;
+        }
+        awaited_rest(&world->model, &call->items[0]);
+    }
+}
+
 static void world_rest(struct world *world)
 {
     struct model *m = &world->model;
@@ -272,6 +289,7 @@ static void world_rest(struct world *world)
         return;
     }
     model_rest(m);
+    awaits_rest(world);
     if (!m->troubled && world->now_us - m->trouble_us > 16000000) {
         polls_rest(world);
     }
@@ -360,9 +378,9 @@ static void step(struct world *world)
         clients_enqueue(world, false);
     } else if (what < 74) {
         clients_enqueue(world, true);
-    } else if (what < 100) {
+    } else if (what < 112) {
         clients_step(world);
-    } else if (what < 125) {
+    } else if (what < 137) {
         operators_step(world);
     } else if (what < 186) {
         /* only time passes */

@@ -33,6 +33,17 @@ struct profile {
     uint32_t worker_count;
 };
 
+/* A worker's calls about cancellations in one shard. */
+#define LISTENER_KNOWN_MAX 8u
+struct listener {
+    struct worker *worker; /* NULL: it does not ask there */
+    size_t shard;
+    struct event wake;
+    struct client_call *call;                /* NULL: none is under way */
+    struct mtask *known[LISTENER_KNOWN_MAX]; /* that were told, oldest first */
+    size_t known_count;
+};
+
 struct worker {
     struct world *world;
     struct event wake;
@@ -40,6 +51,7 @@ struct worker {
     int shard; /* -1: all */
     uint32_t tasks_max, wait_ms, number;
     bool polling;
+    struct listener listeners[PROCESS_SHARDS_MAX];
 };
 
 /* A task in a worker's hands. */
@@ -79,8 +91,9 @@ struct world {
     struct model model;
     struct rate_limiter rate;
     struct worker workers[WORKERS_MAX];
-    struct list works;      /* struct work.node */
-    struct list held_polls; /* struct client_call.node */
+    struct list works;       /* struct work.node */
+    struct list held_polls;  /* struct client_call.node */
+    struct list held_awaits; /* the same */
     uint32_t spec_count, fresh_count, step;
     bool outage, draining, drop_under_way;
     uint32_t lacks; /* bit: an api this build answers UNIMPLEMENTED */
@@ -130,8 +143,16 @@ void workers_free(struct world *world);
 /* Every worker stops what it does; from now on all work succeeds at once. */
 void workers_drain(struct world *world);
 void workers_random_report(struct world *world);
+/* Somebody asks, in the name of a worker that had a task at some time, what is cancelled. */
+void workers_random_await(struct world *world);
+/* A worker hears that its task is cancelled. */
+void work_cancelled(struct world *world, const struct mtask *task);
 /* A worker hears the answer to LeaseTask. */
 void worker_leased(struct client_call *call);
+/* listeners.c */
+void listeners_start(struct worker *worker);
+/* The worker died. Another takes its place, unless all work is being drained. */
+void listeners_die(struct worker *worker);
 /* faults.c */
 void faults_open_wait(struct world *world);
 void faults_restart(struct world *world);

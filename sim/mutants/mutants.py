@@ -18,6 +18,8 @@ QUEUE = "src/core/queue.c"
 LINE = "src/core/line.c"
 SLOT = "src/core/slot.c"
 REPORT = "src/core/report.c"
+MARKS = "src/core/marks.c"
+PENDING = "src/core/pending.c"
 GIVE_BACK = "src/core/give_back.c"
 LEASE = "src/core/lease.c"
 JOB = "src/core/job.c"
@@ -37,6 +39,9 @@ COMMIT = "src/shard/commit.c"
 REOPEN = "src/shard/reopen.c"
 EXECUTOR = "src/shard/executor.c"
 CHECKS = "src/shard/checks.c"
+AWAIT = "src/service/await.c"
+REPORTED = "src/service/report.c"
+ENCODE = "src/service/encode.c"
 
 MUTANTS = [
     # --- tokens and slots ---
@@ -158,6 +163,50 @@ MUTANTS = [
     Mutant("lease-job-skips-line", "answer: a parked job is not leased by name", RESTART,
            "    if (token->where == TOKEN_REQUEST &&\n        token->queue->throttle == NULL) {",
            "    if (token->where == TOKEN_NONE) {"),
+    Mutant("no-retry-is-retried", "no retry: a failure that its worker calls final is the end", REPORT,
+           "args->status == ATTEMPT_FAILED && !args->final && !lease->has_mark &&", "args->status == ATTEMPT_FAILED && !lease->has_mark &&"),
+    Mutant("no-retry-is-cancelled", "no retry: a cancelled job fails too, if its worker says so for good", REPORT,
+           "lease->has_mark && !args->final && report_runs_left(lease)", "lease->has_mark && report_runs_left(lease)"),
+    Mutant("every-failure-is-final", "retry: only a failure with no_retry ends the job", REPORTED,
+           "args.final = args.status == ATTEMPT_FAILED && request->no_retry;", "args.final = args.status == ATTEMPT_FAILED;"),
+    # --- hearing of cancellations ---
+    Mutant("mark-wakes-nobody", "told: a call that waits is answered when its worker's job is cancelled", MARKS,
+           "    while (!list_empty(&lease->marks->commands)) {", "    while (lease->batch == UINT64_MAX) {"),
+    Mutant("open-forgets-marks", "told: what was cancelled is told after a restart, too", LEASE,
+           "    if (rec->has_mark) {\n        marks_add(core, lease);", "    if (rec->has_mark && core->wall_ms == 0) {\n        marks_add(core, lease);"),
+    Mutant("told-too-early", "told, 4.7: no cancellation is told before it is durable", MARKS,
+           "        view_touch(&core->view, lease->batch);\n        result->tasks", "        result->tasks"),
+    Mutant("told-of-another-time", "told: when the job was cancelled", MARKS,
+           ".cancelled_ms = lease->rec.mark_ms}", ".cancelled_ms = lease->rec.started_ms}"),
+    Mutant("known-is-told-again", "told: what a worker knows is not told again", MARKS,
+           "    return args->known_count != 0 &&\n", "    return args->known_count > 1 &&\n"),
+    Mutant("known-hides-others", "told: what a worker knows hides nothing else", MARKS,
+           "lease->rec.task_id)) {\n            continue;", "lease->rec.task_id)) {\n            break;"),
+    Mutant("awaits-too-long", "answer: a call waits as long as it asked to", MARKS,
+           "(wait < POLL_WAIT_MS_MAX ? wait : POLL_WAIT_MS_MAX)", "POLL_WAIT_MS_MAX"),
+    Mutant("await-outlives-caller", "answer: a call does not wait for a caller that has left", AWAIT,
+           "    if (!asked->back) {", "    if (asked->back) {"),
+    Mutant("awaits-not-counted-down", "answer: only calls that wait take the room of such calls", MARKS,
+           "    cmd->awaits = NULL;\n    core->awaits--;", "    cmd->awaits = NULL;", SMALL),
+    # --- why a job does not run ---
+    Mutant("cancel-asked-at-start", "answer: GetJob says when a running job was cancelled", ENCODE,
+           "job->cancel_requested_at_ms = view->lease_mark_ms;", "job->cancel_requested_at_ms = view->lease_started_ms;"),
+    Mutant("retry-called-start", "pending: a retry is no first start", PENDING,
+           "token->relative > 1", "token->relative > 2"),
+    Mutant("own-line-counts-alone", "pending: who goes first may stand in another line of the queue", PENDING,
+           "if (others == 0 || other_max < max) {", "if (others == 0 || !own) {"),
+    Mutant("smaller-lines-go-first", "pending: a line with a smaller maximum takes no slot from a larger one", PENDING,
+           "if (others == 0 || other_max < max) {", "if (others == 0) {"),
+    Mutant("urgent-lanes-skipped", "pending: ready tasks of better priority go first", PENDING,
+           "for (uint32_t i = 0; i <= own && i < group->known; i++)", "for (uint32_t i = own; i <= own && i < group->known; i++)"),
+    Mutant("unasked-limit-ignored", "pending: a rate limit ahead is asked before a worker gets the job", PENDING,
+           "limit != NULL ? PENDING_RATE : PENDING_NEXT;", "PENDING_NEXT;"),
+    Mutant("holder-shown-is-asker", "pending: the jobs shown hold slots", PENDING,
+           "        const struct bytes ref = chain_ref(CONTAINER_OF(n, struct holder, in_queue)->chain);", "        const struct bytes ref = cmd->job_ref;"),
+    Mutant("all-groups-run", "pending: jobs of other groups keep no worker of this one busy", PENDING,
+           "bytes_eq(lease->rec.group, ret->group) ? 1 : 0", "1"),
+    Mutant("polls-not-seen", "pending: a worker that asked a moment ago is somebody", PENDING,
+           "ret->polled = group_has_workers(core, group);", "ret->polled = false;"),
     # --- floating limits ---
     Mutant("raise-grants-nothing", "free slot: 0 -> N grants N", FLOATING,
            "    if (raised) {\n        queue_freed(core, floating->queue);", "    if (raised && value == 0) {\n        queue_freed(core, floating->queue);"),

@@ -77,7 +77,9 @@
 #endif
 /* Of one worker: a cancellation wakes them all, and each looks through all that it knows. */
 #define WORKER_AWAITS_MAX 64u
+#ifndef CANCELS_TOLD_MAX
 #define CANCELS_TOLD_MAX 1024u /* cancelled tasks in one answer: the worker asks again */
+#endif
 #define SHARD_REPLIES_BYTES_MAX (256u << 20) /* undurable bytes of open and sealed batches */
 #ifndef MAILBOX_MESSAGES_MAX
 #define MAILBOX_MESSAGES_MAX 65536u
