@@ -48,9 +48,16 @@ import type {
 } from "../jobs/types";
 import { checkedResult, checkPayload, refusedPayloads } from "../jobs/validation";
 import { bytesOf } from "../wire/codec";
-import { enqueueRequest, jobFromProto, jobStatusFromProto } from "../wire/mapping";
-import { isFinal, outcomeBytes, outcomeToProto } from "../wire/mapping";
-import { refreshTaskFromProto, resultFromProto } from "../wire/mapping";
+import {
+  enqueueRequest,
+  isFinal,
+  jobFromProto,
+  jobStatusFromProto,
+  outcomeBytes,
+  outcomeToProto,
+  refreshTaskFromProto,
+  resultFromProto,
+} from "../wire/mapping";
 import { inCalls, mapLimited, MissingMethods, SINGLE_CALLS } from "./bulk";
 import { BulkReports } from "./bulk-reports";
 import { JobHandle } from "./handle";
@@ -59,9 +66,10 @@ import type { TenantGroup } from "./import";
 import { newJobId } from "./job-id";
 import { queryParameter, queryResult } from "./query";
 
-export { decodeBytes, encodeBytes, tolerantDecodeAttemptBytes } from "../wire/codec";
+// Helpers that belong to this module for the rest of the package and its tests; index.ts keeps them in.
 export { sleep } from "../base/sleep";
 export type { LeaseTaskOptions } from "../jobs/types";
+export { decodeBytes, encodeBytes, tolerantDecodeAttemptBytes } from "../wire/codec";
 
 /** Jobs sent in one EnqueueMany call. */
 const ENQUEUE_MANY_JOBS = 1000;
@@ -128,9 +136,9 @@ function sumOf<T>(items: readonly T[], bytesOfOne: (item: T) => number): number 
  *
  * Calls that name a tenant (or none, while tenancy is off) go to the server of the tenant's shard.
  * A call that meets the wrong server, or none, is sent again until its deadline, or for its number
- * of retries (see `ShardRoutingConfig`). `timeoutMs` and `signal` of each call end it. The first try may have taken effect too. An enqueue makes
- * one job all the same; other changes, and an enqueue with an `id` and no `returnExisting`, may
- * then be refused because they were made already.
+ * of retries (see `ShardRoutingConfig`). `timeoutMs` and `signal` of each call end it. The first
+ * try may have taken effect too. An enqueue makes one job all the same; other changes, and an
+ * enqueue with an `id` and no `returnExisting`, may then be refused because they were made already.
  *
  * Every method rejects with a `SiloError`, after `close()` too: `JobNotFoundError` if the tenant
  * has no such job, `SiloUnavailableError` and `SiloDeadlineExceededError` after all retries,

@@ -11,8 +11,13 @@ import type { Counter } from "@opentelemetry/api";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 import { jittered } from "../base/sleep";
-import { isRetryable, isWrongShardError, mapError } from "../errors/error-mapping";
-import { noteAddress, ownerAddressOf } from "../errors/error-mapping";
+import {
+  isRetryable,
+  isWrongShardError,
+  mapError,
+  noteAddress,
+  ownerAddressOf,
+} from "../errors/error-mapping";
 import type { CallSubject } from "../errors/error-mapping";
 import {
   SiloCancelledError,

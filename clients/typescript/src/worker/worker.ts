@@ -21,8 +21,14 @@ import type { TaskWork } from "./task-runner";
 import { WorkerMetrics } from "./worker-metrics";
 import { checkWorkerOptions } from "./worker-options";
 import { WorkerSession } from "./worker-session";
-import type { ErrorListener, RefreshHandler, SiloWorkerOptions, TaskHandler } from "./worker-types";
-import type { WorkerStartOptions, WorkerStopOptions } from "./worker-types";
+import type {
+  ErrorListener,
+  RefreshHandler,
+  SiloWorkerOptions,
+  TaskHandler,
+  WorkerStartOptions,
+  WorkerStopOptions,
+} from "./worker-types";
 
 function logError(error: Error, context?: { taskId?: string }): void {
   const task = context?.taskId === undefined ? "" : ` task ${context.taskId}:`;

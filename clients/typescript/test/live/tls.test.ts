@@ -4,12 +4,12 @@ import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import {
+  JobStatus,
   SiloGRPCClient,
   SiloTlsError,
   SiloUnauthenticatedError,
   SiloWorker,
 } from "../../src/index";
-import { JobStatus } from "../../src/index";
 import type { SiloError, SiloGRPCClientOptions, TlsProblem } from "../../src/index";
 import { TlsMaterial } from "../../src/connection/tls";
 import { Authority, certificateDirectory } from "../support/certificates";

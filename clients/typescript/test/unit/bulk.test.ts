@@ -3,11 +3,23 @@ import { afterEach, test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
 import { inCalls, MissingMethods } from "../../src/client/bulk";
-import { SiloFailedPreconditionError, SiloGRPCClient, TaskNotFoundError } from "../../src/index";
-import { SiloGrpcError, SiloUnavailableError, ValueNotEncodableError } from "../../src/index";
+import {
+  SiloFailedPreconditionError,
+  SiloGRPCClient,
+  SiloGrpcError,
+  SiloUnavailableError,
+  TaskNotFoundError,
+  ValueNotEncodableError,
+} from "../../src/index";
 import type { ReportOutcomeOptions } from "../../src/index";
-import { clusterInfo, enqueueEcho, FakeServer, grpcError } from "../fake-server";
-import { OTHER_SHARD, SHARD } from "../fake-server";
+import {
+  clusterInfo,
+  enqueueEcho,
+  FakeServer,
+  grpcError,
+  OTHER_SHARD,
+  SHARD,
+} from "../fake-server";
 import type { Handler } from "../fake-server";
 
 const opened: { stop(): void }[] = [];

@@ -5,8 +5,13 @@ import { status } from "@grpc/grpc-js";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 import { Connection } from "../../src/connection/connection";
 import type { CallInfo } from "../../src/connection/connection";
-import { InvalidOptionError, SiloCancelledError, SiloDeadlineExceededError } from "../../src/index";
-import { SiloGRPCClient, SiloUnavailableError } from "../../src/index";
+import {
+  InvalidOptionError,
+  SiloCancelledError,
+  SiloDeadlineExceededError,
+  SiloGRPCClient,
+  SiloUnavailableError,
+} from "../../src/index";
 import type { CallOptions, SiloGRPCClientOptions } from "../../src/index";
 import { enqueueEcho, FakeServer, grpcError, SHARD, until } from "../fake-server";
 

@@ -3,8 +3,12 @@ import { afterEach, test } from "node:test";
 import { context, propagation } from "@opentelemetry/api";
 import type { TextMapPropagator } from "@opentelemetry/api";
 import { status } from "@grpc/grpc-js";
-import { AggregationTemporality, InMemoryMetricExporter } from "@opentelemetry/sdk-metrics";
-import { MeterProvider, PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics";
+import {
+  AggregationTemporality,
+  InMemoryMetricExporter,
+  MeterProvider,
+  PeriodicExportingMetricReader,
+} from "@opentelemetry/sdk-metrics";
 import {
   JobNotFoundError,
   SiloClientClosedError,
@@ -13,8 +17,14 @@ import {
   SiloUnavailableError,
 } from "../../src/index";
 import type { SiloGRPCClientOptions } from "../../src/index";
-import { clusterInfo, enqueueEcho, FakeServer, grpcError } from "../fake-server";
-import { OTHER_SHARD, SHARD } from "../fake-server";
+import {
+  clusterInfo,
+  enqueueEcho,
+  FakeServer,
+  grpcError,
+  OTHER_SHARD,
+  SHARD,
+} from "../fake-server";
 
 const closers: (() => void)[] = [];
 

@@ -4,8 +4,15 @@ import { afterEach, beforeEach, test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { SiloGRPCClient, SiloWorker } from "../../src/index";
 import type { SiloWorkerOptions } from "../../src/index";
-import { batches, FakeServer, grpcError, protoTask, until } from "../fake-server";
-import { OTHER_SHARD, SHARD } from "../fake-server";
+import {
+  batches,
+  FakeServer,
+  grpcError,
+  OTHER_SHARD,
+  protoTask,
+  SHARD,
+  until,
+} from "../fake-server";
 
 let server: FakeServer;
 let client: SiloGRPCClient;

@@ -7,8 +7,8 @@ import {
   JobCancelledError,
   SiloGRPCClient,
   SiloWorker,
+  TaskLeaseLostError,
 } from "../../src/index";
-import { TaskLeaseLostError } from "../../src/index";
 import type { SiloWorkerOptions, TaskContext } from "../../src/index";
 import { batches, FakeServer, grpcError, protoTask, SHARD, until } from "../fake-server";
 
