@@ -1,7 +1,11 @@
 /* shard/life_test.c - a shard from open to close, through crashes, outages, fences and failed reads. */
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
+#include "base/burst.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/test.h"
 #include "shard/jobs_test.h"
 
@@ -385,6 +389,54 @@ static void test_outage_known(void **state)
     close_all(rig);
 }
 
+static size_t logged(int fd, const char *event)
+{
+    char lines[8192];
+    const ssize_t len = read(fd, lines, sizeof lines - 1);
+    lines[len > 0 ? len : 0] = 0;
+    size_t count = 0;
+    for (const char *at = lines; (at = strstr(at, event)) != NULL; at++) {
+        count++;
+    }
+    return count;
+}
+
+static void trouble_for(struct rig *rig, bool on, int64_t ms)
+{
+    store_mem_trouble(rig->store, on ? STORE_MEM_BIT(STORE_MEM_FLUSH) : 0, on ? "full" : NULL);
+    rig_turn(rig);
+    rig_pass(rig, ms);
+    rig_turn(rig);
+}
+
+/* An outage soon after another shares its line, but not if it lasts: nobody would know of it. */
+static void test_outage_soon_after_another(void **state)
+{
+    (void)state;
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
+    log_init(fds[1], false, LOG_WARN);
+    struct rig *rig = open_plain();
+    trouble_for(rig, true, 1000);
+    trouble_for(rig, false, 1000);
+    assert_int_equal(logged(fds[0], "outage_"), 2);
+    trouble_for(rig, true, 1000);
+    trouble_for(rig, false, 1000);
+    trouble_for(rig, true, 1000);
+    assert_int_equal(logged(fds[0], "outage_"), 0);
+    trouble_for(rig, true, BURST_US / 1000);
+    assert_int_equal(logged(fds[0], "times=2"), 1);
+    trouble_for(rig, true, BURST_US / 1000);
+    assert_int_equal(logged(fds[0], "outage_"), 0);
+    trouble_for(rig, false, 0);
+    assert_int_equal(logged(fds[0], "outage_ends"), 1);
+    log_init(STDERR_FILENO, false, LOG_INFO);
+    close_all(rig);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+
 /* A shard that failed because its storage is away is out after a while, says why, and is back by itself. */
 static void test_outage_of_a_failed_shard(void **state)
 {
@@ -603,6 +655,7 @@ int main(void)
         cmocka_unit_test(test_reset_fails_and_goes_on),
         cmocka_unit_test(test_read_failure),
         cmocka_unit_test(test_outage_known),
+        cmocka_unit_test(test_outage_soon_after_another),
         cmocka_unit_test(test_outage_of_a_failed_shard),
         cmocka_unit_test(test_outage_of_reads),
     };

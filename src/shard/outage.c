@@ -53,22 +53,40 @@ bool shards_out(struct shards *shards)
     return atomic_load_explicit(&shards->outage.shards, memory_order_relaxed) != 0;
 }
 
+/* Once for each outage, as soon as the last line about one is old enough. With the lock. */
+static void say_begun(struct shard *shard)
+{
+    struct outage *outage = &shard->shards->outage;
+    const uint32_t times = outage->said ? 0 : burst_due(&outage->lines, now_ms(shard) * 1000);
+    if (times != 0) {
+        outage->said = true;
+        log_error("outage_begins", LOG_STR("cause", shard->cause), LOG_STR("shard", shard->id_text),
+                  LOG_INT("times", times),
+                  LOG_STR("then", "changes are refused with this cause, the health is "
+                                  "NOT_SERVING, no lease expires"),
+                  LOG_END);
+    }
+}
+
 static void report_begin(struct shard *shard)
 {
     struct outage *outage = &shard->shards->outage;
     pthread_mutex_lock(&outage->lock);
     if (atomic_fetch_add_explicit(&outage->shards, 1, memory_order_relaxed) == 0) {
         outage->begin_mono_ms = now_ms(shard);
-        const uint32_t times = burst_add(&outage->lines, now_ms(shard) * 1000);
-        outage->said = times != 0;
-        if (outage->said) {
-            log_error("outage_begins", LOG_STR("cause", shard->cause),
-                      LOG_STR("shard", shard->id_text), LOG_INT("times", times),
-                      LOG_STR("then", "changes are refused with this cause, the health is "
-                                      "NOT_SERVING, no lease expires"),
-                      LOG_END);
-        }
+        outage->said = false;
+        burst_count(&outage->lines);
     }
+    say_begun(shard);
+    pthread_mutex_unlock(&outage->lock);
+}
+
+/* One that began too soon after another to have a line of its own gets it if it lasts. */
+static void report_lasting(struct shard *shard)
+{
+    struct outage *outage = &shard->shards->outage;
+    pthread_mutex_lock(&outage->lock);
+    say_begun(shard);
     pthread_mutex_unlock(&outage->lock);
 }
 
@@ -264,6 +282,7 @@ void outage_turn(struct shard *shard)
         end(shard);
     } else if (out && now_ms(shard) - shard->cause_mono_ms >= CAUSE_FRESH_MS) {
         cause_ask(shard);
+        report_lasting(shard);
     }
     if (open) {
         shard->away = false;
