@@ -8,8 +8,14 @@ import { TIMER_MAX_MS } from "../base/sleep";
 import { InvalidOptionError, SiloClientClosedError, withCause } from "../errors/errors";
 import type { CallOptions } from "../jobs/types";
 
+/** @throws InvalidOptionError */
 function millisecondsOf(timeout: NonNullable<RpcOptions["timeout"]>): number {
-  return timeout instanceof Date ? timeout.getTime() - Date.now() : timeout;
+  const left = timeout instanceof Date ? timeout.getTime() - Date.now() : timeout;
+  if (typeof left !== "number" || Number.isNaN(left)) {
+    const expected = "expected milliseconds, or a valid Date";
+    throw new InvalidOptionError("rpcOptions.timeout", `${expected}, not ${messageOf(timeout)}`);
+  }
+  return left;
 }
 
 /**
@@ -94,6 +100,9 @@ export class CallLimits {
     this.timeoutMs = Math.round(timeout);
     this.deadline = performance.now() + timeout;
     this.signals = [given.abort, options.signal].filter((signal) => signal !== undefined);
+    if (!this.signals.every((signal) => typeof signal?.addEventListener === "function")) {
+      throw new InvalidOptionError("signal", "expected an AbortSignal");
+    }
     this.controller = this.signals.length > 0 ? new AbortController() : undefined;
     for (const signal of this.signals) {
       signal.addEventListener("abort", this.abort);
@@ -121,7 +130,9 @@ export class CallLimits {
     if (this.controller === undefined && !this.hasDeadline) {
       return options;
     }
-    const timeout = this.hasDeadline ? Math.max(0, this.leftMs) : undefined;
+    // A try whose own time is over before the call's is followed by another.
+    const left = Math.min(TIMER_MAX_MS, Math.max(0, this.leftMs));
+    const timeout = this.hasDeadline ? left : undefined;
     return { ...options, timeout, abort: this.controller?.signal };
   }
 
@@ -161,6 +172,9 @@ export class CallLimits {
       await this.until(async (signal) => {
         const over = new Promise<undefined>((resolve) => {
           signal.addEventListener("abort", () => resolve(undefined));
+          if (signal.aborted) {
+            resolve(undefined);
+          }
         });
         done = await Promise.race([work.then((value) => ({ value })), over]);
       });

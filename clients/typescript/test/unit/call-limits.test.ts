@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
+import { CallLimits } from "../../src/connection/call-limits";
 import { Connection } from "../../src/connection/connection";
 import type { CallInfo } from "../../src/connection/connection";
 import {
@@ -188,4 +189,33 @@ test("a closed client says so, whatever it is asked", async () => {
     await assert.rejects(run(client, {}), { name: "SiloClientClosedError" });
   }
   assert.equal(server.calls.length, 0);
+});
+
+test("work that never ends is not waited for when the call is over already", async () => {
+  const { signal: open } = new AbortController();
+  const aborted = new CallLimits({}, { signal: AbortSignal.abort() }, open);
+  await assert.rejects(aborted.join(hung()), { code: "CANCELLED" });
+  const closed = new CallLimits({}, {}, AbortSignal.abort());
+  await assert.rejects(closed.join(hung()), { name: "SiloClientClosedError" });
+});
+
+test("a deadline beyond what timers and the gRPC library know is one", async () => {
+  const server = await startServer();
+  const client = makeClient({ servers: server.address });
+  for (const timeoutMs of [Number.MAX_SAFE_INTEGER, Number.MAX_VALUE, 2n ** 70n]) {
+    await client.enqueue(JOB, { timeoutMs });
+  }
+});
+
+test("a timeout or a signal that is none is refused", async () => {
+  for (const timeout of [NaN, new Date(NaN), "5" as unknown as number]) {
+    await assert.rejects(timeoutOf({ rpcOptions: { timeout } }), (error: InvalidOptionError) => {
+      return error instanceof InvalidOptionError && error.option === "rpcOptions.timeout";
+    });
+  }
+  for (const signal of [null, {}, "no"] as unknown as AbortSignal[]) {
+    await assert.rejects(timeoutOf({}, { signal }), (error: InvalidOptionError) => {
+      return error instanceof InvalidOptionError && error.option === "signal";
+    });
+  }
 });
