@@ -4,6 +4,7 @@ import type { Environment } from "./environment";
 import { checkAddresses, isLoopbackAddress, serverAddresses } from "./options";
 import type { SiloGRPCClientOptions } from "./options";
 import { TlsMaterial } from "./tls";
+import { checkToken } from "./token";
 import type { TokenFunction } from "./token";
 
 /**
@@ -26,6 +27,9 @@ export class DialRules {
     this.servers = serverAddresses(options.servers ?? serversFrom(environment) ?? []);
     checkAddresses(this.servers);
     this.token = options.token ?? tokenFrom(environment);
+    if (typeof this.token === "string") {
+      checkToken(this.token);
+    }
     const wanted = tlsWanted(options);
     const isLocal = this.servers.every(isLoopbackAddress);
     if (wanted !== false) {

@@ -1,7 +1,7 @@
 // The bearer token of a client: given once, or by a function that is asked for it.
 import { RpcError } from "@protobuf-ts/runtime-rpc";
 import { asError } from "../base/describe";
-import { SiloTokenError } from "../errors/errors";
+import { InvalidOptionError, SiloTokenError } from "../errors/errors";
 
 /** Why a token function is asked. */
 export interface TokenRequest {
@@ -16,11 +16,36 @@ export interface TokenRequest {
  */
 export type TokenFunction = (request: TokenRequest) => string | Promise<string>;
 
+/** How long calls wait for an answer that another call asked for, before they ask again. */
+const ASKED_MS = 10_000;
+
+/** Why a token cannot be sent; undefined if it can. Does not tell the token. */
+function unsendable(token: string): string | undefined {
+  return /^[\x20-\x7e]*$/.test(token)
+    ? undefined
+    : "the token has a line break, or another character that no header may have";
+}
+
+/** @throws InvalidOptionError for what is no token. */
+export function checkToken(token: string): void {
+  const why = unsendable(token);
+  if (why !== undefined) {
+    throw new InvalidOptionError("token", why);
+  }
+}
+
+/** An answer that several calls wait for. */
+interface Asking {
+  answer: Promise<string | undefined>;
+  /** In the time of `performance.now()`. */
+  since: number;
+}
+
 /** The token of one client. */
 export class Tokens {
   private known: string | undefined;
-  private asking: Promise<string | undefined> | undefined;
-  private renewing: Promise<string | undefined> | undefined;
+  private asking: Asking | undefined;
+  private renewing: Asking | undefined;
 
   /** @param isCached whether a token is used until it is refused. */
   constructor(
@@ -62,10 +87,8 @@ export class Tokens {
     if (this.renewing === undefined && this.known !== undefined) {
       return this.known;
     }
-    this.asking ??= (this.renewing ?? this.ask(source, {})).finally(() => {
-      this.asking = undefined;
-    });
-    return this.asking;
+    this.asking = this.joined(this.asking ?? this.renewing, () => this.ask(source, {}));
+    return this.over(this.asking);
   }
 
   /** Another token after a server refused one; undefined if there is no other. */
@@ -76,11 +99,29 @@ export class Tokens {
     if (this.renewing === undefined && this.known !== refused && this.isCached) {
       return this.known;
     }
-    this.renewing ??= this.ask(source, { refused }).finally(() => {
-      this.renewing = undefined;
-    });
-    const token = await this.renewing;
+    this.renewing = this.joined(this.renewing, () => this.ask(source, { refused }));
+    const token = await this.over(this.renewing);
     return token === refused ? undefined : token;
+  }
+
+  /** What is being asked for; asked anew if the function seems to have forgotten it. */
+  private joined(
+    asking: Asking | undefined,
+    ask: () => Promise<string | undefined>,
+  ): Asking {
+    const now = performance.now();
+    return asking !== undefined && now - asking.since < ASKED_MS
+      ? asking
+      : { answer: ask(), since: now };
+  }
+
+  private async over(asking: Asking): Promise<string | undefined> {
+    try {
+      return await asking.answer;
+    } finally {
+      this.asking = this.asking === asking ? undefined : this.asking;
+      this.renewing = this.renewing === asking ? undefined : this.renewing;
+    }
   }
 
   private async ask(source: TokenFunction, request: TokenRequest): Promise<string | undefined> {
@@ -91,7 +132,12 @@ export class Tokens {
       throw new SiloTokenError(asError(error));
     }
     if (token !== undefined && typeof token !== "string") {
-      throw new SiloTokenError(new TypeError(`it gave a ${typeof token} and no string`));
+      const what = token === null ? "null" : `a ${typeof token}`;
+      throw new SiloTokenError(new TypeError(`it gave ${what} and no string`));
+    }
+    const why = unsendable(token ?? "");
+    if (why !== undefined) {
+      throw new SiloTokenError(new TypeError(why));
     }
     this.known = token === "" ? undefined : token;
     return this.known;

@@ -2,7 +2,12 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { status } from "@grpc/grpc-js";
-import { SiloGRPCClient, SiloTokenError, SiloUnauthenticatedError } from "../../src/index";
+import {
+  InvalidOptionError,
+  SiloGRPCClient,
+  SiloTokenError,
+  SiloUnauthenticatedError,
+} from "../../src/index";
 import type { SiloGRPCClientOptions, TokenRequest } from "../../src/index";
 import { enqueueEcho, FakeServer, grpcError } from "../fake-server";
 
@@ -110,4 +115,32 @@ test("what a token function throws is the cause of a SiloTokenError", async () =
   const odd = makeClient({ servers: server.address, token: (() => 5) as never });
   await assert.rejects(odd.enqueue(JOB), /gave a number and no string/);
   assert.equal(server.calls.length, 0);
+});
+
+test("a token that no header may have is refused, and not told", async () => {
+  for (const token of ["secret\n", "s\u00e9cret", "secret\0"]) {
+    assert.throws(
+      () => new SiloGRPCClient({ servers: "localhost:1", token }),
+      (error: Error) => error instanceof InvalidOptionError && !error.message.includes("cret"),
+    );
+    const client = makeClient({ servers: "localhost:1", token: () => token });
+    await assert.rejects(
+      client.enqueue(JOB),
+      (error: Error) => error instanceof SiloTokenError && !error.message.includes("cret"),
+    );
+  }
+});
+
+test("a token function that hung once is asked again", async (t) => {
+  const server = await startServer(() => "t2");
+  let asked = 0;
+  const token = () => (++asked === 1 ? new Promise<string>(() => undefined) : "t2");
+  const client = makeClient({ servers: server.address, token, cacheToken: true });
+  await assert.rejects(client.enqueue(JOB, { timeoutMs: 50 }), { code: "SILO_DEADLINE_EXCEEDED" });
+  await assert.rejects(client.enqueue(JOB, { timeoutMs: 50 }), { code: "SILO_DEADLINE_EXCEEDED" });
+  assert.equal(asked, 1);
+  const later = performance.now() + 11_000;
+  t.mock.method(performance, "now", () => later);
+  await client.enqueue(JOB);
+  assert.equal(asked, 2);
 });
