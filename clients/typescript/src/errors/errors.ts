@@ -151,7 +151,7 @@ export class ValueNotDecodableError extends SiloError {
 }
 
 function issueText({ message, path = [] }: StandardSchemaV1.Issue): string {
-  const keys = path.map((part) => String(typeof part === "object" ? part.key : part));
+  const keys = path.map((part) => String(typeof part === "object" ? part?.key : part));
   return keys.length === 0 ? message : `${keys.join(".")}: ${message}`;
 }
 

@@ -1,25 +1,45 @@
 // Values checked by the caller's own validator, which has the Standard Schema interface.
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import { asError } from "../base/describe";
-import { SiloValidationError } from "../errors/errors";
+import { asError, messageOf } from "../base/describe";
+import { InvalidOptionError, SiloValidationError } from "../errors/errors";
 import type { EnqueueJobOptions, JobResult } from "./types";
 import { JobStatus } from "./types";
 
 /**
  * What the schema makes of a value.
  * @param what the value is, for the message.
- * @throws SiloValidationError
+ * @throws SiloValidationError, InvalidOptionError for what is no validator, what the validator
+ *     throws.
  */
 export async function validated<Output>(
   schema: StandardSchemaV1<any, Output>,
   value: unknown,
   what: "payload" | "result",
 ): Promise<Output> {
-  const result = await schema["~standard"].validate(value);
-  if (result.issues !== undefined) {
-    throw new SiloValidationError(what, result.issues);
+  const standard: unknown = (schema as Partial<typeof schema> | null)?.["~standard"]?.validate;
+  if (typeof standard !== "function") {
+    const expected = "a validator with the Standard Schema interface";
+    throw new InvalidOptionError(`${what}Schema`, `expected ${expected}, not ${messageOf(schema)}`);
   }
-  return result.value;
+  const result: unknown = await outcomeOf(schema, value);
+  if (typeof result !== "object" || result === null) {
+    const given = messageOf(result);
+    throw new InvalidOptionError(`${what}Schema`, `its validator gave ${given} and no result`);
+  }
+  const { issues, value: output } = result as StandardSchemaV1.SuccessResult<Output>;
+  if (issues) {
+    throw new SiloValidationError(what, issues);
+  }
+  return output;
+}
+
+/** What the validator says. @throws Error whatever it throws. */
+async function outcomeOf(schema: StandardSchemaV1<any>, value: unknown): Promise<unknown> {
+  try {
+    return await schema["~standard"].validate(value);
+  } catch (error) {
+    throw asError(error);
+  }
 }
 
 type Checked = Pick<EnqueueJobOptions, "payload" | "payloadSchema">;

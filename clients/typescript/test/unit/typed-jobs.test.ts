@@ -4,7 +4,12 @@ import { after, before, test } from "node:test";
 import { z } from "zod";
 import { bytesOf, decodeBytes, serialize } from "../../src/wire/codec";
 import { JobStatus as ProtoJobStatus } from "../../src/gen/silo";
-import { SiloGRPCClient, SiloValidationError, SiloWorker } from "../../src/index";
+import {
+  InvalidOptionError,
+  SiloGRPCClient,
+  SiloValidationError,
+  SiloWorker,
+} from "../../src/index";
 import { batches, FakeServer, protoTask, until } from "../fake-server";
 
 const email = z.object({ to: z.email(), sendAt: z.coerce.date().optional() });
@@ -76,3 +81,26 @@ export const refusedByTheCompiler = () => [
   // @ts-expect-error: the schema says boolean
   new SiloWorker({ client, workerId: "w", taskGroup: "g", resultSchema: receipt, handler: () => ({ sent: 1 }) }),
 ];
+
+test("what is no validator, or does not answer as one, is named; what it throws is an Error", async () => {
+  const send = (payloadSchema: any) =>
+    client.enqueue({ taskGroup: "g", payload: 1, payloadSchema });
+  const answering = (validate: () => unknown) => ({
+    "~standard": { version: 1, vendor: "test", validate },
+  });
+  for (const odd of [null, {}, answering(() => undefined), answering(async () => 5)]) {
+    await assert.rejects(send(odd), (error: InvalidOptionError) => {
+      return error instanceof InvalidOptionError && error.option === "payloadSchema";
+    });
+  }
+  await assert.rejects(
+    send(
+      answering(() => {
+        throw "no Error";
+      }),
+    ),
+    (error) => error instanceof Error && error.message === "no Error",
+  );
+  const nameless = { message: "bad", path: [null, Symbol("s")] };
+  await assert.rejects(send(answering(() => ({ issues: [nameless] }))), SiloValidationError);
+});
