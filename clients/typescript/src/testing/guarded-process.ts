@@ -9,6 +9,9 @@ const MAX_OUTPUT = 1024 * 1024;
 /** How long the child may take to stop before it is killed, in tenths of a second. */
 const STOP_TENTHS = 100;
 
+/** How long its output may go on when it has ended, in milliseconds. */
+const OUTPUT_MS = 1000;
+
 // The shell would give a command in the background /dev/null as its input; descriptor 3 keeps the
 // pipe. The watcher ends with the child, so that it never signals a number that has become another
 // process's, and has no part in the output, whose end tells that all has ended.
@@ -65,7 +68,16 @@ export class GuardedProcess {
         resolve();
       };
       child.on("error", (error) => over(error.message));
-      child.on("close", (status, signal) => over(signal ?? `status ${status}`));
+      let timer: NodeJS.Timeout | undefined;
+      const end = (status: number | null, signal: string | null) => {
+        clearTimeout(timer);
+        over(signal ?? `status ${status}`);
+      };
+      child.on("close", end);
+      // What the program itself started, and left behind, may hold the output open for ever.
+      child.on("exit", (...how) => {
+        timer = setTimeout(end, OUTPUT_MS, ...how);
+      });
     });
   }
 

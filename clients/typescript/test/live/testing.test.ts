@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import { JobStatus, SiloGRPCClient, SiloWorker } from "../../src/index";
@@ -197,6 +199,16 @@ test("what keeps a server from starting is in the error", async () => {
     assert.match(error.message, /The server ended \(status \d+\).*no_such_key/s);
     return true;
   });
+});
+
+test("a program that leaves others behind is not waited for longer than it may take", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "silo-kit-"));
+  const program = join(directory, "wrapper");
+  writeFileSync(program, "#!/bin/sh\necho $$; sleep 30\n", { mode: 0o755 });
+  const began = performance.now();
+  await assert.rejects(startTestServer({ program, startTimeoutMs: 500 }), /is not serving yet/);
+  assert.ok(performance.now() - began < 25_000, "it waited for what was left behind");
+  rmSync(directory, { recursive: true });
 });
 
 function accepts(address: string): Promise<boolean> {
