@@ -142,6 +142,9 @@ class Install(unittest.TestCase):
         self.assertGreater(seconds(values(self.unit, "TimeoutStopSec")[0]) * 1000, timeout_ms)
         connections = int(re.search(r"max_connections = (\d+)", effective).group(1))
         self.assertGreater(int(values(self.unit, "LimitNOFILE")[0]), connections)
+        burst = int(values(self.unit, "StartLimitBurst")[0])
+        self.assertGreater(seconds(values(self.unit, "StartLimitIntervalSec")[0] + "s"),
+                           burst * seconds(values(self.unit, "RestartSec")[0]), "or a wrong configuration is tried for ever")
         user = values(self.unit, "User")[0]
         self.assertRegex(read(self.prefix, "lib", "sysusers.d", "silo.conf"), r"(?m)^u %s " % user)
 
