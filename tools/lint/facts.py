@@ -111,9 +111,10 @@ def events(page, source):
         yield shown[name], "the program logs no event %s" % name
 
 
-# What the system, OpenSSL or node says.
+# What the system, OpenSSL, node or gRPC core says.
 OTHERS_WORDS = {"Address already in use", "Cannot assign requested address", "ECONNREFUSED", "ECONNRESET", "wrong version number",
-                "self-signed certificate", "unable to verify"}
+                "self-signed certificate", "unable to verify", "Permission denied", "Unwrap failed (TSI_DATA_CORRUPTED)",
+                "Endpoint read failed"}
 
 
 def errors(page, source):
