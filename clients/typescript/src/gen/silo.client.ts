@@ -126,7 +126,8 @@ export interface ISiloClient {
     deleteJob(input: DeleteJobRequest, options?: RpcOptions): UnaryCall<DeleteJobRequest, DeleteJobResponse>;
     /**
      * Cancels a job. A scheduled job becomes CANCELLED at once. A running job is marked; its worker
-     * hears of it with its next heartbeat and its report decides how the job ends.
+     * hears of it at once by AwaitCancellations, or with its next heartbeat, and its report decides
+     * how the job ends.
      * Errors: NOT_FOUND; FAILED_PRECONDITION if the job is already cancelled or finished.
      *
      * @generated from protobuf rpc: CancelJob
@@ -384,7 +385,8 @@ export class SiloClient implements ISiloClient, ServiceInfo {
     }
     /**
      * Cancels a job. A scheduled job becomes CANCELLED at once. A running job is marked; its worker
-     * hears of it with its next heartbeat and its report decides how the job ends.
+     * hears of it at once by AwaitCancellations, or with its next heartbeat, and its report decides
+     * how the job ends.
      * Errors: NOT_FOUND; FAILED_PRECONDITION if the job is already cancelled or finished.
      *
      * @generated from protobuf rpc: CancelJob
