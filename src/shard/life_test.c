@@ -437,6 +437,39 @@ static void test_outage_soon_after_another(void **state)
     (void)close(fds[1]);
 }
 
+static void ignore_control(struct shard_control *control)
+{
+    (void)control;
+}
+
+/* A reset takes as long as the outage may; until it is over the shard is out, not closed for good. */
+static void test_outage_of_a_reset(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "full");
+    struct call *stuck = enqueue_call("stuck", "g", 5, 0); /* keeps the shard draining */
+    rig_send(rig, stuck);
+    rig_turn(rig);
+    store_mem_trouble(rig->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "full");
+    rig_turn(rig);
+    assert_true(shards_out(rig->shards));
+    struct shard_control reset = {.done = ignore_control};
+    shard_reset(rig->shard, &reset);
+    for (int i = 0; i < 10; i++) {
+        rig_turn(rig);
+        rig_pass(rig, 1000);
+        assert_true(shards_out(rig->shards));
+    }
+    store_mem_trouble(rig->store, 0, NULL);
+    rig_settle(rig);
+    assert_true(rig_is_open(rig));
+    assert_false(shards_out(rig->shards));
+    assert_true(stuck->done);
+    rig_call_free(stuck);
+    close_all(rig);
+}
+
 /* A shard that failed because its storage is away is out after a while, says why, and is back by itself. */
 static void test_outage_of_a_failed_shard(void **state)
 {
@@ -656,6 +689,7 @@ int main(void)
         cmocka_unit_test(test_read_failure),
         cmocka_unit_test(test_outage_known),
         cmocka_unit_test(test_outage_soon_after_another),
+        cmocka_unit_test(test_outage_of_a_reset),
         cmocka_unit_test(test_outage_of_a_failed_shard),
         cmocka_unit_test(test_outage_of_reads),
     };

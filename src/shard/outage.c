@@ -231,10 +231,21 @@ static void calls_give_up(struct incarnation *inc, bool unread)
 
 /* --- the state --- */
 
+/* Closed for a reset, which lasts as long as the outage may: it is to be open again. */
+static bool resetting_out(const struct shard *shard)
+{
+    const bool resets = shard->control != NULL && shard->control->op == CONTROL_RESET;
+    return resets && shard->out && shard->executor->trouble;
+}
+
 /* Whether it should be open and was not for too long, because of its storage. */
 static bool unopened_out(struct shard *shard)
 {
     const enum shard_status status = shard_status(shard);
+    if (status == SHARD_CLOSING || status == SHARD_CLOSED) {
+        shard->unopened_mono_ms = INT64_MAX;
+        return resetting_out(shard);
+    }
     if (status != SHARD_OPENING && status != SHARD_FAILED) {
         shard->unopened_mono_ms = INT64_MAX;
         return false;
