@@ -111,6 +111,13 @@ static SILO_RC scheme_check(enum config_backend backend, const char *path, const
                     prefix, prefix, tolower((unsigned char)*path) == 'f' ? "fs" : "memory", path);
     }
     if (backend == CONFIG_FS && strstr(path, "://") != NULL) {
+        const bool is_s3 = strncmp(path, "s3://", 5) == 0;
+        if (is_s3 || strncmp(path, "gs://", 5) == 0) {
+            return FAIL(err, SILO_INVALID,
+                        "%s.path must be a directory for the backend fs, not \"%s\"; for that "
+                        "bucket set %s.backend = \"%s\"",
+                        prefix, path, prefix, is_s3 ? "s3" : "gcs");
+        }
         return FAIL(err, SILO_INVALID, "%s.path must be a directory for the backend fs, not \"%s\"",
                     prefix, path);
     }

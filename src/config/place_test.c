@@ -71,6 +71,8 @@ static void refused_templates(void **state)
         {CONFIG_FS, "/var/%shard%-x", "whole path segment", NULL},
         {CONFIG_FS, "/var/%shard%/%shard%", "more than once", NULL},
         {CONFIG_FS, "file:///var/%shard%", "must be a directory", NULL},
+        {CONFIG_FS, "s3://bucket/%shard%", "set database.wal.backend = \"s3\"", NULL},
+        {CONFIG_FS, "gs://bucket/%shard%", "set database.wal.backend = \"gcs\"", NULL},
         {CONFIG_S3, "/var/%shard%", "s3://bucket", NULL},
         {CONFIG_S3, "s3:///%shard%", "s3://bucket", NULL},
         {CONFIG_S3, "s3://bucket/x-%shard%", "whole path segment", NULL},

@@ -208,9 +208,10 @@ static const char *text_workers(struct arena *arena, const struct job_pending *p
     }
     return arena_printf(
         arena,
-        "%s, and the workers of its task group %s ask for no more: %s%u of its jobs are "
+        "%s, and the workers of its task group %s ask for no more: %s%u of its jobs %s "
         "running, and %s.",
-        state, group, p->running_more ? "at least " : "", p->running, polled(arena, p));
+        state, group, p->running_more ? "at least " : "", p->running,
+        p->running == 1 ? "is" : "are", polled(arena, p));
 }
 
 static const char *text_retry(struct arena *arena, const struct job_pending *p,
