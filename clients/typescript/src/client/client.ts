@@ -4,6 +4,7 @@ import { MAX_UINT32, wholeNumber } from "../base/numbers";
 import { restOf } from "../connection/call-limits";
 import { Connection } from "../connection/connection";
 import type { Invoke } from "../connection/connection";
+import { checkClientOptions } from "../connection/options";
 import type { SiloGRPCClientOptions } from "../connection/options";
 import type { ShardInfoWithRange } from "../connection/topology";
 import { errorFromStatus } from "../errors/error-mapping";
@@ -14,6 +15,7 @@ import {
   SiloProtocolError,
   TaskNotFoundError,
 } from "../errors/errors";
+import type { SiloUnavailableError } from "../errors/errors";
 import type {
   EnqueueRequest,
   ImportJobRequest,
@@ -46,7 +48,7 @@ import type {
   ReturnTasksOptions,
   ReturnTasksResult,
 } from "../jobs/types";
-import { checkedResult, checkPayload, refusedPayloads } from "../jobs/validation";
+import { checkedResult, checkJobNames, checkPayload, refusedPayloads } from "../jobs/validation";
 import { bytesOf } from "../wire/codec";
 import {
   enqueueRequest,
@@ -84,6 +86,7 @@ function lacksId(job: EnqueueJobOptions): boolean {
  * again after a call of unknown outcome, it is the same job and not a second one.
  */
 function repeatableRequest(job: EnqueueJobOptions): EnqueueRequest {
+  checkJobNames(job);
   return enqueueRequest(
     lacksId(job) ? { ...job, id: newJobId(), returnExisting: true } : job,
     "",
@@ -155,6 +158,7 @@ export class SiloGRPCClient {
    * @throws InvalidOptionError for options that cannot be meant, or files that cannot be read.
    */
   constructor(options: SiloGRPCClientOptions = {}) {
+    checkClientOptions(options);
     this.connection = new Connection(options);
     this.bulkReports = new BulkReports(this.connection, this.missing, (outcome, call) =>
       this.reportOutcome(outcome, call),
@@ -487,13 +491,18 @@ export class SiloGRPCClient {
    * Leases due tasks of a task group from one server. Each must be reported, or kept by
    * heartbeats, before its lease ends. `SiloWorker` does all that.
    * @param serverIndex which known server to ask, modulo their number; default: each in turn.
+   * @param onUnreachable hears of each try that found no connection, while others follow.
    */
-  async leaseTasks(options: LeaseTasksOptions, serverIndex?: number): Promise<LeaseTasksResult> {
+  async leaseTasks(
+    options: LeaseTasksOptions,
+    serverIndex?: number,
+    onUnreachable?: (error: SiloUnavailableError) => void,
+  ): Promise<LeaseTasksResult> {
     const { shard, workerId, taskGroup, timeoutMs, signal } = options;
     const maxTasks = wholeNumber(options.maxTasks, "maxTasks", 0, MAX_UINT32);
     const waitMs = wholeNumber(options.waitMs ?? 0, "waitMs", 0, MAX_UINT32);
     const request = { shard, workerId, maxTasks, taskGroup, waitMs };
-    const info = { operation: "leaseTasks", timeoutMs, signal, waitMs };
+    const info = { operation: "leaseTasks", timeoutMs, signal, waitMs, onUnreachable };
     const invoke: Invoke<LeaseTasksResponse> = (stub, rpc) =>
       stub.leaseTasks(request, rpc).response;
     const response = await (shard === undefined

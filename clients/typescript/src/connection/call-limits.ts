@@ -5,6 +5,7 @@ import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 import { messageOf } from "../base/describe";
 import type { Duration } from "../base/numbers";
 import { TIMER_MAX_MS } from "../base/sleep";
+import { isTimeOut } from "../errors/error-mapping";
 import { InvalidOptionError, SiloClientClosedError, withCause } from "../errors/errors";
 import type { CallOptions } from "../jobs/types";
 
@@ -69,9 +70,13 @@ function timeoutOf(
 export class CallLimits {
   /** Why the last try failed, for the message if the time is over. */
   lastFailure: unknown;
+  /** Finds why there was no answer, where no try says it. */
+  suspect: () => Error | undefined = () => undefined;
   /** Whether the caller gave a deadline, so that the call is tried until then. */
   readonly isDeadlineGiven: boolean;
   private readonly timeoutMs: number;
+  /** What `check()` threw last because the time was over. */
+  private timeOver: unknown;
   /** In the time of `performance.now()`; Infinity = none. */
   private readonly deadline: number;
   private readonly signals: AbortSignal[];
@@ -148,11 +153,26 @@ export class CallLimits {
       throw new SiloClientClosedError();
     }
     if (this.leftMs <= 0) {
-      const { lastFailure: last } = this;
-      const why = last instanceof Error ? `; the last try failed: ${last.message}` : "";
-      const message = `the call did not end within its timeoutMs of ${this.timeoutMs}${why}`;
-      throw withCause(new RpcError(message, "DEADLINE_EXCEEDED"), last);
+      this.timeOver = this.timeOverError();
+      throw this.timeOver;
     }
+  }
+
+  /** Whether an error is what `check()` threw because the time was over. */
+  hasThrown(error: unknown): boolean {
+    return this.timeOver !== undefined && error === this.timeOver;
+  }
+
+  private timeOverError(): Error {
+    const { lastFailure: last } = this;
+    const saysWhy = last instanceof Error && !isTimeOut(last);
+    const why = saysWhy ? last : this.suspect();
+    const limit = this.isDeadlineGiven
+      ? `its timeoutMs of ${this.timeoutMs}`
+      : `${Math.round(this.timeoutMs / 1000)} s, the default for it without a timeoutMs`;
+    const tail = why === undefined ? "" : `; the last try failed: ${why.message}`;
+    const message = `the call did not end within ${limit}${tail}`;
+    return withCause(new RpcError(message, "DEADLINE_EXCEEDED"), why ?? last);
   }
 
   /** Waits, but no longer than the call may go on. Check afterwards whether it may. */

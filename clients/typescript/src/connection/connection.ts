@@ -13,6 +13,7 @@ import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 import { jittered } from "../base/sleep";
 import {
   isRetryable,
+  isTimeOut,
   isWrongShardError,
   mapError,
   noteAddress,
@@ -21,6 +22,7 @@ import {
 import type { CallSubject } from "../errors/error-mapping";
 import {
   SiloCancelledError,
+  SiloUnavailableError,
   SiloUnroutableError,
   TopologyError,
   withCause,
@@ -89,6 +91,8 @@ export interface CallInfo extends CallSubject, CallOptions {
   requestBytes?: number;
   /** How long the server was asked to wait with its answer, in milliseconds. */
   waitMs?: number;
+  /** Hears of each try that found no connection, while others follow. */
+  onUnreachable?: (error: SiloUnavailableError) => void;
 }
 
 /** How the tries of one call find their server. */
@@ -104,12 +108,15 @@ interface Trial {
   route: Route;
   limits: CallLimits;
   requestBytes: number;
+  onUnreachable?: (error: SiloUnavailableError) => void;
   /** The owner of the shard, as the last try was told. */
   redirect?: { address: string; shard: string };
   /** When the last try began; `performance.now()`, undefined before the first. */
   begunAt?: number;
   /** The shard the last try went to, "" if none. */
   shard: string;
+  /** The server the last try went to, if one was chosen. */
+  address?: string;
 }
 
 /**
@@ -117,11 +124,11 @@ interface Trial {
  * the last try was over, only follows from it.
  */
 function saysLittle(error: unknown): boolean {
-  return (
-    error instanceof TopologyError ||
-    (error instanceof RpcError && error.code === "DEADLINE_EXCEEDED")
-  );
+  return error instanceof TopologyError || isTimeOut(error);
 }
+
+/** Addresses that an error names. */
+const NAMED_ADDRESSES = 3;
 
 /** Channels, topology and retries of one client. */
 export class Connection {
@@ -279,10 +286,12 @@ export class Connection {
   }
 
   private run<T>(info: CallInfo, route: Route, invoke: Invoke<T>): Promise<T> {
-    const { requestBytes = 0 } = info;
-    return this.limited(info, (limits, given) =>
-      this.tryAndRetry({ route, limits, requestBytes, shard: "" }, given, invoke),
-    );
+    const { requestBytes = 0, onUnreachable } = info;
+    return this.limited(info, (limits, given) => {
+      const trial: Trial = { route, limits, requestBytes, onUnreachable, shard: "" };
+      limits.suspect = () => this.noConnection(trial);
+      return this.tryAndRetry(trial, given, invoke);
+    });
   }
 
   /** Does a call's work within its limits. Its errors are those that callers see. */
@@ -321,11 +330,16 @@ export class Connection {
       try {
         return await this.tryOnce(trial, retries > 0 ? givenOptions(this.options) : given, invoke);
       } catch (error) {
-        if (!isRetryable(error)) {
+        if (!isRetryable(error) || limits.hasThrown(error)) {
           throw error;
         }
-        if (limits.lastFailure === undefined || !saysLittle(error)) {
+        const { lastFailure } = limits;
+        if (lastFailure === undefined || isTimeOut(lastFailure) || !saysLittle(error)) {
           limits.lastFailure = error;
+        }
+        // What the server itself says is no such error until callers see it.
+        if (error instanceof SiloUnavailableError) {
+          trial.onUnreachable?.(error);
         }
         if (retries >= maxRetries) {
           throw limits.lastFailure;
@@ -348,6 +362,7 @@ export class Connection {
         : route.resolve();
       trial.shard = shard;
       const { address } = channel;
+      trial.address = address;
       const stub = channel.stubFor(requestBytes);
       return { address, call: (options) => invoke(stub, options, shard, address) };
     });
@@ -378,6 +393,18 @@ export class Connection {
       },
       (work) => limits.join(work),
     );
+  }
+
+  /** What a call without an answer has met if there is no connection to where it goes. */
+  private noConnection({ address }: Trial): SiloUnavailableError | undefined {
+    const addresses = address === undefined ? this.pool.addresses : [address];
+    if (addresses.some((each) => this.pool.get(each)?.isConnected)) {
+      return undefined;
+    }
+    const more = addresses.length > NAMED_ADDRESSES ? ", ..." : "";
+    const names = `${addresses.slice(0, NAMED_ADDRESSES).join(", ")}${more}`;
+    const error = new SiloUnavailableError(`no connection to ${names} (no answer)`);
+    return addresses.length === 1 ? Object.assign(error, { address: addresses[0] }) : error;
   }
 
   /** Sees to it that the try knows where to go. @throws TopologyError if nobody tells. */

@@ -1,6 +1,8 @@
 import type { ClientOptions } from "@grpc/grpc-js";
 import type { Meter } from "@opentelemetry/api";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
+import { checkNames } from "../base/known-names";
+import type { KnownNames } from "../base/known-names";
 import { milliseconds } from "../base/numbers";
 import type { Duration } from "../base/numbers";
 import { InvalidOptionError } from "../errors/errors";
@@ -82,6 +84,33 @@ export interface SiloGRPCClientOptions {
   addressMap?: Record<string, string>;
   /** Where the client's counters go; default: the global provider's meter `silo-client`. */
   meter?: Meter;
+}
+
+const OPTIONS: KnownNames<SiloGRPCClientOptions> = {
+  servers: true,
+  token: true,
+  cacheToken: true,
+  tls: true,
+  useTls: true,
+  timeoutMs: true,
+  grpcClientOptions: true,
+  rpcOptions: true,
+  shardRouting: true,
+  addressMap: true,
+  meter: true,
+};
+
+const ROUTING_OPTIONS: KnownNames<ShardRoutingConfig> = {
+  maxRetries: true,
+  retryDelayMs: true,
+  topologyRefreshIntervalMs: true,
+  topologyRefreshTimeoutMs: true,
+};
+
+/** @throws InvalidOptionError for a member that a client does not have. */
+export function checkClientOptions(options: SiloGRPCClientOptions): void {
+  checkNames(options, OPTIONS, "a client");
+  checkNames(options.shardRouting ?? {}, ROUTING_OPTIONS, "shardRouting", "shardRouting.");
 }
 
 /** How calls find their shard, in numbers of milliseconds. */

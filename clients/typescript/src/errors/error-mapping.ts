@@ -70,6 +70,11 @@ export function isConnectivityError(error: unknown): boolean {
   );
 }
 
+/** Whether an error says no more than that the time of a try was over. */
+export function isTimeOut(error: unknown): boolean {
+  return error instanceof RpcError && error.code === "DEADLINE_EXCEEDED";
+}
+
 /** Whether the server does not serve the shard that the call named. */
 export function isWrongShardError(error: unknown): error is RpcError {
   return (

@@ -1,9 +1,30 @@
 // Values checked by the caller's own validator, which has the Standard Schema interface.
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { asError, messageOf } from "../base/describe";
+import { checkNames } from "../base/known-names";
+import type { KnownNames } from "../base/known-names";
 import { InvalidOptionError, SiloValidationError } from "../errors/errors";
 import type { EnqueueJobOptions, JobResult } from "./types";
 import { JobStatus } from "./types";
+
+const JOB_OPTIONS: KnownNames<EnqueueJobOptions> = {
+  payload: true,
+  payloadSchema: true,
+  taskGroup: true,
+  id: true,
+  priority: true,
+  startAtMs: true,
+  retryPolicy: true,
+  limits: true,
+  tenant: true,
+  metadata: true,
+  returnExisting: true,
+};
+
+/** @throws InvalidOptionError for a member that a new job does not have. */
+export function checkJobNames(job: EnqueueJobOptions): void {
+  checkNames(job, JOB_OPTIONS, "a job");
+}
 
 /**
  * What the schema makes of a value.

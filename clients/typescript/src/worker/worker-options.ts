@@ -1,5 +1,7 @@
 // The options of a worker, checked when it is made: what is wrong is named, with what was expected.
 import { messageOf } from "../base/describe";
+import { checkNames } from "../base/known-names";
+import type { KnownNames } from "../base/known-names";
 import { wholeNumber } from "../base/numbers";
 import { InvalidOptionError } from "../errors/errors";
 import type { SiloWorkerOptions } from "./worker-types";
@@ -11,7 +13,7 @@ const MAX_WORKER_ID_BYTES = 4096;
 const MAX_GROUP_CHARACTERS = 64;
 
 /** What is not a name of these is a mistake. */
-const OPTIONS: Record<keyof Required<SiloWorkerOptions>, true> = {
+const OPTIONS: KnownNames<SiloWorkerOptions> = {
   client: true,
   workerId: true,
   taskGroup: true,
@@ -46,37 +48,6 @@ function told(value: unknown): string {
   return typeof value === "string" ? JSON.stringify(value) : messageOf(value);
 }
 
-/** Letters to insert, remove or change until `a` is `b`. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const change = a[i - 1] === b[j - 1] ? 0 : 1;
-      next.push(Math.min(next[j - 1] + 1, row[j] + 1, row[j - 1] + change));
-    }
-    row = next;
-  }
-  return row[b.length];
-}
-
-function checkNames(options: object): void {
-  for (const [name, value] of Object.entries(options)) {
-    if (name in OPTIONS || value === undefined) {
-      continue;
-    }
-    const lower = name.toLowerCase();
-    const [nearest] = Object.keys(OPTIONS)
-      .map((known) => ({ known, far: distance(lower, known.toLowerCase()) }))
-      .sort((a, b) => a.far - b.far);
-    const hint =
-      nearest.far <= 4
-        ? `did you mean ${nearest.known}?`
-        : `a worker has ${Object.keys(OPTIONS).join(", ")}`;
-    throw new InvalidOptionError(name, `unknown option; ${hint}`);
-  }
-}
-
 function checkText(name: string, value: unknown, expected: string, fits: (text: string) => boolean) {
   if (typeof value !== "string" || !fits(value)) {
     throw new InvalidOptionError(name, `expected ${expected}, not ${told(value)}`);
@@ -99,7 +70,7 @@ function checkSchema(name: string, value: unknown): void {
 
 /** @throws InvalidOptionError for what is missing, unknown, or cannot be meant. */
 export function checkWorkerOptions(options: SiloWorkerOptions<any, any, any>): WorkerNumbers {
-  checkNames(options);
+  checkNames<SiloWorkerOptions>(options, OPTIONS, "a worker");
   if (typeof options.client?.leaseTasks !== "function") {
     const value = told(options.client);
     throw new InvalidOptionError("client", `expected a SiloGRPCClient, not ${value}`);

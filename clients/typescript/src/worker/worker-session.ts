@@ -3,6 +3,7 @@
 // can neither take its slots nor release its tasks.
 import { after, within } from "../base/sleep";
 import type { CancellationWatch, WatchedTask } from "./cancellation-watch";
+import { Outage } from "./outage";
 import type { Runner } from "./runner";
 import { SlotQueue } from "./slot-queue";
 
@@ -32,6 +33,8 @@ export class WorkerSession {
   readonly queue: SlotQueue<Runner>;
   /** Poll loops by number, each resolved when it has ended. */
   readonly pollers = new Map<number, Promise<void>>();
+  /** What its polls could not reach. */
+  readonly outage = new Outage();
   private readonly held = new Map<string, Runner>();
   /** Runners that sent their reports in vain until their leases lapsed, with what forgets them. */
   private readonly lateReports = new Map<Runner, () => void>();

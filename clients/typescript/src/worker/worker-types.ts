@@ -165,7 +165,10 @@ export interface SiloWorkerOptions<
    * longer than half of the lease, whatever is set.
    */
   heartbeatIntervalMs?: Duration;
-  /** Hears of errors that no caller can; default: `console.error`. */
+  /**
+   * Hears of errors that no caller can; default: `console.error`. Of a server that cannot be reached
+   * it hears at the first try, and once until a poll is answered again; the worker goes on trying.
+   */
   onError?: ErrorListener;
   /** Where the worker's counters go; default: the global provider's meter `silo-worker`. */
   meter?: Meter;

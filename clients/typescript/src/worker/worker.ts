@@ -208,8 +208,9 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
         const isEmpty = (await this.poll(session, number, maxTasks)) === 0;
         pause = isEmpty ? Math.max(0, started + pause - performance.now()) : 0;
       } catch (error) {
-        if (session.isRunning) {
-          this.onError(asError(error));
+        const failure = asError(error);
+        if (session.isRunning && !session.outage.knows(failure)) {
+          this.onError(failure);
         }
         if (error instanceof SiloClientClosedError) {
           // No poll will ever bring anything.
@@ -239,7 +240,13 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
       const answer = await this.client.leaseTasks(
         { workerId, maxTasks, taskGroup, waitMs, signal },
         isPinned ? number : this.polls++,
+        (error) => {
+          if (session.isRunning && session.outage.meets(number, error)) {
+            this.onError(error);
+          }
+        },
       );
+      session.outage.ends(number);
       const count = answer.tasks.length + answer.refreshTasks.length;
       this.workerMetrics.countPoll(count);
       await session.take(this.runnersOf(session, answer));

@@ -15,6 +15,7 @@ import {
 } from "../../src/index";
 import type { CallOptions, SiloGRPCClientOptions } from "../../src/index";
 import { enqueueEcho, FakeServer, grpcError, SHARD, until } from "../fake-server";
+import { SlowLink } from "../support/slow-link";
 
 const closers: (() => void)[] = [];
 
@@ -109,6 +110,44 @@ test("a call whose time is over says what its last try met", async () => {
     assert.deepEqual([error.address, error.cause.address], [server.address, server.address]);
     return true;
   });
+});
+
+test("a call that found no connection says so, and not what it says itself", async () => {
+  const silent = await SlowLink.to((await startServer()).address);
+  closers.push(() => silent.close());
+  silent.pause();
+  const client = makeClient({ servers: silent.address });
+  const calls = [
+    () => client.enqueue(JOB, { timeoutMs: 300 }),
+    () => client.leaseTasks({ workerId: "w", maxTasks: 1, taskGroup: "g", timeoutMs: 300 }),
+  ];
+  for (const call of calls) {
+    await assert.rejects(call(), (error) => {
+      assert.ok(error instanceof SiloDeadlineExceededError, String(error));
+      const told = `timeoutMs of 300; the last try failed: no connection to ${silent.address} (no answer)`;
+      assert.ok(error.message.endsWith(told), error.message);
+      assert.equal(error.address, silent.address);
+      return true;
+    });
+  }
+});
+
+test("why an earlier try failed is kept when later ones only take too long", async () => {
+  const answers = [grpcError(status.DEADLINE_EXCEEDED, "deadline exceeded")];
+  answers.push(grpcError(status.UNAVAILABLE, "no space left on device"), answers[0]);
+  let tries = 0;
+  const enqueue = () => {
+    throw answers[Math.min(tries++, 2)];
+  };
+  const server = await startServer({ enqueue });
+  const client = makeClient({ servers: server.address, shardRouting: { retryDelayMs: 1 } });
+  await assert.rejects(client.enqueue(JOB, { timeoutMs: 500 }), /no space left on device/);
+  assert.ok(tries > 2);
+});
+
+test("a default deadline is not called the caller's", () => {
+  const limits = new CallLimits({}, {}, new AbortController().signal, 0);
+  assert.throws(() => limits.check(), /did not end within 0 s, the default/);
 });
 
 /** Every call that can wait, on a server that never answers. */

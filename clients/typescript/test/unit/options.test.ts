@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isLoopbackAddress, serverAddresses } from "../../src/connection/options";
 import { queryParameter } from "../../src/client/query";
+import { SiloGRPCClient } from "../../src/index";
 
 test("servers in all their forms", () => {
   assert.deepEqual(serverAddresses("a:1,b:2"), ["a:1,b:2"]);
@@ -48,4 +49,31 @@ test("query parameters", () => {
   assert.throws(() => queryParameter({} as never), {
     message: "unsupported query bind parameter type: object",
   });
+});
+
+test("a client's option that is misspelt is refused with the one that was meant", () => {
+  const make = (options: object) => () => new SiloGRPCClient(options);
+  const code = "SILO_INVALID_OPTION";
+  assert.throws(make({ server: "localhost:1" }), {
+    code,
+    option: "server",
+    message: /did you mean servers\?/,
+  });
+  assert.throws(make({ servers: "localhost:1", shardRouting: { maxRetry: 1 } }), {
+    code,
+    option: "shardRouting.maxRetry",
+    message: /did you mean maxRetries\?/,
+  });
+  assert.throws(make({ servers: "localhost:1", constructor: 1 }), { code, option: "constructor" });
+  new SiloGRPCClient({ servers: "localhost:1", token: undefined, sevrers: undefined } as object).close();
+});
+
+test("a job's member that is misspelt is refused before anything is sent", async () => {
+  const client = new SiloGRPCClient({ servers: "localhost:1" });
+  const job = { payload: 1, taskGroup: "g", prioritty: 5 };
+  const refused = { option: "prioritty", message: /did you mean priority\?/ };
+  await assert.rejects(client.enqueue(job), refused);
+  const [{ error }] = await client.enqueueMany([job]);
+  assert.match(String(error), /did you mean priority\?/);
+  client.close();
 });
