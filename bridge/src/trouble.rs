@@ -50,13 +50,18 @@ impl Troubles {
 
     fn failed(&self, directory: &str, text: String) {
         let trouble = Trouble { text, last: Instant::now() };
-        if self.lock().insert(directory.to_string(), trouble).is_none() {
+        let mut troubles = self.lock(); // until it is counted, else a success in between would not see it
+        if troubles.insert(directory.to_string(), trouble).is_none() {
             TROUBLED.fetch_add(1, Ordering::AcqRel);
         }
     }
 
     fn worked(&self, directory: &str) {
-        if any() && self.lock().remove(directory).is_some() {
+        if !any() {
+            return;
+        }
+        let mut troubles = self.lock();
+        if troubles.remove(directory).is_some() {
             TROUBLED.fetch_sub(1, Ordering::AcqRel);
         }
     }
