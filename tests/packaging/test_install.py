@@ -165,7 +165,7 @@ class Install(unittest.TestCase):
         server = subprocess.Popen([self.silo, "--config", config], stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
                                   env=dict(os.environ, NOTIFY_SOCKET=os.path.join(self.root, "notify")))
         try:
-            self.assertEqual(manager.recv(4096), b"READY=1\nSTATUS=serving")
+            self.assertEqual([manager.recv(4096), manager.recv(4096)], [b"READY=1", b"STATUS=serving"])
             server.terminate()
             self.assertEqual(manager.recv(4096), b"STOPPING=1")
             self.assertEqual(server.wait(60), 0)
