@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/log.h"
 
 #define CONN_FRAME_HEADER_BYTES 9u
 
@@ -284,13 +285,30 @@ static void conn_connected(struct conn *conn)
     conn->connecting = false;
 }
 
+/* Of a server: one line for a burst. Who connects and leaves, as health checks do, is no failure. */
+static void conn_handshake_failed(struct conn *conn, const char *why)
+{
+    if (why == NULL || SSL_is_server(conn->ssl) == 0) {
+        return;
+    }
+    const uint32_t count = burst_add(&conn->loop->refused, rpc_loop_now_us(conn->loop));
+    if (count != 0) {
+        log_warn("tls_refused", LOG_STR("reason", why), LOG_STR("last", conn->peer),
+                 LOG_INT("connections", count), LOG_END);
+    }
+}
+
 /* Gets a new connection to the point where HTTP/2 can talk. */
 static void conn_handshake(struct conn *conn)
 {
     if (conn->ssl != NULL) {
         ERR_clear_error();
-        const ssize_t n = conn_tls_result(conn, SSL_do_handshake(conn->ssl));
-        if (n < 0 || (n > 0 && !conn_alpn_is_h2(conn->ssl))) {
+        const int result = SSL_do_handshake(conn->ssl);
+        const char *why = ERR_reason_error_string(ERR_peek_last_error());
+        const ssize_t n = conn_tls_result(conn, result);
+        const bool http2 = n > 0 && conn_alpn_is_h2(conn->ssl);
+        if (n < 0 || (n > 0 && !http2)) {
+            conn_handshake_failed(conn, n > 0 ? "the client does not offer HTTP/2" : why);
             conn_break(conn);
         }
         if (n <= 0) {

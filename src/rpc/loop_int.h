@@ -42,6 +42,8 @@ struct rpc_loop {
     uint8_t *read_buf;
     size_t unread_bytes;    /* struct conn.unread, of all connections */
     struct burst calmed;    /* connections that sent too much of something */
+    struct burst strangers; /* calls without the right token */
+    struct burst refused;   /* TLS handshakes that failed */
     struct list free_calls; /* struct rpc_call.node */
     uint32_t free_call_count;
     struct list conns;      /* struct conn.node, all of this loop */

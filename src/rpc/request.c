@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "rpc/server_int.h"
 #include "rpc/text_int.h"
 
@@ -165,6 +166,17 @@ static bool request_http_ok(struct rpc_call *call)
     return true;
 }
 
+/* One line for a burst: whoever runs the server learns of a worker with an old token, or of somebody who guesses. */
+static void request_refuse_stranger(struct rpc_call *call, const char *why)
+{
+    const uint32_t count = burst_add(&call->loop->strangers, rpc_loop_now_us(call->loop));
+    if (count != 0) {
+        log_warn("calls_unauthenticated", LOG_STR("reason", why),
+                 LOG_STR("last", call->conn->conn.peer), LOG_INT("calls", count), LOG_END);
+    }
+    request_refuse(call, RPC_STATUS_UNAUTHENTICATED, why);
+}
+
 void request_headers_done(struct rpc_call *call)
 {
     call->headers_done = true;
@@ -182,7 +194,7 @@ void request_headers_done(struct rpc_call *call)
     if (method != NULL ? method->method->needs_auth : service != NULL && service->needs_auth) {
         const char *why = request_auth_error(call);
         if (why != NULL) {
-            request_refuse(call, RPC_STATUS_UNAUTHENTICATED, why);
+            request_refuse_stranger(call, why);
             return;
         }
     }
