@@ -65,6 +65,7 @@ static bool timer_fits(const struct asked *q)
 static bool line_fits(const struct asked *q)
 {
     const bool rate = before_rate(q);
+    FITS(q, q->limit != NULL, "that a limit is in its way");
     const struct bytes name = rate ? bytes_str(q->limit->rate->name) : q->limit->key;
     FITS(q, q->told->limit_key_opt_case != 0 && bytes_eq(bytes_str(q->told->limit_key), name),
          "the limit");
@@ -151,9 +152,12 @@ static bool ahead_fits(const struct asked *q, const struct audit_queue *queue)
 /* A worker asked the shard for work of its group a moment ago. In the small program groups are forgotten at once. */
 static bool polled(const struct asked *q)
 {
+    if (SHARD_GROUPS_MAX <= SPEC_GROUPS) {
+        return false;
+    }
     const struct model *m = q->model;
     const int64_t at_us = m->polled_us[q->item->shard][spec_group_index(q->job->info.group)];
-    return SHARD_GROUPS_MAX > SPEC_GROUPS && at_us > m->open_us && at_us < q->item->begun_us &&
+    return at_us > m->open_us && at_us < q->item->begun_us &&
            *m->now_us - at_us < (int64_t)GROUP_POLLED_MS * 1000 - 1000000;
 }
 
