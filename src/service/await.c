@@ -28,20 +28,6 @@ static void await_answer(struct fan *fan)
     svc_reply(call, &reply.base);
 }
 
-static void await_cancelled(struct rpc_call *rpc, enum rpc_cancel reason, void *context)
-{
-    (void)rpc;
-    (void)reason;
-    struct fan *fan = context;
-    const struct fan_part *asked = &fan->parts[0];
-    struct fan_part *stop = &fan->parts[1];
-    if (!asked->back) {
-        stop->request.cmd.kind = CMD_POLL_STOP;
-        stop->request.cmd.args.poll_stop.poll = &fan->parts[0].request.cmd;
-        fan_send(stop, asked->shard);
-    }
-}
-
 /* The ids as the shard wants them. What is no UUID is no task's id. */
 static void known_fill(struct call *call, const Silo__V1__AwaitCancellationsRequest *request,
                        struct await_args *args)
@@ -79,7 +65,7 @@ void on_await_cancellations(struct call *call)
     args->wait_ms = svc_wait_ms(call, request->wait_ms);
     known_fill(call, request, args);
     if (args->wait_ms != 0) {
-        rpc_call_on_cancel(call->rpc, await_cancelled, fan);
+        fan_stop_on_cancel(fan);
     }
     fan_send(&fan->parts[0], call->shard);
 }

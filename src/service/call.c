@@ -276,3 +276,26 @@ void fan_send(struct fan_part *part, struct shard *shard)
         rpc_loop_post(rpc_call_loop(fan->call->rpc), &part->mail);
     }
 }
+
+void fan_stop(struct fan_part *stop, struct fan_part *waiting)
+{
+    if (!waiting->back) {
+        stop->request.cmd.kind = CMD_POLL_STOP;
+        stop->request.cmd.args.poll_stop.poll = &waiting->request.cmd;
+        fan_send(stop, waiting->shard);
+    }
+}
+
+static void fan_cancelled(struct rpc_call *rpc, enum rpc_cancel reason, void *context)
+{
+    (void)rpc;
+    (void)reason;
+    struct fan *fan = context;
+    fan_stop(&fan->parts[1], &fan->parts[0]);
+}
+
+void fan_stop_on_cancel(struct fan *fan)
+{
+    ASSERT(fan->count == 2);
+    rpc_call_on_cancel(fan->call->rpc, fan_cancelled, fan);
+}

@@ -52,5 +52,9 @@ struct fan *fan_new(struct call *call, size_t count, void (*finished)(struct fan
 void fan_deinit(struct fan *fan);
 /* Kind and arguments of the part's command are set. It always comes back, later: never within this call. */
 void fan_send(struct fan_part *part, struct shard *shard);
+/* Ends the wait of a part that was sent; `stop` is a part not sent yet. Nothing when it is back already. Loop's thread. */
+void fan_stop(struct fan_part *stop, struct fan_part *waiting);
+/* For a fan of two whose part 0 waits: when the caller leaves, part 1 ends the wait. */
+void fan_stop_on_cancel(struct fan *fan);
 
 #endif

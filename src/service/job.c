@@ -59,20 +59,6 @@ static void get_result_answer(struct fan *fan)
     svc_reply(call, &reply->base);
 }
 
-static void get_result_cancelled(struct rpc_call *rpc, enum rpc_cancel reason, void *context)
-{
-    (void)rpc;
-    (void)reason;
-    struct fan *fan = context;
-    struct fan_part *asked = &fan->parts[0];
-    struct fan_part *stop = &fan->parts[1];
-    if (!asked->back) {
-        stop->request.cmd.kind = CMD_POLL_STOP;
-        stop->request.cmd.args.poll_stop.poll = &asked->request.cmd;
-        fan_send(stop, asked->shard);
-    }
-}
-
 void on_get_result(struct call *call)
 {
     const Silo__V1__GetJobResultRequest *request = call->message;
@@ -88,7 +74,7 @@ void on_get_result(struct call *call)
     cmd->job_ref = call->request.cmd.job_ref;
     cmd->args.get.wait_ms = svc_wait_ms(call, request->wait_ms);
     if (cmd->args.get.wait_ms != 0) {
-        rpc_call_on_cancel(call->rpc, get_result_cancelled, fan);
+        fan_stop_on_cancel(fan);
     }
     fan_send(&fan->parts[0], call->shard);
 }

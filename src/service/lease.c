@@ -143,13 +143,7 @@ static void lease_stop(struct lease *lease)
     }
     lease->stopping = true;
     for (size_t i = 0; i < lease->parked->count; i++) {
-        struct fan_part *poll = &lease->parked->parts[i];
-        struct fan_part *stop = &lease->stops->parts[i];
-        if (!poll->back) {
-            stop->request.cmd.kind = CMD_POLL_STOP;
-            stop->request.cmd.args.poll_stop.poll = &poll->request.cmd;
-            fan_send(stop, poll->shard);
-        }
+        fan_stop(&lease->stops->parts[i], &lease->parked->parts[i]);
     }
 }
 
