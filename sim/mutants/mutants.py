@@ -185,7 +185,7 @@ MUTANTS = [
     Mutant("awaits-too-long", "answer: a call waits as long as it asked to", MARKS,
            "(wait < POLL_WAIT_MS_MAX ? wait : POLL_WAIT_MS_MAX)", "POLL_WAIT_MS_MAX"),
     Mutant("await-outlives-caller", "answer: a call does not wait for a caller that has left", AWAIT,
-           "    if (!asked->back) {", "    if (asked->back) {"),
+           "args->wait_ms != 0", "args->wait_ms == 0"),
     Mutant("awaits-not-counted-down", "answer: only calls that wait take the room of such calls", MARKS,
            "    cmd->awaits = NULL;\n    core->awaits--;", "    cmd->awaits = NULL;", SMALL),
     # --- why a job does not run ---
