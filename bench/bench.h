@@ -1,12 +1,16 @@
 /*
- * bench/bench.h - the frame of the load generator: options, calls, series, facts, checks, the progress line.
+ * bench/bench.h - the frame of the load generator: options, calls, series, facts, checks, the
+ * progress line.
  *
- * A run is one scenario against one server. One loop thread drives all clients by callbacks, so that the load costs
- * little beside the server; the scenario itself runs on the main thread, sets the clients going and waits. What clients
- * count is touched on the loop's thread only; the main thread looks at it with bench_on_loop.
+ * A run is one scenario against one server. One loop thread drives all clients by callbacks, so
+ * that the load costs little beside the server; the scenario itself runs on the main thread, sets
+ * the clients going and waits. What clients count is touched on the loop's thread only; the main
+ * thread looks at it with bench_on_loop.
  *
- * Units      times ending in _us are microseconds of the monotonic clock; latencies are measured from the intended start.
- * Ownership  a struct bench is static and lives as long as the program; strings handed to it are copied unless noted.
+ * Units      times ending in _us are microseconds of the monotonic clock; latencies are measured
+ *            from the intended start.
+ * Ownership  a struct bench is static and lives as long as the program; strings handed to it are
+ *            copied unless noted.
  * Threads    named at each function: "main", "loop" or "any".
  * Limits     BENCH_SERIES_MAX series, BENCH_LINES_MAX facts and as many checks.
  */
@@ -32,7 +36,7 @@
 #define BENCH_CALL_US (75 * 1000000LL)
 #define SILO_PATH(method) "/silo.v1.Silo/" method
 
-/* --- options ------------------------------------------------------------------------------------------------- */
+/* --- options --- */
 
 /* name on the command line, meaning, least, most */
 #define BENCH_NUMBERS(X)                                                                           \
@@ -120,7 +124,7 @@ extern const size_t bench_scenarios_count;
 int bench_options_parse(int argc, char **argv, struct bench_options *options,
                         const struct scenario **ret_scenario);
 
-/* --- series, facts, checks ------------------------------------------------------------------------------------ */
+/* --- series, facts, checks --- */
 
 struct series {
     char name[48];
@@ -205,7 +209,8 @@ _Noreturn void bench_die(const char *text, ...) __attribute__((format(printf, 1,
 
 struct usage bench_usage(const struct bench *bench);
 /*
- * Main. Facts <name>, <name>_per_s, server CPU for each and in cores, since `before`. Returns how many a second.
+ * Main. Facts <name>, <name>_per_s, server CPU for each and in cores, since `before`. Returns how
+ * many a second.
  */
 double bench_rate(struct bench *bench, const char *name, uint64_t count,
                   const struct usage *before);
@@ -214,7 +219,7 @@ double load_average(void);
 /* Prints the table; writes --json. Returns the exit status. */
 int bench_finish(struct bench *bench);
 
-/* --- waiting --------------------------------------------------------------------------------------------------- */
+/* --- waiting --- */
 
 /* Any thread. Whether the run was interrupted (SIGINT, SIGTERM). */
 bool bench_interrupted(void);
@@ -229,12 +234,12 @@ void bench_quiet(struct bench *bench);
 void bench_watch(struct bench *bench, const char *what, const uint64_t *counter,
                  struct series *series, const uint64_t *in, const uint64_t *out);
 /*
- * Main. Waits until `until` (run on the loop; NULL = never) is true, at most `seconds`, with progress lines. False: time
- * ran out, or interrupted.
+ * Main. Waits until `until` (run on the loop; NULL = never) is true, at most `seconds`, with
+ * progress lines. False: time ran out, or interrupted.
  */
 bool bench_wait(struct bench *bench, double seconds, bool (*until)(void *context), void *context);
 
-/* --- calls ------------------------------------------------------------------------------------------------------ */
+/* --- calls --- */
 
 /* One call under way at a time. Zero it, set bench, channel, done; series is optional. */
 struct call {
@@ -267,7 +272,7 @@ uint32_t ask(struct bench *bench, const char *path, const void *message, int64_t
 void ask_ok(struct bench *bench, const char *path, const void *message, int64_t *ret_us,
             struct rpc_answer *ret_answer);
 
-/* --- shards and messages ---------------------------------------------------------------------------------------- */
+/* --- shards and messages --- */
 
 /* Main. Connects, finds the shards and whether tenancy is on. */
 void bench_connect(struct bench *bench);
@@ -294,7 +299,7 @@ uint64_t bench_random(void);
 /* Below n, near enough uniform. */
 uint64_t bench_random_below(uint64_t n);
 
-/* --- audits ------------------------------------------------------------------------------------------------------ */
+/* --- audits --- */
 
 struct node_counts {
     int64_t total, completed;
@@ -304,7 +309,7 @@ struct node_counts bench_counts(struct bench *bench);
 /* Main. Slots still held by the tenant on its shards (they are freed by asking). */
 uint64_t bench_holders(struct bench *bench, const char *tenant);
 
-/* --- a server of our own ------------------------------------------------------------------------------------------ */
+/* --- a server of our own --- */
 
 void server_start(struct bench *bench);
 /* Starts it again on the same data; returns when it accepts connections. */
@@ -315,7 +320,10 @@ void server_wait_ready(struct bench *bench);
 void server_stop(struct bench *bench, int signal);
 /* Ends it if it runs and removes its files. */
 void server_free(struct bench *bench);
-/* Highest number of a WAL object, summed over all shards: how many were written so far. 0 for another's server. */
+/*
+ * Highest number of a WAL object, summed over all shards: how many were written so far. 0 for
+ * another's server.
+ */
 uint64_t server_wal_objects(const struct bench *bench);
 
 #endif

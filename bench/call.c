@@ -1,4 +1,6 @@
-/* bench/call.c - calls of the clients, calls of the main thread, and the small parts of messages. */
+/*
+ * bench/call.c - calls of the clients, calls of the main thread, and the small parts of messages.
+ */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,7 @@
-/* bench/cold_start.c - scenario `cold-start`: from the start of the process to the first lease of a backlog. */
+/*
+ * bench/cold_start.c - scenario `cold-start`: from the start of the process to the first lease of a
+ * backlog.
+ */
 #include <signal.h>
 #include <unistd.h>
 

@@ -1,4 +1,7 @@
-/* bench/dispatch.c - scenario `dispatch`: from an enqueue to its handler's start and to the result, at light load. */
+/*
+ * bench/dispatch.c - scenario `dispatch`: from an enqueue to its handler's start and to the result,
+ * at light load.
+ */
 #include "drive.h"
 #include "scenarios.h"
 

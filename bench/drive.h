@@ -1,9 +1,10 @@
 /*
  * bench/drive.h - a load: producers that enqueue, workers that lease and report.
  *
- * Producers run closed loops, or serve an open loop (rate > 0): arrivals have fixed times, latency counts from the
- * arrival's time, and an arrival that found no producer free, or the loop busy, is late, counted and not skipped. The
- * payload carries the intended start, so workers can tell how long a job took from there to its lease.
+ * Producers run closed loops, or serve an open loop (rate > 0): arrivals have fixed times, latency
+ * counts from the arrival's time, and an arrival that found no producer free, or the loop busy, is
+ * late, counted and not skipped. The payload carries the intended start, so workers can tell how
+ * long a job took from there to its lease.
  *
  * Threads    load_* are the main thread's; callbacks run on the loop. Counters are the loop's.
  * Ownership  a load is freed with the connections, when the run is over.
@@ -15,8 +16,8 @@
 
 #define LATE_US 2000 /* an arrival sent later than this is late */
 /*
- * Timers fire up to a millisecond late. Arrivals at least SPARSE_US apart are waited for exactly: the timer fires
- * EARLY_US before, and the loop goes round until the moment has come.
+ * Timers fire up to a millisecond late. Arrivals at least SPARSE_US apart are waited for exactly:
+ * the timer fires EARLY_US before, and the loop goes round until the moment has come.
  */
 #define SPARSE_US 5000
 #define EARLY_US 1500
@@ -37,13 +38,19 @@ struct load_options {
     const char *series_prefix;                    /* of the series' names; "" for one load alone */
     uint64_t tenths_of; /* completed jobs of a drain whose rate is told for each tenth; 0 = none */
     bool group_each;    /* worker n polls <group>-<n> */
-    /* Job n: limits, tenant, priority. Preset: payload, group, priority 50. Strings live in the arena or longer. */
+    /*
+     * Job n: limits, tenant, priority. Preset: payload, group, priority 50. Strings live in the
+     * arena or longer.
+     */
     void (*fill)(struct load *load, uint64_t n, struct arena *arena, Silo__V1__EnqueueRequest *job);
     /* A task was leased; before its report. */
     void (*leased)(struct load *load, uint32_t worker, const Silo__V1__Task *task, int64_t now_us);
     /* An outcome was acknowledged. */
     void (*reported)(struct load *load, uint32_t worker, int64_t sent_us, int64_t now_us);
-    /* One job was enqueued (bulk 1). True: the callee has the producer and gives it back by producer_next. */
+    /*
+     * One job was enqueued (bulk 1). True: the callee has the producer and gives it back by
+     * producer_next.
+     */
     bool (*enqueued)(struct load *load, struct producer *producer, const char *job_id);
     void *context;
 };
@@ -80,7 +87,9 @@ struct load {
 struct load *load_new(struct bench *bench, const struct load_options *options);
 void load_produce(struct load *load, uint32_t producers); /* at most options.producers */
 void load_consume(struct load *load, uint32_t workers);
-/* Tells them to end after what is under way; a waiting poll keeps its worker until it is answered. */
+/*
+ * Tells them to end after what is under way; a waiting poll keeps its worker until it is answered.
+ */
 void load_stop_producers(struct load *load);
 void load_stop_workers(struct load *load);
 /* Waits until jobs_max jobs were enqueued and acknowledged. */
@@ -94,7 +103,10 @@ double load_tenth_facts(struct load *load, int64_t start_us);
 /* Loop. The producer goes on with the next job. */
 void producer_next(struct producer *producer);
 
-/* Main. Enqueues jobs_max jobs with all producers and waits; facts under `name`; failing is a check. Jobs per second. */
+/*
+ * Main. Enqueues jobs_max jobs with all producers and waits; facts under `name`; failing is a
+ * check. Jobs per second.
+ */
 double load_enqueue_phase(struct load *load, const char *name, double seconds);
 /* Main. Completes all that is enqueued with all workers; likewise. */
 double load_drain_phase(struct load *load, const char *name, double seconds);

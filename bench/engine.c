@@ -1,8 +1,9 @@
 /*
  * bench/engine.c - scenario `engine`: the storage engine alone, fed as a shard feeds it.
  *
- * One batch is in the engine's hands at a time, the next leaves when it was applied; a WAL flush is always under way,
- * and one more is queued behind it. No server, no network: the rate is what a shard could reach if the rest cost nothing.
+ * One batch is in the engine's hands at a time, the next leaves when it was applied; a WAL flush is
+ * always under way, and one more is queued behind it. No server, no network: the rate is what a
+ * shard could reach if the rest cost nothing.
  */
 #include <ftw.h>
 #include <poll.h>

@@ -1,4 +1,7 @@
-/* bench/enqueue.c - scenarios `enqueue`, `bulk-enqueue` and `stalls`: producers alone, closed or open loop. */
+/*
+ * bench/enqueue.c - scenarios `enqueue`, `bulk-enqueue` and `stalls`: producers alone, closed or
+ * open loop.
+ */
 #include <string.h>
 
 #include "drive.h"

@@ -1,8 +1,9 @@
 /*
- * bench/grant.c - scenario `grant`: from a release to the next lease while reads of the store are slow.
+ * bench/grant.c - scenario `grant`: from a release to the next lease while reads of the store are
+ * slow.
  *
- * The rows of the downstream queues are written first and the server is restarted, so that they lie in the store and
- * not in memory when the waiters come.
+ * The rows of the downstream queues are written first and the server is restarted, so that they lie
+ * in the store and not in memory when the waiters come.
  */
 #include <signal.h>
 #include <stdlib.h>

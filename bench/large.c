@@ -1,8 +1,10 @@
 /*
- * bench/large.c - scenario `large`: a shard with a long past, and what each operation costs on it, one at a time.
+ * bench/large.c - scenario `large`: a shard with a long past, and what each operation costs on it,
+ * one at a time.
  *
- * The set is imported: 300 tenants by Zipf's law, most jobs ended, some waiting, some an hour ahead; beside it jobs a
- * year ahead and one deep queue. Then every operation is called --warmup + --rounds times, alone.
+ * The set is imported: 300 tenants by Zipf's law, most jobs ended, some waiting, some an hour
+ * ahead; beside it jobs a year ahead and one deep queue. Then every operation is called --warmup +
+ * --rounds times, alone.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -485,7 +487,10 @@ static struct op op_import(struct large *large, uint32_t i)
     return (struct op){SILO_PATH("ImportJobs"), &m->base};
 }
 
-/* Frees `slots` slots of a queue with `waiters` waiters; from the report to the last of their leases. */
+/*
+ * Frees `slots` slots of a queue with `waiters` waiters; from the report to the last of their
+ * leases.
+ */
 static void grant_pass(struct large *large, uint32_t slots, uint32_t waiters)
 {
     struct bench *bench = large->bench;

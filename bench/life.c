@@ -1,9 +1,9 @@
 /*
  * bench/life.c - scenarios `life` and `bulk-life`: closed loops over the whole life of a job.
  *
- * Each client goes round enqueue, lease (a waiting poll), report; what it leases need not be what it enqueued. With
- * --bulk above 1 the three are EnqueueMany, LeaseTasks and ReportOutcomes, and a client polls until it has taken as many
- * tasks as it enqueued.
+ * Each client goes round enqueue, lease (a waiting poll), report; what it leases need not be what
+ * it enqueued. With --bulk above 1 the three are EnqueueMany, LeaseTasks and ReportOutcomes, and a
+ * client polls until it has taken as many tasks as it enqueued.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -223,7 +223,10 @@ static struct life *life_new(struct bench *bench)
     return life;
 }
 
-/* The engine is measured with batches as large as those of the jobs were: rows of a commit, up to a shard's bound. */
+/*
+ * The engine is measured with batches as large as those of the jobs were: rows of a commit, up to a
+ * shard's bound.
+ */
 static uint32_t rows_of_a_batch(uint64_t jobs, uint64_t objects)
 {
     const uint64_t rows = objects != 0 ? (jobs * ROWS_OF_A_LIFE + objects - 1) / objects : 0;

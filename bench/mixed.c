@@ -1,7 +1,9 @@
 /*
- * bench/mixed.c - scenario `mixed`: tenants of different weight, concurrency and floating limits, and an audit.
+ * bench/mixed.c - scenario `mixed`: tenants of different weight, concurrency and floating limits,
+ * and an audit.
  *
- * Afterwards nothing may be held: that is asked of every tenant, and the counters must say that all jobs ended.
+ * Afterwards nothing may be held: that is asked of every tenant, and the counters must say that all
+ * jobs ended.
  */
 #include <math.h>
 #include <stdlib.h>

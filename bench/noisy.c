@@ -1,4 +1,7 @@
-/* bench/noisy.c - scenario `noisy`: what a tenant keeps of its rate while another drains a larger backlog. */
+/*
+ * bench/noisy.c - scenario `noisy`: what a tenant keeps of its rate while another drains a larger
+ * backlog.
+ */
 #include "drive.h"
 #include "scenarios.h"
 

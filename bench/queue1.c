@@ -1,4 +1,7 @@
-/* bench/queue1.c - scenario `queue1`: a queue of one slot, from a release to the next worker's start. */
+/*
+ * bench/queue1.c - scenario `queue1`: a queue of one slot, from a release to the next worker's
+ * start.
+ */
 #include "drive.h"
 #include "scenarios.h"
 
@@ -17,7 +20,10 @@ static void fill(struct load *load, uint64_t n, struct arena *arena, Silo__V1__E
     limits_set(arena, job, limit_fixed(arena, "queue1", 1), NULL);
 }
 
-/* The report before this lease left the worker a moment ago, in this same turn of the loop at the earliest. */
+/*
+ * The report before this lease left the worker a moment ago, in this same turn of the loop at the
+ * earliest.
+ */
 static void leased(struct load *load, uint32_t worker, const Silo__V1__Task *task, int64_t now_us)
 {
     (void)load;

@@ -12,7 +12,10 @@ extern const struct scenario scenario_life, scenario_bulk_life, scenario_enqueue
     scenario_idle, scenario_cold_start, scenario_tenants, scenario_queues, scenario_workers,
     scenario_throttled, scenario_engine;
 
-/* engine.c: rows per second of the engine alone, in batches of `rows` rows of `row_bytes` bytes, for `seconds`. */
+/*
+ * engine.c: rows per second of the engine alone, in batches of `rows` rows of `row_bytes` bytes,
+ * for `seconds`.
+ */
 double engine_rows_per_s(struct bench *bench, uint32_t rows, uint32_t row_bytes, double seconds);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * bench/serve.c - a server of our own: a fresh directory, a free port, readiness, and an end by its process id.
+ * bench/serve.c - a server of our own: a fresh directory, a free port, readiness, and an end by its
+ * process id.
  *
  * The child is told to die with us, so that a killed benchmark leaves no server behind.
  */
@@ -314,7 +315,10 @@ static struct {
 } walled[BENCH_SHARDS_MAX];
 static size_t walled_count;
 
-/* The number of the newest record in a segment of a log (bridge/src/wal_log/record.rs); 0 if it has none. */
+/*
+ * The number of the newest record in a segment of a log (bridge/src/wal_log/record.rs); 0 if it has
+ * none.
+ */
 static uint64_t log_newest_record(const char *path)
 {
     uint64_t newest = 0;

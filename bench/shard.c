@@ -1,4 +1,6 @@
-/* bench/shard.c - scenario `shard`: how enqueueing and draining grow with producers and consumers. */
+/*
+ * bench/shard.c - scenario `shard`: how enqueueing and draining grow with producers and consumers.
+ */
 #include "drive.h"
 #include "scenarios.h"
 

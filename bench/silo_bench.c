@@ -1,6 +1,6 @@
 /*
- * bench/silo_bench.c - the load generator: one scenario against one server, see `silo-bench --help` and
- * docs/guides/benchmarking.md.
+ * bench/silo_bench.c - the load generator: one scenario against one server, see `silo-bench --help`
+ * and docs/guides/benchmarking.md.
  */
 #include <signal.h>
 #include <stdlib.h>

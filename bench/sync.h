@@ -1,5 +1,6 @@
 /*
- * bench/sync.h - single calls of the main thread, for scenarios that measure one operation at a time.
+ * bench/sync.h - single calls of the main thread, for scenarios that measure one operation at a
+ * time.
  *
  * Threads    main, while no load runs that it could disturb. Anything but OK ends the program.
  */

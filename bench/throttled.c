@@ -1,4 +1,7 @@
-/* bench/throttled.c - scenario `throttled`: what a backlog behind a rate limit costs, and costs the other jobs of its group. */
+/*
+ * bench/throttled.c - scenario `throttled`: what a backlog behind a rate limit costs, and costs the
+ * other jobs of its group.
+ */
 #include "drive.h"
 #include "scenarios.h"
 
@@ -49,7 +52,9 @@ static void leased(struct load *load, uint32_t worker, const Silo__V1__Task *tas
     }
 }
 
-/* The server's processor time and what it writes, from now on, with plain jobs and whatever waits. */
+/*
+ * The server's processor time and what it writes, from now on, with plain jobs and whatever waits.
+ */
 static void measure(struct bench *bench, struct throttled *t, const char *name, const char *series)
 {
     (void)bench_wait(bench, opt(bench, OPT_REST_SECONDS), NULL, NULL);

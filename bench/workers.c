@@ -1,4 +1,7 @@
-/* bench/workers.c - scenario `workers`: very many idle workers in long polls, and how soon the right one wakes. */
+/*
+ * bench/workers.c - scenario `workers`: very many idle workers in long polls, and how soon the
+ * right one wakes.
+ */
 #include <sys/resource.h>
 
 #include "drive.h"

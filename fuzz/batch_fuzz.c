@@ -1,8 +1,10 @@
 /*
- * fuzz/batch_fuzz.c - what crosses the storage interface: packed batches going in, packed rows coming back.
+ * fuzz/batch_fuzz.c - what crosses the storage interface: packed batches going in, packed rows
+ * coming back.
  *
- * Raw bytes are written as one batch. What the store takes, a second reader of the format here must find well-formed, and
- * reading every key of it back gives what its last operation left. What store_op_pack makes is always taken.
+ * Raw bytes are written as one batch. What the store takes, a second reader of the format here must
+ * find well-formed, and reading every key of it back gives what its last operation left. What
+ * store_op_pack makes is always taken.
  */
 #include "fuzz.h"
 
@@ -67,7 +69,10 @@ static void rig_deinit(struct rig *rig)
     rig->ops->free(rig->store);
 }
 
-/* The format, read a second time: at most OPS_MAX operations; false for what is not well-formed to the end. */
+/*
+ * The format, read a second time: at most OPS_MAX operations; false for what is not well-formed to
+ * the end.
+ */
 static bool ops_parse(struct bytes in, struct op *ops, uint32_t *ret_count)
 {
     uint32_t count = 0;

@@ -1,8 +1,9 @@
 /*
  * fuzz/bucket_fuzz.c - stored buckets of the built-in rate limiter, and what checks make of them.
  *
- * A bucket that decodes encodes to the same bytes, and so does every bucket that a chain of checks leaves behind: whatever
- * the clock, the limits and the hits of the requests were, no check leaves what would be refused as corrupt.
+ * A bucket that decodes encodes to the same bytes, and so does every bucket that a chain of checks
+ * leaves behind: whatever the clock, the limits and the hits of the requests were, no check leaves
+ * what would be refused as corrupt.
  */
 #include "fuzz.h"
 

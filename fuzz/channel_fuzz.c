@@ -1,9 +1,11 @@
 /*
- * fuzz/channel_fuzz.c - the client's side: what a server, or whoever answers in its place, sends to a channel with calls.
+ * fuzz/channel_fuzz.c - the client's side: what a server, or whoever answers in its place, sends to
+ * a channel with calls.
  *
- * The first byte holds flags. With FLAG_RAW the rest is what the server sends, byte for byte; without it the rest is a program
- * of small steps (calls that start, answers, frames with a right length). Everything runs inside one turn of the loop. In the
- * end every call was told its outcome once.
+ * The first byte holds flags. With FLAG_RAW the rest is what the server sends, byte for byte;
+ * without it the rest is a program of small steps (calls that start, answers, frames with a right
+ * length). Everything runs inside one turn of the loop. In the end every call was told its outcome
+ * once.
  */
 #include "fuzz.h"
 

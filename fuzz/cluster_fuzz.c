@@ -1,8 +1,8 @@
 /*
  * fuzz/cluster_fuzz.c - the cluster's record and the names of its objects.
  *
- * A record that decodes covers the whole space with shards of different ids, and comes back the same when it is encoded and
- * decoded again. A name with a number is the name of that number.
+ * A record that decodes covers the whole space with shards of different ids, and comes back the
+ * same when it is encoded and decoded again. A name with a number is the name of that number.
  */
 #include "fuzz.h"
 

@@ -1,8 +1,10 @@
 /*
- * fuzz/config_fuzz.c - what the operator writes: the TOML file, the command line, and the texts inside values.
+ * fuzz/config_fuzz.c - what the operator writes: the TOML file, the command line, and the texts
+ * inside values.
  *
- * The first byte says which. A file that loads prints as a file that loads to the same. The TOML reader is the bridge's and
- * not instrumented, so the fuzzer also gives documents to the walk behind it as JSON.
+ * The first byte says which. A file that loads prints as a file that loads to the same. The TOML
+ * reader is the bridge's and not instrumented, so the fuzzer also gives documents to the walk
+ * behind it as JSON.
  */
 #include "fuzz.h"
 

@@ -1,14 +1,18 @@
 /*
- * fuzz/connection_fuzz.c - two clients of one server: one of them hostile, the other one with calls to make.
+ * fuzz/connection_fuzz.c - two clients of one server: one of them hostile, the other one with calls
+ * to make.
  *
- * An input is a program of the hostile client's: frames from a grammar, many of them at once, header blocks that refer to the
- * table, continuations, padding, messages cut across frames, windows that overflow, resets, silence, time passing, a new
- * connection. Everything runs inside one turn of the server's loop, through real sockets and conn.c's own reading, so that a
- * "turn" here is what conn_flush does for each connection, the hostile one first.
+ * An input is a program of the hostile client's: frames from a grammar, many of them at once,
+ * header blocks that refer to the table, continuations, padding, messages cut across frames,
+ * windows that overflow, resets, silence, time passing, a new connection. Everything runs inside
+ * one turn of the server's loop, through real sockets and conn.c's own reading, so that a "turn"
+ * here is what conn_flush does for each connection, the hostile one first.
  *
  * What must hold after every step, whatever was sent:
- *   - a turn does no more work for a connection than CONN_WORK_TURN and one slice, and takes no more than TURN_CPU_MS_MAX;
- *   - the other client's calls, an ordinary and an urgent one, are answered, and well, within CALL_TURNS_MAX turns;
+ *   - a turn does no more work for a connection than CONN_WORK_TURN and one slice, and takes no
+ *     more than TURN_CPU_MS_MAX;
+ *   - the other client's calls, an ordinary and an urgent one, are answered, and well, within
+ *     CALL_TURNS_MAX turns;
  *   - all memory there is stays under HOSTILE_BYTES_MAX above what there was at rest;
  * and in the end nothing is left: no call, no counted byte.
  */
@@ -42,7 +46,10 @@
 #define TURN_CPU_MS_MAX 2000 /* with sanitizers, which make everything some twenty times as slow */
 #define TURN_WORK_MAX \
     (CONN_WORK_TURN + CONN_SLICE_BYTES / 9u * (CONN_WORK_FRAME + CONN_WORK_REQUEST))
-/* Per connection some 1.5 MiB of frames to be sent and their streams, and what all share: requests, replies, calls. */
+/*
+ * Per connection some 1.5 MiB of frames to be sent and their streams, and what all share: requests,
+ * replies, calls.
+ */
 #define HOSTILE_BYTES_MAX (16u << 20)
 
 static struct rpc_server *server;
@@ -392,7 +399,10 @@ static void put_length(struct buf *block, uint32_t len)
     buf_u8(block, (uint8_t)len);
 }
 
-/* One field of a header block: an entry of the table again and again, a large one for it, its size, or something else. */
+/*
+ * One field of a header block: an entry of the table again and again, a large one for it, its size,
+ * or something else.
+ */
 static void put_field(struct buf *block, struct bytes *in)
 {
     static uint8_t filler[8192];
@@ -420,7 +430,10 @@ static void put_field(struct buf *block, struct bytes *in)
     }
 }
 
-/* HEADERS with such fields, whole or with the rest in CONTINUATIONs, the last of which may never come. */
+/*
+ * HEADERS with such fields, whole or with the rest in CONTINUATIONs, the last of which may never
+ * come.
+ */
 static void put_headers(struct buf *out, uint32_t stream, bool end, struct bytes *in)
 {
     struct buf block;
@@ -658,7 +671,10 @@ static void visit_end(struct rpc_mail *mail)
     (void)sem_post(&visit.done);
 }
 
-/* On the loop. Connections are freed at the end of this turn, so the next one says that all is done. */
+/*
+ * On the loop. Connections are freed at the end of this turn, so the next one says that all is
+ * done.
+ */
 static void visit_run(struct rpc_mail *mail)
 {
     input_run(visit.input);
@@ -681,7 +697,10 @@ void fuzz_one(struct bytes input)
 
 /* --- seeds: step, stream, and what the step takes --- */
 
-/* Bodies that do not end: without a share for each connection they would fill what all have to the last byte. */
+/*
+ * Bodies that do not end: without a share for each connection they would fill what all have to the
+ * last byte.
+ */
 static void seed_bodies(struct seeds *seeds)
 {
     static const uint8_t lasts[] = {200, 200, 22, 3}; /* of some bytes, halved */

@@ -1,13 +1,15 @@
 /*
- * fuzz/fuzz.h - what the fuzzers share. Each is one <name>_fuzz.c that defines fuzz_one and fuzz_seeds.
+ * fuzz/fuzz.h - what the fuzzers share. Each is one <name>_fuzz.c that defines fuzz_one and
+ * fuzz_seeds.
  *
- *     fuzz-<name> DIR ...         libFuzzer as usual: runs, keeps what reaches new code in the first directory
+ *     fuzz-<name> DIR ...         libFuzzer as usual: runs, keeps what reaches new code in the
+ *                                 first directory
  *     fuzz-<name> FILE ...        runs these inputs once
  *     fuzz-<name> --seeds DIR     writes the inputs to begin with, and exits
  *
- * An input that breaks a property ends the process through ASSERT; libFuzzer then keeps it as crash-<hash>. Seeds are
- * written by the code that knows the formats, so that a change of a format needs no new files; what runs have found beyond
- * them lies minimised in fuzz/corpus/<name>/.
+ * An input that breaks a property ends the process through ASSERT; libFuzzer then keeps it as
+ * crash-<hash>. Seeds are written by the code that knows the formats, so that a change of a format
+ * needs no new files; what runs have found beyond them lies minimised in fuzz/corpus/<name>/.
  *
  * Ownership  an input is lent for the call, and its heap block ends where it ends.
  * Threads    one.

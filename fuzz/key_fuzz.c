@@ -1,8 +1,9 @@
 /*
- * fuzz/key_fuzz.c - keys: what is built parses to what it was built from, and what parses rebuilds to the same bytes.
+ * fuzz/key_fuzz.c - keys: what is built parses to what it was built from, and what parses rebuilds
+ * to the same bytes.
  *
- * The first byte names the reader. Bytes that a reader takes are given to the builder; values drawn from the same bytes go
- * the other way round.
+ * The first byte names the reader. Bytes that a reader takes are given to the builder; values drawn
+ * from the same bytes go the other way round.
  */
 #include "base/limits.h"
 #include "fuzz.h"

@@ -1,8 +1,9 @@
 /*
  * fuzz/limit_fuzz.c - a job's limits in their stored form.
  *
- * The first byte is the count, the rest a run of items. What decodes is complete: names where they belong, a retry policy with
- * every rate limit, one place for each queue. What is stored from it is stored from that again to the same bytes.
+ * The first byte is the count, the rest a run of items. What decodes is complete: names where they
+ * belong, a retry policy with every rate limit, one place for each queue. What is stored from it is
+ * stored from that again to the same bytes.
  */
 #include "fuzz.h"
 

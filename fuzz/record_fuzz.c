@@ -1,8 +1,9 @@
 /*
- * fuzz/record_fuzz.c - stored values: what decodes, encodes and decodes again to equal fields, whatever its version.
+ * fuzz/record_fuzz.c - stored values: what decodes, encodes and decodes again to equal fields,
+ * whatever its version.
  *
- * The first byte names the record. Bytes need not come back the same (numbers may be written longer than needed), but what
- * the second decoding gives must equal the first, field by field.
+ * The first byte names the record. Bytes need not come back the same (numbers may be written longer
+ * than needed), but what the second decoding gives must equal the first, field by field.
  */
 #include "fuzz.h"
 

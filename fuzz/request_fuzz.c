@@ -1,10 +1,13 @@
 /*
- * fuzz/request_fuzz.c - requests: the service's check of the bytes, protobuf-c's decoding, and the checks of the fields.
+ * fuzz/request_fuzz.c - requests: the service's check of the bytes, protobuf-c's decoding, and the
+ * checks of the fields.
  *
- * The first byte names the request type. A message that decodes must pack to bytes that decode again and pack to the same,
- * must not have taken more memory than its bytes can ask for, and what passes the checks of a job must be storable.
+ * The first byte names the request type. A message that decodes must pack to bytes that decode
+ * again and pack to the same, must not have taken more memory than its bytes can ask for, and what
+ * passes the checks of a job must be storable.
  *
- * The two files of the service are compiled into this fuzzer, so that it needs no shard, no store and no socket.
+ * The two files of the service are compiled into this fuzzer, so that it needs no shard, no store
+ * and no socket.
  */
 #include "fuzz.h"
 

@@ -1,12 +1,14 @@
 /*
- * fuzz/session_fuzz.c - a server's connection: HTTP/2, the calls on it, health, reflection, and handlers that answer at once,
- * in pieces, late or never.
+ * fuzz/session_fuzz.c - a server's connection: HTTP/2, the calls on it, health, reflection, and
+ * handlers that answer at once, in pieces, late or never.
  *
- * The first byte holds flags. With FLAG_RAW the rest is what the peer sends, byte for byte; without it the rest is a program
- * of small steps (frames with a right length, requests, messages, time passing), which gets further. Everything runs inside
- * one turn of the server's loop: bytes go into the session as conn.c would give them, answers go to a socket pair.
+ * The first byte holds flags. With FLAG_RAW the rest is what the peer sends, byte for byte; without
+ * it the rest is a program of small steps (frames with a right length, requests, messages, time
+ * passing), which gets further. Everything runs inside one turn of the server's loop: bytes go into
+ * the session as conn.c would give them, answers go to a socket pair.
  *
- * Afterwards nothing may be left: no call held, no byte counted, every piece of every answer released.
+ * Afterwards nothing may be left: no call held, no byte counted, every piece of every answer
+ * released.
  */
 #include "fuzz.h"
 
@@ -403,7 +405,10 @@ static void visit_end(struct rpc_mail *mail)
     (void)sem_post(&visit.done);
 }
 
-/* On the loop. The connection is freed at the end of this turn, so the next one says that all is done. */
+/*
+ * On the loop. The connection is freed at the end of this turn, so the next one says that all is
+ * done.
+ */
 static void visit_run(struct rpc_mail *mail)
 {
     input_run(visit.input);

@@ -1,8 +1,9 @@
 /*
- * fuzz/text_fuzz.c - the small formats of the wire: gRPC's message frames, percent-encoded texts, timeouts, status numbers,
- * plain protobuf fields, UUIDs, UTF-8.
+ * fuzz/text_fuzz.c - the small formats of the wire: gRPC's message frames, percent-encoded texts,
+ * timeouts, status numbers, plain protobuf fields, UUIDs, UTF-8.
  *
- * The first byte says which. Frames read in pieces give what frames read at once give; texts come back from their encoding.
+ * The first byte says which. Frames read in pieces give what frames read at once give; texts come
+ * back from their encoding.
  */
 #include "fuzz.h"
 
@@ -20,7 +21,10 @@ enum kind { FRAME, FRAME_WRITE, MESSAGE, TIMEOUT, STATUS, PROTOBUF, UUID, UTF8 }
 
 /* --- frames --- */
 
-/* What a reader made of its input, as bytes to compare: each result, and each message with its length. */
+/*
+ * What a reader made of its input, as bytes to compare: each result, and each message with its
+ * length.
+ */
 static void frames_read(struct bytes in, size_t piece, struct arena *arena, struct buf *seen)
 {
     struct frame_reader reader;
@@ -75,7 +79,10 @@ static void segment_released(void *context, bool sent)
     released++;
 }
 
-/* Messages in segments, taken out in pieces, read back: the same bytes, and every segment released once. */
+/*
+ * Messages in segments, taken out in pieces, read back: the same bytes, and every segment released
+ * once.
+ */
 static void frame_write_one(struct bytes in)
 {
     struct frame_queue queue = {0};
@@ -198,7 +205,9 @@ static void uuid_one(struct bytes in)
     }
 }
 
-/* Text cut in two at any place that begins a character is well-formed exactly if both halves are. */
+/*
+ * Text cut in two at any place that begins a character is well-formed exactly if both halves are.
+ */
 static void utf8_one(struct bytes in)
 {
     const size_t cut = in.len != 0 ? take_u8(&in) % (in.len + 1) : 0;

@@ -1,9 +1,11 @@
 /*
- * fuzz/wal_log_fuzz.c - the files of a write-ahead log: an open takes them over or refuses, and never fails otherwise.
+ * fuzz/wal_log_fuzz.c - the files of a write-ahead log: an open takes them over or refuses, and
+ * never fails otherwise.
  *
- * The reader is the bridge's; it says what must hold (bridge/src/wal_log/verify.rs): looking at a log and taking it over
- * agree, records come back in order and once, and a log that is refused opens once the loss is accepted. The first byte says
- * whether checksums are put right before, which chance would not find, and how many records are in sorted files.
+ * The reader is the bridge's; it says what must hold (bridge/src/wal_log/verify.rs): looking at a
+ * log and taking it over agree, records come back in order and once, and a log that is refused
+ * opens once the loss is accepted. The first byte says whether checksums are put right before,
+ * which chance would not find, and how many records are in sorted files.
  */
 #include "fuzz.h"
 

@@ -1,5 +1,6 @@
 /*
- * fuzz/wire.h - HTTP/2 frames as the fuzzers of both sides of a connection write them: lengths right, contents whatever.
+ * fuzz/wire.h - HTTP/2 frames as the fuzzers of both sides of a connection write them: lengths
+ * right, contents whatever.
  */
 #ifndef SILO_FUZZ_WIRE_H
 #define SILO_FUZZ_WIRE_H
@@ -26,7 +27,10 @@ static inline void wire_frame(struct buf *out, uint8_t type, uint8_t flags, uint
     buf_append(out, payload.ptr, payload.len);
 }
 
-/* A literal header without Huffman coding and without a place in the table; at most 126 bytes of value. */
+/*
+ * A literal header without Huffman coding and without a place in the table; at most 126 bytes of
+ * value.
+ */
 static inline void wire_header(struct buf *block, struct bytes name, struct bytes value)
 {
     value.len = value.len < 126 ? value.len : 126;

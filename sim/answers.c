@@ -124,7 +124,8 @@ static bool explains_revival(enum api api, const struct item *item, const struct
         }
         return ended ? is_ok(item) : is(item, PRECONDITION, NULL);
     }
-    if (!v->exists) { /* the attempts of a job that was deleted meanwhile may not do for a new one */
+    if (!v->exists) {
+        /* the attempts of a job that was deleted meanwhile may not do for a new one */
         return is_ok(item) || strstr(item->text, "import attempt") != NULL;
     }
     /* Whether its attempts begin with the stored ones is not known here. */
@@ -160,7 +161,9 @@ static bool explains_change(const struct model *m, enum api api, const struct it
         if (!v->exists) {
             return is_ok(item);
         }
-        /* An import may have replaced the retry policy, so that equal specs are two different jobs. */
+        /*
+         * An import may have replaced the retry policy, so that equal specs are two different jobs.
+         */
         if (item->return_existing && v->spec == item->spec && item->job->revivals == 0) {
             return is_ok(item);
         }
@@ -289,8 +292,8 @@ static void answer_check(struct model *m, enum api api, const struct item *item)
     const struct mversion *v = model_newest(job);
     (void)verdict_fail(
         m->verdict, "answer",
-        "no version of %s explains the answer to %s: code %u (%s); newest: %s, %s at "
-        "%s, mark %d, due %lld, now %lld",
+        "no version of %s explains the answer to %s: code %u (%s); newest: %s, %s at %s, mark %d, "
+        "due %lld, now %lld",
         job->id, api_name(api), item->code, item->text, v->exists ? "exists" : "absent",
         job_status_name(v->status), token_at_name(v->where), v->mark, (long long)v->due_ms,
         (long long)*m->wall_ms);

@@ -1,8 +1,10 @@
 /*
- * sim/answers_await.c - what AwaitCancellations tells a worker: nothing but the truth, and all of it.
+ * sim/answers_await.c - what AwaitCancellations tells a worker: nothing but the truth, and all of
+ * it.
  *
- * An answer may tell of what was so at any time since the call began, also of what began and ended within one batch. It has
- * to tell of what was so all the time. A call that still waits when nothing is on its way has nothing to be told.
+ * An answer may tell of what was so at any time since the call began, also of what began and ended
+ * within one batch. It has to tell of what was so all the time. A call that still waits when
+ * nothing is on its way has nothing to be told.
  */
 #include "base/limits.h"
 #include "sim/calls.h"
@@ -36,7 +38,10 @@ static bool holds(const struct mversion *v, const struct item *item, const struc
     return v->has_lease && uuid_eq(&v->task_id, id) && strcmp(v->worker, item->worker) == 0;
 }
 
-/* The worker had the lease, and what the next batch left tells that its job had been marked before the lease ended. */
+/*
+ * The worker had the lease, and what the next batch left tells that its job had been marked before
+ * the lease ended.
+ */
 static bool marked_at_end(const struct mjob *job, size_t at, int64_t mark_ms)
 {
     const struct mversion *v = &job->versions[at];

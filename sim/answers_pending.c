@@ -1,9 +1,9 @@
 /*
  * sim/answers_pending.c - why a job does not run, as GetJob says, against the rows.
  *
- * It is looked at when the job stayed as it was from question to answer: then the cause has to fit the place where its token
- * is. Numbers about others (slots, holders, places in line) are views of a moment: they have to be exact when nothing at all
- * was written meanwhile.
+ * It is looked at when the job stayed as it was from question to answer: then the cause has to fit
+ * the place where its token is. Numbers about others (slots, holders, places in line) are views of
+ * a moment: they have to be exact when nothing at all was written meanwhile.
  */
 #include "base/limits.h"
 #include "sim/calls.h"
@@ -112,8 +112,8 @@ static bool ready_fits(const struct asked *q)
 /* --- numbers --- */
 
 /*
- * Whether the other waits for the same, and goes first. At a queue a slot that becomes free fits the waiters with the
- * largest maximum first, and of those the best.
+ * Whether the other waits for the same, and goes first. At a queue a slot that becomes free fits
+ * the waiters with the largest maximum first, and of those the best.
  */
 static bool goes_before(const struct asked *q, const struct audit_job *other,
                         const struct audit_queue *queue)
@@ -149,7 +149,10 @@ static bool ahead_fits(const struct asked *q, const struct audit_queue *queue)
     return true;
 }
 
-/* A worker asked the shard for work of its group a moment ago. In the small program groups are forgotten at once. */
+/*
+ * A worker asked the shard for work of its group a moment ago. In the small program groups are
+ * forgotten at once.
+ */
 static bool polled(const struct asked *q)
 {
     if (SHARD_GROUPS_MAX <= SPEC_GROUPS) {

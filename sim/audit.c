@@ -1,4 +1,6 @@
-/* sim/audit.c - rows to jobs: infos, states and tokens, in the order in which their tables stand. */
+/*
+ * sim/audit.c - rows to jobs: infos, states and tokens, in the order in which their tables stand.
+ */
 #include "sim/audit.h"
 
 #include "base/list.h"

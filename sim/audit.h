@@ -1,14 +1,16 @@
 /*
  * sim/audit.h - all that must hold between the rows of one shard, checked after every batch.
  *
- * It knows the layout of keys and values (codec/) and the rules, and nothing of the core: what a token must hold, where a
- * waiter must stand and which counter must say what is worked out again from the jobs' own rows.
+ * It knows the layout of keys and values (codec/) and the rules, and nothing of the core: what a
+ * token must hold, where a waiter must stand and which counter must say what is worked out again
+ * from the jobs' own rows.
  *
  *     audit_batch: rows before ──► batch ──► rows after: tokens, holders, lines, counters; what was granted meanwhile
  *
  * Rules are named as in docs/internals/simulation.md.
  *
- * Ownership  an audit owns its rows; its jobs and queues lend from them and are valid until the next change.
+ * Ownership  an audit owns its rows; its jobs and queues lend from them and are valid until the
+ *            next change.
  * Threads    one.
  */
 #ifndef SILO_SIM_AUDIT_H
@@ -119,7 +121,9 @@ bool audit_before(const struct audit *audit, const struct place *p, const struct
 /* The greatest number of holders that a waiter of this line admits. */
 uint64_t audit_capacity(const struct audit_queue *queue, struct line_id line);
 
-/* Nothing is on its way and nothing was disturbed: what must be done by then. now_ms: wall clock. */
+/*
+ * Nothing is on its way and nothing was disturbed: what must be done by then. now_ms: wall clock.
+ */
 bool audit_rest(struct audit *audit, int64_t now_ms);
 /* All jobs are at their end. */
 bool audit_drained(struct audit *audit);
@@ -164,7 +168,10 @@ bool audit_request(struct audit *audit, const struct audit_job *job, const struc
 bool audit_holders(struct audit *audit, const struct audit_job *job, struct audit_tally *tally);
 bool audit_queue_row(struct audit *audit, const struct stored_row *row);
 bool audit_queues(struct audit *audit);
-/* Remembers which holders the batch adds and drops; then, with the new rows, whether they were right. */
+/*
+ * Remembers which holders the batch adds and drops; then, with the new rows, whether they were
+ * right.
+ */
 struct audit_grants;
 struct audit_grants *audit_grants_begin(struct audit *audit, struct bytes batch);
 bool audit_grants_end(struct audit *audit, struct audit_grants *grants);

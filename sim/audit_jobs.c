@@ -1,4 +1,7 @@
-/* sim/audit_jobs.c - one job's attempts, outcome, index, metadata, blobs and expiry; the counters of all. */
+/*
+ * sim/audit_jobs.c - one job's attempts, outcome, index, metadata, blobs and expiry; the counters
+ * of all.
+ */
 #include <math.h>
 
 #include "base/limits.h"
@@ -250,8 +253,8 @@ static bool counter_check(struct audit *a, struct bytes key, struct bytes tenant
          wanted.open == stored.open && wanted.succeeded == stored.succeeded &&
              wanted.failed == stored.failed && wanted.cancelled == stored.cancelled,
          rule,
-         "counters say %llu open, %llu succeeded, %llu failed, %llu cancelled; it is %llu, "
-         "%llu, %llu, %llu",
+         "counters say %llu open, %llu succeeded, %llu failed, %llu cancelled; it is %llu, %llu, "
+         "%llu, %llu",
          (unsigned long long)stored.open, (unsigned long long)stored.succeeded,
          (unsigned long long)stored.failed, (unsigned long long)stored.cancelled,
          (unsigned long long)wanted.open, (unsigned long long)wanted.succeeded,

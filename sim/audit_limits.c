@@ -1,6 +1,7 @@
 /*
- * sim/audit_limits.c - what limits demand: each token holds exactly the slots of the limits it has passed, waiters stand in
- * the line of the limit they are at, and no slot is free while somebody who fits waits for it.
+ * sim/audit_limits.c - what limits demand: each token holds exactly the slots of the limits it has
+ * passed, waiters stand in the line of the limit they are at, and no slot is free while somebody
+ * who fits waits for it.
  */
 #include "base/list.h"
 #include "sim/audit.h"
@@ -205,7 +206,10 @@ bool audit_request(struct audit *a, const struct audit_job *job, const struct st
     return true;
 }
 
-/* SE1, JA13, JF18: the slots of the limits it has passed, no others (those are found by their number). */
+/*
+ * SE1, JA13, JF18: the slots of the limits it has passed, no others (those are found by their
+ * number).
+ */
 bool audit_holders(struct audit *a, const struct audit_job *job, struct audit_tally *tally)
 {
     if (job->tokens == 0) {
@@ -423,7 +427,10 @@ struct audit_grants {
     size_t value_count;
 };
 
-/* Where its token stood before the batch: a rate limit behind the slot may have dated it anew since. */
+/*
+ * Where its token stood before the batch: a rate limit behind the slot may have dated it anew
+ * since.
+ */
 static void grant_before(struct audit *a, struct bytes value, struct grant *grant)
 {
     struct holder_rec rec;
@@ -471,7 +478,8 @@ struct audit_grants *audit_grants_begin(struct audit *a, struct bytes batch)
             drops(a, job_ref_tenant(bytes_of(op.key.ptr + 1, op.key.len - 1)))) {
             audit_dropped(a, op.key);
         }
-        if (!op.del) { /* one that was there has been released and granted again: they are written once */
+        if (!op.del) {
+            /* one that was there has been released and granted again: they are written once */
             if (g->count == g->cap) {
                 g->cap = g->cap != 0 ? g->cap * 2 : 4;
                 g->items = xrealloc(g->items, g->cap * sizeof g->items[0]);
@@ -613,7 +621,9 @@ static bool refresh_is_due(const struct audit_queue *queue, int64_t now_ms)
     return now_ms >= due_ms + REFRESH_SLACK_MS;
 }
 
-/* Slots whose tokens wait elsewhere go to a better waiter who asks for them, as many as it needs. */
+/*
+ * Slots whose tokens wait elsewhere go to a better waiter who asks for them, as many as it needs.
+ */
 static bool takeovers_done(struct audit *a, const struct audit_job *waiter)
 {
     struct key ref;
@@ -634,8 +644,7 @@ static bool takeovers_done(struct audit *a, const struct audit_job *waiter)
     char name[64];
     RULE(a, losers == 0 || queue->holders - losers >= audit_capacity(queue, line), "takeover",
          "%.*s waits at queue %s, and %llu of its %u slots belong to tokens that wait themselves "
-         "and "
-         "stand behind it",
+         "and stand behind it",
          JOB_FMT(waiter), queue_name(queue, name), (unsigned long long)losers, queue->holders);
     return true;
 }

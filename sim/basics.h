@@ -1,5 +1,6 @@
 /*
- * sim/basics.h - what all parts of the simulator stand on: random numbers of a seed, the trace, a verdict, timed events.
+ * sim/basics.h - what all parts of the simulator stand on: random numbers of a seed, the trace, a
+ * verdict, timed events.
  *
  * Units      _us: microseconds of the simulated monotonic clock.
  * Ownership  each struct owns what it allocated; an event's context is lent.

@@ -1,8 +1,14 @@
-/* sim/faults.c - the process dies, the storage fails or is away, others take the shard, clocks jump, the limiter sulks. */
+/*
+ * sim/faults.c - the process dies, the storage fails or is away, others take the shard, clocks
+ * jump, the limiter sulks.
+ */
 #include "shard/shard_int.h"
 #include "sim/world.h"
 
-/* An opening that failed is the server's to repeat, and a shard that others took its operator's to take back. */
+/*
+ * An opening that failed is the server's to repeat, and a shard that others took its operator's to
+ * take back.
+ */
 void faults_supervise(struct world *world)
 {
     struct process *p = &world->process;
@@ -137,7 +143,10 @@ static void store_fails(struct world *world)
     store_mem_fail(world->process.store, &fault);
 }
 
-/* The store hangs, or says what is wrong: all of it, or, as a full disk does, what makes writes durable. */
+/*
+ * The store hangs, or says what is wrong: all of it, or, as a full disk does, what makes writes
+ * durable.
+ */
 static void outage(struct world *world)
 {
     struct store *store = world->process.store;

@@ -1,6 +1,7 @@
 /*
- * sim/listeners.c - workers that hear of cancellations: for each shard a call that waits, and the next one when it is
- * answered. A worker that hears of one mostly stops and reports so. When it dies its calls break, at once or some time later.
+ * sim/listeners.c - workers that hear of cancellations: for each shard a call that waits, and the
+ * next one when it is answered. A worker that hears of one mostly stops and reports so. When it
+ * dies its calls break, at once or some time later.
  */
 #include "sim/world.h"
 

@@ -1,8 +1,9 @@
 /*
  * sim/main.c - silo-sim: runs of the simulator, one seed each.
  *
- * Each run is a child process, so that one that crashes or hangs is a failed run and nothing more. A failed run is tried
- * again with fewer steps until the shortest failing prefix is found that halving finds.
+ * Each run is a child process, so that one that crashes or hangs is a failed run and nothing more.
+ * A failed run is tried again with fewer steps until the shortest failing prefix is found that
+ * halving finds.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -310,9 +311,9 @@ static void seen_print(const struct seen *s)
 {
     printf(
         "seen: %llu batches, %llu leases, %llu retries, %llu expiries, %llu ends, %llu facts, "
-        "%llu answers (%llu unknown), %llu refreshes, %llu takeovers, %llu rate passes, %llu "
-        "given back, %llu revivals, %llu removed, %llu times at rest, %llu told of a cancel, %llu "
-        "failed for good, %llu pending (%llu with all numbers)\n",
+        "%llu answers (%llu unknown), %llu refreshes, %llu takeovers, %llu rate passes, "
+        "%llu given back, %llu revivals, %llu removed, %llu times at rest, %llu told of a cancel, "
+        "%llu failed for good, %llu pending (%llu with all numbers)\n",
         (unsigned long long)s->batches, (unsigned long long)s->leases,
         (unsigned long long)s->retries, (unsigned long long)s->expiries,
         (unsigned long long)s->ends, (unsigned long long)s->facts, (unsigned long long)s->answers,

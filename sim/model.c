@@ -306,7 +306,10 @@ static bool lease_same(const struct mversion *v, const struct mversion *w)
            uuid_eq(&v->task_id, &w->task_id) && strcmp(v->worker, w->worker) == 0;
 }
 
-/* What was stamped a moment ago, by the monotonic clock. A batch is written some time after its commands ran. */
+/*
+ * What was stamped a moment ago, by the monotonic clock. A batch is written some time after its
+ * commands ran.
+ */
 int64_t model_since_us(const struct model *m, size_t shard, int64_t stamp_ms)
 {
     const int64_t ago_ms = *m->wall_ms - stamp_ms;
@@ -339,8 +342,8 @@ static void lease_note(struct model *m, struct mjob *job, const struct mversion 
 }
 
 /*
- * What one batch hides: a job that was deleted, or whose retention ended, and made again; and a task that became ready and was
- * leased. Calls may have seen the moment between.
+ * What one batch hides: a job that was deleted, or whose retention ended, and made again; and a
+ * task that became ready and was leased. Calls may have seen the moment between.
  */
 static void version_between(const struct model *m, struct mjob *job, const struct mversion *was,
                             const struct mversion *is)

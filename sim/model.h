@@ -1,9 +1,10 @@
 /*
  * sim/model.h - what the clients of a shard know, and what they may be told.
  *
- * The model looks at every batch through an audit and keeps the versions each job went through. An answer is right if the
- * job had, at some time between question and answer, a version that explains it. What was acknowledged becomes a fact that
- * must be found in the rows for as long as nobody asked for its end. UNAVAILABLE says nothing.
+ * The model looks at every batch through an audit and keeps the versions each job went through. An
+ * answer is right if the job had, at some time between question and answer, a version that explains
+ * it. What was acknowledged becomes a fact that must be found in the rows for as long as nobody
+ * asked for its end. UNAVAILABLE says nothing.
  *
  * Ownership  the model owns jobs, tasks, refreshes and facts; all live as long as it.
  * Threads    one.
@@ -207,7 +208,10 @@ void model_queues(struct model *model, size_t shard, bool moves);
 /* answers.c */
 void answer_begun(struct model *model, enum api api, struct item *item);
 void answer_ended(struct model *model, enum api api, struct item *item);
-/* answers_await.c: what a worker was told of cancellations, and what a call that waits should have been told. */
+/*
+ * answers_await.c: what a worker was told of cancellations, and what a call that waits should have
+ * been told.
+ */
 void awaited_check(struct model *model, const struct item *item);
 /* Whether others may have taken all the room for such calls. */
 bool await_crowded(const struct item *item);

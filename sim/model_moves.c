@@ -1,4 +1,6 @@
-/* sim/model_moves.c - what may happen to a job, a floating limit and a rate limit within one batch. */
+/*
+ * sim/model_moves.c - what may happen to a job, a floating limit and a rate limit within one batch.
+ */
 #include "base/limits.h"
 #include "base/list.h"
 #include "sim/model.h"
@@ -83,8 +85,8 @@ static void move_task_id(struct model *m, const struct mjob *job, const struct m
 }
 
 /*
- * 9: at the shard's own limiter. A token bucket refills as a whole, so any span of its duration sees at most two fillings;
- * stamps of passes are those of the batches, which may be late.
+ * 9: at the shard's own limiter. A token bucket refills as a whole, so any span of its duration
+ * sees at most two fillings; stamps of passes are those of the batches, which may be late.
  */
 static void move_own_rate(struct model *m, const struct mjob *job, const struct limit *limit)
 {
@@ -255,7 +257,9 @@ static void queue_move(struct model *m, size_t shard, const struct audit_queue *
         (void)verdict_fail(m->verdict, "8.1", "a floating limit begins with %u, not %u", is->value,
                            is->default_max);
     }
-    /* One that was given back may be leased and reported again within the batch, under the same id. */
+    /*
+     * One that was given back may be leased and reported again within the batch, under the same id.
+     */
     const bool may_report = was_leased || (known && was->phase == REFRESH_TASK &&
                                            model_refresh(m, &was->task_id)->returned);
     if (known && is->value != was->value &&

@@ -239,7 +239,10 @@ int64_t rpc_loop_now_us(struct rpc_loop *loop)
     return *net_current->now_us;
 }
 
-/* The service's timers are for replies that are under way for seconds; here they leave within 30 ms, or never. */
+/*
+ * The service's timers are for replies that are under way for seconds; here they leave within 30
+ * ms, or never.
+ */
 void rpc_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us)
 {
     (void)loop;

@@ -1,13 +1,14 @@
 /*
- * sim/net.h - the network between clients and the server process: calls that arrive late, twice or never, callers that
- * leave, answers that get lost. It also is the rpc layer that the service runs on: rpc.h says what each function owes.
+ * sim/net.h - the network between clients and the server process: calls that arrive late, twice or
+ * never, callers that leave, answers that get lost. It also is the rpc layer that the service runs
+ * on: rpc.h says what each function owes.
  *
  *     net_send ──latency──► begun ──service──► answered ──► sent ──latency──► heard
  *                  │ lost                        │ caller gone       │ lost
  *                  └──────────► heard: UNAVAILABLE ◄─────────────────┘
  *
- * Ownership  the net owns its calls; one is freed when the server has ended it and the client has heard of it. What hangs
- *            on a call is its owner's until on_heard.
+ * Ownership  the net owns its calls; one is freed when the server has ended it and the client has
+ *            heard of it. What hangs on a call is its owner's until on_heard.
  * Threads    one; one net at a time.
  */
 #ifndef SILO_SIM_NET_H
@@ -38,7 +39,10 @@ struct rpc_call {
     void (*release)(void *context, bool sent); /* of the reply, until it left */
     void *release_context;
     struct event arriving, leaving, sending, hearing;
-    /* The owner's. Each may be NULL. begun: it is the server's now; ended: by the server, to a caller who is there or not. */
+    /*
+     * The owner's. Each may be NULL. begun: it is the server's now; ended: by the server, to a
+     * caller who is there or not.
+     */
     void (*on_begun)(struct rpc_call *call);
     void (*on_ended)(struct rpc_call *call, bool there);
     void (*on_sent)(struct rpc_call *call, bool sent);

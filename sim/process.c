@@ -300,8 +300,9 @@ void process_fence(struct process *p, size_t shard, int64_t *now_us)
         while (p->real->queue_drain(queue, &event, 1) == 1) {
             if (event.kind == STORE_OPENED && event.rc.code == SILO_OK) {
                 /*
-                 * An opening that is told or under way comes later, and takes the shard rightly. And an opening of ours
-                 * that failed before its claim leaves the same epoch to this one: nothing tells the two apart.
+                 * An opening that is told or under way comes later, and takes the shard rightly.
+                 * And an opening of ours that failed before its claim leaves the same epoch to this
+                 * one: nothing tells the two apart.
                  */
                 p->dbs[shard].taken = !p->dbs[shard].told && !p->dbs[shard].opening &&
                                       event.epoch > process_shard(p, shard)->epoch;

@@ -1,6 +1,7 @@
 /*
- * sim/process.h - one server process driven by hand: service, shards and executor on a store in memory. It is started,
- * turned, killed at any moment with all that is on its way, and started again on the same store.
+ * sim/process.h - one server process driven by hand: service, shards and executor on a store in
+ * memory. It is started, turned, killed at any moment with all that is on its way, and started
+ * again on the same store.
  *
  * Every database a shard opens and every batch it writes pass a hook first.
  *
@@ -66,13 +67,19 @@ void process_start(struct process *process);
 void process_kill(struct process *process, enum store_mem_survival survival);
 /* Asks one shard to open: takes back what others took. */
 void process_open(struct process *process, size_t shard);
-/* Begins an orderly end: polls are answered, shards close. process_closed tells; process_kill ends what is left. */
+/*
+ * Begins an orderly end: polls are answered, shards close. process_closed tells; process_kill ends
+ * what is left.
+ */
 void process_close(struct process *process);
 bool process_closed(const struct process *process);
 /* Somebody else opens the shard's database and leaves it again. The clock moves by *now_us. */
 void process_fence(struct process *process, size_t shard, int64_t *now_us);
 
-/* One turn of the executor and one step of the store; posts to the loop are run. False: nothing moved but the executor. */
+/*
+ * One turn of the executor and one step of the store; posts to the loop are run. False: nothing
+ * moved but the executor.
+ */
 bool process_turn(struct process *process);
 /* Monotonic time of its next event, in the past if one is ready. */
 int64_t process_next_us(const struct process *process);

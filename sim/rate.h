@@ -1,5 +1,6 @@
 /*
- * sim/rate.h - a rate limiter outside the process: windows that count hits, answers that come late, never, or as errors.
+ * sim/rate.h - a rate limiter outside the process: windows that count hits, answers that come late,
+ * never, or as errors.
  *
  * Ownership  checks are the limiter's from `check` to `done`.
  * Threads    one.

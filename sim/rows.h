@@ -1,5 +1,6 @@
 /*
- * sim/rows.h - a copy of one database's rows in key order, kept up to date from the batches that are written.
+ * sim/rows.h - a copy of one database's rows in key order, kept up to date from the batches that
+ * are written.
  *
  * Ownership  the copy owns its bytes; what is lent lives until the next change.
  * Threads    one.

@@ -1,4 +1,7 @@
-/* The simulator's programs as they are called: seeds pass, the same seed gives the same trace, a failure is an exit status. */
+/*
+ * The simulator's programs as they are called: seeds pass, the same seed gives the same trace, a
+ * failure is an exit status.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -9,7 +12,10 @@
 /* When histories are asked to be few: under a sanitizer each is several times slower. */
 #define SEEDS_FEW 30u
 
-/* Exit status of a shell command in the test's own directory; `fmt` names the program after $SILO_BIN_DIR/. */
+/*
+ * Exit status of a shell command in the test's own directory; `fmt` names the program after
+ * $SILO_BIN_DIR/.
+ */
 static int run(const char *command)
 {
     const int status = system(command); /* NOLINT(cert-env33-c): the test is about programs */
@@ -43,7 +49,10 @@ static void test_seeds_small(void **state)
     run_seeds("silo-sim-small", 1000001);
 }
 
-/* Byte by byte, also across a failing storage, restarts and an external limiter: the seeds differ in these. */
+/*
+ * Byte by byte, also across a failing storage, restarts and an external limiter: the seeds differ
+ * in these.
+ */
 static void test_same_trace(void **state)
 {
     (void)state;

@@ -1,4 +1,7 @@
-/* sim/spec.c - a hash of the number is cut into choices. Few queues with small maxima, so that jobs meet. */
+/*
+ * sim/spec.c - a hash of the number is cut into choices. Few queues with small maxima, so that jobs
+ * meet.
+ */
 #include "sim/spec.h"
 
 #include <stdio.h>

@@ -1,5 +1,6 @@
 /*
- * sim/spec.h - what simulated jobs are asked to be: a number, from which all is derived, and which their payload begins with.
+ * sim/spec.h - what simulated jobs are asked to be: a number, from which all is derived, and which
+ * their payload begins with.
  *
  * Units      _ms: milliseconds.
  * Threads    no shared state.

@@ -1,9 +1,9 @@
 /*
  * sim/world.c - one run.
  *
- * Time moves from event to event: of clients, of the network, of the store, of the executor's own timers. Between two of
- * them the executor turns until nothing moves. It is not turned without a reason: a wake-up that is not asked for does not
- * come here either.
+ * Time moves from event to event: of clients, of the network, of the store, of the executor's own
+ * timers. Between two of them the executor turns until nothing moves. It is not turned without a
+ * reason: a wake-up that is not asked for does not come here either.
  */
 #include "sim/world.h"
 
@@ -18,7 +18,10 @@
 
 /* --- the environment --- */
 
-/* The clock jumps; the process goes by steady time, and the model knows by the same rules what that is. */
+/*
+ * The clock jumps; the process goes by steady time, and the model knows by the same rules what that
+ * is.
+ */
 static int64_t env_wall(void *context)
 {
     struct world *world = context;
@@ -191,7 +194,10 @@ void world_deinit(struct world *world)
     trace_deinit(&world->trace);
 }
 
-/* With tenancy on and two shards, "acme" and "zeta" are of the lower half of the hashes, the others of the upper. */
+/*
+ * With tenancy on and two shards, "acme" and "zeta" are of the lower half of the hashes, the others
+ * of the upper.
+ */
 const char *world_tenant(struct world *world, size_t shard)
 {
     static const char *const names[] = {"acme", "b\xc3\xa9ta", "corp", "delta", "echo", "zeta"};
@@ -221,7 +227,10 @@ void world_lacks(struct world *world, enum api api, const struct item *item)
 
 /* --- time --- */
 
-/* Whether so many tasks that wait for a rate limit stand before this one that they may fill the window. */
+/*
+ * Whether so many tasks that wait for a rate limit stand before this one that they may fill the
+ * window.
+ */
 static bool behind_checks(const struct audit *a, const struct audit_job *job)
 {
     uint32_t before = 0;

@@ -1,12 +1,14 @@
 /*
- * sim/world.h - one run: a process, its network, clients, workers, operators and all that goes wrong, from one seed.
+ * sim/world.h - one run: a process, its network, clients, workers, operators and all that goes
+ * wrong, from one seed.
  *
  *     world_init -> world_run -> world_deinit
  *
- * A run has `steps` random steps; then faults end, workers take all there is, and every job must come to its end and leave
- * nothing behind. The verdict says what was violated first.
+ * A run has `steps` random steps; then faults end, workers take all there is, and every job must
+ * come to its end and leave nothing behind. The verdict says what was violated first.
  *
- * Units      now_us: monotonic clock; wall_ms: the machine's Unix time; server_wall_ms: what the server makes of it.
+ * Units      now_us: monotonic clock; wall_ms: the machine's Unix time; server_wall_ms: what the
+ *            server makes of it.
  * Threads    one; one world at a time.
  */
 #ifndef SILO_SIM_WORLD_H
@@ -123,7 +125,10 @@ static inline bool one_in(struct world *world, uint32_t of)
 const char *world_tenant(struct world *world, size_t shard);
 /* The build answers such calls UNIMPLEMENTED: they are not made again. */
 void world_lacks(struct world *world, enum api api, const struct item *item);
-/* One turn of everything (false: nothing moved); then no time passes until nothing moves but by the clock; then time. */
+/*
+ * One turn of everything (false: nothing moved); then no time passes until nothing moves but by the
+ * clock; then time.
+ */
 bool world_turn(struct world *world);
 void world_settle(struct world *world);
 void world_pass(struct world *world, int64_t ms);

@@ -1,7 +1,9 @@
 /*
- * bench/peers/beanstalk.c - a driver for beanstalkd: put, reserve, delete, in its text protocol over TCP.
+ * bench/peers/beanstalk.c - a driver for beanstalkd: put, reserve, delete, in its text protocol
+ * over TCP.
  *
- * Several jobs in a step are so many commands in one write, as the protocol allows; their answers come in order.
+ * Several jobs in a step are so many commands in one write, as the protocol allows; their answers
+ * come in order.
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,9 +1,10 @@
 /*
  * bench/peers/postgres.c - a driver for a queue table in PostgreSQL, with FOR UPDATE SKIP LOCKED.
  *
- * Variant "lease": each step commits; a reservation writes who has the job until when. Variant "lock": the reservation is
- * a row lock, and lasts as long as the transaction that the completion commits. Statements are prepared once; the
- * statements of a step go in one write. Several jobs in a step are one statement over an array.
+ * Variant "lease": each step commits; a reservation writes who has the job until when. Variant
+ * "lock": the reservation is a row lock, and lasts as long as the transaction that the completion
+ * commits. Statements are prepared once; the statements of a step go in one write. Several jobs in
+ * a step are one statement over an array.
  */
 #include <arpa/inet.h>
 #include <libpq-fe.h>

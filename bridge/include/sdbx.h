@@ -1,20 +1,23 @@
 /*
  * sdbx.h - the C face of the storage engine (SlateDB), and of the object store below it.
  *
- * Mechanism only: nothing is merged, paced, retried or flushed unless the caller asks for it. Every call that
- * may wait takes a 64-bit token and ends in exactly one event on the completion queue; nothing calls back
- * into C. What a caller must know about the engine's own behaviour is said at each call.
+ * Mechanism only: nothing is merged, paced, retried or flushed unless the caller asks for it. Every
+ * call that may wait takes a 64-bit token and ends in exactly one event on the completion queue;
+ * nothing calls back into C. What a caller must know about the engine's own behaviour is said at
+ * each call.
  *
- * Calls      a call returns SDBX_OK (accepted: exactly one event with its token follows) or a negative
- *            SDBX_E... (refused: no event follows, buffers handed over stay the caller's). Calls that end at
- *            once say so. A panic inside is caught and becomes SDBX_EINTERNAL.
+ * Calls      a call returns SDBX_OK (accepted: exactly one event with its token follows) or a
+ *            negative SDBX_E... (refused: no event follows, buffers handed over stay the caller's).
+ *            Calls that end at once say so. A panic inside is caught and becomes SDBX_EINTERNAL.
  * Units      _ms milliseconds, _bytes bytes; sequence numbers are the engine's, rising, 0 = none.
- * Ownership  env, cq, db, snap, iter: opaque, each has its own free (a db: sdbx_close). A struct sdbx_buf that
- *            comes out (event data, err, json, text) belongs to the caller: sdbx_buf_free. One that goes in
- *            belongs to the library from acceptance on. All other arguments are copied during the call.
- * Threads    every call may come from any thread, except: one thread drains a cq, one call at a time runs on
- *            an iterator, and a free must not race with other calls on the same handle. Threads of the
- *            library block all signals. Never fork without exec after sdbx_env_new.
+ * Ownership  env, cq, db, snap, iter: opaque, each has its own free (a db: sdbx_close). A struct
+ *            sdbx_buf that comes out (event data, err, json, text) belongs to the caller:
+ *            sdbx_buf_free. One that goes in belongs to the library from acceptance on. All other
+ *            arguments are copied during the call.
+ * Threads    every call may come from any thread, except: one thread drains a cq, one call at a
+ *            time runs on an iterator, and a free must not race with other calls on the same
+ *            handle. Threads of the library block all signals. Never fork without exec after
+ *            sdbx_env_new.
  * Limits     keys 1..65,535 bytes; values up to 4 GiB - 2; SDBX_..._MAX below.
  */
 #ifndef SDBX_H
@@ -30,12 +33,14 @@ extern "C" {
 #define SDBX_ABI_VERSION 3u
 
 #define SDBX_KEY_BYTES_MAX 65535u
-#define SDBX_MGET_KEYS_MAX 65536u      /* keys in one sdbx_mget */
-#define SDBX_READS_MAX 8192u           /* reads under way on one database; one more is SDBX_EAGAIN */
-#define SDBX_FLUSHES_MAX 1024u         /* flushes under way on one database; one more is SDBX_EAGAIN */
+#define SDBX_MGET_KEYS_MAX 65536u /* keys in one sdbx_mget */
+/* reads under way on one database; one more is SDBX_EAGAIN */
+#define SDBX_READS_MAX 8192u
+/* flushes under way on one database; one more is SDBX_EAGAIN */
+#define SDBX_FLUSHES_MAX 1024u
 #define SDBX_QUEUED_BYTES_DEFAULT 67108864u /* max_queued_bytes when 0 is given */
-#define SDBX_LOG_LINES_MAX 4096u       /* engine log lines kept for sdbx_log_drain */
-#define SDBX_VALUE_ABSENT 0xffffffffu  /* vlen of an mget row whose key is not there */
+#define SDBX_LOG_LINES_MAX 4096u            /* engine log lines kept for sdbx_log_drain */
+#define SDBX_VALUE_ABSENT 0xffffffffu       /* vlen of an mget row whose key is not there */
 
 /* How a call or an event says how it went. */
 enum sdbx_status {
@@ -53,19 +58,27 @@ enum sdbx_status {
 };
 
 enum sdbx_event_kind {
-    SDBX_EV_OPENED = 1,   /* status; db and seq = newest durable sequence on success, data = error text else */
-    SDBX_EV_CLOSED,       /* status of the closing flush; the handle is dead whatever it is. Last event of a db */
+    /* status; db and seq = newest durable sequence on success, data = error text else */
+    SDBX_EV_OPENED = 1,
+    /* status of the closing flush; the handle is dead whatever it is. Last event of a db */
+    SDBX_EV_CLOSED,
     SDBX_EV_APPLIED,      /* seq of the batch: readable now, durable once sdbx_durable_seq >= seq */
     SDBX_EV_WRITE_FAILED, /* status, data = text; outcome unknown unless status is SDBX_EINVAL */
-    SDBX_EV_FLUSHED,      /* status; seq = newest durable sequence after it, data = error text on failure */
-    SDBX_EV_VALUE,        /* status (SDBX_ENOTFOUND when absent); data = the value, or error text */
-    SDBX_EV_ROWS,         /* status; data = nrows packed rows, or error text; iter and flags on SDBX_ROWS_MORE */
-    SDBX_EV_REFRESHED,    /* status (SDBX_EFENCED: not the owner any more); seq = newest durable sequence */
-    SDBX_EV_DB_DOWN,      /* unsolicited (token = the open token), at most once: status, data = reason */
-    SDBX_EV_OBJECT,       /* end of an sdbx_obj_... or sdbx_store_selftest call: status, data, nrows */
+    /* status; seq = newest durable sequence after it, data = error text on failure */
+    SDBX_EV_FLUSHED,
+    SDBX_EV_VALUE, /* status (SDBX_ENOTFOUND when absent); data = the value, or error text */
+    /* status; data = nrows packed rows, or error text; iter and flags on SDBX_ROWS_MORE */
+    SDBX_EV_ROWS,
+    /* status (SDBX_EFENCED: not the owner any more); seq = newest durable sequence */
+    SDBX_EV_REFRESHED,
+    /* unsolicited (token = the open token), at most once: status, data = reason */
+    SDBX_EV_DB_DOWN,
+    /* end of an sdbx_obj_... or sdbx_store_selftest call: status, data, nrows */
+    SDBX_EV_OBJECT,
 };
 
-#define SDBX_ROWS_MORE 1u /* flag of SDBX_EV_ROWS: more rows follow; iter goes on, and must be freed */
+/* flag of SDBX_EV_ROWS: more rows follow; iter goes on, and must be freed */
+#define SDBX_ROWS_MORE 1u
 
 /* flags of SDBX_EV_OBJECT: which call it answers. */
 enum sdbx_object_call {
@@ -78,7 +91,10 @@ enum sdbx_object_call {
     SDBX_OBJECT_REMOVE_DB,
 };
 
-/* Memory of the library. p is NULL when cap is 0. Do not change p or cap; len may shrink or grow up to cap. */
+/*
+ * Memory of the library. p is NULL when cap is 0. Do not change p or cap; len may shrink or grow up
+ * to cap.
+ */
 struct sdbx_buf {
     uint8_t *p;
     size_t len;
@@ -102,11 +118,16 @@ struct sdbx_event {
     uint64_t seq;
     uint32_t nrows;
     uint32_t flags;
-    uint64_t epoch; /* SDBX_EV_OPENED: the writer epoch this open claimed, or was about to; 0: it did not get so far */
+    /*
+     * SDBX_EV_OPENED: the writer epoch this open claimed, or was about to; 0: it did not get so far
+     */
+    uint64_t epoch;
     struct sdbx_buf data;
 };
 
-/* One engine log line. level: 1 error, 2 warn, 3 info, 4 debug, 5 trace. text: "target: message". */
+/*
+ * One engine log line. level: 1 error, 2 warn, 3 info, 4 debug, 5 trace. text: "target: message".
+ */
 struct sdbx_log_line {
     uint32_t level;
     uint32_t reserved;
@@ -114,33 +135,41 @@ struct sdbx_log_line {
     struct sdbx_buf text;
 };
 
-uint32_t sdbx_abi_version(void);      /* SDBX_ABI_VERSION of the library linked */
+uint32_t sdbx_abi_version(void);       /* SDBX_ABI_VERSION of the library linked */
 const char *sdbx_strerror(int status); /* static text, never NULL */
 const char *sdbx_engine_version(void); /* static text: the engine's version */
 
 /* ---- memory ---- */
 
-struct sdbx_buf sdbx_buf_alloc(size_t cap);  /* len 0, cap >= what was asked; p NULL when it cannot be had */
-void sdbx_buf_free(struct sdbx_buf buf);     /* an empty buf is fine */
+/* len 0, cap >= what was asked; p NULL when it cannot be had */
+struct sdbx_buf sdbx_buf_alloc(size_t cap);
+void sdbx_buf_free(struct sdbx_buf buf); /* an empty buf is fine */
 
 /* ---- environment: threads, caches, log; one per process ---- */
 
 /*
  * json: object, all keys optional; unknown keys are refused.
- *   io_threads 2, bg_threads 1 (compaction, collection; batch work), cache_bytes 268435456 (blocks),
- *   meta_bytes 134217728 (indexes and filters), log_level "off|error|warn|info|debug|trace" ("warn").
+ *   io_threads 2, bg_threads 1 (compaction, collection; batch work), cache_bytes 268435456
+ *   (blocks), meta_bytes 134217728 (indexes and filters), log_level
+ *   "off|error|warn|info|debug|trace" ("warn").
  * Ends at once. On failure *err holds a text.
  */
-int sdbx_env_new(const char *json, size_t json_len, struct sdbx_env **ret_env, struct sdbx_buf *err);
+int sdbx_env_new(const char *json, size_t json_len, struct sdbx_env **ret_env,
+                 struct sdbx_buf *err);
 
-/* After every database was closed and every cq freed. Stops the threads; waits at most 5 s for them. */
+/*
+ * After every database was closed and every cq freed. Stops the threads; waits at most 5 s for
+ * them.
+ */
 void sdbx_env_free(struct sdbx_env *env);
 
 /*
- * Takes up to max log lines, oldest first; returns how many. The ring keeps SDBX_LOG_LINES_MAX lines and drops
- * the oldest; *ret_lost (may be NULL) is how many were dropped since the last drain. One ring per process.
+ * Takes up to max log lines, oldest first; returns how many. The ring keeps SDBX_LOG_LINES_MAX
+ * lines and drops the oldest; *ret_lost (may be NULL) is how many were dropped since the last
+ * drain. One ring per process.
  */
-size_t sdbx_log_drain(struct sdbx_env *env, struct sdbx_log_line *ret_lines, size_t max, uint64_t *ret_lost);
+size_t sdbx_log_drain(struct sdbx_env *env, struct sdbx_log_line *ret_lines, size_t max,
+                      uint64_t *ret_lost);
 
 /* ---- completion queue ---- */
 
@@ -149,25 +178,34 @@ int sdbx_cq_new(struct sdbx_env *env, struct sdbx_cq **ret_cq);
 /* After every database bound to it was closed; what is left in it is freed with it. */
 void sdbx_cq_free(struct sdbx_cq *cq);
 
-/* An eventfd for poll/epoll/libuv: readable when events wait. Do not read it; sdbx_cq_drain clears it. */
+/*
+ * An eventfd for poll/epoll/libuv: readable when events wait. Do not read it; sdbx_cq_drain clears
+ * it.
+ */
 int sdbx_cq_fd(const struct sdbx_cq *cq);
 
 /* Never waits. Returns how many events were taken; call again while it returns max. */
 size_t sdbx_cq_drain(struct sdbx_cq *cq, struct sdbx_event *ret_events, size_t max);
 
-/* Waits until an event is there or timeout_ms is over; then like sdbx_cq_drain. For tests and tools. */
-size_t sdbx_cq_wait(struct sdbx_cq *cq, struct sdbx_event *ret_events, size_t max, uint32_t timeout_ms);
+/*
+ * Waits until an event is there or timeout_ms is over; then like sdbx_cq_drain. For tests and
+ * tools.
+ */
+size_t sdbx_cq_wait(struct sdbx_cq *cq, struct sdbx_event *ret_events, size_t max,
+                    uint32_t timeout_ms);
 
 /* ---- opening and closing a database ---- */
 
 #define SDBX_STORE_FSYNC 1u /* file:// only: file and directory are synced before a write counts */
-#define SDBX_STORE_LOG 2u   /* file:// only: the WAL of a database is a log, not an object for each flush (below) */
+/* file:// only: the WAL of a database is a log, not an object for each flush (below) */
+#define SDBX_STORE_LOG 2u
 
 /*
- * An object store. url: file:///dir, memory:///name, s3://bucket/path, gs://bucket/path, http(s)://... (S3
- * path style). Databases with the same memory:///name root share one store for the life of the process.
- * opts_json: object or NULL. Keys of the store (aws_endpoint, aws_region, aws_allow_http, ...; values are
- * strings, numbers or booleans), over the process environment (AWS_..., GOOGLE_...), and our own:
+ * An object store. url: file:///dir, memory:///name, s3://bucket/path, gs://bucket/path,
+ * http(s)://... (S3 path style). Databases with the same memory:///name root share one store for
+ * the life of the process. opts_json: object or NULL. Keys of the store (aws_endpoint, aws_region,
+ * aws_allow_http, ...; values are strings, numbers or booleans), over the process environment
+ * (AWS_..., GOOGLE_...), and our own:
  *   latency_read_ms, latency_write_ms   wait before each read or write (tests and benchmarks).
  * An unknown key is an error that names it.
  */
@@ -179,18 +217,20 @@ struct sdbx_store_args {
 };
 
 /*
- * store.url and path are joined to the place of the database. wal.url NULL: the WAL lies with the rest.
- * SDBX_STORE_LOG in the flags of the WAL's store (wal, else store) keeps the WAL in files of 16 MiB below
- * path/log that records are appended to: a flush is one write and one sync. For disks of this machine, not for network
- * file systems; without effect on other stores and with latency_write_ms. A WAL that was kept the other way is
- * taken over by the open, and whoever has it open that way is fenced. The object path/log-home names the log.
- * A log that is damaged, missing or another database's: SDBX_EDATA, with a text that says where, what is at stake, and
- * how to go on.
- * The first byte of each key is its segment (own sorted runs, so churn in one does not rewrite another).
- * settings_json: object or NULL; merged deep over our base over the engine's defaults. An unknown key is
- * an error that names its place and the nearest known key. The engine's own flush ticker is off in our base.
- * max_queued_bytes: bytes of writes accepted and not yet durable; 0 = SDBX_QUEUED_BYTES_DEFAULT. A single larger
- * write is accepted when nothing else is queued. tag comes back in every event of the database.
+ * store.url and path are joined to the place of the database. wal.url NULL: the WAL lies with the
+ * rest. SDBX_STORE_LOG in the flags of the WAL's store (wal, else store) keeps the WAL in files of
+ * 16 MiB below path/log that records are appended to: a flush is one write and one sync. For disks
+ *    of this machine, not for network
+ * file systems; without effect on other stores and with latency_write_ms. A WAL that was kept the
+ * other way is taken over by the open, and whoever has it open that way is fenced. The object
+ * path/log-home names the log. A log that is damaged, missing or another database's: SDBX_EDATA,
+ * with a text that says where, what is at stake, and how to go on.
+ * The first byte of each key is its segment (own sorted runs, so churn in one does not rewrite
+ * another). settings_json: object or NULL; merged deep over our base over the engine's defaults. An
+ * unknown key is an error that names its place and the nearest known key. The engine's own flush
+ * ticker is off in our base. max_queued_bytes: bytes of writes accepted and not yet durable; 0 =
+ * SDBX_QUEUED_BYTES_DEFAULT. A single larger write is accepted when nothing else is queued. tag
+ * comes back in every event of the database.
  */
 struct sdbx_open_args {
     struct sdbx_store_args store;
@@ -204,12 +244,16 @@ struct sdbx_open_args {
 };
 
 /*
- * -> SDBX_EV_OPENED. Creates the database if it is not there; takes it over from whoever has it open (that
- * one is fenced). While the store is unreachable it tries for ever: sdbx_open_cancel and sdbx_store_error.
+ * -> SDBX_EV_OPENED. Creates the database if it is not there; takes it over from whoever has it
+ * open (that one is fenced). While the store is unreachable it tries for ever: sdbx_open_cancel and
+ * sdbx_store_error.
  */
-int sdbx_open(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_open_args *args, uint64_t token);
+int sdbx_open(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_open_args *args,
+              uint64_t token);
 
-/* Ends an open under way early: its SDBX_EV_OPENED comes with SDBX_ECLOSED, unless it was quicker. */
+/*
+ * Ends an open under way early: its SDBX_EV_OPENED comes with SDBX_ECLOSED, unless it was quicker.
+ */
 int sdbx_open_cancel(struct sdbx_cq *cq, uint64_t token);
 
 enum sdbx_flush_what {
@@ -219,48 +263,52 @@ enum sdbx_flush_what {
 };
 
 /*
- * -> SDBX_EV_CLOSED. Writes accepted before are applied first, calls after it get SDBX_ECLOSED. Calls under way end
- * with their events before SDBX_EV_CLOSED. timeout_ms 0 = wait for ever; after it the handle is given up
- * (SDBX_EUNAVAIL) and what was not durable may be lost or may still arrive. A memtable flush that takes more than
- * half of it is left to the next open: the WAL is durable then. Free snapshots and iterators before or after; they
- * keep memory only.
+ * -> SDBX_EV_CLOSED. Writes accepted before are applied first, calls after it get SDBX_ECLOSED.
+ * Calls under way end with their events before SDBX_EV_CLOSED. timeout_ms 0 = wait for ever; after
+ * it the handle is given up (SDBX_EUNAVAIL) and what was not durable may be lost or may still
+ * arrive. A memtable flush that takes more than half of it is left to the next open: the WAL is
+ * durable then. Free snapshots and iterators before or after; they keep memory only.
  */
 int sdbx_close(struct sdbx_db *db, int flush_what, uint32_t timeout_ms, uint64_t token);
 
 /*
- * Lets go of a handle that was opened and not closed, when its cq was freed already: no event, no flush. The engine
- * goes on until sdbx_env_free. For an end in a hurry; sdbx_close is the way.
+ * Lets go of a handle that was opened and not closed, when its cq was freed already: no event, no
+ * flush. The engine goes on until sdbx_env_free. For an end in a hurry; sdbx_close is the way.
  */
 void sdbx_db_abandon(struct sdbx_db *db);
 
 /* ---- writes ---- */
 
 /*
- * -> SDBX_EV_APPLIED or SDBX_EV_WRITE_FAILED. One atomic batch of nops packed operations, in one or more buffers;
- * an operation lies wholly in one of them:
- *   u8 op (0 put, 1 delete), u8 0, u16 klen, u32 vlen (0 for delete), key, value     (little endian, packed)
- * The last operation on a key wins. Batches are applied strictly in the order of the calls. Checked before
- * it is accepted. The memory of the buffers becomes the engine's without a copy.
- * Applied is not durable: that takes sdbx_flush. The engine writes the WAL by itself only when its buffer
- * has l0_sst_size_bytes.
+ * -> SDBX_EV_APPLIED or SDBX_EV_WRITE_FAILED. One atomic batch of nops packed operations, in one or
+ * more buffers; an operation lies wholly in one of them:
+ *   u8 op (0 put, 1 delete), u8 0, u16 klen, u32 vlen (0 for delete), key, value     (little
+ *   endian, packed)
+ * The last operation on a key wins. Batches are applied strictly in the order of the calls. Checked
+ * before it is accepted. The memory of the buffers becomes the engine's without a copy.
+ * Applied is not durable: that takes sdbx_flush. The engine writes the WAL by itself only when its
+ * buffer has l0_sst_size_bytes.
  */
 int sdbx_write(struct sdbx_db *db, const struct sdbx_buf *bufs, size_t bufs_count, uint32_t nops,
                uint64_t token);
 
 /*
- * -> SDBX_EV_FLUSHED. WAL: every write accepted before the call, and everything applied when its turn comes, is
- * durable afterwards; turns are in call order
- * and one WAL upload is in flight at a time, so queueing one behind another loses no wake-up and costs
- * nothing when there is nothing left to write. MEMTABLE: also moves what is in memory to sorted files (the
- * next open replays less); it does not hold up WAL flushes.
+ * -> SDBX_EV_FLUSHED. WAL: every write accepted before the call, and everything applied when its
+ * turn comes, is durable afterwards; turns are in call order
+ * and one WAL upload is in flight at a time, so queueing one behind another loses no wake-up and
+ * costs nothing when there is nothing left to write. MEMTABLE: also moves what is in memory to
+ * sorted files (the next open replays less); it does not hold up WAL flushes.
  */
 int sdbx_flush(struct sdbx_db *db, int what, uint64_t token);
 
-uint64_t sdbx_applied_seq(const struct sdbx_db *db);  /* ends at once; one atomic load */
-uint64_t sdbx_durable_seq(const struct sdbx_db *db);  /* ends at once; one atomic load */
-uint64_t sdbx_queued_bytes(const struct sdbx_db *db); /* ends at once; accepted and not yet durable */
+uint64_t sdbx_applied_seq(const struct sdbx_db *db); /* ends at once; one atomic load */
+uint64_t sdbx_durable_seq(const struct sdbx_db *db); /* ends at once; one atomic load */
+/* ends at once; accepted and not yet durable */
+uint64_t sdbx_queued_bytes(const struct sdbx_db *db);
 
-/* -> SDBX_EV_REFRESHED. Reads the newest manifest: proves that this handle still owns the database. */
+/*
+ * -> SDBX_EV_REFRESHED. Reads the newest manifest: proves that this handle still owns the database.
+ */
 int sdbx_refresh(struct sdbx_db *db, uint64_t token);
 
 /* ---- reads ---- */
@@ -270,29 +318,35 @@ int sdbx_refresh(struct sdbx_db *db, uint64_t token);
 #define SDBX_SCAN_KEYS_ONLY 4u /* values come back empty */
 #define SDBX_SCAN_CACHE 8u     /* keep the blocks read in the cache */
 
-/* Pins a moment for reads. Ends at once. Keep it short: it holds back compaction. *ret_seq may be NULL. */
+/*
+ * Pins a moment for reads. Ends at once. Keep it short: it holds back compaction. *ret_seq may be
+ * NULL.
+ */
 int sdbx_snapshot(struct sdbx_db *db, struct sdbx_snap **ret_snap, uint64_t *ret_seq);
 void sdbx_snapshot_free(struct sdbx_snap *snap);
 
 /*
  * Reads take snap NULL for the newest state. Packed rows:
- *   u16 klen, u16 flags (0), u32 vlen, key, value                                   (little endian, packed)
+ *   u16 klen, u16 flags (0), u32 vlen, key, value                                   (little endian,
+ *   packed)
  */
 
 /* -> SDBX_EV_VALUE. */
-int sdbx_get(struct sdbx_db *db, struct sdbx_snap *snap, const void *key, size_t key_len, uint32_t flags,
-             uint64_t token);
+int sdbx_get(struct sdbx_db *db, struct sdbx_snap *snap, const void *key, size_t key_len,
+             uint32_t flags, uint64_t token);
 
 /*
- * -> SDBX_EV_ROWS with nkeys rows in the order of the keys; a key that is not there has vlen SDBX_VALUE_ABSENT.
- * keys: nkeys times u16 klen, key. The look-ups run at the same time; if one fails, all fail.
+ * -> SDBX_EV_ROWS with nkeys rows in the order of the keys; a key that is not there has vlen
+ * SDBX_VALUE_ABSENT. keys: nkeys times u16 klen, key. The look-ups run at the same time; if one
+ * fails, all fail.
  */
-int sdbx_mget(struct sdbx_db *db, struct sdbx_snap *snap, const void *keys, size_t keys_len, uint32_t nkeys,
-              uint32_t flags, uint64_t token);
+int sdbx_mget(struct sdbx_db *db, struct sdbx_snap *snap, const void *keys, size_t keys_len,
+              uint32_t nkeys, uint32_t flags, uint64_t token);
 
 /*
- * [lo, hi), hi_len 0 = no end. max_rows 0 = no limit but max_bytes; max_bytes 0 = 1 MiB. A page ends with the row
- * that passes max_bytes, so it has at least one. read_ahead_bytes 0 = one block. tag comes back in each event.
+ * [lo, hi), hi_len 0 = no end. max_rows 0 = no limit but max_bytes; max_bytes 0 = 1 MiB. A page
+ * ends with the row that passes max_bytes, so it has at least one. read_ahead_bytes 0 = one block.
+ * tag comes back in each event.
  */
 struct sdbx_scan_args {
     const void *lo;
@@ -306,70 +360,87 @@ struct sdbx_scan_args {
     uint64_t tag;
 };
 
-/* -> SDBX_EV_ROWS. With SDBX_ROWS_MORE iter is set: sdbx_iter_next reads on in the same moment of time. */
-int sdbx_scan(struct sdbx_db *db, struct sdbx_snap *snap, const struct sdbx_scan_args *args, uint64_t token);
+/*
+ * -> SDBX_EV_ROWS. With SDBX_ROWS_MORE iter is set: sdbx_iter_next reads on in the same moment of
+ * time.
+ */
+int sdbx_scan(struct sdbx_db *db, struct sdbx_snap *snap, const struct sdbx_scan_args *args,
+              uint64_t token);
 
-/* -> SDBX_EV_ROWS, with the same iter in it while SDBX_ROWS_MORE; without it, or on failure, the iterator is at its
- * end: free it. */
+/*
+ * -> SDBX_EV_ROWS, with the same iter in it while SDBX_ROWS_MORE; without it, or on failure, the
+ * iterator is at its end: free it.
+ */
 int sdbx_iter_next(struct sdbx_iter *iter, uint32_t max_rows, uint64_t max_bytes, uint64_t token);
 void sdbx_iter_free(struct sdbx_iter *iter); /* not while a next is under way */
 
 /* ---- what is going on ---- */
 
-/* Ends at once: JSON with sequences, manifest id, files and bytes per segment, checkpoints, queue. */
+/*
+ * Ends at once: JSON with sequences, manifest id, files and bytes per segment, checkpoints, queue.
+ */
 int sdbx_info(struct sdbx_db *db, struct sdbx_buf *ret_json);
 
 /*
  * Ends at once: Prometheus text (names silo_slatedb_...). labels: e.g. shard="a1", put into
- * every sample; NULL or "" for none. HELP and TYPE lines come only with with_types, so that the texts of
- * several databases can be joined; samples of one name are contiguous within one text.
+ * every sample; NULL or "" for none. HELP and TYPE lines come only with with_types, so that the
+ * texts of several databases can be joined; samples of one name are contiguous within one text.
  */
 int sdbx_metrics(struct sdbx_db *db, const char *labels, int with_types, struct sdbx_buf *ret_text);
 
 /*
- * The newest error of the database's object store since open, and when it happened (ms since the Unix
- * epoch); a later success does not erase it, but *ret_ok_ms (may be NULL) is the newest success. The engine
- * retries for ever, so this is how an outage gets a name. A request without an answer for 3 s counts as an
- * error while it lasts. SDBX_ENOTFOUND: no error so far. Ends at once.
+ * The newest error of the database's object store since open, and when it happened (ms since the
+ * Unix epoch); a later success does not erase it, but *ret_ok_ms (may be NULL) is the newest
+ * success. The engine retries for ever, so this is how an outage gets a name. A request without an
+ * answer for 3 s counts as an error while it lasts. SDBX_ENOTFOUND: no error so far. Ends at once.
  */
-int sdbx_last_error(struct sdbx_db *db, struct sdbx_buf *ret_text, int64_t *ret_when_ms, int64_t *ret_ok_ms);
+int sdbx_last_error(struct sdbx_db *db, struct sdbx_buf *ret_text, int64_t *ret_when_ms,
+                    int64_t *ret_ok_ms);
 
 /* The same for a store without a database at hand (an open that does not end). */
-int sdbx_store_error(struct sdbx_env *env, const struct sdbx_store_args *args, struct sdbx_buf *ret_text,
-                     int64_t *ret_when_ms, int64_t *ret_ok_ms);
+int sdbx_store_error(struct sdbx_env *env, const struct sdbx_store_args *args,
+                     struct sdbx_buf *ret_text, int64_t *ret_when_ms, int64_t *ret_ok_ms);
 
 /*
- * Whether some store of this process may have requests that fail at present: one load, to be asked as often as one likes.
+ * Whether some store of this process may have requests that fail at present: one load, to be asked
+ * as often as one likes.
  */
 int sdbx_trouble_known(void);
 
 /*
- * SDBX_OK: requests to this store fail now, from the first that failed until one like it works; *ret_text says what is
- * wrong, for people ("no space left on device: /var/lib/silo/..."). SDBX_ENOTFOUND: none is known to fail; *ret_text is
- * what hangs for 3 s or longer, or empty. Ends at once.
+ * SDBX_OK: requests to this store fail now, from the first that failed until one like it works;
+ * *ret_text says what is wrong, for people ("no space left on device: /var/lib/silo/...").
+ * SDBX_ENOTFOUND: none is known to fail; *ret_text is what hangs for 3 s or longer, or empty. Ends
+ * at once.
  */
-int sdbx_store_trouble(struct sdbx_env *env, const struct sdbx_store_args *args, struct sdbx_buf *ret_text);
+int sdbx_store_trouble(struct sdbx_env *env, const struct sdbx_store_args *args,
+                       struct sdbx_buf *ret_text);
 
 /* ---- databases without opening them; args as for sdbx_open ---- */
 
 /*
- * -> SDBX_EV_OBJECT with seq = the epoch of the newest writer, read afresh; 0: there is no such database. Each open claims
- * the next one. After SDBX_EFENCED it tells whether there is another writer: one with a higher epoch than one's own. A store
- * that did what it was asked and lost the answer refuses the repeat, which looks like a fence and is none.
+ * -> SDBX_EV_OBJECT with seq = the epoch of the newest writer, read afresh; 0: there is no such
+ * database. Each open claims the next one. After SDBX_EFENCED it tells whether there is another
+ * writer: one with a higher epoch than one's own. A store that did what it was asked and lost the
+ * answer refuses the repeat, which looks like a fence and is none.
  */
-int sdbx_db_epoch(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_open_args *args, uint64_t token);
+int sdbx_db_epoch(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_open_args *args,
+                  uint64_t token);
 
 /*
- * -> SDBX_EV_OBJECT. Removes all that belongs to the database, wherever it lies: its WAL first (objects and log), then
- * manifests, then the rest; seq = objects removed. Nobody may have it open. Not atomic; safe to repeat.
+ * -> SDBX_EV_OBJECT. Removes all that belongs to the database, wherever it lies: its WAL first
+ * (objects and log), then manifests, then the rest; seq = objects removed. Nobody may have it open.
+ * Not atomic; safe to repeat.
  */
-int sdbx_db_remove(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_open_args *args, uint64_t token);
+int sdbx_db_remove(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_open_args *args,
+                   uint64_t token);
 
 /*
- * For a fuzzer. Reads a log's directory as an open would, in memory. files: one after the other, each the length of its
- * name u8, the length of its content u32 (little endian), name, content. replayed: records up to this one are in sorted
- * files. mends not 0: checksums are put right first. SDBX_OK: it opens. SDBX_EDATA: refused, and it opens once the loss is
- * accepted, or it is another database's. SDBX_EINVAL: not packed so. Anything else is a bug.
+ * For a fuzzer. Reads a log's directory as an open would, in memory. files: one after the other,
+ * each the length of its name u8, the length of its content u32 (little endian), name, content.
+ * replayed: records up to this one are in sorted files. mends not 0: checksums are put right first.
+ * SDBX_OK: it opens. SDBX_EDATA: refused, and it opens once the loss is accepted, or it is another
+ * database's. SDBX_EINVAL: not packed so. Anything else is a bug.
  */
 int sdbx_log_check(const uint8_t *files, size_t files_len, uint64_t replayed, uint32_t mends);
 
@@ -385,21 +456,24 @@ int sdbx_obj_get(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_sto
 int sdbx_obj_put_new(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_store_args *store,
                      const char *path, struct sdbx_buf data, uint64_t token);
 
-/* nrows packed rows, sorted: key = path relative to the url, value = u64 size. Whole path parts: "a/b" does not
- * list "a/bc". Empty prefix: everything. */
+/*
+ * nrows packed rows, sorted: key = path relative to the url, value = u64 size. Whole path parts:
+ * "a/b" does not list "a/bc". Empty prefix: everything.
+ */
 int sdbx_obj_list(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_store_args *store,
                   const char *prefix, uint64_t token);
 
 /* Deletes every object below prefix (not empty); seq = how many. Not atomic; safe to repeat. */
-int sdbx_obj_delete_prefix(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_store_args *store,
-                           const char *prefix, uint64_t token);
+int sdbx_obj_delete_prefix(struct sdbx_env *env, struct sdbx_cq *cq,
+                           const struct sdbx_store_args *store, const char *prefix, uint64_t token);
 
 /*
- * Is this a store the engine can be trusted to? Writes an object below `path`, reads it back, and wants its second
- * create-if-absent refused; then deletes it. SDBX_OK, SDBX_EUNAVAIL or SDBX_EINVAL (unfit), text in data.
+ * Is this a store the engine can be trusted to? Writes an object below `path`, reads it back, and
+ * wants its second create-if-absent refused; then deletes it. SDBX_OK, SDBX_EUNAVAIL or SDBX_EINVAL
+ * (unfit), text in data.
  */
-int sdbx_store_selftest(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_store_args *store,
-                        const char *path, uint64_t token);
+int sdbx_store_selftest(struct sdbx_env *env, struct sdbx_cq *cq,
+                        const struct sdbx_store_args *store, const char *path, uint64_t token);
 
 #ifdef __cplusplus
 }

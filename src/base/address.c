@@ -1,5 +1,6 @@
 /*
- * base/address.c - the check is by character first, so that nothing but a plain name or number gets to the parsers.
+ * base/address.c - the check is by character first, so that nothing but a plain name or number gets
+ * to the parsers.
  */
 #include "base/address.h"
 

@@ -14,11 +14,15 @@
 #define ADDRESS_TEXT_MAX 259
 
 /*
- * Whether text is host:port with a DNS name, an IPv4 address or an IPv6 address in brackets, and with a port from 1 to
- * 65535. The addresses that mean "any" (0.0.0.0 and ::) are for listening only: no.
+ * Whether text is host:port with a DNS name, an IPv4 address or an IPv6 address in brackets, and
+ * with a port from 1 to 65535. The addresses that mean "any" (0.0.0.0 and ::) are for listening
+ * only: no.
  */
 bool address_connectable(struct bytes text);
-/* Whether a literal IP, however it is written ("::", "0:0:0:0:0:0:0:0", "::ffff:0.0.0.0"), is one that means "any". */
+/*
+ * Whether a literal IP, however it is written ("::", "0:0:0:0:0:0:0:0", "::ffff:0.0.0.0"), is one
+ * that means "any".
+ */
 bool address_is_any(const char *ip);
 
 #endif

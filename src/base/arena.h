@@ -1,10 +1,13 @@
 /*
- * base/arena.h - memory that is released all at once: the lifetime of one request or one decoded message.
+ * base/arena.h - memory that is released all at once: the lifetime of one request or one decoded
+ * message.
  *
- * Allocation bumps a pointer in the current chunk; blocks larger than ARENA_CHUNK_BYTES get a chunk of their own.
- * arena_reset keeps one ordinary chunk, so that a reused arena allocates nothing for small requests.
+ * Allocation bumps a pointer in the current chunk; blocks larger than ARENA_CHUNK_BYTES get a chunk
+ * of their own. arena_reset keeps one ordinary chunk, so that a reused arena allocates nothing for
+ * small requests.
  *
- * Ownership  the arena owns all it hands out; a pointer into it must not outlive arena_reset/arena_deinit.
+ * Ownership  the arena owns all it hands out; a pointer into it must not outlive
+ *            arena_reset/arena_deinit.
  * Threads    one at a time; an arena may move with its request from thread to thread.
  * Limits     no bound of its own: the caller bounds the message that fills it.
  */

@@ -3,7 +3,8 @@
  *
  * Ownership  the buffer owns its memory; buf_take gives it away (free() it).
  * Threads    one at a time.
- * Limits     max_bytes: appending past it marks the buffer `full` and appends nothing; the writer checks once, at the end.
+ * Limits     max_bytes: appending past it marks the buffer `full` and appends nothing; the writer
+ *            checks once, at the end.
  */
 #ifndef SILO_BASE_BUF_H
 #define SILO_BASE_BUF_H

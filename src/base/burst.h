@@ -2,7 +2,8 @@
  * base/burst.h - one line of the log for a burst of what can happen at any rate.
  *
  * Threads    any.
- * Limits     one line in BURST_US, and its count. Of two threads that meet in one microsecond both may say one.
+ * Limits     one line in BURST_US, and its count. Of two threads that meet in one microsecond both
+ *            may say one.
  */
 #ifndef SILO_BASE_BURST_H
 #define SILO_BASE_BURST_H

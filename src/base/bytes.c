@@ -36,7 +36,10 @@ size_t bytes_utf8_step(struct bytes b)
     return need;
 }
 
-/* How many of the first bytes are ASCII, in whole eights: most text is, and eight at a time are ten times as quick. */
+/*
+ * How many of the first bytes are ASCII, in whole eights: most text is, and eight at a time are ten
+ * times as quick.
+ */
 static size_t bytes_ascii_eights(const uint8_t *p, size_t len)
 {
     size_t at = 0;

@@ -1,5 +1,6 @@
 /*
- * base/bytes.h - a lent run of bytes, never NUL-terminated. The owner of the memory is named by whoever lends it.
+ * base/bytes.h - a lent run of bytes, never NUL-terminated. The owner of the memory is named by
+ * whoever lends it.
  */
 #ifndef SILO_BASE_BYTES_H
 #define SILO_BASE_BYTES_H
@@ -47,9 +48,15 @@ static inline bool bytes_starts(struct bytes b, struct bytes prefix)
     return b.len >= prefix.len && (prefix.len == 0 || memcmp(b.ptr, prefix.ptr, prefix.len) == 0);
 }
 
-/* Bytes of the well-formed UTF-8 character that b begins with; 0 if it begins with none (an empty b too). */
+/*
+ * Bytes of the well-formed UTF-8 character that b begins with; 0 if it begins with none (an empty b
+ * too).
+ */
 size_t bytes_utf8_step(struct bytes b);
-/* Whether b is well-formed UTF-8 (no surrogates, no overlong forms); *ret_chars (may be NULL) counts scalar values. */
+/*
+ * Whether b is well-formed UTF-8 (no surrogates, no overlong forms); *ret_chars (may be NULL)
+ * counts scalar values.
+ */
 bool bytes_utf8(struct bytes b, size_t *ret_chars);
 
 #endif

@@ -66,7 +66,10 @@ static void ill_formed_utf8_is_refused(void **state)
     }
 }
 
-/* Eight plain characters are taken at once: what is not plain must be seen wherever it stands among them. */
+/*
+ * Eight plain characters are taken at once: what is not plain must be seen wherever it stands among
+ * them.
+ */
 static void what_is_not_plain_is_seen_at_every_place(void **state)
 {
     (void)state;

@@ -1,9 +1,10 @@
 /*
- * base/env.h - what the outside world gives: two clocks and random bytes, behind one struct so that a simulation can
- * give others.
+ * base/env.h - what the outside world gives: two clocks and random bytes, behind one struct so that
+ * a simulation can give others.
  *
- * Units      wall_ms: milliseconds since the Unix epoch; mono_us: microseconds of a clock that never steps, and that counts
- *            the time a machine is suspended: leases and proofs of ownership are no younger for it.
+ * Units      wall_ms: milliseconds since the Unix epoch; mono_us: microseconds of a clock that
+ *            never steps, and that counts the time a machine is suspended: leases and proofs of
+ *            ownership are no younger for it.
  * Threads    the system environment may be used from any thread.
  */
 #ifndef SILO_BASE_ENV_H

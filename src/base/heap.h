@@ -1,7 +1,8 @@
 /*
  * base/heap.h - an intrusive binary min-heap keyed by a signed 64-bit number (a deadline).
  *
- * Ownership  the heap owns its array of pointers, not the nodes; a node remembers its place, so removal is O(log n).
+ * Ownership  the heap owns its array of pointers, not the nodes; a node remembers its place, so
+ *            removal is O(log n).
  * Threads    one at a time.
  */
 #ifndef SILO_BASE_HEAP_H

@@ -14,7 +14,10 @@
 #define TASK_GROUP_CHARS_MAX 64u
 #define PRIORITY_MAX 99u
 #define JOB_LIMITS_MAX 64u
-/* Keys and values of the metadata of all floating limits of a job: each waiting job carries them, and each refresh. */
+/*
+ * Keys and values of the metadata of all floating limits of a job: each waiting job carries them,
+ * and each refresh.
+ */
 #define FLOATING_METADATA_BYTES_MAX (64u << 10)
 #define FLOATING_METADATA_PAIRS_MAX 1024u
 #define METADATA_PAIRS_MAX 16u
@@ -25,7 +28,10 @@
 /* A larger payload or result has a row of its own, so the state row stays small. */
 #define BLOB_INLINE_MAX 4096u
 
-/* One shard's memory. Those with an #ifndef are smaller in tests, so that few jobs reach paging and eviction. */
+/*
+ * One shard's memory. Those with an #ifndef are smaller in tests, so that few jobs reach paging and
+ * eviction.
+ */
 #ifndef LANE_TASKS_MAX
 #define LANE_TASKS_MAX 1024u /* a window of one lane: two pages ahead of the workers */
 #endif
@@ -141,7 +147,10 @@
 #define POLL_NOWAIT_MS 1000
 #define POLL_CHECKS_MS 25 /* ... and so long for the rate limits asked for it */
 #define POLL_DEADLINE_SLACK_MS 100
-/* The storage has had something for so long: changes are refused, and calls that wait for it are ended. */
+/*
+ * The storage has had something for so long: changes are refused, and calls that wait for it are
+ * ended.
+ */
 #define OUTAGE_MS 5000
 #define OUTAGE_CAUSE_MAX 512 /* bytes of the cause, as callers and the log are told */
 #define OWNERSHIP_MS 3000    /* age of the proof that lets reads be answered */
@@ -153,7 +162,10 @@
 #define REFRESH_BACKOFF_MAX_MS 60000
 /* A refresh that its group has not taken for so long is offered to another one. */
 #define REFRESH_OFFER_MS 1000
-/* A limiter that refuses for long is asked again so soon at most, or after the job's max_backoff_ms. */
+/*
+ * A limiter that refuses for long is asked again so soon at most, or after the job's
+ * max_backoff_ms.
+ */
 #define GATE_ASK_MS 1000
 /* After so many errors in a row the token that was asked lets the others go first. */
 #define GATE_ERRORS_MAX 16u

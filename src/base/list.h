@@ -1,6 +1,6 @@
 /*
- * base/list.h - an intrusive doubly linked list. A node lies in at most one list; an unlinked node is all zero.
- * The list owns nothing.
+ * base/list.h - an intrusive doubly linked list. A node lies in at most one list; an unlinked node
+ * is all zero. The list owns nothing.
  */
 #ifndef SILO_BASE_LIST_H
 #define SILO_BASE_LIST_H

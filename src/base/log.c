@@ -1,9 +1,10 @@
 /*
- * base/log.c - formatting of log lines. Text values with blanks, quotes or controls are quoted as in JSON.
+ * base/log.c - formatting of log lines. Text values with blanks, quotes or controls are quoted as
+ * in JSON.
  *
- * Values come from clients, stores and peers, so nothing about them is taken for granted. Whatever they hold, a line is
- * one line of well-formed UTF-8, and in JSON one object: a value is cut between characters and closed, and a field that
- * no longer fits is left out whole.
+ * Values come from clients, stores and peers, so nothing about them is taken for granted. Whatever
+ * they hold, a line is one line of well-formed UTF-8, and in JSON one object: a value is cut
+ * between characters and closed, and a field that no longer fits is left out whole.
  */
 #include "base/log.h"
 
@@ -64,7 +65,10 @@ static size_t line_room(const struct line *line)
     return sizeof line->text - 2 - line->len;
 }
 
-/* Appends; the caller has seen to it that there is room. What does not fit is left out, never overrun. */
+/*
+ * Appends; the caller has seen to it that there is room. What does not fit is left out, never
+ * overrun.
+ */
 static void line_put(struct line *line, const char *text, size_t len)
 {
     const size_t room = line_room(line);
@@ -97,7 +101,10 @@ static uint32_t char_of(const uint8_t *p, size_t step)
     return c;
 }
 
-/* How the first character of b is written inside quotes; moves b past it. What is no character becomes U+FFFD. */
+/*
+ * How the first character of b is written inside quotes; moves b past it. What is no character
+ * becomes U+FFFD.
+ */
 static size_t char_escape(struct bytes *b, char ret_text[CHAR_TEXT_MAX])
 {
     const size_t step = bytes_utf8_step(*b);
@@ -117,7 +124,10 @@ static size_t char_escape(struct bytes *b, char ret_text[CHAR_TEXT_MAX])
     return len;
 }
 
-/* The value in quotes, in at most `room` bytes (at least LOG_CUT_BYTES): cut between characters, an ellipsis says so. */
+/*
+ * The value in quotes, in at most `room` bytes (at least LOG_CUT_BYTES): cut between characters, an
+ * ellipsis says so.
+ */
 static void line_quoted(struct line *line, struct bytes b, size_t room)
 {
     size_t left = room - LOG_CUT_BYTES;
@@ -135,7 +145,10 @@ static void line_quoted(struct line *line, struct bytes b, size_t room)
     line_str(line, "\"");
 }
 
-/* Whether the text may stand without quotes: characters only, none of which means something in a line. */
+/*
+ * Whether the text may stand without quotes: characters only, none of which means something in a
+ * line.
+ */
 static bool text_is_plain(struct bytes b)
 {
     if (b.len == 0) {

@@ -1,15 +1,17 @@
 /*
- * base/log.h - structured log lines: an event name and key=value pairs, as text or as JSON, one line each, on stderr.
+ * base/log.h - structured log lines: an event name and key=value pairs, as text or as JSON, one
+ * line each, on stderr.
  *
- * A line is formatted into a stack buffer and leaves in one write(2). No payloads, no tokens. The place that decides
- * what to do about an error logs it, once.
+ * A line is formatted into a stack buffer and leaves in one write(2). No payloads, no tokens. The
+ * place that decides what to do about an error logs it, once.
  *
  *     log_info("shard_opened", LOG_STR("shard", id), LOG_INT("jobs", count), LOG_END);
  *
  * Threads    any; log_init before the first thread starts. log_set_level may be called at any time.
- * Limits     LOG_LINE_MAX bytes a line, LOG_VALUE_MAX a value as written; a longer value is cut between characters and
- *            ends with an ellipsis, a field that does not fit any more is left out. Keys and event names are ours:
- *            literals of letters, digits and underscores. Values may be any bytes.
+ * Limits     LOG_LINE_MAX bytes a line, LOG_VALUE_MAX a value as written; a longer value is cut
+ *            between characters and ends with an ellipsis, a field that does not fit any more is
+ *            left out. Keys and event names are ours: literals of letters, digits and underscores.
+ *            Values may be any bytes.
  */
 #ifndef SILO_BASE_LOG_H
 #define SILO_BASE_LOG_H

@@ -1,4 +1,7 @@
-/* base/log_property_test.c - whatever is logged, a line is one line of UTF-8, and as JSON one object. */
+/*
+ * base/log_property_test.c - whatever is logged, a line is one line of UTF-8, and as JSON one
+ * object.
+ */
 #include "base/log.h"
 
 #include <jansson.h>
@@ -37,7 +40,9 @@ static struct bytes read_line(char ret_line[2 * LOG_LINE_MAX])
     return bytes_of(ret_line, (size_t)got);
 }
 
-/* Exactly one line feed, at the end; no character that some reader takes for a line's end or obeys. */
+/*
+ * Exactly one line feed, at the end; no character that some reader takes for a line's end or obeys.
+ */
 static void check_line(struct bytes line)
 {
     assert_true(bytes_utf8(line, NULL));

@@ -1,4 +1,6 @@
-/* base/mailbox_test.c - order, the limit, and many senders against one reader that really sleeps. */
+/*
+ * base/mailbox_test.c - order, the limit, and many senders against one reader that really sleeps.
+ */
 #include "base/mailbox.h"
 
 #include <poll.h>

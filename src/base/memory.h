@@ -1,8 +1,8 @@
 /*
  * base/memory.h - the allocator as a server wants it: what was freed goes back to the system.
  *
- * By default the C library learns to keep blocks of up to 32 MiB once one of them was freed, so that a burst of large
- * payloads stays with the process for good.
+ * By default the C library learns to keep blocks of up to 32 MiB once one of them was freed, so
+ * that a burst of large payloads stays with the process for good.
  *
  * Threads    memory_init before the first thread starts; memory_give_back any.
  */
@@ -16,7 +16,10 @@
 
 /* Once, first thing in main. */
 void memory_init(void);
-/* Returns what is free inside the heaps. Takes milliseconds to some tenths of a second: not for a thread others wait for. */
+/*
+ * Returns what is free inside the heaps. Takes milliseconds to some tenths of a second: not for a
+ * thread others wait for.
+ */
 void memory_give_back(void);
 
 #endif

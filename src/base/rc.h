@@ -1,9 +1,10 @@
 /*
  * base/rc.h - the one way a call in this program says how it went.
  *
- * A function that can fail returns SILO_RC (a struct, so it never mixes with a count or a descriptor) and fills
- * the caller's struct silo_err on failure only. Programs branch on the code; people read the text. One table
- * (SILO_CODES) gives each code its gRPC status and says whether a retry can help; server, client and tools read it.
+ * A function that can fail returns SILO_RC (a struct, so it never mixes with a count or a
+ * descriptor) and fills the caller's struct silo_err on failure only. Programs branch on the code;
+ * people read the text. One table (SILO_CODES) gives each code its gRPC status and says whether a
+ * retry can help; server, client and tools read it.
  *
  * Ownership  struct silo_err is the caller's storage and may be NULL; `where` is static storage.
  * Threads    no shared state.

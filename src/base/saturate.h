@@ -1,6 +1,6 @@
 /*
- * base/saturate.h - sums that stop at the ends of their type instead of going round: for times, where "for ever" is INT64_MAX and
- * durations come from outside.
+ * base/saturate.h - sums that stop at the ends of their type instead of going round: for times,
+ * where "for ever" is INT64_MAX and durations come from outside.
  */
 #ifndef SILO_BASE_SATURATE_H
 #define SILO_BASE_SATURATE_H

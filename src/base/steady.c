@@ -1,4 +1,7 @@
-/* base/steady.c - see steady.h. Two offsets are compared: steady time less monotonic time, and the same of the machine. */
+/*
+ * base/steady.c - see steady.h. Two offsets are compared: steady time less monotonic time, and the
+ * same of the machine.
+ */
 #include "base/steady.h"
 
 #define SLEW_PART 10 /* one ms of so many */

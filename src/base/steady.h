@@ -1,17 +1,20 @@
 /*
- * base/steady.h - the wall clock as something durations can be measured by: it goes on from where it was while the machine's
- * own clock jumps, and follows that clock only when it means it.
+ * base/steady.h - the wall clock as something durations can be measured by: it goes on from where
+ * it was while the machine's own clock jumps, and follows that clock only when it means it.
  *
- * A machine's wall clock is set by people, by NTP and by hosts of virtual machines; now and then it is an hour off for a
- * moment. A retry of half a second that was stamped in that moment must not wait the hour, and what is due in an hour must not
- * run. So time here is the wall clock at the first reading plus the monotonic time since then, corrected like this:
+ * A machine's wall clock is set by people, by NTP and by hosts of virtual machines; now and then it
+ * is an hour off for a moment. A retry of half a second that was stamped in that moment must not
+ * wait the hour, and what is due in an hour must not run. So time here is the wall clock at the
+ * first reading plus the monotonic time since then, corrected like this:
  *
  *   the machine's clock is                the steady clock
  *   ahead by up to STEADY_STEP_MS         follows at once
  *   behind by up to STEADY_FALL_MS        goes 10 % slower until they agree; it never goes back
- *   further off                           goes on as before; after STEADY_DOUBT_MS of the same distance it believes it, and jumps
+ *   further off                           goes on as before; after STEADY_DOUBT_MS of the same
+ *                                         distance it believes it, and jumps
  *
- * Units      ms: wall_ms since the Unix epoch, mono_ms of a clock that never steps and counts suspended time.
+ * Units      ms: wall_ms since the Unix epoch, mono_ms of a clock that never steps and counts
+ *            suspended time.
  * Threads    no shared state; one owner.
  */
 #ifndef SILO_BASE_STEADY_H
@@ -41,8 +44,8 @@ enum steady_news {
 };
 
 /*
- * Reads both clocks' values into steady time, in *ret_ms. Zeroed memory is a clock that was never read. *ret_by_ms: how far
- * off the machine's clock is, for every news but STEADY_NOTHING.
+ * Reads both clocks' values into steady time, in *ret_ms. Zeroed memory is a clock that was never
+ * read. *ret_by_ms: how far off the machine's clock is, for every news but STEADY_NOTHING.
  */
 enum steady_news steady_read(struct steady *steady, int64_t wall_ms, int64_t mono_ms,
                              int64_t *ret_ms, int64_t *ret_by_ms);

@@ -42,7 +42,10 @@ void uuid_format(const struct uuid *uuid, char ret_text[UUID_TEXT_LEN + 1])
     *at = '\0';
 }
 
-/* One more than the value of each hexadecimal digit; 0 for every other byte. Calls carry several ids, so this is no search. */
+/*
+ * One more than the value of each hexadecimal digit; 0 for every other byte. Calls carry several
+ * ids, so this is no search.
+ */
 static const uint8_t hex_values[256] = {
     ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
     ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,

@@ -1,5 +1,6 @@
 /*
- * base/uuid.h - 128-bit ids (RFC 9562): text forms and versions 4 and 7 made from given random bytes.
+ * base/uuid.h - 128-bit ids (RFC 9562): text forms and versions 4 and 7 made from given random
+ * bytes.
  */
 #ifndef SILO_BASE_UUID_H
 #define SILO_BASE_UUID_H

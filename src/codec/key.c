@@ -4,20 +4,26 @@
  *   info, state, lease   table | hash u64 | tenant str | job id raw
  *   attempt              table | hash u64 | tenant str | job str | attempt u32
  *   index                table | hash u64 | tenant str | kind u8 | ~time u64 | job raw
- *   metadata             table | hash u64 | tenant str | name str | value str (cut) | value hash u64 | job raw
- *   ready                table | group str | priority u8 | due u64 | arrival u64      (order "priority")
- *                        table | group str | due u64 | priority u8 | arrival u64      (order "start")
+ *   metadata             table | hash u64 | tenant str | name str | value str (cut) | value hash
+ *                        u64 | job raw
+ *   ready                table | group str | priority u8 | due u64 | arrival u64      (order
+ *                        "priority") table | group str | due u64 | priority u8 | arrival u64
+ *                        (order "start")
  *   timer                table | due u64 | priority u8 | arrival u64
  *   count                table | hash u64 | tenant str
  *   blob                 table | hash u64 | tenant str | job str | kind u8 | attempt u32
- *   meta                 table | what u8 [| group str | lane u8], table | what u8 | queue ref or tenant part
- *   request              table | queue ref | floating u8 | max u32 | priority, due, arrival as in ready, by the order
+ *   meta                 table | what u8 [| group str | lane u8], table | what u8 | queue ref or
+ *                        tenant part
+ *   request              table | queue ref | floating u8 | max u32 | priority, due, arrival as in
+ *                        ready, by the order
  *   holder               table | queue ref | task id, 16 bytes
  *   queue                table | queue ref | kind u8
- *   limiter              table | hash u64 | tenant str | name str (cut) | unique key str (cut) | hash of both, 16 bytes
+ *   limiter              table | hash u64 | tenant str | name str (cut) | unique key str (cut) |
+ *                        hash of both, 16 bytes
  *   expiry               table | time u64 | job ref
  *
- * A queue ref is hash u64 | tenant str | queue str. In a throttle ref the queue is 00, limiter hash (16 bytes), group.
+ * A queue ref is hash u64 | tenant str | queue str. In a throttle ref the queue is 00, limiter hash
+ * (16 bytes), group.
  *
  * A change of any of these layouts needs a new table number; the golden test pins the bytes.
  */

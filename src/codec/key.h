@@ -1,12 +1,14 @@
 /*
- * codec/key.h - the keys of a shard's rows: order-preserving, self-delimiting, one table to a first byte.
+ * codec/key.h - the keys of a shard's rows: order-preserving, self-delimiting, one table to a first
+ * byte.
  *
- * Strings inside a key end with 00 01 and write a 00 of their own as 00 FF, so byte order is string order and "a" never
- * matches "ab". Integers are fixed-width big-endian; negative times count as 0. Tenant-scoped keys go on with the XXH64
- * of the tenant (seed 0) and the tenant: a shard split is one key range in each such table.
+ * Strings inside a key end with 00 01 and write a 00 of their own as 00 FF, so byte order is string
+ * order and "a" never matches "ab". Integers are fixed-width big-endian; negative times count as 0.
+ * Tenant-scoped keys go on with the XXH64 of the tenant (seed 0) and the tenant: a shard split is
+ * one key range in each such table.
  *
- * A *job reference* names a job inside a shard: tenant hash, tenant, job id, exactly the bytes that follow the table byte
- * in the job's info, state and lease keys.
+ * A *job reference* names a job inside a shard: tenant hash, tenant, job id, exactly the bytes that
+ * follow the table byte in the job's info, state and lease keys.
  *
  * Threads    no shared state.
  * Limits     KEY_BYTES_MAX; the limits of codec/limits.h keep every key below it.
@@ -64,8 +66,9 @@ enum key_index { INDEX_OPEN = 0, INDEX_SUCCEEDED = 1, INDEX_FAILED = 2, INDEX_CA
 enum key_queue { QUEUE_LINES = 'C', QUEUE_FLOATING = 'F' };
 
 /*
- * Waiters of one queue stand in lines: one for each maximum they were enqueued with. Those of a floating limit share a
- * line; `max` is then a further bound of the job itself, UINT32_MAX for none.
+ * Waiters of one queue stand in lines: one for each maximum they were enqueued with. Those of a
+ * floating limit share a line; `max` is then a further bound of the job itself, UINT32_MAX for
+ * none.
  */
 struct line_id {
     bool floating;
@@ -102,10 +105,16 @@ struct place {
 enum dispatch_order { ORDER_PRIORITY = 0, ORDER_START = 1 };
 
 void key_job_ref(struct key *key, struct bytes tenant, struct bytes job_id);
-/* Splits a job reference; the tenant is unescaped into scratch (at least ref.len bytes). False for malformed bytes. */
+/*
+ * Splits a job reference; the tenant is unescaped into scratch (at least ref.len bytes). False for
+ * malformed bytes.
+ */
 bool job_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_tenant,
                    struct bytes *ret_job_id);
-/* Whether a job's reference, or the tenant part of one, from a stored row is one that keys can be made of. */
+/*
+ * Whether a job's reference, or the tenant part of one, from a stored row is one that keys can be
+ * made of.
+ */
 bool job_ref_ok(struct bytes ref);
 /* The tenant part (hash and escaped tenant with its end) of a job reference. */
 struct bytes job_ref_tenant(struct bytes ref);
@@ -131,8 +140,8 @@ void key_timer(struct key *key, const struct place *place);
 bool key_timer_parse(struct bytes key, struct place *ret_place);
 
 /*
- * A *queue reference* names a concurrency queue inside a shard: tenant part of a job reference, queue name (a string of
- * keys). `tenant_part` is what job_ref_tenant gives.
+ * A *queue reference* names a concurrency queue inside a shard: tenant part of a job reference,
+ * queue name (a string of keys). `tenant_part` is what job_ref_tenant gives.
  */
 void key_queue_ref(struct key *key, struct bytes tenant_part, struct bytes queue);
 /* The same of a queue's reference. */
@@ -153,17 +162,24 @@ bool key_holder_parse(struct bytes key, struct bytes *ret_queue_ref, struct uuid
 void key_queue(struct key *key, struct bytes queue_ref, enum key_queue what);
 
 /*
- * A *throttle reference* is the queue reference of a line whose tokens, all of one task group, wait for a rate limit. The
- * queue's name in it is a zero byte, the limiter's hash and the group: a client's queue cannot have a zero in its name.
+ * A *throttle reference* is the queue reference of a line whose tokens, all of one task group, wait
+ * for a rate limit. The queue's name in it is a zero byte, the limiter's hash and the group: a
+ * client's queue cannot have a zero in its name.
  */
 #define LIMITER_HASH_LEN 16u
 void key_throttle_ref(struct key *key, struct bytes tenant_part, struct bytes name,
                       struct bytes unique_key, struct bytes group);
-/* Limiter hash and group, in scratch (at least ref.len bytes); false for a queue of clients and for malformed bytes. */
+/*
+ * Limiter hash and group, in scratch (at least ref.len bytes); false for a queue of clients and for
+ * malformed bytes.
+ */
 bool throttle_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_limiter,
                         struct bytes *ret_group);
 
-/* META_GRANT, META_REFRESH, META_THROTTLE: with a queue reference; META_REFRESH_LEASE: a task id; META_DROP: a tenant part. */
+/*
+ * META_GRANT, META_REFRESH, META_THROTTLE: with a queue reference; META_REFRESH_LEASE: a task id;
+ * META_DROP: a tenant part.
+ */
 void key_meta_ref(struct key *key, enum key_meta what, struct bytes ref);
 void key_limiter(struct key *key, struct bytes tenant_part, struct bytes name,
                  struct bytes unique_key);

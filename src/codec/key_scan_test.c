@@ -1,4 +1,7 @@
-/* Prefixes begin the keys they should and no others; parts of keys come back; malformed keys are refused. */
+/*
+ * Prefixes begin the keys they should and no others; parts of keys come back; malformed keys are
+ * refused.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

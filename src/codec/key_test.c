@@ -1,6 +1,6 @@
 /*
- * codec/key_test.c - the bytes of every key are pinned; byte order is the order of what was put in; parsers get back what
- * builders wrote and refuse the rest.
+ * codec/key_test.c - the bytes of every key are pinned; byte order is the order of what was put in;
+ * parsers get back what builders wrote and refuse the rest.
  */
 #include "codec/key.h"
 
@@ -859,7 +859,10 @@ static void successor_is_the_next_key(void **state)
     }
 }
 
-/* The worst of what the limits let in: every byte of the ids a zero, the texts of four-byte characters. */
+/*
+ * The worst of what the limits let in: every byte of the ids a zero, the texts of four-byte
+ * characters.
+ */
 static void the_longest_keys_fit(void **state)
 {
     (void)state;
@@ -880,7 +883,10 @@ static void the_longest_keys_fit(void **state)
     key_successor(&key);
 }
 
-/* Queue names of 4,096 zeroes, each of which is written in two bytes; the assertions of the builders hold them to it. */
+/*
+ * Queue names of 4,096 zeroes, each of which is written in two bytes; the assertions of the
+ * builders hold them to it.
+ */
 static void the_longest_queue_keys_fit(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /*
- * codec/limit.c - a limit from the wire is copied field by field into a clean message, which is packed. The copy lends the
- * strings; only what has a default or an order is touched.
+ * codec/limit.c - a limit from the wire is copied field by field into a clean message, which is
+ * packed. The copy lends the strings; only what has a default or an order is touched.
  */
 #include "codec/limit.h"
 

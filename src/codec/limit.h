@@ -1,10 +1,12 @@
 /*
- * codec/limit.h - a job's limits in their stored form: encoded `Limit` messages, one item each (item_append).
+ * codec/limit.h - a job's limits in their stored form: encoded `Limit` messages, one item each
+ * (item_append).
  *
- * What is stored is complete: an absent retry policy of a rate limit is filled in, 0 hits become 1 (the wire cannot tell them
- * from absent ones, and nobody names a limit to take nothing from it), unknown algorithms become TOKEN_BUCKET, maps are
- * sorted with the last of equal keys kept, and fields this build does not know are dropped. So equal limits have equal
- * bytes, and readers need no defaults of their own.
+ * What is stored is complete: an absent retry policy of a rate limit is filled in, 0 hits become 1
+ * (the wire cannot tell them from absent ones, and nobody names a limit to take nothing from it),
+ * unknown algorithms become TOKEN_BUCKET, maps are sorted with the last of equal keys kept, and
+ * fields this build does not know are dropped. So equal limits have equal bytes, and readers need
+ * no defaults of their own.
  *
  * Ownership  unpacked messages lie in the given arena.
  * Threads    no shared state.
@@ -29,8 +31,9 @@ Silo__V1__Limit *limit_unpack(struct arena *arena, struct bytes item);
 enum limit_kind { LIMIT_CONCURRENCY, LIMIT_FLOATING, LIMIT_RATE };
 
 /*
- * One limit as the core walks it. A queue that a job names twice counts once, at its first place, against the smallest
- * maximum: the later ones are `repeated`. The line of a queue named both ways is floating, bounded by the fixed maximum.
+ * One limit as the core walks it. A queue that a job names twice counts once, at its first place,
+ * against the smallest maximum: the later ones are `repeated`. The line of a queue named both ways
+ * is floating, bounded by the fixed maximum.
  */
 struct limit {
     enum limit_kind kind;
@@ -49,9 +52,10 @@ struct limits {
 };
 
 /*
- * The queue in whose line a token waits for this limit: all but repeated limits, and rate limits that do not throttle. `key`
- * becomes a queue reference. A rate limit throttles when time alone will let the job through: it may be refused for ever,
- * asks for something and no more than there can be, and does not refill the bucket itself.
+ * The queue in whose line a token waits for this limit: all but repeated limits, and rate limits
+ * that do not throttle. `key` becomes a queue reference. A rate limit throttles when time alone
+ * will let the job through: it may be refused for ever, asks for something and no more than there
+ * can be, and does not refill the bucket itself.
  */
 void limit_queue_ref(struct key *key, struct bytes tenant_part, const struct limit *limit,
                      struct bytes group);

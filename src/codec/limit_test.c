@@ -1,6 +1,6 @@
 /*
- * Limits in their stored form: defaults filled in, maps ordered, nothing unknown kept. Limits as the core walks them: each
- * queue once.
+ * Limits in their stored form: defaults filled in, maps ordered, nothing unknown kept. Limits as
+ * the core walks them: each queue once.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -231,7 +231,10 @@ static void test_decode_plain(void **state)
     fixture_free(f);
 }
 
-/* One queue named by `text`: digits are fixed maxima, f is floating, r a rate limit whose names are the queue's. */
+/*
+ * One queue named by `text`: digits are fixed maxima, f is floating, r a rate limit whose names are
+ * the queue's.
+ */
 static const struct {
     const char *text;
     bool floating;
@@ -336,7 +339,9 @@ static void test_decode_many(void **state)
     fixture_free(f);
 }
 
-/* Which rate limits have a line: those that time alone will let through, with retries without end. */
+/*
+ * Which rate limits have a line: those that time alone will let through, with retries without end.
+ */
 static void test_throttles(void **state)
 {
     (void)state;

@@ -1,9 +1,9 @@
 /*
  * codec/record.c - encoding and decoding of stored values.
  *
- * Rule for changes: never change what a version means. A new field is a new version byte with its own branch in the
- * decoder; old versions stay readable. A record is written in the lowest version that holds it. The golden test pins the
- * bytes of each version.
+ * Rule for changes: never change what a version means. A new field is a new version byte with its
+ * own branch in the decoder; old versions stay readable. A record is written in the lowest version
+ * that holds it. The golden test pins the bytes of each version.
  */
 #include "codec/record.h"
 
@@ -623,7 +623,10 @@ bool line_next(struct bytes *at, struct line_rec *ret)
     return true;
 }
 
-/* Looks at the lines, too: who walks them afterwards finds as many as were promised, and all of them good. */
+/*
+ * Looks at the lines, too: who walks them afterwards finds as many as were promised, and all of
+ * them good.
+ */
 bool queue_decode(struct bytes value, struct bytes *ret_at, uint32_t *ret_line_count)
 {
     struct reader r = reader_of(value);

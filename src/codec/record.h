@@ -1,9 +1,9 @@
 /*
  * codec/record.h - the values of a shard's rows.
  *
- * Each value begins with a format version byte; numbers are LEB128 varints (signed ones zig-zag), byte strings carry
- * their length. Decoders check everything, lend from the bytes they read and never allocate; what they refuse is
- * corrupt. A decoded record is only valid as long as its bytes.
+ * Each value begins with a format version byte; numbers are LEB128 varints (signed ones zig-zag),
+ * byte strings carry their length. Decoders check everything, lend from the bytes they read and
+ * never allocate; what they refuse is corrupt. A decoded record is only valid as long as its bytes.
  *
  * Threads    no shared state.
  */
@@ -99,24 +99,31 @@ struct state {
     bool has_outcome; /* terminal: how the job ended */
     bool by_attempt;  /* the outcome is that of attempt `attempt`, whose record stands in `final` */
     struct attempt final;
-    /* Version 2, written when it is set. Terminal: when its retention ends, the time in its expiry row; 0 = kept. */
+    /*
+     * Version 2, written when it is set. Terminal: when its retention ends, the time in its expiry
+     * row; 0 = kept.
+     */
     int64_t expire_ms;
 };
 
 /*
- * How far a token with limits has come. One task id from its first limit to its lease: its slots are filed under it.
+ * How far a token with limits has come. One task id from its first limit to its lease: its slots
+ * are filed under it.
  */
 struct chain_rec {
     struct uuid task_id;
     uint32_t passed;       /* limits behind it; the next one is limits[passed] */
     uint32_t rate_retries; /* times that limit, a rate limit, has refused it */
-    uint32_t
-        rates_paid; /* rate limits below this index let it through before it lost a slot again; version 3 */
+    /* rate limits below this index let it through before it lost a slot again; version 3 */
+    uint32_t rates_paid;
     uint32_t limit_count; /* 0 when all are passed: then they are not needed any more */
     struct bytes limits;  /* all of the job's, as in info */
 };
 
-/* A token that waits to be due, for a slot, or to be leased. Priority, due time and arrival are in the key. */
+/*
+ * A token that waits to be due, for a slot, or to be leased. Priority, due time and arrival are in
+ * the key.
+ */
 struct task_rec {
     struct bytes job_ref;
     uint32_t attempt, relative;
@@ -141,8 +148,8 @@ struct lease_rec {
     bool has_retry;
     struct retry_policy retry;
     uint32_t limit_count;
-    uint32_t
-        passed; /* version 2, written when not 0: limits whose slots it holds, from the first */
+    /* version 2, written when not 0: limits whose slots it holds, from the first */
+    uint32_t passed;
 };
 
 /* A slot of a queue; queue and task id are in the key. */
@@ -201,7 +208,10 @@ void holder_encode(struct buf *buf, const struct holder_rec *holder);
 bool holder_decode(struct bytes value, struct holder_rec *ret);
 void floating_encode(struct buf *buf, const struct floating_rec *floating);
 bool floating_decode(struct bytes value, struct floating_rec *ret);
-/* A queue record is a head and its lines: line_next after queue_decode, until it says false; *at is then empty if all was read. */
+/*
+ * A queue record is a head and its lines: line_next after queue_decode, until it says false; *at is
+ * then empty if all was read.
+ */
 void queue_encode_head(struct buf *buf, uint32_t line_count);
 void queue_encode_line(struct buf *buf, const struct line_rec *line);
 bool queue_decode(struct bytes value, struct bytes *ret_at, uint32_t *ret_line_count);

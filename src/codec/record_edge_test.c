@@ -1,6 +1,6 @@
 /*
- * codec/record_edge_test.c - the edges of what a record can hold: numbers of every size, lengths that lie, counts that
- * do not fit together.
+ * codec/record_edge_test.c - the edges of what a record can hold: numbers of every size, lengths
+ * that lie, counts that do not fit together.
  */
 #include "codec/record.h"
 
@@ -70,7 +70,10 @@ static void statuses_have_names(void **state)
     assert_string_equal(job_status_name(JOB_CANCELLED), "Cancelled");
 }
 
-/* With all limits behind it a token carries none; `passed` still counts the slots. No more can be passed than there are. */
+/*
+ * With all limits behind it a token carries none; `passed` still counts the slots. No more can be
+ * passed than there are.
+ */
 static void passed_limits_are_bounded(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /*
- * codec/record_test.c - every record comes back as it was written, its bytes are pinned, and bytes from elsewhere are
- * refused or read without harm.
+ * codec/record_test.c - every record comes back as it was written, its bytes are pinned, and bytes
+ * from elsewhere are refused or read without harm.
  */
 #include "codec/record.h"
 
@@ -476,7 +476,10 @@ static void sample_init(struct buf *buf, const struct record_kind *kind)
     assert_false(buf->full);
 }
 
-/* Decodes a copy that ends with its allocation, so that a read past it is seen. What is accepted must be stable. */
+/*
+ * Decodes a copy that ends with its allocation, so that a read past it is seen. What is accepted
+ * must be stable.
+ */
 static bool try_decode(const struct record_kind *kind, struct bytes value)
 {
     uint8_t *copy = malloc(value.len != 0 ? value.len : 1);

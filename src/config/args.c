@@ -128,8 +128,8 @@ const char *config_help(struct arena *arena, const char *program)
     buf_init(&out, HELP_BYTES_MAX);
     buf_printf(&out, help_head, program);
     help_keys(&out, HELP_EFFECTIVE);
-    buf_printf(&out, "\nSettings of parts that are not in this version; they are checked, and have "
-                     "no effect:\n");
+    buf_printf(&out, "\nSettings of parts that are not in this version; they are checked, "
+                     "and have no effect:\n");
     help_keys(&out, HELP_LATER);
     buf_printf(&out, "\nSettings of other servers; any value is accepted, and has no effect:\n");
     help_keys(&out, HELP_IGNORED);

@@ -1,13 +1,17 @@
 /*
- * config/config.h - what the operator decided, parsed and checked once, before anything else starts.
+ * config/config.h - what the operator decided, parsed and checked once, before anything else
+ * starts.
  *
- * One table (config_keys, in keys.c) names every key with its type, default, bounds and meaning; parsing, --help,
- * --check-config and the test of docs/reference/configuration.md all read it. Values come from that table, then from
- * the TOML file of --config, then from the environment (SILO_LOG). ${NAME} and ${NAME:-text} are expanded inside
- * string values after the file was parsed, so that a value cannot inject keys.
+ * One table (config_keys, in keys.c) names every key with its type, default, bounds and meaning;
+ * parsing, --help, --check-config and the test of docs/reference/configuration.md all read it.
+ * Values come from that table, then from the TOML file of --config, then from the environment
+ * (SILO_LOG). ${NAME} and ${NAME:-text} are expanded inside string values after the file was
+ * parsed, so that a value cannot inject keys.
  *
- * Units      _ms milliseconds, _s seconds, _bytes bytes, _us microseconds; 0 means "off" where a key may be off.
- * Ownership  the config owns all its strings (in its arena); config_deinit releases them. Warnings lend from it.
+ * Units      _ms milliseconds, _s seconds, _bytes bytes, _us microseconds; 0 means "off" where a
+ *            key may be off.
+ * Ownership  the config owns all its strings (in its arena); config_deinit releases them. Warnings
+ *            lend from it.
  * Threads    written once, then read by all threads without locks.
  * Limits     CONFIG_FILE_BYTES_MAX bytes of file, CONFIG_WARNINGS_MAX warnings.
  */
@@ -43,14 +47,17 @@ struct config_list {
     size_t count;
 };
 
-/* Where databases lie: a store and, within it, a path for each shard. Derived from backend and path. */
+/*
+ * Where databases lie: a store and, within it, a path for each shard. Derived from backend and
+ * path.
+ */
 struct config_place {
     bool set;                    /* false only for a WAL that lies with the rest */
     enum config_backend backend; /* CONFIG_FS: a local disk */
     const char *path;            /* as configured, after expansion */
     const char *url; /* the store: file:///abs/dir, memory:///name, s3://..., gs://... */
-    const char
-        *shard_path; /* relative to url, holds the placeholder: "%shard%" or "%shard%/more" */
+    /* relative to url, holds the placeholder: "%shard%" or "%shard%/more" */
+    const char *shard_path;
     const char *options_json; /* for the store, NULL = none */
     const char *directory;    /* CONFIG_FS: the absolute directory of url, not encoded; else NULL */
 };
@@ -113,9 +120,9 @@ struct config_database {
     struct config_place place;
     struct config_place wal;
     bool fsync; /* CONFIG_FS: files and directories are synced before a write counts */
-    bool
-        local_log; /* CONFIG_FS: the write-ahead log is appended to, not an object for each commit */
-    bool lock;     /* CONFIG_FS: one process at a time has the directory */
+    /* CONFIG_FS: the write-ahead log is appended to, not an object for each commit */
+    bool local_log;
+    bool lock; /* CONFIG_FS: one process at a time has the directory */
     enum config_order dispatch_order;
     bool apply_wal_on_close;
     int64_t completed_job_expire_s;
@@ -124,15 +131,20 @@ struct config_database {
     bool count_from_status_counters;
     int64_t block_cache_bytes; /* the process */
     int64_t meta_cache_bytes;
-    /* Directory of the engine's cache on the local disk; may hold the shard placeholder; NULL = none. */
+    /*
+     * Directory of the engine's cache on the local disk; may hold the shard placeholder; NULL =
+     * none.
+     */
     const char *engine_cache;
     int64_t latency_read_ms; /* for tests and benchmarks: added to each request to the store */
     int64_t latency_write_ms;
-    int64_t
-        flush_interval_us; /* least spacing, start to start, of WAL uploads; resolved by backend */
-    const char *
-        slatedb_json; /* the rest of [database.slatedb], an object for the engine; strings may hold the
-                                * shard placeholder */
+    /* least spacing, start to start, of WAL uploads; resolved by backend */
+    int64_t flush_interval_us;
+    /*
+     * the rest of [database.slatedb], an object for the engine; strings may hold the shard
+     * placeholder
+     */
+    const char *slatedb_json;
 };
 
 struct silo_config {
@@ -177,9 +189,10 @@ extern const struct config_env config_env_process; /* getenv(3) */
 enum config_action { CONFIG_RUN, CONFIG_CHECK, CONFIG_HELP, CONFIG_VERSION };
 
 /*
- * The whole start: flags, file, environment. True: do *ret_action with *ret_config (CONFIG_VERSION comes with an empty
- * one). False: exit with *ret_exit, everything was printed (help on stdout; "Config error: <reason>" on stderr with exit
- * status 1). ret_config must be deinitialised in either case.
+ * The whole start: flags, file, environment. True: do *ret_action with *ret_config (CONFIG_VERSION
+ * comes with an empty one). False: exit with *ret_exit, everything was printed (help on stdout;
+ * "Config error: <reason>" on stderr with exit status 1). ret_config must be deinitialised in
+ * either case.
  */
 bool config_startup(int argc, char **argv, enum config_action *ret_action,
                     struct silo_config *ret_config, struct config_warnings *ret_warnings,
@@ -202,7 +215,9 @@ const char *config_expand_shard(struct arena *arena, const char *text, const cha
 /* Executors or I/O loops for a machine with that many cores. */
 int64_t config_threads_for(int64_t cores);
 
-/* What is in effect, as TOML, in the arena: secrets are hidden, keys without effect are left out. */
+/*
+ * What is in effect, as TOML, in the arena: secrets are hidden, keys without effect are left out.
+ */
 const char *config_print(struct arena *arena, const struct silo_config *config);
 
 #endif

@@ -1,7 +1,8 @@
 /*
  * config/engine.c - the engine's own table, [database.slatedb], checked before anything is opened.
  *
- * Only the engine knows its keys. What it makes of them depends on the kind of store, not on which one.
+ * Only the engine knows its keys. What it makes of them depends on the kind of store, not on which
+ * one.
  */
 #include "config/keys_int.h"
 #include "sdbx_settings.h"

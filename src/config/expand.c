@@ -1,8 +1,9 @@
 /*
  * config/expand.c - text within values: environment variables, durations, the shard placeholder.
  *
- * ${NAME} and ${NAME:-fallback}. There is no escape and no nesting; a "${" without "}" is left as it is to the end of
- * the text; $NAME is plain text. A variable that is set but empty stays empty: only an unset one takes the fallback.
+ * ${NAME} and ${NAME:-fallback}. There is no escape and no nesting; a "${" without "}" is left as
+ * it is to the end of the text; $NAME is plain text. A variable that is set but empty stays empty:
+ * only an unset one takes the fallback.
  */
 #include "config/keys_int.h"
 

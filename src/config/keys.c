@@ -1,6 +1,7 @@
 /*
- * config/keys.c - the table of keys. Order is the order of --help, --check-config and the reference page: keys of one
- * table stand together. A new key is one line here, one member in config.h, one row in docs/reference/configuration.md.
+ * config/keys.c - the table of keys. Order is the order of --help, --check-config and the reference
+ * page: keys of one table stand together. A new key is one line here, one member in config.h, one
+ * row in docs/reference/configuration.md.
  */
 #include "config/keys_int.h"
 
@@ -160,12 +161,11 @@ const struct config_key config_keys[] = {
     BOOL("database.fsync", database.fsync, "true", 0,
          "fs: sync to the disk before a change is acknowledged"),
     BOOL("database.local_log", database.local_log, "true", 0,
-         "fs: append the write-ahead log to files; false, for a network file system: a file for "
-         "each "
-         "commit"),
+         "fs: append the write-ahead log to files; false, for a network file system: "
+         "a file for each commit"),
     BOOL("database.lock", database.lock, "true", 0,
-         "fs: a second server on the directory says who has it and ends; false, for a file system "
-         "without locks"),
+         "fs: a second server on the directory says who has it and ends; false, "
+         "for a file system without locks"),
     CHOICE("database.dispatch_order", database.dispatch_order, "priority", "priority|start", 0,
            "due work goes out by priority, or by due time first; fixed when a shard is created"),
     CHOICE("database.wal.backend", database.wal_backend, NULL, BACKENDS, 0,
@@ -178,8 +178,8 @@ const struct config_key config_keys[] = {
     INT("database.memory_cache.meta_cache_bytes", database.meta_cache_bytes, "134217728", 1 << 20,
         BYTES_MAX, 0, "cache of indexes and filters, of the whole process"),
     DURATION("database.slatedb.flush_interval", database.flush_interval_us, FLUSH_US_MAX,
-             "least spacing of write-ahead log uploads; 0ms for fs and memory, 50ms for s3, gcs "
-             "and url"),
+             "least spacing of write-ahead log uploads; 0ms for fs and memory, 50ms for s3, "
+             "gcs and url"),
     INT("database.latency_read_ms", database.latency_read_ms, "0", 0, LATENCY_MS_MAX, 0,
         "for tests and benchmarks: added to each read of the store"),
     INT("database.latency_write_ms", database.latency_write_ms, "0", 0, LATENCY_MS_MAX, 0,

@@ -23,10 +23,13 @@ enum config_type {
     CONFIG_T_CHOICE,   /* an enum, by its place in `choices` */
     CONFIG_T_STRINGS,  /* struct config_list */
     CONFIG_T_DURATION, /* int64_t microseconds, in [min, max] */
-    CONFIG_T_IGNORED, /* a tuning key of the reference that means nothing here: any value, and a warning */
+    /* a tuning key of the reference that means nothing here: any value, and a warning */
+    CONFIG_T_IGNORED,
 };
 
-/* The key's part of Silo is not in this version: its value is checked and kept, and has no effect. */
+/*
+ * The key's part of Silo is not in this version: its value is checked and kept, and has no effect.
+ */
 #define CONFIG_LATER 1u
 /* Such a key that turns its part on: what happens is false, whatever the default. */
 #define CONFIG_LATER_OFF (CONFIG_LATER | 2u)
@@ -36,8 +39,8 @@ struct config_key {
     enum config_type type;
     unsigned flags;
     size_t offset; /* into struct silo_config */
-    const char *
-        fallback; /* the default as text; NULL: none, or one that depends (then `meaning` says on what) */
+    /* the default as text; NULL: none, or one that depends (then `meaning` says on what) */
+    const char *fallback;
     const char *choices; /* "a|b|c" */
     int64_t min, max;
     const char *meaning;
@@ -81,7 +84,10 @@ const char *config_type_name(enum config_type type);
 
 /* The directory of the engine's own cache that its table names, in the arena; NULL: none. */
 const char *config_engine_cache(struct arena *arena, const json_t *engine);
-/* Checks database.slatedb_json with the engine. lines, of a file of that name, are for messages; may be NULL. */
+/*
+ * Checks database.slatedb_json with the engine. lines, of a file of that name, are for messages;
+ * may be NULL.
+ */
 SILO_RC config_engine_check(struct silo_config *config, const char *name, const json_t *lines,
                             struct silo_err *err);
 
@@ -89,13 +95,17 @@ void config_warn(struct silo_config *config, struct config_warnings *warnings, c
     __attribute__((format(printf, 3, 4)));
 
 /*
- * text with ${NAME} and ${NAME:-fallback} replaced, in the arena. *ret_expanded (may be NULL) says whether there was
- * any; *ret_unset is the name of the first variable that was unset and had no fallback, else NULL.
+ * text with ${NAME} and ${NAME:-fallback} replaced, in the arena. *ret_expanded (may be NULL) says
+ * whether there was any; *ret_unset is the name of the first variable that was unset and had no
+ * fallback, else NULL.
  */
 const char *config_expand_env(struct arena *arena, const char *text, const struct config_env *env,
                               bool *ret_expanded, const char **ret_unset);
 
-/* From {"value": ..., "lines": ...} as sdbx_toml_to_json makes it; fills what the text says over the defaults. */
+/*
+ * From {"value": ..., "lines": ...} as sdbx_toml_to_json makes it; fills what the text says over
+ * the defaults.
+ */
 SILO_RC config_apply_json(struct bytes json, const char *name, const struct config_env *env,
                           struct silo_config *config, struct config_warnings *warnings,
                           struct silo_err *err);

@@ -1,4 +1,7 @@
-/* config/keys_test.c - the table itself, the nearest key, and that the reference page lists every key. */
+/*
+ * config/keys_test.c - the table itself, the nearest key, and that the reference page lists every
+ * key.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -43,11 +43,10 @@ static SILO_RC finish_log_level(struct silo_config *config, const struct config_
         }
     } else if (compatible != NULL && *compatible != '\0' &&
                !log_level_parse(bytes_str(compatible), &config->log_level)) {
-        config_warn(
-            config, warnings,
-            "the variable RUST_LOG=%s is not a plain level and is ignored; SILO_LOG takes one of "
-            "debug|info|warn|error|off",
-            compatible);
+        config_warn(config, warnings,
+                    "the variable RUST_LOG=%s is not a plain level and is ignored; "
+                    "SILO_LOG takes one of debug|info|warn|error|off",
+                    compatible);
     }
     return RC_OK;
 }

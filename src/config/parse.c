@@ -1,9 +1,11 @@
 /*
- * config/parse.c - from the parsed document to the config: every key is known, of the right type and in its range.
+ * config/parse.c - from the parsed document to the config: every key is known, of the right type
+ * and in its range.
  *
- * The document comes as JSON with the line of each key (sdbx_toml_to_json). The walk goes down tables as long as some
- * key lies below them; each leaf is looked up by its dotted path. [database.slatedb] is the engine's: all but
- * flush_interval, which is ours, is passed on as JSON that the engine has checked.
+ * The document comes as JSON with the line of each key (sdbx_toml_to_json). The walk goes down
+ * tables as long as some key lies below them; each leaf is looked up by its dotted path.
+ * [database.slatedb] is the engine's: all but flush_interval, which is ours, is passed on as JSON
+ * that the engine has checked.
  */
 #include "config/keys_int.h"
 
@@ -105,7 +107,10 @@ static void remember_unset(struct walk *walk, const char *path, const char *name
     }
 }
 
-/* text after ${...} expansion; unset variables become warnings. NULL: too long or no text, err says so. */
+/*
+ * text after ${...} expansion; unset variables become warnings. NULL: too long or no text, err says
+ * so.
+ */
 static const char *walk_expand(struct walk *walk, const char *path, const char *text,
                                bool *ret_expanded, struct silo_err *err)
 {
@@ -163,7 +168,10 @@ static SILO_RC leaf_string(struct walk *walk, const struct config_key *key, cons
         return (silo_rc){SILO_INVALID};
     }
     if (!expanded && (key->type == CONFIG_T_BOOL || key->type == CONFIG_T_INT)) {
-        /* Only a substituted string may stand for a number or a truth value: TOML has types for the others. */
+        /*
+         * Only a substituted string may stand for a number or a truth value: TOML has types for the
+         * others.
+         */
         return FAIL(err, SILO_INVALID, "%s: %s must be %s, not a string",
                     walk_place(walk, key->path), key->path, config_type_name(key->type));
     }
@@ -267,7 +275,9 @@ static SILO_RC walk_engine(struct walk *walk, const json_t *table, struct silo_e
     return RC_OK;
 }
 
-/* Depth is bounded by the table of keys: the walk goes only into tables that some key lies below. */
+/*
+ * Depth is bounded by the table of keys: the walk goes only into tables that some key lies below.
+ */
 static SILO_RC walk_table(struct walk *walk, const char *path, const json_t *table,
                           struct silo_err *err)
 {

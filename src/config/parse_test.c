@@ -1,4 +1,7 @@
-/* config/parse_test.c - whole files: defaults, every kind of value, and what each mistake is answered with. */
+/*
+ * config/parse_test.c - whole files: defaults, every kind of value, and what each mistake is
+ * answered with.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -234,8 +237,8 @@ static void values_that_do_not_fit(void **state)
     refuse("[database.wal]\npath = '/x/%shard%'\n", "go together");
     refuse("[coordination]\ninitial_shard_count = 0\n", "must be from 1 to");
     refuse("[coordination]\nadvertised_grpc_addr = '0.0.0.0:50051'\n",
-           "coordination.advertised_grpc_addr must be an address that clients can dial, such as "
-           "\"silo.example.com:50051\", not \"0.0.0.0:50051\"");
+           "coordination.advertised_grpc_addr must be an address that clients can dial, "
+           "such as \"silo.example.com:50051\", not \"0.0.0.0:50051\"");
     refuse("[coordination]\nadvertised_grpc_addr = 'silo.example.com'\n", "that clients can dial");
     refuse("[coordination]\nadvertised_grpc_addr = 'silo.example.com:0'\n",
            "that clients can dial");
@@ -275,8 +278,8 @@ static void the_engine_knows_its_keys(void **state)
 {
     (void)state;
     refuse("[database.slatedb]\nl0_max_ssts = 9\nl0_max_sst = 9\n",
-           "silo.toml:3: database.slatedb.l0_max_sst is not a key of the storage engine, did you "
-           "mean l0_max_ssts?");
+           "silo.toml:3: database.slatedb.l0_max_sst is not a key of the storage engine, "
+           "did you mean l0_max_ssts?");
     refuse("[database.slatedb.compactor_options]\nworker = { max_fetch_task = 1 }\n",
            "silo.toml:2: database.slatedb.compactor_options.worker.max_fetch_task is not a key");
     refuse("[database]\nbackend = 's3'\npath = 's3://b'\n[database.slatedb]\n"
@@ -288,8 +291,8 @@ static void what_lacks_a_variable_names_it(void **state)
 {
     (void)state;
     refuse("[server]\nauth_token = '${SILO_AUTH_TOKEN}'\n",
-           "silo.toml:2: server.auth_token must not be empty; leave the key out for its default "
-           "(the variable SILO_AUTH_TOKEN in it is not set");
+           "silo.toml:2: server.auth_token must not be empty; "
+           "leave the key out for its default (the variable SILO_AUTH_TOKEN in it is not set");
     refuse("[database]\nbackend = 's3'\npath = 's3://${BUCKET}/silo'\n",
            "(the variable BUCKET in it is not set");
     refuse("[coordination]\nnode_id = 'x${OTHER}'\nadvertised_grpc_addr = '${POD_IP}:50051'\n",

@@ -7,8 +7,9 @@
  *   gs://bucket/silo              gs://bucket/silo                %shard%
  *   anything  (memory)            memory:///anything              %shard%
  *
- * All shards of a template share one store root, which is what a later split of a shard needs: parent and children
- * refer to each other by relative path. The placeholder is a whole path segment; `fs` must have one.
+ * All shards of a template share one store root, which is what a later split of a shard needs:
+ * parent and children refer to each other by relative path. The placeholder is a whole path
+ * segment; `fs` must have one.
  */
 #include "base/assert.h"
 #include "config/keys_int.h"
@@ -60,7 +61,10 @@ static const char *url_path(struct arena *arena, const char *scheme, const char 
     return result;
 }
 
-/* An absolute form of path without "." and doubled or trailing slashes; ".." is kept for the system to resolve. */
+/*
+ * An absolute form of path without "." and doubled or trailing slashes; ".." is kept for the system
+ * to resolve.
+ */
 static const char *absolute_path(struct arena *arena, const char *path, struct silo_err *err)
 {
     char cwd[PLACE_BYTES_MAX] = "";
@@ -106,8 +110,8 @@ static SILO_RC scheme_check(enum config_backend backend, const char *path, const
     if (backend == CONFIG_URL &&
         (strncasecmp(path, "file:", 5) == 0 || strncasecmp(path, "memory:", 7) == 0)) {
         return FAIL(err, SILO_INVALID,
-                    "%s.path must not be a URL of this machine for the backend url; set %s.backend "
-                    "= \"%s\" and a plain path instead of \"%s\"",
+                    "%s.path must not be a URL of this machine for the backend url; "
+                    "set %s.backend = \"%s\" and a plain path instead of \"%s\"",
                     prefix, prefix, tolower((unsigned char)*path) == 'f' ? "fs" : "memory", path);
     }
     if (backend == CONFIG_FS && strstr(path, "://") != NULL) {
@@ -134,8 +138,8 @@ static SILO_RC template_split(struct arena *arena, enum config_backend backend, 
     if (mark == NULL) {
         if (backend == CONFIG_FS) {
             return FAIL(err, SILO_INVALID,
-                        "%s.path must hold %%shard%% or {shard} as a whole segment, such as "
-                        "\"/var/lib/silo/%%shard%%\"; \"%s\" has none",
+                        "%s.path must hold %%shard%% or {shard} as a whole segment, "
+                        "such as \"/var/lib/silo/%%shard%%\"; \"%s\" has none",
                         prefix, path);
         }
         *ret_root = path;

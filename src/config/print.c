@@ -52,7 +52,10 @@ static void print_list(struct buf *out, const struct config_list *list)
     buf_append(out, "]", 1);
 }
 
-/* Whether the key has a value that has an effect: strings and secrets may be unset, and so may the WAL's own store. */
+/*
+ * Whether the key has a value that has an effect: strings and secrets may be unset, and so may the
+ * WAL's own store.
+ */
 static bool key_is_set(const struct config_key *key, const struct silo_config *config)
 {
     const void *place = (const char *)config + key->offset;

@@ -1,4 +1,7 @@
-/* config/print_test.c - the printed configuration is one that can be loaded, and keeps secrets to itself. */
+/*
+ * config/print_test.c - the printed configuration is one that can be loaded, and keeps secrets to
+ * itself.
+ */
 #include "config/testing_int.h"
 
 static void printed_text_loads_to_the_same(void **state)

@@ -1,10 +1,11 @@
 /*
  * config/suggest.c - which known key somebody may have meant.
  *
- * Distance is Levenshtein's over the last part of the dotted path, plus WRONG_TABLE_COST when the tables differ, so a
- * slip of the pen in the right table wins over the same word elsewhere, and a key in the wrong table is still found. A word
- * that a key only goes on from ("keepalive" of keepalive_time_ms) is one slip away. Tables are compared by their whole paths.
- * What is too far from everything gets no guess: a wrong one sends people to the wrong place.
+ * Distance is Levenshtein's over the last part of the dotted path, plus WRONG_TABLE_COST when the
+ * tables differ, so a slip of the pen in the right table wins over the same word elsewhere, and a
+ * key in the wrong table is still found. A word that a key only goes on from ("keepalive" of
+ * keepalive_time_ms) is one slip away. Tables are compared by their whole paths. What is too far
+ * from everything gets no guess: a wrong one sends people to the wrong place.
  */
 #include "config/keys_int.h"
 

@@ -11,9 +11,10 @@
  *       ]
  *     }
  *
- * Rule for changes: a member that old servers may ignore does not exist; whatever is added raises "format", and a reader
- * refuses formats above its own. What is read back is checked as if a stranger had written it: exactly these members,
- * ids unique, ranges in order, from unbounded to unbounded, without gap or overlap.
+ * Rule for changes: a member that old servers may ignore does not exist; whatever is added raises
+ * "format", and a reader refuses formats above its own. What is read back is checked as if a
+ * stranger had written it: exactly these members, ids unique, ranges in order, from unbounded to
+ * unbounded, without gap or overlap.
  */
 #include <jansson.h>
 #include <stdio.h>

@@ -1,16 +1,18 @@
 /*
  * coord/coord.h - which shards there are and who serves them.
  *
- * A single node (coord_none.c) serves all shards of its own record, the object `cluster/<number>.json` beside the
- * shards' databases. Each change of the record is a new object with the next number, created only if absent; the highest
- * number is the record. So the store needs no conditional overwrite, and of two writers one loses and reads again.
+ * A single node (coord_none.c) serves all shards of its own record, the object
+ * `cluster/<number>.json` beside the shards' databases. Each change of the record is a new object
+ * with the next number, created only if absent; the highest number is the record. So the store
+ * needs no conditional overwrite, and of two writers one loses and reads again.
  *
  *     coord_none_new -> coord_map ... -> coord_free
  *
  * Units      range bounds: tenant hashes as 16 lower-case hex digits, "" = unbounded.
  * Ownership  the coordinator owns its map; it is lent until coord_free.
  * Threads    one; coord_map may be read by any once made.
- * Limits     COORD_SHARDS_MAX shards, COORD_RECORD_BYTES_MAX bytes of record, COORD_RACES_MAX lost races in a row.
+ * Limits     COORD_SHARDS_MAX shards, COORD_RECORD_BYTES_MAX bytes of record, COORD_RACES_MAX lost
+ *            races in a row.
  */
 #ifndef SILO_COORD_COORD_H
 #define SILO_COORD_COORD_H
@@ -55,8 +57,9 @@ struct coord_options {
 };
 
 /*
- * Tests the store (PRECONDITION if it lacks create-if-absent), then loads the record or creates the first one. Blocks:
- * for start-up only. CORRUPT names the object; PRECONDITION names a setting that contradicts the record.
+ * Tests the store (PRECONDITION if it lacks create-if-absent), then loads the record or creates the
+ * first one. Blocks: for start-up only. CORRUPT names the object; PRECONDITION names a setting that
+ * contradicts the record.
  */
 SILO_RC coord_none_new(const struct coord_options *options, struct coord **ret_coord,
                        struct silo_err *err);

@@ -10,7 +10,7 @@
 #define CLUSTER_FORMAT 1
 #define CLUSTER_NAME_MAX 64
 
-/* --- cluster_record.c ---------------------------------------------------------------------------------------- */
+/* --- cluster_record.c --- */
 
 /* Name of the object with that number. */
 void cluster_record_name(uint64_t number, char ret_name[CLUSTER_NAME_MAX]);
@@ -28,9 +28,12 @@ char *cluster_record_encode(const struct coord_map *map);
 SILO_RC cluster_record_decode(const char *name, struct bytes text, struct coord_map *ret_map,
                               struct silo_err *err);
 
-/* --- store_wait.c -------------------------------------------------------------------------------------------- */
+/* --- store_wait.c --- */
 
-/* A queue of its own, and one call at a time that is waited for. After a call that timed out: deinit only. */
+/*
+ * A queue of its own, and one call at a time that is waited for. After a call that timed out:
+ * deinit only.
+ */
 struct store_wait {
     struct store *store;
     struct store_queue *queue;

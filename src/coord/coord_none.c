@@ -2,13 +2,14 @@
  * coord/coord_none.c - a single node: every shard of the record is its own.
  *
  * Start-up
- *   1  test the store: a second create-if-absent must be refused, for the record and the engine's fencing rest on it
+ *   1  test the store: a second create-if-absent must be refused, for the record and the engine's
+ *      fencing rest on it
  *   2  list cluster/, take the highest number, read and check it
  *   3  none there: make a map and create cluster/1.json; somebody else was first: back to 2
  *   4  compare the settings that are fixed with a shard: dispatch order, and where its WAL lies
  *
- * Two servers that start on one empty store at the same time end with one record. Which of them then owns the shards the
- * engine's fencing decides, not this record.
+ * Two servers that start on one empty store at the same time end with one record. Which of them
+ * then owns the shards the engine's fencing decides, not this record.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,9 @@ struct coord {
     bool created;
 };
 
-/* The highest record number in a listing; 0 when there is none. Other names are not ours to judge. */
+/*
+ * The highest record number in a listing; 0 when there is none. Other names are not ours to judge.
+ */
 static uint64_t newest_number(const char *listing, size_t len)
 {
     uint64_t newest = 0;
@@ -149,8 +152,7 @@ static SILO_RC selftest(struct store_wait *wait, struct silo_err *err)
     }
     return FAIL(err, SILO_PRECONDITION,
                 "this object store cannot be used: it must refuse to create an object that exists, "
-                "and did not prove "
-                "that it does (%.300s)",
+                "and did not prove that it does (%.300s)",
                 why.text);
 }
 

@@ -1,8 +1,8 @@
 /*
  * coord/store_wait.c - object calls of the store, one at a time, waited for with a deadline.
  *
- * An object store that cannot be reached may keep a call for minutes. The wait ends at the deadline with the store's own
- * newest error, or at once when the process was told to stop.
+ * An object store that cannot be reached may keep a call for minutes. The wait ends at the deadline
+ * with the store's own newest error, or at once when the process was told to stop.
  */
 #include <errno.h>
 #include <poll.h>
@@ -76,7 +76,10 @@ static SILO_RC wait_event(struct store_wait *wait, const char *what, struct stor
     return RC_OK;
 }
 
-/* The same, with the event's own error as the outcome. On success the event is the caller's to free. */
+/*
+ * The same, with the event's own error as the outcome. On success the event is the caller's to
+ * free.
+ */
 static SILO_RC wait_answer(struct store_wait *wait, const char *what, struct store_event *ret_event,
                            struct silo_err *err)
 {

@@ -1,6 +1,7 @@
 /*
- * core/answer.c - completing an answer with rows that are read after it became durable: payloads and results of their own,
- * and the rows of ended attempts. Touches only the command, so any thread may run it.
+ * core/answer.c - completing an answer with rows that are read after it became durable: payloads
+ * and results of their own, and the rows of ended attempts. Touches only the command, so any thread
+ * may run it.
  *
  *   job    payload, result, attempt rows ──► large results of attempts ──► done
  *   any of them missing ──► is the job still there? ──► NOT_FOUND, or CORRUPT
@@ -50,7 +51,10 @@ static void want_add(struct command *cmd, const struct key *key, uint64_t len)
         (struct command_want){.key = arena_copy(cmd->arena, key_bytes(key)), .len = len};
 }
 
-/* A row was not there: either the job was deleted between the answer and the read, or the row is lost. */
+/*
+ * A row was not there: either the job was deleted between the answer and the read, or the row is
+ * lost.
+ */
 static bool answer_gone(struct command *cmd)
 {
     struct key key;
@@ -77,7 +81,10 @@ static bool answer_corrupt(struct command *cmd, const char *text)
     return false;
 }
 
-/* Decodes the attempt rows; true when results of theirs have rows of their own, which are wanted next. */
+/*
+ * Decodes the attempt rows; true when results of theirs have rows of their own, which are wanted
+ * next.
+ */
 static bool job_attempts_read(struct command *cmd, struct job_view *view, size_t first)
 {
     const struct command_want *rows = &cmd->wants[first];
@@ -189,7 +196,9 @@ static void poll_undelivered(struct poll_result *result, const struct leased_tas
                                   .unreadable = unreadable};
 }
 
-/* Nothing is left to deliver: why. A poll whose every job was unreadable has simply found no work. */
+/*
+ * Nothing is left to deliver: why. A poll whose every job was unreadable has simply found no work.
+ */
 static void poll_fail(struct command *cmd, enum silo_code back)
 {
     if (back != SILO_OK) {

@@ -1,14 +1,16 @@
 /*
  * core/bucket.c - token and leaky buckets, the ends of calendar spans, and the stored form.
  *
- *   1. 0 <= remaining <= limit, whole for TOKEN. Limits are capped so that a double counts units exactly.
- *   2. A bucket's time does not go back: a check before updated_ms happens at updated_ms. One that was changed further ahead
- *      than clocks differ was so by a clock that was wrong: its times move to now as they are apart. So it gives nothing
- *      twice, and is shut for no longer than its own duration.
- *   3. The reset time of an answer is the bucket's expire_ms, and a bucket is full from then on. So a request that is
- *      repeated at its reset time meets a full bucket.
- *   4. LEAKY: what was regained is computed from updated_ms in one step and stored only when something else changes;
- *      checks that take nothing add no rounding.
+ *   1. 0 <= remaining <= limit, whole for TOKEN. Limits are capped so that a double counts units
+ *      exactly.
+ *   2. A bucket's time does not go back: a check before updated_ms happens at updated_ms. One that
+ *      was changed further ahead than clocks differ was so by a clock that was wrong: its times
+ *      move to now as they are apart. So it gives nothing twice, and is shut for no longer than its
+ *      own duration.
+ *   3. The reset time of an answer is the bucket's expire_ms, and a bucket is full from then on. So
+ *      a request that is repeated at its reset time meets a full bucket.
+ *   4. LEAKY: what was regained is computed from updated_ms in one step and stored only when
+ *      something else changes; checks that take nothing add no rounding.
  *
  * Stored: 1 u8 | algorithm u8 | limit zig | duration zig | remaining f64 | updated zig | expire zig
  * (zig: zig-zag base-128, f64: little-endian IEEE 754; a change needs a new version byte).
@@ -42,9 +44,9 @@ static int64_t floor_div(int64_t a, int64_t positive)
 }
 
 /*
- * Days since 1970-01-01 of the first day of a month (1 .. 12, or 13 for the next January), and back. Years are counted
- * from March, so that the leap day is the last of its year; 400 years (an era) are 146097 days, and 719468 lie between
- * 0000-03-01 and 1970-01-01.
+ * Days since 1970-01-01 of the first day of a month (1 .. 12, or 13 for the next January), and
+ * back. Years are counted from March, so that the leap day is the last of its year; 400 years (an
+ * era) are 146097 days, and 719468 lie between 0000-03-01 and 1970-01-01.
  */
 static int64_t days_from_civil(int64_t year, int64_t month)
 {
@@ -137,7 +139,9 @@ static bool take(double *left, double limit, const struct bucket_request *reques
         *left -= (double)request->hits;
         return false;
     }
-    /* Less than a unit is kept: checks that come more often than units would never let one gather. */
+    /*
+     * Less than a unit is kept: checks that come more often than units would never let one gather.
+     */
     if (whole > 0 && (request->behavior & BUCKET_DRAIN_OVER_LIMIT) != 0) {
         *left = 0;
     }

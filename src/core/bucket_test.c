@@ -1,6 +1,6 @@
 /*
- * core/bucket_test.c - both algorithms step by step, calendar ends, extreme numbers, what holds for any sequence, and
- * the stored form.
+ * core/bucket_test.c - both algorithms step by step, calendar ends, extreme numbers, what holds for
+ * any sequence, and the stored form.
  */
 #include <math.h>
 #include <time.h>
@@ -428,9 +428,9 @@ static int64_t sum_since(const struct passed *passed, size_t count, int64_t from
 }
 
 /*
- * A token bucket against a model that knows only the fills: one begins with the first request at or after the end of
- * the last, takes one duration, and passes exactly what fits into the limit. So no window of one duration passes more
- * than two fills' worth.
+ * A token bucket against a model that knows only the fills: one begins with the first request at or
+ * after the end of the last, takes one duration, and passes exactly what fits into the limit. So no
+ * window of one duration passes more than two fills' worth.
  */
 static void test_token_property(void **state)
 {
@@ -499,8 +499,8 @@ static void test_leaky_property(void **state)
 }
 
 /*
- * A leaky bucket against whole-number arithmetic: the level is counted in units of 1/duration. With a power of two as
- * duration the double is exact, and so must be every answer.
+ * A leaky bucket against whole-number arithmetic: the level is counted in units of 1/duration. With
+ * a power of two as duration the double is exact, and so must be every answer.
  */
 static void test_leaky_exact(void **state)
 {
@@ -536,7 +536,10 @@ static void test_leaky_exact(void **state)
     }
 }
 
-/* Requests that take nothing leave a leaky bucket byte for byte; repeated at its reset time a request passes. */
+/*
+ * Requests that take nothing leave a leaky bucket byte for byte; repeated at its reset time a
+ * request passes.
+ */
 static void test_refusal_property(void **state)
 {
     (void)state;

@@ -1,11 +1,13 @@
 /*
- * core/command.h - what can be asked of a shard, and how it answers: one struct that travels from the service to the
- * shard's executor and back.
+ * core/command.h - what can be asked of a shard, and how it answers: one struct that travels from
+ * the service to the shard's executor and back.
  *
- * The sender fills `kind`, `arena`, `job_ref` and the arguments; the shard fills `rc`, `error` and the result. What the
- * arguments lend must live until the command is back; what the result holds lies in the command's arena.
+ * The sender fills `kind`, `arena`, `job_ref` and the arguments; the shard fills `rc`, `error` and
+ * the result. What the arguments lend must live until the command is back; what the result holds
+ * lies in the command's arena.
  *
- * Answers leave when what they saw is durable. `rc` with SILO_UNAVAILABLE means: outcome unknown, or not tried.
+ * Answers leave when what they saw is durable. `rc` with SILO_UNAVAILABLE means: outcome unknown,
+ * or not tried.
  *
  * Units      _ms: milliseconds; wall clock for stamps and starts.
  * Ownership  the sender's, but only the shard may look at it between sending and the answer.
@@ -58,8 +60,8 @@ enum command_kind {
 };
 
 /*
- * A new job. `info` comes without enqueue_ms, due_ms, arrival and payload, which the core fills; its metadata pairs are
- * sorted by name, so that equal jobs have equal bytes.
+ * A new job. `info` comes without enqueue_ms, due_ms, arrival and payload, which the core fills;
+ * its metadata pairs are sorted by name, so that equal jobs have equal bytes.
  */
 struct enqueue_args {
     struct info info;
@@ -77,8 +79,8 @@ struct import_attempt {
 };
 
 /*
- * A job with its history. A job that exists is imported again: only `attempts` and the retry policy count. `info` as for
- * enqueue, but with enqueue_ms (<= 0: now); requested_start_ms <= 0: now.
+ * A job with its history. A job that exists is imported again: only `attempts` and the retry policy
+ * count. `info` as for enqueue, but with enqueue_ms (<= 0: now); requested_start_ms <= 0: now.
  */
 struct import_args {
     struct info info;
@@ -104,27 +106,32 @@ struct get_args {
 };
 
 /*
- * A worker asks for tasks of a group. With wait_ms it parks until one is there. A poll parked on several shards shares
- * `claim`: the shard whose claim returns true fills it, the others answer it empty. claim may be NULL.
+ * A worker asks for tasks of a group. With wait_ms it parks until one is there. A poll parked on
+ * several shards shares `claim`: the shard whose claim returns true fills it, the others answer it
+ * empty. claim may be NULL.
  */
 struct poll_args {
     struct bytes group, worker_id;
     uint32_t tasks_max;
     uint32_t wait_ms;
-    size_t
-        bytes_max; /* room in the reply: no task is taken beyond it; 0: a whole message, which any one task fits */
+    /* room in the reply: no task is taken beyond it; 0: a whole message, which any one task fits */
+    size_t bytes_max;
     bool (*claim)(void *context);
     void *claim_context;
 };
 
-/* Ends a parked poll with what it has; no effect on one that is done. The answer to `poll` comes first. */
+/*
+ * Ends a parked poll with what it has; no effect on one that is done. The answer to `poll` comes
+ * first.
+ */
 struct poll_stop_args {
     struct command *poll;
 };
 
 /*
- * Undoes leases whose worker left before it could hear of them: same attempt numbers, same places. With `unreadable`
- * (static text: what is wrong with what is stored of them) no worker ever can: their jobs end.
+ * Undoes leases whose worker left before it could hear of them: same attempt numbers, same places.
+ * With `unreadable` (static text: what is wrong with what is stored of them) no worker ever can:
+ * their jobs end.
  */
 struct give_back_args {
     const struct uuid *task_ids;
@@ -266,20 +273,29 @@ struct totals_result {
     int64_t created_ms;
 };
 
-/* What the server asks of itself: it follows from commands that were taken before, and is never refused for their number. */
+/*
+ * What the server asks of itself: it follows from commands that were taken before, and is never
+ * refused for their number.
+ */
 static inline bool command_is_own(enum command_kind kind)
 {
     return kind == CMD_GIVE_BACK || kind == CMD_RENEW || kind == CMD_POLL_STOP;
 }
 
-/* Such a command keeps or ends work that is running: a crowd of others must not shut it out, or work would be lost. */
+/*
+ * Such a command keeps or ends work that is running: a crowd of others must not shut it out, or
+ * work would be lost.
+ */
 static inline bool command_keeps_work(enum command_kind kind)
 {
     return kind == CMD_HEARTBEAT || kind == CMD_REPORT || kind == CMD_REPORT_REFRESH ||
            kind == CMD_RETURN_TASK;
 }
 
-/* A row the answer needs that is read after it became durable (attempts, payloads and results of their own). */
+/*
+ * A row the answer needs that is read after it became durable (attempts, payloads and results of
+ * their own).
+ */
 struct command_want {
     struct bytes key;
     uint64_t len; /* of its value, as far as it is known; 0: small */
@@ -293,8 +309,8 @@ struct command_want {
 struct command {
     enum command_kind kind;
     struct arena *arena;
-    struct bytes
-        job_ref; /* the *_JOB commands, ENQUEUE, GET_*; DROP_HOLDERS: of any job of the tenant; codec/key.h */
+    /* the *_JOB commands, ENQUEUE, GET_*; DROP_HOLDERS: of any job of the tenant; codec/key.h */
+    struct bytes job_ref;
     union {
         struct enqueue_args enqueue;
         struct get_args get;

@@ -7,7 +7,8 @@
  *               ▼ │
  *             blocked ──► woken            run ──PARK──► parked (poll, watch) ──► answered or woken
  *
- * 1. A run that NEEDs has changed nothing. 2. Woken commands run before fresh ones. 3. Every command inside is in exactly
+ * 1. A run that NEEDs has changed nothing. 2. Woken commands run before fresh ones. 3. Every
+ *    command inside is in exactly
  * one of blocked, woken, parked and answered, or is running.
  */
 #include <stdarg.h>
@@ -344,7 +345,10 @@ void core_unpark(struct core *core, struct command *cmd)
     heap_remove(&core->deadlines, &cmd->deadline);
 }
 
-/* Parked commands whose time is up: polls leave empty, waits look once more and tell the state they see. */
+/*
+ * Parked commands whose time is up: polls leave empty, waits look once more and tell the state they
+ * see.
+ */
 static void core_run_deadlines(struct core *core)
 {
     for (struct heap_node *node = heap_min(&core->deadlines);
@@ -578,11 +582,9 @@ size_t core_give_up_reads(struct core *core, int64_t until_mono_ms, const char *
         }
         ASSERT(cmd->parked == NULL && !heap_has(&cmd->deadline));
         list_remove(&cmd->node);
-        (void)run_fail(cmd, SILO_UNAVAILABLE,
-                       arena_printf(cmd->arena,
-                                    "the storage does not answer, nothing was "
-                                    "changed: %s",
-                                    why));
+        (void)run_fail(
+            cmd, SILO_UNAVAILABLE,
+            arena_printf(cmd->arena, "the storage does not answer, nothing was changed: %s", why));
         core_answer(core, cmd);
         count++;
     }

@@ -1,16 +1,20 @@
 /*
- * core/core.h - one shard as a deterministic function: commands and time in; row changes, reads and answers out.
+ * core/core.h - one shard as a deterministic function: commands and time in; row changes, reads and
+ * answers out.
  *
- * The core does no I/O and knows no thread and no clock. Its driver (shard/, the simulator) does, each turn:
+ * The core does no I/O and knows no thread and no clock. Its driver (shard/, the simulator) does,
+ * each turn:
  *
  *     core_set_time;  core_submit(every new command);  core_turn;
  *     while (core_read_next): start the reads; later core_read_row for each row, core_read_end
  *     while (core_answered): park or send the answers (command->wait_batch)
  *     seal, write and flush batches through core_view, core_before_seal
  *
- * A command runs to its end or not at all: what it misses is read, and it runs again from the start.
+ * A command runs to its end or not at all: what it misses is read, and it runs again from the
+ * start.
  *
- * Units      wall_ms: Unix time; mono_ms: a clock that never steps. The wall clock never falls within a core's life.
+ * Units      wall_ms: Unix time; mono_ms: a clock that never steps. The wall clock never falls
+ *            within a core's life.
  * Ownership  the core owns all it holds; commands are lent until answered.
  * Threads    the shard's executor only.
  * Limits     base/limits.h, SHARD_*.
@@ -57,10 +61,10 @@ struct core_check {
 };
 
 struct core_options {
-    enum dispatch_order
-        order; /* of a shard made now; a stored one must agree with it, else the core is broken */
-    bool
-        external_limiter; /* rate limits come out of core_check_next; else buckets of the shard answer them */
+    /* of a shard made now; a stored one must agree with it, else the core is broken */
+    enum dispatch_order order;
+    /* rate limits come out of core_check_next; else buckets of the shard answer them */
+    bool external_limiter;
     int64_t completed_expire_ms, terminal_expire_ms; /* retention; 0 = for ever */
     uint8_t seed[16];                                /* random */
 };
@@ -86,7 +90,10 @@ void core_read_row(struct core *core, struct core_read *read, struct bytes key, 
 /* more: the scan ended at rows_max. Frees the read. */
 void core_read_end(struct core *core, struct core_read *read, bool ok, bool more);
 
-/* A rate limit to be asked; NULL when there is none. Each must end with core_check_done, in any order. */
+/*
+ * A rate limit to be asked; NULL when there is none. Each must end with core_check_done, in any
+ * order.
+ */
 struct core_check *core_check_next(struct core *core);
 /* reset_ms: when the limiter lets hits through again, Unix time; 0 = unknown. */
 void core_check_done(struct core *core, struct core_check *check, enum core_verdict verdict,
@@ -94,7 +101,10 @@ void core_check_done(struct core *core, struct core_check *check, enum core_verd
 
 /* An answered command, oldest first; NULL when there is none. */
 struct command *core_answered(struct core *core);
-/* After command->wants were filled: completes the result; true when further rows are wanted. Touches only the command. */
+/*
+ * After command->wants were filled: completes the result; true when further rows are wanted.
+ * Touches only the command.
+ */
 bool core_answer_more(struct command *command);
 
 /* The batch side: core_before_seal adds what is written once per batch. */
@@ -108,15 +118,17 @@ void core_freeze_leases(struct core *core, bool frozen);
 /* After an outage or a stall: every lease lasts for at least term_ms (0 to LEASE_MS) from now. */
 void core_renew_leases(struct core *core, int64_t term_ms);
 /*
- * A task was leased and will not reach its worker: it goes back, soon and again until it has. With `unreadable` (static
- * text: what is wrong with what is stored of it) its job ends FAILED with ERROR_JOB_UNREADABLE instead.
+ * A task was leased and will not reach its worker: it goes back, soon and again until it has. With
+ * `unreadable` (static text: what is wrong with what is stored of it) its job ends FAILED with
+ * ERROR_JOB_UNREADABLE instead.
  */
 void core_undelivered(struct core *core, const struct uuid *task_id, const char *unreadable);
 /* Whether a lease would expire now. */
 bool core_leases_due(const struct core *core);
 /*
- * Answers callers' commands that began by then and wait for reads with UNAVAILABLE: nothing was changed. `why` is copied.
- * How many; *ret_oldest_mono_ms: when the oldest that is left began, INT64_MAX if none is.
+ * Answers callers' commands that began by then and wait for reads with UNAVAILABLE: nothing was
+ * changed. `why` is copied. How many; *ret_oldest_mono_ms: when the oldest that is left began,
+ * INT64_MAX if none is.
  */
 size_t core_give_up_reads(struct core *core, int64_t until_mono_ms, const char *why,
                           int64_t *ret_oldest_mono_ms);

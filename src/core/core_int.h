@@ -4,12 +4,15 @@
  *   core.c     commands in, answers out; running, waking, failing
  *   open.c     what is read when a shard opens
  *   token.c    the one function that moves a job's token; walk.c takes it through its limits
- *   queue.c    concurrency queues (queue.h): line.c who waits, slot.c who holds, grant.c who is next, floating.c, locate.c,
- *              drop.c
- *   rate.c     rate limits: checks on demand; throttle.c who waits for them; bucket.c the built-in limiter's arithmetic
- *   group.c    task groups and the windows over their ready lanes; page.c reads pages into them; low.c low-water rows
+ *   queue.c    concurrency queues (queue.h): line.c who waits, slot.c who holds, grant.c who is
+ *              next, floating.c, locate.c, drop.c
+ *   rate.c     rate limits: checks on demand; throttle.c who waits for them; bucket.c the built-in
+ *              limiter's arithmetic
+ *   group.c    task groups and the windows over their ready lanes; page.c reads pages into them;
+ *              low.c low-water rows
  *   timer.c    future work
- *   lease.c    running work; marks.c the cancelled part of it, and the workers that wait to hear of it
+ *   lease.c    running work; marks.c the cancelled part of it, and the workers that wait to hear of
+ *              it
  *   count.c    counters
  *   pending.c  why a job does not run
  *   enqueue.c job.c report.c give_back.c poll.c watch.c restart.c import.c   the commands
@@ -189,8 +192,8 @@ struct core {
     uint32_t locating;     /* of them being looked up */
     int64_t locate_retry_mono_ms;
     struct map refreshes; /* struct floating.by_task */
-    struct map
-        refresh_stubs; /* leased refreshes read at open, whose limits may not be in memory yet */
+    /* leased refreshes read at open, whose limits may not be in memory yet */
+    struct map refresh_stubs;
     struct heap refresh_due, refresh_offers, refresh_expiry;
     enum {
         SCAN_WAITS,
@@ -287,18 +290,21 @@ void open_start(struct core *core);
 enum token_where { TOKEN_NONE, TOKEN_TIMER, TOKEN_READY, TOKEN_REQUEST, TOKEN_LEASE };
 
 /*
- * Where a job's token is, or shall be. NONE: the job does not exist yet, or ends. `info` (may be NULL) spares a read;
- * `lease` is the lease left, `lease_rec` the one to come.
+ * Where a job's token is, or shall be. NONE: the job does not exist yet, or ends. `info` (may be
+ * NULL) spares a read; `lease` is the lease left, `lease_rec` the one to come.
  *
- * A token of a job with limits has a chain: it holds the slots of limits[0 .. passed). READY with limits ahead means that
- * limits[passed] is a rate limit to be asked.
+ * A token of a job with limits has a chain: it holds the slots of limits[0 .. passed). READY with
+ * limits ahead means that limits[passed] is a rate limit to be asked.
  */
 struct token {
     enum token_where where;
     struct bytes group;
     struct place place;
-    bool
-        was_due; /* it stood in a line or was ready: due, though its stamp may lie ahead of a clock that was set back */
+    /*
+     * it stood in a line or was ready: due, though its stamp may lie ahead of a clock that was set
+     * back
+     */
+    bool was_due;
     uint32_t attempt, relative;
     struct blob *info;
     struct lease *lease;
@@ -306,15 +312,16 @@ struct token {
     bool has_chain;
     struct uuid task_id;
     uint32_t passed, rate_retries, rates_paid;
-    const struct limits
-        *limits; /* to: what is passed on the way, and where it waits; NULL: all are passed */
+    /* to: what is passed on the way, and where it waits; NULL: all are passed */
+    const struct limits *limits;
     struct bytes items;  /* to: the same as stored */
     struct queue *queue; /* REQUEST; must be known */
     struct line_id line;
 };
 /*
- * The only function that creates, moves or ends a token, and the only one but drop.c that takes and releases slots. Needs:
- * low-water marks and queues of where it comes from and goes to are known. What `to` lends but group and info must outlive it.
+ * The only function that creates, moves or ends a token, and the only one but drop.c that takes and
+ * releases slots. Needs: low-water marks and queues of where it comes from and goes to are known.
+ * What `to` lends but group and info must outlive it.
  */
 void token_move(struct core *core, struct bytes job_ref, const struct token *from,
                 const struct token *to);
@@ -327,7 +334,10 @@ static inline bool token_has_ahead(const struct token *token)
 }
 /* What its row says of its chain; false for a malformed row. `ret_rec` lends from `value`. */
 bool token_decode(struct bytes value, struct token *token, struct task_rec *ret_rec);
-/* A token for a job's next run: its chain begins. `limits` is decoded into the arena; false for malformed limits. */
+/*
+ * A token for a job's next run: its chain begins. `limits` is decoded into the arena; false for
+ * malformed limits.
+ */
 bool token_begin(struct core *core, struct arena *arena, const struct info *info,
                  const struct uuid *task_id, struct token *to, struct limits *ret_limits);
 
@@ -354,14 +364,19 @@ enum best { BEST_TASK, BEST_EMPTY, BEST_LOADING, BEST_CHECKING };
 struct best_cursor {
     uint32_t lane, index;
 };
-/* The best task that can be leased. Up to *checks rate limits that stand before it are asked. CHECKING: some are. */
+/*
+ * The best task that can be leased. Up to *checks rate limits that stand before it are asked.
+ * CHECKING: some are.
+ */
 enum best group_best(struct core *core, struct group *group, struct best_cursor *cursor,
                      uint32_t *checks, struct task **ret_task);
 void group_hot(struct core *core, struct group *group);
 /* A worker asks, or asked a moment ago. */
 void group_polled(struct core *core, struct group *group);
 bool group_has_workers(const struct core *core, struct bytes name);
-/* When a worker last asked, Unix time; now while one waits; 0: none did since polls_seen_from_ms. */
+/*
+ * When a worker last asked, Unix time; now while one waits; 0: none did since polls_seen_from_ms.
+ */
 int64_t group_polled_ms(const struct core *core, struct bytes name);
 void groups_hot(struct core *core);
 void groups_shrink(struct core *core);
@@ -376,7 +391,10 @@ void page_load_group(struct core *core, struct group *group);
 void page_load_lane(struct core *core, struct group *group, uint32_t lane);
 void page_load_timers(struct core *core);
 
-/* The first place a live row can have: the window's first, else its mark, else behind all that was removed. */
+/*
+ * The first place a live row can have: the window's first, else its mark, else behind all that was
+ * removed.
+ */
 bool low_of(const struct lane *window, const struct low *low, struct place *ret_place);
 void low_removed(const struct lane *window, struct low *low, const struct place *place);
 void low_group_decode(struct core *core, struct group *group, bool present, struct bytes value);
@@ -415,7 +433,10 @@ void count_move(struct core *core, struct tenant_count *count, enum count_kind f
 void counts_write(struct core *core);
 void counts_free(struct core *core);
 
-/* --- rate limits (rate.c), dropped holders (drop.c), tokens to be found after open (locate.c), retention (expire.c) --- */
+/*
+ * --- rate limits (rate.c), dropped holders (drop.c), tokens to be found after open (locate.c),
+ * retention (expire.c) ---
+ */
 
 bool task_wants_check(const struct task *task);
 void check_start(struct core *core, struct task *task);
@@ -450,7 +471,10 @@ void expire_ended(struct core *core, const struct command *cmd);
 void expire_turn(struct core *core);
 int64_t expire_next_mono_ms(const struct core *core);
 
-/* META_CLOCK was read, or there is none: the wall clock may stand behind stamps of earlier incarnations. */
+/*
+ * META_CLOCK was read, or there is none: the wall clock may stand behind stamps of earlier
+ * incarnations.
+ */
 void redate_open(struct core *core);
 /* Once per batch: now and then the time is stored. */
 void clock_write(struct core *core);
@@ -479,32 +503,47 @@ enum run job_refuse(struct command *cmd, const char *verb, const char *reason,
                     enum job_status status);
 /* Number of attempts that were recorded: the last one may stand in the state row. */
 uint32_t job_attempts(const struct job *job);
-/* Copies a loaded job's rows into the command's arena: what it lends outlives changes of them. Returns the info row. */
+/*
+ * Copies a loaded job's rows into the command's arena: what it lends outlives changes of them.
+ * Returns the info row.
+ */
 struct bytes job_own(struct core *core, struct command *cmd, struct job *job);
 /* The info row of a job that is loaded, to go with its token. The caller's reference. */
 struct blob *job_info_blob(struct core *core, struct bytes job_ref);
 /*
- * An ended job is open again: index, counters, retention; the attempt in its state row gets a row of its own. The caller
- * writes the new state.
+ * An ended job is open again: index, counters, retention; the attempt in its state row gets a row
+ * of its own. The caller writes the new state.
  */
 void job_reopen(struct core *core, struct bytes job_ref, const struct job *job,
                 struct tenant_count *count);
-/* Finds the token of a Scheduled job: in a window, or by the keys it can have. False: rows were asked for. */
+/*
+ * Finds the token of a Scheduled job: in a window, or by the keys it can have. False: rows were
+ * asked for.
+ */
 bool token_find(struct core *core, struct command *cmd, const struct job *job, struct token *ret);
-/* Status, index, counters, retention and watchers of a job that ends; `state` is complete but for expire_ms. */
+/*
+ * Status, index, counters, retention and watchers of a job that ends; `state` is complete but for
+ * expire_ms.
+ */
 void job_end(struct core *core, struct bytes job_ref, struct state *state, int64_t enqueue_ms,
              struct tenant_count *count);
 /* Removes every row of a terminal job. */
 void job_delete(struct core *core, struct bytes job_ref, const struct job *job,
                 struct tenant_count *count);
-/* A new job's rows but its token: info, index (kind, time), metadata, payload. Returns the info row. */
+/*
+ * A new job's rows but its token: info, index (kind, time), metadata, payload. Returns the info
+ * row.
+ */
 struct blob *job_create(struct core *core, struct bytes job_ref, const struct info *info,
                         struct bytes payload, enum key_index kind, int64_t index_ms);
 struct blob_ref blob_of(struct bytes b);
 /* Fills what the worker is told about the job; the bytes are copied. Changes nothing. */
 void leased_task_fill(struct command *cmd, struct bytes job_ref, struct bytes info_row,
                       struct leased_task *out);
-/* Leases its token for the worker whose poll or lease call this is; `out` is filled and has its task id. */
+/*
+ * Leases its token for the worker whose poll or lease call this is; `out` is filled and has its
+ * task id.
+ */
 void poll_lease_token(struct core *core, struct command *cmd, struct bytes worker_id,
                       const struct token *from, struct bytes job_ref, struct leased_task *out);
 void state_write(struct core *core, struct bytes job_ref, const struct state *state);

@@ -1,8 +1,8 @@
 /*
  * core/count.c - one counter row per tenant, and the totals of the shard.
  *
- * Counters are absolute values. Their only writer is this file, once per batch (counts_write); a clean counter whose row
- * is durable may leave memory and is read again on demand.
+ * Counters are absolute values. Their only writer is this file, once per batch (counts_write); a
+ * clean counter whose row is durable may leave memory and is read again on demand.
  */
 #include "base/assert.h"
 #include "core/core_int.h"

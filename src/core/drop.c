@@ -1,6 +1,6 @@
 /*
- * core/drop.c - the operator frees every slot of a tenant: holders go, nothing else. In slices, one tenant at a time; until it is
- * done a META_DROP row says so, and open goes on with it.
+ * core/drop.c - the operator frees every slot of a tenant: holders go, nothing else. In slices, one
+ * tenant at a time; until it is done a META_DROP row says so, and open goes on with it.
  */
 #include "base/assert.h"
 #include "core/core_int.h"

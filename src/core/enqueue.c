@@ -1,5 +1,6 @@
 /*
- * core/enqueue.c - a job comes into being: info, index, metadata rows and its token, which walks through the job's limits.
+ * core/enqueue.c - a job comes into being: info, index, metadata rows and its token, which walks
+ * through the job's limits.
  */
 #include <xxhash.h>
 
@@ -125,10 +126,9 @@ enum run enqueue_run(struct core *core, struct command *cmd)
         return RUN_NEED;
     }
     if (walk_crowded(core, cmd->job_ref, &to)) {
-        return run_fail(
-            cmd, SILO_EXHAUSTED,
-            "the queue's waiters have too many different maxima: wait, or use a maximum that "
-            "others use");
+        return run_fail(cmd, SILO_EXHAUSTED,
+                        "the queue's waiters have too many different maxima: wait, "
+                        "or use a maximum that others use");
     }
     enqueue_apply(core, cmd, &info, &to, count);
     return run_changed(cmd);

@@ -3,24 +3,30 @@
  *
  *   ended ──expire_put──► open row ──once a batch──► expiry row ──page of due rows──► a CMD_EXPIRE for each job ──► it goes whole
  *
- * Jobs that end in one batch share a row: a row for each would cost more than the rest of their end. It is due when the last of
- * them is. A row is a reminder and no more: whether a job goes is said by its own state (expire_run), so one that was deleted
- * or started again leaves its place in the row.
+ * Jobs that end in one batch share a row: a row for each would cost more than the rest of their
+ * end. It is due when the last of them is. A row is a reminder and no more: whether a job goes is
+ * said by its own state (expire_run), so one that was deleted or started again leaves its place in
+ * the row.
  *
- * 1. No live expiry row stands before `cursor`; none is due before `next_ms`. An expiry put below either lowers it.
- * 2. A page begins at the cursor, when no command of an earlier one is under way and few batches are undurable. It holds what
- *    was applied when it began; live rows of later batches are recent changes of the view, and are added when it ends. So it
- *    misses nothing, and a row that was deleted meanwhile is passed over.
- * 3. The rows of a page go and the cursor follows when all its commands are through; if one failed, the page is read again.
- * 4. META_LOW_EXPIRY says where the cursor of the next incarnation begins. It is raised at most once a page, and lowered in
- *    the batch of a put below it (the wall clock may have gone back between incarnations); so it is known before that, or 0.
- * 5. An opening that finds the clock far ahead of what was stored last may have met it in a wrong moment: nothing goes until
- *    there was time to set it right (core->expire_from_mono_ms).
+ * 1. No live expiry row stands before `cursor`; none is due before `next_ms`. An expiry put below
+ *    either lowers it.
+ * 2. A page begins at the cursor, when no command of an earlier one is under way and few batches
+ *    are undurable. It holds what was applied when it began; live rows of later batches are recent
+ *    changes of the view, and are added when it ends. So it misses nothing, and a row that was
+ *    deleted meanwhile is passed over.
+ * 3. The rows of a page go and the cursor follows when all its commands are through; if one failed,
+ *    the page is read again.
+ * 4. META_LOW_EXPIRY says where the cursor of the next incarnation begins. It is raised at most
+ *    once a page, and lowered in the batch of a put below it (the wall clock may have gone back
+ *    between incarnations); so it is known before that, or 0.
+ * 5. An opening that finds the clock far ahead of what was stored last may have met it in a wrong
+ *    moment: nothing goes until there was time to set it right (core->expire_from_mono_ms).
  * 6. A shard without expiry rows reads one page after open and nothing more.
  *
  * Units      _ms: wall clock, but for _mono_ms.
  * Threads    the shard's executor only.
- * Limits     EXPIRE_PAGE_ROWS rows in a page, of EXPIRE_ROW_BYTES or one job more; EXPIRE_COMMANDS_MAX commands under way.
+ * Limits     EXPIRE_PAGE_ROWS rows in a page, of EXPIRE_ROW_BYTES or one job more;
+ *            EXPIRE_COMMANDS_MAX commands under way.
  */
 #include "base/assert.h"
 #include "base/saturate.h"
@@ -374,7 +380,10 @@ static void page_load(struct core *core)
 
 /* --- commands --- */
 
-/* Whether its retention is over is said by the job itself: it may have been started again, or be another one of that name. */
+/*
+ * Whether its retention is over is said by the job itself: it may have been started again, or be
+ * another one of that name.
+ */
 enum run expire_run(struct core *core, struct command *cmd)
 {
     struct job job;
@@ -427,7 +436,10 @@ static void page_submit(struct core *core)
     }
 }
 
-/* All commands of the page are through. The first page after open raises the mark only if it found something. */
+/*
+ * All commands of the page are through. The first page after open raises the mark only if it found
+ * something.
+ */
 static void page_done(struct core *core)
 {
     struct expire *expire = core->expire;
@@ -448,7 +460,9 @@ static void page_done(struct core *core)
     }
 }
 
-/* What was deleted has to become durable some time: a sweep runs ahead of it so far and no further. */
+/*
+ * What was deleted has to become durable some time: a sweep runs ahead of it so far and no further.
+ */
 static bool page_allowed(const struct core *core)
 {
     return core->view.open - core->view.durable <= EXPIRE_BATCHES_MAX;

@@ -3,13 +3,14 @@
  *
  *      NONE ──── value old, waiters ────► TASK ──── polled ────► LEASE ──── reported, expired ────► NONE
  *
- * A refresh is driven by time (core->refresh_due), never by arrivals: a queue that stands still is refreshed, too. The task is no
- * job's token: it lives in the floating row and stands in its group ahead of all jobs. It goes to the group of the queue's best
- * waiter among those whose groups have workers. If nobody takes it, it is offered anew: to another group of waiters once that has
+ * A refresh is driven by time (core->refresh_due), never by arrivals: a queue that stands still is
+ * refreshed, too. The task is no job's token: it lives in the floating row and stands in its group
+ * ahead of all jobs. It goes to the group of the queue's best waiter among those whose groups have
+ * workers. If nobody takes it, it is offered anew: to another group of waiters once that has
  * workers and its own has none; to nobody when nobody waits any more.
  *
- * A limit with floating waiters or a refresh under way has a META_REFRESH row; after open these are read in the background, page
- * by page, so that every such limit is in memory and stays there.
+ * A limit with floating waiters or a refresh under way has a META_REFRESH row; after open these are
+ * read in the background, page by page, so that every such limit is in memory and stays there.
  */
 #include "base/assert.h"
 #include "base/saturate.h"

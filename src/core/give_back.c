@@ -1,20 +1,22 @@
 /*
- * core/give_back.c - leases undone: the task stands where it stood before, under the same attempt number, as if nobody had
- * taken it.
+ * core/give_back.c - leases undone: the task stands where it stood before, under the same attempt
+ * number, as if nobody had taken it.
  *
- * Two ask for it: the service, for tasks that never reached their worker (GIVE_BACK), and a worker, for tasks that it has not
- * begun (RETURN_TASK). A lease of an undelivered task that cannot go back now, because a row of its job cannot be read, is
- * marked: at its end it goes back too, and does not count as a crash. A job that was cancelled meanwhile ends; nobody ran
- * its attempt, so that leaves no trace. A job that nobody could ever run, because what is stored of it is damaged, ends
+ * Two ask for it: the service, for tasks that never reached their worker (GIVE_BACK), and a worker,
+ * for tasks that it has not begun (RETURN_TASK). A lease of an undelivered task that cannot go back
+ * now, because a row of its job cannot be read, is marked: at its end it goes back too, and does
+ * not count as a crash. A job that was cancelled meanwhile ends; nobody ran its attempt, so that
+ * leaves no trace. A job that nobody could ever run, because what is stored of it is damaged, ends
  * FAILED with a code of its own instead of going from worker to worker for ever.
  */
 #include "base/assert.h"
 #include "core/core_int.h"
 
 /*
- * Whether the task was due before it was leased. If its stamp lies ahead of now it was either leased early, by its id, or
- * stamped by a clock that was ahead: then it was leased when its time had come by that clock, or what waits for it is the
- * time of that stamp alone, and no start that somebody asked for. False: rows were asked for.
+ * Whether the task was due before it was leased. If its stamp lies ahead of now it was either
+ * leased early, by its id, or stamped by a clock that was ahead: then it was leased when its time
+ * had come by that clock, or what waits for it is the time of that stamp alone, and no start that
+ * somebody asked for. False: rows were asked for.
  */
 static bool back_was_due(struct core *core, struct command *cmd, const struct lease *lease,
                          bool *ret_due)
@@ -158,8 +160,8 @@ static bool undelivered_back(struct core *core, struct command *cmd, const struc
 }
 
 /*
- * Each task goes back alone: those that miss nothing do not wait for the others' rows. One that went back is not looked at
- * again: it may be leased to another worker by then, under the same id.
+ * Each task goes back alone: those that miss nothing do not wait for the others' rows. One that
+ * went back is not looked at again: it may be leased to another worker by then, under the same id.
  */
 enum run give_back_run(struct core *core, struct command *cmd)
 {

@@ -1,13 +1,16 @@
 /*
  * core/grant.c - free slots go to waiters: who is next at a queue.
  *
- * 1. While a slot is free, the best waiter among the lines it fits gets it and walks on through its further limits.
- * 2. Slots whose tokens themselves wait somewhere go to a better waiter that would fit without them, the worst first; each loser,
- *    without that slot and those it took after it, stands in this queue's line again. So the best token always gets on, whatever
- *    the order of limits and the maxima.
+ * 1. While a slot is free, the best waiter among the lines it fits gets it and walks on through its
+ *    further limits.
+ * 2. Slots whose tokens themselves wait somewhere go to a better waiter that would fit without
+ *    them, the worst first; each loser, without that slot and those it took after it, stands in
+ *    this queue's line again. So the best token always gets on, whatever the order of limits and
+ *    the maxima.
  *
- * Queues are visited after each command, in the batch of what freed the slot. A visit that misses something, or has done
- * its share of a turn, goes on later; until then the queue is `freed` and has a META_GRANT row, which open reads.
+ * Queues are visited after each command, in the batch of what freed the slot. A visit that misses
+ * something, or has done its share of a turn, goes on later; until then the queue is `freed` and
+ * has a META_GRANT row, which open reads.
  */
 #include "base/assert.h"
 #include "core/core_int.h"
@@ -71,7 +74,10 @@ static bool better_than(const struct core *core, const struct task *task, const 
     return best == NULL || waits_before(core, &task->place, &best->place);
 }
 
-/* A front waiter of a line that has no room: do enough of those stand behind it who hold a slot and wait? */
+/*
+ * A front waiter of a line that has no room: do enough of those stand behind it who hold a slot and
+ * wait?
+ */
 static void candidate_takes(const struct core *core, const struct queue *queue, uint32_t max,
                             struct task *task, struct candidates *found)
 {
@@ -113,7 +119,9 @@ static struct candidates queue_candidates(struct core *core, struct queue *queue
     return found;
 }
 
-/* Where a waiter goes that has got its slot. The row it came from is `rec`, which the caller keeps. */
+/*
+ * Where a waiter goes that has got its slot. The row it came from is `rec`, which the caller keeps.
+ */
 static bool granted_token(struct arena *arena, const struct token *from, struct bytes rec,
                           struct limits *limits, struct token *to)
 {
@@ -143,7 +151,10 @@ static enum visit grant_corrupt(struct core *core, struct task *task)
     return VISIT_ON;
 }
 
-/* What the waiters behind a first one miss is read together with what it misses: slots often become free in bunches. */
+/*
+ * What the waiters behind a first one miss is read together with what it misses: slots often become
+ * free in bunches.
+ */
 static void grant_read_ahead(struct core *core, struct command *cmd, const struct line *line)
 {
     const uint32_t end = line->window.count < GRANT_AHEAD ? line->window.count : GRANT_AHEAD;
@@ -189,7 +200,10 @@ static enum visit grant_task(struct core *core, struct command *cmd, struct task
     return visit;
 }
 
-/* The token of a waiting chain stands in this queue's line again, from the limit whose slot it loses. */
+/*
+ * The token of a waiting chain stands in this queue's line again, from the limit whose slot it
+ * loses.
+ */
 static void grant_demote(struct core *core, struct holder *holder)
 {
     struct chain *chain = holder->chain;
@@ -222,7 +236,10 @@ static void grant_demote(struct core *core, struct holder *holder)
     arena_deinit(&arena);
 }
 
-/* The `give` worst of those who hold a slot and wait give it up, all or none; the next step gives the slots away. */
+/*
+ * The `give` worst of those who hold a slot and wait give it up, all or none; the next step gives
+ * the slots away.
+ */
 static enum visit grant_take_over(struct core *core, struct command *cmd, struct queue *queue,
                                   uint32_t give)
 {

@@ -1,13 +1,14 @@
 /*
  * core/group.c - task groups and the windows over their ready lanes.
  *
- * 1. Lanes below group->known are known: their windows hold exactly the live rows up to their marks. The others are
- *    unknown: inserts go to storage alone.
+ * 1. Lanes below group->known are known: their windows hold exactly the live rows up to their
+ *    marks. The others are unknown: inserts go to storage alone.
  * 2. A task is on offer only once its info row is loaded.
  * 3. A worse lane is used only when every better one is known to be empty.
- * 4. The group unused longest loses its windows first; groups with polls or reads on their way stay. One with throttles
- *    (throttle.h) stays without its windows.
- * 5. Throttles of the group are asked where their first tokens stand in the order of all: before the tasks behind them.
+ * 4. The group unused longest loses its windows first; groups with polls or reads on their way
+ *    stay. One with throttles (throttle.h) stays without its windows.
+ * 5. Throttles of the group are asked where their first tokens stand in the order of all: before
+ *    the tasks behind them.
  */
 #include "base/assert.h"
 #include "core/core_int.h"

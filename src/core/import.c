@@ -1,11 +1,13 @@
 /*
- * core/import.c - jobs that bring a history with them, made new or imported again, and the question whether one of many runs.
+ * core/import.c - jobs that bring a history with them, made new or imported again, and the question
+ * whether one of many runs.
  *
  *   last attempt     none         SUCCEEDED    CANCELLED    FAILED, runs left    FAILED, none left
  *   status           SCHEDULED    SUCCEEDED    CANCELLED    SCHEDULED            FAILED
  *
- * Imported again: the history given must begin with the recorded one; only what follows is added, and only the retry policy
- * and the start of the next run are taken over beside it. The token there was goes, with its slots; so does a cancellation.
+ * Imported again: the history given must begin with the recorded one; only what follows is added,
+ * and only the retry policy and the start of the next run are taken over beside it. The token there
+ * was goes, with its slots; so does a cancellation.
  */
 #include <xxhash.h>
 
@@ -14,7 +16,10 @@
 
 /* --- the history --- */
 
-/* Every attempt but the last failed, or the job would have ended there. Looks at those behind the first `known`. */
+/*
+ * Every attempt but the last failed, or the job would have ended there. Looks at those behind the
+ * first `known`.
+ */
 static bool history_fine(struct command *cmd, size_t known)
 {
     const struct import_args *args = &cmd->args.import;
@@ -22,8 +27,8 @@ static bool history_fine(struct command *cmd, size_t known)
         if (args->attempts[i].status != ATTEMPT_FAILED) {
             (void)run_fail(cmd, SILO_INVALID,
                            arena_printf(cmd->arena,
-                                        "import attempt %zu must be Failed: only the last one may "
-                                        "have ended otherwise",
+                                        "import attempt %zu must be Failed: "
+                                        "only the last one may have ended otherwise",
                                         i + 1));
             return false;
         }
@@ -264,7 +269,10 @@ static enum view_answer again_recorded(struct core *core, struct command *cmd,
     return answer;
 }
 
-/* Compares what is recorded with the beginning of what is given. RUN_ANSWER with an error, or with rc OK when it agrees. */
+/*
+ * Compares what is recorded with the beginning of what is given. RUN_ANSWER with an error, or with
+ * rc OK when it agrees.
+ */
 static enum run again_compare(struct core *core, struct command *cmd, const struct job *job,
                               uint32_t known)
 {
@@ -333,7 +341,10 @@ static struct blob *again_info(struct core *core, struct command *cmd, const str
     return row;
 }
 
-/* A token there was and one to come change places in one move, so the walk sees what walk_ready saw. */
+/*
+ * A token there was and one to come change places in one move, so the walk sees what walk_ready
+ * saw.
+ */
 static void again_apply(struct core *core, struct command *cmd, const struct job *job,
                         const struct token *from, struct import *import, struct tenant_count *count)
 {

@@ -1,10 +1,11 @@
 /*
- * core/job.c - loading a job, finding its token, ending, reopening and removing it, and the commands get, result, cancel,
- * delete.
+ * core/job.c - loading a job, finding its token, ending, reopening and removing it, and the
+ * commands get, result, cancel, delete.
  *
- * 1. A job's status: Running if it has a lease; else that of its state row; else, with no state row yet, Scheduled.
- * 2. Attempts are numbered from 1 without gaps. Those below the pending, running or final number have rows; the one that
- *    ended the job stands in its state row.
+ * 1. A job's status: Running if it has a lease; else that of its state row; else, with no state row
+ *    yet, Scheduled.
+ * 2. Attempts are numbered from 1 without gaps. Those below the pending, running or final number
+ *    have rows; the one that ended the job stands in its state row.
  */
 #include "base/assert.h"
 #include "core/core_int.h"
@@ -454,7 +455,10 @@ static void delete_key(struct core *core, const struct key *key)
     view_del(&core->view, key_bytes(key));
 }
 
-/* Attempts below the final one; what is large of them has a row beside theirs, whichever run made it. */
+/*
+ * Attempts below the final one; what is large of them has a row beside theirs, whichever run made
+ * it.
+ */
 static void delete_attempts(struct core *core, struct bytes job_ref, const struct job *job)
 {
     struct key key;

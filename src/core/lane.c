@@ -1,4 +1,7 @@
-/* core/lane.c - a sorted array with a moving head: taking from the front and adding at the end move nothing. */
+/*
+ * core/lane.c - a sorted array with a moving head: taking from the front and adding at the end move
+ * nothing.
+ */
 #include "core/lane.h"
 
 #include "base/assert.h"

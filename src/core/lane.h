@@ -1,12 +1,14 @@
 /*
  * core/lane.h - the window over one lane of stored tasks: those with the smallest places, in order.
  *
- * A window holds exactly the live rows of its lane whose place is at most its mark; what lies beyond is in storage
- * alone. An unbounded mark means that nothing lies beyond.
+ * A window holds exactly the live rows of its lane whose place is at most its mark; what lies
+ * beyond is in storage alone. An unbounded mark means that nothing lies beyond.
  *
- * Ownership  the lane owns its array; tasks are owned by whoever holds the window (core/group.c, core/timer.c).
+ * Ownership  the lane owns its array; tasks are owned by whoever holds the window (core/group.c,
+ *            core/timer.c).
  * Threads    the shard's executor only.
- * Limits     LANE_TASKS_MAX tasks: inserting into a full window drops the largest and lowers the mark.
+ * Limits     LANE_TASKS_MAX tasks: inserting into a full window drops the largest and lowers the
+ *            mark.
  */
 #ifndef SILO_CORE_LANE_H
 #define SILO_CORE_LANE_H
@@ -78,7 +80,10 @@ static inline struct task *lane_at(const struct lane *lane, uint32_t index)
 bool lane_covers(const struct lane *lane, const struct place *place);
 /* How many tasks of the window stand before `place`: the index of the first that does not. */
 uint32_t lane_lower(const struct lane *lane, const struct place *place);
-/* The place must be covered and free. Returns the task that was dropped, NULL if none; it can be `task` itself. */
+/*
+ * The place must be covered and free. Returns the task that was dropped, NULL if none; it can be
+ * `task` itself.
+ */
 struct task *lane_insert(struct lane *lane, struct task *task);
 struct task *lane_find(const struct lane *lane, const struct place *place);
 void lane_remove(struct lane *lane, struct task *task);

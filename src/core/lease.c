@@ -1,10 +1,10 @@
 /*
  * core/lease.c - running jobs: which worker holds which task, and until when.
  *
- * All leases are in memory. Heartbeats move the deadline in memory only; each lease has a fresh term from the moment the
- * shard is open, after ownership was in doubt, and after this process stood still. An expired lease is reported as a failed
- * attempt by an internal command, so that expiry and reports share their code; one whose task never reached its worker
- * goes back instead.
+ * All leases are in memory. Heartbeats move the deadline in memory only; each lease has a fresh
+ * term from the moment the shard is open, after ownership was in doubt, and after this process
+ * stood still. An expired lease is reported as a failed attempt by an internal command, so that
+ * expiry and reports share their code; one whose task never reached its worker goes back instead.
  */
 #include <stdio.h>
 
@@ -125,7 +125,10 @@ static struct bytes packed_text(struct arena *arena, const char *text)
     out[0] = 0xda;
     out[1] = (uint8_t)(len >> 8);
     out[2] = (uint8_t)len;
-    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): MessagePack strings have a length instead */
+    /*
+     * NOLINTNEXTLINE(bugprone-not-null-terminated-result): MessagePack strings have a length
+     * instead
+     */
     memcpy(out + 3, text, len);
     return bytes_of(out, len + 3);
 }

@@ -1,8 +1,10 @@
 /*
- * core/line.c - who waits at a queue: windows over the request rows of each line, with pages read into them.
+ * core/line.c - who waits at a queue: windows over the request rows of each line, with pages read
+ * into them.
  *
- * As for ready lanes (group.c, page.c): a known window holds exactly the live rows up to its mark; a page row with a recent
- * change is skipped, and afterwards every recent put that the window covers and lacks is added.
+ * As for ready lanes (group.c, page.c): a known window holds exactly the live rows up to its mark;
+ * a page row with a recent change is skipped, and afterwards every recent put that the window
+ * covers and lacks is added.
  */
 #include "base/assert.h"
 #include "core/core_int.h"

@@ -1,6 +1,7 @@
 /*
- * core/locate.c - after open: where do tokens wait that hold slots and have no lease? Until that is known, their slots cannot be
- * taken over (grant.c), which can only delay a better token. They are looked up in the background, a few at a time.
+ * core/locate.c - after open: where do tokens wait that hold slots and have no lease? Until that is
+ * known, their slots cannot be taken over (grant.c), which can only delay a better token. They are
+ * looked up in the background, a few at a time.
  */
 #include "base/assert.h"
 #include "core/core_int.h"

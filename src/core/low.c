@@ -1,9 +1,10 @@
 /*
- * core/low.c - low-water rows: where the live rows of a lane begin, so that a reopened shard does not read the dead ones.
+ * core/low.c - low-water rows: where the live rows of a lane begin, so that a reopened shard does
+ * not read the dead ones.
  *
- * One row per group holds the marks of its lanes; one row is for the timers. A mark is raised at most once a second or
- * once per LOW_WATER_REMOVALS removals. An insert below it lowers it in the same batch; so it is known before anything is
- * inserted.
+ * One row per group holds the marks of its lanes; one row is for the timers. A mark is raised at
+ * most once a second or once per LOW_WATER_REMOVALS removals. An insert below it lowers it in the
+ * same batch; so it is known before anything is inserted.
  *
  *   group row: u8 version, then per lane: u8 lane, low record as an item
  */
@@ -39,7 +40,10 @@ void low_group_decode(struct core *core, struct group *group, bool present, stru
     }
 }
 
-/* The first place a live row can have: the window's first, else its mark, else behind all that was removed. */
+/*
+ * The first place a live row can have: the window's first, else its mark, else behind all that was
+ * removed.
+ */
 bool low_of(const struct lane *window, const struct low *low, struct place *ret_place)
 {
     if (window->count != 0) {

@@ -1,10 +1,11 @@
 /*
- * core/marks.c - running jobs that were cancelled, by the worker that holds them, and the calls of workers that wait to
- * hear of them.
+ * core/marks.c - running jobs that were cancelled, by the worker that holds them, and the calls of
+ * workers that wait to hear of them.
  *
- * What a worker is told follows from the leases it holds and from what it says it knows, not from when a job was cancelled:
- * so nothing is missed between two of its calls, or when the shard was opened anew. A worker has an entry while it holds a
- * cancelled job or waits; the others cost nothing.
+ * What a worker is told follows from the leases it holds and from what it says it knows, not from
+ * when a job was cancelled: so nothing is missed between two of its calls, or when the shard was
+ * opened anew. A worker has an entry while it holds a cancelled job or waits; the others cost
+ * nothing.
  */
 #include <stdlib.h>
 
@@ -166,8 +167,8 @@ enum run await_run(struct core *core, struct command *cmd)
     }
     if (core_crowded(core) || core->awaits >= SHARD_AWAITS_MAX) {
         return run_fail(cmd, SILO_EXHAUSTED,
-                        "too many workers wait for cancellations in this shard; heartbeats tell "
-                        "of them too");
+                        "too many workers wait for cancellations in this shard; "
+                        "heartbeats tell of them too");
     }
     marks_park(core, cmd);
     return RUN_PARK;

@@ -1,6 +1,6 @@
 /*
- * core/open.c - what a shard reads before it serves: its own facts, its leases and slots, and what was
- * left unfinished. Nothing that grows with waiting work.
+ * core/open.c - what a shard reads before it serves: its own facts, its leases and slots, and what
+ * was left unfinished. Nothing that grows with waiting work.
  */
 #include "base/assert.h"
 #include "core/core_int.h"
@@ -181,7 +181,10 @@ static void open_row(struct core *core, struct core_read *read, struct bytes key
     }
 }
 
-/* The first rows of a new shard. They are in its first batch; a reply to anything later waits for that. */
+/*
+ * The first rows of a new shard. They are in its first batch; a reply to anything later waits for
+ * that.
+ */
 static void open_write_shard(struct core *core)
 {
     core->shard =

@@ -2,12 +2,15 @@
  * core/pending.c - where a scheduled job's token is, and what keeps it there.
  *
  *      TIMER     its start, a retry, or the back-off of a rate limit
- *      REQUEST   the line of a concurrency limit, or that of a rate limit: until its gate opens, then until a poll asks
- *      READY     others of its group, a worker that asks, or the answer of a rate limit that is asked by itself
+ *      REQUEST   the line of a concurrency limit, or that of a rate limit: until its gate opens,
+ *                then until a poll asks
+ *      READY     others of its group, a worker that asks, or the answer of a rate limit that is
+ *                asked by itself
  *
- * Finding the token reads what cancelling the job would read: the few rows it can stand in. Everything else comes from memory
- * and is bounded: a binary search in each line of its queue or lane of its group, PENDING_LEASES_MAX leases. If a line that
- * counts is not in memory, its first page is asked for, so that a later question is told the place.
+ * Finding the token reads what cancelling the job would read: the few rows it can stand in.
+ * Everything else comes from memory and is bounded: a binary search in each line of its queue or
+ * lane of its group, PENDING_LEASES_MAX leases. If a line that counts is not in memory, its first
+ * page is asked for, so that a later question is told the place.
  */
 #include "base/assert.h"
 #include "base/saturate.h"
@@ -60,7 +63,10 @@ static void ahead_add(const struct lane *window, const struct place *place, stru
     ret->ahead_more |= !covers;
 }
 
-/* Whether the window of a line is in memory; if not, its first page is asked for, of one line a question. */
+/*
+ * Whether the window of a line is in memory; if not, its first page is asked for, of one line a
+ * question.
+ */
 static bool line_seen(struct core *core, struct line *line, bool *asked)
 {
     if (!line->known && !*asked) {
@@ -72,8 +78,8 @@ static bool line_seen(struct core *core, struct line *line, bool *asked)
 }
 
 /*
- * A slot that becomes free goes to the lines with the largest maximum first: all of a larger one go before, and a smaller one
- * takes none that this token could have.
+ * A slot that becomes free goes to the lines with the largest maximum first: all of a larger one go
+ * before, and a smaller one takes none that this token could have.
  */
 static void pending_line(struct core *core, const struct token *token, struct job_pending *ret)
 {
@@ -203,7 +209,10 @@ static void pending_timer(const struct core *core, const struct job *job, const 
                           const struct limit *limit, struct job_pending *ret)
 {
     const int64_t due_ms = token->place.due_ms;
-    /* A limiter that could not be asked counts no refusal: then only the time tells that the start is over. */
+    /*
+     * A limiter that could not be asked counts no refusal: then only the time tells that the start
+     * is over.
+     */
     const bool moved =
         token->relative <= 1 && job->has_state && due_ms != job->info.requested_start_ms;
     const bool refused =

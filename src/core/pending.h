@@ -1,13 +1,16 @@
 /*
- * core/pending.h - why a scheduled job does not run: what GetJob is told about where its token waits.
+ * core/pending.h - why a scheduled job does not run: what GetJob is told about where its token
+ * waits.
  *
- * One cause is named, the one that keeps the job where it is now; further ones may come behind it. All of it is a view of
- * this moment, from memory: numbers of others (slots taken, places in line) may be of batches that are not durable yet.
+ * One cause is named, the one that keeps the job where it is now; further ones may come behind it.
+ * All of it is a view of this moment, from memory: numbers of others (slots taken, places in line)
+ * may be of batches that are not durable yet.
  *
  * Units      _ms: Unix time.
  * Ownership  byte strings lie in the arena of the command that asked.
  * Threads    the shard's executor fills it; then whoever has the command.
- * Limits     places are counted among the tasks in memory (LANE_TASKS_MAX a lane); `ahead_more` says that there are others.
+ * Limits     places are counted among the tasks in memory (LANE_TASKS_MAX a lane); `ahead_more`
+ *            says that there are others.
  */
 #ifndef SILO_CORE_PENDING_H
 #define SILO_CORE_PENDING_H

@@ -1,7 +1,8 @@
 /*
- * core/poll.c - workers ask for tasks. Every poll parks in its group; once a turn, after all commands, the oldest poll of
- * each group is given the best tasks, straight into the open batch. A poll that does not wait leaves at the end of the
- * turn in which nothing more is being read for its group.
+ * core/poll.c - workers ask for tasks. Every poll parks in its group; once a turn, after all
+ * commands, the oldest poll of each group is given the best tasks, straight into the open batch. A
+ * poll that does not wait leaves at the end of the turn in which nothing more is being read for its
+ * group.
  */
 #include "base/assert.h"
 #include "core/core_int.h"
@@ -93,7 +94,10 @@ void poll_lease_token(struct core *core, struct command *cmd, struct bytes worke
     token_move(core, job_ref, from, &to);
 }
 
-/* Whether the reply has room for it. A whole message has for the first one, so that nothing is stuck. */
+/*
+ * Whether the reply has room for it. A whole message has for the first one, so that nothing is
+ * stuck.
+ */
 static bool poll_takes(struct poll *poll, uint64_t bytes)
 {
     const struct poll_args *args = &poll->command->args.poll;
@@ -181,7 +185,10 @@ struct hand_over {
     struct best_cursor cursor;
 };
 
-/* Gives the poll what there is. It leaves with tasks, or empty if it does not wait and nothing is on its way. */
+/*
+ * Gives the poll what there is. It leaves with tasks, or empty if it does not wait and nothing is
+ * on its way.
+ */
 static void poll_serve(struct core *core, struct group *group, struct poll *poll,
                        struct hand_over *over)
 {
@@ -208,7 +215,10 @@ static void poll_serve(struct core *core, struct group *group, struct poll *poll
     }
 }
 
-/* Unresolved checks of a group never exceed what its polls ask for: a backlog does not buy its hits early. */
+/*
+ * Unresolved checks of a group never exceed what its polls ask for: a backlog does not buy its hits
+ * early.
+ */
 static uint32_t group_checks_allowed(const struct group *group)
 {
     uint64_t wanted = 0;

@@ -1,8 +1,9 @@
 /*
  * core/queue.c - the queues in memory and their records.
  *
- * A queue is *known* when its record and its floating limit have been read, both in one go. A slot of an unknown queue can
- * be taken (all holders are in memory, and after every command no waiter fits), but nobody can wait there.
+ * A queue is *known* when its record and its floating limit have been read, both in one go. A slot
+ * of an unknown queue can be taken (all holders are in memory, and after every command no waiter
+ * fits), but nobody can wait there.
  */
 #include "base/assert.h"
 #include "core/core_int.h"
@@ -153,7 +154,10 @@ static void load_row(struct core *core, struct core_read *read, struct bytes key
 {
     (void)core;
     if (present) {
-        /* The keys come in the order asked; `lo` and `hi` are unused by point reads and keep the values. */
+        /*
+         * The keys come in the order asked; `lo` and `hi` are unused by point reads and keep the
+         * values.
+         */
         struct bytes *slot = bytes_eq(key, read->keys[0]) ? &read->lo : &read->hi;
         *slot = arena_copy(&read->arena, value);
     }
@@ -351,8 +355,9 @@ static bool queue_is_visited(const struct queue *queue)
 }
 
 /*
- * Once a turn, never while a command runs. Looks at a bounded number of queues, those unused longest first; one that must
- * stay loses its windows if the windows are too many, and is looked at again after all others.
+ * Once a turn, never while a command runs. Looks at a bounded number of queues, those unused
+ * longest first; one that must stay loses its windows if the windows are too many, and is looked at
+ * again after all others.
  */
 void queues_shrink(struct core *core)
 {

@@ -1,20 +1,27 @@
 /*
- * core/queue.h - concurrency queues of a shard: who holds their slots, who waits for one, and the floating limits.
+ * core/queue.h - concurrency queues of a shard: who holds their slots, who waits for one, and the
+ * floating limits.
  *
- * A *slot* belongs to a token: it is filed under the queue and the token's task id. All slots taken are in memory
- * (struct holder), those of one token in its *chain*. Only token_move and the operator's drop add or remove them.
+ * A *slot* belongs to a token: it is filed under the queue and the token's task id. All slots taken
+ * are in memory (struct holder), those of one token in its *chain*. Only token_move and the
+ * operator's drop add or remove them.
  *
- * A token that finds its queue full waits in a *line* of the queue (codec/key.h, struct line_id) as a request row. A line has a
- * window in memory like a lane of ready tasks; how many wait in which line is in the queue's record.
+ * A token that finds its queue full waits in a *line* of the queue (codec/key.h, struct line_id) as
+ * a request row. A line has a window in memory like a lane of ready tasks; how many wait in which
+ * line is in the queue's record.
  *
- * The lines of tokens that wait for a rate limit are queues, too, of which nobody ever holds a slot (core/throttle.h).
+ * The lines of tokens that wait for a rate limit are queues, too, of which nobody ever holds a slot
+ * (core/throttle.h).
  *
- * After each command the queues it touched are visited (core/grant.c), so that afterwards no waiter fits; what a visit cannot
- * finish at once leaves a META_GRANT row, and until it is done arrivals stand in line.
+ * After each command the queues it touched are visited (core/grant.c), so that afterwards no waiter
+ * fits; what a visit cannot finish at once leaves a META_GRANT row, and until it is done arrivals
+ * stand in line.
  *
- * Ownership  the core owns all of it. Queues with holders, unfinished work or an active floating limit stay in memory.
+ * Ownership  the core owns all of it. Queues with holders, unfinished work or an active floating
+ *            limit stay in memory.
  * Threads    the shard's executor only.
- * Limits     SHARD_QUEUES_MAX queues without any of these; SHARD_TASKS_MAX tasks in all windows; QUEUE_LINES_MAX lines.
+ * Limits     SHARD_QUEUES_MAX queues without any of these; SHARD_TASKS_MAX tasks in all windows;
+ *            QUEUE_LINES_MAX lines.
  */
 #ifndef SILO_CORE_QUEUE_H
 #define SILO_CORE_QUEUE_H
@@ -125,7 +132,9 @@ static inline struct bytes chain_ref(const struct chain *chain)
 struct queue *queue_find(struct core *core, struct bytes ref);
 struct queue *queue_get(struct core *core, struct bytes ref);
 struct queue *queue_of_limit(struct core *core, struct bytes job_ref, const struct limit *limit);
-/* Makes lines and floating limit known; false: asked for on behalf of cmd, or (cmd NULL) not known. */
+/*
+ * Makes lines and floating limit known; false: asked for on behalf of cmd, or (cmd NULL) not known.
+ */
 bool queue_ready(struct core *core, struct queue *queue, struct command *cmd);
 /* Starts to read them; the queue is visited when they are there. */
 void queue_load(struct core *core, struct queue *queue);
@@ -145,7 +154,9 @@ void queues_free(struct core *core);
 struct line *line_find(struct queue *queue, struct line_id id);
 /* The queue must be known. */
 struct line *line_get(struct core *core, struct queue *queue, struct line_id id);
-/* A request row was written: counts it, and keeps the task if the window covers it, else frees it. */
+/*
+ * A request row was written: counts it, and keeps the task if the window covers it, else frees it.
+ */
 void line_insert(struct core *core, struct queue *queue, struct line_id id, struct task *task);
 /* A request row was deleted. */
 void line_remove(struct core *core, struct queue *queue, struct line_id id,
@@ -168,7 +179,9 @@ void slot_loaded(struct core *core, struct bytes queue_ref, const struct uuid *t
 void slot_release(struct core *core, struct holder *holder);
 /* Releases the slots of limits[from] and later. */
 void slots_release(struct core *core, const struct uuid *task_id, uint32_t from);
-/* The chain's token waits in a line: its slots may be taken over. `rec` is its request row's value. */
+/*
+ * The chain's token waits in a line: its slots may be taken over. `rec` is its request row's value.
+ */
 void chain_waits(struct core *core, struct chain *chain, struct queue *queue, struct line_id line,
                  const struct place *place, struct blob *rec);
 void chain_waits_no_more(struct core *core, struct chain *chain);
@@ -192,15 +205,21 @@ void grant_failed(struct core *core, struct queue *queue);
 /* --- walk.c --- */
 
 /*
- * Moves a token as far as its limits let it. `to` is where it would be: group, place, attempt, relative, info, task_id,
- * passed, rate_retries, limits, items. walk_ready must have said true in the same run.
+ * Moves a token as far as its limits let it. `to` is where it would be: group, place, attempt,
+ * relative, info, task_id, passed, rate_retries, limits, items. walk_ready must have said true in
+ * the same run.
  */
 void walk_move(struct core *core, struct bytes job_ref, const struct token *from, struct token *to);
-/* Whether all is known that the walk looks at; false: asked for on behalf of cmd (NULL: not known). */
+/*
+ * Whether all is known that the walk looks at; false: asked for on behalf of cmd (NULL: not known).
+ */
 bool walk_ready(struct core *core, struct command *cmd, struct bytes job_ref,
                 const struct token *to);
 
-/* Whether the walk would end in a line that its queue has no room for: asked before a job is made. After walk_ready. */
+/*
+ * Whether the walk would end in a line that its queue has no room for: asked before a job is made.
+ * After walk_ready.
+ */
 bool walk_crowded(struct core *core, struct bytes job_ref, const struct token *to);
 
 /* --- floating.c --- */

@@ -1,6 +1,6 @@
 /*
- * core/rate.c - rate limits: a token that stands before one is asked about when a poll wants it, and moves when the
- * answer is there.
+ * core/rate.c - rate limits: a token that stands before one is asked about when a poll wants it,
+ * and moves when the answer is there.
  *
  *      in line (throttle.h) ── under ──► on through its limits; over: it stays where it is
  *
@@ -8,11 +8,12 @@
  *                    ▲          │ over, or no answer
  *                    └─ due ─ TIMER (keeps its slots)          retries used up: the job fails
  *
- * Ready, and so asked at times of its own, is a token whose policy bounds its retries (it is to fail when they are used up), that
- * time alone does not help (throttle.h), that an operator wants asked at once, or for which there is no line any more.
+ * Ready, and so asked at times of its own, is a token whose policy bounds its retries (it is to
+ * fail when they are used up), that time alone does not help (throttle.h), that an operator wants
+ * asked at once, or for which there is no line any more.
  *
- * The answer comes from outside (core_check_next, core_check_done), or from buckets in the shard's own storage. An answer that
- * is an error never passes a job, and uses up no retry.
+ * The answer comes from outside (core_check_next, core_check_done), or from buckets in the shard's
+ * own storage. An answer that is an error never passes a job, and uses up no retry.
  */
 #include <math.h>
 
@@ -273,7 +274,10 @@ static struct bytes rate_error_data(struct arena *arena, const struct limit *lim
     out[0] = 0xda; /* a MessagePack str 16 */
     out[1] = (uint8_t)(len >> 8);
     out[2] = (uint8_t)len;
-    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): MessagePack strings have a length instead */
+    /*
+     * NOLINTNEXTLINE(bugprone-not-null-terminated-result): MessagePack strings have a length
+     * instead
+     */
     memcpy(out + 3, text, len);
     return bytes_of(out, len + 3);
 }

@@ -1,15 +1,18 @@
 /*
- * core/redate.c - the wall clock stands behind stamps of an earlier incarnation: retries that were stamped by a clock that was
- * ahead are stamped again, or half a second would last as long as the clock was ahead.
+ * core/redate.c - the wall clock stands behind stamps of an earlier incarnation: retries that were
+ * stamped by a clock that was ahead are stamped again, or half a second would last as long as the
+ * clock was ahead.
  *
  *   META_CLOCK, read at open ── far ahead of now ──► a page of timers ──► one CMD_REDATE for each retry among them ──► next page
  *              ▲                                                                                                  │
  *              └────────────── written every CLOCK_STAMP_MS of changes, and again when the pages are through ◄────┘
  *
- * 1. A retry's state row says when it was written (changed_ms) and when the retry is due. If it was written ahead of now, the
- *    time between the two counts from now on. A token that a rate limit has sent to the timers for longer than the limit's
- *    policy allows asks again now. A start that somebody asked for is a point in time, and stays.
- * 2. META_CLOCK is not lowered before the last page is through: an incarnation that ends earlier begins anew.
+ * 1. A retry's state row says when it was written (changed_ms) and when the retry is due. If it was
+ *    written ahead of now, the time between the two counts from now on. A token that a rate limit
+ *    has sent to the timers for longer than the limit's policy allows asks again now. A start that
+ *    somebody asked for is a point in time, and stays.
+ * 2. META_CLOCK is not lowered before the last page is through: an incarnation that ends earlier
+ *    begins anew.
  * 3. What is put while pages are read has a stamp of now, so pages need not see it.
  *
  * Threads    the shard's executor only.
@@ -22,7 +25,9 @@
 #define REDATE_PAGE_ROWS (PAGE_ROWS_MAX < 256u ? PAGE_ROWS_MAX : 256u)
 #define CLOCK_STAMP_MS 10000
 #define CLOCK_GAP_MS 600000
-/* Retention waits after an opening that finds the clock far ahead: long enough to see it set right. */
+/*
+ * Retention waits after an opening that finds the clock far ahead: long enough to see it set right.
+ */
 #define CLOCK_TRUST_MS (3 * (int64_t)STEADY_DOUBT_MS)
 
 enum redate_phase { REDATE_OFF, REDATE_WAITS, REDATE_READING, REDATE_PAGE };

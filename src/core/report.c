@@ -1,6 +1,6 @@
 /*
- * core/report.c - an attempt ends: by its worker's report, or by expiry of its lease. What it needs of the job stands in
- * the lease, so reporting reads nothing.
+ * core/report.c - an attempt ends: by its worker's report, or by expiry of its lease. What it needs
+ * of the job stands in the lease, so reporting reads nothing.
  */
 #include <xxhash.h>
 
@@ -20,7 +20,10 @@ static bool report_retries(const struct lease_rec *lease, const struct report_ar
            report_runs_left(lease);
 }
 
-/* The worker's word counts; only where a retry would have followed does the cancellation end the job. */
+/*
+ * The worker's word counts; only where a retry would have followed does the cancellation end the
+ * job.
+ */
 static enum job_status report_end_status(const struct lease_rec *lease,
                                          const struct report_args *args)
 {

@@ -1,5 +1,6 @@
 /*
- * core/restart.c - operators' commands that change when a job runs: restart, expedite, lease this job.
+ * core/restart.c - operators' commands that change when a job runs: restart, expedite, lease this
+ * job.
  *
  *   restart     NONE ───► wherever its limits let it, as a new run: relative number 1, full retry budget
  *   expedite    TIMER ──► the same token, due now; limits are brought forward, not skipped
@@ -80,8 +81,8 @@ enum run restart_run(struct core *core, struct command *cmd)
 struct reasons {
     const char *verb;
     const char *terminal, *none;
-    bool
-        running_first; /* running, then terminal, then cancelled; else terminal, cancelled, running */
+    /* running, then terminal, then cancelled; else terminal, cancelled, running */
+    bool running_first;
 };
 
 /* NULL: it is scheduled. */
@@ -158,7 +159,10 @@ static void expedite_apply(struct core *core, struct command *cmd, const struct 
     blob_unref(to->info);
 }
 
-/* It waits for a rate limit: once it is asked about whoever stands before it, and if refused it goes back to its place. */
+/*
+ * It waits for a rate limit: once it is asked about whoever stands before it, and if refused it
+ * goes back to its place.
+ */
 static enum run expedite_throttled(struct core *core, struct command *cmd, const struct job *job,
                                    const struct token *from)
 {

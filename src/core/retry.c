@@ -3,8 +3,9 @@
  *
  *   delay(n) = initial * factor^(n-1), then * (1 + u) with jitter, then at most max_ms (0 = no cap)
  *
- * n counts the failed attempt within its run; u in [0, 1) comes from the XXH64 of the failed attempt's task id, so that
- * jobs which fail together do not come back together. A factor of 0 means 2.
+ * n counts the failed attempt within its run; u in [0, 1) comes from the XXH64 of the failed
+ * attempt's task id, so that jobs which fail together do not come back together. A factor of 0
+ * means 2.
  */
 #include <math.h>
 #include <xxhash.h>

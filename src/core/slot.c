@@ -1,8 +1,9 @@
 /*
  * core/slot.c - slots that are taken, and the chains they belong to.
  *
- * A chain exists exactly as long as its task id holds a slot. Of a queue's holders, those whose tokens wait elsewhere stand in
- * order (queue->waiting): the last of them loses its slot first to a better waiter.
+ * A chain exists exactly as long as its task id holds a slot. Of a queue's holders, those whose
+ * tokens wait elsewhere stand in order (queue->waiting): the last of them loses its slot first to a
+ * better waiter.
  */
 #include "base/assert.h"
 #include "core/core_int.h"

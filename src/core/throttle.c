@@ -167,7 +167,9 @@ static struct task *line_first_unasked(const struct line *line)
     return NULL;
 }
 
-/* Where the token stands that would be asked next, or would have to be read; false: there is none. */
+/*
+ * Where the token stands that would be asked next, or would have to be read; false: there is none.
+ */
 static bool throttle_turn_code(const struct core *core, const struct throttle *throttle,
                                int64_t *ret_code)
 {

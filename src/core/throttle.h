@@ -1,23 +1,26 @@
 /*
  * core/throttle.h - lines of tokens that wait for a rate limit.
  *
- * A due token that stands before a rate limit waits in a *throttle*: the line of its limiter and its task group, kept like
- * the line of a concurrency queue (core/line.c) under a queue reference of its own (codec/key.h). Nobody is asked about it
- * before a poll of its group wants it, and then only as many of the first tokens as the limiter can let through.
+ * A due token that stands before a rate limit waits in a *throttle*: the line of its limiter and
+ * its task group, kept like the line of a concurrency queue (core/line.c) under a queue reference
+ * of its own (codec/key.h). Nobody is asked about it before a poll of its group wants it, and then
+ * only as many of the first tokens as the limiter can let through.
  *
- * All throttles of one limiter share a *gate*. It is open at first. A refusal shuts it until the limiter lets somebody
- * through again; until then nothing of its lines is asked, written or woken, unless somebody comes first in line who asks
- * for less. The shard's own limiter answers in order, so whoever was to be asked after the first refusal is not. A limiter
- * outside is asked for one token when the gate opens, and each that passes lets two more be asked.
+ * All throttles of one limiter share a *gate*. It is open at first. A refusal shuts it until the
+ * limiter lets somebody through again; until then nothing of its lines is asked, written or woken,
+ * unless somebody comes first in line who asks for less. The shard's own limiter answers in order,
+ * so whoever was to be asked after the first refusal is not. A limiter outside is asked for one
+ * token when the gate opens, and each that passes lets two more be asked.
  *
  *     walk ──► line ── gate open, a poll wants it: asked ── under ──► on through its limits
  *                ▲                                  │
  *                └──── over: the gate shuts ◄───────┘  (the token stays where it is: nothing is written)
  *
- * Ownership  a throttle belongs to its queue, and stays in memory while tokens wait in it. A gate lives as long as throttles or
- *            unanswered questions refer to it.
+ * Ownership  a throttle belongs to its queue, and stays in memory while tokens wait in it. A gate
+ *            lives as long as throttles or unanswered questions refer to it.
  * Threads    the shard's executor only.
- * Limits     SHARD_THROTTLES_MAX lines with tokens; beyond that tokens are ready, asked one by one, and back off among the timers.
+ * Limits     SHARD_THROTTLES_MAX lines with tokens; beyond that tokens are ready, asked one by one,
+ *            and back off among the timers.
  */
 #ifndef SILO_CORE_THROTTLE_H
 #define SILO_CORE_THROTTLE_H
@@ -45,8 +48,8 @@ struct throttle {
     struct gate *gate;
     struct group *group;
     struct list_node in_gate, in_group;
-    struct heap_node
-        turn; /* in group->turns while its next token may be asked; key: that one's place */
+    /* in group->turns while its next token may be asked; key: that one's place */
+    struct heap_node turn;
     struct uuid first; /* task id of its first token when the gate was shut, or since */
     bool stored;       /* the META_THROTTLE row is there: tokens wait */
     bool reading;      /* a poll waits for what its line misses */
@@ -72,7 +75,10 @@ void throttle_free(struct core *core, struct throttle *throttle);
 void throttle_counted(struct core *core, struct throttle *throttle, uint64_t count);
 /* Its line or what is known of it has changed. */
 void throttle_changed(struct core *core, struct throttle *throttle);
-/* Asks for the first tokens of the group's throttles, best first, that stand before `place` (NULL: for all), at most *checks. */
+/*
+ * Asks for the first tokens of the group's throttles, best first, that stand before `place` (NULL:
+ * for all), at most *checks.
+ */
 void throttles_ask(struct core *core, struct group *group, const struct place *place,
                    uint32_t *checks);
 /* Questions about tokens of its lines begin and end; gate may be NULL. */

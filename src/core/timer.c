@@ -1,6 +1,6 @@
 /*
- * core/timer.c - work that is not due yet: one lane over all groups, ordered by due time. A due task moves to the ready
- * range of its group; a parked poll then takes it in the same batch.
+ * core/timer.c - work that is not due yet: one lane over all groups, ordered by due time. A due
+ * task moves to the ready range of its group; a parked poll then takes it in the same batch.
  */
 #include "base/assert.h"
 #include "base/saturate.h"
@@ -46,7 +46,10 @@ void timer_drop(struct core *core, const struct place *place)
     }
 }
 
-/* Where a due task goes. `limits` lies in the arena; the bytes in its row, which the task or the caller keeps. */
+/*
+ * Where a due task goes. `limits` lies in the arena; the bytes in its row, which the task or the
+ * caller keeps.
+ */
 static bool timer_next(struct arena *arena, const struct task *task, struct limits *limits,
                        struct token *to)
 {

@@ -9,9 +9,10 @@
  *     └─────────┼────────────────────────┘                         │
  *               └──────── retry later, rate limit ─────────────────┘
  *
- * Every non-terminal job owns exactly one token, in exactly one place. token_move is the only code that writes or deletes
- * timer, ready, request and lease rows, and it always does both halves in one batch. A slot is a property of a token: those of
- * limits[0 .. passed) are taken and released here and nowhere else (but for the operator's drop).
+ * Every non-terminal job owns exactly one token, in exactly one place. token_move is the only code
+ * that writes or deletes timer, ready, request and lease rows, and it always does both halves in
+ * one batch. A slot is a property of a token: those of limits[0 .. passed) are taken and released
+ * here and nowhere else (but for the operator's drop).
  */
 #include "base/assert.h"
 #include "core/core_int.h"
@@ -45,7 +46,9 @@ static void token_leave(struct core *core, const struct token *from)
     }
 }
 
-/* The value of the row for a token that waits. The limits go with it while some of them are ahead. */
+/*
+ * The value of the row for a token that waits. The limits go with it while some of them are ahead.
+ */
 static void token_encode(struct core *core, struct bytes job_ref, const struct token *to)
 {
     struct task_rec rec = {
@@ -105,7 +108,10 @@ static void token_arrive_request(struct core *core, struct bytes job_ref, const 
     struct task *task = token_put(core, &key, job_ref, to);
     struct blob *rec = blob_ref(task->rec);
     line_insert(core, to->queue, to->line, task);
-    /* It may take over a slot there: looked at before others take over its own, or tokens could push each other back for ever. */
+    /*
+     * It may take over a slot there: looked at before others take over its own, or tokens could
+     * push each other back for ever.
+     */
     if (to->queue->waiting_count != 0) {
         queue_dirty(core, to->queue);
     }

@@ -1,10 +1,12 @@
 /*
  * core/view.c - recent changes and pinned reads.
  *
- * 1. `order` is sorted by batch: a changed row moves to the end. So a batch's rows are the tail, and purging looks at
- *    the front only.
- * 2. A row is purged when its batch is durable and was applied before the oldest hold began: no read can still miss it.
- * 3. A row vanishes (fresh, then deleted) only if the open batch made its entry; an older entry keeps its tombstone.
+ * 1. `order` is sorted by batch: a changed row moves to the end. So a batch's rows are the tail,
+ *    and purging looks at the front only.
+ * 2. A row is purged when its batch is durable and was applied before the oldest hold began: no
+ *    read can still miss it.
+ * 3. A row vanishes (fresh, then deleted) only if the open batch made its entry; an older entry
+ *    keeps its tombstone.
  */
 #include "core/view.h"
 

@@ -1,17 +1,19 @@
 /*
- * core/view.h - what a shard knows of its stored rows without asking the store: its own recent changes, and rows that
- * were read for commands.
+ * core/view.h - what a shard knows of its stored rows without asking the store: its own recent
+ * changes, and rows that were read for commands.
  *
- * Recent changes are the rows of the open batch and of every batch that is not durable yet, or that a read still on its
- * way may have missed. A look-up asks them first, then the rows pinned by reads; what neither knows is UNKNOWN and can be
- * asked for with view_need. So an old row that arrives late never hides a newer change.
+ * Recent changes are the rows of the open batch and of every batch that is not durable yet, or that
+ * a read still on its way may have missed. A look-up asks them first, then the rows pinned by
+ * reads; what neither knows is UNKNOWN and can be asked for with view_need. So an old row that
+ * arrives late never hides a newer change.
  *
- * The rows of the open batch are collected here, too: a later change of a key replaces the earlier one, and a row that
- * was put where none was (fresh) and deleted within one batch vanishes.
+ * The rows of the open batch are collected here, too: a later change of a key replaces the earlier
+ * one, and a row that was put where none was (fresh) and deleted within one batch vanishes.
  *
  * Ownership  the view owns its rows; values it lends live until the next change or release.
  * Threads    the shard's executor only.
- * Limits     rows live until durable: bounded by the batches in flight. Reads are bounded by the commands waiting.
+ * Limits     rows live until durable: bounded by the batches in flight. Reads are bounded by the
+ *            commands waiting.
  */
 #ifndef SILO_CORE_VIEW_H
 #define SILO_CORE_VIEW_H
@@ -132,7 +134,9 @@ void view_drop_idle(struct view *view, struct pin *pin);
 void view_hold(struct view *view, struct view_hold *hold);
 void view_unhold(struct view *view, struct view_hold *hold);
 
-/* The open batch is closed: its rows are walked with view_sealed_next, then the next batch is open. */
+/*
+ * The open batch is closed: its rows are walked with view_sealed_next, then the next batch is open.
+ */
 struct row *view_sealed_next(struct view *view, struct row *row);
 uint64_t view_seal(struct view *view);
 void view_applied(struct view *view, uint64_t batch);

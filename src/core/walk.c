@@ -1,13 +1,16 @@
 /*
  * core/walk.c - a token's way through its job's limits, in their order.
  *
- *      limits[passed]       not due         due, slot free    due, full      rate limit    none left
+ *      limits[passed]       not due         due, slot free    due, full      rate limit    none
+ *                           left
  *                       TIMER, as it is     take it, go on    in its line    in its line   READY
  *
- * What was due once stays so: when the clock was ahead of itself, the stamp of such a token may lie ahead of now.
+ * What was due once stays so: when the clock was ahead of itself, the stamp of such a token may lie
+ * ahead of now.
  *
- * Slots are taken for due work only, and only if nobody in line may claim them (queue_fits). A token that lost a slot to a better one
- * comes by its rate limits again; the hits it has paid for count.
+ * Slots are taken for due work only, and only if nobody in line may claim them (queue_fits). A
+ * token that lost a slot to a better one comes by its rate limits again; the hits it has paid for
+ * count.
  */
 #include "base/assert.h"
 #include "core/core_int.h"
@@ -22,7 +25,9 @@ static bool walk_group_ready(struct core *core, struct command *cmd, const struc
     return group_low_ready(core, group_get(core, to->group), cmd);
 }
 
-/* A queue that the job has named before, or a rate limit that let it through before it lost a slot. */
+/*
+ * A queue that the job has named before, or a rate limit that let it through before it lost a slot.
+ */
 static bool walk_skips(const struct token *to, uint32_t index)
 {
     const struct limit *limit = &to->limits->items[index];

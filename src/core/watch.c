@@ -1,6 +1,6 @@
 /*
- * core/watch.c - GetJobResult calls that wait for the end of a job: parked by job, run again when it ends or when their
- * time is up.
+ * core/watch.c - GetJobResult calls that wait for the end of a job: parked by job, run again when
+ * it ends or when their time is up.
  */
 #include "base/assert.h"
 #include "core/core_int.h"

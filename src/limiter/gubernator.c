@@ -1,18 +1,22 @@
 /*
  * limiter/gubernator.c - checks in, batches out, answers back.
  *
- *     check (any thread) -> inbox -> window -> call -> done        everything after the inbox on the loop
+ *     check (any thread) -> inbox -> window -> call -> done        everything after the inbox on
+ *     the loop
  *
- *   1  The first check of a window starts its timer; the window leaves as one call when the timer fires, when it has
- *      batch_checks_max checks, or before a check that would make its message too large.
- *   2  Calls do not wait for each other. Answers belong to checks by their place; a place without one is an error.
- *   3  Only an answer that says under or over is one. Everything else is LIMITER_ERROR: a check never passes for want
- *      of an answer.
- *   4  A call may take connect_timeout + request_timeout while the connection is being made, request_timeout on one
- *      that stands. A call that times out on a connection which has said nothing since that call was sent gives the
- *      connection up: a peer that vanished without closing it would else fail checks for minutes.
- *   5  `pending` counts from the inbox to done, so what waits is bounded; what is refused goes through the inbox too,
- *      so that done never runs inside check.
+ *   1  The first check of a window starts its timer; the window leaves as one call when the timer
+ *      fires, when it has batch_checks_max checks, or before a check that would make its message
+ *      too large.
+ *   2  Calls do not wait for each other. Answers belong to checks by their place; a place without
+ *      one is an error.
+ *   3  Only an answer that says under or over is one. Everything else is LIMITER_ERROR: a check
+ *      never passes for want of an answer.
+ *   4  A call may take connect_timeout + request_timeout while the connection is being made,
+ *      request_timeout on one that stands. A call that times out on a connection which has said
+ *      nothing since that call was sent gives the connection up: a peer that vanished without
+ *      closing it would else fail checks for minutes.
+ *   5  `pending` counts from the inbox to done, so what waits is bounded; what is refused goes
+ *      through the inbox too, so that done never runs inside check.
  */
 #include "limiter/gubernator.h"
 
@@ -49,7 +53,8 @@ struct gubernator {
     struct mailbox inbox;
     struct rpc_mail wake;
     atomic_bool
-        waking; /* wake is on its way: set in inbox_wake, cleared in inbox_run before the inbox is read */
+        /* wake is on its way: set in inbox_wake, cleared in inbox_run before the inbox is read */
+        waking;
 
     /* The loop's. */
     struct list window; /* struct limiter_check.node */
@@ -76,7 +81,7 @@ struct batch {
     uint8_t *message;
 };
 
-/* --- answers --------------------------------------------------------------------------------------------------- */
+/* --- answers --- */
 
 /* Puts text into the check's error, cut between two characters. */
 static void check_set_error(struct limiter_check *check, const char *what, struct bytes text)
@@ -215,7 +220,7 @@ static void batch_answer(struct batch *batch, struct bytes reply)
     arena_deinit(&arena);
 }
 
-/* --- calls ----------------------------------------------------------------------------------------------------- */
+/* --- calls --- */
 
 static SILO_RC channel_make(struct gubernator *g, struct silo_err *err)
 {
@@ -333,9 +338,12 @@ static void window_on_timer(struct rpc_timer *timer)
     window_send(CONTAINER_OF(timer, struct gubernator, window_timer));
 }
 
-/* --- checks ---------------------------------------------------------------------------------------------------- */
+/* --- checks --- */
 
-/* What a protobuf string and the C code for it can carry. One bad text would have its whole call refused. */
+/*
+ * What a protobuf string and the C code for it can carry. One bad text would have its whole call
+ * refused.
+ */
 static bool text_ok(struct bytes text)
 {
     return (text.len == 0 || memchr(text.ptr, '\0', text.len) == NULL) && bytes_utf8(text, NULL);
@@ -387,7 +395,10 @@ static void inbox_take(struct gubernator *g)
     }
 }
 
-/* A sender can find the inbox asleep while its reader changes its mind; the message must not be sent twice for that. */
+/*
+ * A sender can find the inbox asleep while its reader changes its mind; the message must not be
+ * sent twice for that.
+ */
 static void inbox_wake(void *context)
 {
     struct gubernator *g = context;
@@ -412,7 +423,7 @@ static void gubernator_check(struct limiter *limiter, struct limiter_check *chec
     mailbox_send_always(&g->inbox, &check->mail);
 }
 
-/* --- making and taking down ------------------------------------------------------------------------------------ */
+/* --- making and taking down --- */
 
 static SILO_RC address_take(struct gubernator *g, const char *address, struct silo_err *err)
 {
@@ -507,7 +518,10 @@ struct limiter *gubernator_limiter(struct gubernator *gubernator)
 struct gubernator *gubernator_free(struct gubernator *gubernator)
 {
     if (gubernator != NULL) {
-        /* In this order: checks on their way in, the open window, then the calls; none is started after the window. */
+        /*
+         * In this order: checks on their way in, the open window, then the calls; none is started
+         * after the window.
+         */
         rpc_loop_post(gubernator->loop, &gubernator->stop);
         while (sem_wait(&gubernator->stopped) != 0 && errno == EINTR) {
         }

@@ -1,15 +1,17 @@
 /*
  * limiter/gubernator.h - the limiter of shard/limiter.h that asks a Gubernator server.
  *
- * Nothing is connected before the first check, and a server that is away fails checks, never the start: each check is
- * answered LIMITER_ERROR until the server is back. Checks of all shards share calls.
+ * Nothing is connected before the first check, and a server that is away fails checks, never the
+ * start: each check is answered LIMITER_ERROR until the server is back. Checks of all shards share
+ * calls.
  *
  * Units      _ms milliseconds.
  * Ownership  a check and the bytes it lends are ours from `check` to `done`.
- * Threads    check: any thread, it never blocks. done: the limiter's own loop. gubernator_new and gubernator_free: one
- *            thread that is not that loop; no check may be under way in another thread when gubernator_free is called.
- * Limits     GUBERNATOR_PENDING_BATCHES x batch_checks_max checks that wait for an answer; one more is answered
- *            LIMITER_ERROR at once.
+ * Threads    check: any thread, it never blocks. done: the limiter's own loop. gubernator_new and
+ *            gubernator_free: one thread that is not that loop; no check may be under way in
+ *            another thread when gubernator_free is called.
+ * Limits     GUBERNATOR_PENDING_BATCHES x batch_checks_max checks that wait for an answer; one more
+ *            is answered LIMITER_ERROR at once.
  */
 #ifndef SILO_LIMITER_GUBERNATOR_H
 #define SILO_LIMITER_GUBERNATOR_H
@@ -21,8 +23,9 @@
 /* Gubernator reads messages of 1 MiB at most; a call that passes this leaves before it is full. */
 #define GUBERNATOR_BATCH_BYTES_MAX 1000000u
 /*
- * Full calls of checks waiting at once: ten seconds (the usual request timeout) of 100 calls a second, and with the
- * usual 100 checks a call some 40 MB of checks. More are waiting only for a server that is far too slow.
+ * Full calls of checks waiting at once: ten seconds (the usual request timeout) of 100 calls a
+ * second, and with the usual 100 checks a call some 40 MB of checks. More are waiting only for a
+ * server that is far too slow.
  */
 #define GUBERNATOR_PENDING_BATCHES 1000u
 
@@ -31,8 +34,8 @@ struct gubernator;
 struct gubernator_options {
     const char *address; /* http://host:port, https://host:port, or host:port, which is like http */
     int64_t coalesce_interval_ms; /* from the first check of a call until it leaves; 0 = at once */
-    uint32_t
-        batch_checks_max; /* 1 to GUBERNATOR_BATCH_CHECKS_MAX: a call leaves when it has so many */
+    /* 1 to GUBERNATOR_BATCH_CHECKS_MAX: a call leaves when it has so many */
+    uint32_t batch_checks_max;
     int64_t connect_timeout_ms;
     int64_t request_timeout_ms; /* for an answer, once connected */
 };
@@ -42,7 +45,9 @@ SILO_RC gubernator_new(const struct gubernator_options *options, struct gubernat
                        struct silo_err *err);
 /* What the shards get; lives as long as gubernator. */
 struct limiter *gubernator_limiter(struct gubernator *gubernator);
-/* Answers what is still waiting with LIMITER_ERROR, then ends the loop. NULL is fine. Returns NULL. */
+/*
+ * Answers what is still waiting with LIMITER_ERROR, then ends the loop. NULL is fine. Returns NULL.
+ */
 struct gubernator *gubernator_free(struct gubernator *gubernator);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * limiter/gubernator_test.c - the client against a server made with our own rpc layer: what reaches it in which calls,
- * what its answers become, and that nothing but an answer is one.
+ * limiter/gubernator_test.c - the client against a server made with our own rpc layer: what reaches
+ * it in which calls, what its answers become, and that nothing but an answer is one.
  */
 #include <netinet/in.h>
 #include <pthread.h>
@@ -24,7 +24,7 @@
 #define CALLS_MAX 4096u
 #define LONG_MS 20000 /* longer than any test takes */
 
-/* --- the server ------------------------------------------------------------------------------------------------ */
+/* --- the server --- */
 
 enum mode {
     ANSWER, /* hits above limit are over, the rest under; reset time = limit + 1000 x duration */
@@ -166,7 +166,7 @@ static void peer_start(struct peer *peer, uint16_t port)
     assert_int_equal(rpc_server_start(peer->server, &err).code, SILO_OK);
 }
 
-/* --- checks ---------------------------------------------------------------------------------------------------- */
+/* --- checks --- */
 
 struct probe {
     struct limiter_check check;
@@ -270,7 +270,7 @@ static void is_error(const struct fixture *f, size_t index, const char *text)
     }
 }
 
-/* --- what is sent, and what answers become --------------------------------------------------------------------- */
+/* --- what is sent, and what answers become --- */
 
 static void all_fields_arrive(void **state)
 {
@@ -399,7 +399,7 @@ static void calls_do_not_wait_for_each_other(void **state)
     assert_int_equal(rpc_server_conns(f->peer->server), 1);
 }
 
-/* --- what is no answer ----------------------------------------------------------------------------------------- */
+/* --- what is no answer --- */
 
 static void anything_else_is_an_error(void **state)
 {
@@ -496,7 +496,7 @@ static void a_slow_server_times_out(void **state)
     assert_int_equal(f->probes[2].check.verdict, LIMITER_UNDER);
 }
 
-/* --- servers that come and go ---------------------------------------------------------------------------------- */
+/* --- servers that come and go --- */
 
 /* A socket that is bound and listens, but nobody accepts: connections are made and then silent. */
 static int silent_listener(uint16_t *ret_port)
@@ -623,7 +623,7 @@ static void https_is_not_spoken_to_plaintext(void **state)
     assert_int_equal(atomic_load(&f->peer->calls), 0);
 }
 
-/* --- bounds, threads, the end ---------------------------------------------------------------------------------- */
+/* --- bounds, threads, the end --- */
 
 static void what_waits_is_bounded(void **state)
 {

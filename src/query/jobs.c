@@ -1,15 +1,20 @@
 /*
  * query/jobs.c - listings of jobs in pages.
  *
- *   newest        index rows of the kinds that can hold a wanted status, merged by time     candidates, then their rows
- *   running       leases, the best by start (running.c)                                     candidates, then their rows
- *   metadata      metadata rows of the name and value                                       candidates, then their rows
- *   by id         info, state and lease rows, merged by job: each range is read once        no look-ups
+ *   newest        index rows of the kinds that can hold a wanted status, merged by time
+ *                 candidates, then their rows
+ *   running       leases, the best by start (running.c)
+ *                 candidates, then their rows
+ *   metadata      metadata rows of the name and value
+ *                 candidates, then their rows
+ *   by id         info, state and lease rows, merged by job: each range is read once        no
+ *                 look-ups
  *
- * 1. A cursor names the last candidate that was looked at, shown or not; so a page goes on where the last one stopped.
+ * 1. A cursor names the last candidate that was looked at, shown or not; so a page goes on where
+ *    the last one stopped.
  * 2. A candidate is shown if its own rows say what was asked, and what the row that named it said.
- * 3. Candidates are loaded in rounds, few at first: nothing bounds a row but its fields. Later rounds are as large as what
- *    the rows seen so far leave room for.
+ * 3. Candidates are loaded in rounds, few at first: nothing bounds a row but its fields. Later
+ *    rounds are as large as what the rows seen so far leave room for.
  */
 #include "query/jobs.h"
 
@@ -208,7 +213,10 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* How many candidates the next round takes, after one of `count` that took `bytes` and showed `shown`. */
+/*
+ * How many candidates the next round takes, after one of `count` that took `bytes` and showed
+ * `shown`.
+ */
 static size_t next_want(const struct listing *l, size_t count, size_t bytes, size_t shown)
 {
     const size_t each = bytes / count + 1;
@@ -256,7 +264,10 @@ static SILO_RC fill_from_candidates(struct listing *l, struct silo_err *err)
 static const enum key_table join_tables[] = {TABLE_INFO, TABLE_STATE, TABLE_LEASE};
 #define JOIN_TABLES (sizeof join_tables / sizeof join_tables[0])
 
-/* The rows of the next job, or what is left of one, copied into the round's arena. *ret_found false: no more. */
+/*
+ * The rows of the next job, or what is left of one, copied into the round's arena. *ret_found
+ * false: no more.
+ */
 static SILO_RC join_next(struct listing *l, struct candidate *ret, struct job_rows *ret_rows,
                          bool *ret_found, struct silo_err *err)
 {

@@ -1,17 +1,19 @@
 /*
  * query/jobs.h - jobs in pages: by status, by metadata, by id; and one job with all its rows.
  *
- * Index and metadata rows only name candidates. What a page shows comes from the job's own rows (info, state, lease), read
- * for many jobs at a time: a job's status is Running if it has a lease, else that of its state row, else Scheduled. A
- * Scheduled job is shown as Waiting once it is due. Candidates whose rows say something else are passed over.
+ * Index and metadata rows only name candidates. What a page shows comes from the job's own rows
+ * (info, state, lease), read for many jobs at a time: a job's status is Running if it has a lease,
+ * else that of its state row, else Scheduled. A Scheduled job is shown as Waiting once it is due.
+ * Candidates whose rows say something else are passed over.
  *
- * A page may be short, or empty, and not the last: looking further is bounded too. The last page has no cursor.
+ * A page may be short, or empty, and not the last: looking further is bounded too. The last page
+ * has no cursor.
  *
  * Units      _ms milliseconds since the Unix epoch.
  * Ownership  a page and all it lends lie in the caller's arena.
  * Threads    the snapshot's.
- * Limits     JOBS_PAGE_MAX rows and the given bytes of rows in a page, and the job that passes them; JOBS_EXAMINED_MAX
- *            candidates looked at for one page.
+ * Limits     JOBS_PAGE_MAX rows and the given bytes of rows in a page, and the job that passes
+ *            them; JOBS_EXAMINED_MAX candidates looked at for one page.
  */
 #ifndef SILO_QUERY_JOBS_H
 #define SILO_QUERY_JOBS_H
@@ -58,10 +60,15 @@ struct job_row {
 };
 
 enum jobs_order {
-    /* Of one tenant, by the time of enqueue (jobs that have not ended) or of the end, newest first; with SHOWN_RUNNING
-     * alone by the start of the attempt. */
+    /*
+     * Of one tenant, by the time of enqueue (jobs that have not ended) or of the end, newest first;
+     * with SHOWN_RUNNING alone by the start of the attempt.
+     */
     JOBS_NEWEST,
-    /* By id; all tenants of the shard (by hash, then name) when none is named. With SHOWN_RUNNING alone leases are walked. */
+    /*
+     * By id; all tenants of the shard (by hash, then name) when none is named. With SHOWN_RUNNING
+     * alone leases are walked.
+     */
     JOBS_BY_ID,
     /* Of one tenant, those with the metadata pair: by value, then id. */
     JOBS_BY_METADATA,

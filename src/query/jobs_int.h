@@ -29,14 +29,17 @@ struct job_rows {
     struct store_row info, state, lease;
 };
 
-/* Reads info, state and lease of all candidates in one multi-get; job_rows_next takes them in their order. */
+/*
+ * Reads info, state and lease of all candidates in one multi-get; job_rows_next takes them in their
+ * order.
+ */
 SILO_RC candidates_load(struct snapshot *snapshot, const struct candidate *candidates, size_t count,
                         struct read *ret_read, struct silo_err *err);
 void job_rows_next(struct read *read, struct job_rows *ret_rows);
 
 /*
- * Decodes rows of a job that is there; the result lends from them and has neither tenant nor id. SILO_CORRUPT names the
- * job.
+ * Decodes rows of a job that is there; the result lends from them and has neither tenant nor id.
+ * SILO_CORRUPT names the job.
  */
 SILO_RC job_decode(const struct snapshot *snapshot, struct bytes job_ref,
                    const struct job_rows *rows, struct job_row *ret_job, struct silo_err *err);
@@ -46,8 +49,8 @@ SILO_RC job_keep(const struct snapshot *snapshot, struct bytes job_ref, const st
 size_t job_rows_bytes(const struct job_rows *rows);
 
 /*
- * Up to `want` running jobs of the tenant after the cursor, latest start first, in the arena. Walks all its leases and
- * remembers `want` of them.
+ * Up to `want` running jobs of the tenant after the cursor, latest start first, in the arena. Walks
+ * all its leases and remembers `want` of them.
  */
 SILO_RC running_newest(struct snapshot *snapshot, struct bytes tenant_part,
                        const struct cursor *cursor, size_t want, struct arena *arena,

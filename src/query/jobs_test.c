@@ -38,7 +38,9 @@ static const struct job_spec some_jobs[] = {
      .pairs = "color=red"},
     {.tenant = "t", .id = "f1", .status = JOB_FAILED, .enqueue_ms = 50, .changed_ms = 300},
     {.tenant = "t", .id = "c1", .status = JOB_CANCELLED, .enqueue_ms = 50, .changed_ms = 115},
-    /* Another tenant, one whose name continues that of the first, and ids that continue each other. */
+    /*
+     * Another tenant, one whose name continues that of the first, and ids that continue each other.
+     */
     {.tenant = "ta", .id = "w1", .enqueue_ms = 100, .due_ms = 100, .pairs = "color=red"},
     {.tenant = "ta", .id = "w", .enqueue_ms = 100, .due_ms = 100},
     {.tenant = "ta", .id = "w11", .enqueue_ms = 100, .due_ms = 100},

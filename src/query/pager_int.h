@@ -1,5 +1,6 @@
 /*
- * query/pager_int.h - what listings of queues and tenants share: ranges read row by row into one page of bounded size.
+ * query/pager_int.h - what listings of queues and tenants share: ranges read row by row into one
+ * page of bounded size.
  *
  * Ownership  pager_deinit frees what the pager made; rows lie in the page's arena.
  * Threads    the snapshot's.

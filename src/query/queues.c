@@ -2,7 +2,8 @@
  * query/queues.c - listings of queues, holders and requests.
  *
  *   holders    holder rows in key order
- *   requests   one queue: its record names its lines, and they are merged by place; wider: request rows in key order
+ *   requests   one queue: its record names its lines, and they are merged by place; wider: request
+ *              rows in key order
  *   queues     queue rows and the keys of holder rows merged, and all of one queue gathered
  */
 #include "query/queues.h"
@@ -295,7 +296,10 @@ static SILO_RC floating_add(struct pager *pager, struct queue_row *queue, struct
     return RC_OK;
 }
 
-/* One row of a queue: of its lines, of its floating limit, or of a holder. `rest` follows the queue reference. */
+/*
+ * One row of a queue: of its lines, of its floating limit, or of a holder. `rest` follows the queue
+ * reference.
+ */
 static SILO_RC queue_add(struct pager *pager, struct queue_row *queue, const struct range *range,
                          struct bytes rest, struct silo_err *err)
 {

@@ -1,8 +1,8 @@
 /*
  * query/queues.h - concurrency queues in pages: who holds slots, who waits, and how many.
  *
- * Waiters are counted in the queue's record; holders are not, so their number is found by walking their keys. A queue is
- * listed while somebody holds or waits, or it has a floating limit.
+ * Waiters are counted in the queue's record; holders are not, so their number is found by walking
+ * their keys. A queue is listed while somebody holds or waits, or it has a floating limit.
  *
  * Units      _ms milliseconds since the Unix epoch.
  * Ownership  a page and all it lends lie in the caller's arena.
@@ -52,7 +52,10 @@ struct request_row {
 };
 
 struct requests_page {
-    /* QUEUE_ONE: in the order they are served, all lines together. Else by tenant hash, tenant, queue, line, place. */
+    /*
+     * QUEUE_ONE: in the order they are served, all lines together. Else by tenant hash, tenant,
+     * queue, line, place.
+     */
     struct request_row *rows;
     size_t count;
     struct bytes cursor;
@@ -67,7 +70,10 @@ struct queue_row {
     uint64_t holders, requests;
     bool has_floating;
     struct floating_rec floating;
-    /* The present maximum: the floating value, else the largest that a waiter was enqueued with; unknown without either. */
+    /*
+     * The present maximum: the floating value, else the largest that a waiter was enqueued with;
+     * unknown without either.
+     */
     bool has_max;
     uint32_t max;
 };

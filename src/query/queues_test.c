@@ -107,7 +107,10 @@ static const struct line_id line_2 = {.max = 2};
 static const struct line_id line_5 = {.max = 5};
 static const struct line_id line_floating = {.floating = true, .max = UINT32_MAX};
 
-/* Tenant t: a with three lines, ab with holders, b with a floating limit and nobody, z emptied. Tenant u: a. */
+/*
+ * Tenant t: a with three lines, ab with holders, b with a floating limit and nobody, z emptied.
+ * Tenant u: a.
+ */
 static struct rows *rows_some(enum dispatch_order order)
 {
     struct rows *rows = rows_new_mem();

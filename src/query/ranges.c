@@ -1,11 +1,11 @@
 /*
  * query/ranges.c - a merge of ranges by suffix and tag.
  *
- * A cursor's bytes: version u8 (1), listing u32, tag u64, suffix; integers big-endian. Cursors are kept by clients for as
- * long as they like: another layout needs another version.
+ * A cursor's bytes: version u8 (1), listing u32, tag u64, suffix; integers big-endian. Cursors are
+ * kept by clients for as long as they like: another layout needs another version.
  *
- * The row of a range is looked for among few ranges mostly (one, or four kinds of an index), so the least is found by
- * walking them; a queue with a thousand lines pays a thousand comparisons a row.
+ * The row of a range is looked for among few ranges mostly (one, or four kinds of an index), so the
+ * least is found by walking them; a queue with a thousand lines pays a thousand comparisons a row.
  */
 #include "query/ranges.h"
 

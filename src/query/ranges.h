@@ -1,14 +1,17 @@
 /*
- * query/ranges.h - several ranges of keys read as one, in the order of what follows their prefixes, from a cursor on.
+ * query/ranges.h - several ranges of keys read as one, in the order of what follows their prefixes,
+ * from a cursor on.
  *
- * Rows come by (suffix, tag): the suffix is the key without its range's prefix, the tag is a number the caller gave to the
- * range, rising over the ranges. A cursor names a listing, a row's tag and its suffix; rows after it follow, whatever was
- * inserted or deleted meanwhile and whichever snapshot reads on. One range with prefixes of nothing is the plain case.
+ * Rows come by (suffix, tag): the suffix is the key without its range's prefix, the tag is a number
+ * the caller gave to the range, rising over the ranges. A cursor names a listing, a row's tag and
+ * its suffix; rows after it follow, whatever was inserted or deleted meanwhile and whichever
+ * snapshot reads on. One range with prefixes of nothing is the plain case.
  *
- * Ownership  the caller's struct ranges owns its memory: ranges_deinit. A row lives until the next call.
+ * Ownership  the caller's struct ranges owns its memory: ranges_deinit. A row lives until the next
+ *            call.
  * Threads    the snapshot's.
- * Limits     RANGES_MAX ranges; RANGES_ROWS_MAX rows and READ_BYTES_MAX read ahead, shared by all ranges, at least one
- *            row each.
+ * Limits     RANGES_MAX ranges; RANGES_ROWS_MAX rows and READ_BYTES_MAX read ahead, shared by all
+ *            ranges, at least one row each.
  */
 #ifndef SILO_QUERY_RANGES_H
 #define SILO_QUERY_RANGES_H
@@ -29,7 +32,10 @@ struct cursor {
 
 /* The bytes that are given out; in the arena. */
 struct bytes cursor_encode(struct arena *arena, const struct cursor *cursor);
-/* SILO_INVALID for what cursor_encode did not make for this listing. Lends. Empty bytes: the beginning, suffix.ptr NULL. */
+/*
+ * SILO_INVALID for what cursor_encode did not make for this listing. Lends. Empty bytes: the
+ * beginning, suffix.ptr NULL.
+ */
 SILO_RC cursor_decode(struct bytes bytes, uint32_t listing, struct cursor *ret_cursor,
                       struct silo_err *err);
 /* A number for a listing: its kind and the hash of what it was asked for. */
@@ -59,7 +65,10 @@ struct ranges {
     struct range *current;
 };
 
-/* `rows` is how many are likely wanted: first reads are of that size, later ones larger, within the limits. */
+/*
+ * `rows` is how many are likely wanted: first reads are of that size, later ones larger, within the
+ * limits.
+ */
 void ranges_init(struct ranges *ranges, struct snapshot *snapshot, size_t count, uint32_t rows);
 void ranges_deinit(struct ranges *ranges);
 /* All keys with this prefix. */

@@ -1,9 +1,9 @@
 /*
  * query/running.c - the running jobs of a tenant, latest start first.
  *
- * Leases stand by job id, so a page walks all of the tenant's and remembers the best: a heap with the worst on top. There
- * are never more than SHARD_LEASES_MAX. An entry is ordered by its bytes: the inverted start u64, then the job id, as in
- * an index key.
+ * Leases stand by job id, so a page walks all of the tenant's and remembers the best: a heap with
+ * the worst on top. There are never more than SHARD_LEASES_MAX. An entry is ordered by its bytes:
+ * the inverted start u64, then the job id, as in an index key.
  */
 #include <stdlib.h>
 

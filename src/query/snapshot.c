@@ -1,9 +1,10 @@
 /*
  * query/snapshot.c - reads that wait.
  *
- * Tokens of ours have the top bit and a number of the reader, so a late answer to a read that was given up is told from
- * the answer waited for, and neither from what others ask of the same database. No iterator outlives a read: the next
- * page of a range is a scan of its own from the last key on, so a statement that is given up leaves nothing busy behind.
+ * Tokens of ours have the top bit and a number of the reader, so a late answer to a read that was
+ * given up is told from the answer waited for, and neither from what others ask of the same
+ * database. No iterator outlives a read: the next page of a range is a scan of its own from the
+ * last key on, so a statement that is given up leaves nothing busy behind.
  */
 #include "query/snapshot.h"
 

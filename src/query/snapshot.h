@@ -1,19 +1,22 @@
 /*
  * query/snapshot.h - one moment of a shard, read by one thread that may wait.
  *
- * A reader waits on a queue of store events; snapshots are opened on it, one statement each, and closed soon: an open
- * snapshot holds back compaction. Reads return when the answer is there, the deadline has passed (SILO_DEADLINE) or
- * `cancelled` says so (SILO_CANCELLED). A read that was given up goes on in the store; its answer is dropped when it comes.
+ * A reader waits on a queue of store events; snapshots are opened on it, one statement each, and
+ * closed soon: an open snapshot holds back compaction. Reads return when the answer is there, the
+ * deadline has passed (SILO_DEADLINE) or `cancelled` says so (SILO_CANCELLED). A read that was
+ * given up goes on in the store; its answer is dropped when it comes.
  *
- * The clock is read once, at open: `now_ms` tells Waiting from Scheduled for the whole statement. A snapshot sees applied
- * batches; what was read may be shown once the batch of `seq` is durable.
+ * The clock is read once, at open: `now_ms` tells Waiting from Scheduled for the whole statement. A
+ * snapshot sees applied batches; what was read may be shown once the batch of `seq` is durable.
  *
  * Units      _ms milliseconds; deadlines are of the environment's monotonic clock.
- * Ownership  the queue is lent to the reader, the database to the snapshot: both must outlive it. What a read returns lives
- *            until read_free.
- * Threads    one: the reader's. It blocks, so never an executor. The queue is drained here and nowhere else while a read
- *            waits, and it must be where the database's events arrive; events that are not the reader's own go to `foreign`.
- * Limits     SNAPSHOT_KEYS_MAX keys in one multi-get, READ_BYTES_MAX in one page of a scan (and the row that passes it).
+ * Ownership  the queue is lent to the reader, the database to the snapshot: both must outlive it.
+ *            What a read returns lives until read_free.
+ * Threads    one: the reader's. It blocks, so never an executor. The queue is drained here and
+ *            nowhere else while a read waits, and it must be where the database's events arrive;
+ *            events that are not the reader's own go to `foreign`.
+ * Limits     SNAPSHOT_KEYS_MAX keys in one multi-get, READ_BYTES_MAX in one page of a scan (and the
+ *            row that passes it).
  */
 #ifndef SILO_QUERY_SNAPSHOT_H
 #define SILO_QUERY_SNAPSHOT_H
@@ -40,7 +43,10 @@ struct snapshot_options {
     int64_t deadline_mono_ms;         /* 0: SNAPSHOT_WAIT_MS_MAX for each read */
     bool (*cancelled)(void *context); /* asked while waiting; NULL: never */
     void *context;
-    /* Tenant hashes of the shard, both included; both 0: all. What lies outside is not seen by reads of all tenants. */
+    /*
+     * Tenant hashes of the shard, both included; both 0: all. What lies outside is not seen by
+     * reads of all tenants.
+     */
     uint64_t hash_first, hash_last;
 };
 

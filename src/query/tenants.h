@@ -1,8 +1,9 @@
 /*
  * query/tenants.h - the tenants of a shard with their numbers, and the shard's own.
  *
- * Numbers come from the counter rows that the shard keeps: jobs that have not ended, and those that ended each way. How
- * many run is the number of leases, found by walking their keys: asked for only where it is wanted.
+ * Numbers come from the counter rows that the shard keeps: jobs that have not ended, and those that
+ * ended each way. How many run is the number of leases, found by walking their keys: asked for only
+ * where it is wanted.
  *
  * Ownership  a page and all it lends lie in the caller's arena.
  * Threads    the snapshot's.
@@ -40,7 +41,10 @@ struct shard_totals {
     uint64_t running; /* of counts.open */
 };
 
-/* The sum over its tenants when the snapshot is of a part of the tenant hashes, else the row that the shard keeps. */
+/*
+ * The sum over its tenants when the snapshot is of a part of the tenant hashes, else the row that
+ * the shard keeps.
+ */
 SILO_RC shard_totals_read(struct snapshot *snapshot, struct shard_totals *ret_totals,
                           struct silo_err *err);
 

@@ -1,4 +1,7 @@
-/* query/tenants_test.c - tenants with their numbers, and the shard's totals, over rows written by hand. */
+/*
+ * query/tenants_test.c - tenants with their numbers, and the shard's totals, over rows written by
+ * hand.
+ */
 #include "query/tenants.h"
 
 #include <stdio.h>
@@ -25,7 +28,9 @@ static void put_tenant(struct rows *rows, const char *tenant, struct counts coun
     put_counts(rows, &key, counts);
 }
 
-/* Tenants t0..t8, tn with n open jobs, of which n / 2 run; one of them has a lease and no numbers. */
+/*
+ * Tenants t0..t8, tn with n open jobs, of which n / 2 run; one of them has a lease and no numbers.
+ */
 static struct rows *rows_some(void)
 {
     struct rows *rows = rows_new_mem();

@@ -1,13 +1,13 @@
 /*
  * rpc/accept.c - the listening socket, watched by loop 0.
  *
- * A gRPC client opens one connection and keeps it, so what counts is where it goes: each one is handed to the loop
- * with the fewest connections (SO_REUSEPORT would pin by hash instead).
+ * A gRPC client opens one connection and keeps it, so what counts is where it goes: each one is
+ * handed to the loop with the fewest connections (SO_REUSEPORT would pin by hash instead).
  *
- * One that has no place is taken and closed, so that its client learns of it at once. For the case that there is no
- * descriptor to take it with, one is kept in reserve: it is closed, the connection taken and closed, and the reserve
- * opened again. Otherwise the listening socket would stay readable and the loop would spin, or, not watched, let clients
- * wait in the backlog.
+ * One that has no place is taken and closed, so that its client learns of it at once. For the case
+ * that there is no descriptor to take it with, one is kept in reserve: it is closed, the connection
+ * taken and closed, and the reserve opened again. Otherwise the listening socket would stay
+ * readable and the loop would spin, or, not watched, let clients wait in the backlog.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* accept4 */
@@ -243,7 +243,10 @@ static void accept_one(struct rpc_server *server, int fd, const struct sockaddr_
     }
 }
 
-/* No descriptor is left: takes one connection with the reserve and closes it. False if that cannot be done. */
+/*
+ * No descriptor is left: takes one connection with the reserve and closes it. False if that cannot
+ * be done.
+ */
 static bool accept_shed(struct rpc_server *server)
 {
     if (server->spare_fd < 0) {

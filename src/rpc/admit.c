@@ -4,10 +4,11 @@
  *     0 .............. 7/8 ................. 15/16 .............. the maximum
  *     any call         urgent calls          urgent calls with little to say
  *
- * Calls that keep work alive or end it, and health, have the last part of everything to themselves: a server full of new work
- * would otherwise lose the leases of the work it has. Of request bytes one connection has a share, of which the same parts
- * are kept. Calls that anybody may leave open at no cost, without a word to the service (health watches, reflection), and
- * those that their callers can do without for a while, have a small part of the calls and of the bytes.
+ * Calls that keep work alive or end it, and health, have the last part of everything to themselves:
+ * a server full of new work would otherwise lose the leases of the work it has. Of request bytes
+ * one connection has a share, of which the same parts are kept. Calls that anybody may leave open
+ * at no cost, without a word to the service (health watches, reflection), and those that their
+ * callers can do without for a while, have a small part of the calls and of the bytes.
  */
 #include "rpc/server_int.h"
 
@@ -39,7 +40,10 @@ bool admit_bytes(const struct rpc_call *call)
            call->conn->request_bytes <= admit_bytes_bound(call, options->conn_inflight_bytes_max);
 }
 
-/* Whether the connection has as many calls of this method as it may. Looks at no more of its calls than it has. */
+/*
+ * Whether the connection has as many calls of this method as it may. Looks at no more of its calls
+ * than it has.
+ */
 static bool admit_conn_full(const struct rpc_call *call)
 {
     const uint32_t max = call->method->calls_per_conn_max;
@@ -55,7 +59,8 @@ static bool admit_conn_full(const struct rpc_call *call)
 bool admit_call(const struct rpc_call *call)
 {
     if (call->conn->left_count >= call->server->options.streams_max) {
-        return false; /* it gave up as many as it may have open, and their handlers are still at work */
+        /* it gave up as many as it may have open, and their handlers are still at work */
+        return false;
     }
     const struct rpc_loop *loop = call->loop;
     const uint32_t max = call->server->options.calls_per_loop_max;

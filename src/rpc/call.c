@@ -3,14 +3,16 @@
  *
  *     headers, body --> held by the handler --> answered --> stream closed --> freed
  *                         |                                     ^
- *                         +-- reset / lost / deadline: told by on_cancel, still held until it is finished
+ *                         +-- reset / lost / deadline: told by on_cancel, still held until it is
+ *                         finished
  *
  * 1. A call is in memory while its stream is open (conn != NULL) or a handler holds it.
- * 2. One answer: `answered` is set once. Without a message it is trailers only; else headers, messages, trailers, the
- *    trailers submitted from the read callback when the queue has been used up.
- *    Until it is freed its memory counts as its connection's, unless that is gone: who gives up calls frees nothing by it
- *    while handlers are at work.
- * 3. An answer before the request's end is followed by RST_STREAM(NO_ERROR), from session.c once the trailers left.
+ * 2. One answer: `answered` is set once. Without a message it is trailers only; else headers,
+ *    messages, trailers, the trailers submitted from the read callback when the queue has been used
+ *    up. Until it is freed its memory counts as its connection's, unless that is gone: who gives up
+ *    calls frees nothing by it while handlers are at work.
+ * 3. An answer before the request's end is followed by RST_STREAM(NO_ERROR), from session.c once
+ *    the trailers left.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -197,7 +199,7 @@ void call_gone(struct rpc_call *call, enum rpc_cancel reason)
     call_tell_cancel(call, reason);
 }
 
-/* --- answers ------------------------------------------------------------------------------------------------- */
+/* --- answers --- */
 
 static size_t call_status_nv(struct rpc_call *call, nghttp2_nv *nv)
 {
@@ -289,7 +291,10 @@ void call_abort(struct rpc_call *call, enum rpc_cancel reason, uint32_t status, 
     }
     frame_queue_clear(&call->queue);
     room_update(call);
-    /* The arena of a held call may be in use on another thread; its texts are literals in plain ASCII. */
+    /*
+     * The arena of a held call may be in use on another thread; its texts are literals in plain
+     * ASCII.
+     */
     call->text = call->held ? bytes_str(text) : text_encode(&call->arena, bytes_str(text));
     call_tell_done(call, status);
     call_push_end(call);
@@ -308,7 +313,10 @@ void call_reset(struct rpc_call *call)
     frame_queue_clear(&call->queue);
     room_update(call);
     if (!call->held && call->text.len == 0 && call->trailer_count == 0) {
-        /* Nothing that nghttp2 may still send lies here. The stream itself closes when the reset has left. */
+        /*
+         * Nothing that nghttp2 may still send lies here. The stream itself closes when the reset
+         * has left.
+         */
         frame_reader_deinit(&call->reader);
         arena_reset(&call->arena);
     }
@@ -351,7 +359,7 @@ static void call_release(struct rpc_call *call)
     }
 }
 
-/* --- what handlers call --------------------------------------------------------------------------------------- */
+/* --- what handlers call --- */
 
 struct arena *rpc_call_arena(struct rpc_call *call)
 {
@@ -422,7 +430,10 @@ static uint64_t segments_bytes(const struct rpc_segment *segments, size_t count)
     return bytes;
 }
 
-/* Whether there is a caller for one more message, and room; where there is no room the caller has been told. */
+/*
+ * Whether there is a caller for one more message, and room; where there is no room the caller has
+ * been told.
+ */
 static bool call_admits(struct rpc_call *call, uint64_t bytes)
 {
     if (!rpc_call_alive(call)) {

@@ -5,8 +5,9 @@
  *                        |
  *                        +--failed--> BACKOFF --timer--> IDLE
  *
- * Calls wait while CONNECTING and fail at once in BACKOFF (100 ms, doubling to 5 s, with jitter), so a dead server
- * costs its callers no time. Addresses come from getaddrinfo on libuv's pool; each is tried in turn.
+ * Calls wait while CONNECTING and fail at once in BACKOFF (100 ms, doubling to 5 s, with jitter),
+ * so a dead server costs its callers no time. Addresses come from getaddrinfo on libuv's pool; each
+ * is tried in turn.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -40,7 +41,7 @@ enum rpc_channel_state rpc_channel_state(const struct rpc_channel *channel)
     return (enum rpc_channel_state)atomic_load_explicit(&channel->state, memory_order_relaxed);
 }
 
-/* --- calls ---------------------------------------------------------------------------------------------------- */
+/* --- calls --- */
 
 void channel_finish(struct rpc_request *request, uint32_t status, struct bytes text,
                     struct bytes reply)
@@ -153,7 +154,7 @@ struct bytes rpc_request_trailer(const struct rpc_request *request, const char *
     return BYTES_NONE;
 }
 
-/* --- connecting ----------------------------------------------------------------------------------------------- */
+/* --- connecting --- */
 
 /* The waiting calls at this moment; those that on_done starts anew are not among them. */
 static void channel_take_waiting(struct rpc_channel *channel, struct list *ret_list)
@@ -321,7 +322,7 @@ static void channel_connect(struct rpc_channel *channel)
     }
 }
 
-/* --- making and taking down ----------------------------------------------------------------------------------- */
+/* --- making and taking down --- */
 
 static const char *channel_copy(struct rpc_channel *channel, const char *text)
 {

@@ -1,10 +1,10 @@
 /*
  * rpc/channel_conn.c - the client's side of a connection: requests out, answers in.
  *
- * A stream belongs to its connection and points at its request while the call runs. The call is over when END_STREAM
- * came, when it was given up (deadline, cancel), or when the stream or connection broke; the stream itself is freed
- * when nghttp2 closes it. A stream the server refused without looking at it (REFUSED_STREAM, after a GOAWAY) starts
- * again once on the next connection.
+ * A stream belongs to its connection and points at its request while the call runs. The call is
+ * over when END_STREAM came, when it was given up (deadline, cancel), or when the stream or
+ * connection broke; the stream itself is freed when nghttp2 closes it. A stream the server refused
+ * without looking at it (REFUSED_STREAM, after a GOAWAY) starts again once on the next connection.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +78,7 @@ void client_stream_leave(struct client_stream *stream)
     }
 }
 
-/* --- what the answer was ---------------------------------------------------------------------------------------- */
+/* --- what the answer was --- */
 
 static uint32_t status_of_http(uint32_t http)
 {
@@ -153,8 +153,8 @@ static void stream_refuse(struct client_stream *stream, uint32_t status, const c
 }
 
 /*
- * A server can say much in few bytes (header compression) and leave answers unfinished: what all of them hold together has a
- * bound. The call whose answer reaches it is given up.
+ * A server can say much in few bytes (header compression) and leave answers unfinished: what all of
+ * them hold together has a bound. The call whose answer reaches it is given up.
  */
 static void stream_count(struct client_stream *stream)
 {
@@ -245,7 +245,7 @@ static void stream_data(struct client_stream *stream, struct bytes data)
     }
 }
 
-/* --- nghttp2's callbacks ---------------------------------------------------------------------------------------- */
+/* --- nghttp2's callbacks --- */
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
                      nghttp2_rcbuf *value, uint8_t flags, void *user_data)
@@ -351,7 +351,7 @@ nghttp2_session_callbacks *client_callbacks_new(void)
     return callbacks;
 }
 
-/* --- requests --------------------------------------------------------------------------------------------------- */
+/* --- requests --- */
 
 static ssize_t stream_read(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t length,
                            uint32_t *data_flags, nghttp2_data_source *source, void *user_data)
@@ -442,7 +442,7 @@ void client_stream_start(struct rpc_channel *channel, struct rpc_request *reques
     }
 }
 
-/* --- the connection --------------------------------------------------------------------------------------------- */
+/* --- the connection --- */
 
 void client_stream_doubt(struct client_stream *stream)
 {

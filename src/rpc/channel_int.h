@@ -1,9 +1,10 @@
 /*
- * rpc/channel_int.h - what channel.c (connecting, waiting calls), channel_conn.c (nghttp2's callbacks) and
- * channel_wait.c (blocking calls, freeing) share.
+ * rpc/channel_int.h - what channel.c (connecting, waiting calls), channel_conn.c (nghttp2's
+ * callbacks) and channel_wait.c (blocking calls, freeing) share.
  *
- * Ownership  a channel has at most one connection that takes new calls; older ones live until their calls ended. A
- *            connection or look-up whose channel is NULL has been left behind and ends by itself.
+ * Ownership  a channel has at most one connection that takes new calls; older ones live until their
+ *            calls ended. A connection or look-up whose channel is NULL has been left behind and
+ *            ends by itself.
  * Threads    the loop's.
  */
 #ifndef SILO_RPC_CHANNEL_INT_H
@@ -15,7 +16,10 @@
 #define CHANNEL_CONNECT_US 5000000
 #define CHANNEL_BACKOFF_FIRST_US 100000
 #define CHANNEL_BACKOFF_MAX_US 5000000
-/* Silence after a ping that a call's deadline caused: when another deadline passes, the server is dead. */
+/*
+ * Silence after a ping that a call's deadline caused: when another deadline passes, the server is
+ * dead.
+ */
 #define CHANNEL_SILENCE_US 2000000
 #define CHANNEL_HOST_BYTES 256u
 #define CHANNEL_HEADER_BYTES_MAX (64u << 10) /* of one answer */
@@ -90,7 +94,10 @@ bool client_conn_new(struct rpc_channel *channel, int fd);
 void client_stream_start(struct rpc_channel *channel, struct rpc_request *request);
 /* The call is over; what is still open on the wire is reset. */
 void client_stream_leave(struct client_stream *stream);
-/* A call on this stream has waited in vain: is anybody there? Asks, and later gives the connection up. */
+/*
+ * A call on this stream has waited in vain: is anybody there? Asks, and later gives the connection
+ * up.
+ */
 void client_stream_doubt(struct client_stream *stream);
 void client_streams_free_kept(struct rpc_channel *channel);
 

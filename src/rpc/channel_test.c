@@ -1,4 +1,7 @@
-/* rpc/channel_test.c - the client channel against a server in the same process: calls, deadlines, loss, TLS. */
+/*
+ * rpc/channel_test.c - the client channel against a server in the same process: calls, deadlines,
+ * loss, TLS.
+ */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -281,7 +284,7 @@ static void test_deadline(void **state)
     assert_int_equal(call(f->channel, "/t.T/Echo", "on", "on"), RPC_STATUS_OK);
 }
 
-/* --- many calls, streams, cancelling --------------------------------------------------------------------------- */
+/* --- many calls, streams, cancelling --- */
 
 struct many {
     struct rpc_request request;
@@ -342,7 +345,10 @@ static void cancel_run(struct rpc_mail *mail)
     }
 }
 
-/* Answers that arrive side by side, and together are more than the channel may hold: calls are given up, the rest goes on. */
+/*
+ * Answers that arrive side by side, and together are more than the channel may hold: calls are
+ * given up, the rest goes on.
+ */
 static void test_answers_are_bounded(void **state)
 {
     const struct fixture *f = *state;
@@ -419,7 +425,7 @@ static void test_free_ends_calls(void **state)
     await(&cancelled, 1);
 }
 
-/* --- servers that come and go ---------------------------------------------------------------------------------- */
+/* --- servers that come and go --- */
 
 static void test_reconnect(void **state)
 {
@@ -488,7 +494,7 @@ static void test_bad_options(void **state)
     assert_int_equal(rpc_server_new(&again, &server, &err).code, SILO_UNAVAILABLE);
 }
 
-/* --- TLS --------------------------------------------------------------------------------------------------------- */
+/* --- TLS --- */
 
 static void write_certificate(const char *cert_path, const char *key_path)
 {

@@ -1,15 +1,15 @@
 /*
  * rpc/conn.c - reading, and the one write at the end of a turn.
  *
- * 1. nghttp2_session_mem_send is called from conn_flush only, never inside a callback. That is at the end of a turn, or
- *    when a read has left many frames to send.
- * 2. Frames are collected in the loop's buffer and written when it is full or nothing is left. What the socket
- *    refuses moves to `pending`, and nothing more is drained until that is gone.
- * 3. Reading does not stop because output waits (a peer that is itself blocked on its output would wait for ever), up to the
- *    frames that may wait for a peer.
- * 4. Reading stops where the work of a turn is used up, between slices of bytes or between two headers. What was read and is
- *    left, and a header block that nghttp2 stopped in, are for the next turn: conn_flush goes on with them by itself, since
- *    no event may come for them.
+ * 1. nghttp2_session_mem_send is called from conn_flush only, never inside a callback. That is at
+ *    the end of a turn, or when a read has left many frames to send.
+ * 2. Frames are collected in the loop's buffer and written when it is full or nothing is left. What
+ *    the socket refuses moves to `pending`, and nothing more is drained until that is gone.
+ * 3. Reading does not stop because output waits (a peer that is itself blocked on its output would
+ *    wait for ever), up to the frames that may wait for a peer.
+ * 4. Reading stops where the work of a turn is used up, between slices of bytes or between two
+ *    headers. What was read and is left, and a header block that nghttp2 stopped in, are for the
+ *    next turn: conn_flush goes on with them by itself, since no event may come for them.
  * 5. `broken` is set anywhere; teardown happens in conn_flush alone.
  */
 #include "rpc/conn_int.h"
@@ -157,8 +157,9 @@ static ssize_t conn_send(struct conn *conn, const uint8_t *from, size_t size)
 }
 
 /*
- * What came may ask for more frames than the peer takes (resets, acknowledgements). While they can still leave, this turn
- * takes no more; when the socket is full the peer reads nothing. False: it is given up.
+ * What came may ask for more frames than the peer takes (resets, acknowledgements). While they can
+ * still leave, this turn takes no more; when the socket is full the peer reads nothing. False: it
+ * is given up.
  */
 static bool conn_queue_ok(struct conn *conn)
 {
@@ -170,7 +171,10 @@ static bool conn_queue_ok(struct conn *conn)
     return conn->waits_us == 0;
 }
 
-/* Gives bytes to the session while there is work left in this turn; how many it took, -1 when the connection is over. */
+/*
+ * Gives bytes to the session while there is work left in this turn; how many it took, -1 when the
+ * connection is over.
+ */
 static ssize_t conn_feed(struct conn *conn, struct bytes in)
 {
     size_t at = 0;
@@ -285,7 +289,9 @@ static void conn_connected(struct conn *conn)
     conn->connecting = false;
 }
 
-/* Of a server: one line for a burst. Who connects and leaves, as health checks do, is no failure. */
+/*
+ * Of a server: one line for a burst. Who connects and leaves, as health checks do, is no failure.
+ */
 static void conn_handshake_failed(struct conn *conn, const char *why)
 {
     if (why == NULL || SSL_is_server(conn->ssl) == 0) {

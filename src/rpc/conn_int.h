@@ -1,13 +1,16 @@
 /*
- * rpc/conn_int.h - one HTTP/2 connection: socket, optional TLS, nghttp2 session, output that the socket refused.
+ * rpc/conn_int.h - one HTTP/2 connection: socket, optional TLS, nghttp2 session, output that the
+ * socket refused.
  *
- * Server and channel embed a conn and give it their session (whose callbacks are theirs) and three functions. A conn
- * is only ever torn down by conn_flush, at the end of a turn, so nothing vanishes inside a callback of nghttp2.
+ * Server and channel embed a conn and give it their session (whose callbacks are theirs) and three
+ * functions. A conn is only ever torn down by conn_flush, at the end of a turn, so nothing vanishes
+ * inside a callback of nghttp2.
  *
  * Ownership  the conn owns fd, TLS state and session; the embedder frees itself in ops->on_free.
  * Threads    the loop's.
- * Limits     CONN_READ_TURN_BYTES, CONN_WRITE_TURN_BYTES and CONN_WORK_TURN a turn, so that one connection cannot hold up
- *            the others. What was read and is for a later turn is kept: LOOP_READ_BYTES at most.
+ * Limits     CONN_READ_TURN_BYTES, CONN_WRITE_TURN_BYTES and CONN_WORK_TURN a turn, so that one
+ *            connection cannot hold up the others. What was read and is for a later turn is kept:
+ *            LOOP_READ_BYTES at most.
  */
 #ifndef SILO_RPC_CONN_INT_H
 #define SILO_RPC_CONN_INT_H
@@ -23,8 +26,8 @@
 #define CONN_READ_TURN_BYTES (256u << 10)
 #define CONN_WRITE_TURN_BYTES (1u << 20)
 /*
- * What a turn does for one peer, in units of some 50 ns: a few bytes can ask for much more than their number says. Requests at
- * full speed stay below this for most of CONN_READ_TURN_BYTES.
+ * What a turn does for one peer, in units of some 50 ns: a few bytes can ask for much more than
+ * their number says. Requests at full speed stay below this for most of CONN_READ_TURN_BYTES.
  */
 #define CONN_WORK_TURN 32768u
 #define CONN_WORK_FRAME 4u
@@ -37,7 +40,9 @@
 #define CONN_WINDOW_BYTES (16 << 20)       /* of a connection */
 #define CONN_STREAM_WINDOW_BYTES (4 << 20) /* of a stream */
 /* Acknowledgements that may wait: more than one turn's reads can ask for (17 bytes a PING). */
-/* Frames a server has for a peer: above it the peer is not read, or given up if it does not read. */
+/*
+ * Frames a server has for a peer: above it the peer is not read, or given up if it does not read.
+ */
 #define CONN_QUEUED_FRAMES_MAX 8192u
 /* With more than this the end of the turn is not waited for: others bring as many in it. */
 #define CONN_FLUSH_FRAMES 512u
@@ -94,9 +99,10 @@ void conn_break(struct conn *conn);
 /* The loop's: send what there is. */
 void conn_flush(struct conn *conn);
 /*
- * nghttp2's send_data callback body: frame header, then bytes of the queue, into the loop's buffer. Its result is the
- * callback's: "would block" when the buffer is full (nghttp2 would go on with frame after frame, as far as the peer's
- * windows reach), and a stream error when the queue was emptied since the frame was begun.
+ * nghttp2's send_data callback body: frame header, then bytes of the queue, into the loop's buffer.
+ * Its result is the callback's: "would block" when the buffer is full (nghttp2 would go on with
+ * frame after frame, as far as the peer's windows reach), and a stream error when the queue was
+ * emptied since the frame was begun.
  */
 int conn_put_data(struct conn *conn, const uint8_t *frame_header, struct frame_queue *queue,
                   size_t len);

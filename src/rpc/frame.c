@@ -1,8 +1,8 @@
 /*
  * rpc/frame.c - message framing: flag byte, 32-bit big-endian length, message.
  *
- * A block grows in doublings up to the announced length, so memory held is at most twice what the peer has sent
- * (realloc of large blocks moves pages, not bytes).
+ * A block grows in doublings up to the announced length, so memory held is at most twice what the
+ * peer has sent (realloc of large blocks moves pages, not bytes).
  */
 #include "rpc/frame_int.h"
 

@@ -1,11 +1,13 @@
 /*
  * rpc/frame_int.h - gRPC's five-byte framing, reading and writing.
  *
- * A reader takes bytes as they come and puts one message together. Small messages go into the arena of the call; large
- * ones into a block that grows with what has arrived, never to what a peer merely announces. A queue holds messages
- * to be sent, in pieces that stay where they lie until they are copied into the output.
+ * A reader takes bytes as they come and puts one message together. Small messages go into the arena
+ * of the call; large ones into a block that grows with what has arrived, never to what a peer
+ * merely announces. A queue holds messages to be sent, in pieces that stay where they lie until
+ * they are copied into the output.
  *
- * Ownership  the reader owns its large block until frame_reader_deinit; queued pieces are released exactly once.
+ * Ownership  the reader owns its large block until frame_reader_deinit; queued pieces are released
+ *            exactly once.
  * Threads    the loop's.
  * Limits     bytes_max a message; FRAME_SMALL_BYTES decides where it lies.
  */
@@ -53,13 +55,13 @@ struct frame_out; /* one message on its way */
 struct frame_queue {
     struct frame_out *first, *last;
     size_t bytes; /* framed bytes not yet taken */
-    size_t
-        held_bytes; /* of messages of which a byte is not yet taken: their memory is held whole */
+    /* of messages of which a byte is not yet taken: their memory is held whole */
+    size_t held_bytes;
 };
 
 /*
- * Queues one message. arena: where the bookkeeping lies; NULL = the heap. copy: take a copy of the bytes (and release
- * the segments as sent at once).
+ * Queues one message. arena: where the bookkeeping lies; NULL = the heap. copy: take a copy of the
+ * bytes (and release the segments as sent at once).
  */
 void frame_queue_push(struct frame_queue *queue, struct arena *arena,
                       const struct rpc_segment *segments, size_t count, bool copy);

@@ -1,4 +1,6 @@
-/* rpc/frame_test.c - framing: every split of the input, every limit, pieces and who releases them. */
+/*
+ * rpc/frame_test.c - framing: every split of the input, every limit, pieces and who releases them.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

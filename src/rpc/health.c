@@ -1,8 +1,9 @@
 /*
  * rpc/health.c - grpc.health.v1.Health: Check and Watch.
  *
- * What is set lies in a table under a lock, since any thread may set it. Each loop lists the watches of its calls; a
- * change is posted to all loops, and each tells those of its watches that saw another status last.
+ * What is set lies in a table under a lock, since any thread may set it. Each loop lists the
+ * watches of its calls; a change is posted to all loops, and each tells those of its watches that
+ * saw another status last.
  */
 #include <stdlib.h>
 

@@ -1,12 +1,14 @@
 /*
  * rpc/loop.c - the turn of an I/O thread.
  *
- *     uv timers (deadlines) -> prepare: flush, decide whether to sleep -> poll: reads -> check: mail, flush
+ *     uv timers (deadlines) -> prepare: flush, decide whether to sleep -> poll: reads -> check:
+ *     mail, flush
  *
- * Reads and mail only mark their connection dirty; the flush at the end of the turn drains each dirty connection
- * into one buffer and writes it once. The mailbox is declared asleep in `prepare` only, after everything else was
- * done, so a busy loop is never woken and an idle one exactly once. If mail came in between, the idle handle makes
- * the poll return at once: I/O is never starved by mail nor mail by I/O.
+ * Reads and mail only mark their connection dirty; the flush at the end of the turn drains each
+ * dirty connection into one buffer and writes it once. The mailbox is declared asleep in `prepare`
+ * only, after everything else was done, so a busy loop is never woken and an idle one exactly once.
+ * If mail came in between, the idle handle makes the poll return at once: I/O is never starved by
+ * mail nor mail by I/O.
  */
 #include <errno.h>
 #include <signal.h>
@@ -77,7 +79,10 @@ static void loop_arm_timer(struct rpc_loop *loop)
 {
     const struct heap_node *node = heap_min(&loop->timers);
     if (node == NULL) {
-        /* An armed uv timer with nothing due is one spurious turn; stopping it each time would cost more. */
+        /*
+         * An armed uv timer with nothing due is one spurious turn; stopping it each time would cost
+         * more.
+         */
         return;
     }
     if (node->key < loop->timer_at_us) {
@@ -97,7 +102,9 @@ void loop_flush(struct rpc_loop *loop)
     while ((node = list_pop_front(&loop->dirty)) != NULL) {
         list_push_back(&todo, node);
     }
-    /* A flush may make another connection, or the same one, dirty again: that is for the next turn. */
+    /*
+     * A flush may make another connection, or the same one, dirty again: that is for the next turn.
+     */
     while ((node = list_pop_front(&todo)) != NULL) {
         conn_flush(CONTAINER_OF(node, struct conn, dirty));
     }
@@ -186,7 +193,10 @@ static void *loop_main(void *arg)
 
 SILO_RC loop_start(struct rpc_loop *loop, struct silo_err *err)
 {
-    /* Signals are the main thread's; a blocked SIGPIPE also makes writes to closed sockets plain errors. */
+    /*
+     * Signals are the main thread's; a blocked SIGPIPE also makes writes to closed sockets plain
+     * errors.
+     */
     sigset_t all, before;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);

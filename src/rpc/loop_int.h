@@ -1,5 +1,6 @@
 /*
- * rpc/loop_int.h - one I/O thread: a uv loop, a mailbox, timers, and the connections that have something to send.
+ * rpc/loop_int.h - one I/O thread: a uv loop, a mailbox, timers, and the connections that have
+ * something to send.
  *
  * Ownership  the loop owns its buffers; connections and timers belong to others and are linked in.
  * Threads    the loop's own thread, but for rpc_loop_post.
@@ -57,7 +58,10 @@ struct rpc_loop {
 
 SILO_RC loop_init(struct rpc_loop *loop, struct silo_err *err);
 SILO_RC loop_start(struct rpc_loop *loop, struct silo_err *err);
-/* Any thread but the loop's: no new work; ends once the loop's connections and calls are gone; joins. */
+/*
+ * Any thread but the loop's: no new work; ends once the loop's connections and calls are gone;
+ * joins.
+ */
 void loop_join(struct rpc_loop *loop);
 void loop_deinit(struct rpc_loop *loop);
 /* Sends what the loop's connections have to send. */

@@ -1,15 +1,19 @@
 /*
  * rpc/patience.c - what a connection of the server is waited for, and for how long.
  *
- *     silence     while a call is open a ping; without a byte in return in time the peer is dead, and what it held is given
- *                 up. Without a call it holds nothing, and some clients read nothing then: the kernels keep in touch
+ *     silence     while a call is open a ping; without a byte in return in time the peer is dead,
+ *                 and what it held is given up. Without a call it holds nothing, and some clients
+ *                 read nothing then: the kernels keep in touch
  *     a body      that stopped arriving ends its call
- *     output      of which the peer takes no byte: the connection ends; if it is one answered call's: the call's stream
- *     no calls    for long, or old age: GOAWAY, so that the client goes elsewhere or comes back when it has work
+ *     output      of which the peer takes no byte: the connection ends; if it is one answered
+ *                 call's: the call's stream
+ *     no calls    for long, or old age: GOAWAY, so that the client goes elsewhere or comes back
+ *                 when it has work
  *
- * One timer for each connection looks at all of this. Reads and writes only note the time of the turn they are in, so that
- * waiting costs the path of a call nothing. Times are met late by up to one look. Looks of many connections fall on the same
- * instants, so that idle ones wake the thread a few times a second at most.
+ * One timer for each connection looks at all of this. Reads and writes only note the time of the
+ * turn they are in, so that waiting costs the path of a call nothing. Times are met late by up to
+ * one look. Looks of many connections fall on the same instants, so that idle ones wake the thread
+ * a few times a second at most.
  */
 #include "base/assert.h"
 #include "base/env.h"

@@ -1,4 +1,7 @@
-/* rpc/pb.c - protobuf wire format: varints, 32 and 64 bit numbers, length-delimited fields. Groups are malformed. */
+/*
+ * rpc/pb.c - protobuf wire format: varints, 32 and 64 bit numbers, length-delimited fields. Groups
+ * are malformed.
+ */
 #include "rpc/pb_int.h"
 
 #define PB_VARINT_BYTES_MAX 10u

@@ -1,9 +1,10 @@
 /*
- * rpc/reflection.c - grpc.reflection.v1 and v1alpha: which services there are, and their descriptors.
+ * rpc/reflection.c - grpc.reflection.v1 and v1alpha: which services there are, and their
+ * descriptors.
  *
- * Both versions have the same messages. The descriptors come as one serialized FileDescriptorSet, which is indexed
- * once: files by name, and every message, field, enum, enum value, service and method by full name. An answer with a
- * file carries all files it imports, directly or not.
+ * Both versions have the same messages. The descriptors come as one serialized FileDescriptorSet,
+ * which is indexed once: files by name, and every message, field, enum, enum value, service and
+ * method by full name. An answer with a file carries all files it imports, directly or not.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,7 @@ struct reflection {
     uint32_t file_count;
 };
 
-/* --- the index ------------------------------------------------------------------------------------------------ */
+/* --- the index --- */
 
 static struct bytes symbol_add(struct reflection *r, struct bytes scope, struct bytes name,
                                uint32_t file, bool is_message)
@@ -71,7 +72,10 @@ static struct bytes symbol_add(struct reflection *r, struct bytes scope, struct 
     return full;
 }
 
-/* Everything in `message` whose field number is `number` has a name (field 1): index those under scope. */
+/*
+ * Everything in `message` whose field number is `number` has a name (field 1): index those under
+ * scope.
+ */
 static void symbols_add_all(struct reflection *r, struct bytes message, uint32_t number,
                             struct bytes scope, uint32_t file)
 {
@@ -145,7 +149,7 @@ static SILO_RC reflection_index(struct reflection *r, struct bytes set, struct s
     return RC_OK;
 }
 
-/* --- answers -------------------------------------------------------------------------------------------------- */
+/* --- answers --- */
 
 static void say_error(struct buf *out, uint32_t status, const char *text)
 {
@@ -279,7 +283,7 @@ static void reflection_answer(const struct rpc_server *server, struct buf *out,
     }
 }
 
-/* --- the methods ---------------------------------------------------------------------------------------------- */
+/* --- the methods --- */
 
 static void reflection_on_cancel(struct rpc_call *call, enum rpc_cancel reason, void *context)
 {

@@ -1,8 +1,10 @@
 /*
- * rpc/request.c - what a client sent: headers, then framed messages; every refusal of the protocol layer.
+ * rpc/request.c - what a client sent: headers, then framed messages; every refusal of the protocol
+ * layer.
  *
- * Order of checks: header size, method and content type (HTTP answers), authorization, path, load. Authorization comes
- * before the path, so that a stranger does not learn which methods exist. An answered call ignores what still comes.
+ * Order of checks: header size, method and content type (HTTP answers), authorization, path, load.
+ * Authorization comes before the path, so that a stranger does not learn which methods exist. An
+ * answered call ignores what still comes.
  */
 #include <string.h>
 
@@ -166,7 +168,10 @@ static bool request_http_ok(struct rpc_call *call)
     return true;
 }
 
-/* One line for a burst: whoever runs the server learns of a worker with an old token, or of somebody who guesses. */
+/*
+ * One line for a burst: whoever runs the server learns of a worker with an old token, or of
+ * somebody who guesses.
+ */
 static void request_refuse_stranger(struct rpc_call *call, const char *why)
 {
     const uint32_t count = burst_add(&call->loop->strangers, rpc_loop_now_us(call->loop));
@@ -261,7 +266,10 @@ static void request_refuse_frame(struct rpc_call *call, enum frame_result result
     }
 }
 
-/* Takes messages from *data and moves it on; stops before one that a bidirectional call cannot answer now. */
+/*
+ * Takes messages from *data and moves it on; stops before one that a bidirectional call cannot
+ * answer now.
+ */
 static void request_feed(struct rpc_call *call, struct bytes *data)
 {
     while (data->len != 0) {
@@ -297,7 +305,9 @@ static bool request_bytes_ok(struct rpc_call *call)
     return false;
 }
 
-/* Counts what a bidirectional call holds now: a message that is not whole, and what was put aside. */
+/*
+ * Counts what a bidirectional call holds now: a message that is not whole, and what was put aside.
+ */
 static bool request_count_bidi(struct rpc_call *call)
 {
     const uint64_t held = call->reader.cap + call->aside.cap;

@@ -1,17 +1,19 @@
 /*
  * rpc/room.c - room for replies: what is reserved for them, or ready and not yet sent.
  *
- * A peer that asks and does not read makes the server hold replies. So each call counts the larger of what was reserved for
- * its reply and what of it still lies in memory; connection and server add up what their calls count. A message counts
- * whole until its last byte has left, since until then its memory is held whole.
+ * A peer that asks and does not read makes the server hold replies. So each call counts the larger
+ * of what was reserved for its reply and what of it still lies in memory; connection and server add
+ * up what their calls count. A message counts whole until its last byte has left, since until then
+ * its memory is held whole.
  *
  *     0 ........ maximum ........ maximum and a quarter
  *     any reply    small replies    no reply, and no new call
  *
- * A small reply may be the outcome of a change that has been made, so it has a quarter of its own: large replies, which
- * are reads as a rule, can fill the rest but never keep one back. Those of urgent calls have one more quarter. And whatever
- * others hold, each connection has a small part for small replies. Calls beside the work (reflection) have a small part of
- * the whole: anybody may make them, so they never keep back what the work has to say.
+ * A small reply may be the outcome of a change that has been made, so it has a quarter of its own:
+ * large replies, which are reads as a rule, can fill the rest but never keep one back. Those of
+ * urgent calls have one more quarter. And whatever others hold, each connection has a small part
+ * for small replies. Calls beside the work (reflection) have a small part of the whole: anybody may
+ * make them, so they never keep back what the work has to say.
  */
 #include "base/assert.h"
 #include "rpc/server_int.h"
@@ -122,8 +124,8 @@ void room_leave_conn(struct server_conn *conn)
 }
 
 /*
- * Of a connection that was refused a large reply nothing large is made until it has read half of what it has: else each call
- * would read from storage what is then dropped.
+ * Of a connection that was refused a large reply nothing large is made until it has read half of
+ * what it has: else each call would read from storage what is then dropped.
  */
 static bool room_conn_stuffed(struct rpc_call *call, uint64_t bytes)
 {

@@ -1,17 +1,21 @@
 /*
- * rpc/rpc.h - gRPC over HTTP/2 (nghttp2) on libuv loops: the server, its calls, and a client channel.
+ * rpc/rpc.h - gRPC over HTTP/2 (nghttp2) on libuv loops: the server, its calls, and a client
+ * channel.
  *
- * A server has a fixed set of loops, each one thread. A connection lives on one loop for life, and so does every
- * call that arrives on it. A handler gets the call on the loop's thread, may send it to any other thread inside a
- * message of its own, and must bring it back with rpc_loop_post: the functions of a call run on its loop only.
- * Everything written during one turn of a loop leaves in one write per connection.
+ * A server has a fixed set of loops, each one thread. A connection lives on one loop for life, and
+ * so does every call that arrives on it. A handler gets the call on the loop's thread, may send it
+ * to any other thread inside a message of its own, and must bring it back with rpc_loop_post: the
+ * functions of a call run on its loop only. Everything written during one turn of a loop leaves in
+ * one write per connection.
  *
  * Units      times ending in _us are microseconds of env_system's monotonic clock; sizes are bytes.
- * Ownership  a call is the handler's from on_call until exactly one rpc_call_reply*, rpc_call_finish or
- *            rpc_call_fail. Request bytes, headers and the arena live until that finishing call returns, except that
- *            memory handed over as a reply (arena or segment) lives on until it was sent or the stream is gone.
+ * Ownership  a call is the handler's from on_call until exactly one rpc_call_reply*,
+ *            rpc_call_finish or rpc_call_fail. Request bytes, headers and the arena live until that
+ *            finishing call returns, except that memory handed over as a reply (arena or segment)
+ *            lives on until it was sent or the stream is gone.
  * Threads    named at each function; "loop" = the thread of the call's or channel's loop.
- * Limits     the RPC_*_DEFAULT values below and RPC_CALLS_PER_LOOP_MAX; each can be lowered or raised in the options.
+ * Limits     the RPC_*_DEFAULT values below and RPC_CALLS_PER_LOOP_MAX; each can be lowered or
+ *            raised in the options.
  */
 #ifndef SILO_RPC_RPC_H
 #define SILO_RPC_RPC_H
@@ -55,7 +59,10 @@
 #define RPC_URGENT_SHARE 8u
 /* Half of their part of the bytes is for those whose requests are no larger than this. */
 #define RPC_URGENT_SMALL_BYTES (64u << 10)
-/* One part in so many of calls, request bytes and replies is the most that calls beside the work get. */
+/*
+ * One part in so many of calls, request bytes and replies is the most that calls beside the work
+ * get.
+ */
 #define RPC_SIDE_SHARE 8u
 /* Their requests and replies up to this size may go beyond their part of the bytes. */
 #define RPC_SIDE_SMALL_BYTES (1u << 10)
@@ -81,11 +88,14 @@ enum rpc_status {
     RPC_STATUS_UNAUTHENTICATED = 16,
 };
 
-/* --- loops --------------------------------------------------------------------------------------------------- */
+/* --- loops --- */
 
 struct rpc_loop;
 
-/* Embedded in whatever is sent to a loop; `run` is called once on its thread and owns the message from then on. */
+/*
+ * Embedded in whatever is sent to a loop; `run` is called once on its thread and owns the message
+ * from then on.
+ */
 struct rpc_mail {
     struct mail mail;
     void (*run)(struct rpc_mail *mail);
@@ -99,7 +109,9 @@ struct rpc_timer {
 
 /* A loop of its own for client channels; a server makes its own. Starts the thread. */
 SILO_RC rpc_loop_new(struct rpc_loop **ret_loop, struct silo_err *err);
-/* Runs what was posted, then joins the thread. Channels on it must have been freed. Returns NULL. */
+/*
+ * Runs what was posted, then joins the thread. Channels on it must have been freed. Returns NULL.
+ */
 struct rpc_loop *rpc_loop_free(struct rpc_loop *loop);
 
 /* Any thread. Never blocks and never fails; many posts in one turn cost one wake-up. */
@@ -113,7 +125,7 @@ void rpc_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_
 /* Loop. No-op for an idle timer. */
 void rpc_timer_stop(struct rpc_loop *loop, struct rpc_timer *timer);
 
-/* --- server calls -------------------------------------------------------------------------------------------- */
+/* --- server calls --- */
 
 struct rpc_call;
 
@@ -133,8 +145,8 @@ struct rpc_header {
 struct rpc_segment {
     struct bytes bytes;
     /*
-     * Called exactly once, on the loop, when the bytes are no longer needed. NULL: nothing to release (arena or
-     * static memory). sent: this segment's bytes went to the socket whole.
+     * Called exactly once, on the loop, when the bytes are no longer needed. NULL: nothing to
+     * release (arena or static memory). sent: this segment's bytes went to the socket whole.
      */
     void (*release)(void *context, bool sent);
     void *context;
@@ -145,21 +157,27 @@ struct arena *rpc_call_arena(struct rpc_call *call);
 struct rpc_loop *rpc_call_loop(const struct rpc_call *call);
 /* The request message (again); empty for bidi calls. */
 struct bytes rpc_call_request(const struct rpc_call *call);
-/* First header of that lower-case name, as sent; ptr NULL if absent. Any thread that has the call. */
+/*
+ * First header of that lower-case name, as sent; ptr NULL if absent. Any thread that has the call.
+ */
 struct bytes rpc_call_header(const struct rpc_call *call, const char *name);
 /*
- * What the caller says it dialled (HTTP/2's :authority), as sent: any bytes; empty if it said nothing. Any thread that has
- * the call.
+ * What the caller says it dialled (HTTP/2's :authority), as sent: any bytes; empty if it said
+ * nothing. Any thread that has the call.
  */
 struct bytes rpc_call_authority(const struct rpc_call *call);
 /* When the caller's patience ends; 0 = never. Any thread that has the call. */
 int64_t rpc_call_deadline_us(const struct rpc_call *call);
 
-/* Loop. Whether an answer can still reach the caller: false after reset, lost connection or deadline. */
+/*
+ * Loop. Whether an answer can still reach the caller: false after reset, lost connection or
+ * deadline.
+ */
 bool rpc_call_alive(const struct rpc_call *call);
 /*
- * Loop. on_cancel runs at most once, while the handler holds the call; the call stays held and must still be
- * finished (which then only releases it). Set it in on_call, before the call goes to another thread.
+ * Loop. on_cancel runs at most once, while the handler holds the call; the call stays held and must
+ * still be finished (which then only releases it). Set it in on_call, before the call goes to
+ * another thread.
  */
 void rpc_call_on_cancel(struct rpc_call *call,
                         void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason,
@@ -167,46 +185,53 @@ void rpc_call_on_cancel(struct rpc_call *call,
                         void *context);
 
 /*
- * Loop. Counts so much more as bytes of the call's request, until the call is over: what a handler makes of a request may be
- * far larger than the request. It is not refused; what comes after it is, when it is too much.
+ * Loop. Counts so much more as bytes of the call's request, until the call is over: what a handler
+ * makes of a request may be far larger than the request. It is not refused; what comes after it is,
+ * when it is too much.
  */
 void rpc_call_count(struct rpc_call *call, uint64_t bytes);
 
 /*
- * Loop. Makes room for a reply of that many bytes, to be asked for before they are read from anywhere. The room is the
- * call's until it was finished and its reply has left; a second reservation replaces the first (0 gives it back), and the
- * reply corrects it to what it is. False: the caller has gone, or the connection or the server holds too much already; then
- * answer RPC_REPLY_FULL_TEXT. A reply without a reservation is looked at when it is handed over: above
- * RPC_REPLY_SMALL_BYTES it is dropped, and RESOURCE_EXHAUSTED answered, where a reservation would have failed.
+ * Loop. Makes room for a reply of that many bytes, to be asked for before they are read from
+ * anywhere. The room is the call's until it was finished and its reply has left; a second
+ * reservation replaces the first (0 gives it back), and the reply corrects it to what it is. False:
+ * the caller has gone, or the connection or the server holds too much already; then answer
+ * RPC_REPLY_FULL_TEXT. A reply without a reservation is looked at when it is handed over: above
+ * RPC_REPLY_SMALL_BYTES it is dropped, and RESOURCE_EXHAUSTED answered, where a reservation would
+ * have failed.
  */
 bool rpc_call_reserve(struct rpc_call *call, uint64_t bytes);
 #define RPC_REPLY_FULL_TEXT \
     "too many bytes of replies wait to be sent; read them, or ask again later"
 
 /*
- * Loop. Answer OK with one message and end the call. `message` must lie in the call's arena, in the request, or in
- * static memory. Returns false if nobody was there to hear it (rpc_call_alive was false).
+ * Loop. Answer OK with one message and end the call. `message` must lie in the call's arena, in the
+ * request, or in static memory. Returns false if nobody was there to hear it (rpc_call_alive was
+ * false).
  */
 bool rpc_call_reply(struct rpc_call *call, struct bytes message);
 /* Loop. The same from up to RPC_SEGMENTS_MAX pieces; released also when false is returned. */
 bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments,
                              size_t count);
 /*
- * Loop. End the call with a status; status 0 ends a server stream well. text is UTF-8 (copied and encoded),
- * trailers are copied. A trailer whose value is not legal header text is left out.
+ * Loop. End the call with a status; status 0 ends a server stream well. text is UTF-8 (copied and
+ * encoded), trailers are copied. A trailer whose value is not legal header text is left out.
  */
 bool rpc_call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
                      const struct rpc_header *trailers, size_t trailer_count);
 /* Loop. The same from an error. */
 bool rpc_call_fail(struct rpc_call *call, const struct silo_err *err);
 
-/* Loop. Server streaming: queue one message; the call goes on. False: the caller has gone (segments released). */
+/*
+ * Loop. Server streaming: queue one message; the call goes on. False: the caller has gone (segments
+ * released).
+ */
 bool rpc_call_send(struct rpc_call *call, const struct rpc_segment *segments, size_t count);
 /* Loop. The same with a copy of the bytes. */
 bool rpc_call_send_copy(struct rpc_call *call, struct bytes message);
 /*
- * Loop. Whether nothing waits to be sent, or less than RPC_STREAM_QUEUE_BYTES (RPC_BIDI_QUEUE_BYTES) and there is room for
- * more.
+ * Loop. Whether nothing waits to be sent, or less than RPC_STREAM_QUEUE_BYTES
+ * (RPC_BIDI_QUEUE_BYTES) and there is room for more.
  */
 bool rpc_call_writable(const struct rpc_call *call);
 /* Loop. Called each time the queue falls from "not writable" to empty enough again. */
@@ -216,7 +241,7 @@ void rpc_call_on_writable(struct rpc_call *call,
 /* Whether a value may stand in a header: printable ASCII, no blank at either end. */
 bool rpc_header_text_ok(struct bytes value);
 
-/* --- server -------------------------------------------------------------------------------------------------- */
+/* --- server --- */
 
 struct rpc_server;
 
@@ -233,21 +258,25 @@ struct rpc_method {
     size_t message_bytes_max;    /* of a request, where less than the server's; 0 = the server's */
     uint32_t calls_per_conn_max; /* 0 = as many as there are */
     bool server_streaming;
-    bool
-        needs_auth; /* also: unknown methods of a service one of whose methods needs auth are checked first */
-    bool
-        bidi; /* on_call comes with the headers and an empty request, then on_message, then on_end */
+    /* also: unknown methods of a service one of whose methods needs auth are checked first */
+    bool needs_auth;
+    /* on_call comes with the headers and an empty request, then on_message, then on_end */
+    bool bidi;
     void (*on_call)(struct rpc_call *call, struct bytes request, void *context);
     void *context;
     /*
-     * bidi only; the message is lent for the call of the function. No more come once the call was finished, and none while
-     * the call is not writable: a peer that does not read its answers is not read either.
+     * bidi only; the message is lent for the call of the function. No more come once the call was
+     * finished, and none while the call is not writable: a peer that does not read its answers is
+     * not read either.
      */
     void (*on_message)(struct rpc_call *call, struct bytes message, void *context);
     void (*on_end)(struct rpc_call *call, void *context);
 };
 
-/* Waits of a server's connections; each is met up to half of the shortest of them late, 15 s at most. 0 = for ever. */
+/*
+ * Waits of a server's connections; each is met up to half of the shortest of them late, 15 s at
+ * most. 0 = for ever.
+ */
 struct rpc_patience {
     int64_t keepalive_us;         /* nothing arrived while a call is open: a ping */
     int64_t keepalive_timeout_us; /* and then nothing still: the peer is dead */
@@ -280,8 +309,8 @@ struct rpc_server_options {
     const char *tls_key;
     const char *tls_client_ca; /* set: clients must show a certificate it signed */
     const char *auth_token;    /* NULL = no check */
-    struct bytes
-        descriptors; /* serialized FileDescriptorSet for reflection; static memory; may be empty */
+    /* serialized FileDescriptorSet for reflection; static memory; may be empty */
+    struct bytes descriptors;
     /* After each call of a known method, on its loop. NULL = none. Must not block. */
     void (*on_done)(void *context, const struct rpc_method *method, uint32_t status,
                     int64_t duration_us);
@@ -289,15 +318,18 @@ struct rpc_server_options {
 };
 
 /*
- * Checks the options, loads certificates and binds. No thread runs yet, and who connects is refused until start. Strings
- * are copied.
+ * Checks the options, loads certificates and binds. No thread runs yet, and who connects is refused
+ * until start. Strings are copied.
  */
 SILO_RC rpc_server_new(const struct rpc_server_options *options, struct rpc_server **ret_server,
                        struct silo_err *err);
 /* Whether rpc_server_new would take these files; client_ca may be NULL. Any thread. */
 SILO_RC rpc_tls_check(const char *cert, const char *key, const char *client_ca,
                       struct silo_err *err);
-/* Before start only. The method is lent until the server is freed. EXISTS for a path that is there already. */
+/*
+ * Before start only. The method is lent until the server is freed. EXISTS for a path that is there
+ * already.
+ */
 SILO_RC rpc_server_add(struct rpc_server *server, const struct rpc_method *method,
                        struct silo_err *err);
 /* Before start only, for what is known late: another bound than options.conns_max; not 0. */
@@ -320,20 +352,27 @@ uint64_t rpc_server_call_bytes(const struct rpc_server *server);
 /* Any one thread. The most that either of the two was since this was asked last. */
 uint64_t rpc_server_peak_bytes(struct rpc_server *server);
 
-/* Any thread but a loop. Stop accepting, tell clients (GOAWAY), let calls finish. Returns at once. */
+/*
+ * Any thread but a loop. Stop accepting, tell clients (GOAWAY), let calls finish. Returns at once.
+ */
 void rpc_server_drain(struct rpc_server *server);
-/* Any thread but a loop. Waits until no connection is left, at most wait_ms. True if none is left. */
+/*
+ * Any thread but a loop. Waits until no connection is left, at most wait_ms. True if none is left.
+ */
 bool rpc_server_drained(struct rpc_server *server, int64_t wait_ms);
 /*
- * Not on a loop. Closes what is open (calls get RPC_CANCEL_SHUTDOWN), waits until handlers have finished every call
- * they hold, joins the loops. NULL is fine. Returns NULL.
+ * Not on a loop. Closes what is open (calls get RPC_CANCEL_SHUTDOWN), waits until handlers have
+ * finished every call they hold, joins the loops. NULL is fine. Returns NULL.
  */
 struct rpc_server *rpc_server_free(struct rpc_server *server);
 
-/* Any thread, from rpc_server_new on. Health of a service; "" is SERVING from the start. Watchers are told. */
+/*
+ * Any thread, from rpc_server_new on. Health of a service; "" is SERVING from the start. Watchers
+ * are told.
+ */
 void rpc_health_set(struct rpc_server *server, const char *service, bool serving);
 
-/* --- client channel ------------------------------------------------------------------------------------------ */
+/* --- client channel --- */
 
 struct rpc_channel;
 
@@ -341,7 +380,8 @@ enum rpc_channel_state {
     RPC_CHANNEL_IDLE,       /* connects with the next call */
     RPC_CHANNEL_CONNECTING, /* calls wait */
     RPC_CHANNEL_READY,
-    RPC_CHANNEL_BACKOFF, /* the last attempt failed; calls fail UNAVAILABLE until the next attempt begins */
+    /* the last attempt failed; calls fail UNAVAILABLE until the next attempt begins */
+    RPC_CHANNEL_BACKOFF,
 };
 
 struct rpc_channel_options {
@@ -354,15 +394,15 @@ struct rpc_channel_options {
     const char *auth_token;   /* sent as Bearer; NULL = none */
     size_t message_bytes_max; /* 0 = default */
     size_t answer_bytes_max;  /* of all answers that are not whole; 0 = two messages and 16 MiB */
-    uint32_t
-        calls_max; /* calls waiting or running; 0 = 65,536; one more fails RESOURCE_EXHAUSTED */
+    /* calls waiting or running; 0 = 65,536; one more fails RESOURCE_EXHAUSTED */
+    uint32_t calls_max;
     int64_t connect_timeout_us; /* 0 = 5 s */
 };
 
 /*
- * A call as the client sees it: storage is the caller's, from rpc_channel_call until on_done. Zero it, fill the upper
- * part. on_done runs once on the channel's loop; reply and text live until it returns. It may free the request or
- * start it again.
+ * A call as the client sees it: storage is the caller's, from rpc_channel_call until on_done. Zero
+ * it, fill the upper part. on_done runs once on the channel's loop; reply and text live until it
+ * returns. It may free the request or start it again.
  */
 struct rpc_request {
     const char *path;
@@ -370,7 +410,9 @@ struct rpc_request {
     int64_t timeout_us;   /* from rpc_channel_call on; 0 = none; also sent as grpc-timeout */
     const struct rpc_header *headers; /* lent until on_done */
     size_t header_count;
-    /* Optional, for server streams: each message as it arrives, lent for the call of the function. */
+    /*
+     * Optional, for server streams: each message as it arrives, lent for the call of the function.
+     */
     void (*on_message)(struct rpc_request *request, struct bytes message);
     void (*on_done)(struct rpc_request *request);
     void *context;
@@ -394,15 +436,15 @@ struct rpc_request {
 SILO_RC rpc_channel_new(struct rpc_loop *loop, const struct rpc_channel_options *options,
                         struct rpc_channel **ret_channel, struct silo_err *err);
 /*
- * Open calls end CANCELLED first. Another thread waits for that; on the loop it happens after this turn. No call may
- * be started from then on. Returns NULL.
+ * Open calls end CANCELLED first. Another thread waits for that; on the loop it happens after this
+ * turn. No call may be started from then on. Returns NULL.
  */
 struct rpc_channel *rpc_channel_free(struct rpc_channel *channel);
 /* Any thread. */
 void rpc_channel_call(struct rpc_channel *channel, struct rpc_request *request);
 /*
- * Loop. Ends the call with CANCELLED and resets its stream. on_done runs before this returns, or, when the call had not
- * reached the loop yet, as soon as it does.
+ * Loop. Ends the call with CANCELLED and resets its stream. on_done runs before this returns, or,
+ * when the call had not reached the loop yet, as soon as it does.
  */
 void rpc_channel_cancel(struct rpc_channel *channel, struct rpc_request *request);
 /* Loop, in on_done. A trailer (or header) of the answer; ptr NULL if absent. */

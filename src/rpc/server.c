@@ -1,9 +1,9 @@
 /*
  * rpc/server.c - building a server, its tables, and taking it down.
  *
- * Tables are filled before the loops start and never change after, so loops read them without a lock. Taking down has
- * two steps: drain (clients are told, calls finish) and free (what is left is closed; a loop ends once it has no
- * connection and no handler holds a call of it).
+ * Tables are filled before the loops start and never change after, so loops read them without a
+ * lock. Taking down has two steps: drain (clients are told, calls finish) and free (what is left is
+ * closed; a loop ends once it has no connection and no handler holds a call of it).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -126,7 +126,7 @@ SILO_RC rpc_server_new(const struct rpc_server_options *options, struct rpc_serv
     return RC_OK;
 }
 
-/* --- tables --------------------------------------------------------------------------------------------------- */
+/* --- tables --- */
 
 struct bytes server_service_name(struct bytes path)
 {
@@ -174,7 +174,7 @@ SILO_RC rpc_server_add(struct rpc_server *server, const struct rpc_method *metho
     return RC_OK;
 }
 
-/* --- start ---------------------------------------------------------------------------------------------------- */
+/* --- start --- */
 
 static SILO_RC server_start_loops(struct rpc_server *server, struct silo_err *err)
 {
@@ -235,7 +235,7 @@ uint64_t rpc_server_inflight_bytes(const struct rpc_server *server)
     return atomic_load_explicit(&server->inflight_bytes, memory_order_relaxed);
 }
 
-/* --- taking down ---------------------------------------------------------------------------------------------- */
+/* --- taking down --- */
 
 struct server_mail {
     struct rpc_mail mail;

@@ -1,11 +1,13 @@
 /*
  * rpc/server_int.h - what server.c, session.c, call.c, health.c and reflection.c share.
  *
- * A call's life: headers, request bytes, on_call ("held" by the handler), answer, stream gone. It is freed when the
- * stream is gone and the handler does not hold it.
+ * A call's life: headers, request bytes, on_call ("held" by the handler), answer, stream gone. It
+ * is freed when the stream is gone and the handler does not hold it.
  *
- * Ownership  the server owns methods' table entries, loops and connections; a connection lists its calls.
- * Threads    the call's loop, unless said otherwise. Server options and tables do not change after start.
+ * Ownership  the server owns methods' table entries, loops and connections; a connection lists its
+ *            calls.
+ * Threads    the call's loop, unless said otherwise. Server options and tables do not change after
+ *            start.
  */
 #ifndef SILO_RPC_SERVER_INT_H
 #define SILO_RPC_SERVER_INT_H
@@ -179,9 +181,15 @@ struct rpc_call {
 struct rpc_call *call_new(struct server_conn *conn, int32_t stream_id);
 /* The stream is over for the given reason; the call is freed unless held. */
 void call_gone(struct rpc_call *call, enum rpc_cancel reason);
-/* Answers without the handler's doing: errors of the protocol. A handler that holds the call is told. */
+/*
+ * Answers without the handler's doing: errors of the protocol. A handler that holds the call is
+ * told.
+ */
 void call_abort(struct rpc_call *call, enum rpc_cancel reason, uint32_t status, const char *text);
-/* Gives up an answer that the peer does not take: resets the stream, frees what waited. A handler is told. */
+/*
+ * Gives up an answer that the peer does not take: resets the stream, frees what waited. A handler
+ * is told.
+ */
 void call_reset(struct rpc_call *call);
 /* An answer below gRPC: an HTTP status and nothing else. */
 void call_answer_http(struct rpc_call *call, const char *http_status);
@@ -245,7 +253,9 @@ bool admit_call(const struct rpc_call *call);
 /* False: the headers are so large that the rest of them is not looked at. */
 bool request_header(struct rpc_call *call, struct bytes name, struct bytes value);
 void request_headers_done(struct rpc_call *call);
-/* Returns how many of the bytes, the last ones, were put aside until the peer has read its answers. */
+/*
+ * Returns how many of the bytes, the last ones, were put aside until the peer has read its answers.
+ */
 size_t request_data(struct rpc_call *call, struct bytes data);
 /* The peer of a bidirectional call has read: on with what was put aside. */
 void request_resume(struct rpc_call *call);

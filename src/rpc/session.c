@@ -1,14 +1,16 @@
 /*
  * rpc/session.c - nghttp2's callbacks on the server side, and the life of a server connection.
  *
- * Flow control is by consumption: bytes are given back to the window once they lie in the call's memory (bounded by the
- * server's in-flight limit). Bytes of a bidirectional call whose peer does not read its answers are put aside, and given
- * back to the stream's window, not to the connection's, only when they are looked at. An answer that came before the
- * request's end is followed by RST_STREAM(NO_ERROR) as soon as its last frame left, so the client stops sending and the
- * connection stays good for other calls.
+ * Flow control is by consumption: bytes are given back to the window once they lie in the call's
+ * memory (bounded by the server's in-flight limit). Bytes of a bidirectional call whose peer does
+ * not read its answers are put aside, and given back to the stream's window, not to the
+ * connection's, only when they are looked at. An answer that came before the request's end is
+ * followed by RST_STREAM(NO_ERROR) as soon as its last frame left, so the client stops sending and
+ * the connection stays good for other calls.
  *
- * Draining: a GOAWAY that names no last stream, and a ping; when the pong is back (or a second passed) everything the
- * client sent before it knew has arrived, and the real GOAWAY names the last stream. The connection ends with it.
+ * Draining: a GOAWAY that names no last stream, and a ping; when the pong is back (or a second
+ * passed) everything the client sent before it knew has arrived, and the real GOAWAY names the last
+ * stream. The connection ends with it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -264,7 +266,7 @@ nghttp2_session_callbacks *session_callbacks_new(void)
     return callbacks;
 }
 
-/* --- the connection ------------------------------------------------------------------------------------------- */
+/* --- the connection --- */
 
 static void server_on_open(struct conn *base)
 {
@@ -285,8 +287,9 @@ static void server_on_open(struct conn *base)
 }
 
 /*
- * What a peer may ask for without reading (acknowledgements, resets) is bounded for each connection, and there can be very many.
- * So all together have a bound, too: beyond it those who let more than a few wait are given up.
+ * What a peer may ask for without reading (acknowledgements, resets) is bounded for each
+ * connection, and there can be very many. So all together have a bound, too: beyond it those who
+ * let more than a few wait are given up.
  */
 static void conn_count_queued(struct server_conn *conn, uint64_t now)
 {

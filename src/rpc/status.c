@@ -30,7 +30,10 @@ static bool text_bare(struct bytes text, size_t i)
     return text_plain(text.ptr[i]) && !(text.ptr[i] == ' ' && (i == 0 || i + 1 == text.len));
 }
 
-/* With U+FFFD for each byte that belongs to no character: texts quote what peers sent, and clients expect UTF-8. */
+/*
+ * With U+FFFD for each byte that belongs to no character: texts quote what peers sent, and clients
+ * expect UTF-8.
+ */
 static struct bytes text_repair(struct arena *arena, struct bytes text)
 {
     static const uint8_t replacement[] = {0xef, 0xbf, 0xbd};

@@ -1,8 +1,10 @@
 /*
- * rpc/text_int.h - the small texts of the protocol: grpc-message, grpc-status, grpc-timeout, listen addresses.
+ * rpc/text_int.h - the small texts of the protocol: grpc-message, grpc-status, grpc-timeout, listen
+ * addresses.
  *
  * Ownership  results lie in the arena given. Threads: any.
- * Limits     TEXT_MESSAGE_BYTES_MAX bytes of a message are sent; longer ones are cut between characters.
+ * Limits     TEXT_MESSAGE_BYTES_MAX bytes of a message are sent; longer ones are cut between
+ *            characters.
  */
 #ifndef SILO_RPC_TEXT_INT_H
 #define SILO_RPC_TEXT_INT_H

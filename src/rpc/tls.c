@@ -54,7 +54,10 @@ static SSL_CTX *tls_ctx_new(const SSL_METHOD *method)
     (void)SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
     (void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
-    /* A read ends after each record: else a peer that sends handshake messages only would never let it return. */
+    /*
+     * A read ends after each record: else a peer that sends handshake messages only would never let
+     * it return.
+     */
     (void)SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
     (void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                        SSL_OP_IGNORE_UNEXPECTED_EOF);

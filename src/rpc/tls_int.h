@@ -1,7 +1,8 @@
 /*
  * rpc/tls_int.h - OpenSSL contexts for HTTP/2: ALPN h2 only, TLS 1.2 and up.
  *
- * Ownership  the caller frees a context with SSL_CTX_free. Threads: a context may be shared; one SSL is one loop's.
+ * Ownership  the caller frees a context with SSL_CTX_free. Threads: a context may be shared; one
+ *            SSL is one loop's.
  */
 #ifndef SILO_RPC_TLS_INT_H
 #define SILO_RPC_TLS_INT_H

@@ -1,9 +1,9 @@
 /*
  * rpc/toll_int.h - how many frames of each kind a connection may send.
  *
- * Kinds of which an honest client sends few, and which cost more than they look like. Each has an allowance, which comes back
- * at a rate; who has used it up is told to calm down. Requests and their bytes have none: windows, streams and the work of a
- * turn bound those.
+ * Kinds of which an honest client sends few, and which cost more than they look like. Each has an
+ * allowance, which comes back at a rate; who has used it up is told to calm down. Requests and
+ * their bytes have none: windows, streams and the work of a turn bound those.
  *
  * Units      frames; rates a second.
  * Threads    the loop's.

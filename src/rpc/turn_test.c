@@ -104,7 +104,10 @@ static void end_visit(struct rpc_mail *mail)
     (void)sem_post(&test.done);
 }
 
-/* On the loop, inside one of its turns: what conn_flush does for a connection in a turn is done again and again. */
+/*
+ * On the loop, inside one of its turns: what conn_flush does for a connection in a turn is done
+ * again and again.
+ */
 static void visit(struct rpc_mail *mail)
 {
     static const char name[CONN_PEER_BYTES] = "test";
@@ -141,7 +144,10 @@ static void a_turn_does_so_much_for_one_peer(void **state)
     }
     test.server = rpc_server_free(test.server);
     buf_deinit(&test.wire);
-    /* A turn ends with the header that reaches the bound; 3 * 3,500 bytes and a call cost some 190 units. */
+    /*
+     * A turn ends with the header that reaches the bound; 3 * 3,500 bytes and a call cost some 190
+     * units.
+     */
     const uint32_t all = CALLS * 190u;
     assert_in_range(test.work_most, CONN_WORK_TURN / 2,
                     CONN_WORK_TURN + CONN_WORK_HEADER + LARGE_BYTES / CONN_WORK_HEADER_BYTES +

@@ -1,11 +1,13 @@
 /*
  * rpc/weight.c - what open calls themselves take: their bookkeeping and their headers.
  *
- * A header block of a few bytes can stand for many (HPACK), so headers are counted as they were decoded and kept. A call
- * weighs what its arena and its structs take when the headers have come; bodies and replies are counted elsewhere.
+ * A header block of a few bytes can stand for many (HPACK), so headers are counted as they were
+ * decoded and kept. A call weighs what its arena and its structs take when the headers have come;
+ * bodies and replies are counted elsewhere.
  *
- * Above a maximum a new stream is refused before anything of it is kept (REFUSED_STREAM: it may be tried again), and a call
- * whose headers reach it is answered RESOURCE_EXHAUSTED. Whatever others hold, each connection has a small part.
+ * Above a maximum a new stream is refused before anything of it is kept (REFUSED_STREAM: it may be
+ * tried again), and a call whose headers reach it is answered RESOURCE_EXHAUSTED. Whatever others
+ * hold, each connection has a small part.
  */
 #include "rpc/server_int.h"
 

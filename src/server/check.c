@@ -1,6 +1,7 @@
 /*
- * server/check.c - `silo --check-config`: all that a start would look at before it touches data, and more than one
- * mistake at a time. It changes nothing, so it may run beside a server that serves from the same file.
+ * server/check.c - `silo --check-config`: all that a start would look at before it touches data,
+ * and more than one mistake at a time. It changes nothing, so it may run beside a server that
+ * serves from the same file.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -57,7 +58,10 @@ static bool is_there(const char *path)
     return lstat(path, &found) == 0;
 }
 
-/* The directory itself or, where it does not exist, the nearest that does of those it would be made in. */
+/*
+ * The directory itself or, where it does not exist, the nearest that does of those it would be made
+ * in.
+ */
 static void check_directory(const char *key, const char *directory, size_t *errors)
 {
     char text[SILO_ERR_TEXT_MAX];
@@ -122,8 +126,8 @@ static void check_credentials(const struct config_database *database)
             return;
         }
     }
-    (void)fputs("Warning: database.backend is s3, and AWS_ACCESS_KEY_ID is not set here: only a "
-                "role of the machine can give credentials\n",
+    (void)fputs("Warning: database.backend is s3, and AWS_ACCESS_KEY_ID is not set here: "
+                "only a role of the machine can give credentials\n",
                 stderr);
 }
 
@@ -153,8 +157,8 @@ int server_check(const struct silo_config *config, const struct config_warnings 
     }
     if (warnings->in_vain != 0) {
         (void)fprintf(stderr,
-                      "Settings without effect: %zu (see the warnings). Take them out, or do not "
-                      "count on them.\n",
+                      "Settings without effect: %zu (see the warnings). Take them out, "
+                      "or do not count on them.\n",
                       warnings->in_vain);
         return CHECK_IN_VAIN;
     }

@@ -1,8 +1,10 @@
 /*
- * server/descriptors.c - open files: how many there may be, and how many of them connections may have.
+ * server/descriptors.c - open files: how many there may be, and how many of them connections may
+ * have.
  *
- * Storage opens files while it works. Connections must never take the last ones, or every commit fails while the process
- * looks healthy. So what the limit allows is divided at the start, and the listener refuses what goes beyond.
+ * Storage opens files while it works. Connections must never take the last ones, or every commit
+ * fails while the process looks healthy. So what the limit allows is divided at the start, and the
+ * listener refuses what goes beyond.
  */
 #include <errno.h>
 #include <string.h>
@@ -47,9 +49,8 @@ uint32_t descriptors_share(uint32_t wanted, size_t shard_count)
     if (share < wanted) {
         log_warn("connections_limited", LOG_INT("connections_max", share),
                  LOG_INT("configured", wanted), LOG_INT("open_files", files),
-                 LOG_STR("text",
-                         "the limit on open files (ulimit -n) leaves no more, some are kept "
-                         "for storage"),
+                 LOG_STR("text", "the limit on open files (ulimit -n) leaves no more, "
+                                 "some are kept for storage"),
                  LOG_END);
     }
     return share;

@@ -3,8 +3,8 @@
  *
  *     pid 4711 on host db1 since 2026-11-30T15:04:05Z
  *
- * One line for people. It is read only while somebody else has the lock, and shown with everything but printable ASCII
- * left out. A holder that has just begun may not have written it yet.
+ * One line for people. It is read only while somebody else has the lock, and shown with everything
+ * but printable ASCII left out. A holder that has just begun may not have written it yet.
  */
 #include "server/directory_lock.h"
 
@@ -63,15 +63,15 @@ static SILO_RC lock_refused(const char *directory, int fd, int failed, struct si
 {
     if (failed != EWOULDBLOCK) {
         return FAIL(err, SILO_INVALID,
-                    "the file system of %s gives no lock: %s; where exactly one server is ever "
-                    "started on it, set database.lock = false",
+                    "the file system of %s gives no lock: %s; "
+                    "where exactly one server is ever started on it, set database.lock = false",
                     directory, strerror(failed));
     }
     char holder[DIRECTORY_LOCK_TEXT_MAX];
     holder_read(fd, holder);
     return FAIL(err, SILO_PRECONDITION,
-                "another server has the data directory: %s; stop that one first, or give this one "
-                "a directory of its own instead of %s",
+                "another server has the data directory: %s; stop that one first, "
+                "or give this one a directory of its own instead of %s",
                 holder, directory);
 }
 

@@ -1,9 +1,10 @@
 /*
  * server/directory_lock.h - one process at a time serves a directory.
  *
- * The file silo.lock in the directory is locked by flock(2) and says who has it: host, process id, and since when. The
- * kernel lets go of the lock when the process ends, however it ends, so nothing is to be cleaned up after a crash. The
- * file itself stays, empty after an orderly end: removing it would let two processes lock two files of one name.
+ * The file silo.lock in the directory is locked by flock(2) and says who has it: host, process id,
+ * and since when. The kernel lets go of the lock when the process ends, however it ends, so nothing
+ * is to be cleaned up after a crash. The file itself stays, empty after an orderly end: removing it
+ * would let two processes lock two files of one name.
  *
  * Ownership  the lock is the caller's until directory_lock_free.
  * Threads    any one.
@@ -20,8 +21,8 @@
 struct directory_lock;
 
 /*
- * Locks a directory that exists. PRECONDITION: another process has it, and the text says which. INVALID: the file
- * cannot be made, or the file system has no locks.
+ * Locks a directory that exists. PRECONDITION: another process has it, and the text says which.
+ * INVALID: the file cannot be made, or the file system has no locks.
  */
 SILO_RC directory_lock_take(const char *directory, struct directory_lock **ret_lock,
                             struct silo_err *err);

@@ -1,8 +1,9 @@
 /*
  * server/main.c - the program `silo`.
  *
- * Exit status: 0 after a stop signal and an orderly end; 1 when the configuration is bad, the start failed, or the end took
- * too long; 2 from --check-config when settings have no effect; 128 + signal after a second stop signal.
+ * Exit status: 0 after a stop signal and an orderly end; 1 when the configuration is bad, the start
+ * failed, or the end took too long; 2 from --check-config when settings have no effect; 128 +
+ * signal after a second stop signal.
  */
 #include <stdlib.h>
 #include <unistd.h>
@@ -26,7 +27,10 @@ static void log_setup(const struct silo_config *config, const struct config_warn
     }
 }
 
-/* Serves until told to stop. *ret_clean is false when parts could not be closed: they are left to the exit then. */
+/*
+ * Serves until told to stop. *ret_clean is false when parts could not be closed: they are left to
+ * the exit then.
+ */
 static int serve(struct server *server, const struct silo_config *config, bool *ret_clean)
 {
     struct silo_err err = {0};

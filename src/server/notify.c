@@ -28,7 +28,9 @@ static int send_to(const char *name, const char *lines)
     if (fd < 0) {
         return errno;
     }
-    /* A manager that starts a machine may have a full queue for a moment, and READY is said once. */
+    /*
+     * A manager that starts a machine may have a full queue for a moment, and READY is said once.
+     */
     const struct timeval patience = {.tv_sec = NOTIFY_WAIT_SECONDS};
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     const socklen_t address_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);

@@ -1,4 +1,7 @@
-/* server/notify_test.c - what a service manager receives, by path and by abstract name, and what happens without one. */
+/*
+ * server/notify_test.c - what a service manager receives, by path and by abstract name, and what
+ * happens without one.
+ */
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,5 +1,6 @@
 /*
- * server/openings.c - all shards are opened at the same time, opened again until they are, and closed at the same time.
+ * server/openings.c - all shards are opened at the same time, opened again until they are, and
+ * closed at the same time.
  *
  *   OPENING --done: ok--> OPEN (from then on the shard opens itself again when it fails)
  *      ^  |
@@ -8,11 +9,12 @@
  *      |  +--done: error--> WAITING (0.5 s, doubled, at most 30 s) --due--+
  *      +------------------------------------------------------------------+
  *
- * The process serves with the shards it has. It counts as ready once all are open, or after SERVER_READY_MS_MAX if some
- * are; and no longer when other processes have taken over every one. While the storage takes no changes it is ready, and its
- * health says NOT_SERVING. Open and close have a control each: a shard may be told to close while its open is under way, and
- * does so when that has ended. An open that hangs on an unreachable store has nothing to lose: the end of the process does not
- * wait for it longer than SERVER_NEVER_OPEN_MS.
+ * The process serves with the shards it has. It counts as ready once all are open, or after
+ * SERVER_READY_MS_MAX if some are; and no longer when other processes have taken over every one.
+ * While the storage takes no changes it is ready, and its health says NOT_SERVING. Open and close
+ * have a control each: a shard may be told to close while its open is under way, and does so when
+ * that has ended. An open that hangs on an unreachable store has nothing to lose: the end of the
+ * process does not wait for it longer than SERVER_NEVER_OPEN_MS.
  */
 #include <poll.h>
 #include <stdlib.h>
@@ -169,7 +171,10 @@ static void server_ready(struct server *server, size_t open)
     }
 }
 
-/* Nothing is left to serve, and nothing will come back by itself: whoever balances load should look elsewhere. */
+/*
+ * Nothing is left to serve, and nothing will come back by itself: whoever balances load should look
+ * elsewhere.
+ */
 static void server_left_out(struct server *server)
 {
     server->ready = false;
@@ -221,7 +226,9 @@ int64_t openings_tick(struct server *server)
     return next_ms - now_ms;
 }
 
-/* Shards that were opened and are not closed; *ret_never: that are being opened for the first time. */
+/*
+ * Shards that were opened and are not closed; *ret_never: that are being opened for the first time.
+ */
 static size_t count_open(const struct server *server, size_t *ret_never)
 {
     size_t open = 0;

@@ -1,9 +1,9 @@
 /*
  * server/own_address.c - asks the kernel's routes.
  *
- * Connecting a datagram socket sends nothing: it looks up the route and binds the source address of it, which is what the
- * outside sees of this machine where nobody translates addresses. The destinations are kept for documents and belong to
- * no host; any route to them is the default one.
+ * Connecting a datagram socket sends nothing: it looks up the route and binds the source address of
+ * it, which is what the outside sees of this machine where nobody translates addresses. The
+ * destinations are kept for documents and belong to no host; any route to them is the default one.
  */
 #include "server/own_address.h"
 

@@ -1,10 +1,11 @@
 /*
  * server/parts.c - builds the parts in order and takes them down in the opposite order.
  *
- * Whatever can be found wrong without touching data comes first: certificates, the port, the limiter's address. Then the
- * local directories are locked, and only then is anything written. The port is bound early and listened on late, so that
- * callers are refused at once while the server cannot serve them yet. Opening a shard takes its database over from
- * whoever has it; a second server started by mistake fails on the busy port or on the lock instead.
+ * Whatever can be found wrong without touching data comes first: certificates, the port, the
+ * limiter's address. Then the local directories are locked, and only then is anything written. The
+ * port is bound early and listened on late, so that callers are refused at once while the server
+ * cannot serve them yet. Opening a shard takes its database over from whoever has it; a second
+ * server started by mistake fails on the busy port or on the lock instead.
  */
 #include <errno.h>
 #include <poll.h>
@@ -220,7 +221,10 @@ static void addr_format(const char *ip, uint16_t port, char ret_text[SERVER_ADDR
                    (unsigned)port);
 }
 
-/* What clients are told to dial, and how it was found. own is for callers that do not say what they dialled. */
+/*
+ * What clients are told to dial, and how it was found. own is for callers that do not say what they
+ * dialled.
+ */
 static const char *advertised_addr(const struct server *server, const char *bound,
                                    char ret_own[SERVER_ADDR_MAX])
 {
@@ -309,7 +313,10 @@ void server_free(struct server *server)
     server->rpc = rpc_server_free(server->rpc);
     server->service = service_free(server->service);
     openings_deinit(server);
-    /* The shards are closed and send no checks; what is still out goes back while their executors can take it. */
+    /*
+     * The shards are closed and send no checks; what is still out goes back while their executors
+     * can take it.
+     */
     server->gubernator = gubernator_free(server->gubernator);
     if (server->shards_running) {
         shards_stop(server->shards);

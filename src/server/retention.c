@@ -25,7 +25,10 @@ static const char *kept_text(int64_t seconds, char ret[KEPT_TEXT_MAX])
     return ret;
 }
 
-/* What ended jobs have to expect: those who do not know are surprised, by a full disk or by a job that is gone. */
+/*
+ * What ended jobs have to expect: those who do not know are surprised, by a full disk or by a job
+ * that is gone.
+ */
 void retention_say(const struct config_database *database)
 {
     char succeeded[KEPT_TEXT_MAX];

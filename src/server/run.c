@@ -1,13 +1,14 @@
 /*
  * server/run.c - the main thread while the process serves, and the order in which it stops.
  *
- * Stopping, all steps under one deadline that a watchdog thread enforces (server.shutdown_timeout_ms):
+ * Stopping, all steps under one deadline that a watchdog thread enforces
+ * (server.shutdown_timeout_ms):
  *   1  health says NOT_SERVING, parked polls are answered
  *   2  no new connections, GOAWAY; calls under way may finish, SERVER_DRAIN_MS at most
  *   3  all shards are flushed and closed at the same time
  *   4  the parts are taken down
- * Calls that still wait after step 2 wait for storage: closing their shards answers them, so the connections are closed
- * after the shards then, and before them otherwise.
+ * Calls that still wait after step 2 wait for storage: closing their shards answers them, so the
+ * connections are closed after the shards then, and before them otherwise.
  */
 #include <poll.h>
 #include <signal.h>
@@ -39,7 +40,10 @@ static void reload(struct server *server)
     config_deinit(&fresh);
 }
 
-/* Memory of a burst of large calls goes back to the system a while after it, when little of it is in use. */
+/*
+ * Memory of a burst of large calls goes back to the system a while after it, when little of it is
+ * in use.
+ */
 static void give_back(struct server *server)
 {
     const int64_t now_ms = env_mono_ms(server->env);

@@ -1,11 +1,12 @@
 /*
  * server/server_int.h - the parts of the process and how they are joined.
  *
- *     signals -> rpc server (bound) -> limiter -> directories (locked) -> store -> coord -> shards -> service
+ *     signals -> rpc server (bound) -> limiter -> directories (locked) -> store -> coord -> shards
+ *     -> service
  *             -> rpc server (listening) -> shards open
  *
- * and down in the opposite order. Everything here runs on the main thread, except that an executor hands a shard's open
- * or close back through `box`, and the watchdog thread of the shutdown.
+ * and down in the opposite order. Everything here runs on the main thread, except that an executor
+ * hands a shard's open or close back through `box`, and the watchdog thread of the shutdown.
  *
  * Units      _ms milliseconds of the monotonic clock.
  * Ownership  struct server owns all parts; the configuration is main's.
@@ -91,9 +92,12 @@ struct server {
     bool stopping;
 };
 
-/* --- store_setup.c ------------------------------------------------------------------------------------------- */
+/* --- store_setup.c --- */
 
-/* The engine names files of its local cache after the object's whole path, so all shards may share a folder of this name. */
+/*
+ * The engine names files of its local cache after the object's whole path, so all shards may share
+ * a folder of this name.
+ */
 #define STORE_CACHE_SHARD "shards"
 
 /* Whether a write-ahead log of its own has a place that fits that of the data. */
@@ -109,24 +113,28 @@ const char *store_wal_template(struct arena *arena, const struct silo_config *co
 /* Writes the engine's own log lines to ours. */
 void store_log_drain(struct store *store);
 
-/* --- check.c ------------------------------------------------------------------------------------------------- */
+/* --- check.c --- */
 
 /*
- * Looks at the files, directories and addresses that the configuration names, says all that is wrong or in vain on
- * standard error, and prints what is in effect. Exit status: 0 good, 1 the server would not start, 2 settings without effect.
+ * Looks at the files, directories and addresses that the configuration names, says all that is
+ * wrong or in vain on standard error, and prints what is in effect. Exit status: 0 good, 1 the
+ * server would not start, 2 settings without effect.
  */
 int server_check(const struct silo_config *config, const struct config_warnings *warnings);
 
-/* --- descriptors.c ------------------------------------------------------------------------------------------- */
+/* --- descriptors.c --- */
 
 /* Raises the soft limit on open files to the hard one. Before anything is opened. */
 void descriptors_raise(void);
-/* Connections there may be: `wanted`, or fewer where the limit on open files leaves fewer; that is logged. */
+/*
+ * Connections there may be: `wanted`, or fewer where the limit on open files leaves fewer; that is
+ * logged.
+ */
 uint32_t descriptors_share(uint32_t wanted, size_t shard_count);
 /* The same for a limit of that many open files. */
 uint32_t descriptors_connections(uint64_t limit, uint32_t wanted, size_t shard_count);
 
-/* --- parts.c ------------------------------------------------------------------------------------------------- */
+/* --- parts.c --- */
 
 /* Builds everything up to accepting calls. On failure what was built is left for server_free. */
 SILO_RC server_build(struct server *server, const struct silo_config *config, int signal_fd,
@@ -134,12 +142,12 @@ SILO_RC server_build(struct server *server, const struct silo_config *config, in
 /* Takes down what is there; the shards must be closed. */
 void server_free(struct server *server);
 
-/* --- retention.c --------------------------------------------------------------------------------------------- */
+/* --- retention.c --- */
 
 /* One line of the log: how long ended jobs are kept. */
 void retention_say(const struct config_database *database);
 
-/* --- openings.c ---------------------------------------------------------------------------------------------- */
+/* --- openings.c --- */
 
 void openings_init(struct server *server);
 void openings_deinit(struct server *server);
@@ -147,7 +155,10 @@ void openings_deinit(struct server *server);
 void openings_start(struct server *server);
 /* Takes what executors handed back. */
 void openings_drain(struct server *server);
-/* Opens again what failed and is due; marks the server ready. Returns when to be called again, in ms of now. */
+/*
+ * Opens again what failed and is due; marks the server ready. Returns when to be called again, in
+ * ms of now.
+ */
 int64_t openings_tick(struct server *server);
 enum closing {
     CLOSED_ALL,
@@ -157,19 +168,19 @@ enum closing {
 /* Closes every shard at the same time. */
 enum closing openings_close(struct server *server, int64_t deadline_ms);
 
-/* --- signals.c ----------------------------------------------------------------------------------------------- */
+/* --- signals.c --- */
 
 /* Blocks the signals we handle in this thread and all it starts; *ret_fd reads them. */
 SILO_RC signals_init(int *ret_fd, struct silo_err *err);
 /* The next pending signal, 0 if there is none. */
 int signals_take(int fd);
 /*
- * From now on a stop signal, or passing deadline_ms, ends the process at once. What was acknowledged is durable, so
- * nothing is lost by that.
+ * From now on a stop signal, or passing deadline_ms, ends the process at once. What was
+ * acknowledged is durable, so nothing is lost by that.
  */
 void signals_watchdog(int fd, const struct env *env, int64_t deadline_ms);
 
-/* --- run.c --------------------------------------------------------------------------------------------------- */
+/* --- run.c --- */
 
 /* Serves until a stop signal came; returns it. */
 int server_run(struct server *server);

@@ -1,8 +1,8 @@
 /*
  * server/signals.c - signals as a file descriptor, and the watchdog of the shutdown.
  *
- * SIGTERM and SIGINT stop the process, a second one at once. SIGHUP reloads what can be. SIGPIPE is ignored: a write to a
- * connection that is gone is an error like any other.
+ * SIGTERM and SIGINT stop the process, a second one at once. SIGHUP reloads what can be. SIGPIPE is
+ * ignored: a write to a connection that is gone is an error like any other.
  */
 #include <errno.h>
 #include <poll.h>

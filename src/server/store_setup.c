@@ -1,7 +1,8 @@
 /*
  * server/store_setup.c - from the configuration to a store.
  *
- * A local store gets its directories made here, so that a wrong path is an error of the start with the system's own words.
+ * A local store gets its directories made here, so that a wrong path is an error of the start with
+ * the system's own words.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -77,7 +78,9 @@ SILO_RC store_claim(const struct silo_config *config,
     if (wal != NULL) {
         TRY(directory_make(wal, err));
     }
-    /* Nodes of a cluster share their directories; who has which shard is the coordinator's to say. */
+    /*
+     * Nodes of a cluster share their directories; who has which shard is the coordinator's to say.
+     */
     if (!database->lock || config->coordination.backend != CONFIG_COORD_NONE) {
         return RC_OK;
     }

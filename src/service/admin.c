@@ -1,4 +1,7 @@
-/* service/admin.c - DropTenantHolders, ResetShards, and the answer of methods that this build lacks. */
+/*
+ * service/admin.c - DropTenantHolders, ResetShards, and the answer of methods that this build
+ * lacks.
+ */
 #include "service/call_int.h"
 
 /* --- DropTenantHolders --- */

@@ -1,5 +1,6 @@
 /*
- * service/await.c - AwaitCancellations: part 0 asks and may wait in the shard, part 1 ends the wait when the caller leaves.
+ * service/await.c - AwaitCancellations: part 0 asks and may wait in the shard, part 1 ends the wait
+ * when the caller leaves.
  */
 #include <stdlib.h>
 

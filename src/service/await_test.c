@@ -1,4 +1,7 @@
-/* service/await_test.c - AwaitCancellations: what the shard is asked, what the worker hears, and a worker that leaves. */
+/*
+ * service/await_test.c - AwaitCancellations: what the shard is asked, what the worker hears, and a
+ * worker that leaves.
+ */
 #include "base/limits.h"
 #include "base/test.h"
 #include "service/fake_test.h"

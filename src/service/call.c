@@ -5,15 +5,17 @@
  *     executor:  the shard answers -> command_done -> rpc_loop_post
  *     loop:      call_back -> handler's answer -> svc_reply or svc_fail
  *
- * Each path ends in exactly one finishing call of the rpc layer; after it the call's memory is gone. Commands are never
- * abandoned: a call whose caller left is held until its command is back, and then released by the same finishing call.
+ * Each path ends in exactly one finishing call of the rpc layer; after it the call's memory is
+ * gone. Commands are never abandoned: a call whose caller left is held until its command is back,
+ * and then released by the same finishing call.
  */
 #include "base/assert.h"
 #include "service/call_int.h"
 
 /*
- * A field of two bytes is unpacked into some seventy, and a call may wait for a minute with that. One copy of the
- * request is taken for granted; what is beyond it counts like bytes that came. Most calls stay below what is worth counting.
+ * A field of two bytes is unpacked into some seventy, and a call may wait for a minute with that.
+ * One copy of the request is taken for granted; what is beyond it counts like bytes that came. Most
+ * calls stay below what is worth counting.
  */
 static void count_growth(const struct call *call, size_t before, size_t request_len)
 {

@@ -1,11 +1,14 @@
 /*
- * service/call_int.h - what the pipeline offers to handlers with many commands, and the texts they share.
+ * service/call_int.h - what the pipeline offers to handlers with many commands, and the texts they
+ * share.
  *
- * A fan sends one command per part and is finished when all sent ones are back. A part's command uses the part's own arena
- * unless the sender set another: parts run on different executors at the same time.
+ * A fan sends one command per part and is finished when all sent ones are back. A part's command
+ * uses the part's own arena unless the sender set another: parts run on different executors at the
+ * same time.
  *
- * Ownership  fan and parts lie in the call's arena; fan_deinit frees the parts' arenas and comes before the answer that
- *            ends the call. An answer that lends from a part's arena takes that away first.
+ * Ownership  fan and parts lie in the call's arena; fan_deinit frees the parts' arenas and comes
+ *            before the answer that ends the call. An answer that lends from a part's arena takes
+ *            that away first.
  * Threads    the call's loop.
  */
 #ifndef SILO_SERVICE_CALL_INT_H
@@ -50,9 +53,15 @@ struct fan {
 
 struct fan *fan_new(struct call *call, size_t count, void (*finished)(struct fan *fan));
 void fan_deinit(struct fan *fan);
-/* Kind and arguments of the part's command are set. It always comes back, later: never within this call. */
+/*
+ * Kind and arguments of the part's command are set. It always comes back, later: never within this
+ * call.
+ */
 void fan_send(struct fan_part *part, struct shard *shard);
-/* Ends the wait of a part that was sent; `stop` is a part not sent yet. Nothing when it is back already. Loop's thread. */
+/*
+ * Ends the wait of a part that was sent; `stop` is a part not sent yet. Nothing when it is back
+ * already. Loop's thread.
+ */
 void fan_stop(struct fan_part *stop, struct fan_part *waiting);
 /* For a fan of two whose part 0 waits: when the caller leaves, part 1 ends the wait. */
 void fan_stop_on_cancel(struct fan *fan);

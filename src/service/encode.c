@@ -1,9 +1,9 @@
 /*
  * service/encode.c - what a shard says about jobs, as messages in an arena.
  *
- * Blobs and arrays are lent from the view; strings become NUL-terminated copies, as protobuf-c wants them (no stored
- * string has a NUL inside: message.c lets none in). A SerializedBytes that is sent always has its encoding set, even with
- * no bytes.
+ * Blobs and arrays are lent from the view; strings become NUL-terminated copies, as protobuf-c
+ * wants them (no stored string has a NUL inside: message.c lets none in). A SerializedBytes that is
+ * sent always has its encoding set, even with no bytes.
  */
 #include "codec/limit.h"
 #include "service/call_int.h"
@@ -136,7 +136,10 @@ static Silo__V1__JobAttempt *encode_attempt(struct arena *arena, const char *job
     return attempt;
 }
 
-/* The attempt that ended the job stands in its state row; the others were read from rows of their own. */
+/*
+ * The attempt that ended the job stands in its state row; the others were read from rows of their
+ * own.
+ */
 static bool view_final(const struct job_view *view, struct job_view_attempt *ret_final)
 {
     if (view->running || !view->has_state || !view->state.has_outcome || !view->state.by_attempt) {
@@ -175,7 +178,10 @@ static int64_t view_changed_ms(const struct job_view *view)
     return view->has_state ? view->state.changed_ms : view->info.enqueue_ms;
 }
 
-/* When the next attempt is due: of a scheduled job, and of one that was cancelled while it was scheduled. */
+/*
+ * When the next attempt is due: of a scheduled job, and of one that was cancelled while it was
+ * scheduled.
+ */
 static bool view_next(const struct job_view *view, int64_t *ret_due_ms)
 {
     const bool scheduled = view->status == JOB_SCHEDULED;

@@ -1,4 +1,7 @@
-/* service/fake_test.c - the functions of shard.h and rpc.h that the service uses, as a test wants them. */
+/*
+ * service/fake_test.c - the functions of shard.h and rpc.h that the service uses, as a test wants
+ * them.
+ */
 #include "service/fake_test.h"
 
 #include <setjmp.h>

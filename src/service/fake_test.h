@@ -1,6 +1,7 @@
 /*
- * service/fake_test.h - shards and an rpc layer that do nothing by themselves, so that a test plays both sides of a call:
- * it begins calls, looks at the commands that arrive, answers them, and reads what the client would get.
+ * service/fake_test.h - shards and an rpc layer that do nothing by themselves, so that a test plays
+ * both sides of a call: it begins calls, looks at the commands that arrive, answers them, and reads
+ * what the client would get.
  *
  * Threads    one. A test process has one fake at a time.
  */
@@ -60,7 +61,10 @@ struct rpc_call *fake_call(const char *method, const ProtobufCMessage *request);
 /* What the service registered with rpc. */
 size_t fake_methods(const struct rpc_method *const **ret_methods);
 struct rpc_call *fake_call_bytes(const char *method, struct bytes request);
-/* Takes the oldest command that was sent; fails the test when there is none or it is of another kind. */
+/*
+ * Takes the oldest command that was sent; fails the test when there is none or it is of another
+ * kind.
+ */
 struct shard_request *fake_take(enum command_kind kind);
 /* The shard is done with it; what the loop does then is run. */
 void fake_answer(struct shard_request *request, enum silo_code code, const char *error);

@@ -1,4 +1,7 @@
-/* service/handout.c - one block of task ids per shard; each becomes a command of its own when there is something to say. */
+/*
+ * service/handout.c - one block of task ids per shard; each becomes a command of its own when there
+ * is something to say.
+ */
 #include "service/handout.h"
 
 #include "base/assert.h"

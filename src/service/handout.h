@@ -1,12 +1,14 @@
 /*
  * service/handout.h - tasks that are leased but have not reached their worker yet.
  *
- * Between the shard's answer and the last byte of the reply a worker may leave; its tasks then go back to their places
- * (CMD_GIVE_BACK) instead of waiting for their leases to end. This memory outlives the call, which is gone when the rpc
- * layer says whether the reply was sent; so it also keeps what the reply lends from.
+ * Between the shard's answer and the last byte of the reply a worker may leave; its tasks then go
+ * back to their places (CMD_GIVE_BACK) instead of waiting for their leases to end. This memory
+ * outlives the call, which is gone when the rpc layer says whether the reply was sent; so it also
+ * keeps what the reply lends from.
  *
- * A lease's term begins when its task was sent: while the reply is on its way the leases are renewed (CMD_RENEW), and once
- * more when it has left, unless that was at once, as it is with all but large replies and slow links.
+ * A lease's term begins when its task was sent: while the reply is on its way the leases are
+ * renewed (CMD_RENEW), and once more when it has left, unless that was at once, as it is with all
+ * but large replies and slow links.
  *
  * Ownership  handout_end frees it; what it sends to the shards frees itself when it is back.
  * Threads    one at a time (the call's loop); what was sent ends on the executor.
@@ -20,7 +22,10 @@
 #define HANDOUT_RENEW_US 3000000 /* between two renewals: a third of a lease */
 /* A term that began no longer before the reply left than this is left as it is. */
 #define HANDOUT_LATE_US 1000000
-/* How long leases are renewed: 128 MiB at 150 KB/s. A peer that takes nothing is given up much earlier. */
+/*
+ * How long leases are renewed: 128 MiB at 150 KB/s. A peer that takes nothing is given up much
+ * earlier.
+ */
 #define HANDOUT_US_MAX (15 * 60 * 1000000LL)
 #define HANDOUT_MALFORMED "the stored limits or metadata of the job are malformed"
 
@@ -37,8 +42,8 @@ void handout_keep(struct handout *handout, struct arena *arena);
 void handout_end(void *handout, bool sent);
 
 /*
- * The call's answer: the reply, which lends from what the handout keeps, and the end of the handout when it has left.
- * since_us: when the terms of the leases began, by the loop's clock.
+ * The call's answer: the reply, which lends from what the handout keeps, and the end of the handout
+ * when it has left. since_us: when the terms of the leases began, by the loop's clock.
  */
 void handout_reply(struct call *call, const ProtobufCMessage *reply, struct handout *handout,
                    int64_t since_us);
@@ -46,7 +51,10 @@ void handout_reply(struct call *call, const ProtobufCMessage *reply, struct hand
 void handout_log_malformed(struct call *call, const char *shard_id,
                            const struct leased_task *leased);
 
-/* Tasks that do not leave: they go back, or their jobs end when they are `unreadable` (static text, else NULL). */
+/*
+ * Tasks that do not leave: they go back, or their jobs end when they are `unreadable` (static text,
+ * else NULL).
+ */
 void handout_return(struct shard *shard, const struct uuid *task_ids, size_t count,
                     const char *unreadable);
 

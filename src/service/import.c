@@ -1,16 +1,18 @@
 /*
- * service/import.c - ImportJobs: jobs of any shards and tenants in one call, each with a result of its own.
+ * service/import.c - ImportJobs: jobs of any shards and tenants in one call, each with a result of
+ * its own.
  *
  *     check every job -> ask each shard whether one of them runs -> waves of imports -> reply
  *
  * Invariants
- *   1. Results stand in the order of the request; a job that fails a check, or whose shard cannot be asked, fails alone
- *      or with the other jobs of that shard.
- *   2. While a named job runs, nothing of the call is applied, on no shard. One that starts between question and import
- *      is refused by its shard and fails alone.
- *   3. Entries that name the same job are imported in their order: `round` counts those before, and a wave holds jobs of
- *      one round. So no two of a wave are the same job.
- *   4. Commands of one shard share an arena, which its executor fills; the loop looks at it between waves only.
+ *   1. Results stand in the order of the request; a job that fails a check, or whose shard cannot
+ *      be asked, fails alone or with the other jobs of that shard.
+ *   2. While a named job runs, nothing of the call is applied, on no shard. One that starts between
+ *      question and import is refused by its shard and fails alone.
+ *   3. Entries that name the same job are imported in their order: `round` counts those before, and
+ *      a wave holds jobs of one round. So no two of a wave are the same job.
+ *   4. Commands of one shard share an arena, which its executor fills; the loop looks at it between
+ *      waves only.
  */
 #include <stdlib.h>
 

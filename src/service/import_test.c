@@ -1,4 +1,7 @@
-/* ImportJobs: the checks of each job, which shards are asked, the order of imports, and results in their places. */
+/*
+ * ImportJobs: the checks of each job, which shards are asked, the order of imports, and results in
+ * their places.
+ */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -456,7 +459,10 @@ static void test_shard_away(void **state)
     }
 }
 
-/* A job that is named again is imported when its first import is done, whatever the shard's spelling. */
+/*
+ * A job that is named again is imported when its first import is done, whatever the shard's
+ * spelling.
+ */
 static void test_same_job_twice(void **state)
 {
     (void)state;
@@ -496,7 +502,9 @@ static void test_same_job_twice(void **state)
     fake_stop();
 }
 
-/* An error text as a shard makes it: in the command's arena, which is used again by the next wave. */
+/*
+ * An error text as a shard makes it: in the command's arena, which is used again by the next wave.
+ */
 static void import_fail(struct shard_request *request, size_t number)
 {
     const char *text = arena_printf(request->cmd.arena, "refused %zu", number);

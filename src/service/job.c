@@ -42,7 +42,10 @@ void on_get_job(struct call *call)
     svc_send(call, CMD_GET_JOB, get_job_answer);
 }
 
-/* --- GetJobResult: part 0 asks and may wait in the shard, part 1 ends the wait when the caller leaves --- */
+/*
+ * --- GetJobResult: part 0 asks and may wait in the shard, part 1 ends the wait when the caller
+ * leaves ---
+ */
 
 static void get_result_answer(struct fan *fan)
 {

@@ -1,4 +1,7 @@
-/* Calls about one job, one tenant or one refresh: order of checks, what is asked of the shard, what comes back. */
+/*
+ * Calls about one job, one tenant or one refresh: order of checks, what is asked of the shard, what
+ * comes back.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -190,7 +193,10 @@ static void test_lease_task(void **state)
     fake_stop();
 }
 
-/* The caller has left, or what is stored cannot be told: the task does not wait for the end of its lease. */
+/*
+ * The caller has left, or what is stored cannot be told: the task does not wait for the end of its
+ * lease.
+ */
 static void test_lease_task_undelivered(void **state)
 {
     (void)state;
@@ -469,7 +475,9 @@ static void test_failed_without_attempt(void **state)
     fake_stop();
 }
 
-/* A restarted job: scheduled again, its earlier attempts readable, also one that had ended the job. */
+/*
+ * A restarted job: scheduled again, its earlier attempts readable, also one that had ended the job.
+ */
 static void test_restarted(void **state)
 {
     (void)state;

@@ -1,17 +1,21 @@
 /*
  * service/lease.c - LeaseTasks.
  *
- * A poll of one shard is one command, which waits in the shard. A poll of all shards has two steps: it visits the open
- * shards in random order without waiting until it has max_tasks, and if it found nothing and may wait, it parks on all of
- * them at once. Parked polls share one claim: the first shard that has a task takes it and fills the poll, the others
- * answer empty or are stopped. Refresh tasks come beside the job tasks: they take nothing of max_tasks, but a poll that got
- * one has something to answer with and waits no longer.
+ * A poll of one shard is one command, which waits in the shard. A poll of all shards has two steps:
+ * it visits the open shards in random order without waiting until it has max_tasks, and if it found
+ * nothing and may wait, it parks on all of them at once. Parked polls share one claim: the first
+ * shard that has a task takes it and fills the poll, the others answer empty or are stopped.
+ * Refresh tasks come beside the job tasks: they take nothing of max_tasks, but a poll that got one
+ * has something to answer with and waits no longer.
  *
- *     visit ... visit -> park all -> one is back with tasks, or the caller left -> stop the others -> all back -> reply
+ *     visit ... visit -> park all -> one is back with tasks, or the caller left -> stop the others
+ *     -> all back -> reply
  *
  * Invariants
- *   1. The reply leaves, and the call ends, when no command is out: polls and stops lie in the call's memory.
- *   2. Whatever was leased is either in the reply or given back: a shard's failure never loses another's tasks.
+ *   1. The reply leaves, and the call ends, when no command is out: polls and stops lie in the
+ *      call's memory.
+ *   2. Whatever was leased is either in the reply or given back: a shard's failure never loses
+ *      another's tasks.
  *   3. A stop is sent only for a poll that is not back on the loop, so the poll it names is alive.
  */
 #include <stdatomic.h>
@@ -37,7 +41,11 @@ struct lease {
     struct fan *stops;
     bool stopping;
     atomic_bool
-        claimed; /* set by the executor that fills the parked poll; only its winner matters, no data follows it */
+        /*
+         * set by the executor that fills the parked poll; only its winner matters, no data follows
+         * it
+         */
+        claimed;
 };
 
 static void lease_answer(struct lease *lease);

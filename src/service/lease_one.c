@@ -1,4 +1,7 @@
-/* service/lease_one.c - LeaseTask: the task of one named job, whatever its start and its limits. For tests and debugging. */
+/*
+ * service/lease_one.c - LeaseTask: the task of one named job, whatever its start and its limits.
+ * For tests and debugging.
+ */
 #include "base/assert.h"
 #include "service/call_int.h"
 #include "service/handout.h"

@@ -1,4 +1,6 @@
-/* LeaseTasks: which shards are asked, what comes back, and what happens to tasks whose worker left. */
+/*
+ * LeaseTasks: which shards are asked, what comes back, and what happens to tasks whose worker left.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /*
  * service/many_int.h - bulk calls: many commands for one shard, each with a result of its own.
  *
- * Items that could not be decoded fail by themselves (call->faults). The others go out in waves of MANY_WAVE_MAX, in order.
- * All of a wave share the call's arena: one executor runs them, and the loop prepares a wave before it sends any of it and
- * reads it when all of it is back.
+ * Items that could not be decoded fail by themselves (call->faults). The others go out in waves of
+ * MANY_WAVE_MAX, in order. All of a wave share the call's arena: one executor runs them, and the
+ * loop prepares a wave before it sends any of it and reads it when all of it is back.
  *
  * Ownership  everything lies in the call's arena.
  * Threads    the call's loop.

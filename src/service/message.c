@@ -1,12 +1,14 @@
 /*
  * service/message.c - from bytes to a message in the call's arena.
  *
- * The bytes are walked once by their descriptor before protobuf-c unpacks them, because three things cannot be seen
- * afterwards: strings that are not UTF-8, strings with a NUL (C strings end there, so two names would become one), and how
- * much memory unpacking takes (a field of two bytes becomes a hundred). What passes is unpacked into the arena.
+ * The bytes are walked once by their descriptor before protobuf-c unpacks them, because three
+ * things cannot be seen afterwards: strings that are not UTF-8, strings with a NUL (C strings end
+ * there, so two names would become one), and how much memory unpacking takes (a field of two bytes
+ * becomes a hundred). What passes is unpacked into the arena.
  *
- * The items of a bulk call are counted before anything of them is unpacked, and each is checked and unpacked by itself: a bad
- * one is replaced by an empty message with a fault, and the others are as good as without it.
+ * The items of a bulk call are counted before anything of them is unpacked, and each is checked and
+ * unpacked by itself: a bad one is replaced by an empty message with a fault, and the others are as
+ * good as without it.
  */
 #include "base/assert.h"
 #include "service/service_int.h"

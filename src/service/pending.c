@@ -1,8 +1,8 @@
 /*
  * service/pending.c - why a job does not run, as a message and in a sentence.
  *
- * Sentences begin with "It" and hold what a person needs to act: names in quotes (the first NAME_BYTES_MAX bytes of them), counts,
- * and times in UTC with how far away they are.
+ * Sentences begin with "It" and hold what a person needs to act: names in quotes (the first
+ * NAME_BYTES_MAX bytes of them), counts, and times in UTC with how far away they are.
  */
 #include <inttypes.h>
 #include <time.h>
@@ -19,7 +19,10 @@ static bool is_control(const char *at)
     return c < ' ' || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0);
 }
 
-/* In quotes; a longer one is cut between two characters, for the text has to stay UTF-8. Control characters become "?". */
+/*
+ * In quotes; a longer one is cut between two characters, for the text has to stay UTF-8. Control
+ * characters become "?".
+ */
 static const char *quoted(struct arena *arena, struct bytes name)
 {
     size_t len = name.len;
@@ -121,8 +124,8 @@ static const char *text_slot(struct arena *arena, const struct job_pending *p)
     if (p->maximum == 0) {
         return arena_printf(
             arena,
-            "It waits for a slot of the concurrency limit %s, and its own maximum is "
-            "0: it never runs. Cancel it, and enqueue it with a larger one.",
+            "It waits for a slot of the concurrency limit %s, and its own maximum is 0: "
+            "it never runs. Cancel it, and enqueue it with a larger one.",
             limit_name(arena, p));
     }
     return arena_printf(arena,
@@ -148,8 +151,8 @@ static const char *text_floating(struct arena *arena, const struct job_pending *
         break;
     }
     return arena_printf(arena,
-                        "It waits for a slot of the floating limit %s, whose value is %u; %u are "
-                        "taken, %s. %s",
+                        "It waits for a slot of the floating limit %s, whose value is %u; "
+                        "%u are taken, %s. %s",
                         limit_name(arena, p), p->maximum, p->holders, ahead(arena, p), refresh);
 }
 
@@ -161,20 +164,19 @@ static const char *text_rate(struct arena *arena, const struct job_pending *p)
     }
     if (p->in_line == 0) {
         return arena_printf(arena,
-                            "It stands before the rate limit %s, which is asked about it when a "
-                            "worker of task group %s wants work.",
+                            "It stands before the rate limit %s, "
+                            "which is asked about it when a worker of task group %s wants work.",
                             name, quoted(arena, p->group));
     }
     if (p->until_ms == 0) {
-        return arena_printf(
-            arena,
-            "It stands in line behind the rate limit %s; %s. The limit is asked when a "
-            "worker of task group %s wants work.",
-            name, ahead(arena, p), quoted(arena, p->group));
+        return arena_printf(arena,
+                            "It stands in line behind the rate limit %s; %s. "
+                            "The limit is asked when a worker of task group %s wants work.",
+                            name, ahead(arena, p), quoted(arena, p->group));
     }
     return arena_printf(arena,
-                        "It stands in line behind the rate limit %s, which %s; %s. It is asked "
-                        "again at %s.",
+                        "It stands in line behind the rate limit %s, which %s; %s. "
+                        "It is asked again at %s.",
                         name, p->errors != 0 ? "could not be asked" : "is used up", ahead(arena, p),
                         moment(arena, p->until_ms, p->now_ms));
 }
@@ -208,8 +210,8 @@ static const char *text_workers(struct arena *arena, const struct job_pending *p
     }
     return arena_printf(
         arena,
-        "%s, and the workers of its task group %s ask for no more: %s%u of its jobs %s "
-        "running, and %s.",
+        "%s, and the workers of its task group %s ask for no more: %s%u of its jobs %s running, "
+        "and %s.",
         state, group, p->running_more ? "at least " : "", p->running,
         p->running == 1 ? "is" : "are", polled(arena, p));
 }

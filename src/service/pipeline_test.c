@@ -180,7 +180,10 @@ static struct info info_of(void)
     };
 }
 
-/* Nothing is leased or read for a connection that does not read its replies; a job's status is small. */
+/*
+ * Nothing is leased or read for a connection that does not read its replies; a job's status is
+ * small.
+ */
 static void test_no_room_for_replies(void **state)
 {
     (void)state;
@@ -553,7 +556,10 @@ static void test_reset(void **state)
     }
 }
 
-/* A server full of new work must not lose the leases of the work it has, and calls that only wait must not fill it. */
+/*
+ * A server full of new work must not lose the leases of the work it has, and calls that only wait
+ * must not fill it.
+ */
 static void test_calls_have_their_ranks(void **state)
 {
     (void)state;

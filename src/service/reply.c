@@ -1,6 +1,6 @@
 /*
- * service/reply.c - a message as the pieces it is sent in. Large fields are sent from where they lie; what is between them
- * is packed into one block.
+ * service/reply.c - a message as the pieces it is sent in. Large fields are sent from where they
+ * lie; what is between them is packed into one block.
  */
 #include "base/assert.h"
 #include "service/call_int.h"
@@ -66,7 +66,10 @@ size_t svc_segments(struct arena *arena, const ProtobufCMessage *reply, size_t s
     }
     struct pieces pieces = {
         .base.append = pieces_append,
-        /* So at most LENT_MAX fields are lent, each with a piece before it, and one piece is the end. */
+        /*
+         * So at most LENT_MAX fields are lent, each with a piece before it, and one piece is the
+         * end.
+         */
         .lent_min = size / LENT_MAX + 1 > LENT_BYTES_MIN ? size / LENT_MAX + 1 : LENT_BYTES_MIN,
     };
     (void)protobuf_c_message_pack_to_buffer(reply, &pieces.base);

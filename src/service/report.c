@@ -1,4 +1,7 @@
-/* service/report.c - what workers say about their tasks: Heartbeat, ReportOutcome, ReportOutcomes, ReportRefreshOutcome. */
+/*
+ * service/report.c - what workers say about their tasks: Heartbeat, ReportOutcome, ReportOutcomes,
+ * ReportRefreshOutcome.
+ */
 #include "base/log.h"
 #include "service/many_int.h"
 

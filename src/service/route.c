@@ -54,9 +54,8 @@ static SILO_RC route_range(const struct shard *shard, struct bytes tenant, struc
     const char *end = shard_range_end(shard);
     const size_t shown = tenant.len < 256 ? tenant.len : 0; /* worker calls bring any length */
     return FAIL(err, SILO_PRECONDITION,
-                "tenant '%.*s' is not within shard %s range [%s, %s); refresh the topology and "
-                "send the call "
-                "to the shard that owns the tenant",
+                "tenant '%.*s' is not within shard %s range [%s, %s); "
+                "refresh the topology and send the call to the shard that owns the tenant",
                 (int)shown, (const char *)tenant.ptr, shard_id_text(shard),
                 *start != 0 ? start : "-\u221e", *end != 0 ? end : "+\u221e");
 }

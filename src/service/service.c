@@ -60,7 +60,9 @@ static const struct call_method methods[] = {
     BULK("EnqueueMany", enqueue_many_request, 2, on_enqueue_many, RPC_RANK_WORK),
     BULK("ReportOutcomes", report_outcomes_request, 2, on_report_many, RPC_RANK_URGENT),
     BULK("ReturnTasks", return_tasks_request, 3, on_return_tasks, RPC_RANK_URGENT),
-    /* Waits for a minute with up to 10,000 ids, and heartbeats tell the same: work goes before it. */
+    /*
+     * Waits for a minute with up to 10,000 ids, and heartbeats tell the same: work goes before it.
+     */
     {
         .name = "AwaitCancellations",
         .request = &silo__v1__await_cancellations_request__descriptor,

@@ -1,14 +1,18 @@
 /*
  * service/service.h - the methods of silo.v1.Silo between the gRPC layer and the shards.
  *
- * A call is decoded and checked on its loop, travels to its shard as a command, comes back to its loop and is answered
- * there. The service keeps no state about jobs; what it knows of the cluster it was told.
+ * A call is decoded and checked on its loop, travels to its shard as a command, comes back to its
+ * loop and is answered there. The service keeps no state about jobs; what it knows of the cluster
+ * it was told.
  *
- *     service_new -> service_register (before rpc_server_start) ... rpc_server_free -> service_free -> shards_free
+ *     service_new -> service_register (before rpc_server_start) ... rpc_server_free -> service_free
+ *     -> shards_free
  *
- * Ownership  the service copies its options' strings and lends the shards. It must outlive the server it is registered
- *            with, the shards must outlive it: an answer that never left gives its tasks back to them.
- * Threads    service_new, service_register, service_free: one, while no call runs. Calls run on the server's loops.
+ * Ownership  the service copies its options' strings and lends the shards. It must outlive the
+ *            server it is registered with, the shards must outlive it: an answer that never left
+ *            gives its tasks back to them.
+ * Threads    service_new, service_register, service_free: one, while no call runs. Calls run on the
+ *            server's loops.
  * Limits     service/service_int.h.
  */
 #ifndef SILO_SERVICE_SERVICE_H
@@ -41,7 +45,10 @@ struct service_options {
 struct service *service_new(const struct service_options *options);
 /* Returns NULL. */
 struct service *service_free(struct service *service);
-/* Adds every method of the service; those this build lacks answer UNIMPLEMENTED. All of them want the auth token. */
+/*
+ * Adds every method of the service; those this build lacks answer UNIMPLEMENTED. All of them want
+ * the auth token.
+ */
 SILO_RC service_register(struct service *service, struct rpc_server *server, struct silo_err *err);
 
 #endif

@@ -1,13 +1,15 @@
 /*
- * service/service_int.h - what the files of the service share: a call on its way, the pipeline every call takes, and
- * the checks of its fields.
+ * service/service_int.h - what the files of the service share: a call on its way, the pipeline
+ * every call takes, and the checks of its fields.
  *
- * Pipeline (rpc-semantics 1): auth (rpc layer), decode, shard, tenant, range, fields, shard command, answer.
+ * Pipeline (rpc-semantics 1): auth (rpc layer), decode, shard, tenant, range, fields, shard
+ * command, answer.
  *
- * Ownership  a call lives in its arena, from on_call until it is answered. Whoever answers may not touch it afterwards.
- *            While a command that uses the call's arena is at a shard, the loop leaves the arena alone.
- * Threads    all functions here: the call's loop. Only the `done` callbacks run on executor threads; all they do is
- *            post the call back.
+ * Ownership  a call lives in its arena, from on_call until it is answered. Whoever answers may not
+ *            touch it afterwards. While a command that uses the call's arena is at a shard, the
+ *            loop leaves the arena alone.
+ * Threads    all functions here: the call's loop. Only the `done` callbacks run on executor
+ *            threads; all they do is post the call back.
  */
 #ifndef SILO_SERVICE_INT_H
 #define SILO_SERVICE_INT_H
@@ -79,7 +81,7 @@ struct call {
     void *state; /* the handler's */
 };
 
-/* --- call.c: the pipeline ------------------------------------------------------------------------------------ */
+/* --- call.c: the pipeline --- */
 
 /* What rpc calls for each of our methods. */
 void svc_begin(struct rpc_call *rpc, struct bytes request, void *context);
@@ -101,8 +103,8 @@ bool svc_worker_tenant(struct call *call, bool present, const char *tenant);
 /* A job id of a request about an existing job; makes cmd.job_ref. */
 bool svc_job(struct call *call, const char *id);
 /*
- * Whether the connection takes a large reply now; else the call has been refused. Asked before anything is leased or read that
- * would be dropped.
+ * Whether the connection takes a large reply now; else the call has been refused. Asked before
+ * anything is leased or read that would be dropped.
  */
 bool svc_has_room(struct call *call);
 
@@ -111,24 +113,31 @@ void svc_send(struct call *call, enum command_kind kind, void (*answer)(struct c
 /* min(wait_ms, 60 s, the call's deadline - 100 ms), never negative. */
 uint32_t svc_wait_ms(const struct call *call, uint32_t wait_ms);
 
-/* Text of a command's or an error's answer: never NULL, cut to CALL_ERROR_BYTES_MAX between characters. */
+/*
+ * Text of a command's or an error's answer: never NULL, cut to CALL_ERROR_BYTES_MAX between
+ * characters.
+ */
 struct bytes svc_error_text(const char *text, enum silo_code code);
 
-/* --- reply.c -------------------------------------------------------------------------------------------------- */
+/* --- reply.c --- */
 
 /*
- * The pieces of a message of `size` packed bytes, at most RPC_SEGMENTS_MAX; returns how many. Large fields are lent: what
- * the message points to must live until the reply was sent. The rest lies in the arena.
+ * The pieces of a message of `size` packed bytes, at most RPC_SEGMENTS_MAX; returns how many. Large
+ * fields are lent: what the message points to must live until the reply was sent. The rest lies in
+ * the arena.
  */
 size_t svc_segments(struct arena *arena, const ProtobufCMessage *reply, size_t size,
                     struct rpc_segment *segments);
 
-/* --- route.c: shard and tenant, without a call --------------------------------------------------------------- */
+/* --- route.c: shard and tenant, without a call --- */
 
 /* An open shard. */
 SILO_RC route_find(struct shards *shards, struct bytes text, struct shard **ret_shard,
                    struct silo_err *err);
-/* The same in two steps: *ret_shard is NULL for an id that no shard has, and route_ready says what is wrong with it. */
+/*
+ * The same in two steps: *ret_shard is NULL for an id that no shard has, and route_ready says what
+ * is wrong with it.
+ */
 SILO_RC route_name(struct shards *shards, struct bytes text, struct shard **ret_shard,
                    struct silo_err *err);
 SILO_RC route_ready(const struct shard *shard, struct silo_err *err);
@@ -142,15 +151,16 @@ struct shard **route_open(struct shards *shards, struct arena *arena, size_t *re
 /* Other processes have every shard, so nothing will come here any more. */
 bool route_left_out(struct shards *shards);
 
-/* --- message.c: bytes to messages ---------------------------------------------------------------------------- */
+/* --- message.c: bytes to messages --- */
 
 /* Decodes into the arena. INTERNAL for what is no such message, INVALID for what we do not take. */
 SILO_RC message_decode(struct arena *arena, const ProtobufCMessageDescriptor *type,
                        struct bytes wire, const ProtobufCMessage **ret_message,
                        struct silo_err *err);
 /*
- * The same for a request of many items. A bad item does not fail the others: its message is empty, and *ret_faults, which
- * has an entry for each item, says what is wrong with it. INVALID for too many of them.
+ * The same for a request of many items. A bad item does not fail the others: its message is empty,
+ * and *ret_faults, which has an entry for each item, says what is wrong with it. INVALID for too
+ * many of them.
  */
 SILO_RC message_decode_bulk(struct arena *arena, const ProtobufCMessageDescriptor *type,
                             uint32_t items_field, struct bytes wire,
@@ -160,11 +170,11 @@ SILO_RC message_decode_bulk(struct arena *arena, const ProtobufCMessageDescripto
 SILO_RC message_check(const ProtobufCMessageDescriptor *type, struct bytes wire,
                       struct silo_err *err);
 
-/* --- validate.c: the fields of a new job --------------------------------------------------------------------- */
+/* --- validate.c: the fields of a new job --- */
 
 /*
- * Checks a job in the order of rpc-semantics 3 and fills what the shard wants of it. job_ref and the id are not part of
- * it; the arena holds what was encoded, the rest is lent from the message.
+ * Checks a job in the order of rpc-semantics 3 and fills what the shard wants of it. job_ref and
+ * the id are not part of it; the arena holds what was encoded, the rest is lent from the message.
  */
 SILO_RC validate_job(struct arena *arena, const Silo__V1__EnqueueRequest *request,
                      struct enqueue_args *ret_args, struct silo_err *err);
@@ -175,7 +185,7 @@ struct bytes serialized_bytes(const Silo__V1__SerializedBytes *value);
 /* tenant and id as a job reference in the arena; the id has at most JOB_ID_BYTES_MAX bytes. */
 struct bytes job_ref_make(struct arena *arena, struct bytes tenant, struct bytes id);
 
-/* --- encode.c: jobs to messages ------------------------------------------------------------------------------ */
+/* --- encode.c: jobs to messages --- */
 
 char *encode_text(struct arena *arena, struct bytes text);
 char *encode_uuid(struct arena *arena, const struct uuid *uuid);
@@ -194,7 +204,7 @@ Silo__V1__RefreshFloatingLimitTask *encode_refresh(struct arena *arena, const ch
                                                    const char *group,
                                                    const struct refresh_task *refresh);
 
-/* --- handlers ------------------------------------------------------------------------------------------------ */
+/* --- handlers --- */
 
 void on_enqueue(struct call *call);
 void on_get_job(struct call *call);

@@ -1,10 +1,11 @@
 /*
- * service/topology.c - GetClusterInfo and GetNodeInfo, as a node that is alone sees them: it owns every shard but those that
- * another process took over.
+ * service/topology.c - GetClusterInfo and GetNodeInfo, as a node that is alone sees them: it owns
+ * every shard but those that another process took over.
  *
- * By which address a caller reaches this node only the caller knows: port forwards, translated addresses and names of
- * certificates lie between. So each is told the one it dialled, unless the operator set one for all. What a caller says it
- * dialled goes back to that caller alone, and only if it is a plain host:port.
+ * By which address a caller reaches this node only the caller knows: port forwards, translated
+ * addresses and names of certificates lie between. So each is told the one it dialled, unless the
+ * operator set one for all. What a caller says it dialled goes back to that caller alone, and only
+ * if it is a plain host:port.
  */
 #include <stdlib.h>
 

@@ -1,10 +1,12 @@
 /*
- * service/validate.c - the fields of a new job, enqueued or imported, in the order in which the first failure wins:
+ * service/validate.c - the fields of a new job, enqueued or imported, in the order in which the
+ * first failure wins:
  *
  *     Enqueue:     priority, metadata, task_group, limits, sizes, retry policy
  *     ImportJobs:  id, task_group, priority, metadata, attempts, limits, sizes, retry policy
  *
- * Both requests are brought to one form (struct job_fields) first, so that each rule stands here once.
+ * Both requests are brought to one form (struct job_fields) first, so that each rule stands here
+ * once.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -210,8 +212,8 @@ static SILO_RC floating_check(const Silo__V1__Limit *limit, size_t *pairs, size_
     }
     if (*bytes > FLOATING_METADATA_BYTES_MAX) {
         return FAIL(err, SILO_INVALID,
-                    "metadata of floating limits is too long: at most %u bytes of keys and values "
-                    "in a job",
+                    "metadata of floating limits is too long: "
+                    "at most %u bytes of keys and values in a job",
                     FLOATING_METADATA_BYTES_MAX);
     }
     return RC_OK;
@@ -333,8 +335,8 @@ static SILO_RC attempt_fill(const Silo__V1__ImportAttempt *from, size_t number,
     switch ((int)from->status) {
     case SILO__V1__ATTEMPT_STATUS__ATTEMPT_STATUS_RUNNING:
         return FAIL(err, SILO_INVALID,
-                    "import attempts must be terminal: attempt %zu is neither SUCCEEDED nor FAILED "
-                    "nor CANCELLED",
+                    "import attempts must be terminal: "
+                    "attempt %zu is neither SUCCEEDED nor FAILED nor CANCELLED",
                     number);
     case SILO__V1__ATTEMPT_STATUS__ATTEMPT_STATUS_SUCCEEDED:
         attempt.status = ATTEMPT_SUCCEEDED;

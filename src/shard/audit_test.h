@@ -1,7 +1,9 @@
 /*
- * shard/audit_test.h - a copy of a shard's rows, and a check of all that must hold between them in every batch.
+ * shard/audit_test.h - a copy of a shard's rows, and a check of all that must hold between them in
+ * every batch.
  *
- * It knows the layout of keys and values (codec/) and the rules of docs/internals/rules.md, and nothing of the core.
+ * It knows the layout of keys and values (codec/) and the rules of docs/internals/rules.md, and
+ * nothing of the core.
  *
  * Ownership  an audit owns its rows; its jobs lend from them and are valid until the next change.
  * Threads    one.
@@ -58,7 +60,10 @@ const struct audit_row *audit_row(const struct audit *audit, struct bytes key);
 /* The recorded attempt with this task id; false when there is none. */
 bool audit_attempt(const struct audit *audit, const struct audit_job *job,
                    const struct uuid *task_id, struct attempt *ret);
-/* A ready row that the batch did not touch and that stands before this place in the group: it should have gone first. */
+/*
+ * A ready row that the batch did not touch and that stands before this place in the group: it
+ * should have gone first.
+ */
 bool audit_overtaken(const struct audit *audit, struct bytes group, const struct place *place,
                      struct bytes batch);
 /* What is left is counters and facts of the shard. */

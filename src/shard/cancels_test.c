@@ -183,7 +183,9 @@ static void test_a_stop_and_a_shutdown_end_it(void **state)
     close_all(rig);
 }
 
-/* One worker needs one call in a shard; each more of them would have to look through all it knows. */
+/*
+ * One worker needs one call in a shard; each more of them would have to look through all it knows.
+ */
 static void test_one_worker_has_few_calls(void **state)
 {
     (void)state;

@@ -1,6 +1,7 @@
 /*
- * shard/checks.c - rate limits asked outside: the core's checks travel to the limiter and their verdicts back, through the
- * executor's mailbox. An incarnation that ends forgets its checks; what comes back for them only releases memory.
+ * shard/checks.c - rate limits asked outside: the core's checks travel to the limiter and their
+ * verdicts back, through the executor's mailbox. An incarnation that ends forgets its checks; what
+ * comes back for them only releases memory.
  */
 #include "base/assert.h"
 #include "shard/shard_int.h"

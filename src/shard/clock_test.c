@@ -1,4 +1,7 @@
-/* shard/clock_test.c - the machine's clock jumps, for a moment or for good, under a running shard and between two lives of it. */
+/*
+ * shard/clock_test.c - the machine's clock jumps, for a moment or for good, under a running shard
+ * and between two lives of it.
+ */
 #include "base/limits.h"
 #include "base/steady.h"
 #include "base/test.h"
@@ -164,7 +167,10 @@ static struct rig *open_keeping(void)
         .seed = 1, .completed_expire_ms = keep_ms(), .terminal_expire_ms = keep_ms()});
 }
 
-/* Nothing is forgotten early, neither under a running shard nor by a process that begins in the wrong moment. */
+/*
+ * Nothing is forgotten early, neither under a running shard nor by a process that begins in the
+ * wrong moment.
+ */
 static void test_retention(void **state)
 {
     (void)state;
@@ -190,7 +196,10 @@ static void test_retention(void **state)
     close_all(rig);
 }
 
-/* Rate limits that were used while the clock was ahead are shut for no longer than they would have been. */
+/*
+ * Rate limits that were used while the clock was ahead are shut for no longer than they would have
+ * been.
+ */
 static void test_rate_limits(void **state)
 {
     (void)state;
@@ -280,7 +289,10 @@ static void give_back(struct rig *rig, const struct uuid *task_id)
     assert_int_equal(finish(rig, call), SILO_OK);
 }
 
-/* Who waited for a slot runs when it is free: it does not go to the timers for an hour and takes the slot along. */
+/*
+ * Who waited for a slot runs when it is free: it does not go to the timers for an hour and takes
+ * the slot along.
+ */
 static void test_slot_after_a_fall(void **state)
 {
     (void)state;
@@ -310,7 +322,10 @@ static void test_rate_after_a_fall(void **state)
     close_all(rig);
 }
 
-/* What is given back is there at once, whether it was leased before the clock was set right or after. */
+/*
+ * What is given back is there at once, whether it was leased before the clock was set right or
+ * after.
+ */
 static void test_give_back_after_a_fall(void **state)
 {
     (void)state;
@@ -356,7 +371,10 @@ static void test_give_back_early(void **state)
     close_all(rig);
 }
 
-/* A start that was asked for stays where it is, though the job was restarted while the clock was ahead. */
+/*
+ * A start that was asked for stays where it is, though the job was restarted while the clock was
+ * ahead.
+ */
 static void test_restarted_for_later(void **state)
 {
     (void)state;

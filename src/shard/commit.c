@@ -3,11 +3,14 @@
  *
  *   open batch ──seal──► writing ──APPLIED──► applied ──FLUSHED──► durable: its replies leave
  *
- * 1. A batch is written when the one before is applied, or when it reaches its bound; so ingesting overlaps the upload.
- * 2. A flush is asked for whenever something written is not durable. One is in flight; with no spacing to keep one more
- *    is queued behind it, and the engine lets everything applied by then ride along.
+ * 1. A batch is written when the one before is applied, or when it reaches its bound; so ingesting
+ *    overlaps the upload.
+ * 2. A flush is asked for whenever something written is not durable. One is in flight; with no
+ *    spacing to keep one more is queued behind it, and the engine lets everything applied by then
+ *    ride along.
  * 3. Batches become durable in order; a reply waits for the batch it names.
- * 4. A failed write or flush ends the incarnation: its parked replies say UNAVAILABLE, outcome unknown.
+ * 4. A failed write or flush ends the incarnation: its parked replies say UNAVAILABLE, outcome
+ *    unknown.
  */
 #include "base/assert.h"
 #include "shard/shard_int.h"
@@ -54,7 +57,10 @@ static bool batch_full(const struct incarnation *inc)
     return view->open_rows >= BATCH_ROWS_MAX || view->open_bytes >= BATCH_BYTES_MAX;
 }
 
-/* Takes the core's answers: each leaves at once, or waits for its batch or for a proof of ownership. */
+/*
+ * Takes the core's answers: each leaves at once, or waits for its batch or for a proof of
+ * ownership.
+ */
 void commit_answers(struct incarnation *inc)
 {
     struct command *cmd = NULL;
@@ -187,8 +193,11 @@ void commit_written(struct incarnation *inc, const struct op *op, const struct s
 
 /* --- flushes --- */
 
-/* The newest batch a flush can cover. It waits for writes that were sent before it, so that the first one needs no word
- * of the engine in between; the one queued behind it takes what is applied, or it would hold up its own turn. */
+/*
+ * The newest batch a flush can cover. It waits for writes that were sent before it, so that the
+ * first one needs no word of the engine in between; the one queued behind it takes what is applied,
+ * or it would hold up its own turn.
+ */
 static uint64_t flushable(const struct incarnation *inc)
 {
     const struct view *view = core_view(inc->core);

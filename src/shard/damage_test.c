@@ -1,4 +1,7 @@
-/* shard/damage_test.c - rows that read well and cannot be true: the shard stops and says so, the process lives. */
+/*
+ * shard/damage_test.c - rows that read well and cannot be true: the shard stops and says so, the
+ * process lives.
+ */
 #include <string.h>
 
 #include "base/test.h"
@@ -28,7 +31,10 @@ static void ref_of(struct key *ret_ref, const char *id)
     key_job_ref(ret_ref, BYTES_LIT(T), bytes_str(id));
 }
 
-/* A job ends that the counter row does not know of: nothing is written, the caller is told to come back. */
+/*
+ * A job ends that the counter row does not know of: nothing is written, the caller is told to come
+ * back.
+ */
 static void a_counter_row_that_counts_too_few(void **state)
 {
     (void)state;

@@ -1,8 +1,9 @@
 /*
  * shard/executor.c - the thread that runs shards, and the turn that is its whole work.
  *
- * One turn: take the mail, read the clocks (after the mail: a start stamped by a client on this machine must not lie in
- * the future), take the store's events, run what arrived, then let every shard finish its turn: core, reads, batches.
+ * One turn: take the mail, read the clocks (after the mail: a start stamped by a client on this
+ * machine must not lie in the future), take the store's events, run what arrived, then let every
+ * shard finish its turn: core, reads, batches.
  */
 #include <errno.h>
 #include <limits.h>
@@ -97,7 +98,10 @@ bool command_changes(const struct command *cmd)
 
 /* --- mail --- */
 
-/* The shard is not open: what the server asks of itself is done or kept, the rest comes too early or too late. */
+/*
+ * The shard is not open: what the server asks of itself is done or kept, the rest comes too early
+ * or too late.
+ */
 static void request_refuse(struct shard_request *request)
 {
     struct command *cmd = &request->cmd;
@@ -298,8 +302,9 @@ static void executor_clocks(struct executor *executor)
 }
 
 /*
- * The process was stopped, its machine slept, or a turn took long: workers could not renew their leases, which is not their
- * fault. After it each has at least as long as that took; what they sent meanwhile is still to be read.
+ * The process was stopped, its machine slept, or a turn took long: workers could not renew their
+ * leases, which is not their fault. After it each has at least as long as that took; what they sent
+ * meanwhile is still to be read.
  */
 static void executor_stalled(struct executor *executor)
 {

@@ -1,6 +1,6 @@
 /*
- * shard/fairness_test.c - nobody waits for somebody else's queue: full queues, long lines, far tickets and noisy tenants beside
- * work that can run.
+ * shard/fairness_test.c - nobody waits for somebody else's queue: full queues, long lines, far
+ * tickets and noisy tenants beside work that can run.
  */
 #include <stdio.h>
 
@@ -27,7 +27,9 @@ static uint64_t store_calls(struct rig *rig)
            counts.calls[STORE_MEM_WRITE];
 }
 
-/* 120 queues are full and have waiters; the release of the live one is a lease in the same batch. */
+/*
+ * 120 queues are full and have waiters; the release of the live one is a lease in the same batch.
+ */
 static void test_live_queue_beside_full_ones(void **state)
 {
     (void)state;
@@ -102,7 +104,10 @@ static void test_many_releases_at_once(void **state)
     close_checked(rig);
 }
 
-/* 4,300 due tickets of one tenant at a full queue stand before 3 jobs of another in one group: these are served at once. */
+/*
+ * 4,300 due tickets of one tenant at a full queue stand before 3 jobs of another in one group:
+ * these are served at once.
+ */
 static void test_tickets_do_not_starve(void **state)
 {
     (void)state;
@@ -236,7 +241,10 @@ static uint64_t drain_cost(struct rig *rig, const char *tenant, uint32_t queues,
     return store_calls(rig) - before - noise;
 }
 
-/* The quiet tenant's every poll is filled, and no call of its own costs more because another one drains its lines. */
+/*
+ * The quiet tenant's every poll is filled, and no call of its own costs more because another one
+ * drains its lines.
+ */
 static void test_noisy_neighbour(void **state)
 {
     (void)state;
@@ -279,7 +287,10 @@ static void test_small_maximum_behind(void **state)
     close_checked(rig);
 }
 
-/* Waiters whose next queue is full, too, keep neither their slot from a better one nor others from theirs. */
+/*
+ * Waiters whose next queue is full, too, keep neither their slot from a better one nor others from
+ * theirs.
+ */
 static void test_parked_downstream(void **state)
 {
     (void)state;

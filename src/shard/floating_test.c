@@ -1,4 +1,7 @@
-/* shard/floating_test.c - limits whose value workers refresh: when they are asked, who is asked, what an answer changes. */
+/*
+ * shard/floating_test.c - limits whose value workers refresh: when they are asked, who is asked,
+ * what an answer changes.
+ */
 #include <stdio.h>
 
 #include "base/limits.h"
@@ -307,7 +310,9 @@ static void test_first_workers_to_come(void **state)
     close_checked(rig);
 }
 
-/* A worker that took it and died: the lease expires, and it goes to a group that still has workers. */
+/*
+ * A worker that took it and died: the lease expires, and it goes to a group that still has workers.
+ */
 static void test_worker_died(void **state)
 {
     (void)state;
@@ -435,7 +440,10 @@ static void test_failures_back_off(void **state)
     close_checked(rig);
 }
 
-/* Nobody waits any more: the refresh that was made is answered, and no other follows until somebody waits. */
+/*
+ * Nobody waits any more: the refresh that was made is answered, and no other follows until somebody
+ * waits.
+ */
 static void test_waiters_gone(void **state)
 {
     (void)state;
@@ -580,7 +588,10 @@ static void test_give_back(void **state)
     close_checked(rig);
 }
 
-/* One of a list goes back at once and is leased again under its id, while another one's rows are read. */
+/*
+ * One of a list goes back at once and is leased again under its id, while another one's rows are
+ * read.
+ */
 static void test_give_back_once(void **state)
 {
     (void)state;

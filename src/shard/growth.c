@@ -1,7 +1,9 @@
 /*
- * shard/growth.c - what the shards of an executor keep, in one line of the log, so that nobody is surprised by a full disk.
+ * shard/growth.c - what the shards of an executor keep, in one line of the log, so that nobody is
+ * surprised by a full disk.
  *
- * A line an hour at most, and only if a number has changed since the last one. The first comes an hour after the start.
+ * A line an hour at most, and only if a number has changed since the last one. The first comes an
+ * hour after the start.
  */
 #include "base/log.h"
 #include "shard/shard_int.h"

@@ -1,5 +1,6 @@
 /*
- * shard/jobs_test.h - calls on one shard as a client would make them: jobs of tenant "-", group "g", worker "w1".
+ * shard/jobs_test.h - calls on one shard as a client would make them: jobs of tenant "-", group
+ * "g", worker "w1".
  *
  * Threads    one.
  */

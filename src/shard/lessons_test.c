@@ -1,7 +1,7 @@
 /*
- * shard/lessons_test.c - what went wrong in the system this one replaces, each as a test of the behaviour wanted: its thirty production
- * bugs (lesson_n) and the defects found by reading it (defect_n), where no other test shows them. docs/internals/tests.md
- * says which test shows which.
+ * shard/lessons_test.c - what went wrong in the system this one replaces, each as a test of the
+ * behaviour wanted: its thirty production bugs (lesson_n) and the defects found by reading it
+ * (defect_n), where no other test shows them. docs/internals/tests.md says which test shows which.
  */
 #include <stdio.h>
 
@@ -77,7 +77,10 @@ static void lesson_4(void **state)
     }
 }
 
-/* Who waited keeps its start: once granted it stands before younger work that was ready all the time. */
+/*
+ * Who waited keeps its start: once granted it stands before younger work that was ready all the
+ * time.
+ */
 static void lesson_8(void **state)
 {
     (void)state;
@@ -96,7 +99,10 @@ static void lesson_8(void **state)
     close_checked(rig);
 }
 
-/* A token comes back to the very key it had before: from B's line to A's and, its slot taken over, to B's again. */
+/*
+ * A token comes back to the very key it had before: from B's line to A's and, its slot taken over,
+ * to B's again.
+ */
 static void lesson_9(void **state)
 {
     (void)state;
@@ -150,7 +156,10 @@ static void lesson_12_import(struct rig *rig, enum stage stage,
     assert_int_equal(finish(rig, import_call(&spec, attempts, count)), SILO_OK);
 }
 
-/* Imported again to its end from every place its token can be: the slot goes on to who waits for it. */
+/*
+ * Imported again to its end from every place its token can be: the slot goes on to who waits for
+ * it.
+ */
 static void lesson_12(void **state)
 {
     (void)state;
@@ -308,7 +317,10 @@ static void defect_3(void **state)
     close_checked(rig);
 }
 
-/* A cancel and a poll of one turn: whichever wins (a cancel may have to read first), it ran with its slot or not at all. */
+/*
+ * A cancel and a poll of one turn: whichever wins (a cancel may have to read first), it ran with
+ * its slot or not at all.
+ */
 static void defect_4(void **state)
 {
     (void)state;
@@ -338,7 +350,10 @@ static void defect_4(void **state)
     }
 }
 
-/* The worker of a cancelled job dies, in a tenant of its own: the job is Cancelled, not tried again. */
+/*
+ * The worker of a cancelled job dies, in a tenant of its own: the job is Cancelled, not tried
+ * again.
+ */
 static void defect_16(void **state)
 {
     (void)state;

@@ -5,8 +5,8 @@
  *                       │                     │                     │
  *                       └────────── any failure: the incarnation is dropped (DEAD) ──────► reopened after a pause
  *
- * One control (open, close, reset) is served at a time; later ones wait. A failure while serving an open ends that open;
- * a failure of an open shard reopens it by itself, with a growing pause.
+ * One control (open, close, reset) is served at a time; later ones wait. A failure while serving an
+ * open ends that open; a failure of an open shard reopens it by itself, with a growing pause.
  */
 #include <stdio.h>
 
@@ -18,7 +18,9 @@
 
 static void control_next(struct shard *shard);
 
-/* What a shard does over and over is said now and then: how often since the last line, 0 = not now. */
+/*
+ * What a shard does over and over is said now and then: how often since the last line, 0 = not now.
+ */
 static uint32_t said(struct shard *shard, struct burst *lines)
 {
     return burst_add(lines, shard->executor->mono_ms * 1000);

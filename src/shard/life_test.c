@@ -1,4 +1,7 @@
-/* shard/life_test.c - a shard from open to close, through crashes, outages, fences and failed reads. */
+/*
+ * shard/life_test.c - a shard from open to close, through crashes, outages, fences and failed
+ * reads.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -65,7 +68,10 @@ static void test_slow_open(void **state)
     close_all(rig);
 }
 
-/* The process stood still for longer than a lease lasts; heartbeats sent meanwhile are read after it goes on. */
+/*
+ * The process stood still for longer than a lease lasts; heartbeats sent meanwhile are read after
+ * it goes on.
+ */
 static void test_stalled(void **state)
 {
     (void)state;
@@ -150,7 +156,10 @@ static void reset_as_it_opens(struct shard *shard, struct shard_control *control
     store_mem_outage(reset_rig->store, 0, NULL);
 }
 
-/* A reset whose removal fails, or whose open fails, is an error to its caller and done in the end all the same. */
+/*
+ * A reset whose removal fails, or whose open fails, is an error to its caller and done in the end
+ * all the same.
+ */
 static void test_reset_fails(void **state)
 {
     (void)state;
@@ -442,7 +451,9 @@ static void ignore_control(struct shard_control *control)
     (void)control;
 }
 
-/* A reset takes as long as the outage may; until it is over the shard is out, not closed for good. */
+/*
+ * A reset takes as long as the outage may; until it is over the shard is out, not closed for good.
+ */
 static void test_outage_of_a_reset(void **state)
 {
     (void)state;
@@ -470,7 +481,10 @@ static void test_outage_of_a_reset(void **state)
     close_all(rig);
 }
 
-/* A shard that failed because its storage is away is out after a while, says why, and is back by itself. */
+/*
+ * A shard that failed because its storage is away is out after a while, says why, and is back by
+ * itself.
+ */
 static void test_outage_of_a_failed_shard(void **state)
 {
     (void)state;
@@ -522,7 +536,10 @@ static void test_outage_of_reads(void **state)
     close_all(rig);
 }
 
-/* Somebody else opened the database: the shard closes, says so, and stays out until it is told to open. */
+/*
+ * Somebody else opened the database: the shard closes, says so, and stays out until it is told to
+ * open.
+ */
 static void test_fenced(void **state)
 {
     (void)state;
@@ -558,7 +575,10 @@ static void test_fenced(void **state)
     rig_free(rig);
 }
 
-/* A store that did what it was asked and lost the answer refuses the repeat as if somebody else had been there. */
+/*
+ * A store that did what it was asked and lost the answer refuses the repeat as if somebody else had
+ * been there.
+ */
 static void test_fenced_by_nobody(void **state)
 {
     (void)state;
@@ -620,7 +640,9 @@ static void test_open_fenced(void **state)
     }
 }
 
-/* A shard that failed for another reason looks as well: the other process may have come meanwhile. */
+/*
+ * A shard that failed for another reason looks as well: the other process may have come meanwhile.
+ */
 static void test_taken_while_failed(void **state)
 {
     (void)state;

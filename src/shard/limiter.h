@@ -1,10 +1,14 @@
 /*
- * shard/limiter.h - an external rate limiter as the shards see it: checks go out, verdicts come back.
+ * shard/limiter.h - an external rate limiter as the shards see it: checks go out, verdicts come
+ * back.
  *
- * Without one (options.limiter NULL) every shard answers rate limits itself, from buckets in its own storage.
+ * Without one (options.limiter NULL) every shard answers rate limits itself, from buckets in its
+ * own storage.
  *
- * Ownership  a check is the caller's from `done` on; until then the limiter's. The bytes it lends live as long.
- * Threads    check: any thread. done: a thread of the limiter; it only hands the check over to its own thread.
+ * Ownership  a check is the caller's from `done` on; until then the limiter's. The bytes it lends
+ *            live as long.
+ * Threads    check: any thread. done: a thread of the limiter; it only hands the check over to its
+ *            own thread.
  * Limits     the limiter's own; what it cannot take it answers at once with LIMITER_ERROR.
  */
 #ifndef SILO_SHARD_LIMITER_H

@@ -1,4 +1,7 @@
-/* shard/limits_calls_test.c - see limits_calls_test.h. Names like SE1 are those of docs/internals/rules.md. */
+/*
+ * shard/limits_calls_test.c - see limits_calls_test.h. Names like SE1 are those of
+ * docs/internals/rules.md.
+ */
 #include "shard/limits_calls_test.h"
 
 #include <stdio.h>
@@ -385,7 +388,10 @@ static uint32_t token_slots(struct slot_rows *rows, struct slot_token *token)
     return count;
 }
 
-/* The largest maximum among a queue's holders; UINT32_MAX if one of them floats or is not to be found. */
+/*
+ * The largest maximum among a queue's holders; UINT32_MAX if one of them floats or is not to be
+ * found.
+ */
 static uint32_t holders_max(struct slot_rows *rows, const struct slot_row *first, struct bytes ref)
 {
     uint32_t max = 0;
@@ -418,7 +424,10 @@ static uint32_t holders_max(struct slot_rows *rows, const struct slot_row *first
     return max;
 }
 
-/* JA12: the newest holder was let in below its own maximum, so there are at most as many as the largest one. */
+/*
+ * JA12: the newest holder was let in below its own maximum, so there are at most as many as the
+ * largest one.
+ */
 static void check_holders(struct slot_rows *rows, uint32_t expected)
 {
     struct key key;

@@ -1,6 +1,6 @@
 /*
- * shard/limits_calls_test.h - jobs with limits: calls about them on one shard, what its rows say about slots, and a limiter
- * that answers by hand.
+ * shard/limits_calls_test.h - jobs with limits: calls about them on one shard, what its rows say
+ * about slots, and a limiter that answers by hand.
  *
  * Threads    one.
  */
@@ -71,8 +71,8 @@ uint32_t waiters(struct rig *rig, const char *queue);
 uint32_t rows_in(struct rig *rig, enum key_table table);
 bool has_meta(struct rig *rig, enum key_meta what);
 /*
- * Tokens, slots, waiters and counters agree; no queue has more holders than the largest maximum among them, and none a free
- * slot together with a waiter it would fit.
+ * Tokens, slots, waiters and counters agree; no queue has more holders than the largest maximum
+ * among them, and none a free slot together with a waiter it would fit.
  */
 void slots_check(struct rig *rig);
 /* The same for every batch from now on. */
@@ -87,7 +87,10 @@ size_t lease_some(struct rig *rig, uint32_t count, struct uuid *task_ids);
 /* Of a job that runs. */
 struct uuid task_of(struct rig *rig, const char *tenant, const char *id);
 void end_job(struct rig *rig, const char *id, enum attempt_status how);
-/* Leases and ends everything, letting time pass for what waits for it; how many runs. Nothing is left then. */
+/*
+ * Leases and ends everything, letting time pass for what waits for it; how many runs. Nothing is
+ * left then.
+ */
 size_t drain(struct rig *rig);
 /* The process dies, with what is durable, and comes back. */
 void reopen(struct rig *rig);
@@ -97,9 +100,14 @@ enum silo_code expedite(struct rig *rig, const char *id);
 struct uuid lease_this(struct rig *rig, const char *id);
 uint64_t drop_holders(struct rig *rig, const char *tenant);
 
-/* Between two lives of the shard: writes a row, or deletes it (value BYTES_NONE), behind its back. */
+/*
+ * Between two lives of the shard: writes a row, or deletes it (value BYTES_NONE), behind its back.
+ */
 void tamper(struct rig *rig, struct bytes key, struct bytes value);
-/* The key of the only row of the table that names this job (its token's, its info's); copied to ret. */
+/*
+ * The key of the only row of the table that names this job (its token's, its info's); copied to
+ * ret.
+ */
 void key_of_job(struct rig *rig, enum key_table table, const char *id, struct key *ret);
 
 /* --- floating limits --- */

@@ -1,4 +1,7 @@
-/* shard/limits_test.c - concurrency limits on one shard, call by call: who gets a slot, who waits where, who is next. */
+/*
+ * shard/limits_test.c - concurrency limits on one shard, call by call: who gets a slot, who waits
+ * where, who is next.
+ */
 #include <stdio.h>
 
 #include "base/limits.h"
@@ -191,7 +194,10 @@ static void test_ticket_keeps_place(void **state)
     close_watched(rig);
 }
 
-/* Job rows are kept with the first waiters of each queue, and with the first alone once all of them are too many bytes. */
+/*
+ * Job rows are kept with the first waiters of each queue, and with the first alone once all of them
+ * are too many bytes.
+ */
 static void test_rows_of_waiters_are_bounded(void **state)
 {
     (void)state;
@@ -252,7 +258,10 @@ static void test_own_maximum(void **state)
     close_watched(rig);
 }
 
-/* A release and an arrival of one turn: whoever waited gets the slot, also when the arrival comes first to the shard. */
+/*
+ * A release and an arrival of one turn: whoever waited gets the slot, also when the arrival comes
+ * first to the shard.
+ */
 static void test_no_overtaking(void **state)
 {
     (void)state;
@@ -414,7 +423,10 @@ static void test_tenants_apart(void **state)
 
 /* --- cancel --- */
 
-/* "next" waits for the slot of "victim"; the cancel frees it and a parked poll has "next" in the same batch. */
+/*
+ * "next" waits for the slot of "victim"; the cancel frees it and a parked poll has "next" in the
+ * same batch.
+ */
 static void check_cancel(struct rig *rig)
 {
     struct call *poll = poll_call(1, 60000);
@@ -454,7 +466,10 @@ static void test_cancel_waiting(void **state)
     close_watched(rig);
 }
 
-/* Refused by a rate limit it stands in line or, with an end to its retries, among the timers; its slots stay with it. */
+/*
+ * Refused by a rate limit it stands in line or, with an end to its retries, among the timers; its
+ * slots stay with it.
+ */
 static void check_cancel_refused(bool in_line)
 {
     struct rig *rig = open_watched(ORDER_PRIORITY);

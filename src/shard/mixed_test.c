@@ -1,7 +1,8 @@
 /*
- * shard/mixed_test.c - random histories of jobs with limits of every kind: all calls about them, a store that is slow and shuffles, a
- * process that dies at any moment. After each batch tokens, slots, waiters and counters must agree (slots_watch); at the end
- * everything gets through and nothing is left.
+ * shard/mixed_test.c - random histories of jobs with limits of every kind: all calls about them, a
+ * store that is slow and shuffles, a process that dies at any moment. After each batch tokens,
+ * slots, waiters and counters must agree (slots_watch); at the end everything gets through and
+ * nothing is left.
  *
  * SILO_SEED=n runs the history of that seed, SILO_SEQUENCES=n so many from there or from the first.
  */

@@ -1,9 +1,10 @@
 /*
  * shard/model_test.h - what a shard's clients know, and what they may be told.
  *
- * The model looks at every batch through an audit and keeps the versions each job went through. An answer is right if the
- * job had, at some time between question and answer, a version that explains it. What was acknowledged becomes a fact that
- * must be found in the rows for as long as nobody asked to delete the job. Answers that say UNAVAILABLE say nothing.
+ * The model looks at every batch through an audit and keeps the versions each job went through. An
+ * answer is right if the job had, at some time between question and answer, a version that explains
+ * it. What was acknowledged becomes a fact that must be found in the rows for as long as nobody
+ * asked to delete the job. Answers that say UNAVAILABLE say nothing.
  *
  * Ownership  the model owns jobs, facts and calls; a call is freed with it.
  * Threads    one.
@@ -17,7 +18,10 @@
 #define GROUPS 5
 #define TENANTS 3
 
-/* What a job is asked to be; a number, from which all is derived, and which its payload begins with. */
+/*
+ * What a job is asked to be; a number, from which all is derived, and which its payload begins
+ * with.
+ */
 struct spec {
     char group[8];
     uint8_t priority;

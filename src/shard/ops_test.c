@@ -1,6 +1,6 @@
 /*
- * shard/ops_test.c - restart, expedite, lease this job, import, retention, on one shard; and what they do to a token that holds a
- * slot or waits for one.
+ * shard/ops_test.c - restart, expedite, lease this job, import, retention, on one shard; and what
+ * they do to a token that holds a slot or waits for one.
  */
 #include <stdio.h>
 
@@ -129,7 +129,9 @@ static void test_restart(void **state)
     close_empty(rig);
 }
 
-/* A new run has the whole retry budget; a mark is gone; the start that was asked for still holds. */
+/*
+ * A new run has the whole retry budget; a mark is gone; the start that was asked for still holds.
+ */
 static void test_restart_cancelled(void **state)
 {
     (void)state;
@@ -361,8 +363,8 @@ static void test_import_again_refused(void **state)
     struct rig *rig = open_plain();
     assert_int_equal(import(rig, "a", "FL", 5), JOB_SCHEDULED);
     import_refused(rig, "a", "F", SILO_PRECONDITION,
-                   "cannot reimport job a: reimport has 1 attempts but job has 2 existing attempts "
-                   "(status: Scheduled)");
+                   "cannot reimport job a: reimport has 1 attempts "
+                   "but job has 2 existing attempts (status: Scheduled)");
     import_refused(rig, "a", "FFF", SILO_PRECONDITION,
                    "cannot reimport job a: existing attempt 2 does not match reimport data "
                    "(status: Scheduled)");
@@ -370,8 +372,8 @@ static void test_import_again_refused(void **state)
                    "cannot reimport job a: existing attempt 1 does not match reimport data "
                    "(status: Scheduled)");
     import_refused(rig, "a", "FL", SILO_PRECONDITION,
-                   "cannot reimport job a: reimport must bring at least one new attempt "
-                   "(status: Scheduled)");
+                   "cannot reimport job a: reimport must bring at least one new attempt (status: "
+                   "Scheduled)");
     import_refused(rig, "a", "FLCF", SILO_INVALID,
                    "import attempt 3 must be Failed: only the last one may have ended otherwise");
     const struct uuid task_id = lease_one(rig, "a");
@@ -480,7 +482,9 @@ static void test_retention(void **state)
     close_empty(rig);
 }
 
-/* What becomes due while the shard is closed goes after it opens, even if retention is off by then. */
+/*
+ * What becomes due while the shard is closed goes after it opens, even if retention is off by then.
+ */
 static void test_retention_closed(void **state)
 {
     (void)state;
@@ -500,7 +504,10 @@ static void test_retention_closed(void **state)
     close_empty(rig);
 }
 
-/* The wall clock goes back between two lives of the shard: what ends then stands before all that was swept. */
+/*
+ * The wall clock goes back between two lives of the shard: what ends then stands before all that
+ * was swept.
+ */
 static void test_retention_clock(void **state)
 {
     (void)state;

@@ -1,5 +1,6 @@
 /*
- * shard/outage.c - the storage is full, or away: a state of a shard, begun and ended here and nowhere else.
+ * shard/outage.c - the storage is full, or away: a state of a shard, begun and ended here and
+ * nowhere else.
  *
  *   serving ──a request to the storage fails, or has no answer for OUTAGE_MS──► out
  *      ▲                                                                         │
@@ -7,14 +8,17 @@
  *
  * While a shard is out
  *   1  new changes are refused at once, with the cause;
- *   2  calls that wait for the storage, to become durable or to be read, are ended when it has kept the oldest for
- *      OUTAGE_MS, their outcome unknown; tasks that a worker so never heard of go back when the outage ends;
- *   3  what is durable is read, and heartbeats are answered, as long as ownership can be proved (proof.c);
+ *   2  calls that wait for the storage, to become durable or to be read, are ended when it has kept
+ *      the oldest for OUTAGE_MS, their outcome unknown; tasks that a worker so never heard of go
+ *      back when the outage ends;
+ *   3  what is durable is read, and heartbeats are answered, as long as ownership can be proved
+ *      (proof.c);
  *   4  no lease expires; each has a fresh term afterwards.
- * What was written goes on by itself when the storage does. A shard that failed because of its storage, or whose opening
- * finds it away, is out as well once it was not open for OUTAGE_MS.
+ * What was written goes on by itself when the storage does. A shard that failed because of its
+ * storage, or whose opening finds it away, is out as well once it was not open for OUTAGE_MS.
  *
- * The process is out while any of its shards is: one line of the log says that it begins, and one that it ended.
+ * The process is out while any of its shards is: one line of the log says that it begins, and one
+ * that it ended.
  */
 #include <stdio.h>
 

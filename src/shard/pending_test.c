@@ -106,7 +106,10 @@ static void test_slot(void **state)
     close_rig(rig);
 }
 
-/* Whoever asks for a larger maximum goes first, one of a smaller one behind this job though it came before. */
+/*
+ * Whoever asks for a larger maximum goes first, one of a smaller one behind this job though it came
+ * before.
+ */
 static void test_slot_maxima_differ(void **state)
 {
     (void)state;
@@ -364,7 +367,10 @@ static void test_workers_busy(void **state)
     close_rig(rig);
 }
 
-/* More jobs run than are looked at, none of them of its group: its workers are not busy, there are none. */
+/*
+ * More jobs run than are looked at, none of them of its group: its workers are not busy, there are
+ * none.
+ */
 static void test_others_busy(void **state)
 {
     (void)state;

@@ -1,10 +1,11 @@
 /*
  * shard/proof.c - is the shard still ours?
  *
- * Reads and heartbeats write nothing, so no fence stops them: they are answered on a proof of ownership at most
- * OWNERSHIP_MS old, a durable flush or a manifest refresh. Under such traffic the proof is renewed once a second; an idle
- * shard renews nothing. No lease expires on a stale proof; one that took longer than that to renew was an outage, and
- * then every lease has a fresh term, so that an outage fails no running job.
+ * Reads and heartbeats write nothing, so no fence stops them: they are answered on a proof of
+ * ownership at most OWNERSHIP_MS old, a durable flush or a manifest refresh. Under such traffic the
+ * proof is renewed once a second; an idle shard renews nothing. No lease expires on a stale proof;
+ * one that took longer than that to renew was an outage, and then every lease has a fresh term, so
+ * that an outage fails no running job.
  */
 #include "shard/shard_int.h"
 

@@ -1,10 +1,12 @@
 /*
- * shard/property_test.c - random histories of one shard: several workers, groups, priorities and tenants, ids that collide,
- * clocks that jump, a store that is slow, shuffled, failing, fenced or away, and a process that dies at any moment.
+ * shard/property_test.c - random histories of one shard: several workers, groups, priorities and
+ * tenants, ids that collide, clocks that jump, a store that is slow, shuffled, failing, fenced or
+ * away, and a process that dies at any moment.
  *
- * After every batch all rows are audited (audit_test.h), every answer is compared with what the job went through
- * (model_test.h), and at the end all jobs must get through and leave nothing behind. SILO_SEED=n runs the
- * history of that seed, SILO_SEQUENCES=n so many from there or from the first. The same seed gives the same history.
+ * After every batch all rows are audited (audit_test.h), every answer is compared with what the job
+ * went through (model_test.h), and at the end all jobs must get through and leave nothing behind.
+ * SILO_SEED=n runs the history of that seed, SILO_SEQUENCES=n so many from there or from the first.
+ * The same seed gives the same history.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -591,11 +593,10 @@ static void test_histories(void **state)
             fail();
         }
     }
-    print_message("%llu batches, %llu leases, %llu retries, %llu expiries, %llu ends, %llu answers "
-                  "(%llu unknown), %llu facts, "
-                  "%llu waits, %llu pages, %llu faults, %llu fences, %llu outages; crashes with "
-                  "rows open %llu, written "
-                  "%llu, applied %llu, durable %llu\n",
+    print_message("%llu batches, %llu leases, %llu retries, %llu expiries, %llu ends, "
+                  "%llu answers (%llu unknown), %llu facts, %llu waits, %llu pages, %llu faults, "
+                  "%llu fences, %llu outages; crashes with rows open %llu, written %llu, "
+                  "applied %llu, durable %llu\n",
                   (unsigned long long)seen.batches, (unsigned long long)seen.leases,
                   (unsigned long long)seen.retries, (unsigned long long)seen.expiries,
                   (unsigned long long)seen.ends, (unsigned long long)seen.answers,

@@ -1,6 +1,6 @@
 /*
- * shard/rates_test.c - rate limits on one shard: those it answers itself, from buckets of its own, and those that a limiter outside
- * answers, late, badly or never.
+ * shard/rates_test.c - rate limits on one shard: those it answers itself, from buckets of its own,
+ * and those that a limiter outside answers, late, badly or never.
  */
 #include <stdio.h>
 
@@ -559,7 +559,10 @@ static void test_outside_after_cancel(void **state)
     close_checked(rig);
 }
 
-/* The shard is lost to somebody and opened again in the same process: the old questions are nobody's. */
+/*
+ * The shard is lost to somebody and opened again in the same process: the old questions are
+ * nobody's.
+ */
 static void test_outside_after_reopen(void **state)
 {
     (void)state;

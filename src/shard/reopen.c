@@ -1,19 +1,23 @@
 /*
- * shard/reopen.c - how a shard that is not open goes on by itself: after a pause, and only if it is still ours.
+ * shard/reopen.c - how a shard that is not open goes on by itself: after a pause, and only if it is
+ * still ours.
  *
  *   FAILED ──pause──► who wrote last? ──ours──► what a reset left is removed ──► OPENING
  *                          │       └──no answer──► FAILED, asked again after a longer pause
  *                          └──a newer one──► FENCED
  *
- * Opening takes a database over from whoever has it. So a shard that failed is opened again only after a look at the epoch
- * of its newest writer: if that is higher than ours, another process has it, and this one stays out until it is told to
- * open, or two servers on one store would take it from each other for ever. If it is ours, nobody was there: an object
- * store that lost the answer to a request refuses its repeat in the same words. One case stays open to doubt: an opening
- * of ours that failed may or may not have claimed its epoch, so another process that claimed the same one meanwhile looks
- * like us. The shard is then opened, which takes it from that process; it stays out, and so the two still settle.
+ * Opening takes a database over from whoever has it. So a shard that failed is opened again only
+ * after a look at the epoch of its newest writer: if that is higher than ours, another process has
+ * it, and this one stays out until it is told to open, or two servers on one store would take it
+ * from each other for ever. If it is ours, nobody was there: an object store that lost the answer
+ * to a request refuses its repeat in the same words. One case stays open to doubt: an opening of
+ * ours that failed may or may not have claimed its epoch, so another process that claimed the same
+ * one meanwhile looks like us. The shard is then opened, which takes it from that process; it stays
+ * out, and so the two still settle.
  *
- * A reset removes the data between a close and an open. What was begun to be removed is not opened again: a removal that
- * failed is repeated, with the same growing pause, while its caller knows that it failed.
+ * A reset removes the data between a close and an open. What was begun to be removed is not opened
+ * again: a removal that failed is repeated, with the same growing pause, while its caller knows
+ * that it failed.
  */
 #include <stdio.h>
 
@@ -73,8 +77,8 @@ static void owner_ask(struct shard *shard)
 static void stay_out(struct shard *shard, uint64_t epoch)
 {
     static const char text[] =
-        "another process opened the shard: this server stays out of it. To have it back here, stop "
-        "the other one and restart this one";
+        "another process opened the shard: this server stays out of it. To have it back here, "
+        "stop the other one and restart this one";
     shard->reopen = false;
     undelivered_free(shard); /* their leases are the other one's to end */
     shard_set_status(shard, SHARD_FENCED);

@@ -1,4 +1,7 @@
-/* shard/retention_test.c - ended jobs are forgotten in time: what is written for that, and what of it counts; the line about it. */
+/*
+ * shard/retention_test.c - ended jobs are forgotten in time: what is written for that, and what of
+ * it counts; the line about it.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -109,7 +112,10 @@ static void test_large_rows(void **state)
     close_all(rig);
 }
 
-/* What was deleted, started again, or is another job of that name by now, is not touched by an old reminder. */
+/*
+ * What was deleted, started again, or is another job of that name by now, is not touched by an old
+ * reminder.
+ */
 static void test_old_reminders(void **state)
 {
     (void)state;

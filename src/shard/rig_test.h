@@ -1,8 +1,10 @@
 /*
- * shard/rig_test.h - one shard driven by hand on a store in memory, a clock that the test moves and random bytes from a seed.
+ * shard/rig_test.h - one shard driven by hand on a store in memory, a clock that the test moves and
+ * random bytes from a seed.
  *
- * The rig plays the process: it starts it, turns its executor, kills it at any point with all that is on its way, and
- * starts it again on the same store. Every database the shard opens and every batch it writes pass a hook first.
+ * The rig plays the process: it starts it, turns its executor, kills it at any point with all that
+ * is on its way, and starts it again on the same store. Every database the shard opens and every
+ * batch it writes pass a hook first.
  *
  * Ownership  calls are the caller's until rig_call_free; a call must be done by then.
  * Threads    one; one rig at a time.

@@ -1,17 +1,20 @@
 /*
  * shard/shard.h - the shards of this process and the executors that run them.
  *
- * An executor is one thread that serves many shards; a shard stays on its executor. Requests go in through the
- * executor's bounded mailbox and come back through `done`, which runs on the executor thread and only hands the request
- * over to its own thread. An executor can also be driven by hand (executor_turn), which is how tests and the simulator
- * run it.
+ * An executor is one thread that serves many shards; a shard stays on its executor. Requests go in
+ * through the executor's bounded mailbox and come back through `done`, which runs on the executor
+ * thread and only hands the request over to its own thread. An executor can also be driven by hand
+ * (executor_turn), which is how tests and the simulator run it.
  *
- *     shards_new -> shards_add (each) -> shards_start -> shard_open (each) ... shard_send ... -> shards_stop -> shards_free
+ *     shards_new -> shards_add (each) -> shards_start -> shard_open (each) ... shard_send ... ->
+ *     shards_stop -> shards_free
  *
  * Ownership  `struct shards` owns executors and shards; a found shard lives as long as it.
- * Threads    shard_send, shard_open, shard_close, shard_reset, shard_status, shards_find: any thread.
- * Limits     MAILBOX_MESSAGES_MAX requests on the way to one executor; SHARD_COMMANDS_MAX waiting in one shard;
- *            ANSWERS_BYTES_MAX of large values read for answers that were not taken yet.
+ * Threads    shard_send, shard_open, shard_close, shard_reset, shard_status, shards_find: any
+ *            thread.
+ * Limits     MAILBOX_MESSAGES_MAX requests on the way to one executor; SHARD_COMMANDS_MAX waiting
+ *            in one shard; ANSWERS_BYTES_MAX of large values read for answers that were not taken
+ *            yet.
  */
 #ifndef SILO_SHARD_SHARD_H
 #define SILO_SHARD_SHARD_H
@@ -48,7 +51,10 @@ struct shard_options {
     const char *range_start, *range_end; /* tenant hashes, 16 hex digits; "" = unbounded */
 };
 
-/* FAILED: it is opened again by itself. FENCED: another process opened it, and it is opened here only when told so. */
+/*
+ * FAILED: it is opened again by itself. FENCED: another process opened it, and it is opened here
+ * only when told so.
+ */
 enum shard_status {
     SHARD_CLOSED,
     SHARD_OPENING,
@@ -74,8 +80,9 @@ struct shard_request {
 };
 
 /*
- * Answer to shard_open, shard_close and shard_reset; rc and text are set when done runs (on the executor thread).
- * SILO_CONFLICT from shard_open: another process opened the shard meanwhile; opening again would take it from that one.
+ * Answer to shard_open, shard_close and shard_reset; rc and text are set when done runs (on the
+ * executor thread). SILO_CONFLICT from shard_open: another process opened the shard meanwhile;
+ * opening again would take it from that one.
  */
 struct shard_control {
     struct mail mail;
@@ -91,7 +98,10 @@ struct shards *shards_free(struct shards *shards);
 /* Before shards_start only. */
 struct shard *shards_add(struct shards *shards, const struct shard_options *options);
 SILO_RC shards_start(struct shards *shards, struct silo_err *err);
-/* Ends the executor threads; all shards must be closed. A limiter may go after this and before shards_free. */
+/*
+ * Ends the executor threads; all shards must be closed. A limiter may go after this and before
+ * shards_free.
+ */
 void shards_stop(struct shards *shards);
 
 size_t shards_count(const struct shards *shards);
@@ -108,26 +118,34 @@ bool shard_owns_tenant(const struct shard *shard, struct bytes tenant);
 enum shard_status shard_status(const struct shard *shard);
 
 /*
- * False when the mailbox is full (answer RESOURCE_EXHAUSTED), never for GIVE_BACK, RENEW and POLL_STOP; the request stays
- * the caller's. Otherwise done runs exactly once, also when the shard is not open (rc UNAVAILABLE, text "shard not ready:
- * acquisition in progress").
+ * False when the mailbox is full (answer RESOURCE_EXHAUSTED), never for GIVE_BACK, RENEW and
+ * POLL_STOP; the request stays the caller's. Otherwise done runs exactly once, also when the shard
+ * is not open (rc UNAVAILABLE, text "shard not ready: acquisition in progress").
  */
 bool shard_send(struct shard *shard, struct shard_request *request);
 
-/* Any thread, once for an answered request: its large bytes are freed, or another's to account for. */
+/*
+ * Any thread, once for an answered request: its large bytes are freed, or another's to account for.
+ */
 void shard_answer_taken(struct shard_request *request);
 
 void shard_open(struct shard *shard, struct shard_control *control);
 /* Answers parked polls and waits with what is there now, flushes, closes. */
 void shard_close(struct shard *shard, struct shard_control *control);
-/* Closes, removes all data of the shard, opens it empty. One that fails half-way goes on by itself until it is done. */
+/*
+ * Closes, removes all data of the shard, opens it empty. One that fails half-way goes on by itself
+ * until it is done.
+ */
 void shard_reset(struct shard *shard, struct shard_control *control);
 /* Any thread. Whether the storage keeps a shard from taking changes: it is full, or away. */
 bool shards_out(struct shards *shards);
 /* Shutdown begins: every parked poll is answered now, later ones at once. */
 void shards_release_polls(struct shards *shards);
 
-/* By hand: runs what is due. Returns the monotonic time of the next timer in us, INT64_MAX when there is none. */
+/*
+ * By hand: runs what is due. Returns the monotonic time of the next timer in us, INT64_MAX when
+ * there is none.
+ */
 int64_t executor_turn(struct executor *executor);
 struct executor *shards_executor(struct shards *shards, size_t index);
 

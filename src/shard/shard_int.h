@@ -14,8 +14,9 @@
  *   proof.c      whether the shard is still ours, leases meanwhile
  *   outage.c     the storage is full, or away
  *
- * An *incarnation* is one opening of a shard: its core, its database and all that is on its way. When it fails it is
- * dropped whole and another is opened; events of a dropped one only release memory.
+ * An *incarnation* is one opening of a shard: its core, its database and all that is on its way.
+ * When it fails it is dropped whole and another is opened; events of a dropped one only release
+ * memory.
  */
 #ifndef SILO_SHARD_SHARD_INT_H
 #define SILO_SHARD_SHARD_INT_H
@@ -104,7 +105,8 @@ struct shard {
     char id_text[UUID_TEXT_LEN + 1];
     char *path, *range_start, *range_end;
     atomic_int
-        status; /* enum shard_status; written by the executor, relaxed: a reader may be a moment late */
+        /* enum shard_status; written by the executor, relaxed: a reader may be a moment late */
+        status;
     struct incarnation *inc;
     struct shard_control *control; /* the one being served */
     bool wiped;                    /* a reset has removed the data and opens the shard again */
@@ -242,7 +244,10 @@ void reads_done(struct incarnation *inc, struct op *op, struct store_event *even
 void wants_start(struct incarnation *inc, struct command *cmd);
 void wants_done(struct incarnation *inc, struct op *op, struct store_event *event);
 
-/* undelivered.c: notes tasks to be given back when the shard is open; those of a command that failed though it leased them */
+/*
+ * undelivered.c: notes tasks to be given back when the shard is open; those of a command that
+ * failed though it leased them
+ */
 void undelivered_note(struct shard *shard, const struct uuid *task_ids, size_t count);
 void undelivered_note_failed(struct shard *shard, const struct command *cmd);
 void undelivered_resume(struct incarnation *inc);

@@ -97,7 +97,10 @@ static void test_cancel_running(void **state)
     close_all(rig);
 }
 
-/* The worker of a cancelled job keeps its lease, and hears of the cancellation each time, until it reports. */
+/*
+ * The worker of a cancelled job keeps its lease, and hears of the cancellation each time, until it
+ * reports.
+ */
 static void test_cancelled_heartbeats(void **state)
 {
     (void)state;
@@ -402,7 +405,10 @@ static void test_give_back(void **state)
     close_all(rig);
 }
 
-/* A job that was cancelled while an unheard-of worker had it ends at once, and no attempt of it was made. */
+/*
+ * A job that was cancelled while an unheard-of worker had it ends at once, and no attempt of it was
+ * made.
+ */
 static void test_give_back_cancelled(void **state)
 {
     (void)state;
@@ -427,7 +433,10 @@ static void test_give_back_cancelled(void **state)
     close_all(rig);
 }
 
-/* The task reaches its worker late: the whole term is ahead of it. What is not leased any more is left alone. */
+/*
+ * The task reaches its worker late: the whole term is ahead of it. What is not leased any more is
+ * left alone.
+ */
 static void test_renew(void **state)
 {
     (void)state;
@@ -644,7 +653,10 @@ static size_t poll_sorted(struct rig *rig, uint32_t tasks_max, int64_t *last_ms)
     return count;
 }
 
-/* While a page is read, older work pushes the end of a full window out: the page does not follow it any more. */
+/*
+ * While a page is read, older work pushes the end of a full window out: the page does not follow it
+ * any more.
+ */
 static void test_page_races(void **state)
 {
     (void)state;

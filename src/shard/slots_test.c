@@ -1,6 +1,6 @@
 /*
- * shard/slots_test.c - slots over longer ways: limits in opposite orders, a process that dies at every moment, long lines, work
- * in slices, and the operators' commands on jobs with limits.
+ * shard/slots_test.c - slots over longer ways: limits in opposite orders, a process that dies at
+ * every moment, long lines, work in slices, and the operators' commands on jobs with limits.
  */
 #include <stdio.h>
 
@@ -85,7 +85,9 @@ static void test_opposite_orders_reopened(void **state)
     uncross(rig);
 }
 
-/* A better waiter takes over even if it comes last; a slot of a job that runs is nobody's to take. */
+/*
+ * A better waiter takes over even if it comes last; a slot of a job that runs is nobody's to take.
+ */
 static void test_takeover_by_urgency(void **state)
 {
     (void)state;
@@ -118,7 +120,10 @@ static void some_limits(struct rig *rig, struct job_spec *spec)
     }
 }
 
-/* Every order of three queues with one slot each, while the process dies now and then: all get through. */
+/*
+ * Every order of three queues with one slot each, while the process dies now and then: all get
+ * through.
+ */
 static void test_every_order(void **state)
 {
     (void)state;
@@ -374,7 +379,10 @@ static void test_paging_in_order(void **state)
     close_checked(rig);
 }
 
-/* Into a line nobody has read since open, before all that stands in it: it is found there after the next open, too. */
+/*
+ * Into a line nobody has read since open, before all that stands in it: it is found there after the
+ * next open, too.
+ */
 static void test_urgent_into_unread_line(void **state)
 {
     (void)state;
@@ -694,7 +702,10 @@ static void test_delete(void **state)
     close_checked(rig);
 }
 
-/* A job with limits whose retention ends has left no slot; one that was started again before is not forgotten. */
+/*
+ * A job with limits whose retention ends has left no slot; one that was started again before is not
+ * forgotten.
+ */
 static void test_retention(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /*
- * shard/throttle_test.c - tokens that a rate limit refuses wait in line behind it: in order, unasked and unwritten, until it can let
- * them pass.
+ * shard/throttle_test.c - tokens that a rate limit refuses wait in line behind it: in order,
+ * unasked and unwritten, until it can let them pass.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,7 +93,10 @@ static void test_in_order(void **state)
     close_checked(rig);
 }
 
-/* Between unthrottled tasks of the group it stands where its priority says, and nobody waits for it. */
+/*
+ * Between unthrottled tasks of the group it stands where its priority says, and nobody waits for
+ * it.
+ */
 static void test_among_others(void **state)
 {
     (void)state;
@@ -111,7 +114,10 @@ static void test_among_others(void **state)
     close_checked(rig);
 }
 
-/* With a worker waiting, a backlog writes nothing while its limiter lets nobody through, however long it is. */
+/*
+ * With a worker waiting, a backlog writes nothing while its limiter lets nobody through, however
+ * long it is.
+ */
 static void test_writes_nothing(void **state)
 {
     (void)state;
@@ -220,7 +226,10 @@ static void test_groups_share(void **state)
     close_checked(rig);
 }
 
-/* Its slots stay with it: a better token does not take them over, as it would from one that waits for a slot. */
+/*
+ * Its slots stay with it: a better token does not take them over, as it would from one that waits
+ * for a slot.
+ */
 static void test_keeps_slots(void **state)
 {
     (void)state;
@@ -281,7 +290,10 @@ static void test_filled_early(void **state)
     close_checked(rig);
 }
 
-/* Somebody comes first in line who wants less than the one that was refused: by coming, or because that one goes. */
+/*
+ * Somebody comes first in line who wants less than the one that was refused: by coming, or because
+ * that one goes.
+ */
 static void test_wants_less(void **state)
 {
     (void)state;
@@ -494,7 +506,10 @@ static void copy_row(void *context, struct bytes key, struct bytes value)
     }
 }
 
-/* Rows as earlier versions left them: ready, or in back-off among the timers, before a limit that throttles. */
+/*
+ * Rows as earlier versions left them: ready, or in back-off among the timers, before a limit that
+ * throttles.
+ */
 static void test_old_rows(void **state)
 {
     (void)state;
@@ -537,7 +552,10 @@ static void test_old_rows(void **state)
     }
 }
 
-/* More limiters with waiting jobs than have lines: the others back off among the timers, one by one. */
+/*
+ * More limiters with waiting jobs than have lines: the others back off among the timers, one by
+ * one.
+ */
 static void test_too_many(void **state)
 {
     (void)state;
@@ -649,7 +667,10 @@ static void test_asked_at_a_time(void **state)
     close_checked(rig);
 }
 
-/* A limiter that is away is asked for one token at a time; nothing is written, and nobody loses its place. */
+/*
+ * A limiter that is away is asked for one token at a time; nothing is written, and nobody loses its
+ * place.
+ */
 static void test_away(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /*
- * shard/undelivered.c - tasks that may be leased in storage though their worker never heard of them, while the shard is not
- * open: their ids are kept until it is, and then they go back.
+ * shard/undelivered.c - tasks that may be leased in storage though their worker never heard of
+ * them, while the shard is not open: their ids are kept until it is, and then they go back.
  */
 #include "base/assert.h"
 #include "base/log.h"

@@ -1,4 +1,7 @@
-/* shard/undelivered_test.c - tasks that were leased and do not reach their worker: no attempt is spent on them. */
+/*
+ * shard/undelivered_test.c - tasks that were leased and do not reach their worker: no attempt is
+ * spent on them.
+ */
 #include "base/limits.h"
 #include "base/test.h"
 #include "shard/jobs_test.h"
@@ -224,7 +227,9 @@ static void test_give_back_later(void **state)
     close_all(rig);
 }
 
-/* The lease is stored, its poll has failed: its task goes back as soon as the shard is open again. */
+/*
+ * The lease is stored, its poll has failed: its task goes back as soon as the shard is open again.
+ */
 static void test_shard_fails(void **state)
 {
     (void)state;

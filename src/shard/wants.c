@@ -3,10 +3,10 @@
  *
  *   reserve room ──► slice ──► slice ──► ... ──► core_answer_more ──► another round, or the answer
  *
- * 1. Room is taken for all bytes of a round before the first is read, from what the process allows to be under way; a read
- *    that gets none is refused, a poll gets the tasks there is room for.
- * 2. A slice is copied into the command's arena before the next one is read, so a round never needs more than its own bytes
- *    and one slice.
+ * 1. Room is taken for all bytes of a round before the first is read, from what the process allows
+ *    to be under way; a read that gets none is refused, a poll gets the tasks there is room for.
+ * 2. A slice is copied into the command's arena before the next one is read, so a round never needs
+ *    more than its own bytes and one slice.
  * 3. A slice with a damaged row is read again row by row: one such row harms its own job alone.
  * 4. Tasks of a poll whose payload did not come go back, or end their job when it never can.
  */

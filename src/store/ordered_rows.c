@@ -5,7 +5,8 @@
  *   head <-> n1 <-> n2 <-> n3 -> NULL                         level 0 is doubly linked, for descending reads
  *             |      |
  *             v      v
- *            v@9    x@7 -> v@3                                a version is a value or, x, a deletion
+ *            v@9    x@7 -> v@3                                a version is a value or, x, a
+ *                   deletion
  *
  * 1. Along a chain sequences fall strictly.
  * 2. A key without any version that a reader could see as a value is kept until the next tidy.
@@ -111,7 +112,9 @@ static uint32_t height_draw(struct ordered_rows *rows)
     return height;
 }
 
-/* The last node below key at each level (the head where there is none); the node at or after key. */
+/*
+ * The last node below key at each level (the head where there is none); the node at or after key.
+ */
 static struct rows_node *rows_find(const struct ordered_rows *rows, struct bytes key,
                                    struct rows_node **ret_before)
 {

@@ -1,16 +1,22 @@
 /*
- * store/store.h - the interface to the storage engine: ordered rows in one database per shard, and plain objects beside them.
+ * store/store.h - the interface to the storage engine: ordered rows in one database per shard, and
+ * plain objects beside them.
  *
- * Everything is asynchronous: a call is accepted or refused at once, and an accepted call is followed by exactly one
- * event with its token on the queue it names. Two implementations: store_slate.c (SlateDB through the bridge) and
- * store_mem.c (tests and simulation, with faults). Nothing is grouped, paced, retried or flushed by the store itself.
+ * Everything is asynchronous: a call is accepted or refused at once, and an accepted call is
+ * followed by exactly one event with its token on the queue it names. Two implementations:
+ * store_slate.c (SlateDB through the bridge) and store_mem.c (tests and simulation, with faults).
+ * Nothing is grouped, paced, retried or flushed by the store itself.
  *
- * Rows       keys are 1..65,535 bytes, ordered bytewise; the first byte is the table. Batches are atomic and applied in
- *            the order of store_write. APPLIED means visible to every read that starts later. A flush covers every
- *            write called before it; FLUSHED carries the sequence up to which all is durable.
- * Ownership  store_write takes the buffers, whatever it answers. Events own their data: store_event_free.
- * Threads    calls from any thread; one queue is drained by one thread; one iterator is used by one caller at a time.
- * Limits     undurable bytes per database (`bytes_max` of the open arguments): more is SILO_EXHAUSTED.
+ * Rows       keys are 1..65,535 bytes, ordered bytewise; the first byte is the table. Batches are
+ *            atomic and applied in the order of store_write. APPLIED means visible to every read
+ *            that starts later. A flush covers every write called before it; FLUSHED carries the
+ *            sequence up to which all is durable.
+ * Ownership  store_write takes the buffers, whatever it answers. Events own their data:
+ *            store_event_free.
+ * Threads    calls from any thread; one queue is drained by one thread; one iterator is used by one
+ *            caller at a time.
+ * Limits     undurable bytes per database (`bytes_max` of the open arguments): more is
+ *            SILO_EXHAUSTED.
  */
 #ifndef SILO_STORE_STORE_H
 #define SILO_STORE_STORE_H
@@ -38,7 +44,8 @@ enum store_event_kind {
 
 /*
  * Rows as they cross the interface, little-endian and unaligned:
- * u16 key bytes, u16 flags (0), u32 value bytes, key, value. STORE_ABSENT as value size: no such row (mget only).
+ * u16 key bytes, u16 flags (0), u32 value bytes, key, value. STORE_ABSENT as value size: no such
+ * row (mget only).
  */
 #define STORE_ABSENT UINT32_MAX
 
@@ -55,8 +62,8 @@ struct store_event {
     uint64_t token;
     struct store_db *db;
     uint64_t seq;
-    uint64_t
-        epoch; /* STORE_OPENED: the writer epoch it claimed or, on failure, was about to; 0: not so far */
+    /* STORE_OPENED: the writer epoch it claimed or, on failure, was about to; 0: not so far */
+    uint64_t epoch;
     struct store_rows rows;
     struct store_iter *iter;   /* STORE_ROWS: there is more; the receiver's to free */
     char text[STORE_TEXT_MAX]; /* what went wrong, when rc is not OK */
@@ -119,12 +126,16 @@ struct store_ops {
     /* The newest error of the object store under it, "" if none; copied. */
     void (*last_error)(struct store *store, char *ret_text, size_t size);
     /*
-     * Whether requests to what is under the store fail now, from the first that failed until one like it works. ret_text
-     * gets what is wrong, for people ("no space left on device: /var/lib/silo/..."); without trouble what hangs, or "".
-     * NULL: the mere question, which costs next to nothing.
+     * Whether requests to what is under the store fail now, from the first that failed until one
+     * like it works. ret_text gets what is wrong, for people ("no space left on device:
+     * /var/lib/silo/..."); without trouble what hangs, or "". NULL: the mere question, which costs
+     * next to nothing.
      */
     bool (*trouble)(struct store *store, char *ret_text, size_t size);
-    /* Engine facts as JSON; figures in Prometheus text with label shard="<label>". malloc'd text, NULL on failure. */
+    /*
+     * Engine facts as JSON; figures in Prometheus text with label shard="<label>". malloc'd text,
+     * NULL on failure.
+     */
     char *(*info_json)(struct store_db *db);
     char *(*metrics_text)(struct store_db *db, const char *label);
 
@@ -138,13 +149,17 @@ struct store_ops {
     silo_rc (*object_list)(struct store *store, struct store_queue *queue, const char *prefix,
                            uint64_t token, struct silo_err *err);
     /*
-     * seq of the event: the epoch of the database's newest writer, read afresh; 0 = there is no such database. After
-     * SILO_CONFLICT it tells whether there is another writer, one with an epoch above one's own: an object store that
-     * lost the answer to a request refuses its repeat, which looks the same.
+     * seq of the event: the epoch of the database's newest writer, read afresh; 0 = there is no
+     * such database. After SILO_CONFLICT it tells whether there is another writer, one with an
+     * epoch above one's own: an object store that lost the answer to a request refuses its repeat,
+     * which looks the same.
      */
     silo_rc (*db_epoch)(struct store *store, struct store_queue *queue, const char *path,
                         uint64_t token, struct silo_err *err);
-    /* Removes all that belongs to a database nobody has open, its WAL too, wherever that lies. Safe to repeat. */
+    /*
+     * Removes all that belongs to a database nobody has open, its WAL too, wherever that lies. Safe
+     * to repeat.
+     */
     silo_rc (*db_remove)(struct store *store, struct store_queue *queue, const char *path,
                          uint64_t token, struct silo_err *err);
     /* Whether create-if-absent holds on this store; leaves nothing behind. */
@@ -152,7 +167,10 @@ struct store_ops {
                         struct silo_err *err);
 };
 
-/* Every implementation's struct store, store_queue, store_db, store_iter and store_snap begins with this. */
+/*
+ * Every implementation's struct store, store_queue, store_db, store_iter and store_snap begins with
+ * this.
+ */
 struct store_base {
     const struct store_ops *ops;
 };

@@ -1,5 +1,6 @@
 /*
- * store/store_mem.c - the calls of store.h on the store in memory: each checks, copies and enqueues.
+ * store/store_mem.c - the calls of store.h on the store in memory: each checks, copies and
+ * enqueues.
  *
  * All that can be refused is refused here; what happens to an accepted call is in store_mem_run.c.
  */

@@ -1,23 +1,30 @@
 /*
- * store/store_mem.h - the storage engine in memory, for tests and simulation: deterministic, with faults.
+ * store/store_mem.h - the storage engine in memory, for tests and simulation: deterministic, with
+ * faults.
  *
- * It keeps the promises of store.h and no others. A write becomes APPLIED (visible to reads that start later), and durable
- * only by a WAL flush whose turn comes after that. One flush of a database is under way at a time; when its turn comes it
- * fixes what it will make durable. Opening a path takes it over from whoever has it open: that handle goes on applying
- * writes and answering reads of its own state, until a flush or a refresh tells it (SILO_CONFLICT, then STORE_DOWN). What
- * was not durable is not seen by the new handle. Data live as long as the struct store, over closes and crashes.
+ * It keeps the promises of store.h and no others. A write becomes APPLIED (visible to reads that
+ * start later), and durable only by a WAL flush whose turn comes after that. One flush of a
+ * database is under way at a time; when its turn comes it fixes what it will make durable. Opening
+ * a path takes it over from whoever has it open: that handle goes on applying writes and answering
+ * reads of its own state, until a flush or a refresh tells it (SILO_CONFLICT, then STORE_DOWN).
+ * What was not durable is not seen by the new handle. Data live as long as the struct store, over
+ * closes and crashes.
  *
  * Nothing happens by itself. Calls enqueue operations, and they complete
  *   automatically (default)  in queue_drain: all that are ready, before events are taken;
  *   manual = true            in store_mem_step, one at a time, oldest first.
- * Writes of one database complete in their order, and so do its flushes; reads in the order of the calls unless they
- * are shuffled or have different latencies. A closing database completes what came before first (STORE_CLOSE_DROP: what
- * cannot complete fails). The queue's eventfd is readable while events wait or, automatically, operations are ready.
+ * Writes of one database complete in their order, and so do its flushes; reads in the order of the
+ * calls unless they are shuffled or have different latencies. A closing database completes what
+ * came before first (STORE_CLOSE_DROP: what cannot complete fails). The queue's eventfd is readable
+ * while events wait or, automatically, operations are ready.
  *
- * Units      _ms milliseconds of the environment's monotonic clock; a turn is one store_mem_step or one queue_drain.
- * Ownership  store_ops.free after every queue, iterator and snapshot was freed; databases still open die with it. A handle
- *            stays valid memory until its STORE_CLOSED event is freed, or if that never comes until the store is freed.
- * Threads    any, as in store.h; one lock per store. Callbacks of store_mem_each_... must not call the store.
+ * Units      _ms milliseconds of the environment's monotonic clock; a turn is one store_mem_step or
+ *            one queue_drain.
+ * Ownership  store_ops.free after every queue, iterator and snapshot was freed; databases still
+ *            open die with it. A handle stays valid memory until its STORE_CLOSED event is freed,
+ *            or if that never comes until the store is freed.
+ * Threads    any, as in store.h; one lock per store. Callbacks of store_mem_each_... must not call
+ *            the store.
  * Limits     STORE_MEM_..._MAX below.
  */
 #ifndef SILO_STORE_STORE_MEM_H
@@ -50,7 +57,10 @@ enum store_mem_kind {
 /* What the real engine cannot do without its object store: all but taking writes into memory. */
 #define STORE_MEM_REMOTE (STORE_MEM_ALL & ~STORE_MEM_BIT(STORE_MEM_WRITE))
 
-/* How long an operation takes (a flush: from its turn on): `turns` more turns, and ms_min..ms_max by the clock. */
+/*
+ * How long an operation takes (a flush: from its turn on): `turns` more turns, and ms_min..ms_max
+ * by the clock.
+ */
 struct store_mem_delay {
     uint32_t turns;
     int64_t ms_min, ms_max;
@@ -74,21 +84,30 @@ void store_mem_delay_set(struct store *store, enum store_mem_kind kind,
 
 /* One turn: completes the next ready operation. False when none was ready. */
 bool store_mem_step(struct store *store);
-/* Turns until nothing moves but by the clock, the end of an outage or new calls; how many operations completed. */
+/*
+ * Turns until nothing moves but by the clock, the end of an outage or new calls; how many
+ * operations completed.
+ */
 size_t store_mem_settle(struct store *store);
 /* Operations called and not completed. */
 size_t store_mem_pending(struct store *store);
-/* When the clock makes the next operation ready (in the past: one is ready now); INT64_MAX: never. */
+/*
+ * When the clock makes the next operation ready (in the past: one is ready now); INT64_MAX: never.
+ */
 int64_t store_mem_next_ms(struct store *store);
-/* What the engine's manifest poll does: every handle that was fenced and does not know gets its STORE_DOWN. */
+/*
+ * What the engine's manifest poll does: every handle that was fenced and does not know gets its
+ * STORE_DOWN.
+ */
 void store_mem_notice_fences(struct store *store);
 
 /* --- faults --- */
 
 /*
- * The nth call (1 = the next) of the kind, and the times - 1 calls after it, end in an event with this code. With
- * `effect` the operation was done all the same. A failed write or flush leaves its outcome unknown, and the database
- * goes down with the same code; with `effect` what it covered is durable.
+ * The nth call (1 = the next) of the kind, and the times - 1 calls after it, end in an event with
+ * this code. With `effect` the operation was done all the same. A failed write or flush leaves its
+ * outcome unknown, and the database goes down with the same code; with `effect` what it covered is
+ * durable.
  */
 struct store_mem_fault {
     enum store_mem_kind kind;
@@ -101,17 +120,27 @@ void store_mem_fail(struct store *store, const struct store_mem_fault *fault);
 uint64_t store_mem_faults_fired(struct store *store);
 void store_mem_faults_clear(struct store *store);
 
-/* Operations of these kinds are accepted and do not end; `text` becomes the store's last error. kinds 0: lifts it. */
+/*
+ * Operations of these kinds are accepted and do not end; `text` becomes the store's last error.
+ * kinds 0: lifts it.
+ */
 void store_mem_outage(struct store *store, uint32_t kinds, const char *text);
 
-/* The same of a store that knows: requests fail rather than hang, and are repeated under it. kinds 0 lifts either. */
+/*
+ * The same of a store that knows: requests fail rather than hang, and are repeated under it. kinds
+ * 0 lifts either.
+ */
 void store_mem_trouble(struct store *store, uint32_t kinds, const char *text);
 
-/* What survives a crash of the batches that were applied and not durable; always a prefix of each database's. */
+/*
+ * What survives a crash of the batches that were applied and not durable; always a prefix of each
+ * database's.
+ */
 enum store_mem_survival { STORE_MEM_LOSE, STORE_MEM_KEEP_SOME, STORE_MEM_KEEP_ALL };
 /*
- * The process that drains `queue` (NULL: every process) is gone: its handles die without a word (calls on them are refused,
- * UNAVAILABLE), its operations and events vanish. Iterators, snapshots and the queue itself remain the caller's to free.
+ * The process that drains `queue` (NULL: every process) is gone: its handles die without a word
+ * (calls on them are refused, UNAVAILABLE), its operations and events vanish. Iterators, snapshots
+ * and the queue itself remain the caller's to free.
  */
 void store_mem_crash(struct store *store, struct store_queue *queue,
                      enum store_mem_survival survival);
@@ -130,7 +159,10 @@ void store_mem_counts(struct store *store, struct store_mem_counts *ret_counts);
 void store_mem_counts_reset(struct store *store);
 
 typedef void store_mem_row_fn(void *context, struct bytes key, struct bytes value);
-/* All rows of a database in key order: as its newest owner's reads see them; as a crash that loses all leaves them. */
+/*
+ * All rows of a database in key order: as its newest owner's reads see them; as a crash that loses
+ * all leaves them.
+ */
 void store_mem_each_applied(struct store *store, const char *path, store_mem_row_fn *fn,
                             void *context);
 void store_mem_each_durable(struct store *store, const char *path, store_mem_row_fn *fn,

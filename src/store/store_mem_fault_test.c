@@ -396,7 +396,9 @@ static void *thread_writes(void *context)
     return NULL;
 }
 
-/* One thread calls, another waits on the descriptor and drains: every call has its event, in order. */
+/*
+ * One thread calls, another waits on the descriptor and drains: every call has its event, in order.
+ */
 static void calls_come_from_any_thread(void **state)
 {
     (void)state;

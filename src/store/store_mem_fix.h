@@ -1,6 +1,6 @@
 /*
- * store/store_mem_fix.h - what the tests of the store in memory share: a store with its queue and clock, calls in one line,
- * events found by their token.
+ * store/store_mem_fix.h - what the tests of the store in memory share: a store with its queue and
+ * clock, calls in one line, events found by their token.
  */
 #ifndef SILO_STORE_STORE_MEM_FIX_H
 #define SILO_STORE_STORE_MEM_FIX_H

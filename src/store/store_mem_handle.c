@@ -5,8 +5,9 @@
  *   path --owner--> other db                 a fenced handle: its image is its own
  *   path, no owner                           the image is durable to its end
  *
- * A handle lives from its open to the free of its STORE_CLOSED (two names for that: dead = nothing of it moves any more,
- * freed = its memory is gone). A crash leaves it dead, since its user may still hold it.
+ * A handle lives from its open to the free of its STORE_CLOSED (two names for that: dead = nothing
+ * of it moves any more, freed = its memory is gone). A crash leaves it dead, since its user may
+ * still hold it.
  */
 #include <unistd.h>
 

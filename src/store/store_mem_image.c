@@ -6,7 +6,8 @@
  *   a new owner sees    [------------]
  *   a view sees         [---------] up to its own sequence
  *
- * Two owners of one path never share an image: what the fenced one still writes must not reach the other.
+ * Two owners of one path never share an image: what the fenced one still writes must not reach the
+ * other.
  */
 #include "base/assert.h"
 #include "store/store_mem_int.h"

@@ -8,8 +8,9 @@
  *   store_mem_object.c   the same for the object calls
  *   store_mem_control.c  the calls of store_mem.h
  *
- * Ownership  store: databases, paths, operations. path and db each hold a reference of an image. Views (iterators,
- *            snapshots, pending reads) hold an image each and, for iterators and snapshots, a reference of the db.
+ * Ownership  store: databases, paths, operations. path and db each hold a reference of an image.
+ *            Views (iterators, snapshots, pending reads) hold an image each and, for iterators and
+ *            snapshots, a reference of the db.
  * Threads    every function here wants the store's lock held.
  */
 #ifndef SILO_STORE_STORE_MEM_INT_H
@@ -184,7 +185,10 @@ static inline void mem_unlock(struct store *store)
 struct mem_image *image_new(void);
 struct mem_image *image_ref(struct mem_image *image);
 void image_unref(struct mem_image *image);
-/* The image that is left when all after `seq` is lost; durable up to seq. durable <= seq <= applied. */
+/*
+ * The image that is left when all after `seq` is lost; durable up to seq. durable <= seq <=
+ * applied.
+ */
 struct mem_image *image_cut(const struct mem_image *image, uint64_t seq);
 /* Applies a checked batch and counts it; image->applied is its sequence afterwards. */
 void image_apply(struct mem_image *image, const struct store_buf *bufs, size_t bufs_count,
@@ -196,13 +200,19 @@ void view_unpin(struct mem_view *view);
 
 /* store_mem_handle.c */
 struct mem_path *path_find(struct store *store, const char *name);
-/* The path goes to a new owner (NULL: to nobody), who finds what is durable; the old owner keeps its own state. */
+/*
+ * The path goes to a new owner (NULL: to nobody), who finds what is durable; the old owner keeps
+ * its own state.
+ */
 void path_take(struct mem_path *path, struct store_db *owner);
 struct store_db *db_new(struct store *store, struct store_queue *queue, struct mem_path *path,
                         size_t bytes_max);
 void db_unref(struct store_db *db);
 bool db_fenced(const struct store_db *db);
-/* The handle is at its end. If it owned the path, that keeps what its image has up to seq. No operation of it is left. */
+/*
+ * The handle is at its end. If it owned the path, that keeps what its image has up to seq. No
+ * operation of it is left.
+ */
 void db_kill(struct store_db *db, uint64_t seq);
 void iter_release(struct store_iter *iter);
 /* Out of all lists and freed, without an event; with it an iterator nobody has seen. */
@@ -224,9 +234,14 @@ uint64_t mem_random_below(struct store *store, uint64_t bound);
 void op_enqueue(struct store *store, struct mem_op *op);
 /* Completes one ready operation of this turn; false when there is none. */
 bool mem_complete_one(struct store *store);
-/* In its turn among the operations of its database, and no outage holds it: only the clock and turns may keep it. */
+/*
+ * In its turn among the operations of its database, and no outage holds it: only the clock and
+ * turns may keep it.
+ */
 bool op_free_to_run(const struct store *store, const struct mem_op *op);
-/* Whether an operation of the queue (NULL: of any) could complete now but for the turns it waits. */
+/*
+ * Whether an operation of the queue (NULL: of any) could complete now but for the turns it waits.
+ */
 bool mem_ready(const struct store *store, const struct store_queue *queue);
 void db_down(struct store_db *db, enum silo_code code, const char *text);
 /* Makes the descriptors of all queues say what there is. */

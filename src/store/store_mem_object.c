@@ -1,8 +1,9 @@
 /*
- * store/store_mem_object.c - the object calls: a sorted set of names with their bytes. An object never changes. And the
- * calls on databases nobody has open.
+ * store/store_mem_object.c - the object calls: a sorted set of names with their bytes. An object
+ * never changes. And the calls on databases nobody has open.
  *
- * Prefixes are whole path parts, as in object stores' directories: "a/b" has "a/b" and "a/b/c" below it, not "a/bc".
+ * Prefixes are whole path parts, as in object stores' directories: "a/b" has "a/b" and "a/b/c"
+ * below it, not "a/bc".
  */
 #include <stdio.h>
 

@@ -3,10 +3,11 @@
  *
  *   call --> pending --(in its turn, not held, delay over)--> complete --> event
  *
- * In its turn: the first write of its database; the first flush, once the writes before it ended; a close (but
- * STORE_CLOSE_DROP) that nothing precedes.
- * Held: an outage of its kind. A flush begins when its turn comes, in an outage too: it fixes then what it covers, and
- * its delay runs from there. All effects happen at completion, so a database fenced meanwhile finds out then.
+ * In its turn: the first write of its database; the first flush, once the writes before it ended; a
+ * close (but STORE_CLOSE_DROP) that nothing precedes.
+ * Held: an outage of its kind. A flush begins when its turn comes, in an outage too: it fixes then
+ * what it covers, and its delay runs from there. All effects happen at completion, so a database
+ * fenced meanwhile finds out then.
  */
 #include <stdio.h>
 
@@ -290,7 +291,10 @@ static void mget_complete(struct store *store, struct mem_op *op)
     rows_event(store, op, &buf, (uint32_t)op->keys_count, false);
 }
 
-/* What is left of the iterator's range begins after (downwards: ends before) the last key of the page. */
+/*
+ * What is left of the iterator's range begins after (downwards: ends before) the last key of the
+ * page.
+ */
 static void iter_advance(struct store_iter *iter, struct bytes last)
 {
     ASSERT(last.ptr != NULL); /* a page with more behind it has a row */

@@ -1,4 +1,7 @@
-/* store/store_mem_test.c - what the store in memory promises: visibility, durability, reads, fencing, objects. */
+/*
+ * store/store_mem_test.c - what the store in memory promises: visibility, durability, reads,
+ * fencing, objects.
+ */
 #include "store/store_mem_fix.h"
 
 /* --- writing, flushing, closing --- */

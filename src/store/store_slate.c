@@ -1,14 +1,18 @@
 /*
  * store/store_slate.c - calls of store.h to calls of sdbx.h, events of sdbx.h to events of store.h.
  *
- * The bridge gives every event of a database the tag of its open, and every page the tag of its scan; the tags are our
- * handles, so no table is kept. A handle is made when the call is accepted and found again in its event:
+ * The bridge gives every event of a database the tag of its open, and every page the tag of its
+ * scan; the tags are our handles, so no table is kept. A handle is made when the call is accepted
+ * and found again in its event:
  *
- *   store_db    made by open     freed with STORE_OPENED that failed, or when STORE_CLOSED is freed by its receiver
- *   store_iter  made by scan     freed with a first page that is the last (or failed), else by the receiver
+ *   store_db    made by open     freed with STORE_OPENED that failed, or when STORE_CLOSED is freed
+ *               by its receiver
+ *   store_iter  made by scan     freed with a first page that is the last (or failed), else by the
+ *               receiver
  *
- * Both lie in lists of the store besides, so that free can let go of what never got its event. Memory of the bridge in an
- * event: owned[0] its start, owned[1] its capacity; owned[2] is ours (malloc), or the handle of a STORE_CLOSED.
+ * Both lie in lists of the store besides, so that free can let go of what never got its event.
+ * Memory of the bridge in an event: owned[0] its start, owned[1] its capacity; owned[2] is ours
+ * (malloc), or the handle of a STORE_CLOSED.
  */
 #include "store/store_slate.h"
 

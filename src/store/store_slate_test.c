@@ -1,4 +1,7 @@
-/* store/store_slate_test.c - the engine behind store.h: on disk with fsync, and in the engine's own memory store. */
+/*
+ * store/store_slate_test.c - the engine behind store.h: on disk with fsync, and in the engine's own
+ * memory store.
+ */
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>

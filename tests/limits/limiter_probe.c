@@ -1,11 +1,13 @@
 /*
- * tests/limits/limiter_probe.c - the server's client of Gubernator as a program, for tests against a real one.
+ * tests/limits/limiter_probe.c - the server's client of Gubernator as a program, for tests against
+ * a real one.
  *
  *     limiter_probe ADDRESS [REQUEST_TIMEOUT_MS [BATCH]]
  *
- * Each line of input is one check, "NAME KEY HITS LIMIT DURATION_MS ALGORITHM BEHAVIOR", its texts without blanks. At an
- * empty line, and at the end, the checks read so far are made at the same time; each gets one line of output, in their
- * order: "under RESET_MS", "over RESET_MS", or "error TEXT".
+ * Each line of input is one check, "NAME KEY HITS LIMIT DURATION_MS ALGORITHM BEHAVIOR", its texts
+ * without blanks. At an empty line, and at the end, the checks read so far are made at the same
+ * time; each gets one line of output, in their order: "under RESET_MS", "over RESET_MS", or "error
+ * TEXT".
  *
  * Limits     CHECKS_MAX checks at a time, TEXT_MAX bytes of each text.
  */

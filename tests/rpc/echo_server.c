@@ -1,18 +1,22 @@
 /*
- * tests/rpc/echo_server.c - a server of raw messages for the interoperability tests and the benchmark.
+ * tests/rpc/echo_server.c - a server of raw messages for the interoperability tests and the
+ * benchmark.
  *
- * Messages are plain bytes, so clients need no generated code. Prints "port <n>" once it listens; SIGTERM and SIGINT
- * drain it, with a hard limit of five seconds. Methods of test.Echo:
+ * Messages are plain bytes, so clients need no generated code. Prints "port <n>" once it listens;
+ * SIGTERM and SIGINT drain it, with a hard limit of five seconds. Methods of test.Echo:
  *
  *     Urgent     the same, an urgent call
  *     Unary      answers the request               Thread    the same, by way of another thread
  *     Segments   the same, from heap pieces        Sleep     answers after <request> milliseconds
  *     SleepOn    the same, whether or not the caller has gone
- *     Header     the value of header <request>     Fail      "<status> <text>": fails, with a trailer
+ *     Header     the value of header <request>     Fail      "<status> <text>": fails, with a
+ *                trailer
  *     Urgent     the same as Unary, an urgent call
  *     Stream     "<count> <bytes>": that many messages of that size
- *     Reserve    "<bytes>": makes room for a reply of that size, then makes it, as a reader of stored payloads does
- *     Stats      "sleeping=.. cancels=.. deadlines=.. released=.. sent=.. inflight=.. replies=.. callbytes=.. conns=.. calls=.."
+ *     Reserve    "<bytes>": makes room for a reply of that size, then makes it, as a reader of
+ *                stored payloads does
+ *     Stats      "sleeping=.. cancels=.. deadlines=.. released=.. sent=.. inflight=.. replies=..
+ *                callbytes=.. conns=.. calls=.."
  *
  * test.Locked/Unary needs the token.
  */
@@ -40,7 +44,7 @@ static void on_unary(struct rpc_call *call, struct bytes request, void *context)
     (void)rpc_call_reply(call, request);
 }
 
-/* --- pieces on the heap --------------------------------------------------------------------------------------- */
+/* --- pieces on the heap --- */
 
 static void release_piece(void *context, bool sent)
 {
@@ -69,7 +73,7 @@ static void on_segments(struct rpc_call *call, struct bytes request, void *conte
     (void)rpc_call_reply_segments(call, pieces, sizeof pieces / sizeof pieces[0]);
 }
 
-/* --- by way of another thread --------------------------------------------------------------------------------- */
+/* --- by way of another thread --- */
 
 struct job {
     struct mail mail; /* on the way out */
@@ -142,7 +146,7 @@ static void on_thread(struct rpc_call *call, struct bytes request, void *context
     mailbox_send_always(&worker.mailbox, &job->mail);
 }
 
-/* --- sleeping ------------------------------------------------------------------------------------------------- */
+/* --- sleeping --- */
 
 struct nap {
     struct rpc_timer timer;
@@ -188,7 +192,7 @@ static void on_sleep(struct rpc_call *call, struct bytes request, void *context)
     rpc_timer_start(loop, &nap->timer, rpc_loop_now_us(loop) + number(request) * 1000);
 }
 
-/* --- errors and headers --------------------------------------------------------------------------------------- */
+/* --- errors and headers --- */
 
 static void on_fail(struct rpc_call *call, struct bytes request, void *context)
 {
@@ -211,7 +215,7 @@ static void on_header(struct rpc_call *call, struct bytes request, void *context
     (void)rpc_call_reply(call, value.ptr != NULL ? value : BYTES_LIT("(none)"));
 }
 
-/* --- streaming ------------------------------------------------------------------------------------------------ */
+/* --- streaming --- */
 
 struct stream {
     unsigned long left;
@@ -291,7 +295,7 @@ static void on_stats(struct rpc_call *call, struct bytes request, void *context)
                                      rpc_server_conns(server), rpc_server_calls(server))));
 }
 
-/* --- main ----------------------------------------------------------------------------------------------------- */
+/* --- main --- */
 
 static const struct rpc_method methods[] = {
     {.path = "/test.Echo/Unary", .on_call = on_unary},

@@ -1,9 +1,11 @@
 /*
  * tests/rpc/rpc_bench.c - closed-loop load on an echo server: what a call costs the server.
  *
- * usage: rpc_bench <host:port> <server pid> <connections> <calls in flight each> <seconds> [path] [message bytes]
+ * usage: rpc_bench <host:port> <server pid> <connections> <calls in flight each> <seconds> [path]
+ * [message bytes]
  *
- * Prints calls a second and the server's CPU time per call (utime + stime of the whole process over the window).
+ * Prints calls a second and the server's CPU time per call (utime + stime of the whole process over
+ * the window).
  */
 #include <stdatomic.h>
 #include <stdio.h>

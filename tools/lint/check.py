@@ -5,6 +5,7 @@
             private headers (*_int.h) but its own
   banned    calls that write or read without a bound or without an error: strcpy, strcat, sprintf, gets, atoi, ...;
             thrd_create, whose threads the thread sanitizer does not see
+  width     a comment is at most 100 columns wide; what is drawn with lines or arrows may be wider
   alone     with --headers BUILD_DIR: every header compiles on its own
 
 Usage: check.py [--headers BUILD_DIR]
@@ -62,11 +63,14 @@ TEST_GRANTS = {"shard": {"store"}, "coord": {"store"}, "query": {"store", "shard
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]')
 BANNED = re.compile(r"(?<![\w.>])(strcpy|strcat|sprintf|vsprintf|gets|atoi|atol|atoll|atof|strtok|alloca|scanf|sscanf|thrd_create)\s*\(")
+COLUMNS_MAX = 100
+COMMENT_LINE = re.compile(r"\s*(/\*|\* )|.*[;,{] */\*")
+DRAWN = re.compile(r"[│─►◄]|<->")
 OPAQUE = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
 
 
 def sources():
-    for top in ("src", "bench", "sim", "fuzz", "tests", "tools"):
+    for top in ("src", "bench", "sim", "fuzz", "tests", "tools", "bridge/include"):
         for directory, _, files in sorted(os.walk(os.path.join(ROOT, top))):
             for file in sorted(files):
                 if file.endswith((".c", ".h")):
@@ -112,6 +116,12 @@ def check_banned(text):
             yield number, f"banned call {match.group(1)}"
 
 
+def check_width(text):
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > COLUMNS_MAX and COMMENT_LINE.match(line) and not DRAWN.search(line):
+            yield number, f"a comment of {len(line)} columns: at most {COLUMNS_MAX}"
+
+
 def compile_flags(build):
     """-I, -isystem and -D of all compile commands but those of tests, which may set limits anew, and the compiler."""
     flags = []
@@ -148,7 +158,7 @@ def main():
     for path in files:
         with open(os.path.join(ROOT, path), encoding="utf-8") as file:
             text = file.read()
-        found[path] = list(check_layers(path, text)) + list(check_banned(text))
+        found[path] = list(check_layers(path, text)) + list(check_banned(text)) + list(check_width(text))
     if args.headers:
         command = compile_flags(os.path.join(ROOT, args.headers))
         headers = [path for path in files if path.endswith(".h")]
