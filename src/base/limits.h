@@ -97,6 +97,8 @@
 /* Payloads and results read for answers and not handed on, in the whole process. */
 #define ANSWERS_BYTES_MAX (512u << 20)
 #endif
+/* Shards of a cluster, and places for them in a process. */
+#define SHARDS_MAX 2048u
 #define UNDELIVERED_MAX 65536u /* tasks remembered to be given back while their shard is not open */
 
 /* One turn of a shard: nobody waits behind unbounded work. */

@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SRC = os.path.join(ROOT, "src")
 
-MODULES = {"base", "codec", "metrics", "config", "rpc", "store", "core", "shard", "limiter", "coord", "route", "query",
+MODULES = {"base", "codec", "metrics", "config", "rpc", "store", "core", "shard", "limiter", "coord", "directory", "query",
            "service", "web", "server", "client"}
 
 # What a module may include besides base and itself; "module/file.h" grants that header alone. Tests may in addition
@@ -42,10 +42,10 @@ LAYERS = {
     "shard": {"core", "codec", "metrics", "store/store.h"},
     "limiter": {"shard/limiter.h", "rpc"},
     "coord": {"codec", "store/store.h"},  # the cluster record lies in the object store
-    "route": {"coord/coord.h", "rpc", "codec"},
-    "query": {"codec", "route/route.h", "store/store.h"},
-    "service": {"shard/shard.h", "route", "query", "codec", "metrics", "config", "rpc"},
-    "web": {"shard/shard.h", "route", "query", "codec", "metrics", "config", "rpc"},
+    "directory": {"codec"},
+    "query": {"codec", "directory/directory.h", "store/store.h"},
+    "service": {"shard/shard.h", "directory/directory.h", "query", "codec", "metrics", "config", "rpc"},
+    "web": {"shard/shard.h", "directory/directory.h", "query", "codec", "metrics", "config", "rpc"},
     "client": {"codec", "rpc"},
     "server": MODULES | {"sdbx.h", "sdbx_toml.h", "sdbx_settings.h"},
 }
