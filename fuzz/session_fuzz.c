@@ -54,12 +54,12 @@ static void piece_release(void *context, bool sent)
     pieces_released++;
 }
 
-static struct rpc_segment piece_new(struct bytes bytes)
+static struct rpc_piece piece_new(struct bytes bytes)
 {
     uint8_t *copy = xmalloc(bytes.len);
     memcpy(copy, bytes.ptr, bytes.len);
     pieces_made++;
-    return (struct rpc_segment){
+    return (struct rpc_piece){
         .bytes = bytes_of(copy, bytes.len), .release = piece_release, .context = copy};
 }
 
@@ -67,19 +67,19 @@ static void on_pieces(struct rpc_call *call, struct bytes request, void *context
 {
     (void)context;
     const size_t half = request.len / 2;
-    const struct rpc_segment pieces[] = {
+    const struct rpc_piece pieces[] = {
         piece_new(bytes_of(request.ptr, half)),
         piece_new(BYTES_LIT("")),
         piece_new(bytes_after(request, half)),
     };
-    (void)rpc_call_reply_segments(call, pieces, sizeof pieces / sizeof pieces[0]);
+    (void)rpc_call_reply_pieces(call, pieces, sizeof pieces / sizeof pieces[0]);
 }
 
 static void on_stream(struct rpc_call *call, struct bytes request, void *context)
 {
     (void)context;
     for (int i = 0; i < STREAM_MESSAGES; i++) {
-        const struct rpc_segment piece = piece_new(request);
+        const struct rpc_piece piece = piece_new(request);
         (void)rpc_call_send(call, &piece, 1);
     }
     const struct rpc_header trailers[] = {{BYTES_LIT("x-fuzz"), request}};

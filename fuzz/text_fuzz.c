@@ -72,7 +72,7 @@ static void frame_one(struct bytes in)
 
 static uint32_t released;
 
-static void segment_released(void *context, bool sent)
+static void piece_released(void *context, bool sent)
 {
     (void)context;
     (void)sent;
@@ -80,7 +80,7 @@ static void segment_released(void *context, bool sent)
 }
 
 /*
- * Messages in segments, taken out in pieces, read back: the same bytes, and every segment released
+ * Messages in pieces, taken out bit by bit, read back: the same bytes, and every piece released
  * once.
  */
 static void frame_write_one(struct bytes in)
@@ -93,15 +93,15 @@ static void frame_write_one(struct bytes in)
     buf_init(&wire, OUT_BYTES_MAX);
     released = 0;
     while (in.len != 0) {
-        struct rpc_segment segments[3];
+        struct rpc_piece pieces[3];
         const size_t count = take_u8(&in) % 4;
         const bool copy = (take_u8(&in) & 1) != 0;
         for (size_t i = 0; i < count; i++) {
-            segments[i] =
-                (struct rpc_segment){.bytes = take_bytes(&in, 300), .release = segment_released};
-            buf_append(&sent, segments[i].bytes.ptr, segments[i].bytes.len);
+            pieces[i] =
+                (struct rpc_piece){.bytes = take_bytes(&in, 300), .release = piece_released};
+            buf_append(&sent, pieces[i].bytes.ptr, pieces[i].bytes.len);
         }
-        frame_queue_push(&queue, NULL, segments, count, copy);
+        frame_queue_push(&queue, NULL, pieces, count, copy);
         pushed += (uint32_t)count;
     }
     const bool all = (piece & 1) != 0;

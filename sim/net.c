@@ -347,18 +347,17 @@ bool rpc_call_reply(struct rpc_call *call, struct bytes message)
     return heard;
 }
 
-bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments,
-                             size_t count)
+bool rpc_call_reply_pieces(struct rpc_call *call, const struct rpc_piece *pieces, size_t count)
 {
     ASSERT(count == 1);
     const bool dying = call->net->dying;
-    if (!call_answered(call, RPC_STATUS_OK, BYTES_NONE, segments[0].bytes)) {
+    if (!call_answered(call, RPC_STATUS_OK, BYTES_NONE, pieces[0].bytes)) {
         /* A dying process gives nothing back any more. */
-        segments[0].release(segments[0].context, dying);
+        pieces[0].release(pieces[0].context, dying);
         return false;
     }
-    call->release = segments[0].release;
-    call->release_context = segments[0].context;
+    call->release = pieces[0].release;
+    call->release_context = pieces[0].context;
     call_sends(call);
     return true;
 }

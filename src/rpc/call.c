@@ -412,20 +412,20 @@ void rpc_call_on_cancel(struct rpc_call *call,
     call->cancel_context = context;
 }
 
-static void segments_drop(const struct rpc_segment *segments, size_t count)
+static void pieces_drop(const struct rpc_piece *pieces, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (segments[i].release != NULL) {
-            segments[i].release(segments[i].context, false);
+        if (pieces[i].release != NULL) {
+            pieces[i].release(pieces[i].context, false);
         }
     }
 }
 
-static uint64_t segments_bytes(const struct rpc_segment *segments, size_t count)
+static uint64_t pieces_bytes(const struct rpc_piece *pieces, size_t count)
 {
     uint64_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
-        bytes += segments[i].bytes.len;
+        bytes += pieces[i].bytes.len;
     }
     return bytes;
 }
@@ -450,16 +450,15 @@ static bool call_admits(struct rpc_call *call, uint64_t bytes)
     return false;
 }
 
-bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments,
-                             size_t count)
+bool rpc_call_reply_pieces(struct rpc_call *call, const struct rpc_piece *pieces, size_t count)
 {
     ASSERT(call->held && rpc_loop_here(call->loop));
     const bool alive = rpc_call_alive(call);
     call->on_cancel = NULL; /* whatever is the matter, the handler is done */
-    if (!call_admits(call, segments_bytes(segments, count))) {
-        segments_drop(segments, count);
+    if (!call_admits(call, pieces_bytes(pieces, count))) {
+        pieces_drop(pieces, count);
     } else {
-        frame_queue_push(&call->queue, &call->arena, segments, count, false);
+        frame_queue_push(&call->queue, &call->arena, pieces, count, false);
         call_tell_done(call, RPC_STATUS_OK);
         call_push_end(call);
     }
@@ -469,8 +468,8 @@ bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *se
 
 bool rpc_call_reply(struct rpc_call *call, struct bytes message)
 {
-    const struct rpc_segment segment = {.bytes = message};
-    return rpc_call_reply_segments(call, &segment, 1);
+    const struct rpc_piece piece = {.bytes = message};
+    return rpc_call_reply_pieces(call, &piece, 1);
 }
 
 static void call_copy_trailers(struct rpc_call *call, const struct rpc_header *trailers,
@@ -510,18 +509,18 @@ bool rpc_call_fail(struct rpc_call *call, const struct silo_err *err)
     return rpc_call_finish(call, silo_code_grpc(err->code), bytes_str(err->text), NULL, 0);
 }
 
-static bool call_send(struct rpc_call *call, const struct rpc_segment *segments, size_t count,
+static bool call_send(struct rpc_call *call, const struct rpc_piece *pieces, size_t count,
                       bool copy)
 {
     ASSERT(call->held && rpc_loop_here(call->loop));
-    if (!call_admits(call, segments_bytes(segments, count))) {
-        segments_drop(segments, count);
+    if (!call_admits(call, pieces_bytes(pieces, count))) {
+        pieces_drop(pieces, count);
         return false;
     }
     if (call->queue.bytes == 0) {
         call->moved_us = rpc_loop_now_us(call->loop);
     }
-    frame_queue_push(&call->queue, NULL, segments, count, copy);
+    frame_queue_push(&call->queue, NULL, pieces, count, copy);
     room_update(call);
     call_push(call);
     if (!rpc_call_writable(call)) {
@@ -530,15 +529,15 @@ static bool call_send(struct rpc_call *call, const struct rpc_segment *segments,
     return true;
 }
 
-bool rpc_call_send(struct rpc_call *call, const struct rpc_segment *segments, size_t count)
+bool rpc_call_send(struct rpc_call *call, const struct rpc_piece *pieces, size_t count)
 {
-    return call_send(call, segments, count, false);
+    return call_send(call, pieces, count, false);
 }
 
 bool rpc_call_send_copy(struct rpc_call *call, struct bytes message)
 {
-    const struct rpc_segment segment = {.bytes = message};
-    return call_send(call, &segment, 1, true);
+    const struct rpc_piece piece = {.bytes = message};
+    return call_send(call, &piece, 1, true);
 }
 
 bool rpc_call_writable(const struct rpc_call *call)

@@ -426,7 +426,7 @@ static struct client_stream *stream_new(struct rpc_channel *channel, struct rpc_
 void client_stream_start(struct rpc_channel *channel, struct rpc_request *request)
 {
     struct client_stream *stream = stream_new(channel, request);
-    const struct rpc_segment message = {.bytes = request->message};
+    const struct rpc_piece message = {.bytes = request->message};
     frame_queue_push(&stream->queue, &stream->arena, &message, 1, false);
     nghttp2_nv nv[CLIENT_NV_MAX];
     const size_t count = request_nv(channel, request, stream, nv);

@@ -9,42 +9,42 @@
 #include "rpc/channel_int.h"
 
 /* Something one thread waits for and another says. */
-struct gate {
+struct latch {
     pthread_mutex_t lock; /* guards open */
     pthread_cond_t wake;
     bool open;
 };
 
-static void gate_init(struct gate *gate)
+static void latch_init(struct latch *latch)
 {
-    gate->open = false;
-    (void)pthread_mutex_init(&gate->lock, NULL);
-    (void)pthread_cond_init(&gate->wake, NULL);
+    latch->open = false;
+    (void)pthread_mutex_init(&latch->lock, NULL);
+    (void)pthread_cond_init(&latch->wake, NULL);
 }
 
-static void gate_open(struct gate *gate)
+static void latch_open(struct latch *latch)
 {
-    (void)pthread_mutex_lock(&gate->lock);
-    gate->open = true;
-    (void)pthread_cond_signal(&gate->wake);
-    (void)pthread_mutex_unlock(&gate->lock);
+    (void)pthread_mutex_lock(&latch->lock);
+    latch->open = true;
+    (void)pthread_cond_signal(&latch->wake);
+    (void)pthread_mutex_unlock(&latch->lock);
 }
 
-static void gate_wait(struct gate *gate)
+static void latch_wait(struct latch *latch)
 {
-    (void)pthread_mutex_lock(&gate->lock);
-    while (!gate->open) {
-        (void)pthread_cond_wait(&gate->wake, &gate->lock);
+    (void)pthread_mutex_lock(&latch->lock);
+    while (!latch->open) {
+        (void)pthread_cond_wait(&latch->wake, &latch->lock);
     }
-    (void)pthread_mutex_unlock(&gate->lock);
-    (void)pthread_cond_destroy(&gate->wake);
-    (void)pthread_mutex_destroy(&gate->lock);
+    (void)pthread_mutex_unlock(&latch->lock);
+    (void)pthread_cond_destroy(&latch->wake);
+    (void)pthread_mutex_destroy(&latch->lock);
 }
 
 struct waiting_call {
     struct rpc_request request;
     struct rpc_answer *answer;
-    struct gate gate;
+    struct latch latch;
 };
 
 static void waiting_call_done(struct rpc_request *request)
@@ -64,7 +64,7 @@ static void waiting_call_done(struct rpc_request *request)
             answer->trailers[i].value = arena_copy(&answer->arena, stream->headers[i].value);
         }
     }
-    gate_open(&call->gate);
+    latch_open(&call->latch);
 }
 
 void rpc_channel_call_wait(struct rpc_channel *channel, const char *path, struct bytes message,
@@ -78,9 +78,9 @@ void rpc_channel_call_wait(struct rpc_channel *channel, const char *path, struct
     call.request.message = message;
     call.request.timeout_us = timeout_us;
     call.request.on_done = waiting_call_done;
-    gate_init(&call.gate);
+    latch_init(&call.latch);
     rpc_channel_call(channel, &call.request);
-    gate_wait(&call.gate);
+    latch_wait(&call.latch);
 }
 
 void rpc_answer_deinit(struct rpc_answer *answer)
@@ -89,20 +89,20 @@ void rpc_answer_deinit(struct rpc_answer *answer)
     memset(answer, 0, sizeof *answer);
 }
 
-struct closing {
+struct channel_close {
     struct rpc_mail mail;
     struct rpc_channel *channel;
-    struct gate *gate; /* NULL: nobody waits */
+    struct latch *latch; /* NULL: nobody waits */
 };
 
-static void closing_run(struct rpc_mail *mail)
+static void channel_close_run(struct rpc_mail *mail)
 {
-    struct closing *closing = CONTAINER_OF(mail, struct closing, mail);
-    struct gate *gate = closing->gate;
+    struct channel_close *closing = CONTAINER_OF(mail, struct channel_close, mail);
+    struct latch *latch = closing->latch;
     channel_teardown(closing->channel);
     free(closing);
-    if (gate != NULL) {
-        gate_open(gate);
+    if (latch != NULL) {
+        latch_open(latch);
     }
 }
 
@@ -114,16 +114,16 @@ struct rpc_channel *rpc_channel_free(struct rpc_channel *channel)
     /* By message even from the loop itself: calls posted before it are then seen before it. */
     struct rpc_loop *loop = channel->loop;
     const bool waits = !rpc_loop_here(loop);
-    struct gate gate;
+    struct latch latch;
     if (waits) {
-        gate_init(&gate);
+        latch_init(&latch);
     }
-    struct closing *closing = xcalloc(1, sizeof *closing);
-    *closing =
-        (struct closing){.mail.run = closing_run, .channel = channel, .gate = waits ? &gate : NULL};
+    struct channel_close *closing = xcalloc(1, sizeof *closing);
+    *closing = (struct channel_close){
+        .mail.run = channel_close_run, .channel = channel, .latch = waits ? &latch : NULL};
     rpc_loop_post(loop, &closing->mail);
     if (waits) {
-        gate_wait(&gate);
+        latch_wait(&latch);
     }
     return NULL;
 }

@@ -20,7 +20,7 @@ struct frame_out {
     size_t offset; /* in the piece `at` */
     size_t at;
     size_t count;
-    struct rpc_segment pieces[];
+    struct rpc_piece pieces[];
 };
 
 void frame_reader_init(struct frame_reader *reader, size_t bytes_max, struct arena *arena)
@@ -137,46 +137,46 @@ static void frame_put_prefix(struct frame_out *out, size_t len)
     out->prefix_len = FRAME_PREFIX_BYTES;
 }
 
-static void segment_release(const struct rpc_segment *segment, bool sent)
+static void piece_release(const struct rpc_piece *piece, bool sent)
 {
-    if (segment->release != NULL) {
-        segment->release(segment->context, sent);
+    if (piece->release != NULL) {
+        piece->release(piece->context, sent);
     }
 }
 
-static void frame_copy_in(struct frame_out *out, const struct rpc_segment *segments, size_t count)
+static void frame_copy_in(struct frame_out *out, const struct rpc_piece *pieces, size_t count)
 {
     uint8_t *to = (uint8_t *)&out->pieces[1];
-    out->pieces[0] = (struct rpc_segment){.bytes.ptr = to};
+    out->pieces[0] = (struct rpc_piece){.bytes.ptr = to};
     out->count = 1;
     for (size_t i = 0; i < count; i++) {
-        if (segments[i].bytes.len != 0) {
-            memcpy(to, segments[i].bytes.ptr, segments[i].bytes.len);
-            to += segments[i].bytes.len;
-            out->pieces[0].bytes.len += segments[i].bytes.len;
+        if (pieces[i].bytes.len != 0) {
+            memcpy(to, pieces[i].bytes.ptr, pieces[i].bytes.len);
+            to += pieces[i].bytes.len;
+            out->pieces[0].bytes.len += pieces[i].bytes.len;
         }
-        segment_release(&segments[i], true);
+        piece_release(&pieces[i], true);
     }
 }
 
 void frame_queue_push(struct frame_queue *queue, struct arena *arena,
-                      const struct rpc_segment *segments, size_t count, bool copy)
+                      const struct rpc_piece *pieces, size_t count, bool copy)
 {
-    ASSERT(count <= RPC_SEGMENTS_MAX);
+    ASSERT(count <= RPC_PIECES_MAX);
     size_t len = 0;
     for (size_t i = 0; i < count; i++) {
-        len += segments[i].bytes.len;
+        len += pieces[i].bytes.len;
     }
     ASSERT(len <= UINT32_MAX);
     const size_t size =
-        sizeof(struct frame_out) + (copy ? sizeof segments[0] + len : count * sizeof segments[0]);
+        sizeof(struct frame_out) + (copy ? sizeof pieces[0] + len : count * sizeof pieces[0]);
     struct frame_out *out = arena != NULL ? arena_alloc(arena, size) : xmalloc(size);
     *out = (struct frame_out){.bytes = FRAME_PREFIX_BYTES + len, .on_heap = arena == NULL};
     frame_put_prefix(out, len);
     if (copy) {
-        frame_copy_in(out, segments, count);
+        frame_copy_in(out, pieces, count);
     } else if (count != 0) {
-        memcpy(out->pieces, segments, count * sizeof segments[0]);
+        memcpy(out->pieces, pieces, count * sizeof pieces[0]);
         out->count = count;
     }
     if (queue->last != NULL) {
@@ -212,7 +212,7 @@ static size_t frame_out_take(struct frame_out *out, uint8_t *to, size_t len)
         out->prefix_len = (uint8_t)(out->prefix_len - done);
     }
     while (out->prefix_len == 0 && out->at < out->count) {
-        const struct rpc_segment *piece = &out->pieces[out->at];
+        const struct rpc_piece *piece = &out->pieces[out->at];
         size_t part = piece->bytes.len - out->offset;
         if (part > len - done) {
             part = len - done;
@@ -227,7 +227,7 @@ static size_t frame_out_take(struct frame_out *out, uint8_t *to, size_t len)
         }
         out->at++;
         out->offset = 0;
-        segment_release(piece, true);
+        piece_release(piece, true);
     }
     return done;
 }
@@ -254,7 +254,7 @@ void frame_queue_clear(struct frame_queue *queue)
     while (queue->first != NULL) {
         struct frame_out *out = queue->first;
         for (size_t i = out->at; i < out->count; i++) {
-            segment_release(&out->pieces[i], false);
+            piece_release(&out->pieces[i], false);
         }
         frame_queue_pop(queue);
     }

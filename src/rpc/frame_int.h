@@ -61,10 +61,10 @@ struct frame_queue {
 
 /*
  * Queues one message. arena: where the bookkeeping lies; NULL = the heap. copy: take a copy of the
- * bytes (and release the segments as sent at once).
+ * bytes (and release the pieces as sent at once).
  */
 void frame_queue_push(struct frame_queue *queue, struct arena *arena,
-                      const struct rpc_segment *segments, size_t count, bool copy);
+                      const struct rpc_piece *pieces, size_t count, bool copy);
 /* Copies the next `len` bytes (at most queue->bytes) out. */
 void frame_queue_take(struct frame_queue *queue, uint8_t *to, size_t len);
 /* Drops what is left; its pieces are released as not sent. */

@@ -93,7 +93,7 @@ static void test_queue_takes_in_order(void **state)
     for (size_t step = 1; step < 40; step++) {
         struct counts counts = {0};
         struct frame_queue queue = {0};
-        const struct rpc_segment pieces[] = {
+        const struct rpc_piece pieces[] = {
             {.bytes = BYTES_LIT("first "), .release = count_release, .context = &counts},
             {.bytes = BYTES_LIT(""), .release = count_release, .context = &counts},
             {.bytes = BYTES_LIT("second"), .release = count_release, .context = &counts},
@@ -127,9 +127,9 @@ static void test_queue_clear(void **state)
     (void)state;
     struct counts counts = {0};
     struct frame_queue queue = {0};
-    const struct rpc_segment piece = {
+    const struct rpc_piece piece = {
         .bytes = BYTES_LIT("12345"), .release = count_release, .context = &counts};
-    const struct rpc_segment pieces[] = {piece, piece, piece};
+    const struct rpc_piece pieces[] = {piece, piece, piece};
     frame_queue_push(&queue, NULL, pieces, 3, false);
     frame_queue_push(&queue, NULL, pieces, 3, false);
     uint8_t out[12];

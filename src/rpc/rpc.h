@@ -11,7 +11,7 @@
  * Units      times ending in _us are microseconds of env_system's monotonic clock; sizes are bytes.
  * Ownership  a call is the handler's from on_call until exactly one rpc_call_reply*,
  *            rpc_call_finish or rpc_call_fail. Request bytes, headers and the arena live until that
- *            finishing call returns, except that memory handed over as a reply (arena or segment)
+ *            finishing call returns, except that memory handed over as a reply (arena or piece)
  *            lives on until it was sent or the stream is gone.
  * Threads    named at each function; "loop" = the thread of the call's or channel's loop.
  * Limits     the RPC_*_DEFAULT values below and RPC_CALLS_PER_LOOP_MAX; each can be lowered or
@@ -66,7 +66,7 @@
 #define RPC_SIDE_SHARE 8u
 /* Their requests and replies up to this size may go beyond their part of the bytes. */
 #define RPC_SIDE_SMALL_BYTES (1u << 10)
-#define RPC_SEGMENTS_MAX 64u              /* of one reply */
+#define RPC_PIECES_MAX 64u                /* of one reply */
 #define RPC_TRAILERS_MAX 8u               /* extra trailers of one answer */
 #define RPC_STREAM_QUEUE_BYTES (1u << 20) /* a server stream above this is not writable */
 #define RPC_BIDI_QUEUE_BYTES (64u << 10)  /* the same of a bidi call: its requests wait then, too */
@@ -142,11 +142,11 @@ struct rpc_header {
 };
 
 /* Part of a message that is sent from where it lies. */
-struct rpc_segment {
+struct rpc_piece {
     struct bytes bytes;
     /*
      * Called exactly once, on the loop, when the bytes are no longer needed. NULL: nothing to
-     * release (arena or static memory). sent: this segment's bytes went to the socket whole.
+     * release (arena or static memory). sent: this piece's bytes went to the socket whole.
      */
     void (*release)(void *context, bool sent);
     void *context;
@@ -210,9 +210,8 @@ bool rpc_call_reserve(struct rpc_call *call, uint64_t bytes);
  * false).
  */
 bool rpc_call_reply(struct rpc_call *call, struct bytes message);
-/* Loop. The same from up to RPC_SEGMENTS_MAX pieces; released also when false is returned. */
-bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments,
-                             size_t count);
+/* Loop. The same from up to RPC_PIECES_MAX pieces; released also when false is returned. */
+bool rpc_call_reply_pieces(struct rpc_call *call, const struct rpc_piece *pieces, size_t count);
 /*
  * Loop. End the call with a status; status 0 ends a server stream well. text is UTF-8 (copied and
  * encoded), trailers are copied. A trailer whose value is not legal header text is left out.
@@ -223,10 +222,10 @@ bool rpc_call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
 bool rpc_call_fail(struct rpc_call *call, const struct silo_err *err);
 
 /*
- * Loop. Server streaming: queue one message; the call goes on. False: the caller has gone (segments
+ * Loop. Server streaming: queue one message; the call goes on. False: the caller has gone (pieces
  * released).
  */
-bool rpc_call_send(struct rpc_call *call, const struct rpc_segment *segments, size_t count);
+bool rpc_call_send(struct rpc_call *call, const struct rpc_piece *pieces, size_t count);
 /* Loop. The same with a copy of the bytes. */
 bool rpc_call_send_copy(struct rpc_call *call, struct bytes message);
 /*

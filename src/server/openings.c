@@ -243,7 +243,7 @@ static size_t count_open(const struct server *server, size_t *ret_never)
     return open;
 }
 
-enum closing openings_close(struct server *server, int64_t deadline_ms)
+enum close_result openings_close(struct server *server, int64_t deadline_ms)
 {
     const int64_t never_ms = env_mono_ms(server->env) + SERVER_NEVER_OPEN_MS;
     for (size_t i = 0; i < server->opening_count; i++) {

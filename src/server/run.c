@@ -114,9 +114,9 @@ int server_shutdown(struct server *server, int signal_number, bool *ret_clean)
     }
     /* A little is kept for taking the parts down; the watchdog has the last word. */
     const int64_t close_ms = deadline_ms - (deadline_ms - begin_ms) / 20;
-    const enum closing closing = openings_close(server, close_ms);
-    *ret_clean = closing == CLOSED_ALL;
-    if (closing == CLOSE_TIMED_OUT) {
+    const enum close_result closed = openings_close(server, close_ms);
+    *ret_clean = closed == CLOSED_ALL;
+    if (closed == CLOSE_TIMED_OUT) {
         log_error("close_timeout",
                   LOG_STR("text", "exiting with shards not closed; nothing acknowledged is lost"),
                   LOG_END);

@@ -160,13 +160,13 @@ void openings_drain(struct server *server);
  * ms of now.
  */
 int64_t openings_tick(struct server *server);
-enum closing {
+enum close_result {
     CLOSED_ALL,
     CLOSED_OPENED, /* some were still being opened, which may never end */
     CLOSE_TIMED_OUT,
 };
 /* Closes every shard at the same time. */
-enum closing openings_close(struct server *server, int64_t deadline_ms);
+enum close_result openings_close(struct server *server, int64_t deadline_ms);
 
 /* --- signals.c --- */
 

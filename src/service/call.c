@@ -87,12 +87,12 @@ void svc_reply(struct call *call, const ProtobufCMessage *reply)
         svc_fail(call, SILO_OUT_OF_RANGE, ERROR_REPLY_TOO_LARGE);
         return;
     }
-    struct rpc_segment segments[RPC_SEGMENTS_MAX];
-    const size_t count = svc_segments(call->arena, reply, size, segments);
+    struct rpc_piece pieces[RPC_PIECES_MAX];
+    const size_t count = svc_pieces(call->arena, reply, size, pieces);
     if (count == 1) {
-        rpc_call_reply(call->rpc, segments[0].bytes);
+        rpc_call_reply(call->rpc, pieces[0].bytes);
     } else {
-        rpc_call_reply_segments(call->rpc, segments, count);
+        rpc_call_reply_pieces(call->rpc, pieces, count);
     }
 }
 

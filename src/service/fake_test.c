@@ -205,22 +205,21 @@ void shard_answer_taken(struct shard_request *request)
     request->answer_bytes = 0;
 }
 
-bool rpc_call_reply_segments(struct rpc_call *call, const struct rpc_segment *segments,
-                             size_t count)
+bool rpc_call_reply_pieces(struct rpc_call *call, const struct rpc_piece *pieces, size_t count)
 {
-    assert_true(count > 0 && count <= RPC_SEGMENTS_MAX);
+    assert_true(count > 0 && count <= RPC_PIECES_MAX);
     size_t size = 0;
     for (size_t i = 0; i < count; i++) {
-        assert_true(i + 1 == count || segments[i].release == NULL);
-        size += segments[i].bytes.len;
+        assert_true(i + 1 == count || pieces[i].release == NULL);
+        size += pieces[i].bytes.len;
     }
     uint8_t *whole = xmalloc(size + 1);
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
-        memcpy(whole + at, segments[i].bytes.ptr, segments[i].bytes.len);
-        at += segments[i].bytes.len;
+        memcpy(whole + at, pieces[i].bytes.ptr, pieces[i].bytes.len);
+        at += pieces[i].bytes.len;
     }
-    const struct rpc_segment *last = &segments[count - 1];
+    const struct rpc_piece *last = &pieces[count - 1];
     const bool heard = call_done(call, 0, BYTES_LIT(""), bytes_of(whole, size));
     free(whole);
     if (last->release == NULL) {

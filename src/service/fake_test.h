@@ -33,7 +33,7 @@ struct rpc_call {
     uint64_t counted; /* as bytes of its request, beyond those */
     void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason, void *context);
     void *cancel_context;
-    void (*release)(void *context, bool sent); /* of the reply's segment, until fake_sent */
+    void (*release)(void *context, bool sent); /* of the reply's piece, until fake_sent */
     void *release_context;
 };
 

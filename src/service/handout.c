@@ -162,16 +162,16 @@ void handout_reply(struct call *call, const ProtobufCMessage *reply, struct hand
 {
     const size_t size = protobuf_c_message_get_packed_size(reply);
     ASSERT(size <= MESSAGE_BYTES_MAX); /* what did not fit was left out */
-    struct rpc_segment segments[RPC_SEGMENTS_MAX];
-    const size_t count = svc_segments(call->arena, reply, size, segments);
+    struct rpc_piece pieces[RPC_PIECES_MAX];
+    const size_t count = svc_pieces(call->arena, reply, size, pieces);
     ASSERT(count != 0);
     handout->loop = rpc_call_loop(call->rpc);
     handout->term_us = since_us;
     handout->until_us = rpc_loop_now_us(handout->loop) + HANDOUT_US_MAX;
     handout_wait(handout);
-    segments[count - 1].release = handout_end;
-    segments[count - 1].context = handout;
-    rpc_call_reply_segments(call->rpc, segments, count);
+    pieces[count - 1].release = handout_end;
+    pieces[count - 1].context = handout;
+    rpc_call_reply_pieces(call->rpc, pieces, count);
 }
 
 void handout_log_malformed(struct call *call, const char *shard_id,

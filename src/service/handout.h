@@ -38,7 +38,7 @@ void handout_add(struct handout *handout, struct shard *shard, const struct uuid
                  size_t count);
 /* Takes over what the arena holds, one for each shard; the arena is empty then. */
 void handout_keep(struct handout *handout, struct arena *arena);
-/* An rpc_segment's release: sent = the worker has them. */
+/* An rpc_piece's release: sent = the worker has them. */
 void handout_end(void *handout, bool sent);
 
 /*

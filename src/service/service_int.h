@@ -122,12 +122,12 @@ struct bytes svc_error_text(const char *text, enum silo_code code);
 /* --- reply.c --- */
 
 /*
- * The pieces of a message of `size` packed bytes, at most RPC_SEGMENTS_MAX; returns how many. Large
+ * The pieces of a message of `size` packed bytes, at most RPC_PIECES_MAX; returns how many. Large
  * fields are lent: what the message points to must live until the reply was sent. The rest lies in
  * the arena.
  */
-size_t svc_segments(struct arena *arena, const ProtobufCMessage *reply, size_t size,
-                    struct rpc_segment *segments);
+size_t svc_pieces(struct arena *arena, const ProtobufCMessage *reply, size_t size,
+                  struct rpc_piece *pieces);
 
 /* --- route.c: shard and tenant, without a call --- */
 

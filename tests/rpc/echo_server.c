@@ -7,7 +7,7 @@
  *
  *     Urgent     the same, an urgent call
  *     Unary      answers the request               Thread    the same, by way of another thread
- *     Segments   the same, from heap pieces        Sleep     answers after <request> milliseconds
+ *     Pieces     the same, from heap pieces        Sleep     answers after <request> milliseconds
  *     SleepOn    the same, whether or not the caller has gone
  *     Header     the value of header <request>     Fail      "<status> <text>": fails, with a
  *                trailer
@@ -53,24 +53,24 @@ static void release_piece(void *context, bool sent)
     atomic_fetch_add(&sent_pieces, sent ? 1 : 0);
 }
 
-static struct rpc_segment piece_new(struct bytes bytes)
+static struct rpc_piece piece_new(struct bytes bytes)
 {
     uint8_t *copy = xmalloc(bytes.len + 1);
     memcpy(copy, bytes.ptr, bytes.len);
-    return (struct rpc_segment){
+    return (struct rpc_piece){
         .bytes = bytes_of(copy, bytes.len), .release = release_piece, .context = copy};
 }
 
-static void on_segments(struct rpc_call *call, struct bytes request, void *context)
+static void on_pieces(struct rpc_call *call, struct bytes request, void *context)
 {
     (void)context;
     const size_t half = request.len / 2;
-    const struct rpc_segment pieces[] = {
+    const struct rpc_piece pieces[] = {
         piece_new(bytes_of(request.ptr, half)),
         piece_new(BYTES_LIT("")),
         piece_new(bytes_of(request.ptr + half, request.len - half)),
     };
-    (void)rpc_call_reply_segments(call, pieces, sizeof pieces / sizeof pieces[0]);
+    (void)rpc_call_reply_pieces(call, pieces, sizeof pieces / sizeof pieces[0]);
 }
 
 /* --- by way of another thread --- */
@@ -275,9 +275,9 @@ static void on_reserve(struct rpc_call *call, struct bytes request, void *contex
     }
     uint8_t *fill = xmalloc(size);
     memset(fill, 'x', size);
-    const struct rpc_segment segment = {
+    const struct rpc_piece piece = {
         .bytes = bytes_of(fill, size), .release = release_piece, .context = fill};
-    (void)rpc_call_reply_segments(call, &segment, 1);
+    (void)rpc_call_reply_pieces(call, &piece, 1);
 }
 
 static void on_stats(struct rpc_call *call, struct bytes request, void *context)
@@ -301,7 +301,7 @@ static const struct rpc_method methods[] = {
     {.path = "/test.Echo/Unary", .on_call = on_unary},
     {.path = "/test.Echo/Urgent", .on_call = on_unary, .rank = RPC_RANK_URGENT},
     {.path = "/test.Echo/Thread", .on_call = on_thread},
-    {.path = "/test.Echo/Segments", .on_call = on_segments},
+    {.path = "/test.Echo/Pieces", .on_call = on_pieces},
     {.path = "/test.Echo/Sleep", .on_call = on_sleep},
     {.path = "/test.Echo/SleepOn", .on_call = on_sleep, .context = &sleeping},
     {.path = "/test.Echo/Header", .on_call = on_header},

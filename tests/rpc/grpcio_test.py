@@ -16,7 +16,7 @@ def test_unary():
     assert unary(channel, "/test.Echo/Unary", b"hello") == b"hello"
     assert unary(channel, "/test.Echo/Unary", b"") == b""
     assert unary(channel, "/test.Echo/Thread", b"away and back") == b"away and back"
-    assert unary(channel, "/test.Echo/Segments", b"in pieces") == b"in pieces"
+    assert unary(channel, "/test.Echo/Pieces", b"in pieces") == b"in pieces"
 
 
 def test_error_text():
@@ -100,7 +100,7 @@ def test_big():
         message = bytes(range(256)) * (size // 256)
         assert unary(channel, "/test.Echo/Unary", message) == message
     message = b"s" * (5 << 20)
-    assert unary(channel, "/test.Echo/Segments", message) == message
+    assert unary(channel, "/test.Echo/Pieces", message) == message
     wait_for(lambda: stats(channel)["released"] == before["released"] + 3)
     assert stats(channel)["sent"] == before["sent"] + 3
     wait_for(lambda: stats(channel)["inflight"] < 1000)
@@ -161,7 +161,7 @@ def test_slow_reader():
 
 
 def test_500_concurrent():
-    methods = ["/test.Echo/Unary", "/test.Echo/Thread", "/test.Echo/Segments"]
+    methods = ["/test.Echo/Unary", "/test.Echo/Thread", "/test.Echo/Pieces"]
     calls = [
         channel.unary_unary(methods[i % 3]).future(b"%d" % i, timeout=60) for i in range(500)
     ]

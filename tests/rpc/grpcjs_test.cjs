@@ -99,7 +99,7 @@ let client;
 
 const tests = {
   async unary() {
-    for (const method of ["Unary", "Thread", "Segments"]) {
+    for (const method of ["Unary", "Thread", "Pieces"]) {
       assert.strictEqual((await unary(client, `/test.Echo/${method}`, "hello")).toString(), "hello");
       assert.strictEqual((await unary(client, `/test.Echo/${method}`)).length, 0);
     }

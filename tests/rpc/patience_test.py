@@ -134,7 +134,7 @@ def test_an_answer_behind_a_closed_window():
     """The stream ends, its memory is free, and the connection is good."""
     with Waiting(output=300) as waiting:
         raw = waiting.raw(settings=stream_windows(1000))
-        stream = raw.request(head("/test.Echo/Segments"), message(bytes(15000)))
+        stream = raw.request(head("/test.Echo/Pieces"), message(bytes(15000)))
         kind, _, _, payload = raw.until(lambda f: f[2] == stream and f[0] == RST)
         assert payload == struct.pack(">I", CANCEL)
         wait_for(lambda: waiting.stats()["inflight"] < 1000)

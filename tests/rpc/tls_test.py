@@ -68,7 +68,7 @@ def test_unary_and_streams():
     assert unary(channel, "/test.Echo/Thread", b"secret") == b"secret"
     for size in [5 << 20, 50 << 20]:
         message = os.urandom(size)
-        assert unary(channel, "/test.Echo/Segments", message) == message
+        assert unary(channel, "/test.Echo/Pieces", message) == message
     stream = channel.unary_stream("/test.Echo/Stream")
     assert [len(m) for m in stream(b"20 1000000", timeout=60)] == [1000000] * 20
     calls = [channel.unary_unary("/test.Echo/Unary").future(b"%d" % i, timeout=60) for i in range(500)]
