@@ -2,7 +2,7 @@
 #   DEPS  modules by bare name (base, codec, ...), libraries of deps.cmake (nghttp2, jansson, ...),
 #         silo_proto, sdbx, or any other CMake target
 
-set(SILO_MODULES base codec metrics config rpc store core shard limiter coord directory query service web server client)
+set(SILO_MODULES base codec metrics config rpc store store_slate store_mem core shard limiter coord directory query service web server client)
 
 # Bare names to targets. A module may be named before its directory was read.
 function(silo_resolve ret_targets)
@@ -19,12 +19,16 @@ function(silo_resolve ret_targets)
     set(${ret_targets} ${targets} PARENT_SCOPE)
 endfunction()
 
-# silo_module(name [DEPS ...] [EXCLUDE file.c ...])
-# Static library silo_<name> of every *.c here except *_test.c and what EXCLUDE names.
+# silo_module(name [DEPS ...] [SOURCES file.c ... | EXCLUDE file.c ...])
+# Static library silo_<name> of what SOURCES names, or of every *.c here except *_test.c and what EXCLUDE names.
 function(silo_module name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPS;EXCLUDE")
-    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.c)
-    list(FILTER sources EXCLUDE REGEX "_test\\.c$")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPS;SOURCES;EXCLUDE")
+    if(arg_SOURCES)
+        set(sources ${arg_SOURCES})
+    else()
+        file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.c)
+        list(FILTER sources EXCLUDE REGEX "_test\\.c$")
+    endif()
     foreach(file IN LISTS arg_EXCLUDE)
         list(REMOVE_ITEM sources ${CMAKE_CURRENT_SOURCE_DIR}/${file})
     endforeach()

@@ -9,7 +9,7 @@
 #include "fuzz.h"
 
 #include "base/buf.h"
-#include "store/store_mem.h"
+#include "store_mem/store_mem.h"
 
 #define KINDS 3u
 #define OPS_MAX 64u

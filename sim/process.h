@@ -15,7 +15,7 @@
 #include "service/service.h"
 #include "shard/shard.h"
 #include "sim/net.h"
-#include "store/store_mem.h"
+#include "store_mem/store_mem.h"
 
 #define PROCESS_SHARDS_MAX 2u
 

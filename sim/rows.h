@@ -9,7 +9,7 @@
 #define SILO_SIM_ROWS_H
 
 #include "base/bytes.h"
-#include "store/store_mem.h"
+#include "store_mem/store_mem.h"
 
 struct stored_row {
     struct bytes key, value; /* malloced */

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "coord/coord_int.h"
-#include "store/store_mem.h"
+#include "store_mem/store_mem.h"
 
 #define ID1 "0a0b0c0d-0000-4000-8000-000000000001"
 #define ID2 "0a0b0c0d-0000-4000-8000-000000000002"

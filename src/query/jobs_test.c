@@ -7,7 +7,7 @@
 #include "base/test.h"
 #include "codec/key_scan.h"
 #include "query/rows_test.h"
-#include "store/store_mem.h"
+#include "store_mem/store_mem.h"
 
 #define NOW ROWS_NOW_MS
 

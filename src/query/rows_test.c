@@ -8,7 +8,7 @@
 #include "base/assert.h"
 #include "base/test.h"
 #include "codec/key_scan.h"
-#include "store/store_mem.h"
+#include "store_mem/store_mem.h"
 
 #define BATCH_BYTES (4u << 20)
 #define TEXT_BYTES (4u << 20)

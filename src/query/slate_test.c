@@ -7,8 +7,8 @@
 #include "query/queues.h"
 #include "query/rows_test.h"
 #include "query/tenants.h"
-#include "store/store_mem.h"
 #include "store/store_slate.h"
+#include "store_mem/store_mem.h"
 
 static struct store *slate_new(void)
 {

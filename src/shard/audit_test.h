@@ -13,7 +13,7 @@
 
 #include "codec/key.h"
 #include "codec/record.h"
-#include "store/store_mem.h"
+#include "store_mem/store_mem.h"
 
 struct audit_row {
     struct bytes key, value; /* malloced */

@@ -13,7 +13,7 @@
 #define SILO_SHARD_RIG_TEST_H
 
 #include "shard/shard.h"
-#include "store/store_mem.h"
+#include "store_mem/store_mem.h"
 
 #define RIG_PATH "shard-0"
 #define RIG_WALL_MS 1700000000000

@@ -4,7 +4,7 @@
  *
  * Everything is asynchronous: a call is accepted or refused at once, and an accepted call is
  * followed by exactly one event with its token on the queue it names. Two implementations:
- * store_slate.c (SlateDB through the bridge) and store_mem.c (tests and simulation, with faults).
+ * store_slate.c (SlateDB through the bridge) and store_mem/ (tests and simulation, with faults).
  * Nothing is grouped, paced, retried or flushed by the store itself.
  *
  * Rows       keys are 1..65,535 bytes, ordered bytewise; the first byte is the table. Batches are

@@ -1,8 +1,8 @@
-/* store/store_mem_control.c - the calls of store_mem.h: progress, faults, inspection. */
+/* store_mem/control.c - the calls of store_mem.h: progress, faults, inspection. */
 #include <stdio.h>
 
 #include "base/assert.h"
-#include "store/store_mem_int.h"
+#include "store_mem/store_mem_int.h"
 
 void store_mem_delay_set(struct store *store, enum store_mem_kind kind,
                          struct store_mem_delay delay)

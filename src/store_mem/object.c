@@ -1,5 +1,5 @@
 /*
- * store/store_mem_object.c - the object calls: a sorted set of names with their bytes. An object
+ * store_mem/object.c - the object calls: a sorted set of names with their bytes. An object
  * never changes. And the calls on databases nobody has open.
  *
  * Prefixes are whole path parts, as in object stores' directories: "a/b" has "a/b" and "a/b/c"
@@ -9,7 +9,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
-#include "store/store_mem_int.h"
+#include "store_mem/store_mem_int.h"
 
 static bool name_below(struct bytes name, struct bytes prefix)
 {

@@ -1,5 +1,5 @@
 /*
- * store/ordered_rows.c - a skip list of keys, a chain of versions (newest first) at each.
+ * store_mem/ordered_rows.c - a skip list of keys, a chain of versions (newest first) at each.
  *
  *   head --------------------> n2 ----------------> NULL      level 1
  *   head <-> n1 <-> n2 <-> n3 -> NULL                         level 0 is doubly linked, for descending reads
@@ -14,7 +14,7 @@
  *
  * A node is one allocation: the header, `height` forward links, the key.
  */
-#include "store/ordered_rows.h"
+#include "store_mem/ordered_rows.h"
 
 #include "base/assert.h"
 

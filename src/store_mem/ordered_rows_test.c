@@ -1,9 +1,9 @@
-/* store/ordered_rows_test.c - the rows against a plain model, versions, cursors, tidying. */
+/* store_mem/ordered_rows_test.c - the rows against a plain model, versions, cursors, tidying. */
 #include <stdio.h>
 
 #include "base/assert.h"
 #include "base/test.h"
-#include "store/ordered_rows.h"
+#include "store_mem/ordered_rows.h"
 
 /* --- a model: every key of a small set has its value at every sequence --- */
 

@@ -1,17 +1,17 @@
 /*
- * store/store_mem.c - the calls of store.h on the store in memory: each checks, copies and
+ * store_mem/store_mem.c - the calls of store.h on the store in memory: each checks, copies and
  * enqueues.
  *
- * All that can be refused is refused here; what happens to an accepted call is in store_mem_run.c.
+ * All that can be refused is refused here; what happens to an accepted call is in run.c.
  */
-#include "store/store_mem.h"
+#include "store_mem/store_mem.h"
 
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/assert.h"
-#include "store/store_mem_int.h"
+#include "store_mem/store_mem_int.h"
 
 static const struct store_ops mem_ops;
 

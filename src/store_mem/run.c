@@ -1,5 +1,5 @@
 /*
- * store/store_mem_run.c - which operation completes next, and what happens when it does.
+ * store_mem/run.c - which operation completes next, and what happens when it does.
  *
  *   call --> pending --(in its turn, not held, delay over)--> complete --> event
  *
@@ -13,7 +13,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
-#include "store/store_mem_int.h"
+#include "store_mem/store_mem_int.h"
 
 int64_t mem_now_ms(const struct store *store)
 {

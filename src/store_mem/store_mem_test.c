@@ -1,8 +1,8 @@
 /*
- * store/store_mem_test.c - what the store in memory promises: visibility, durability, reads,
+ * store_mem/store_mem_test.c - what the store in memory promises: visibility, durability, reads,
  * fencing, objects.
  */
-#include "store/store_mem_fix.h"
+#include "store_mem/fix_test.h"
 
 /* --- writing, flushing, closing --- */
 

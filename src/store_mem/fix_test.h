@@ -1,16 +1,16 @@
 /*
- * store/store_mem_fix.h - what the tests of the store in memory share: a store with its queue and
+ * store_mem/fix_test.h - what the tests of the store in memory share: a store with its queue and
  * clock, calls in one line, events found by their token.
  */
-#ifndef SILO_STORE_STORE_MEM_FIX_H
-#define SILO_STORE_STORE_MEM_FIX_H
+#ifndef SILO_STORE_MEM_FIX_TEST_H
+#define SILO_STORE_MEM_FIX_TEST_H
 
 #include <poll.h>
 #include <stdio.h>
 
 #include "base/assert.h"
 #include "base/test.h"
-#include "store/store_mem.h"
+#include "store_mem/store_mem.h"
 
 #define EVENTS_MAX 256
 #define PATH "db/one"

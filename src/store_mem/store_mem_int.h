@@ -1,27 +1,27 @@
 /*
- * store/store_mem_int.h - what the files of the in-memory store share.
+ * store_mem/store_mem_int.h - what the files of the in-memory store share.
  *
- *   store_mem.c          the calls of store.h: check, enqueue
- *   store_mem_image.c    the data of a database: applied and durable state, views of it
- *   store_mem_handle.c   life and death of handles, operations and events
- *   store_mem_run.c      which operation completes next, and what that does
- *   store_mem_object.c   the same for the object calls
- *   store_mem_control.c  the calls of store_mem.h
+ *   store_mem.c  the calls of store.h: check, enqueue
+ *   image.c      the data of a database: applied and durable state, views of it
+ *   handle.c     life and death of handles, operations and events
+ *   run.c        which operation completes next, and what that does
+ *   object.c     the same for the object calls
+ *   control.c    the calls of store_mem.h
  *
  * Ownership  store: databases, paths, operations. path and db each hold a reference of an image.
  *            Views (iterators, snapshots, pending reads) hold an image each and, for iterators and
  *            snapshots, a reference of the db.
  * Threads    every function here wants the store's lock held.
  */
-#ifndef SILO_STORE_STORE_MEM_INT_H
-#define SILO_STORE_STORE_MEM_INT_H
+#ifndef SILO_STORE_MEM_STORE_MEM_INT_H
+#define SILO_STORE_MEM_STORE_MEM_INT_H
 
 #include <pthread.h>
 
 #include "base/assert.h"
 #include "base/list.h"
-#include "store/ordered_rows.h"
-#include "store/store_mem.h"
+#include "store_mem/ordered_rows.h"
+#include "store_mem/store_mem.h"
 
 /* The state of a database as one owner sees it. */
 struct mem_image {
@@ -181,7 +181,7 @@ static inline void mem_unlock(struct store *store)
     ASSERT(pthread_mutex_unlock(&store->lock) == 0);
 }
 
-/* store_mem_image.c */
+/* image.c */
 struct mem_image *image_new(void);
 struct mem_image *image_ref(struct mem_image *image);
 void image_unref(struct mem_image *image);
@@ -198,7 +198,7 @@ void image_flush(struct mem_image *image, uint64_t seq);
 void view_pin(struct mem_view *view, struct mem_image *image, uint64_t seq);
 void view_unpin(struct mem_view *view);
 
-/* store_mem_handle.c */
+/* handle.c */
 struct mem_path *path_find(struct store *store, const char *name);
 /*
  * The path goes to a new owner (NULL: to nobody), who finds what is durable; the old owner keeps
@@ -226,7 +226,7 @@ struct mem_event *event_push(struct store_queue *queue, enum store_event_kind ki
                              enum silo_code code, uint64_t token, struct store_db *db);
 void event_release(struct store_event *event);
 
-/* store_mem_run.c */
+/* run.c */
 int64_t mem_now_ms(const struct store *store);
 /* A number below `bound`, from the seed. */
 uint64_t mem_random_below(struct store *store, uint64_t bound);
@@ -248,7 +248,7 @@ void db_down(struct store_db *db, enum silo_code code, const char *text);
 void mem_signal(struct store *store);
 void queue_signal(struct store_queue *queue, bool on);
 
-/* store_mem_object.c */
+/* object.c */
 void object_complete(struct store *store, struct mem_op *op);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * store/store_mem.h - the storage engine in memory, for tests and simulation: deterministic, with
- * faults.
+ * store_mem/store_mem.h - the storage engine in memory, for tests and simulation: deterministic,
+ * with faults. No program that is shipped links it; `backend = "memory"` of the server is the real
+ * engine over an object store in memory.
  *
  * It keeps the promises of store.h and no others. A write becomes APPLIED (visible to reads that
  * start later), and durable only by a WAL flush whose turn comes after that. One flush of a
@@ -27,8 +28,8 @@
  *            the store.
  * Limits     STORE_MEM_..._MAX below.
  */
-#ifndef SILO_STORE_STORE_MEM_H
-#define SILO_STORE_STORE_MEM_H
+#ifndef SILO_STORE_MEM_STORE_MEM_H
+#define SILO_STORE_MEM_STORE_MEM_H
 
 #include "base/env.h"
 #include "store/store.h"

@@ -1,7 +1,7 @@
-/* store/store_mem_fault_test.c - faults, outages, crashes, and how operations progress. */
+/* store_mem/fault_test.c - faults, outages, crashes, and how operations progress. */
 #include <pthread.h>
 
-#include "store/store_mem_fix.h"
+#include "store_mem/fix_test.h"
 
 /* --- faults --- */
 

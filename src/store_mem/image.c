@@ -1,5 +1,5 @@
 /*
- * store/store_mem_image.c - the data of a database in memory.
+ * store_mem/image.c - the data of a database in memory.
  *
  *   versions of rows    1 .. durable .. applied
  *   a crash keeps       [------------]  and any prefix of the batches behind it
@@ -10,7 +10,7 @@
  * other.
  */
 #include "base/assert.h"
-#include "store/store_mem_int.h"
+#include "store_mem/store_mem_int.h"
 
 struct mem_image *image_new(void)
 {

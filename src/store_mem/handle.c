@@ -1,5 +1,5 @@
 /*
- * store/store_mem_handle.c - life and death of databases, iterators, operations and events.
+ * store_mem/handle.c - life and death of databases, iterators, operations and events.
  *
  *   path --owner--> db --image--> image      a handle that owns its path: both have the same image
  *   path --owner--> other db                 a fenced handle: its image is its own
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
-#include "store/store_mem_int.h"
+#include "store_mem/store_mem_int.h"
 
 struct mem_path *path_find(struct store *store, const char *name)
 {

@@ -1,6 +1,6 @@
 /*
- * store/ordered_rows.h - rows in key order, each with the versions that some reader may still ask
- * for.
+ * store_mem/ordered_rows.h - rows in key order, each with the versions that some reader may still
+ * ask for.
  *
  * A change at sequence `seq` adds a version; a read at a sequence sees the newest version that is
  * not newer. Versions below the `floor` given with a change (the least sequence anybody still reads
@@ -10,8 +10,8 @@
  * Threads    one at a time. A cursor does not live across a change.
  * Limits     keys up to 65,535 bytes, values below 4 GiB.
  */
-#ifndef SILO_STORE_ORDERED_ROWS_H
-#define SILO_STORE_ORDERED_ROWS_H
+#ifndef SILO_STORE_MEM_ORDERED_ROWS_H
+#define SILO_STORE_MEM_ORDERED_ROWS_H
 
 #include "base/bytes.h"
 
