@@ -1,4 +1,5 @@
-// What the package exports. Where things are; a folder uses those below it, errors/ and base/ one another:
+// What the package exports. Where things are; a folder uses only those below it, and no files use each other in a circle
+// (a test checks both):
 //
 //   testing/     the test kit, an entry point of its own
 //   worker/      leases tasks, keeps their leases, runs handlers, reports outcomes
@@ -6,8 +7,9 @@
 //   connection/  which server a call goes to, how it is reached and trusted, how long a call may take
 //   wire/        payloads as MessagePack; public types to messages and back
 //   jobs/        the public types of jobs, checked and completed
+//   checks/      numbers, texts and names that callers give
 //   errors/      every error, and what becomes which
-//   base/        numbers, texts and timers
+//   base/        what knows nothing of Silo: descriptions, texts, timers; and how a job stands
 //   gen/         the messages and stubs, generated from silo.proto
 export { SiloGRPCClient } from "./client/client";
 export { isConnectivityError } from "./errors/error-mapping";
@@ -112,7 +114,7 @@ export type {
   SuccessOutcome,
   TaskOutcome,
 } from "./jobs/types";
-export type { Duration, Instant } from "./base/numbers";
+export type { Duration, Instant } from "./checks/numbers";
 export type { RetryPolicyOptions } from "./jobs/retry-policy";
 export type {
   CancellationError,

@@ -1,6 +1,6 @@
 import { status as grpcStatus } from "@grpc/grpc-js";
 import { asError } from "../base/describe";
-import { MAX_UINT32, wholeNumber } from "../base/numbers";
+import { MAX_UINT32, wholeNumber } from "../checks/numbers";
 import { restOf } from "../connection/call-limits";
 import { Connection } from "../connection/connection";
 import type { Invoke } from "../connection/connection";

@@ -1,4 +1,4 @@
-import { durationMs } from "../base/numbers";
+import { durationMs } from "../checks/numbers";
 import { sleep } from "../base/sleep";
 import { timeLimit } from "../connection/call-limits";
 import { JobNotTerminalError, SiloDeadlineExceededError, withCause } from "../errors/errors";
@@ -6,11 +6,11 @@ import type {
   AwaitJobOptions,
   CallOptions,
   GetJobOptions,
+  GetJobResultOptions,
   Job,
   JobResult,
   JobStatus,
 } from "../jobs/types";
-import type { SiloGRPCClient } from "./client";
 
 /** Longest time the server is asked to wait for a job's end in one call, in milliseconds. */
 const RESULT_WAIT_MS = 20_000;
@@ -18,11 +18,30 @@ const RESULT_WAIT_MS = 20_000;
 /** Time for the answer of a server that waited to the last moment, in milliseconds. */
 const ANSWER_MS = 500;
 
+/** The calls that a handle makes; `SiloGRPCClient` says of each what it does. */
+export interface JobCalls {
+  getJob<Payload, Result>(
+    id: string,
+    tenant?: string,
+    options?: GetJobOptions,
+  ): Promise<Job<Payload, Result>>;
+  getJobStatus(id: string, tenant?: string, call?: CallOptions): Promise<JobStatus>;
+  getJobResult<T>(
+    id: string,
+    tenant?: string,
+    options?: GetJobResultOptions<T>,
+  ): Promise<JobResult<T>>;
+  cancelJob(id: string, tenant?: string, call?: CallOptions): Promise<void>;
+  restartJob(id: string, tenant?: string, call?: CallOptions): Promise<void>;
+  expediteJob(id: string, tenant?: string, call?: CallOptions): Promise<void>;
+  deleteJob(id: string, tenant?: string, call?: CallOptions): Promise<void>;
+}
+
 /** One job of a tenant. Making a handle asks nothing of the server. */
 export class JobHandle {
   /** @internal Made by `SiloGRPCClient.enqueue` and `SiloGRPCClient.handle`. */
   constructor(
-    private readonly client: SiloGRPCClient,
+    private readonly client: JobCalls,
     /** Job id. */
     readonly id: string,
     /** The job's tenant, undefined if none was given. */

@@ -1,5 +1,5 @@
 import { asError } from "../base/describe";
-import { instantMs } from "../base/numbers";
+import { instantMs } from "../checks/numbers";
 import type { ImportJobRequest, ImportJobResult as ProtoImportJobResult } from "../gen/silo";
 import { JobStatus } from "../jobs/types";
 import type { ImportAttemptOptions, ImportJobOptions, ImportJobResult } from "../jobs/types";

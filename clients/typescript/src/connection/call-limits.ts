@@ -3,7 +3,7 @@ import { setTimeout as timer } from "node:timers/promises";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 import { messageOf } from "../base/describe";
-import type { Duration } from "../base/numbers";
+import type { Duration } from "../checks/numbers";
 import { TIMER_MAX_MS } from "../base/sleep";
 import { isTimeOut } from "../errors/error-mapping";
 import { InvalidOptionError, SiloClientClosedError, withCause } from "../errors/errors";

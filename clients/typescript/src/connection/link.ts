@@ -2,7 +2,7 @@ import { Channel, connectivityState, credentials } from "@grpc/grpc-js";
 import type { ChannelCredentials, ChannelInterface, ClientOptions } from "@grpc/grpc-js";
 import { BinaryWriter } from "@protobuf-ts/runtime";
 import { GrpcTransport } from "@protobuf-ts/grpc-transport";
-import { wellFormedEncoder } from "../base/well-formed";
+import { wellFormedEncoder } from "../checks/texts";
 import { SiloClient } from "../gen/silo.client";
 import type { TlsMaterial } from "./tls";
 

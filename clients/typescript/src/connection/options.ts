@@ -1,10 +1,10 @@
 import type { ClientOptions } from "@grpc/grpc-js";
 import type { Meter } from "@opentelemetry/api";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
-import { checkNames } from "../base/known-names";
-import type { KnownNames } from "../base/known-names";
-import { milliseconds } from "../base/numbers";
-import type { Duration } from "../base/numbers";
+import { checkNames } from "../checks/known-names";
+import type { KnownNames } from "../checks/known-names";
+import { milliseconds } from "../checks/numbers";
+import type { Duration } from "../checks/numbers";
 import { InvalidOptionError } from "../errors/errors";
 import type { TlsOptions } from "./tls";
 import type { TokenFunction } from "./token";

@@ -1,6 +1,6 @@
 // Every error that this package throws. The README lists their codes, and a test compares.
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import type { JobStatus } from "../jobs/types";
+import type { JobStatus } from "../base/job-status";
 
 /** What all errors of this package have in common. */
 export abstract class SiloError extends Error {

@@ -1,6 +1,6 @@
 // What callers say of retries, completed by defaults.
-import { durationMs, finiteNumber, MAX_UINT32, wholeNumber } from "../base/numbers";
-import type { Duration } from "../base/numbers";
+import { durationMs, finiteNumber, MAX_UINT32, wholeNumber } from "../checks/numbers";
+import type { Duration } from "../checks/numbers";
 import { InvalidOptionError } from "../errors/errors";
 import type { RetryPolicy } from "../gen/silo";
 

@@ -4,36 +4,13 @@
 // milliseconds since the Unix epoch, 1970-01-01T00:00:00Z. What callers give may be a `number` or a
 // `bigint`; what comes back is a `bigint`.
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import type { Duration, Instant } from "../base/numbers";
+import { AttemptStatus, JobStatus } from "../base/job-status";
+import type { Duration, Instant } from "../checks/numbers";
 import type { GubernatorAlgorithm, RetryPolicy, Task as ProtoTask } from "../gen/silo";
 import type { JobPending } from "./pending";
 import type { RetryPolicyOptions } from "./retry-policy";
 
-/** Where a job stands. */
-export enum JobStatus {
-  /** Waiting: for its start, for a retry, for a limit, or for a worker. */
-  Scheduled = "Scheduled",
-  /** Leased by a worker. */
-  Running = "Running",
-  /** Ended with a result. */
-  Succeeded = "Succeeded",
-  /** Ended with an error and no retry left. */
-  Failed = "Failed",
-  /** Ended because it was cancelled. */
-  Cancelled = "Cancelled",
-}
-
-/** How one attempt of a job stands. */
-export enum AttemptStatus {
-  /** Leased by a worker. */
-  Running = "Running",
-  /** Ended with a result. */
-  Succeeded = "Succeeded",
-  /** Ended with an error; a retry may follow. */
-  Failed = "Failed",
-  /** Ended because the job was cancelled. */
-  Cancelled = "Cancelled",
-}
+export { AttemptStatus, JobStatus };
 
 /** At most `maxConcurrency` jobs of the tenant that name `key` run at once. */
 export interface ConcurrencyLimitConfig {

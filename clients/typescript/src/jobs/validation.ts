@@ -1,8 +1,8 @@
 // Values checked by the caller's own validator, which has the Standard Schema interface.
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { asError, messageOf } from "../base/describe";
-import { checkNames } from "../base/known-names";
-import type { KnownNames } from "../base/known-names";
+import { checkNames } from "../checks/known-names";
+import type { KnownNames } from "../checks/known-names";
 import { InvalidOptionError, SiloValidationError } from "../errors/errors";
 import type { EnqueueJobOptions, JobResult } from "./types";
 import { JobStatus } from "./types";

@@ -7,7 +7,7 @@ import {
   MIN_INT32,
   wholeInt64,
   wholeNumber,
-} from "../base/numbers";
+} from "../checks/numbers";
 import { InvalidOptionError } from "../errors/errors";
 import { GubernatorAlgorithm } from "../gen/silo";
 import type { GubernatorRateLimit, Limit } from "../gen/silo";

@@ -1,6 +1,6 @@
 // Between the messages of silo.v1 and the public types.
-import { instantMs, wholeNumber } from "../base/numbers";
-import { checkText } from "../base/well-formed";
+import { instantMs, wholeNumber } from "../checks/numbers";
+import { checkText } from "../checks/texts";
 import {
   InvalidOptionError,
   JobNotTerminalError,

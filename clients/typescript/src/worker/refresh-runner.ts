@@ -1,5 +1,5 @@
 import { messageOf } from "../base/describe";
-import { MAX_UINT32 } from "../base/numbers";
+import { MAX_UINT32 } from "../checks/numbers";
 import type { RefreshOutcome, RefreshTask } from "../jobs/types";
 import { LeaseKeeper } from "./lease-keeper";
 import { OUTCOME_REFUSED } from "./outcome";

@@ -1,8 +1,8 @@
 // The options of a worker, checked when it is made: what is wrong is named, with what was expected.
 import { messageOf } from "../base/describe";
-import { checkNames } from "../base/known-names";
-import type { KnownNames } from "../base/known-names";
-import { wholeNumber } from "../base/numbers";
+import { checkNames } from "../checks/known-names";
+import type { KnownNames } from "../checks/known-names";
+import { wholeNumber } from "../checks/numbers";
 import { InvalidOptionError } from "../errors/errors";
 import type { SiloWorkerOptions } from "./worker-types";
 

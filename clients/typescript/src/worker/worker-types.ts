@@ -1,6 +1,6 @@
 import type { Meter } from "@opentelemetry/api";
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import type { Duration } from "../base/numbers";
+import type { Duration } from "../checks/numbers";
 import type { SiloGRPCClient } from "../client/client";
 import type { JobCancelledError, TaskLeaseLostError } from "../errors/errors";
 import type { Limit } from "../gen/silo";

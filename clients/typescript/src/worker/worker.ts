@@ -1,6 +1,6 @@
 import { metrics } from "@opentelemetry/api";
 import { asError, messageOf } from "../base/describe";
-import type { Duration } from "../base/numbers";
+import type { Duration } from "../checks/numbers";
 import { within } from "../base/sleep";
 import type { SiloGRPCClient } from "../client/client";
 import {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { afterEach, test } from "node:test";
+import { test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
 import { inCalls, MissingMethods } from "../../src/client/bulk";
@@ -21,25 +21,18 @@ import {
   SHARD,
 } from "../fake-server";
 import type { Handler } from "../fake-server";
-
-const opened: { stop(): void }[] = [];
-
-afterEach(() => {
-  for (const thing of opened.splice(0)) {
-    thing.stop();
-  }
-});
+import { closers } from "../support/closers";
 
 async function startServer(handlers: Record<string, Handler> = {}): Promise<FakeServer> {
   const server = await FakeServer.start(handlers);
-  opened.push(server);
+  closers.push(() => server.stop());
   return server;
 }
 
 function makeClient(server: FakeServer, maxRetries = 2): SiloGRPCClient {
   const shardRouting = { retryDelayMs: 1, maxRetries };
   const client = new SiloGRPCClient({ servers: server.address, shardRouting });
-  opened.push({ stop: () => client.close() });
+  closers.push(() => client.close());
   return client;
 }
 

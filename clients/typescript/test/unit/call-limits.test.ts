@@ -1,6 +1,6 @@
 // How long calls go on, and what ends them early.
 import assert from "node:assert/strict";
-import { afterEach, test } from "node:test";
+import { test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 import { CallLimits } from "../../src/connection/call-limits";
@@ -15,15 +15,8 @@ import {
 } from "../../src/index";
 import type { CallOptions, SiloGRPCClientOptions } from "../../src/index";
 import { enqueueEcho, FakeServer, grpcError, SHARD, until } from "../fake-server";
+import { closers } from "../support/closers";
 import { SlowLink } from "../support/slow-link";
-
-const closers: (() => void)[] = [];
-
-afterEach(() => {
-  for (const close of closers.splice(0)) {
-    close();
-  }
-});
 
 const JOB = { payload: 1, taskGroup: "g" };
 const hung = () => new Promise(() => undefined);

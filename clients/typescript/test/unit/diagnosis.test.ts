@@ -3,19 +3,12 @@ import assert from "node:assert/strict";
 import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
-import { afterEach, test } from "node:test";
+import { test } from "node:test";
 import { diagnose } from "../../src/connection/diagnosis";
 import { SiloGRPCClient, SiloTlsError, SiloUnavailableError } from "../../src/index";
 import type { SiloGRPCClientOptions } from "../../src/index";
 import { FakeServer } from "../fake-server";
-
-const closers: (() => void)[] = [];
-
-afterEach(() => {
-  for (const close of closers.splice(0)) {
-    close();
-  }
-});
+import { closers } from "../support/closers";
 
 const JOB = { payload: 1, taskGroup: "g" };
 

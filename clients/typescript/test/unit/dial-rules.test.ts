@@ -2,21 +2,14 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
-import { afterEach, test } from "node:test";
+import { test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { Connection } from "../../src/connection/connection";
 import { DialRules } from "../../src/connection/dial-rules";
 import { SiloGRPCClient } from "../../src/index";
 import type { SiloGRPCClientOptions } from "../../src/index";
 import { clusterInfo, enqueueEcho, FakeServer, grpcError, SHARD } from "../fake-server";
-
-const closers: (() => void)[] = [];
-
-afterEach(() => {
-  for (const close of closers.splice(0)) {
-    close();
-  }
-});
+import { closers } from "../support/closers";
 
 const JOB = { payload: 1, taskGroup: "g" };
 

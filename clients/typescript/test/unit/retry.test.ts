@@ -1,6 +1,6 @@
 // Calls while servers are away, restart, or have not taken their shards yet.
 import assert from "node:assert/strict";
-import { afterEach, test } from "node:test";
+import { test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { JobStatus as ProtoStatus } from "../../src/gen/silo";
 import {
@@ -13,15 +13,8 @@ import {
 } from "../../src/index";
 import type { SiloGRPCClientOptions } from "../../src/index";
 import { clusterInfo, enqueueEcho, FakeServer, grpcError, until } from "../fake-server";
+import { closers } from "../support/closers";
 import { SlowLink } from "../support/slow-link";
-
-const closers: (() => void)[] = [];
-
-afterEach(() => {
-  for (const close of closers.splice(0)) {
-    close();
-  }
-});
 
 const finished = () => ({ id: "j", status: ProtoStatus.CANCELLED });
 

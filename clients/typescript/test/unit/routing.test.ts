@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { afterEach, test } from "node:test";
+import { test } from "node:test";
 import { context, propagation } from "@opentelemetry/api";
 import type { TextMapPropagator } from "@opentelemetry/api";
 import { status } from "@grpc/grpc-js";
@@ -25,14 +25,7 @@ import {
   OTHER_SHARD,
   SHARD,
 } from "../fake-server";
-
-const closers: (() => void)[] = [];
-
-afterEach(() => {
-  for (const close of closers.splice(0)) {
-    close();
-  }
-});
+import { closers } from "../support/closers";
 
 async function startServer(handlers = {}): Promise<FakeServer> {
   const server = await FakeServer.start({ enqueue: enqueueEcho, ...handlers });

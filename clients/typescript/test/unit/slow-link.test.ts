@@ -1,16 +1,9 @@
 import assert from "node:assert/strict";
-import { afterEach, test } from "node:test";
+import { test } from "node:test";
 import { SiloGRPCClient } from "../../src/index";
 import { enqueueEcho, FakeServer, until } from "../fake-server";
+import { closers } from "../support/closers";
 import { SlowLink } from "../support/slow-link";
-
-const closers: (() => void)[] = [];
-
-afterEach(() => {
-  for (const close of closers.splice(0)) {
-    close();
-  }
-});
 
 /** A client whose every call passes the link. */
 async function behindLink(link: { up?: number; down?: number } = {}) {

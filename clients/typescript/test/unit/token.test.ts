@@ -1,6 +1,6 @@
 // Tokens that a function gives, and what happens when a server refuses one.
 import assert from "node:assert/strict";
-import { afterEach, test } from "node:test";
+import { test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import {
   InvalidOptionError,
@@ -10,14 +10,7 @@ import {
 } from "../../src/index";
 import type { SiloGRPCClientOptions, TokenRequest } from "../../src/index";
 import { enqueueEcho, FakeServer, grpcError } from "../fake-server";
-
-const closers: (() => void)[] = [];
-
-afterEach(() => {
-  for (const close of closers.splice(0)) {
-    close();
-  }
-});
+import { closers } from "../support/closers";
 
 const JOB = { payload: 1, taskGroup: "g" };
 

@@ -1,6 +1,6 @@
 // Numbers that callers give, checked before they go anywhere: the message names the member.
+import { messageOf } from "../base/describe";
 import { InvalidOptionError } from "../errors/errors";
-import { messageOf } from "./describe";
 
 /** A length of time in milliseconds; a whole number, as `number` or `bigint`. */
 export type Duration = number | bigint;
