@@ -133,9 +133,7 @@ impl CompactionScheduler for Scheduler {
         let runs_places = self.places.div_ceil(4).saturating_sub(plan.merging_runs);
         plan.fill(self.places, |tree| tree.flushed.len(), Tree::pick_flushed);
         plan.fill(runs_places, |tree| tree.runs.len(), Tree::pick_runs);
-        if plan.merging || !plan.specs.is_empty() {
-            drop(self.activity.work()); // the polls that see it through
-        }
+        self.activity.set_merging(plan.merging || !plan.specs.is_empty());
         plan.specs
     }
 }
