@@ -6,15 +6,15 @@
  */
 #include "fuzz.h"
 
-#include "coord/coord_int.h"
+#include "cluster/map.h"
 
 #define KINDS 2u
 
 enum kind { RECORD, NAME };
 
-static void map_check(const struct coord_map *map)
+static void map_check(const struct cluster_map *map)
 {
-    ASSERT(map->shard_count > 0 && map->shard_count <= COORD_SHARDS_MAX);
+    ASSERT(map->shard_count > 0 && map->shard_count <= CLUSTER_SHARDS_MAX);
     ASSERT(map->shards[0].range_start[0] == '\0');
     ASSERT(map->shards[map->shard_count - 1].range_end[0] == '\0');
     for (size_t i = 1; i < map->shard_count; i++) {
@@ -24,11 +24,11 @@ static void map_check(const struct coord_map *map)
     }
 }
 
-static void map_same(const struct coord_map *a, const struct coord_map *b)
+static void map_same(const struct cluster_map *a, const struct cluster_map *b)
 {
     ASSERT(uuid_eq(&a->cluster_id, &b->cluster_id) && a->shard_count == b->shard_count);
     for (size_t i = 0; i < a->shard_count; i++) {
-        const struct coord_shard *x = &a->shards[i], *y = &b->shards[i];
+        const struct cluster_shard *x = &a->shards[i], *y = &b->shards[i];
         ASSERT(uuid_eq(&x->id, &y->id) && x->order == y->order);
         ASSERT(strcmp(x->range_start, y->range_start) == 0);
         ASSERT(strcmp(x->range_end, y->range_end) == 0);
@@ -39,7 +39,7 @@ static void map_same(const struct coord_map *a, const struct coord_map *b)
 
 static void record_one(struct bytes in)
 {
-    struct coord_map map, again;
+    struct cluster_map map, again;
     struct silo_err err;
     if (cluster_record_decode("cluster/1.json", in, &map, &err).code != SILO_OK) {
         return;
@@ -57,7 +57,7 @@ static void name_one(struct bytes in)
 {
     uint64_t number = 0;
     if (cluster_record_number(in, &number)) {
-        char name[CLUSTER_NAME_MAX];
+        char name[CLUSTER_RECORD_NAME_MAX];
         cluster_record_name(number, name);
         ASSERT(number != 0 && bytes_eq(bytes_str(name), in));
     }
@@ -73,9 +73,9 @@ void fuzz_one(struct bytes input)
     }
 }
 
-static void seed_map(struct seeds *seeds, struct coord_shard *shards, size_t count)
+static void seed_map(struct seeds *seeds, struct cluster_shard *shards, size_t count)
 {
-    struct coord_map map = {
+    struct cluster_map map = {
         .cluster_id = {"cluster-cluster"}, .shards = shards, .shard_count = count};
     char *text = cluster_record_encode(&map);
     seed_put(seeds, RECORD, bytes_str(text));
@@ -84,14 +84,14 @@ static void seed_map(struct seeds *seeds, struct coord_shard *shards, size_t cou
 
 void fuzz_seeds(struct seeds *seeds)
 {
-    struct coord_shard shards[] = {
+    struct cluster_shard shards[] = {
         {.id = {"shard-a"}, .range_end = "4000000000000000"},
         {.id = {"shard-b"}, .range_start = "4000000000000000", .order = ORDER_START},
     };
     memcpy(shards[1].range_end, "", 1);
     seed_map(seeds, shards, 2);
     char url[] = "file:///w/%shard%";
-    struct coord_shard one = {.id = {"shard-c"}, .wal_url = url};
+    struct cluster_shard one = {.id = {"shard-c"}, .wal_url = url};
     seed_map(seeds, &one, 1);
     seed_put(seeds, RECORD, BYTES_LIT("{\"format\": 2, \"whatever\": []}"));
     seed_put(seeds, NAME, BYTES_LIT("cluster/12.json"));

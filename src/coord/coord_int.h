@@ -4,29 +4,7 @@
 #ifndef SILO_COORD_INT_H
 #define SILO_COORD_INT_H
 
-#include "coord/coord.h"
-
-#define CLUSTER_PREFIX "cluster"
-#define CLUSTER_FORMAT 1
-#define CLUSTER_NAME_MAX 64
-
-/* --- cluster_record.c --- */
-
-/* Name of the object with that number. */
-void cluster_record_name(uint64_t number, char ret_name[CLUSTER_NAME_MAX]);
-/* The number in an object's name ("cluster/12.json"); false for any other name. */
-bool cluster_record_number(struct bytes name, uint64_t *ret_number);
-
-/* A map of `count` equal ranges with fresh ids. count is 1..COORD_SHARDS_MAX. */
-SILO_RC cluster_map_make(const struct coord_options *options, struct coord_map *ret_map,
-                         struct silo_err *err);
-void cluster_map_deinit(struct coord_map *map);
-
-/* JSON text, malloc'd. */
-char *cluster_record_encode(const struct coord_map *map);
-/* Checks everything. CORRUPT with a text that begins with the object's name. */
-SILO_RC cluster_record_decode(const char *name, struct bytes text, struct coord_map *ret_map,
-                              struct silo_err *err);
+#include "coord/start.h"
 
 /* --- store_wait.c --- */
 

@@ -17,8 +17,8 @@
 #include "base/assert.h"
 #include "coord/coord_int.h"
 
-struct coord {
-    struct coord_map map;
+struct start {
+    struct cluster_map map;
     bool created;
 };
 
@@ -41,17 +41,18 @@ static uint64_t newest_number(const char *listing, size_t len)
 }
 
 /* NOT_FOUND: there is no record yet. */
-static SILO_RC record_load(struct store_wait *wait, struct coord_map *ret_map, struct silo_err *err)
+static SILO_RC record_load(struct store_wait *wait, struct cluster_map *ret_map,
+                           struct silo_err *err)
 {
     char *data;
     size_t len;
-    TRY(store_wait_list(wait, CLUSTER_PREFIX, &data, &len, err));
+    TRY(store_wait_list(wait, CLUSTER_RECORD_PREFIX, &data, &len, err));
     const uint64_t number = newest_number(data, len);
     free(data);
     if (number == 0) {
         return FAIL(err, SILO_NOT_FOUND, "no cluster record");
     }
-    char name[CLUSTER_NAME_MAX];
+    char name[CLUSTER_RECORD_NAME_MAX];
     cluster_record_name(number, name);
     const silo_rc got = store_wait_get(wait, name, &data, &len, err);
     if (got.code == SILO_NOT_FOUND) {
@@ -68,12 +69,13 @@ static SILO_RC record_load(struct store_wait *wait, struct coord_map *ret_map, s
 
 /* EXISTS: somebody else was first. */
 static SILO_RC record_create(struct store_wait *wait, const struct coord_options *options,
-                             struct coord_map *ret_map, struct silo_err *err)
+                             struct cluster_map *ret_map, struct silo_err *err)
 {
-    struct coord_map map;
-    TRY(cluster_map_make(options, &map, err));
-    map.number = 1;
-    char name[CLUSTER_NAME_MAX];
+    struct cluster_map map;
+    uint8_t seed[CLUSTER_SEED_BYTES];
+    env_random(options->env, seed, sizeof seed);
+    TRY(cluster_map_make(&options->settings, seed, &map, err));
+    char name[CLUSTER_RECORD_NAME_MAX];
     cluster_record_name(map.number, name);
     char *text = cluster_record_encode(&map);
     const silo_rc rc = store_wait_put_new(wait, name, bytes_str(text), err);
@@ -87,7 +89,7 @@ static SILO_RC record_create(struct store_wait *wait, const struct coord_options
 }
 
 static SILO_RC record_load_or_create(struct store_wait *wait, const struct coord_options *options,
-                                     struct coord *coord, struct silo_err *err)
+                                     struct start *coord, struct silo_err *err)
 {
     for (uint32_t races = 0; races < COORD_RACES_MAX; races++) {
         silo_rc rc = record_load(wait, &coord->map, err);
@@ -102,39 +104,6 @@ static SILO_RC record_load_or_create(struct store_wait *wait, const struct coord
     }
     return FAIL(err, SILO_CONFLICT, "lost the race for the cluster record %u times",
                 COORD_RACES_MAX);
-}
-
-static const char *order_name(enum dispatch_order order)
-{
-    return order == ORDER_START ? "start" : "priority";
-}
-
-static SILO_RC settings_check(const struct coord_options *options, const struct coord_map *map,
-                              struct silo_err *err)
-{
-    for (size_t i = 0; i < map->shard_count; i++) {
-        const struct coord_shard *shard = &map->shards[i];
-        char id[UUID_TEXT_LEN + 1];
-        uuid_format(&shard->id, id);
-        if (shard->order != options->order) {
-            return FAIL(err, SILO_PRECONDITION,
-                        "dispatch_order = \"%s\" is configured, but shard %s was created with "
-                        "\"%s\", which is part "
-                        "of its stored keys and cannot be changed; set it back",
-                        order_name(options->order), id, order_name(shard->order));
-        }
-        const char *stored = shard->wal_url != NULL ? shard->wal_url : "";
-        const char *wanted = options->wal_url != NULL ? options->wal_url : "";
-        if (strcmp(stored, wanted) != 0) {
-            return FAIL(
-                err, SILO_PRECONDITION,
-                "the configuration puts the WAL at \"%.128s\", but shard %s was created with it at "
-                "\"%.128s\" "
-                "(empty = with the rest of the shard), and may have data there; set it back",
-                wanted, id, stored);
-        }
-    }
-    return RC_OK;
 }
 
 static SILO_RC selftest(struct store_wait *wait, struct silo_err *err)
@@ -156,7 +125,7 @@ static SILO_RC selftest(struct store_wait *wait, struct silo_err *err)
                 why.text);
 }
 
-static SILO_RC coord_none_start(struct coord *coord, const struct coord_options *options,
+static SILO_RC coord_none_start(struct start *coord, const struct coord_options *options,
                                 struct silo_err *err)
 {
     struct store_wait wait;
@@ -167,23 +136,23 @@ static SILO_RC coord_none_start(struct coord *coord, const struct coord_options 
     }
     store_wait_deinit(&wait);
     TRY(rc);
-    return settings_check(options, &coord->map, err);
+    return cluster_map_check(&coord->map, &options->settings, err);
 }
 
-SILO_RC coord_none_new(const struct coord_options *options, struct coord **ret_coord,
-                       struct silo_err *err)
+SILO_RC start_new(const struct coord_options *options, struct start **ret_coord,
+                  struct silo_err *err)
 {
-    struct coord *coord = xcalloc(1, sizeof *coord);
+    struct start *coord = xcalloc(1, sizeof *coord);
     const silo_rc rc = coord_none_start(coord, options, err);
     if (rc.code != SILO_OK) {
-        coord_free(coord);
+        start_free(coord);
         return rc;
     }
     *ret_coord = coord;
     return RC_OK;
 }
 
-struct coord *coord_free(struct coord *coord)
+struct start *start_free(struct start *coord)
 {
     if (coord != NULL) {
         cluster_map_deinit(&coord->map);
@@ -192,12 +161,12 @@ struct coord *coord_free(struct coord *coord)
     return NULL;
 }
 
-const struct coord_map *coord_map(const struct coord *coord)
+const struct cluster_map *start_map(const struct start *coord)
 {
     return &coord->map;
 }
 
-bool coord_created(const struct coord *coord)
+bool start_created(const struct start *coord)
 {
     return coord->created;
 }

@@ -59,7 +59,7 @@ static void close_done(struct shard_control *control)
 
 void openings_init(struct server *server)
 {
-    mailbox_init(&server->box, 2 * COORD_SHARDS_MAX, box_wake, server);
+    mailbox_init(&server->box, 2 * CLUSTER_SHARDS_MAX, box_wake, server);
     server->opening_count = shards_count(server->shards);
     server->openings = xcalloc(server->opening_count, sizeof *server->openings);
     for (size_t i = 0; i < server->opening_count; i++) {

@@ -59,7 +59,7 @@ static SILO_RC coord_await(struct server *server, const struct coord_options *op
 {
     int64_t said_ms = INT64_MIN;
     for (;;) { /* until the storage is there, or a stop signal */
-        const silo_rc rc = coord_none_new(options, &server->coord, err);
+        const silo_rc rc = start_new(options, &server->coord, err);
         if (rc.code != SILO_UNAVAILABLE) {
             return rc;
         }
@@ -76,19 +76,19 @@ static SILO_RC build_coord(struct server *server, struct arena *arena, struct si
         return FAIL(err, SILO_UNIMPLEMENTED,
                     "coordination.backend: this build knows only \"none\"");
     }
-    const struct coord_options options = {.env = server->env,
-                                          .store = server->store,
-                                          .shard_count =
-                                              (uint32_t)config->coordination.initial_shard_count,
-                                          .order = config_dispatch_order(config),
-                                          .wal_url = store_wal_template(arena, config),
-                                          .timeout_ms = SERVER_STORE_TIMEOUT_MS,
-                                          .stop_fd = server->signal_fd};
+    const struct coord_options options = {
+        .env = server->env,
+        .store = server->store,
+        .settings = {.shard_count = (uint32_t)config->coordination.initial_shard_count,
+                     .order = config_dispatch_order(config),
+                     .wal_url = store_wal_template(arena, config)},
+        .timeout_ms = SERVER_STORE_TIMEOUT_MS,
+        .stop_fd = server->signal_fd};
     TRY(coord_await(server, &options, err));
-    const struct coord_map *map = coord_map(server->coord);
+    const struct cluster_map *map = start_map(server->coord);
     char cluster_id[UUID_TEXT_LEN + 1];
     uuid_format(&map->cluster_id, cluster_id);
-    log_info(coord_created(server->coord) ? "cluster_created" : "cluster_found",
+    log_info(start_created(server->coord) ? "cluster_created" : "cluster_found",
              LOG_STR("cluster", cluster_id), LOG_INT("record", map->number),
              LOG_INT("shards", map->shard_count), LOG_STR("store", config->database.place.url),
              LOG_END);
@@ -112,7 +112,7 @@ static SILO_RC build_limiter(struct server *server, struct silo_err *err)
     return RC_OK;
 }
 
-static void add_shard(struct server *server, struct arena *arena, const struct coord_shard *shard)
+static void add_shard(struct server *server, struct arena *arena, const struct cluster_shard *shard)
 {
     char id[UUID_TEXT_LEN + 1];
     uuid_format(&shard->id, id);
@@ -162,7 +162,7 @@ static SILO_RC build_shards(struct server *server, struct arena *arena, struct s
         .terminal_expire_ms = database->terminal_job_expire_s * 1000};
     retention_say(database);
     server->shards = shards_new(&options);
-    const struct coord_map *map = coord_map(server->coord);
+    const struct cluster_map *map = start_map(server->coord);
     for (size_t i = 0; i < map->shard_count; i++) {
         add_shard(server, arena, &map->shards[i]);
     }
@@ -210,7 +210,7 @@ static SILO_RC build_rpc(struct server *server, struct silo_err *err)
 static void share_descriptors(struct server *server)
 {
     server->connections_max = descriptors_share((uint32_t)server->config->server.max_connections,
-                                                coord_map(server->coord)->shard_count);
+                                                start_map(server->coord)->shard_count);
     rpc_server_limit_conns(server->rpc, server->connections_max);
 }
 
@@ -323,7 +323,7 @@ void server_free(struct server *server)
         server->shards_running = false;
     }
     server->shards = shards_free(server->shards);
-    server->coord = coord_free(server->coord);
+    server->coord = start_free(server->coord);
     if (server->store != NULL) {
         store_log_drain(server->store);
         store_ops_of(server->store)->free(server->store);

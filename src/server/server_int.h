@@ -18,7 +18,7 @@
 #include "base/env.h"
 #include "base/mailbox.h"
 #include "config/config.h"
-#include "coord/coord.h"
+#include "coord/start.h"
 #include "limiter/gubernator.h"
 #include "rpc/rpc.h"
 #include "server/directory_lock.h"
@@ -73,7 +73,7 @@ struct server {
 
     struct directory_lock *locks[SERVER_DIRECTORIES];
     struct store *store;
-    struct coord *coord;
+    struct start *coord;
     struct gubernator *gubernator; /* NULL = gubernator.address is not set */
     struct shards *shards;
     struct service *service;

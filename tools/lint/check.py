@@ -26,8 +26,8 @@ from concurrent.futures import ThreadPoolExecutor
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SRC = os.path.join(ROOT, "src")
 
-MODULES = {"base", "codec", "metrics", "config", "rpc", "store", "store_mem", "core", "shard", "limiter", "coord", "directory",
-           "query", "service", "web", "server", "client"}
+MODULES = {"base", "codec", "metrics", "config", "rpc", "store", "store_mem", "core", "shard", "limiter", "directory",
+           "cluster", "coord", "node", "query", "service", "web", "server", "client"}
 
 # What a module may include besides base and itself; "module/file.h" grants that header alone. Tests may in addition
 # include what TESTS grants everybody.
@@ -42,7 +42,9 @@ LAYERS = {
     "rpc": {"codec", "metrics"},
     "shard": {"core", "codec", "metrics", "store/store.h"},
     "limiter": {"shard/limiter.h", "rpc"},
-    "coord": {"codec", "store/store.h"},  # the cluster record lies in the object store
+    "cluster": {"codec", "directory"},
+    "coord": {"cluster", "codec", "store/store.h"},  # the map lies in the object store
+    "node": {"cluster", "coord", "directory", "shard/shard.h", "store/store.h", "codec"},
     "directory": {"codec"},
     "query": {"codec", "directory/directory.h", "store/store.h"},
     "service": {"shard/shard.h", "directory/directory.h", "query", "codec", "metrics", "config", "rpc"},
@@ -56,11 +58,13 @@ FILE_GRANTS = {"store/store_slate.c": {"sdbx.h"}}
 # Files of store/ that make up its side of the bridge share the name.
 BRIDGE_FILE = re.compile(r"^store/store_slate(_\w+)?\.[ch]$")
 
-# base headers that a module must not use: core knows no thread, clock or log.
-DENIED = {"core": {"base/env.h", "base/log.h", "base/mailbox.h"}}
+# base headers that a module must not use: core and cluster know no thread, clock or log.
+IMPURE = {"base/env.h", "base/log.h", "base/mailbox.h"}
+DENIED = {"core": IMPURE, "cluster": IMPURE}
 
 # Tests run against the store kept in memory; those of the service against everything below it.
-TEST_GRANTS = {"shard": {"store_mem"}, "coord": {"store_mem"}, "query": {"store", "store_mem", "shard"}, "service": MODULES}
+TEST_GRANTS = {"shard": {"store_mem"}, "coord": {"store_mem"}, "node": {"store_mem"},
+               "query": {"store", "store_mem", "shard"}, "service": MODULES}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]')
 BANNED = re.compile(r"(?<![\w.>])(strcpy|strcat|sprintf|vsprintf|gets|atoi|atol|atoll|atof|strtok|alloca|scanf|sscanf|thrd_create)\s*\(")

@@ -1,5 +1,5 @@
 /*
- * coord/cluster_record.c - the cluster's record as JSON text.
+ * cluster/map_record.c - the map as JSON text.
  *
  *     {
  *       "format": 1,
@@ -21,20 +21,21 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "coord/coord_int.h"
+#include "cluster/map.h"
 
 static const char *const order_names[] = {[ORDER_PRIORITY] = "priority", [ORDER_START] = "start"};
 #define ORDER_COUNT 2
+#define RECORD_FORMAT 1
 
-void cluster_record_name(uint64_t number, char ret_name[CLUSTER_NAME_MAX])
+void cluster_record_name(uint64_t number, char ret_name[CLUSTER_RECORD_NAME_MAX])
 {
-    (void)snprintf(ret_name, CLUSTER_NAME_MAX, CLUSTER_PREFIX "/%llu.json",
+    (void)snprintf(ret_name, CLUSTER_RECORD_NAME_MAX, CLUSTER_RECORD_PREFIX "/%llu.json",
                    (unsigned long long)number);
 }
 
 bool cluster_record_number(struct bytes name, uint64_t *ret_number)
 {
-    const struct bytes before = BYTES_LIT(CLUSTER_PREFIX "/");
+    const struct bytes before = BYTES_LIT(CLUSTER_RECORD_PREFIX "/");
     const struct bytes after = BYTES_LIT(".json");
     if (!bytes_starts(name, before) || name.len <= before.len + after.len ||
         !bytes_eq(bytes_of(name.ptr + name.len - after.len, after.len), after)) {
@@ -55,45 +56,7 @@ bool cluster_record_number(struct bytes name, uint64_t *ret_number)
     return true;
 }
 
-SILO_RC cluster_map_make(const struct coord_options *options, struct coord_map *ret_map,
-                         struct silo_err *err)
-{
-    const uint32_t count = options->shard_count;
-    if (count == 0 || count > COORD_SHARDS_MAX) {
-        return FAIL(err, SILO_INVALID, "invalid shard count %u: a cluster has 1 to %u shards",
-                    count, COORD_SHARDS_MAX);
-    }
-    struct coord_map map = {.shards = xcalloc(count, sizeof *map.shards), .shard_count = count};
-    uint8_t random[16];
-    env_random(options->env, random, sizeof random);
-    map.cluster_id = uuid_v4(random);
-    for (uint32_t i = 0; i < count; i++) {
-        struct coord_shard *shard = &map.shards[i];
-        env_random(options->env, random, sizeof random);
-        shard->id = uuid_v4(random);
-        shard->order = options->order;
-        shard->wal_url = options->wal_url != NULL ? xstrdup(options->wal_url) : NULL;
-        if (i != 0) {
-            const unsigned __int128 bound = ((unsigned __int128)i << 64) / count;
-            (void)snprintf(shard->range_start, sizeof shard->range_start, "%016llx",
-                           (unsigned long long)bound);
-            memcpy(map.shards[i - 1].range_end, shard->range_start, sizeof shard->range_start);
-        }
-    }
-    *ret_map = map;
-    return RC_OK;
-}
-
-void cluster_map_deinit(struct coord_map *map)
-{
-    for (size_t i = 0; i < map->shard_count; i++) {
-        free(map->shards[i].wal_url);
-    }
-    free(map->shards);
-    *map = (struct coord_map){0};
-}
-
-static json_t *shard_encode(const struct coord_shard *shard)
+static json_t *record_shard_encode(const struct cluster_shard *shard)
 {
     char id[UUID_TEXT_LEN + 1];
     uuid_format(&shard->id, id);
@@ -104,16 +67,16 @@ static json_t *shard_encode(const struct coord_shard *shard)
     return json;
 }
 
-char *cluster_record_encode(const struct coord_map *map)
+char *cluster_record_encode(const struct cluster_map *map)
 {
     char id[UUID_TEXT_LEN + 1];
     uuid_format(&map->cluster_id, id);
     json_t *shards = json_array();
     for (size_t i = 0; i < map->shard_count; i++) {
-        ASSERT(json_array_append_new(shards, shard_encode(&map->shards[i])) == 0);
+        ASSERT(json_array_append_new(shards, record_shard_encode(&map->shards[i])) == 0);
     }
     json_t *root =
-        json_pack("{s:i, s:s, s:o}", "format", CLUSTER_FORMAT, "cluster_id", id, "shards", shards);
+        json_pack("{s:i, s:s, s:o}", "format", RECORD_FORMAT, "cluster_id", id, "shards", shards);
     ASSERT(root != NULL);
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     ASSERT(text != NULL);
@@ -122,10 +85,10 @@ char *cluster_record_encode(const struct coord_map *map)
 }
 
 /* Whether text is a bound: 16 lower-case hex digits, or empty. */
-static bool bound_parse(const char *text, char ret_bound[COORD_BOUND_LEN + 1])
+static bool bound_parse(const char *text, char ret_bound[CLUSTER_BOUND_LEN + 1])
 {
     const size_t len = strlen(text);
-    if ((len != 0 && len != COORD_BOUND_LEN) || strspn(text, "0123456789abcdef") != len) {
+    if ((len != 0 && len != CLUSTER_BOUND_LEN) || strspn(text, "0123456789abcdef") != len) {
         return false;
     }
     memcpy(ret_bound, text, len + 1);
@@ -143,8 +106,8 @@ static bool order_parse(const char *text, enum dispatch_order *ret_order)
     return false;
 }
 
-static SILO_RC shard_decode(const char *name, size_t index, json_t *json,
-                            struct coord_shard *ret_shard, struct silo_err *err)
+static SILO_RC record_shard_decode(const char *name, size_t index, json_t *json,
+                                   struct cluster_shard *ret_shard, struct silo_err *err)
 {
     const char *id, *start, *end, *order;
     json_t *wal = NULL;
@@ -166,7 +129,7 @@ static SILO_RC shard_decode(const char *name, size_t index, json_t *json,
     }
     if (!json_is_null(wal)) {
         if (!json_is_string(wal) || json_string_length(wal) == 0 ||
-            json_string_length(wal) > COORD_WAL_URL_MAX) {
+            json_string_length(wal) > CLUSTER_WAL_URL_MAX) {
             return FAIL(err, SILO_CORRUPT, "%s: shard %zu: \"wal_url\" is neither null nor a URL",
                         name, index);
         }
@@ -180,7 +143,7 @@ static int shard_by_id(const void *a, const void *b)
     return memcmp(a, b, sizeof(struct uuid));
 }
 
-static bool ids_unique(const struct coord_map *map)
+static bool ids_unique(const struct cluster_map *map)
 {
     struct uuid *ids = xcalloc(map->shard_count, sizeof *ids);
     for (size_t i = 0; i < map->shard_count; i++) {
@@ -195,9 +158,9 @@ static bool ids_unique(const struct coord_map *map)
     return unique;
 }
 
-static SILO_RC ranges_check(const char *name, const struct coord_map *map, struct silo_err *err)
+static SILO_RC ranges_check(const char *name, const struct cluster_map *map, struct silo_err *err)
 {
-    const struct coord_shard *shards = map->shards;
+    const struct cluster_shard *shards = map->shards;
     const size_t last = map->shard_count - 1;
     if (shards[0].range_start[0] != '\0' || shards[last].range_end[0] != '\0') {
         return FAIL(err, SILO_CORRUPT, "%s: the ranges do not cover the whole space", name);
@@ -217,7 +180,7 @@ static SILO_RC ranges_check(const char *name, const struct coord_map *map, struc
     return RC_OK;
 }
 
-static SILO_RC map_decode(const char *name, json_t *root, struct coord_map *map,
+static SILO_RC map_decode(const char *name, json_t *root, struct cluster_map *map,
                           struct silo_err *err)
 {
     const char *cluster_id;
@@ -227,29 +190,29 @@ static SILO_RC map_decode(const char *name, json_t *root, struct coord_map *map,
     if (json_unpack_ex(root, &why, 0, "{s:I}", "format", &format) != 0) {
         return FAIL(err, SILO_CORRUPT, "%s: %s", name, why.text);
     }
-    if (format > CLUSTER_FORMAT) {
+    if (format > RECORD_FORMAT) {
         return FAIL(err, SILO_PRECONDITION,
                     "%s has format %lld, this server knows %d: it was written by a newer Silo",
-                    name, (long long)format, CLUSTER_FORMAT);
+                    name, (long long)format, RECORD_FORMAT);
     }
-    if (format != CLUSTER_FORMAT ||
+    if (format != RECORD_FORMAT ||
         json_unpack_ex(root, &why, JSON_STRICT, "{s:I, s:s, s:o}", "format", &format, "cluster_id",
                        &cluster_id, "shards", &shards) != 0) {
         return FAIL(err, SILO_CORRUPT, "%s: %s", name,
-                    format != CLUSTER_FORMAT ? "unknown format" : why.text);
+                    format != RECORD_FORMAT ? "unknown format" : why.text);
     }
     if (!uuid_parse(bytes_str(cluster_id), &map->cluster_id)) {
         return FAIL(err, SILO_CORRUPT, "%s: \"cluster_id\" is not a UUID", name);
     }
     const size_t count = json_array_size(shards); /* 0 also for what is no array */
-    if (count == 0 || count > COORD_SHARDS_MAX) {
+    if (count == 0 || count > CLUSTER_SHARDS_MAX) {
         return FAIL(err, SILO_CORRUPT, "%s: \"shards\" is not an array of 1 to %u shards", name,
-                    COORD_SHARDS_MAX);
+                    CLUSTER_SHARDS_MAX);
     }
     map->shards = xcalloc(count, sizeof *map->shards);
     map->shard_count = count;
     for (size_t i = 0; i < count; i++) {
-        TRY(shard_decode(name, i, json_array_get(shards, i), &map->shards[i], err));
+        TRY(record_shard_decode(name, i, json_array_get(shards, i), &map->shards[i], err));
     }
     if (!ids_unique(map)) {
         return FAIL(err, SILO_CORRUPT, "%s: two shards have one id", name);
@@ -257,10 +220,10 @@ static SILO_RC map_decode(const char *name, json_t *root, struct coord_map *map,
     return ranges_check(name, map, err);
 }
 
-SILO_RC cluster_record_decode(const char *name, struct bytes text, struct coord_map *ret_map,
+SILO_RC cluster_record_decode(const char *name, struct bytes text, struct cluster_map *ret_map,
                               struct silo_err *err)
 {
-    if (text.len > COORD_RECORD_BYTES_MAX) {
+    if (text.len > CLUSTER_RECORD_BYTES_MAX) {
         return FAIL(err, SILO_CORRUPT, "%s: %zu bytes are too many for a record", name, text.len);
     }
     json_error_t why;
@@ -268,7 +231,7 @@ SILO_RC cluster_record_decode(const char *name, struct bytes text, struct coord_
     if (root == NULL) {
         return FAIL(err, SILO_CORRUPT, "%s: not JSON: %s (line %d)", name, why.text, why.line);
     }
-    struct coord_map map = {0};
+    struct cluster_map map = {0};
     const silo_rc rc = map_decode(name, root, &map, err);
     json_decref(root);
     if (rc.code != SILO_OK) {

@@ -1,0 +1,151 @@
+/*
+ * cluster/event.h - what the cluster is told, and what it asks for: the words that `cluster`, the
+ * backends of `coord` and the node driver have in common.
+ *
+ * Words      member: a node that is alive as far as the coordinator knows. Owner record: "this
+ *            shard belongs to that node", kept by the coordinator, and it does not expire. Epoch: a
+ *            number of that record which changes whenever its holder does. Writer: the epoch of the
+ *            newest writer of a shard's database, which the storage engine counts.
+ * Ownership  everything in an event or an action is lent: an event's for the call it is passed to,
+ *            an action's until the next call of any function of the same cluster.
+ * Threads    no shared state.
+ */
+#ifndef SILO_CLUSTER_EVENT_H
+#define SILO_CLUSTER_EVENT_H
+
+#include "base/bytes.h"
+#include "base/rc.h"
+#include "base/shard_ref.h"
+#include "base/uuid.h"
+
+/* Whoever has it is not known: without a coordinator nobody says who fenced a shard. */
+#define CLUSTER_HOLDER_UNKNOWN "?"
+
+struct cluster_member {
+    const char *id;
+    uint64_t nonce;      /* of this life of the node: another one is another process */
+    const char *address; /* as clients dial it */
+    const char *const *rings;
+    size_t ring_count; /* 0 = the default ring only */
+    bool leaving;      /* it gives up what it has and takes nothing more */
+};
+
+struct cluster_owner {
+    struct uuid shard;
+    const char *holder; /* id of a node; "" = nobody */
+    uint64_t epoch;     /* 0 = there is no record */
+};
+
+enum cluster_event_kind {
+    /* --- from the coordinator --- */
+
+    /* number, text: the newest map record; number 0: there is none yet. */
+    EVENT_MAP,
+    /* The map that was to be committed is the newest now. */
+    EVENT_MAP_COMMITTED,
+    /* Another record was first: read again. */
+    EVENT_MAP_LOST,
+    /* members: all there are, this node too while it is one. */
+    EVENT_MEMBERS,
+    /* owners: all records there are; what is not named has none. */
+    EVENT_OWNERS,
+    /* owner: one record has changed, or was read because of ACTION_READ_OWNER. */
+    EVENT_OWNER,
+    /* shard, epoch: the answers to ACTION_CLAIM. After a lost one EVENT_OWNER comes by itself. */
+    EVENT_CLAIMED,
+    EVENT_CLAIM_LOST,
+    /* shard: the record is gone; the answer to ACTION_RELEASE. */
+    EVENT_RELEASED,
+    /* This node is a member from now on; is none until it is confirmed again. */
+    EVENT_CONFIRMED,
+    EVENT_LAPSED,
+
+    /* --- from the node, about a shard --- */
+
+    /* epoch: of the newest writer of the shard's database; the answer to ACTION_READ_WRITER. */
+    EVENT_WRITER,
+    /* rc, text: the writer could not be read. */
+    EVENT_WRITER_FAILED,
+    /* ref: the shard has a place among the executors, where it is being opened. */
+    EVENT_OPENING,
+    EVENT_OPENED,
+    /* rc, text; CONFLICT: another process opened it meanwhile. */
+    EVENT_OPEN_FAILED,
+    /* The answer to ACTION_CLOSE, whether it went well or not: nothing of the shard runs here. */
+    EVENT_CLOSED,
+    /* Another process opened an open shard's database. Nothing of the shard runs here. */
+    EVENT_FENCED,
+
+    /* The node is to give up all it has: begin. */
+    EVENT_LEAVE,
+};
+
+/* What each kind uses is said there. */
+struct cluster_event {
+    enum cluster_event_kind kind;
+    struct uuid shard;
+    uint64_t number;
+    struct bytes text;
+    uint64_t epoch;
+    const struct cluster_member *members;
+    size_t member_count;
+    const struct cluster_owner *owners; /* of EVENT_OWNER the only one */
+    size_t owner_count;
+    struct shard_ref ref;
+    silo_rc rc;
+};
+
+enum cluster_action_kind {
+    /* --- to the coordinator --- */
+
+    /* Become a member, or one again: EVENT_CONFIRMED, EVENT_MEMBERS, EVENT_OWNERS. */
+    ACTION_JOIN,
+    /* EVENT_MAP. Later ones come by themselves where the coordinator can tell. */
+    ACTION_READ_MAP,
+    /* number, text: create that record, if there is none of that number. */
+    ACTION_COMMIT_MAP,
+    /* shard: read the record so that nothing older than the call is answered. */
+    ACTION_READ_OWNER,
+    /*
+     * shard, expected (0: there must be no record), map: granted only if this node is a member and
+     * map is the number of the newest record.
+     */
+    ACTION_CLAIM,
+    /* shard, epoch. */
+    ACTION_RELEASE,
+    /* Others are told that this node takes nothing more. It stays a member. */
+    ACTION_LEAVE,
+
+    /* --- to the node --- */
+
+    /* shard: EVENT_WRITER or EVENT_WRITER_FAILED. */
+    ACTION_READ_WRITER,
+    /* shard, settings of it, expected: the writer it takes over from, if `guarded`. */
+    ACTION_OPEN,
+    /* shard, ref. */
+    ACTION_CLOSE,
+    /* shard, ref: closed, or fenced and given up; its place can be used again. */
+    ACTION_REMOVE,
+    /* There is something new to read: cluster_directory. */
+    ACTION_PUBLISH,
+    /* rc, text: this node cannot take part, and will not be able to by itself. */
+    ACTION_REFUSE,
+    /* All that this node had is closed and, as far as it may, released. */
+    ACTION_LEFT,
+};
+
+struct cluster_shard;
+
+struct cluster_action {
+    enum cluster_action_kind kind;
+    struct uuid shard;
+    uint64_t number;
+    struct bytes text;
+    uint64_t epoch, expected, map;
+    bool guarded;
+    struct shard_ref ref;
+    const struct cluster_shard *settings;
+    silo_rc rc;
+};
+
+#endif
