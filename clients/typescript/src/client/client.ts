@@ -54,12 +54,12 @@ import {
   enqueueRequest,
   isFinal,
   jobFromProto,
-  jobStatusFromProto,
   outcomeBytes,
   outcomeToProto,
   refreshTaskFromProto,
   resultFromProto,
 } from "../wire/mapping";
+import { jobStatusFromProto } from "../wire/statuses";
 import { inCalls, mapLimited, MissingMethods, SINGLE_CALLS } from "./bulk";
 import { BulkReports } from "./bulk-reports";
 import { JobHandle } from "./handle";
@@ -220,14 +220,19 @@ export class SiloGRPCClient {
     options: EnqueueJobOptions<Payload>,
     call: CallOptions = {},
   ): Promise<JobHandle> {
-    const { id: jobId, tenant } = options;
-    await checkPayload(options);
+    const { id: jobId, tenant, payloadSchema } = options;
+    let left = call;
+    if (payloadSchema !== undefined) {
+      const rest = restOf(call);
+      await this.validate("enqueue", call, () => checkPayload(options));
+      left = rest();
+    }
     // Made once, so that a retry sends the same job.
     const request = repeatableRequest(options);
     try {
       const { id } = await this.connection.tenantCall(
         tenant,
-        { ...call, operation: "enqueue", jobId, tenant, requestBytes: enqueueBytes(request) },
+        { ...left, operation: "enqueue", jobId, tenant, requestBytes: enqueueBytes(request) },
         (stub, rpc, shard) => stub.enqueue({ ...request, shard }, rpc).response,
       );
       return this.handle(id, tenant);
@@ -254,7 +259,7 @@ export class SiloGRPCClient {
   ): Promise<EnqueueManyResult[]> {
     const rest = restOf(call);
     const results = new Array<EnqueueManyResult>(jobs.length);
-    const refused = await refusedPayloads(jobs);
+    const refused = await this.refusedPayloads("enqueueMany", rest(), jobs);
     for (const group of groupByTenant(jobs)) {
       const sizeOf = ({ request }: EnqueueItem) => enqueueBytes(request);
       for (const part of inCalls(enqueueItems(group, refused, results), ENQUEUE_MANY_JOBS, sizeOf)) {
@@ -264,6 +269,22 @@ export class SiloGRPCClient {
       }
     }
     return results;
+  }
+
+  /** Lets the caller's validator take no longer than the call that it belongs to. */
+  private validate<T>(operation: string, call: CallOptions, work: () => Promise<T>): Promise<T> {
+    return this.connection.localWork({ ...call, operation }, "its validator has not answered", work);
+  }
+
+  /** Why the payloads of jobs are refused, by their places in the list. */
+  private refusedPayloads(
+    operation: string,
+    call: CallOptions,
+    jobs: readonly EnqueueJobOptions[],
+  ): Promise<Map<number, Error>> {
+    return jobs.some(({ payloadSchema }) => payloadSchema !== undefined)
+      ? this.validate(operation, call, () => refusedPayloads(jobs))
+      : Promise.resolve(new Map());
   }
 
   private async enqueuePart(
@@ -325,7 +346,7 @@ export class SiloGRPCClient {
   ): Promise<ImportJobResult[]> {
     const rest = restOf(call);
     const results = new Array<ImportJobResult>(jobs.length);
-    const refused = await refusedPayloads(jobs);
+    const refused = await this.refusedPayloads("importJobs", rest(), jobs);
     for (const { tenant, items, places } of groupByTenant(jobs)) {
       const made = importRequests(items).map((request, i) => refused.get(places[i]) ?? request);
       const requests = made.filter(
@@ -406,7 +427,10 @@ export class SiloGRPCClient {
         { ...rest(), operation: "getJobResult", jobId: id, tenant, waitMs },
         (stub, rpc, shard) => stub.getJobResult({ shard, id, tenant, waitMs }, rpc).response,
       );
-      return await checkedResult(resultFromProto<T>(response, id, tenant), resultSchema);
+      const ended = resultFromProto<T>(response, id, tenant);
+      return resultSchema === undefined
+        ? ended
+        : await this.validate("getJobResult", rest(), () => checkedResult(ended, resultSchema));
     } catch (error) {
       if (!(error instanceof SiloFailedPreconditionError)) {
         throw error;

@@ -6,11 +6,10 @@ import type { ImportAttemptOptions, ImportJobOptions, ImportJobResult } from "..
 import { bytesOf, serialize } from "../wire/codec";
 import { limitsToProto } from "../wire/limits";
 import {
-  attemptStatusToProto,
   checkTexts,
-  jobStatusFromProto,
   timesAndPolicy,
 } from "../wire/mapping";
+import { attemptStatusToProto, jobStatusFromProto } from "../wire/statuses";
 
 /** Jobs of one tenant with their places in the caller's list. */
 export interface TenantGroup<T> {

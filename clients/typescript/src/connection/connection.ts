@@ -279,6 +279,19 @@ export class Connection {
     return this.limited(info, (limits) => limits.join(this.discovery.read()));
   }
 
+  /**
+   * Waits for work of a call that no server does, within what the call may take. Work that is not
+   * done by then goes on alone.
+   * @param slow says what has not come, for the error.
+   * @throws what the work throws, or that the call is over.
+   */
+  localWork<T>(info: CallInfo, slow: string, work: () => Promise<T>): Promise<T> {
+    return this.limited(info, (limits) => {
+      limits.suspect = () => new Error(slow);
+      return limits.join(work());
+    });
+  }
+
   private placeOfShard(shard: string): Place {
     const address = this.topology.addressOf(shard);
     const channel = address === undefined ? undefined : this.pool.get(address);

@@ -83,12 +83,12 @@ export async function refusedPayloads(jobs: readonly Checked[]): Promise<Map<num
   return refused;
 }
 
-/** A job's end with its result checked, if there is a schema. @throws SiloValidationError */
+/** A job's end with its result, if it has one, checked. @throws SiloValidationError */
 export async function checkedResult<Result>(
   ended: JobResult<Result>,
-  schema: StandardSchemaV1<any, Result> | undefined,
+  schema: StandardSchemaV1<any, Result>,
 ): Promise<JobResult<Result>> {
-  return schema !== undefined && ended.status === JobStatus.Succeeded
+  return ended.status === JobStatus.Succeeded
     ? { status: ended.status, result: await validated(schema, ended.result, "result") }
     : ended;
 }

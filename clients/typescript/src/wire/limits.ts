@@ -1,4 +1,5 @@
 // Limits of jobs, from callers to the wire and back.
+import { messageOf } from "../base/describe";
 import {
   durationMs,
   finiteNumber,
@@ -42,6 +43,9 @@ function rateLimitToProto(limit: RateLimitConfig, place: string): GubernatorRate
  * @throws InvalidOptionError
  */
 export function limitToProto(limit: JobLimit, place: string): Limit {
+  if (typeof limit !== "object" || limit === null) {
+    throw new InvalidOptionError(place, `expected a limit, not ${messageOf(limit)}`);
+  }
   switch (limit.type) {
     case "concurrency": {
       const { key } = limit;
@@ -75,6 +79,9 @@ export function limitToProto(limit: JobLimit, place: string): Limit {
 
 /** The limits of a job for the wire. @throws InvalidOptionError */
 export function limitsToProto(limits: readonly JobLimit[] = []): Limit[] {
+  if (!Array.isArray(limits)) {
+    throw new InvalidOptionError("limits", `expected a list of limits, not ${messageOf(limits)}`);
+  }
   return limits.map((limit, i) => limitToProto(limit, `limits[${i}]`));
 }
 

@@ -1,13 +1,7 @@
 // Between the messages of silo.v1 and the public types.
 import { instantMs, wholeNumber } from "../checks/numbers";
 import { checkText } from "../checks/texts";
-import {
-  InvalidOptionError,
-  JobNotTerminalError,
-  SiloProtocolError,
-  ValueNotEncodableError,
-} from "../errors/errors";
-import { AttemptStatus as ProtoAttemptStatus, JobStatus as ProtoJobStatus } from "../gen/silo";
+import { JobNotTerminalError, ValueNotEncodableError } from "../errors/errors";
 import type {
   EnqueueRequest,
   GetJobResponse,
@@ -18,7 +12,7 @@ import type {
 } from "../gen/silo";
 import { pendingFromProto } from "../jobs/pending";
 import { retryPolicyToProto } from "../jobs/retry-policy";
-import { AttemptStatus, JobStatus } from "../jobs/types";
+import { JobStatus } from "../jobs/types";
 import type {
   EnqueueJobOptions,
   Job,
@@ -29,60 +23,11 @@ import type {
 } from "../jobs/types";
 import { bytesOf, decodeBytes, serialize, tolerantDecodeAttemptBytes } from "./codec";
 import { limitsFromProto, limitsToProto } from "./limits";
+import { attemptStatusFromProto, jobStatusFromProto } from "./statuses";
 
 const DEFAULT_PRIORITY = 50;
 /** The least urgent. */
 const LAST_PRIORITY = 99;
-
-/** @throws SiloProtocolError for a status this package does not know. */
-export function jobStatusFromProto(status: ProtoJobStatus): JobStatus {
-  switch (status) {
-    case ProtoJobStatus.SCHEDULED:
-      return JobStatus.Scheduled;
-    case ProtoJobStatus.RUNNING:
-      return JobStatus.Running;
-    case ProtoJobStatus.SUCCEEDED:
-      return JobStatus.Succeeded;
-    case ProtoJobStatus.FAILED:
-      return JobStatus.Failed;
-    case ProtoJobStatus.CANCELLED:
-      return JobStatus.Cancelled;
-    default:
-      throw new SiloProtocolError(`Unknown job status: ${String(status)}`);
-  }
-}
-
-/** @throws SiloProtocolError for a status this package does not know. */
-export function attemptStatusFromProto(status: ProtoAttemptStatus): AttemptStatus {
-  switch (status) {
-    case ProtoAttemptStatus.RUNNING:
-      return AttemptStatus.Running;
-    case ProtoAttemptStatus.SUCCEEDED:
-      return AttemptStatus.Succeeded;
-    case ProtoAttemptStatus.FAILED:
-      return AttemptStatus.Failed;
-    case ProtoAttemptStatus.CANCELLED:
-      return AttemptStatus.Cancelled;
-    default:
-      throw new SiloProtocolError(`Unknown attempt status: ${String(status)}`);
-  }
-}
-
-/** @throws InvalidOptionError for a status this package does not know. */
-export function attemptStatusToProto(status: AttemptStatus): ProtoAttemptStatus {
-  switch (status) {
-    case AttemptStatus.Running:
-      return ProtoAttemptStatus.RUNNING;
-    case AttemptStatus.Succeeded:
-      return ProtoAttemptStatus.SUCCEEDED;
-    case AttemptStatus.Failed:
-      return ProtoAttemptStatus.FAILED;
-    case AttemptStatus.Cancelled:
-      return ProtoAttemptStatus.CANCELLED;
-    default:
-      throw new InvalidOptionError("status", `Unknown attempt status: ${String(status)}`);
-  }
-}
 
 /**
  * Refuses a job with a text that would be stored as another one, as UTF-8 has no lone surrogates,

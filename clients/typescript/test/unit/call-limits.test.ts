@@ -3,9 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
+import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { CallLimits } from "../../src/connection/call-limits";
 import { Connection } from "../../src/connection/connection";
 import type { CallInfo } from "../../src/connection/connection";
+import { JobStatus as ProtoJobStatus } from "../../src/gen/silo";
 import {
   InvalidOptionError,
   SiloCancelledError,
@@ -14,6 +16,7 @@ import {
   SiloUnavailableError,
 } from "../../src/index";
 import type { CallOptions, SiloGRPCClientOptions } from "../../src/index";
+import { serialize } from "../../src/wire/codec";
 import { enqueueEcho, FakeServer, grpcError, SHARD, until } from "../fake-server";
 import { closers } from "../support/closers";
 import { SlowLink } from "../support/slow-link";
@@ -186,6 +189,50 @@ for (const [method, run] of CALLS) {
     const asked = server.calls.length;
     await assert.rejects(run(client, { signal: AbortSignal.abort() }), { code: "SILO_CANCELLED" });
     assert.equal(server.calls.length, asked, "nothing was sent");
+  });
+}
+
+/** A validator that never answers. */
+const silentSchema: StandardSchemaV1<any, any> = {
+  "~standard": { version: 1, vendor: "test", validate: () => new Promise<never>(() => {}) },
+};
+const CHECKED_JOB = { ...JOB, payloadSchema: silentSchema };
+
+/** Every call that asks a validator. */
+const CHECKED_CALLS: typeof CALLS = [
+  ["enqueue", (client, call) => client.enqueue(CHECKED_JOB, call)],
+  ["enqueueMany", (client, call) => client.enqueueMany([JOB, CHECKED_JOB], call)],
+  ["importJobs", (client, call) => client.importJobs([{ ...CHECKED_JOB, id: "j" }], call)],
+  [
+    "getJobResult",
+    (client, call) => client.getJobResult("j", undefined, { ...call, resultSchema: silentSchema }),
+  ],
+  [
+    "awaitResult",
+    (client, call) => client.handle("j").awaitResult({ ...call, resultSchema: silentSchema }),
+  ],
+];
+
+for (const [method, run] of CHECKED_CALLS) {
+  test(`signal, timeoutMs and close end a validator of ${method} that never answers`, async () => {
+    const result = { oneofKind: "successData", successData: serialize(1) };
+    const server = await startServer({
+      getJobResult: () => ({ status: ProtoJobStatus.SUCCEEDED, result }),
+    });
+    const client = makeClient({ servers: server.address });
+    await assert.rejects(run(client, { timeoutMs: 100 }), (error) => {
+      assert.ok(error instanceof SiloDeadlineExceededError, String(error));
+      assert.match(`${error.message} ${error.cause}`, /its validator has not answered/);
+      return true;
+    });
+    const controller = new AbortController();
+    const call = run(client, { signal: controller.signal });
+    controller.abort();
+    await assert.rejects(call, { code: "SILO_CANCELLED" });
+    const closed = run(client, {});
+    client.close();
+    await assert.rejects(closed, { code: "SILO_CLIENT_CLOSED" });
+    assert.deepEqual(server.requests("enqueue"), [], "nothing was stored");
   });
 }
 

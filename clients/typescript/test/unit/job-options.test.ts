@@ -98,6 +98,11 @@ test("what cannot be meant is refused by its name, and nothing is sent", async (
     [{ retryPolicy: { maxIntervalMs: 2n ** 63n } }, "retryPolicy.maxIntervalMs: expected"],
     [{ retryPolicy: { backoffFactor: NaN } }, "retryPolicy.backoffFactor: expected a finite number"],
     [{ retryPolicy: { retries: 3 } as object }, "retryPolicy.retries: unknown; a retry policy has retryCount,"],
+    [{ limits: [null as never] }, "limits[0]: expected a limit, not null"],
+    [{ limits: ["k" as never] }, "limits[0]: expected a limit, not k"],
+    [{ limits: [{ type: "queue" } as never] }, "limits[0]: Unknown limit type: queue"],
+    [{ limits: null as never }, "limits: expected a list of limits, not null"],
+    [{ limits: { type: "concurrency" } as never }, "limits: expected a list of limits, not"],
     [
       { limits: [{ type: "concurrency", key: "k", maxConcurrency: -1 }] },
       "limits[0].maxConcurrency: expected a whole number from 0 to 4294967295, not -1",
