@@ -30,11 +30,16 @@ THROTTLE = "src/core/throttle.c"
 RESTART = "src/core/restart.c"
 EXPIRE = "src/core/expire.c"
 LOW = "src/core/low.c"
-TIMER = "src/core/timer.c"
-GROUP = "src/core/group.c"
 OPEN = "src/core/open.c"
+HEARTBEAT = "src/core/heartbeat.c"
+EXPIRY = "src/core/expiry.c"
+CANCEL = "src/core/cancel.c"
+REFRESH = "src/core/refresh.c"
+CHECK = "src/core/check.c"
+DUE = "src/core/due.c"
+BEST = "src/core/best.c"
+QUEUE_ROWS = "src/core/queue_rows.c"
 RETRY = "src/core/retry.c"
-IMPORT = "src/core/import.c"
 COMMIT = "src/shard/commit.c"
 REOPEN = "src/shard/reopen.c"
 EXECUTOR = "src/shard/executor.c"
@@ -128,14 +133,14 @@ MUTANTS = [
     Mutant("give-back-spends-attempt", "SE12, 8.7: the same attempt number again", GIVE_BACK,
            "        .attempt = rec->attempt,\n        .relative = rec->relative,\n    };\n    if (rec->limit_count == 0) {",
            "        .attempt = rec->attempt + 1,\n        .relative = rec->relative,\n    };\n    if (rec->limit_count == 0) {"),
-    Mutant("heartbeat-renews-nothing", "6.4, DEFECT-1: a heartbeat keeps a lease", LEASE,
+    Mutant("heartbeat-renews-nothing", "6.4, DEFECT-1: a heartbeat keeps a lease", HEARTBEAT,
            "    lease_renew(core, lease);\n    cmd->result", "    cmd->result"),
-    Mutant("heartbeat-of-anybody", "answer: lease owner mismatch", LEASE,
+    Mutant("heartbeat-of-anybody", "answer: lease owner mismatch", HEARTBEAT,
            "if (!bytes_eq(lease->rec.worker_id, args->worker_id)) {", "if (args->worker_id.len == 0) {"),
     Mutant("lease-ends-early", "6.4, DEFECT-3: ten seconds", LEASE,
            "heap_insert(&core->expiry, &lease->expiry, core->mono_ms + LEASE_MS);",
            "heap_insert(&core->expiry, &lease->expiry, core->mono_ms + LEASE_MS - 500);"),
-    Mutant("lease-never-ends", "6.4: a dead worker is noticed", LEASE,
+    Mutant("lease-never-ends", "6.4: a dead worker is noticed", EXPIRY,
            "if (node == NULL || node->key > core->mono_ms) {\n            return;",
            "if (node == NULL || node->key + 8000 > core->mono_ms) {\n            return;"),
     Mutant("cancelled-job-crashes", "T7, DEFECT-16: a marked job whose worker dies is Cancelled", REPORT,
@@ -144,7 +149,7 @@ MUTANTS = [
            "    if (lease == NULL || (cmd->internal && !lease->expiring)) {",
            "    if (lease == NULL) {", SMALL, 6000),
     # --- cancel, delete, restart, expedite, import ---
-    Mutant("cancel-without-mark", "T8: a cancel leaves its mark", JOB,
+    Mutant("cancel-without-mark", "T8: a cancel leaves its mark", CANCEL,
            "        .has_mark = true,\n        .mark_ms = core->wall_ms,\n        .attempt = token.attempt,",
            "        .mark_ms = core->wall_ms,\n        .attempt = token.attempt,"),
     Mutant("delete-keeps-attempts", "SE12, DEFECT-11: a delete takes everything", JOB,
@@ -172,8 +177,8 @@ MUTANTS = [
     # --- hearing of cancellations ---
     Mutant("mark-wakes-nobody", "told: a call that waits is answered when its worker's job is cancelled", MARKS,
            "    while (!list_empty(&lease->marks->commands)) {", "    while (lease->batch == UINT64_MAX) {"),
-    Mutant("open-forgets-marks", "told: what was cancelled is told after a restart, too", LEASE,
-           "    if (rec->has_mark) {\n        marks_add(core, lease);", "    if (rec->has_mark && core->wall_ms == 0) {\n        marks_add(core, lease);"),
+    Mutant("open-forgets-marks", "told: what was cancelled is told after a restart, too", OPEN,
+           "    if (rec.has_mark) {\n        marks_add(core, lease);", "    if (rec.has_mark && core->wall_ms == 0) {\n        marks_add(core, lease);"),
     Mutant("told-too-early", "told, 4.7: no cancellation is told before it is durable", MARKS,
            "        view_touch(&core->view, lease->batch);\n        result->tasks", "        result->tasks"),
     Mutant("told-of-another-time", "told: when the job was cancelled", MARKS,
@@ -208,17 +213,17 @@ MUTANTS = [
     Mutant("polls-not-seen", "pending: a worker that asked a moment ago is somebody", PENDING,
            "ret->polled = group_has_workers(core, group);", "ret->polled = false;"),
     # --- floating limits ---
-    Mutant("raise-grants-nothing", "free slot: 0 -> N grants N", FLOATING,
+    Mutant("raise-grants-nothing", "free slot: 0 -> N grants N", REFRESH,
            "    if (raised) {\n        queue_freed(core, floating->queue);", "    if (raised && value == 0) {\n        queue_freed(core, floating->queue);"),
-    Mutant("refresh-only-once", "8.2, DEFECT-15: refreshes are driven by time", FLOATING,
+    Mutant("refresh-only-once", "8.2, DEFECT-15: refreshes are driven by time", REFRESH,
            "    while ((node = heap_min(&core->refresh_due)) != NULL && node->key <= core->wall_ms) {",
            "    while ((node = heap_min(&core->refresh_due)) != NULL && node->key == 0) {"),
-    Mutant("refresh-backoff-short", "8.3: back-off after failures", FLOATING,
+    Mutant("refresh-backoff-short", "8.3: back-off after failures", REFRESH,
            "int64_t backoff = (int64_t)REFRESH_BACKOFF_MS << before;", "int64_t backoff = (int64_t)REFRESH_BACKOFF_MS * (before != 0 ? 1 : 0);"),
     Mutant("refresh-mark-left", "SE10: the note of an active limit", FLOATING,
            "        } else {\n            view_del(&core->view, key_bytes(&key));\n        }\n        queue->refresh_stored",
            "        }\n        queue->refresh_stored"),
-    Mutant("failed-refresh-sets-value", "8.3: a failure keeps the value", FLOATING,
+    Mutant("failed-refresh-sets-value", "8.3: a failure keeps the value", REFRESH,
            "    floating->rec.retry_ms = add_saturated(core->wall_ms, backoff);",
            "    floating->rec.retry_ms = add_saturated(core->wall_ms, backoff);\n    floating->rec.value++;"),
     # --- rate limits ---
@@ -234,7 +239,7 @@ MUTANTS = [
            "    (void)enqueue_ms;\n    (void)count;\n    (void)state;\n    token_move(core, cmd->job_ref, from, &(struct token){.where = TOKEN_NONE});"),
     Mutant("backoff-not-stored", "SE9, DEFECT-21: back-off moves the job's start", RATE,
            "    state_write(core, cmd->job_ref, &state);\n", "    (void)state;\n"),
-    Mutant("second-check-not-asked", "DI10: two rate limits in one job", RATE,
+    Mutant("second-check-not-asked", "DI10: two rate limits in one job", CHECK,
            "uuid_eq(&task->task_id, &check->task_id)) {\n", "uuid_eq(&task->task_id, &check->task_id) &&\n        task->passed == check->passed) {\n"),
     # --- lines behind rate limits ---
     Mutant("throttle-note-left", "throttle: open finds the lines that have tokens, and no others", THROTTLE,
@@ -245,26 +250,26 @@ MUTANTS = [
            "node->key <= core->mono_ms) {\n        gate_open(core", "node->key < 0) {\n        gate_open(core"),
     Mutant("throttled-slots-taken", "8.5: slots stay with those a rate limit refuses", TOKEN,
            "chain != NULL && to->queue->throttle == NULL", "chain != NULL"),
-    Mutant("stale-check-forgotten", "DI10: a second rate limit, asked while the first one's answer is put away", RATE,
+    Mutant("stale-check-forgotten", "DI10: a second rate limit, asked while the first one's answer is put away", CHECK,
            "            throttle_changed(core, task_throttle(task));", "            (void)throttle_changed;"),
     # --- retention, low water, order, windows, open ---
     Mutant("expiry-not-noted", "expiry: an ended job is forgotten in time", JOB,
            "    if (state->expire_ms != 0) {\n        expire_put(core, job_ref, state->status, state->expire_ms);\n    }\n    count_move(core, count, COUNT_OPEN",
            "    count_move(core, count, COUNT_OPEN"),
     Mutant("expires-early", "expiry: a reminder is not used up before its time", EXPIRE,
-           "    if (expire_ms > core->wall_ms) {\n        bound_note(expire, expire_ms);\n        cursor_set(&expire->after, expire_ms, BYTES_NONE);\n        return;",
-           "    if (expire_ms > core->wall_ms + 1500) {\n        bound_note(expire, expire_ms);\n        cursor_set(&expire->after, expire_ms, BYTES_NONE);\n        return;"),
+           "    if (expire_ms > core->wall_ms) {\n        bound_note(expire, expire_ms);\n        expire_cursor_set(&expire->after, expire_ms, BYTES_NONE);\n        return;",
+           "    if (expire_ms > core->wall_ms + 1500) {\n        bound_note(expire, expire_ms);\n        expire_cursor_set(&expire->after, expire_ms, BYTES_NONE);\n        return;"),
     Mutant("old-reminder-counts", "JF12, expiry: a job that ended once more has its whole time again", EXPIRE,
            " || job.state.expire_ms == 0 ||\n        job.state.expire_ms > core->wall_ms) {", " || job.state.expire_ms == 0) {"),
     Mutant("ready-low-not-lowered", "low water: read before the first insert, lowered with it", LOW,
            "    if (gl != NULL && gl->low.has && place_cmp(gl->window.by_priority, place, &gl->low.place) < 0) {",
            "    if (gl == NULL && core == NULL) {"),
-    Mutant("timer-late", "5.6: a due task does not wait", TIMER,
+    Mutant("timer-late", "5.6: a due task does not wait", DUE,
            "        if (task->place.due_ms > core->wall_ms) {\n            break;", "        if (task->place.due_ms + 1500 > core->wall_ms) {\n            break;"),
-    Mutant("worst-priority-first", "order: 0 is most urgent", GROUP,
+    Mutant("worst-priority-first", "order: 0 is most urgent", BEST,
            "            return word * 64 + (uint32_t)__builtin_ctzll(busy);",
            "            return word * 64 + 63 - (uint32_t)__builtin_clzll(busy);"),
-    Mutant("wake-up-lost", "5.7, DI11: a ready task and a parked poll meet", GROUP,
+    Mutant("wake-up-lost", "5.7, DI11: a ready task and a parked poll meet", BEST,
            "        if (task->info == NULL) {\n            lane_want_infos(core, window, cursor->index, INFO_AHEAD);\n        }\n        if (task->info == NULL) { /* not among the recent changes either */\n            return BEST_LOADING;",
            "        if (task->info == NULL) {\n            lane_want_infos(core, window, cursor->index, INFO_AHEAD);\n            return BEST_LOADING;"),
     Mutant("open-forgets-holders", "DI1; bug 3: no grant before the slots are known", OPEN,
@@ -273,7 +278,7 @@ MUTANTS = [
            "        open_lease(core, key, value);\n        break;", "        (void)open_lease;\n        break;"),
     Mutant("open-forgets-grants", "DI11: unfinished grants go on after open", OPEN,
            "    queue->grant_stored = true;\n    queue_freed(core, queue);", "    queue->grant_stored = true;", SMALL, 1500),
-    Mutant("waited-at-queue-freed", "crash: a queue at which slot owners wait stays in memory", QUEUE,
+    Mutant("waited-at-queue-freed", "crash: a queue at which slot owners wait stays in memory", QUEUE_ROWS,
            "return queue->holder_count != 0 || queue->chains != 0 || queue->loading",
            "return queue->holder_count != 0 || queue->loading", SMALL, 1500),
     # --- durability ---

@@ -7,8 +7,14 @@
  *   any of them missing ──► is the job still there? ──► NOT_FOUND, or CORRUPT
  *   polls  payloads ──► tasks whose payload came are delivered; the others are `undelivered`
  */
+#include "core/answer.h"
+
 #include "base/assert.h"
-#include "core/core_int.h"
+#include "base/limits.h"
+#include "core/command.h"
+#include "core/core.h"
+#include "core/run.h"
+#include "core/view.h"
 
 bool job_wants_payload(const struct command *cmd)
 {

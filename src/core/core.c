@@ -11,41 +11,37 @@
  *    command inside is in exactly
  * one of blocked, woken, parked and answered, or is running.
  */
-#include <stdarg.h>
-#include <stdio.h>
+#include "core/core.h"
 
 #include "base/assert.h"
-#include "core/core_int.h"
-
-enum run run_fail(struct command *cmd, enum silo_code code, const char *text)
-{
-    cmd->rc = (silo_rc){code};
-    cmd->error = text;
-    return RUN_ANSWER;
-}
-
-enum run run_ok(struct command *cmd)
-{
-    cmd->rc = RC_OK;
-    return RUN_ANSWER;
-}
-
-enum run run_changed(struct command *cmd)
-{
-    cmd->changes = true;
-    return run_ok(cmd);
-}
-
-void core_break(struct core *core, const char *fmt, ...)
-{
-    if (core->phase != CORE_BROKEN) {
-        va_list ap;
-        va_start(ap, fmt);
-        (void)vsnprintf(core->broken, sizeof core->broken, fmt, ap);
-        va_end(ap);
-        core->phase = CORE_BROKEN;
-    }
-}
+#include "base/limits.h"
+#include "core/buckets.h"
+#include "core/check.h"
+#include "core/commands.h"
+#include "core/count.h"
+#include "core/drop.h"
+#include "core/due.h"
+#include "core/expire.h"
+#include "core/expiry.h"
+#include "core/grant.h"
+#include "core/group.h"
+#include "core/inner.h"
+#include "core/lease.h"
+#include "core/locate.h"
+#include "core/low.h"
+#include "core/marks.h"
+#include "core/open.h"
+#include "core/poll.h"
+#include "core/queue_rows.h"
+#include "core/redate.h"
+#include "core/refresh.h"
+#include "core/retention.h"
+#include "core/run.h"
+#include "core/slot.h"
+#include "core/state.h"
+#include "core/task.h"
+#include "core/throttle.h"
+#include "core/watch.h"
 
 static void core_init_limits(struct core *core)
 {
@@ -76,9 +72,11 @@ static void core_init_limits(struct core *core)
 
 static void core_free_limits(struct core *core)
 {
-    rate_free(core);
+    checks_free(core);
+    buckets_free(core);
     drop_free(core);
     queues_free(core);
+    chains_free(core);
     expire_free(core);
     redate_free(core);
     floating_stubs_free(core);
@@ -151,11 +149,11 @@ struct core *core_free(struct core *core)
     lane_deinit(&core->timers);
     core_free_limits(core);
     groups_free(core);
+    marks_free(core);
     leases_free(core);
     counts_free(core);
     map_deinit(&core->tasks);
     map_deinit(&core->watches);
-    map_deinit(&core->marks);
     heap_deinit(&core->deadlines);
     buf_deinit(&core->scratch);
     view_deinit(&core->view);
@@ -246,17 +244,6 @@ static enum run core_dispatch(struct core *core, struct command *cmd)
     ASSERT(!"a command kind out of range");
 }
 
-void core_answer(struct core *core, struct command *cmd)
-{
-    view_release(&core->view, cmd);
-    cmd->wait_batch = cmd->changes ? core->view.open : core->view.touched;
-    if (cmd->wait_batch == core->view.open && core->view.open_rows == 0) {
-        cmd->wait_batch--; /* what it changed or saw in the open batch has vanished again */
-    }
-    core->command_count--;
-    list_push_back(&core->answered, &cmd->node);
-}
-
 static void core_run(struct core *core, struct command *cmd)
 {
     view_begin(&core->view);
@@ -304,11 +291,6 @@ static size_t commands_max(const struct command *cmd)
     return SHARD_COMMANDS_MAX + (command_keeps_work(cmd->kind) ? SHARD_COMMANDS_RESERVE : 0);
 }
 
-bool core_crowded(const struct core *core)
-{
-    return core->deadlines.count >= SHARD_PARKED_MAX;
-}
-
 void core_submit(struct core *core, struct command *cmd)
 {
     list_init(&cmd->reads);
@@ -325,24 +307,6 @@ void core_submit(struct core *core, struct command *cmd)
         core_run_woken(core); /* those that waited for reads come first */
         core_run(core, cmd);
     }
-}
-
-void core_wake(struct core *core, struct command *cmd)
-{
-    list_remove(&cmd->node);
-    list_push_back(&core->woken, &cmd->node);
-}
-
-void core_park(struct core *core, struct command *cmd, int64_t deadline_mono_ms)
-{
-    list_push_back(&core->parked, &cmd->node);
-    heap_insert(&core->deadlines, &cmd->deadline, deadline_mono_ms);
-}
-
-void core_unpark(struct core *core, struct command *cmd)
-{
-    list_remove(&cmd->node);
-    heap_remove(&core->deadlines, &cmd->deadline);
 }
 
 /*
@@ -374,13 +338,13 @@ void core_turn(struct core *core)
         return;
     }
     core_run_woken(core);
-    timer_turn(core);
-    lease_turn(core);
+    due_turn(core);
+    expiry_turn(core);
     expire_turn(core);
     redate_turn(core);
     floating_turn(core);
     locate_turn(core);
-    rate_turn(core);
+    buckets_turn(core);
     throttle_turn(core);
     drop_turn(core);
     grants_turn(core);
@@ -409,58 +373,18 @@ int64_t core_next_mono_ms(const struct core *core)
         return core->mono_ms;
     }
     int64_t next =
-        earlier(poll_next_mono_ms(core), earlier(timer_next_mono_ms(core), low_next_mono_ms(core)));
+        earlier(poll_next_mono_ms(core), earlier(due_next_mono_ms(core), low_next_mono_ms(core)));
     const struct heap_node *deadline = heap_min(&core->deadlines);
     const struct heap_node *expiry = core->leases_frozen ? NULL : heap_min(&core->expiry);
     next = earlier(next, deadline != NULL ? deadline->key : INT64_MAX);
     next = earlier(next, earlier(grants_next_mono_ms(core), floating_next_mono_ms(core)));
     next = earlier(next, earlier(locate_next_mono_ms(core), redate_next_mono_ms(core)));
-    next = earlier(next, earlier(rate_next_mono_ms(core), expire_next_mono_ms(core)));
+    next = earlier(next, earlier(buckets_next_mono_ms(core), expire_next_mono_ms(core)));
     next = earlier(next, throttle_next_mono_ms(core));
     return earlier(next, expiry != NULL ? expiry->key : INT64_MAX);
 }
 
 /* --- commands of the core's own --- */
-
-/* Freed as one: the arena comes first. */
-struct inner {
-    struct arena arena;
-    struct command cmd;
-    struct inner_args args;
-};
-
-struct uuid core_make_id(struct core *core)
-{
-    return id_from_seed(core->seed, core->ids_made++);
-}
-
-struct command *inner_new(struct core *core, enum command_kind kind, struct bytes job_ref)
-{
-    struct inner *inner = xcalloc(1, sizeof *inner);
-    arena_init(&inner->arena);
-    inner->cmd = (struct command){.kind = kind, .arena = &inner->arena, .internal = true};
-    inner->cmd.job_ref = arena_copy(&inner->arena, job_ref);
-    inner->cmd.args.inner = &inner->args;
-    const struct uuid seed = core_make_id(core);
-    memcpy(inner->cmd.seed, seed.b, sizeof inner->cmd.seed);
-    list_init(&inner->cmd.reads);
-    return &inner->cmd;
-}
-
-void inner_wake(struct core *core, struct command *cmd)
-{
-    core->command_count++;
-    list_push_back(&core->woken, &cmd->node);
-}
-
-static void expiry_ended(struct core *core, const struct uuid *task_id)
-{
-    struct lease *lease = lease_find(core, task_id);
-    if (lease != NULL && lease->expiring) { /* it failed */
-        lease->expiring = false;
-        heap_update(&core->expiry, &lease->expiry, core->mono_ms + OWNERSHIP_RENEW_MS);
-    }
-}
 
 /* They end here; a failed one is tried again by whoever made it. */
 static void core_end_internal(struct core *core, struct command *cmd)
@@ -494,9 +418,7 @@ static void core_end_internal(struct core *core, struct command *cmd)
     default:
         break;
     }
-    struct arena *arena = cmd->arena;
-    arena_deinit(arena);
-    free(CONTAINER_OF(arena, struct inner, arena));
+    inner_free(cmd);
 }
 
 struct command *core_answered(struct core *core)
@@ -615,115 +537,4 @@ void core_before_seal(struct core *core)
     queues_write(core);
     buckets_write(core);
     clock_write(core);
-}
-
-/* --- reads --- */
-
-enum view_answer look(struct core *core, struct command *cmd, struct bytes key,
-                      struct bytes *ret_value)
-{
-    const enum view_answer answer = view_get(&core->view, key, ret_value);
-    if (answer == VIEW_UNKNOWN && cmd != NULL) {
-        view_need(&core->view, key, cmd);
-    }
-    return answer;
-}
-
-struct core_read *read_new(void)
-{
-    struct core_read *read = xcalloc(1, sizeof *read);
-    arena_init(&read->arena);
-    return read;
-}
-
-void read_queue(struct core *core, struct core_read *read)
-{
-    list_push_back(&core->reads, &read->node);
-}
-
-static void pins_row(struct core *core, struct core_read *read, struct bytes key,
-                     struct bytes value, bool present)
-{
-    (void)read;
-    struct pin *pin = MAP_ENTRY(map_find(&core->view.pins, key), struct pin, node);
-    ASSERT(pin != NULL && pin->state == PIN_FLYING);
-    pin->present = present;
-    pin->value = present ? blob_new(value) : NULL;
-    pin->state = PIN_READY;
-}
-
-/* Every command whose last row arrived is woken; a pin nobody wants any more goes. */
-static void pins_end(struct core *core, struct core_read *read, bool ok, bool more)
-{
-    (void)more;
-    for (size_t i = 0; i < read->key_count; i++) {
-        struct pin *pin = MAP_ENTRY(map_find(&core->view.pins, read->keys[i]), struct pin, node);
-        ASSERT(pin != NULL);
-        if (!ok || pin->state != PIN_READY) {
-            pin->state = PIN_FAILED;
-        }
-        for (struct list_node *n = list_first(&pin->users); n != NULL;
-             n = list_next(&pin->users, n)) {
-            struct command *cmd = CONTAINER_OF(n, struct pin_use, in_pin)->command;
-            cmd->read_failed |= pin->state == PIN_FAILED;
-            ASSERT(cmd->reads_open != 0);
-            if (--cmd->reads_open == 0 && cmd != &core->fire) {
-                core_wake(core, cmd);
-            }
-        }
-        view_drop_idle(&core->view, pin);
-    }
-}
-
-/* All rows wanted by commands leave as one read. */
-static void read_queue_pins(struct core *core)
-{
-    if (list_empty(&core->view.wanted)) {
-        return;
-    }
-    struct core_read *read = read_new();
-    size_t count = 0;
-    for (struct list_node *n = list_first(&core->view.wanted); n != NULL;
-         n = list_next(&core->view.wanted, n)) {
-        count++;
-    }
-    read->keys = arena_alloc(&read->arena, count * sizeof read->keys[0]);
-    struct list_node *node = NULL;
-    while ((node = list_pop_front(&core->view.wanted)) != NULL) {
-        struct pin *pin = CONTAINER_OF(node, struct pin, wanted);
-        pin->state = PIN_FLYING;
-        view_hold(&core->view, &pin->hold);
-        read->keys[read->key_count++] = arena_copy(&read->arena, bytes_of(pin->key, pin->key_len));
-    }
-    read->on_row = pins_row;
-    read->on_end = pins_end;
-    read_queue(core, read);
-}
-
-struct core_read *core_read_next(struct core *core)
-{
-    read_queue_pins(core);
-    struct core_read *read = LIST_ENTRY(list_pop_front(&core->reads), struct core_read, node);
-    if (read != NULL) {
-        view_hold(&core->view, &read->hold);
-    }
-    return read;
-}
-
-void core_read_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value,
-                   bool present)
-{
-    read->on_row(core, read, key, value, present);
-}
-
-void core_read_end(struct core *core, struct core_read *read, bool ok, bool more)
-{
-    read->on_end(core, read, ok, more);
-    view_unhold(&core->view, &read->hold);
-    for (size_t i = 0; i < read->page_count; i++) {
-        task_free(read->page[i]);
-    }
-    free(read->page);
-    arena_deinit(&read->arena);
-    free(read);
 }

@@ -4,8 +4,14 @@
  * Counters are absolute values. Their only writer is this file, once per batch (counts_write); a
  * clean counter whose row is durable may leave memory and is read again on demand.
  */
+#include "core/count.h"
+
 #include "base/assert.h"
-#include "core/core_int.h"
+#include "base/limits.h"
+#include "core/commands.h"
+#include "core/read.h"
+#include "core/run.h"
+#include "core/state.h"
 
 static void count_free(struct core *core, struct tenant_count *count)
 {

@@ -2,8 +2,16 @@
  * core/drop.c - the operator frees every slot of a tenant: holders go, nothing else. In slices, one
  * tenant at a time; until it is done a META_DROP row says so, and open goes on with it.
  */
+#include "core/drop.h"
+
 #include "base/assert.h"
-#include "core/core_int.h"
+#include "base/limits.h"
+#include "core/commands.h"
+#include "core/inner.h"
+#include "core/queue.h"
+#include "core/run.h"
+#include "core/slot.h"
+#include "core/state.h"
 
 struct drop {
     struct command *command; /* NULL: resumed after open */

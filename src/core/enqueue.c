@@ -1,19 +1,13 @@
-/*
- * core/enqueue.c - a job comes into being: info, index, metadata rows and its token, which walks
- * through the job's limits.
- */
-#include <xxhash.h>
-
-#include "base/assert.h"
-#include "core/core_int.h"
-
-struct blob_ref blob_of(struct bytes b)
-{
-    if (b.len > BLOB_INLINE_MAX) {
-        return (struct blob_ref){.is_blob = true, .len = b.len, .hash = XXH64(b.ptr, b.len, 0)};
-    }
-    return (struct blob_ref){.inline_bytes = b};
-}
+/* core/enqueue.c - a job comes into being; its token walks through its limits. */
+#include "core/commands.h"
+#include "core/count.h"
+#include "core/ids.h"
+#include "core/job.h"
+#include "core/read.h"
+#include "core/run.h"
+#include "core/state.h"
+#include "core/token.h"
+#include "core/walk.h"
 
 static bool blob_same(const struct blob_ref *a, const struct blob_ref *b)
 {
@@ -50,31 +44,6 @@ static enum run enqueue_exists(struct command *cmd, struct bytes value, const st
     const struct bytes id = bytes_of(cmd->job_ref.ptr + tenant.len, cmd->job_ref.len - tenant.len);
     return run_fail(cmd, SILO_EXISTS,
                     arena_printf(cmd->arena, "job already exists with id %.*s", BYTES_FMT(id)));
-}
-
-struct blob *job_create(struct core *core, struct bytes job_ref, const struct info *info,
-                        struct bytes payload, enum key_index kind, int64_t index_ms)
-{
-    buf_reset(&core->scratch);
-    info_encode(&core->scratch, info);
-    struct blob *row = blob_new(buf_bytes(&core->scratch));
-    struct key key;
-    key_by_ref(&key, TABLE_INFO, job_ref);
-    view_put_blob(&core->view, key_bytes(&key), row, false);
-    key_index(&key, job_ref, kind, index_ms);
-    view_put(&core->view, key_bytes(&key), BYTES_NONE, false);
-    struct bytes at = info->metadata;
-    struct bytes name;
-    struct bytes value;
-    while (pair_next(&at, &name, &value)) {
-        key_metadata(&key, job_ref, name, value);
-        view_put(&core->view, key_bytes(&key), BYTES_NONE, false);
-    }
-    if (info->payload.is_blob) {
-        key_blob(&key, job_ref, BLOB_PAYLOAD, 0);
-        view_put_lent(&core->view, key_bytes(&key), payload);
-    }
-    return row;
 }
 
 static void enqueue_apply(struct core *core, struct command *cmd, struct info *info,

@@ -28,177 +28,29 @@
  * Limits     EXPIRE_PAGE_ROWS rows in a page, of EXPIRE_ROW_BYTES or one job more;
  *            EXPIRE_COMMANDS_MAX commands under way.
  */
+#include "core/expire.h"
+
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/saturate.h"
-#include "core/core_int.h"
+#include "core/commands.h"
+#include "core/count.h"
+#include "core/inner.h"
+#include "core/job.h"
+#include "core/read.h"
+#include "core/retention.h"
+#include "core/run.h"
+#include "core/state.h"
 
 #define EXPIRE_PAGE_ROWS (PAGE_ROWS_MAX < 64u ? PAGE_ROWS_MAX : 64u)
 #define EXPIRE_COMMANDS_MAX 256u
-#define EXPIRE_ROW_BYTES 16384u /* of job references: then the next row is begun */
-#define EXPIRE_BATCHES_MAX 64u  /* undurable batches: no further page until there are fewer */
-
-enum expire_phase { EXPIRE_IDLE, EXPIRE_READING, EXPIRE_PAGE };
-
-/* A row of the page, and what is left to submit of it. */
-struct expire_due {
-    struct bytes key;
-    struct bytes job_refs; /* items */
-};
-
-/* The row that the open batch fills: jobs that ended in it and are kept for the same time. */
-struct expire_row {
-    int64_t expire_ms;   /* of the last one; never falls */
-    struct buf job_refs; /* items; empty: none */
-};
-
-/* A key of the table, and its time. */
-struct expire_cursor {
-    int64_t ms;
-    struct key key;
-};
-
-struct expire {
-    enum expire_phase phase;
-    bool mark_known;
-    int64_t mark_ms; /* as stored */
-    struct expire_cursor cursor;
-    int64_t next_ms; /* INT64_MAX: nothing is known to come */
-    int64_t retry_mono_ms;
-    bool opened;                    /* the first page is through */
-    struct expire_row open_rows[2]; /* succeeded; failed and cancelled */
-
-    /* The page. */
-    struct arena arena; /* of `due` */
-    struct expire_due *due;
-    uint32_t due_count, submitted; /* rows */
-    uint32_t under_way;            /* commands */
-    bool failed;
-    bool bound_seen; /* a row that is not due, or has to wait for the next page: */
-    int64_t bound_ms;
-    struct expire_cursor after; /* the cursor behind it */
-};
-
-int64_t expire_at(const struct core *core, enum job_status status)
-{
-    const int64_t keep_ms =
-        status == JOB_SUCCEEDED ? core->completed_expire_ms : core->terminal_expire_ms;
-    if (keep_ms <= 0) {
-        return 0;
-    }
-    return add_saturated(core->wall_ms, keep_ms);
-}
-
-/* --- state --- */
-
-/* With no job reference: before all rows of that time. */
-static void cursor_set(struct expire_cursor *cursor, int64_t ms, struct bytes job_ref)
-{
-    cursor->ms = ms;
-    key_expiry(&cursor->key, ms, job_ref);
-}
+#define EXPIRE_BATCHES_MAX 64u /* undurable batches: no further page until there are fewer */
 
 static void cursor_copy(struct expire_cursor *to, const struct expire_cursor *from)
 {
     to->ms = from->ms;
     to->key.len = from->key.len;
     memcpy(to->key.b, from->key.b, from->key.len);
-}
-
-static bool cursor_behind(const struct expire_cursor *cursor, struct bytes key)
-{
-    return bytes_cmp(key, key_bytes(&cursor->key)) < 0;
-}
-
-static struct expire *expire_get(struct core *core)
-{
-    struct expire *expire = core->expire;
-    if (expire == NULL) {
-        expire = xcalloc(1, sizeof *expire);
-        expire->next_ms = INT64_MIN;
-        arena_init(&expire->arena);
-        buf_init(&expire->open_rows[0].job_refs, SIZE_MAX / 4);
-        buf_init(&expire->open_rows[1].job_refs, SIZE_MAX / 4);
-        cursor_set(&expire->cursor, 0, BYTES_NONE);
-        core->expire = expire;
-    }
-    return expire;
-}
-
-void expire_free(struct core *core)
-{
-    if (core->expire != NULL) {
-        arena_deinit(&core->expire->arena);
-        buf_deinit(&core->expire->open_rows[0].job_refs);
-        buf_deinit(&core->expire->open_rows[1].job_refs);
-        free(core->expire);
-        core->expire = NULL;
-    }
-}
-
-static void mark_write(struct core *core, int64_t ms)
-{
-    struct key key;
-    key_meta(&key, META_LOW_EXPIRY);
-    buf_reset(&core->scratch);
-    number_encode(&core->scratch, (uint64_t)ms);
-    view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
-    core->expire->mark_known = true;
-    core->expire->mark_ms = ms;
-}
-
-/* A name of its own for a row: no other has it, and it names no job. */
-static void row_name(struct core *core, struct key *ref)
-{
-    const struct uuid id = core_make_id(core);
-    key_job_ref(ref, BYTES_NONE, uuid_bytes(&id));
-}
-
-static void row_write(struct core *core, struct expire_row *row)
-{
-    struct expire *expire = core->expire;
-    const int64_t expire_ms = row->expire_ms;
-    struct key ref;
-    struct key key;
-    row_name(core, &ref);
-    key_expiry(&key, expire_ms, key_bytes(&ref));
-    buf_reset(&core->scratch);
-    expiry_encode(&core->scratch, buf_bytes(&row->job_refs));
-    view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), true);
-    buf_reset(&row->job_refs);
-    if (cursor_behind(&expire->cursor, key_bytes(&key))) {
-        cursor_set(&expire->cursor, expire_ms, BYTES_NONE);
-    }
-    if (expire->phase == EXPIRE_PAGE && cursor_behind(&expire->after, key_bytes(&key))) {
-        cursor_set(&expire->after, expire_ms, BYTES_NONE);
-    }
-    if (expire_ms < expire->next_ms) {
-        expire->next_ms = expire_ms;
-    }
-    if (!expire->mark_known) {
-        mark_write(core, 0);
-    } else if (expire_ms < expire->mark_ms) {
-        mark_write(core, expire_ms);
-    }
-}
-
-void expire_put(struct core *core, struct bytes job_ref, enum job_status status, int64_t expire_ms)
-{
-    struct expire_row *row = &expire_get(core)->open_rows[status == JOB_SUCCEEDED ? 0 : 1];
-    row->expire_ms = expire_ms;
-    item_append(&row->job_refs, job_ref);
-    if (buf_bytes(&row->job_refs).len >= EXPIRE_ROW_BYTES) {
-        row_write(core, row);
-    }
-}
-
-void expire_write(struct core *core)
-{
-    for (size_t i = 0; core->expire != NULL && i < 2; i++) {
-        struct expire_row *row = &core->expire->open_rows[i];
-        if (buf_bytes(&row->job_refs).len != 0) {
-            row_write(core, row);
-        }
-    }
 }
 
 /* --- the mark, read once --- */
@@ -219,7 +71,7 @@ static void mark_row(struct core *core, struct core_read *read, struct bytes key
     }
     expire->mark_known = true;
     expire->mark_ms = (int64_t)ms;
-    cursor_set(&expire->cursor, expire->mark_ms, BYTES_NONE);
+    expire_cursor_set(&expire->cursor, expire->mark_ms, BYTES_NONE);
 }
 
 static void read_failed(struct core *core)
@@ -297,10 +149,10 @@ static void page_row(struct core *core, struct core_read *read, struct bytes key
     }
     if (expire_ms > core->wall_ms) {
         bound_note(expire, expire_ms);
-        cursor_set(&expire->after, expire_ms, BYTES_NONE);
+        expire_cursor_set(&expire->after, expire_ms, BYTES_NONE);
         return;
     }
-    cursor_set(&expire->after, expire_ms, job_ref);
+    expire_cursor_set(&expire->after, expire_ms, job_ref);
     key_successor(&expire->after.key);
     const struct row *recent = view_recent(&core->view, key);
     if (recent == NULL || (!recent->del && recent->batch <= read->hold.since)) {
@@ -324,14 +176,14 @@ static void page_merge_recent(struct core *core, const struct core_read *read)
         if (row->del || !key_expiry_parse(key, &expire_ms, &job_ref)) {
             continue;
         }
-        const bool behind = cursor_behind(&expire->after, key);
+        const bool behind = expire_cursor_behind(&expire->after, key);
         if (expire_ms <= core->wall_ms && behind && expire->due_count < 2 * EXPIRE_PAGE_ROWS) {
             due_push(core, key, blob_bytes(row->value), job_ref);
             continue;
         }
         bound_note(expire, expire_ms);
         if (behind) {
-            cursor_set(&expire->after, expire_ms, BYTES_NONE);
+            expire_cursor_set(&expire->after, expire_ms, BYTES_NONE);
         }
     }
 }
@@ -347,8 +199,8 @@ static void page_end(struct core *core, struct core_read *read, bool ok, bool mo
     if (more) {
         bound_note(expire, expire->after.ms); /* without a row that is not due: at once */
     } else if (!expire->bound_seen) {
-        cursor_set(&expire->after, core->wall_ms < INT64_MAX ? core->wall_ms + 1 : INT64_MAX,
-                   BYTES_NONE);
+        expire_cursor_set(&expire->after, core->wall_ms < INT64_MAX ? core->wall_ms + 1 : INT64_MAX,
+                          BYTES_NONE);
     }
     page_merge_recent(core, read);
     expire->next_ms = expire->bound_seen ? expire->bound_ms : INT64_MAX;
@@ -456,7 +308,7 @@ static void page_done(struct core *core)
     const bool worth = expire->opened || expire->due_count != 0;
     expire->opened = true;
     if (worth && expire->cursor.ms > expire->mark_ms) {
-        mark_write(core, expire->cursor.ms);
+        expire_mark_write(core, expire->cursor.ms);
     }
 }
 

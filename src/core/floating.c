@@ -1,20 +1,21 @@
 /*
- * core/floating.c - floating limits: values that workers refresh while somebody waits for them.
+ * core/floating.c - the state of a floating limit.
  *
  *      NONE ──── value old, waiters ────► TASK ──── polled ────► LEASE ──── reported, expired ────► NONE
  *
- * A refresh is driven by time (core->refresh_due), never by arrivals: a queue that stands still is
- * refreshed, too. The task is no job's token: it lives in the floating row and stands in its group
- * ahead of all jobs. It goes to the group of the queue's best waiter among those whose groups have
- * workers. If nobody takes it, it is offered anew: to another group of waiters once that has
- * workers and its own has none; to nobody when nobody waits any more.
- *
- * A limit with floating waiters or a refresh under way has a META_REFRESH row; after open these are
- * read in the background, page by page, so that every such limit is in memory and stays there.
+ * The task is no job's token: it lives in the floating row and stands in its group ahead of all
+ * jobs.
  */
+#include "core/floating.h"
+
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/saturate.h"
-#include "core/core_int.h"
+#include "core/group.h"
+#include "core/ids.h"
+#include "core/queue.h"
+#include "core/run.h"
+#include "core/state.h"
 
 static void blob_replace(struct blob **blob, struct bytes *field, struct bytes value)
 {
@@ -165,8 +166,6 @@ void floating_ensure(struct core *core, struct queue *queue,
     buf_deinit(&pairs);
 }
 
-/* --- when a refresh is due --- */
-
 /* Stamps of a clock that was ahead say nothing: such a value is old, and such a back-off over. */
 static int64_t floating_due_ms(const struct core *core, const struct floating_rec *rec)
 {
@@ -204,139 +203,25 @@ void floating_update(struct core *core, struct queue *queue)
     }
 }
 
-/* The best floating waiter; NULL: none, or it is being read. */
-static struct task *floating_best_waiter(struct core *core, struct queue *queue)
-{
-    struct task *best = NULL;
-    for (uint32_t i = 0; i < queue->line_count; i++) {
-        struct line *line = queue->lines[i];
-        struct task *task = NULL;
-        if (line->id.floating && line_front(core, line, &task) == LINE_FRONT_TASK &&
-            (best == NULL || waits_before(core, &task->place, &best->place))) {
-            best = task;
-        }
-    }
-    return best;
-}
+/* --- its task --- */
 
-/* The first waiter of a line whose group has workers; only those in memory are looked at. */
-static struct task *line_first_served(const struct core *core, const struct line *line)
+void floating_offer_to(struct core *core, struct floating *floating, struct bytes group)
 {
-    struct bytes idle = BYTES_NONE; /* a group that has none: mostly all of them are of one */
-    for (uint32_t i = 0; line->known && i < line->window.count; i++) {
-        struct task *task = lane_at(&line->window, i);
-        const struct bytes group = blob_bytes(task->group_name);
-        if (bytes_eq(group, idle)) {
-            continue;
-        }
-        if (group_has_workers(core, group)) {
-            return task;
-        }
-        idle = group;
-    }
-    return NULL;
-}
-
-/* The best floating waiter whose group has workers; NULL: there is none. */
-static struct task *floating_best_served(const struct core *core, const struct queue *queue)
-{
-    struct task *best = NULL;
-    for (uint32_t i = 0; i < queue->line_count; i++) {
-        const struct line *line = queue->lines[i];
-        struct task *task = line->id.floating ? line_first_served(core, line) : NULL;
-        if (task != NULL && (best == NULL || waits_before(core, &task->place, &best->place))) {
-            best = task;
-        }
-    }
-    return best;
-}
-
-static void floating_want(struct core *core, struct floating *floating)
-{
-    const struct task *best = floating_best_waiter(core, floating->queue);
-    const struct task *served = floating_best_served(core, floating->queue);
-    best = served != NULL ? served : best;
-    if (best == NULL) { /* its page is on its way */
-        heap_update(&core->refresh_due, &floating->due,
-                    add_saturated(core->wall_ms, READ_RETRY_MS));
-        return;
-    }
-    floating->rec.task_id = core_make_id(core);
-    blob_replace(&floating->group, &floating->rec.group, blob_bytes(best->group_name));
-    floating_set_phase(core, floating, REFRESH_TASK);
-}
-
-/* Nobody has taken it: perhaps its group has no workers any more, or its waiters have gone. */
-static void floating_offer(struct core *core, struct floating *floating)
-{
-    struct queue *queue = floating->queue;
-    if (queue->known && !queue_has_floating_waiters(queue)) {
-        floating_set_phase(core, floating, REFRESH_NONE);
-        return;
-    }
-    const struct task *best = NULL;
-    if (!group_has_workers(core, floating->rec.group)) {
-        (void)floating_best_waiter(core, queue); /* has the fronts of its lines read */
-        best = floating_best_served(core, queue);
-    }
-    if (best == NULL) {
-        heap_update(&core->refresh_offers, &floating->offer, core->mono_ms + REFRESH_OFFER_MS);
+    if (floating->rec.phase == REFRESH_NONE) {
+        floating->rec.task_id = core_make_id(core);
+        blob_replace(&floating->group, &floating->rec.group, group);
+        floating_set_phase(core, floating, REFRESH_TASK);
         return;
     }
     floating_unlink(core, floating);
-    blob_replace(&floating->group, &floating->rec.group, blob_bytes(best->group_name));
+    blob_replace(&floating->group, &floating->rec.group, group);
     floating_link(core, floating);
     floating_write(core, floating);
 }
 
-/* --- its lease --- */
-
-/* A lease read at open, until its limit is in memory. */
-struct refresh_stub {
-    struct map_node node; /* key: task id */
-    struct uuid task_id;
-    size_t ref_len;
-    uint8_t ref[];
-};
-
-void floating_leased(struct core *core, struct bytes task_id, struct bytes ref)
+void floating_done(struct core *core, struct floating *floating)
 {
-    struct refresh_stub *stub = xmalloc(sizeof *stub + ref.len);
-    *stub = (struct refresh_stub){.ref_len = ref.len};
-    memcpy(stub->task_id.b, task_id.ptr, sizeof stub->task_id.b);
-    memcpy(stub->ref, ref.ptr, ref.len);
-    map_insert(&core->refresh_stubs, &stub->node, uuid_bytes(&stub->task_id));
-}
-
-static void stub_free(struct core *core, struct refresh_stub *stub)
-{
-    map_remove(&core->refresh_stubs, &stub->node);
-    free(stub);
-}
-
-void floating_stubs_free(struct core *core)
-{
-    for (struct map_node *n = map_next(&core->refresh_stubs, NULL); n != NULL;
-         n = map_next(&core->refresh_stubs, NULL)) {
-        stub_free(core, CONTAINER_OF(n, struct refresh_stub, node));
-    }
-    map_deinit(&core->refresh_stubs);
-}
-
-bool floating_find(struct core *core, struct command *cmd, const struct uuid *task_id,
-                   struct floating **ret_floating)
-{
-    struct refresh_stub *stub =
-        MAP_ENTRY(map_find(&core->refresh_stubs, uuid_bytes(task_id)), struct refresh_stub, node);
-    if (stub != NULL) {
-        if (!queue_ready(core, queue_get(core, bytes_of(stub->ref, stub->ref_len)), cmd)) {
-            return false;
-        }
-        stub_free(core, stub); /* from now on the limit itself says */
-    }
-    *ret_floating =
-        MAP_ENTRY(map_find(&core->refreshes, uuid_bytes(task_id)), struct floating, by_task);
-    return true;
+    floating_set_phase(core, floating, REFRESH_NONE);
 }
 
 void floating_lease(struct core *core, struct floating *floating, struct command *cmd,
@@ -369,157 +254,4 @@ void floating_give_back(struct core *core, struct floating *floating)
     if (floating->rec.phase == REFRESH_LEASE) {
         floating_set_phase(core, floating, REFRESH_TASK);
     }
-}
-
-/* --- time --- */
-
-static void refresh_scan(struct core *core);
-
-void floating_turn(struct core *core)
-{
-    refresh_scan(core);
-    struct heap_node *node = NULL;
-    while ((node = heap_min(&core->refresh_due)) != NULL && node->key <= core->wall_ms) {
-        floating_want(core, CONTAINER_OF(node, struct floating, due));
-    }
-    while (!core->leases_frozen && (node = heap_min(&core->refresh_expiry)) != NULL &&
-           node->key <= core->mono_ms) {
-        floating_set_phase(core, CONTAINER_OF(node, struct floating, expiry), REFRESH_NONE);
-    }
-    while ((node = heap_min(&core->refresh_offers)) != NULL && node->key <= core->mono_ms) {
-        floating_offer(core, CONTAINER_OF(node, struct floating, offer));
-    }
-}
-
-int64_t floating_next_mono_ms(const struct core *core)
-{
-    const struct heap_node *due = heap_min(&core->refresh_due);
-    const struct heap_node *expiry = core->leases_frozen ? NULL : heap_min(&core->refresh_expiry);
-    const struct heap_node *offer = heap_min(&core->refresh_offers);
-    int64_t next = expiry != NULL ? expiry->key : INT64_MAX;
-    if (offer != NULL && offer->key < next) {
-        next = offer->key;
-    }
-    if (due != NULL) {
-        const int64_t wait = due->key > core->wall_ms ? due->key - core->wall_ms : 0;
-        const int64_t at = add_saturated(core->mono_ms, wait);
-        next = at < next ? at : next;
-    }
-    if (core->refresh_scan == SCAN_WAITS && core->refresh_retry_mono_ms < next) {
-        next = core->refresh_retry_mono_ms;
-    }
-    return next;
-}
-
-/* --- after open: every active limit comes to memory --- */
-
-static void scan_row(struct core *core, struct core_read *read, struct bytes key,
-                     struct bytes value, bool present)
-{
-    (void)value;
-    (void)present;
-    page_note_last(read, key);
-    const struct row *recent = view_recent(&core->view, key);
-    uint8_t scratch[KEY_BYTES_MAX];
-    struct bytes tenant;
-    struct bytes name;
-    const struct bytes ref = bytes_of(key.ptr + 2, key.len - 2);
-    if (recent != NULL && recent->del) {
-        return;
-    }
-    if (!queue_ref_parse(ref, scratch, &tenant, &name)) {
-        core->corrupt_rows++;
-        return;
-    }
-    queue_load(core, queue_get(core, ref));
-}
-
-static void scan_end(struct core *core, struct core_read *read, bool ok, bool more)
-{
-    if (!ok) {
-        core->refresh_scan = SCAN_WAITS;
-        core->refresh_retry_mono_ms = core->mono_ms + READ_RETRY_MS;
-    } else if (more) {
-        core->refresh_scan = SCAN_WAITS;
-        core->refresh_retry_mono_ms = core->mono_ms;
-    } else {
-        core->refresh_scan = SCAN_DONE;
-    }
-    if (ok && more) {
-        buf_reset(&core->refresh_cursor);
-        buf_append(&core->refresh_cursor, read->last.ptr, read->last.len);
-        buf_u8(&core->refresh_cursor, 0);
-    }
-}
-
-static void refresh_scan(struct core *core)
-{
-    if (core->refresh_scan != SCAN_WAITS || core->refresh_retry_mono_ms > core->mono_ms) {
-        return;
-    }
-    struct key lo;
-    struct key hi;
-    key_meta(&lo, META_REFRESH);
-    hi = lo;
-    ASSERT(key_after_prefix(&hi));
-    struct core_read *read = read_new();
-    const struct bytes cursor = buf_bytes(&core->refresh_cursor);
-    read->scan = true;
-    read->lo = arena_copy(&read->arena, cursor.len != 0 ? cursor : key_bytes(&lo));
-    read->hi = arena_copy(&read->arena, key_bytes(&hi));
-    read->rows_max = PAGE_ROWS_MAX;
-    read->on_row = scan_row;
-    read->on_end = scan_end;
-    core->refresh_scan = SCAN_READS;
-    read_queue(core, read);
-}
-
-/* --- outcomes --- */
-
-static void refresh_succeeded(struct core *core, struct floating *floating, uint32_t value)
-{
-    const bool raised = value > floating->rec.value;
-    floating->rec.value = value;
-    floating->rec.refreshed_ms = core->wall_ms;
-    floating->rec.failures = 0;
-    floating->rec.retry_ms = 0;
-    floating_set_phase(core, floating, REFRESH_NONE);
-    if (raised) {
-        queue_freed(core, floating->queue);
-    }
-}
-
-static void refresh_failed(struct core *core, struct floating *floating)
-{
-    const uint32_t before = floating->rec.failures < 31 ? floating->rec.failures : 31;
-    int64_t backoff = (int64_t)REFRESH_BACKOFF_MS << before;
-    backoff = backoff < REFRESH_BACKOFF_MAX_MS ? backoff : REFRESH_BACKOFF_MAX_MS;
-    if (floating->rec.failures != UINT32_MAX) {
-        floating->rec.failures++;
-    }
-    floating->rec.retry_ms = add_saturated(core->wall_ms, backoff);
-    floating_set_phase(core, floating, REFRESH_NONE);
-}
-
-enum run report_refresh_run(struct core *core, struct command *cmd)
-{
-    const struct report_refresh_args *args = &cmd->args.report_refresh;
-    struct floating *floating = NULL;
-    if (args->has_task_id && !floating_find(core, cmd, &args->task_id, &floating)) {
-        return RUN_NEED;
-    }
-    if (floating == NULL || floating->rec.phase != REFRESH_LEASE) {
-        view_touch_absent(&core->view);
-        if (args->has_task_id && lease_find(core, &args->task_id) != NULL) {
-            return run_fail(cmd, SILO_INTERNAL,
-                            "the task runs a job; report it with ReportOutcome");
-        }
-        return run_fail(cmd, SILO_NOT_FOUND, "lease not found");
-    }
-    if (args->success) {
-        refresh_succeeded(core, floating, args->value);
-    } else {
-        refresh_failed(core, floating);
-    }
-    return run_changed(cmd);
 }

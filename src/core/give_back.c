@@ -9,8 +9,17 @@
  * leaves no trace. A job that nobody could ever run, because what is stored of it is damaged, ends
  * FAILED with a code of its own instead of going from worker to worker for ever.
  */
-#include "base/assert.h"
-#include "core/core_int.h"
+#include "core/commands.h"
+#include "core/count.h"
+#include "core/floating.h"
+#include "core/job.h"
+#include "core/lease.h"
+#include "core/read.h"
+#include "core/refresh.h"
+#include "core/run.h"
+#include "core/state.h"
+#include "core/token.h"
+#include "core/walk.h"
 
 /*
  * Whether the task was due before it was leased. If its stamp lies ahead of now it was either

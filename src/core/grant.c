@@ -12,41 +12,20 @@
  * something, or has done its share of a turn, goes on later; until then the queue is `freed` and
  * has a META_GRANT row, which open reads.
  */
-#include "base/assert.h"
-#include "core/core_int.h"
+#include "core/grant.h"
 
-void queue_dirty(struct core *core, struct queue *queue)
-{
-    if (!list_linked(&queue->dirty)) {
-        list_push_back(&core->dirty_queues, &queue->dirty);
-    }
-}
-
-/* The queue's META_GRANT row is there exactly while a batch ends with it unfinished. */
-static void grant_mark(struct core *core, struct queue *queue, bool unfinished)
-{
-    const bool wanted = unfinished && (queue->freed || queue->grant_stored);
-    if (wanted == queue->grant_stored) {
-        return;
-    }
-    struct key key;
-    key_meta_ref(&key, META_GRANT, queue_ref(queue));
-    if (wanted) {
-        view_put(&core->view, key_bytes(&key), BYTES_NONE, true);
-    } else {
-        view_del(&core->view, key_bytes(&key));
-    }
-    queue->grant_stored = wanted;
-}
-
-void queue_freed(struct core *core, struct queue *queue)
-{
-    queue->freed = true;
-    if (list_linked(&queue->dirty)) {
-        grant_mark(core, queue, true); /* it may be one that is visited next turn only */
-    }
-    queue_dirty(core, queue);
-}
+#include "base/limits.h"
+#include "core/commands.h"
+#include "core/inner.h"
+#include "core/line.h"
+#include "core/queue.h"
+#include "core/queue_rows.h"
+#include "core/run.h"
+#include "core/slot.h"
+#include "core/state.h"
+#include "core/throttle.h"
+#include "core/token.h"
+#include "core/walk.h"
 
 int64_t grants_next_mono_ms(const struct core *core)
 {
@@ -302,7 +281,7 @@ static enum visit queue_visit(struct core *core, struct command *cmd, struct que
     if (visit == VISIT_DONE) {
         queue->freed = false;
     }
-    grant_mark(core, queue, visit != VISIT_DONE);
+    queue_mark_grant(core, queue, visit != VISIT_DONE);
     return visit;
 }
 
@@ -320,7 +299,7 @@ void grants_run(struct core *core)
     while (core->phase == CORE_OPEN && (node = list_pop_front(&core->dirty_queues)) != NULL) {
         struct queue *queue = CONTAINER_OF(node, struct queue, dirty);
         if (budget == 0 || queue->retry_mono_ms > core->mono_ms) {
-            grant_mark(core, queue, true);
+            queue_mark_grant(core, queue, true);
             queue_slice(core, queue);
             continue;
         }

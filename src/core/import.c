@@ -11,8 +11,18 @@
  */
 #include <xxhash.h>
 
-#include "base/assert.h"
-#include "core/core_int.h"
+#include "core/commands.h"
+#include "core/count.h"
+#include "core/ids.h"
+#include "core/job.h"
+#include "core/lease.h"
+#include "core/read.h"
+#include "core/retention.h"
+#include "core/run.h"
+#include "core/state.h"
+#include "core/token.h"
+#include "core/token_find.h"
+#include "core/walk.h"
 
 /* --- the history --- */
 

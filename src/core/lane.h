@@ -39,6 +39,14 @@ struct task {
     uint8_t ref[];
 };
 
+/* A low-water mark: no live row of the lane stands before `place`. */
+struct low {
+    bool has;
+    struct place place; /* as last written */
+    bool has_removed;
+    struct place removed_max; /* greatest place removed since it became known */
+};
+
 struct lane {
     bool by_priority;    /* priority goes before due time */
     struct task **tasks; /* ring-free: tasks[head .. head + count) */

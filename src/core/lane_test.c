@@ -1,7 +1,7 @@
 /* core/lane_test.c - the window over one lane: order, mark, full windows. */
 #include "base/limits.h"
 #include "base/test.h"
-#include "core/core_int.h"
+#include "core/lane.h"
 
 static struct task *task_at(int64_t due_ms, uint8_t priority, uint64_t arrival)
 {

@@ -1,29 +1,20 @@
 /*
- * core/line.c - who waits at a queue: windows over the request rows of each line, with pages read
- * into them.
- *
- * As for ready lanes (group.c, page.c): a known window holds exactly the live rows up to its mark;
- * a page row with a recent change is skipped, and afterwards every recent put that the window
- * covers and lacks is added.
+ * core/line.c - windows over the request rows of each line, with pages read into them as for ready
+ * lanes (core/ready.c).
  */
+#include "core/line.h"
+
 #include "base/assert.h"
-#include "core/core_int.h"
-
-bool waits_before(const struct core *core, const struct place *a, const struct place *b)
-{
-    return place_cmp(core->order == ORDER_PRIORITY, a, b) < 0;
-}
-
-struct line *line_find(struct queue *queue, struct line_id id)
-{
-    for (uint32_t i = 0; i < queue->line_count; i++) {
-        struct line *line = queue->lines[i];
-        if (line->id.floating == id.floating && line->id.max == id.max) {
-            return line;
-        }
-    }
-    return NULL;
-}
+#include "base/limits.h"
+#include "core/floating.h"
+#include "core/info.h"
+#include "core/low.h"
+#include "core/queue.h"
+#include "core/read.h"
+#include "core/run.h"
+#include "core/state.h"
+#include "core/task.h"
+#include "core/throttle.h"
 
 struct line *line_get(struct core *core, struct queue *queue, struct line_id id)
 {

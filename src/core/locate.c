@@ -3,8 +3,21 @@
  * known, their slots cannot be taken over (grant.c), which can only delay a better token. They are
  * looked up in the background, a few at a time.
  */
-#include "base/assert.h"
-#include "core/core_int.h"
+#include "core/locate.h"
+
+#include "base/limits.h"
+#include "core/commands.h"
+#include "core/inner.h"
+#include "core/job.h"
+#include "core/lease.h"
+#include "core/queue.h"
+#include "core/queue_rows.h"
+#include "core/read.h"
+#include "core/run.h"
+#include "core/slot.h"
+#include "core/state.h"
+#include "core/token.h"
+#include "core/token_find.h"
 
 void locate_turn(struct core *core)
 {

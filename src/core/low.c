@@ -8,8 +8,13 @@
  *
  *   group row: u8 version, then per lane: u8 lane, low record as an item
  */
-#include "base/assert.h"
-#include "core/core_int.h"
+#include "core/low.h"
+
+#include "base/limits.h"
+#include "core/group.h"
+#include "core/read.h"
+#include "core/run.h"
+#include "core/state.h"
 
 #define LOW_V1 1
 
@@ -38,6 +43,22 @@ void low_group_decode(struct core *core, struct group *group, bool present, stru
         gl->low.has = true;
         gl->low.place = place;
     }
+}
+
+bool group_low_ready(struct core *core, struct group *group, struct command *cmd)
+{
+    if (group->low_known) {
+        return true;
+    }
+    struct key key;
+    key_low_ready(&key, blob_bytes(group->name), 0);
+    struct bytes value = BYTES_NONE;
+    const enum view_answer answer = look(core, cmd, key_bytes(&key), &value);
+    if (answer == VIEW_UNKNOWN) {
+        return false;
+    }
+    low_group_decode(core, group, answer == VIEW_FOUND, value);
+    return true;
 }
 
 /*

@@ -7,10 +7,16 @@
  * opened anew. A worker has an entry while it holds a cancelled job or waits; the others cost
  * nothing.
  */
+#include "core/marks.h"
+
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "core/core_int.h"
+#include "base/limits.h"
+#include "core/commands.h"
+#include "core/lease.h"
+#include "core/run.h"
+#include "core/state.h"
 
 static struct worker_marks *marks_find(const struct core *core, struct bytes worker_id)
 {
@@ -61,6 +67,21 @@ void marks_remove(struct core *core, struct lease *lease)
         lease->marks = NULL;
         marks_shrink(core, marks);
     }
+}
+
+void marks_free(struct core *core)
+{
+    for (struct map_node *n = map_next(&core->marks, NULL); n != NULL;
+         n = map_next(&core->marks, NULL)) {
+        struct worker_marks *marks = CONTAINER_OF(n, struct worker_marks, node);
+        struct list_node *marked = NULL;
+        while ((marked = list_pop_front(&marks->leases)) != NULL) {
+            CONTAINER_OF(marked, struct lease, marked)->marks = NULL;
+        }
+        map_remove(&core->marks, &marks->node);
+        free(marks);
+    }
+    map_deinit(&core->marks);
 }
 
 /* --- waiting --- */

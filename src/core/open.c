@@ -2,8 +2,21 @@
  * core/open.c - what a shard reads before it serves: its own facts, its leases and slots, and what
  * was left unfinished. Nothing that grows with waiting work.
  */
+#include "core/open.h"
+
 #include "base/assert.h"
-#include "core/core_int.h"
+#include "base/limits.h"
+#include "core/drop.h"
+#include "core/lease.h"
+#include "core/marks.h"
+#include "core/queue.h"
+#include "core/read.h"
+#include "core/redate.h"
+#include "core/refresh.h"
+#include "core/run.h"
+#include "core/slot.h"
+#include "core/state.h"
+#include "core/throttle.h"
 
 static const enum key_meta open_metas[] = {META_SHARD, META_ARRIVAL, META_TOTALS, META_LOW_TIMER,
                                            META_CLOCK};
@@ -106,6 +119,9 @@ static void open_lease(struct core *core, struct bytes key, struct bytes value)
     }
     struct lease *lease = lease_add(core, job_ref, &rec);
     lease->batch = 0;
+    if (rec.has_mark) {
+        marks_add(core, lease);
+    }
 }
 
 static void open_refresh(struct core *core, struct bytes key, struct bytes value)
@@ -294,17 +310,4 @@ void open_start(struct core *core)
     read->on_row = open_meta_row;
     read->on_end = open_meta_end;
     read_queue(core, read);
-}
-
-uint64_t arrival_next(struct core *core)
-{
-    if (core->next_arrival == core->reserved_arrival) {
-        core->reserved_arrival += ARRIVAL_BLOCK;
-        struct key key;
-        key_meta(&key, META_ARRIVAL);
-        buf_reset(&core->scratch);
-        number_encode(&core->scratch, core->reserved_arrival);
-        view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
-    }
-    return core->next_arrival++;
 }

@@ -12,9 +12,20 @@
  * lane of its group, PENDING_LEASES_MAX leases. If a line that counts is not in memory, its first
  * page is asked for, so that a later question is told the place.
  */
-#include "base/assert.h"
+#include "core/pending.h"
+
 #include "base/saturate.h"
-#include "core/core_int.h"
+#include "core/floating.h"
+#include "core/group.h"
+#include "core/job.h"
+#include "core/lease.h"
+#include "core/line.h"
+#include "core/queue.h"
+#include "core/slot.h"
+#include "core/state.h"
+#include "core/throttle.h"
+#include "core/token.h"
+#include "core/token_find.h"
 
 static void pending_group(struct core *core, struct command *cmd, struct bytes group,
                           struct job_pending *ret)

@@ -17,8 +17,13 @@
 
 #include "codec/record.h"
 
+struct command;
+struct core;
+struct job;
+
 /* Ids of jobs that hold a slot, as many as are shown. */
 #define PENDING_HOLDERS_MAX 8u
+
 /* Running jobs looked at for those of one group. */
 #define PENDING_LEASES_MAX 1024u
 
@@ -66,5 +71,9 @@ struct job_pending {
     uint32_t running;  /* jobs of the group, */
     bool running_more; /* at least */
 };
+
+/* Of a job that was loaded for the command. False: rows were asked for. */
+bool pending_find(struct core *core, struct command *cmd, const struct job *job,
+                  struct job_pending *ret);
 
 #endif

@@ -4,8 +4,21 @@
  * poll that does not wait leaves at the end of the turn in which nothing more is being read for its
  * group.
  */
+#include "core/poll.h"
+
 #include "base/assert.h"
-#include "core/core_int.h"
+#include "base/limits.h"
+#include "core/best.h"
+#include "core/commands.h"
+#include "core/floating.h"
+#include "core/group.h"
+#include "core/ids.h"
+#include "core/marks.h"
+#include "core/queue.h"
+#include "core/run.h"
+#include "core/state.h"
+#include "core/token.h"
+#include "core/watch.h"
 
 void poll_answer(struct core *core, struct poll *poll)
 {

@@ -18,9 +18,20 @@
  * Threads    the shard's executor only.
  * Limits     REDATE_PAGE_ROWS commands under way.
  */
+#include "core/redate.h"
+
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/steady.h"
-#include "core/core_int.h"
+#include "core/commands.h"
+#include "core/inner.h"
+#include "core/job.h"
+#include "core/read.h"
+#include "core/run.h"
+#include "core/state.h"
+#include "core/token.h"
+#include "core/token_find.h"
+#include "core/walk.h"
 
 #define REDATE_PAGE_ROWS (PAGE_ROWS_MAX < 256u ? PAGE_ROWS_MAX : 256u)
 #define CLOCK_STAMP_MS 10000

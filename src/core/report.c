@@ -5,8 +5,21 @@
 #include <xxhash.h>
 
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/saturate.h"
-#include "core/core_int.h"
+#include "core/commands.h"
+#include "core/count.h"
+#include "core/floating.h"
+#include "core/ids.h"
+#include "core/job.h"
+#include "core/lease.h"
+#include "core/read.h"
+#include "core/refresh.h"
+#include "core/retry.h"
+#include "core/run.h"
+#include "core/state.h"
+#include "core/token.h"
+#include "core/walk.h"
 
 static bool report_runs_left(const struct lease_rec *lease)
 {

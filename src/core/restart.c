@@ -8,8 +8,21 @@
  *
  * A token that waits in a queue's line is not moved by any of them.
  */
-#include "base/assert.h"
-#include "core/core_int.h"
+#include "base/limits.h"
+#include "core/commands.h"
+#include "core/count.h"
+#include "core/group.h"
+#include "core/ids.h"
+#include "core/job.h"
+#include "core/lease.h"
+#include "core/low.h"
+#include "core/poll.h"
+#include "core/queue.h"
+#include "core/run.h"
+#include "core/state.h"
+#include "core/token.h"
+#include "core/token_find.h"
+#include "core/walk.h"
 
 static enum run malformed(struct command *cmd)
 {

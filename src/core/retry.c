@@ -1,5 +1,5 @@
 /*
- * core/retry.c - back-off arithmetic and ids from seeds.
+ * core/retry.c - back-off arithmetic.
  *
  *   delay(n) = initial * factor^(n-1), then * (1 + u) with jitter, then at most max_ms (0 = no cap)
  *
@@ -7,10 +7,10 @@
  * attempt's task id, so that jobs which fail together do not come back together. A factor of 0
  * means 2.
  */
+#include "core/retry.h"
+
 #include <math.h>
 #include <xxhash.h>
-
-#include "core/core_int.h"
 
 static int64_t round_saturated(double d)
 {
@@ -31,14 +31,4 @@ int64_t retry_delay_ms(const struct retry_policy *policy, uint32_t relative,
     }
     const int64_t ms = round_saturated(delay);
     return policy->max_ms > 0 && ms > policy->max_ms ? policy->max_ms : ms;
-}
-
-struct uuid id_from_seed(const uint8_t seed[16], uint64_t n)
-{
-    uint8_t bytes[16];
-    const uint64_t a = XXH64(seed, 16, 2 * n);
-    const uint64_t b = XXH64(seed, 16, 2 * n + 1);
-    memcpy(bytes, &a, 8);
-    memcpy(bytes + 8, &b, 8);
-    return uuid_v4(bytes);
 }

@@ -3,7 +3,8 @@
 #include <xxhash.h>
 
 #include "base/test.h"
-#include "core/core_int.h"
+#include "core/ids.h"
+#include "core/retry.h"
 
 static const struct uuid task = {.b = {1, 2, 3}};
 

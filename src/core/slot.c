@@ -1,12 +1,10 @@
-/*
- * core/slot.c - slots that are taken, and the chains they belong to.
- *
- * A chain exists exactly as long as its task id holds a slot. Of a queue's holders, those whose
- * tokens wait elsewhere stand in order (queue->waiting): the last of them loses its slot first to a
- * better waiter.
- */
+/* core/slot.c - see slot.h. */
+#include "core/slot.h"
+
 #include "base/assert.h"
-#include "core/core_int.h"
+#include "core/queue.h"
+#include "core/queue_rows.h"
+#include "core/state.h"
 
 struct chain *chain_find(const struct core *core, const struct uuid *task_id)
 {
@@ -37,6 +35,23 @@ static void chain_free(struct core *core, struct chain *chain)
     list_remove(&chain->unlocated);
     blob_unref(chain->rec);
     free(chain);
+}
+
+void chains_free(struct core *core)
+{
+    for (struct map_node *n = map_next(&core->chains, NULL); n != NULL;
+         n = map_next(&core->chains, NULL)) {
+        struct chain *chain = CONTAINER_OF(n, struct chain, node);
+        struct list_node *holder = NULL;
+        while ((holder = list_pop_front(&chain->holders)) != NULL) {
+            free(CONTAINER_OF(holder, struct holder, in_chain));
+        }
+        map_remove(&core->chains, &chain->node);
+        list_remove(&chain->unlocated);
+        blob_unref(chain->rec);
+        free(chain);
+    }
+    map_deinit(&core->chains);
 }
 
 /* Adds a slot to memory; the holders of a chain stay in the order of its limits. */

@@ -2,8 +2,14 @@
 #include "core/throttle.h"
 
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/saturate.h"
-#include "core/core_int.h"
+#include "core/group.h"
+#include "core/line.h"
+#include "core/queue.h"
+#include "core/run.h"
+#include "core/state.h"
+#include "core/token.h"
 
 /* --- gates --- */
 
@@ -144,10 +150,10 @@ void throttle_counted(struct core *core, struct throttle *throttle, uint64_t cou
     }
 }
 
-/* --- turns: which throttles of a group may be asked, in the order of their first tokens --- */
+/* --- turns: which throttles of */
 
 /* A place as a number in the shard's order, all but its arrival. */
-static int64_t place_code(const struct core *core, const struct place *place)
+int64_t throttle_place_code(const struct core *core, const struct place *place)
 {
     const int64_t due_max = INT64_MAX >> 8;
     int64_t due_ms = place->due_ms > 0 ? place->due_ms : 0;
@@ -156,7 +162,7 @@ static int64_t place_code(const struct core *core, const struct place *place)
                                          : due_ms << 8 | place->priority;
 }
 
-static struct task *line_first_unasked(const struct line *line)
+struct task *throttle_first_unasked(const struct line *line)
 {
     for (uint32_t i = 0; i < line->window.count; i++) {
         struct task *task = lane_at(&line->window, i);
@@ -182,15 +188,15 @@ static bool throttle_turn_code(const struct core *core, const struct throttle *t
     if (!throttle->queue->known || line == NULL || !line->known) {
         return true;
     }
-    const struct task *task = line_first_unasked(line);
+    const struct task *task = throttle_first_unasked(line);
     if (task == NULL && !line->window.bounded) {
         return false;
     }
-    *ret_code = place_code(core, task != NULL ? &task->place : &line->window.mark);
+    *ret_code = throttle_place_code(core, task != NULL ? &task->place : &line->window.mark);
     return true;
 }
 
-static void throttle_set_turn(struct core *core, struct throttle *throttle)
+void throttle_set_turn(struct core *core, struct throttle *throttle)
 {
     int64_t code = 0;
     throttle_reading(throttle, false);
@@ -201,6 +207,12 @@ static void throttle_set_turn(struct core *core, struct throttle *throttle)
     } else {
         heap_insert(&throttle->group->turns, &throttle->turn, code);
     }
+}
+
+void throttle_pass_over(struct throttle *throttle, bool reading)
+{
+    throttle_no_turn(throttle);
+    throttle_reading(throttle, reading);
 }
 
 /* Of the groups that share the limiter, the one with the best token is served first. */
@@ -225,54 +237,6 @@ static void gate_changed(struct core *core, struct gate *gate)
         if (heap_has(&throttle->turn)) {
             group_hot(core, throttle->group);
         }
-    }
-}
-
-static enum line_front throttle_next(struct core *core, struct throttle *throttle,
-                                     struct task **ret_task)
-{
-    struct queue *queue = throttle->queue;
-    if (!queue->known) {
-        queue_load(core, queue);
-        return LINE_FRONT_LOADING;
-    }
-    struct line *line = line_find(queue, THROTTLE_LINE);
-    if (line == NULL) {
-        return LINE_FRONT_NONE; /* its row counts nobody */
-    }
-    const enum line_front front = line_front(core, line, ret_task);
-    if (front != LINE_FRONT_TASK) {
-        return front;
-    }
-    *ret_task = line_first_unasked(line);
-    if (*ret_task != NULL) {
-        return LINE_FRONT_TASK;
-    }
-    return line->loading ? LINE_FRONT_LOADING : LINE_FRONT_NONE;
-}
-
-void throttles_ask(struct core *core, struct group *group, const struct place *place,
-                   uint32_t *checks)
-{
-    struct heap_node *node = NULL;
-    while (*checks != 0 && (node = heap_min(&group->turns)) != NULL) {
-        struct throttle *throttle = CONTAINER_OF(node, struct throttle, turn);
-        if (place != NULL && node->key > place_code(core, place)) {
-            return;
-        }
-        struct task *task = NULL;
-        const enum line_front front = throttle_next(core, throttle, &task);
-        if (front != LINE_FRONT_TASK) {
-            throttle_no_turn(throttle); /* until the page is there, or an answer */
-            throttle_reading(throttle, front == LINE_FRONT_LOADING);
-            continue;
-        }
-        if (place != NULL && !waits_before(core, &task->place, place)) {
-            return;
-        }
-        check_start(core, task);
-        throttle_set_turn(core, throttle);
-        --*checks;
     }
 }
 

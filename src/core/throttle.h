@@ -27,6 +27,8 @@
 
 #include "core/queue.h"
 
+struct group;
+
 /* What makes a question easier or harder than another one to the same limiter. */
 struct gate_question {
     int64_t hits, limit, duration_ms;
@@ -75,12 +77,6 @@ void throttle_free(struct core *core, struct throttle *throttle);
 void throttle_counted(struct core *core, struct throttle *throttle, uint64_t count);
 /* Its line or what is known of it has changed. */
 void throttle_changed(struct core *core, struct throttle *throttle);
-/*
- * Asks for the first tokens of the group's throttles, best first, that stand before `place` (NULL:
- * for all), at most *checks.
- */
-void throttles_ask(struct core *core, struct group *group, const struct place *place,
-                   uint32_t *checks);
 /* Questions about tokens of its lines begin and end; gate may be NULL. */
 void gate_asked(struct core *core, struct gate *gate);
 void gate_answered(struct core *core, struct gate *gate);
@@ -93,5 +89,13 @@ void gate_failed(struct core *core, struct gate *gate, int64_t wait_ms);
 void gate_reopen(struct core *core, struct bytes job_ref, const struct limit *limit);
 void throttle_turn(struct core *core);
 int64_t throttle_next_mono_ms(const struct core *core);
+/* The first token of a line in memory that is not being asked about; NULL: there is none. */
+struct task *throttle_first_unasked(const struct line *line);
+/* A place as a number in the shard's order, all but its arrival: key of struct throttle.turn. */
+int64_t throttle_place_code(const struct core *core, const struct place *place);
+/* Whether and where it takes its turn, as its gate and its line are now. */
+void throttle_set_turn(struct core *core, struct throttle *throttle);
+/* It takes none until its page is there (reading), or an answer. */
+void throttle_pass_over(struct throttle *throttle, bool reading);
 
 #endif

@@ -1,10 +1,15 @@
 /*
- * core/timer.c - work that is not due yet: one lane over all groups, ordered by due time. A due
- * task moves to the ready range of its group; a parked poll then takes it in the same batch.
+ * core/timer.c - the window over the timer rows, with pages read into it as for ready lanes
+ * (core/ready.c).
  */
+#include "core/timer.h"
+
 #include "base/assert.h"
-#include "base/saturate.h"
-#include "core/core_int.h"
+#include "base/limits.h"
+#include "core/low.h"
+#include "core/read.h"
+#include "core/state.h"
+#include "core/task.h"
 
 void timer_add(struct core *core, struct task *task)
 {
@@ -46,97 +51,93 @@ void timer_drop(struct core *core, const struct place *place)
     }
 }
 
-/*
- * Where a due task goes. `limits` lies in the arena; the bytes in its row, which the task or the
- * caller keeps.
- */
-static bool timer_next(struct arena *arena, const struct task *task, struct limits *limits,
-                       struct token *to)
-{
-    *to = token_of_task(task);
-    if (task->rec == NULL) {
-        return true;
-    }
-    struct task_rec row;
-    if (!token_decode(blob_bytes(task->rec), to, &row) ||
-        !limits_decode(arena, row.chain.limits, row.chain.limit_count, limits)) {
-        return false;
-    }
-    to->limits = limits;
-    to->items = row.chain.limits;
-    return true;
-}
+/* --- pages --- */
 
-/* False: rows were asked for. */
-static bool timer_fire(struct core *core, struct task *task)
+static void timer_row(struct core *core, struct core_read *read, struct bytes key,
+                      struct bytes value, bool present)
 {
-    struct arena arena;
-    arena_init(&arena);
-    struct blob *rec = task->rec != NULL ? blob_ref(task->rec) : NULL;
-    struct limits limits = {0};
-    const struct token from = token_of_task(task);
-    struct token to;
-    bool fired = true;
-    if (!timer_next(&arena, task, &limits, &to)) {
+    (void)present;
+    struct place place;
+    page_note_last(read, key);
+    if (!key_timer_parse(key, &place)) {
         core->corrupt_rows++;
-        token_move(core, task_ref(task), &from, &(struct token){.where = TOKEN_NONE});
-    } else if (walk_ready(core, &core->fire, task_ref(task), &to)) {
-        walk_move(core, task_ref(task), &from, &to);
+    } else if (view_recent(&core->view, key) == NULL) {
+        struct task *task = task_of_row(core, value, &place);
+        if (task != NULL) {
+            page_push(read, task);
+        }
+    }
+}
+
+static void timer_merge_recent(struct core *core)
+{
+    for (struct list_node *n = list_first(&core->view.timer_rows); n != NULL;
+         n = list_next(&core->view.timer_rows, n)) {
+        const struct row *row = CONTAINER_OF(n, struct row, in_table);
+        struct place place;
+        if (row->del || !key_timer_parse(bytes_of(row->key, row->key_len), &place) ||
+            !lane_covers(&core->timers, &place) || lane_find(&core->timers, &place) != NULL) {
+            continue;
+        }
+        struct task *task = task_of_row(core, blob_bytes(row->value), &place);
+        if (task != NULL) {
+            task->batch = row->batch;
+            timer_add(core, task);
+        }
+    }
+}
+
+static void timer_end(struct core *core, struct core_read *read, bool ok, bool more)
+{
+    core->timers_loading = false;
+    struct place last;
+    const bool follows =
+        !core->timers_known ||
+        (core->timers.bounded && place_cmp(false, &core->timers.mark, &read->mark) == 0);
+    if (!ok || (more && !key_timer_parse(read->last, &last))) {
+        core->timers_retry_mono_ms = core->mono_ms + READ_RETRY_MS;
+        return;
+    }
+    if (!follows) {
+        return;
+    }
+    core->timers_known = true;
+    core->timers.bounded = more;
+    if (more) {
+        core->timers.mark = last;
+    }
+    for (size_t i = 0; i < read->page_count; i++) {
+        timer_add(core, read->page[i]);
+    }
+    read->page_count = 0;
+    timer_merge_recent(core);
+}
+
+void page_load_timers(struct core *core)
+{
+    if (core->timers_loading || core->mono_ms < core->timers_retry_mono_ms) {
+        return;
+    }
+    struct key lo;
+    struct key hi;
+    if (core->timers_known) {
+        key_timer(&lo, &core->timers.mark);
+        key_successor(&lo);
+    } else if (core->timer_low.has) {
+        key_timer(&lo, &core->timer_low.place);
     } else {
-        fired = false;
+        key_table(&lo, TABLE_TIMER);
     }
-    blob_unref(rec);
-    arena_deinit(&arena);
-    return fired;
-}
-
-void timer_turn(struct core *core)
-{
-    if (core->fire.reads_open != 0 || core->mono_ms < core->timers_retry_mono_ms) {
-        return; /* what due tasks need is on its way, or could not be read just now */
-    }
-    uint32_t fired = 0;
-    uint32_t at = 0;
-    while (core->timers_known && fired < TURN_TIMERS_MAX && at < core->timers.count) {
-        struct task *task = lane_at(&core->timers, at);
-        if (task->place.due_ms > core->wall_ms) {
-            break;
-        }
-        if (timer_fire(core, task)) {
-            fired++;
-        } else {
-            at++;
-        }
-    }
-    if (core->fire.reads_open == 0) {
-        view_release(&core->view, &core->fire);
-        arena_reset(&core->fire_arena);
-        if (core->fire.read_failed) {
-            core->timers_retry_mono_ms = core->mono_ms + READ_RETRY_MS;
-            core->fire.read_failed = false;
-        }
-    }
-    if (!core->timers_known || lane_wants_page(&core->timers, LANE_TASKS_MAX)) {
-        page_load_timers(core);
-    }
-}
-
-int64_t timer_next_mono_ms(const struct core *core)
-{
-    if (core->fire.reads_open != 0 || core->timers_loading) {
-        return INT64_MAX;
-    }
-    const int64_t soon =
-        core->timers_retry_mono_ms > core->mono_ms ? core->timers_retry_mono_ms : core->mono_ms;
-    if (!core->timers_known || (core->timers.count == 0 && core->timers.bounded)) {
-        return soon;
-    }
-    if (core->timers.count == 0) {
-        return INT64_MAX;
-    }
-    const int64_t wait = lane_at(&core->timers, 0)->place.due_ms - core->wall_ms;
-    if (wait <= soon - core->mono_ms) {
-        return soon;
-    }
-    return add_saturated(core->mono_ms, wait);
+    key_table(&hi, TABLE_TIMER);
+    ASSERT(key_after_prefix(&hi));
+    struct core_read *read = read_new();
+    read->scan = true;
+    read->lo = arena_copy(&read->arena, key_bytes(&lo));
+    read->hi = arena_copy(&read->arena, key_bytes(&hi));
+    read->rows_max = LANE_TASKS_MAX - core->timers.count;
+    read->mark = core->timers.mark;
+    read->on_row = timer_row;
+    read->on_end = timer_end;
+    core->timers_loading = true;
+    read_queue(core, read);
 }

@@ -14,8 +14,20 @@
  * one batch. A slot is a property of a token: those of limits[0 .. passed) are taken and released
  * here and nowhere else (but for the operator's drop).
  */
+#include "core/token.h"
+
 #include "base/assert.h"
-#include "core/core_int.h"
+#include "core/group.h"
+#include "core/lease.h"
+#include "core/line.h"
+#include "core/low.h"
+#include "core/marks.h"
+#include "core/queue.h"
+#include "core/ready.h"
+#include "core/slot.h"
+#include "core/state.h"
+#include "core/task.h"
+#include "core/timer.h"
 
 static void token_leave(struct core *core, const struct token *from)
 {
@@ -41,6 +53,7 @@ static void token_leave(struct core *core, const struct token *from)
     case TOKEN_LEASE:
         key_by_ref(&key, TABLE_LEASE, from->lease->job_ref);
         view_del(&core->view, key_bytes(&key));
+        marks_remove(core, from->lease);
         lease_remove(core, from->lease);
         return;
     }

@@ -1,6 +1,6 @@
 /* core/view_test.c - recent changes, pinned reads, and what the open batch becomes. */
 #include "base/test.h"
-#include "core/core_int.h"
+#include "core/view.h"
 
 #define KEY(text) BYTES_LIT("\x01" text)
 

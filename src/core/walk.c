@@ -12,8 +12,17 @@
  * token that lost a slot to a better one comes by its rate limits again; the hits it has paid for
  * count.
  */
-#include "base/assert.h"
-#include "core/core_int.h"
+#include "core/walk.h"
+
+#include "base/limits.h"
+#include "core/floating.h"
+#include "core/group.h"
+#include "core/low.h"
+#include "core/queue.h"
+#include "core/queue_rows.h"
+#include "core/state.h"
+#include "core/throttle.h"
+#include "core/token.h"
 
 static bool walk_is_due(const struct core *core, const struct token *to)
 {

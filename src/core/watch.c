@@ -2,8 +2,11 @@
  * core/watch.c - GetJobResult calls that wait for the end of a job: parked by job, run again when
  * it ends or when their time is up.
  */
+#include "core/watch.h"
+
 #include "base/assert.h"
-#include "core/core_int.h"
+#include "base/limits.h"
+#include "core/state.h"
 
 void watch_add(struct core *core, struct command *cmd)
 {

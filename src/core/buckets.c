@@ -1,0 +1,161 @@
+/* core/buckets.c - buckets in memory, and the sweep. */
+#include "core/buckets.h"
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "core/bucket.h"
+#include "core/read.h"
+#include "core/state.h"
+
+static void bucket_forget(struct core *core, struct bucket_entry *entry)
+{
+    map_remove(&core->buckets, &entry->node);
+    list_remove(&entry->lru);
+    list_remove(&entry->dirty);
+    free(entry);
+}
+
+static void buckets_shrink(struct core *core)
+{
+    while (core->buckets.count >= SHARD_BUCKETS_MAX) {
+        struct bucket_entry *oldest =
+            LIST_ENTRY(list_first(&core->buckets_lru), struct bucket_entry, lru);
+        if (list_linked(&oldest->dirty)) {
+            return;
+        }
+        bucket_forget(core, oldest);
+    }
+}
+
+/* NULL: asked for on behalf of cmd. */
+struct bucket_entry *bucket_get(struct core *core, struct command *cmd, struct bytes key)
+{
+    struct bucket_entry *entry =
+        MAP_ENTRY(map_find(&core->buckets, key), struct bucket_entry, node);
+    if (entry != NULL) {
+        list_remove(&entry->lru);
+        list_push_back(&core->buckets_lru, &entry->lru);
+        return entry;
+    }
+    struct bytes value;
+    const enum view_answer there = look(core, cmd, key, &value);
+    if (there == VIEW_UNKNOWN) {
+        return NULL;
+    }
+    buckets_shrink(core);
+    entry = xmalloc(sizeof *entry + key.len);
+    *entry = (struct bucket_entry){.key_len = key.len};
+    memcpy(entry->key, key.ptr, key.len);
+    if (there == VIEW_FOUND) {
+        entry->stored = true;
+        entry->exists = bucket_decode(value, &entry->bucket);
+        core->corrupt_rows += !entry->exists;
+    }
+    map_insert(&core->buckets, &entry->node, bytes_of(entry->key, entry->key_len));
+    list_push_back(&core->buckets_lru, &entry->lru);
+    return entry;
+}
+
+void bucket_changed(struct core *core, struct bucket_entry *entry)
+{
+    if (!list_linked(&entry->dirty)) {
+        list_push_back(&core->buckets_dirty, &entry->dirty);
+    }
+    if (core->buckets_sweep_mono_ms == INT64_MAX) {
+        core->buckets_sweep_mono_ms = core->mono_ms + BUCKET_SWEEP_MS;
+    }
+}
+
+void buckets_write(struct core *core)
+{
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&core->buckets_dirty)) != NULL) {
+        struct bucket_entry *entry = CONTAINER_OF(node, struct bucket_entry, dirty);
+        const struct bytes key = bytes_of(entry->key, entry->key_len);
+        if (entry->exists) {
+            buf_reset(&core->scratch);
+            bucket_encode(&core->scratch, &entry->bucket);
+            view_put(&core->view, key, buf_bytes(&core->scratch), !entry->stored);
+        } else if (entry->stored) {
+            view_del(&core->view, key);
+        }
+        entry->stored = entry->exists;
+    }
+}
+
+void buckets_free(struct core *core)
+{
+    for (struct map_node *n = map_next(&core->buckets, NULL); n != NULL;
+         n = map_next(&core->buckets, NULL)) {
+        bucket_forget(core, CONTAINER_OF(n, struct bucket_entry, node));
+    }
+    map_deinit(&core->buckets);
+    buf_deinit(&core->buckets_cursor);
+}
+
+/* --- buckets that have refilled go, a page at a time --- */
+
+static void sweep_row(struct core *core, struct core_read *read, struct bytes key,
+                      struct bytes value, bool present)
+{
+    (void)present;
+    page_note_last(read, key);
+    struct bucket bucket;
+    struct bucket_entry *entry =
+        MAP_ENTRY(map_find(&core->buckets, key), struct bucket_entry, node);
+    if (entry != NULL) {
+        if (!list_linked(&entry->dirty) && entry->stored && entry->exists &&
+            bucket_stale(&entry->bucket, core->wall_ms)) {
+            bucket_forget(core, entry);
+            view_del(&core->view, key);
+        }
+        return;
+    }
+    if (view_recent(&core->view, key) == NULL &&
+        (!bucket_decode(value, &bucket) || bucket_stale(&bucket, core->wall_ms))) {
+        view_del(&core->view, key);
+    }
+}
+
+static void sweep_end(struct core *core, struct core_read *read, bool ok, bool more)
+{
+    core->buckets_sweeping = false;
+    core->buckets_sweep_mono_ms = core->mono_ms + BUCKET_SWEEP_MS;
+    if (!ok) {
+        return;
+    }
+    buf_reset(&core->buckets_cursor);
+    if (more) {
+        buf_append(&core->buckets_cursor, read->last.ptr, read->last.len);
+        buf_u8(&core->buckets_cursor, 0);
+    } else if (read->last.len == 0 && core->buckets.count == 0) {
+        core->buckets_sweep_mono_ms = INT64_MAX; /* there are none */
+    }
+}
+
+void buckets_turn(struct core *core)
+{
+    if (core->buckets_sweeping || core->mono_ms < core->buckets_sweep_mono_ms) {
+        return;
+    }
+    struct key lo;
+    struct key hi;
+    key_table(&lo, TABLE_LIMITER);
+    hi = lo;
+    ASSERT(key_after_prefix(&hi));
+    const struct bytes cursor = buf_bytes(&core->buckets_cursor);
+    struct core_read *read = read_new();
+    read->scan = true;
+    read->lo = arena_copy(&read->arena, cursor.len != 0 ? cursor : key_bytes(&lo));
+    read->hi = arena_copy(&read->arena, key_bytes(&hi));
+    read->rows_max = PAGE_ROWS_MAX;
+    read->on_row = sweep_row;
+    read->on_end = sweep_end;
+    core->buckets_sweeping = true;
+    read_queue(core, read);
+}
+
+int64_t buckets_next_mono_ms(const struct core *core)
+{
+    return core->buckets_sweeping ? INT64_MAX : core->buckets_sweep_mono_ms;
+}

@@ -1,0 +1,108 @@
+/*
+ * core/due.c - a due task moves to the ready range of its group, or into a line; a parked poll
+ * then takes it in the same batch. What due tasks need is read on behalf of one command
+ * (core->fire).
+ */
+#include "core/due.h"
+
+#include "base/limits.h"
+#include "base/saturate.h"
+#include "core/state.h"
+#include "core/timer.h"
+#include "core/token.h"
+#include "core/walk.h"
+
+/*
+ * Where a due task goes. `limits` lies in the arena; the bytes in its row, which the task or the
+ * caller keeps.
+ */
+static bool due_token(struct arena *arena, const struct task *task, struct limits *limits,
+                      struct token *to)
+{
+    *to = token_of_task(task);
+    if (task->rec == NULL) {
+        return true;
+    }
+    struct task_rec row;
+    if (!token_decode(blob_bytes(task->rec), to, &row) ||
+        !limits_decode(arena, row.chain.limits, row.chain.limit_count, limits)) {
+        return false;
+    }
+    to->limits = limits;
+    to->items = row.chain.limits;
+    return true;
+}
+
+/* False: rows were asked for. */
+static bool due_fire(struct core *core, struct task *task)
+{
+    struct arena arena;
+    arena_init(&arena);
+    struct blob *rec = task->rec != NULL ? blob_ref(task->rec) : NULL;
+    struct limits limits = {0};
+    const struct token from = token_of_task(task);
+    struct token to;
+    bool fired = true;
+    if (!due_token(&arena, task, &limits, &to)) {
+        core->corrupt_rows++;
+        token_move(core, task_ref(task), &from, &(struct token){.where = TOKEN_NONE});
+    } else if (walk_ready(core, &core->fire, task_ref(task), &to)) {
+        walk_move(core, task_ref(task), &from, &to);
+    } else {
+        fired = false;
+    }
+    blob_unref(rec);
+    arena_deinit(&arena);
+    return fired;
+}
+
+void due_turn(struct core *core)
+{
+    if (core->fire.reads_open != 0 || core->mono_ms < core->timers_retry_mono_ms) {
+        return; /* what due tasks need is on its way, or could not be read just now */
+    }
+    uint32_t fired = 0;
+    uint32_t at = 0;
+    while (core->timers_known && fired < TURN_TIMERS_MAX && at < core->timers.count) {
+        struct task *task = lane_at(&core->timers, at);
+        if (task->place.due_ms > core->wall_ms) {
+            break;
+        }
+        if (due_fire(core, task)) {
+            fired++;
+        } else {
+            at++;
+        }
+    }
+    if (core->fire.reads_open == 0) {
+        view_release(&core->view, &core->fire);
+        arena_reset(&core->fire_arena);
+        if (core->fire.read_failed) {
+            core->timers_retry_mono_ms = core->mono_ms + READ_RETRY_MS;
+            core->fire.read_failed = false;
+        }
+    }
+    if (!core->timers_known || lane_wants_page(&core->timers, LANE_TASKS_MAX)) {
+        page_load_timers(core);
+    }
+}
+
+int64_t due_next_mono_ms(const struct core *core)
+{
+    if (core->fire.reads_open != 0 || core->timers_loading) {
+        return INT64_MAX;
+    }
+    const int64_t soon =
+        core->timers_retry_mono_ms > core->mono_ms ? core->timers_retry_mono_ms : core->mono_ms;
+    if (!core->timers_known || (core->timers.count == 0 && core->timers.bounded)) {
+        return soon;
+    }
+    if (core->timers.count == 0) {
+        return INT64_MAX;
+    }
+    const int64_t wait = lane_at(&core->timers, 0)->place.due_ms - core->wall_ms;
+    if (wait <= soon - core->mono_ms) {
+        return soon;
+    }
+    return add_saturated(core->mono_ms, wait);
+}

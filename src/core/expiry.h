@@ -1,0 +1,21 @@
+/*
+ * core/expiry.h - leases whose time is up.
+ *
+ * An expired lease is reported as a failed attempt by a command of the core's own, so that expiry
+ * and reports share their code; one whose task never reached its worker goes back instead.
+ *
+ * Threads    the shard's executor only.
+ * Limits     TURN_EXPIRIES_MAX a turn.
+ */
+#ifndef SILO_CORE_EXPIRY_H
+#define SILO_CORE_EXPIRY_H
+
+#include "base/uuid.h"
+
+struct core;
+
+void expiry_turn(struct core *core);
+/* The command that was to end a lease is over, well or not. */
+void expiry_ended(struct core *core, const struct uuid *task_id);
+
+#endif

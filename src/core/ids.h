@@ -1,0 +1,22 @@
+/*
+ * core/ids.h - numbers and ids of a shard's own making.
+ *
+ * Ids follow from a seed and a count, so that the same commands make the same ids. Arrival numbers
+ * are reserved in blocks by a row, so that no number is given twice, whatever incarnation gives
+ * it.
+ *
+ * Threads    the shard's executor only; id_from_seed: any.
+ * Limits     ARRIVAL_BLOCK numbers are lost when a shard is opened anew.
+ */
+#ifndef SILO_CORE_IDS_H
+#define SILO_CORE_IDS_H
+
+#include "base/uuid.h"
+
+struct core;
+
+struct uuid id_from_seed(const uint8_t seed[16], uint64_t n);
+struct uuid core_make_id(struct core *core);
+uint64_t arrival_next(struct core *core);
+
+#endif

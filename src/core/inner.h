@@ -1,0 +1,31 @@
+/*
+ * core/inner.h - commands that the core makes for itself: they run like a caller's, with the woken
+ * ones.
+ *
+ * Ownership  freed when they are answered.
+ * Threads    the shard's executor only.
+ * Limits     SHARD_COMMANDS_MAX, with half of the reserve.
+ */
+#ifndef SILO_CORE_INNER_H
+#define SILO_CORE_INNER_H
+
+#include "core/core.h"
+
+struct queue;
+
+/* What a command of the core's own is about. */
+struct inner_args {
+    struct queue *queue;       /* GRANT */
+    struct uuid task_id;       /* LOCATE, CHECK, CHECKED */
+    enum core_verdict verdict; /* CHECKED */
+    int64_t reset_ms;
+};
+
+/* A command of the core's own, to be submitted; freed when it is answered. */
+struct command *inner_new(struct core *core, enum command_kind kind, struct bytes job_ref);
+/* Runs soon: with the woken ones. */
+void inner_wake(struct core *core, struct command *cmd);
+/* It has ended. */
+void inner_free(struct command *cmd);
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * core/read.h - rows the core asks its driver for: those that commands miss, and pages.
+ *
+ * A look-up knows the view alone. What it misses is asked for on behalf of the command; all rows
+ * that commands miss at the end of a turn leave as one read, and each command is woken when its
+ * last row is there.
+ *
+ * Ownership  a read is the driver's from core_read_next to core_read_end, which frees it.
+ * Threads    the shard's executor only.
+ * Limits     as many rows as the commands inside ask for; PAGE_ROWS_MAX a page.
+ */
+#ifndef SILO_CORE_READ_H
+#define SILO_CORE_READ_H
+
+#include "core/core.h"
+
+/* A key looked up for a command; UNKNOWN has been asked for, unless cmd is NULL. */
+enum view_answer look(struct core *core, struct command *cmd, struct bytes key,
+                      struct bytes *ret_value);
+struct core_read *read_new(void);
+void read_queue(struct core *core, struct core_read *read);
+void page_note_last(struct core_read *read, struct bytes key);
+void page_push(struct core_read *read, struct task *task);
+
+#endif

@@ -1,0 +1,60 @@
+/* core/task.c - tasks in memory, by job. */
+#include "core/task.h"
+
+#include "base/assert.h"
+#include "core/group.h"
+#include "core/state.h"
+
+struct task *task_of_row(struct core *core, struct bytes value, const struct place *place)
+{
+    struct task_rec rec;
+    if (!task_decode(value, &rec) || !job_ref_ok(rec.job_ref)) {
+        core->corrupt_rows++;
+        return NULL;
+    }
+    struct task *task = task_new(rec.job_ref, place, rec.attempt, rec.relative);
+    if (rec.group.len != 0) {
+        task->group_name = blob_new(rec.group);
+    }
+    if (rec.has_chain) {
+        task->has_chain = true;
+        task->task_id = rec.chain.task_id;
+        task->passed = rec.chain.passed;
+        task->rate_retries = rec.chain.rate_retries;
+        task->rates_paid = rec.chain.rates_paid;
+        task->rec = rec.chain.limit_count != 0 ? blob_new(value) : NULL;
+    }
+    return task;
+}
+
+void task_index(struct core *core, struct task *task)
+{
+    map_insert(&core->tasks, &task->by_job, task_ref(task));
+}
+
+void task_set_info(struct core *core, struct task *task, struct blob *info)
+{
+    ASSERT(task->info == NULL);
+    task->info = blob_ref(info);
+    core->info_bytes += info->len;
+}
+
+void task_discard(struct core *core, struct task *task)
+{
+    map_remove(&core->tasks, &task->by_job);
+    if (task->info != NULL) {
+        core->info_bytes -= task->info->len;
+    }
+    if (task->group != NULL) {
+        task->group->task_count--;
+    }
+    task_free(task);
+}
+
+void task_free_loose(struct core *core, struct task *task)
+{
+    if (task->info != NULL) {
+        core->info_bytes -= task->info->len;
+    }
+    task_free(task);
+}

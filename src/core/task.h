@@ -1,0 +1,23 @@
+/*
+ * core/task.h - tasks: tokens that wait, as far as they are in memory. Every task in a window can
+ * be found by its job.
+ *
+ * Ownership  a task belongs to the window it is in.
+ * Threads    the shard's executor only.
+ * Limits     SHARD_TASKS_MAX tasks in all windows, SHARD_INFO_BYTES_MAX of job rows with them.
+ */
+#ifndef SILO_CORE_TASK_H
+#define SILO_CORE_TASK_H
+
+#include "core/lane.h"
+
+struct core;
+
+/* Not in any window; NULL for a malformed row. */
+struct task *task_of_row(struct core *core, struct bytes value, const struct place *place);
+void task_index(struct core *core, struct task *task);
+void task_set_info(struct core *core, struct task *task, struct blob *info);
+void task_discard(struct core *core, struct task *task); /* out of the index, and freed */
+void task_free_loose(struct core *core, struct task *task);
+
+#endif
