@@ -74,7 +74,7 @@ void answer_begun(struct model *m, enum api api, struct item *item)
     item->troubles = m->troubles;
     item->begun_us = *m->now_us;
     item->batches = m->seen.batches;
-    item->quiet = process_at_rest(m->process);
+    item->quiet = model_at_rest(m);
     if (item->job != NULL) {
         struct mjob *job = item->job;
         begin_history(m, api, item);
@@ -296,7 +296,7 @@ static void answer_check(struct model *m, enum api api, const struct item *item)
         "due %lld, now %lld",
         job->id, api_name(api), item->code, item->text, v->exists ? "exists" : "absent",
         job_status_name(v->status), token_at_name(v->where), v->mark, (long long)v->due_ms,
-        (long long)*m->wall_ms);
+        (long long)model_wall_ms(m, job->shard));
 }
 
 /* --- facts --- */

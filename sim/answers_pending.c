@@ -247,7 +247,7 @@ void pending_check(struct model *m, const struct item *item)
     const bool fits = q.job->where == AT_TIMER     ? timer_fits(&q)
                       : q.job->where == AT_REQUEST ? line_fits(&q)
                                                    : ready_fits(&q);
-    if (fits && item->quiet && item->batches == m->seen.batches && process_at_rest(m->process)) {
+    if (fits && item->quiet && item->batches == m->seen.batches && model_at_rest(m)) {
         m->seen.views++;
         (void)numbers_fit(&q);
     }

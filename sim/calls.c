@@ -130,7 +130,7 @@ void call_send(struct client_call *call, const char *name, const ProtobufCMessag
                const ProtobufCMessageDescriptor *reply_type, int64_t timeout_us)
 {
     struct world *world = call->world;
-    struct rpc_call *rpc = net_call(&world->net, name, message, timeout_us);
+    struct rpc_call *rpc = net_call(&world->processes[0].host, name, message, timeout_us);
     rpc->owner = call;
     rpc->on_begun = call_begun;
     rpc->on_ended = call_ended;

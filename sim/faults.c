@@ -11,7 +11,7 @@
  */
 void faults_supervise(struct world *world)
 {
-    struct process *p = &world->process;
+    struct process *p = &world->processes[0];
     for (size_t i = 0; i < p->options.shard_count; i++) {
         const struct shard *shard = process_shard(p, i);
         const enum shard_status status = shard_status(shard);
@@ -24,7 +24,7 @@ void faults_supervise(struct world *world)
             model_trouble(&world->model, "the server starts again");
             process_kill(p, STORE_MEM_LOSE);
             model_durable(&world->model);
-            world_start_process(world);
+            process_start(&world->processes[0]);
             return;
         }
     }
@@ -32,18 +32,19 @@ void faults_supervise(struct world *world)
 
 void faults_open_wait(struct world *world)
 {
-    for (int i = 0; i < 200 && !process_is_open(&world->process) && !world_failed(world); i++) {
+    for (int i = 0; i < 200 && !process_is_open(&world->processes[0]) && !world_failed(world);
+         i++) {
         faults_supervise(world);
         world_pass(world, 500);
     }
-    if (!process_is_open(&world->process)) {
+    if (!process_is_open(&world->processes[0])) {
         (void)verdict_fail(&world->verdict, "open", "the shards do not open");
     }
 }
 
 static void process_end(struct world *world)
 {
-    struct process *p = &world->process;
+    struct process *p = &world->processes[0];
     if (one_in(world, 4) && process_is_open(p) && !world->outage) {
         trace_line(&world->trace, "the process stops");
         process_close(p);
@@ -74,9 +75,9 @@ void faults_restart(struct world *world)
         world_wall_fell(world);
         world->wall_ms -= below(world, 20000);
     }
-    world_start_process(world);
+    process_start(&world->processes[0]);
     if (world->outage) {
-        store_mem_outage(world->process.store, 0, NULL);
+        store_mem_outage(world->store, 0, NULL);
         world->outage = false;
     }
     if (!one_in(world, 4)) {
@@ -89,11 +90,11 @@ void faults_restart(struct world *world)
 static void fence(struct world *world)
 {
     const int64_t before_us = world->now_us;
-    process_fence(&world->process, below(world, (uint32_t)world->profile.shard_count),
+    process_fence(&world->processes[0], below(world, (uint32_t)world->profile.shard_count),
                   &world->now_us);
     world->wall_ms += world->now_us / 1000 - before_us / 1000;
     if (one_in(world, 2)) {
-        store_mem_notice_fences(world->process.store);
+        store_mem_notice_fences(world->store);
     }
 }
 
@@ -102,7 +103,7 @@ static void slowness(struct world *world)
     for (int kind = 0; kind < STORE_MEM_KINDS; kind++) {
         const struct store_mem_delay delay = {.turns = below(world, 4),
                                               .ms_max = one_in(world, 3) ? below(world, 400) : 0};
-        store_mem_delay_set(world->process.store, (enum store_mem_kind)kind, delay);
+        store_mem_delay_set(world->store, (enum store_mem_kind)kind, delay);
     }
 }
 
@@ -140,7 +141,7 @@ static void store_fails(struct world *world)
                                           .code =
                                               one_in(world, 3) ? SILO_CONFLICT : SILO_UNAVAILABLE,
                                           .effect = one_in(world, 2)};
-    store_mem_fail(world->process.store, &fault);
+    store_mem_fail(world->store, &fault);
 }
 
 /*
@@ -149,7 +150,7 @@ static void store_fails(struct world *world)
  */
 static void outage(struct world *world)
 {
-    struct store *store = world->process.store;
+    struct store *store = world->store;
     const uint32_t kinds =
         one_in(world, 3) ? STORE_MEM_BIT(STORE_MEM_FLUSH) : (uint32_t)STORE_MEM_REMOTE;
     if (!world->outage) {
@@ -196,7 +197,7 @@ void faults_trouble(struct world *world)
 
 void faults_calm(struct world *world)
 {
-    struct store *store = world->process.store;
+    struct store *store = world->store;
     trace_line(&world->trace, "calm");
     store_mem_faults_clear(store);
     store_mem_outage(store, 0, NULL);

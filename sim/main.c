@@ -50,7 +50,7 @@ static void run_here(uint64_t seed, uint32_t steps, bool print, struct result *r
     result->lacks = world->lacks;
     result->jobs = world->model.job_count;
     result->calls = world->net.next_number;
-    result->restarts = world->process.starts;
+    result->restarts = world->processes[0].starts;
     result->hash = trace_hash(&world->trace);
     result->lines = world->trace.lines;
     result->seen = world->model.seen;

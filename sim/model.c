@@ -312,7 +312,7 @@ static bool lease_same(const struct mversion *v, const struct mversion *w)
  */
 int64_t model_since_us(const struct model *m, size_t shard, int64_t stamp_ms)
 {
-    const int64_t ago_ms = *m->wall_ms - stamp_ms;
+    const int64_t ago_ms = model_wall_ms(m, shard) - stamp_ms;
     if (m->audits[shard].wall_fell || ago_ms > BATCH_MS_MAX) {
         return *m->now_us - (int64_t)LEASE_MS * 1000; /* clocks jumped: stamps say nothing */
     }
@@ -487,16 +487,17 @@ static void facts_check(struct model *m, size_t shard, const struct audit *a)
 
 /* --- hooks --- */
 
-void model_open(struct model *m, size_t shard)
+void model_open(struct model *m, const struct process *process, size_t shard)
 {
+    m->servers[shard] = process;
     if (m->verdict->failed) {
         return;
     }
     trace_line(m->trace, "shard %zu opens at %llu", shard,
-               (unsigned long long)store_mem_applied_seq(m->process->store, process_path(shard)));
+               (unsigned long long)store_mem_applied_seq(m->store, process_path(shard)));
     m->open_us = *m->now_us;
     rates_forget(m);
-    if (!audit_load(&m->audits[shard], m->process->store, process_path(shard), false)) {
+    if (!audit_load(&m->audits[shard], m->store, process_path(shard), false)) {
         return;
     }
     versions_take(m, shard, false);
@@ -544,7 +545,7 @@ void model_durable(struct model *m)
         durable.completed_expire_ms = a->completed_expire_ms;
         durable.terminal_expire_ms = a->terminal_expire_ms;
         audit_history_copy(&durable, a);
-        if (audit_load(&durable, m->process->store, process_path(i), true)) {
+        if (audit_load(&durable, m->store, process_path(i), true)) {
             facts_check(m, i, &durable);
         }
         audit_deinit(&durable);
@@ -552,6 +553,20 @@ void model_durable(struct model *m)
 }
 
 /* --- at rest --- */
+
+int64_t model_wall_ms(const struct model *m, size_t shard)
+{
+    return m->servers[shard]->wall_ms;
+}
+
+bool model_at_rest(const struct model *m)
+{
+    bool rests = store_mem_pending(m->store) == 0;
+    for (size_t i = 0; i < m->shard_count && rests; i++) {
+        rests = process_rests(m->servers[i], i);
+    }
+    return rests;
+}
 
 /* 6.4: an expired lease is noticed. */
 static void leases_rest(struct model *m)
@@ -574,7 +589,8 @@ void model_rest(struct model *m)
     m->seen.rests++;
     for (size_t i = 0; i < m->shard_count; i++) {
         struct core_stats stats;
-        if (!process_stats(m->process, i, &stats) || !audit_rest(&m->audits[i], *m->wall_ms)) {
+        if (!process_stats(m->servers[i], i, &stats) ||
+            !audit_rest(&m->audits[i], model_wall_ms(m, i))) {
             return;
         }
         size_t leases = 0;

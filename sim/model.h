@@ -152,9 +152,10 @@ struct model {
     struct audit audits[PROCESS_SHARDS_MAX];
     struct verdict *verdict;
     struct trace *trace;
-    struct process *process;
-    const int64_t *now_us, *wall_ms;
-    int64_t wall_max_ms;
+    struct store *store;
+    const struct process *servers[PROCESS_SHARDS_MAX]; /* that opened the shard last */
+    const int64_t *now_us;
+    int64_t wall_max_ms; /* the latest that any process read */
     bool external_limiter;
     uint64_t troubles; /* grows with every fault, fence, kill and outage */
     bool troubled;     /* one that lasts */
@@ -177,8 +178,8 @@ struct model {
 void model_init(struct model *model, const struct process_options *options, struct verdict *verdict,
                 struct trace *trace);
 void model_deinit(struct model *model);
-/* The process' hooks. */
-void model_open(struct model *model, size_t shard);
+/* The processes' hooks. */
+void model_open(struct model *model, const struct process *process, size_t shard);
 void model_write(struct model *model, size_t shard, bool lost, struct bytes batch);
 
 struct mjob *model_job(struct model *model, size_t shard, const char *tenant, const char *id);
@@ -200,6 +201,10 @@ void model_durable(struct model *model);
 /* Nothing is on its way, and nothing was disturbed for a while. */
 void model_rest(struct model *model);
 uint64_t model_open_jobs(const struct model *model);
+/* What its server makes of its clock. */
+int64_t model_wall_ms(const struct model *model, size_t shard);
+/* Every shard is open, and nothing is on its way, undurable or asked of the store. */
+bool model_at_rest(const struct model *model);
 
 /* model_moves.c: what may happen to a job, a floating limit, a rate limit within one batch. */
 void model_move(struct model *model, struct mjob *job, const struct mversion *was,

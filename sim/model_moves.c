@@ -228,11 +228,12 @@ static void refresh_end(struct model *m, const struct floating_rec *was,
                                refresh->queue);
         }
         const int64_t delay = was->failures < 6 ? (int64_t)1000 << was->failures : 60000;
-        const int64_t ago_ms = *m->wall_ms - (is->retry_ms - delay); /* since it failed */
+        const int64_t ago_ms =
+            model_wall_ms(m, refresh->shard) - (is->retry_ms - delay); /* since it failed */
         if (!m->audits[refresh->shard].wall_fell && (ago_ms < 0 || ago_ms > BATCH_MS_MAX)) {
             (void)verdict_fail(m->verdict, "8.3", "after %u failures %s is refreshed in %lld ms",
                                is->failures, refresh->queue,
-                               (long long)(is->retry_ms - *m->wall_ms));
+                               (long long)(is->retry_ms - model_wall_ms(m, refresh->shard)));
         }
     } else if (refresh_reported(refresh, true, is->value)) {
         if (is->failures != 0 && is->value != was->value) {

@@ -3,12 +3,11 @@
 
 #define LOST_AFTER_US 5000000 /* a client waits so long for an answer that does not come */
 
-static struct net *net_current; /* a loop carries no context here */
+static const struct rpc_call_ops call_ops; /* below */
 
 void net_init(struct net *net)
 {
     list_init(&net->calls);
-    net_current = net;
 }
 
 static void call_free(struct rpc_call *call)
@@ -22,7 +21,7 @@ static void call_free(struct rpc_call *call)
     event_cancel(call->net->events, &call->sending);
     event_cancel(call->net->events, &call->hearing);
     list_remove(&call->node);
-    arena_deinit(&call->arena);
+    arena_deinit(&call->base.arena);
     free((void *)(uintptr_t)call->request.ptr);
     free((void *)(uintptr_t)call->reply.ptr);
     free(call);
@@ -33,12 +32,6 @@ void net_deinit(struct net *net)
     for (struct list_node *n = list_first(&net->calls); n != NULL; n = list_first(&net->calls)) {
         call_free(CONTAINER_OF(n, struct rpc_call, node));
     }
-    net_current = NULL;
-}
-
-void net_forget_methods(struct net *net)
-{
-    net->method_count = 0;
 }
 
 static int64_t net_latency_us(struct net *net)
@@ -87,11 +80,11 @@ static void call_failed(struct rpc_call *call, uint32_t status, const char *text
 
 /* --- on its way to the server --- */
 
-static const struct rpc_method *method_find(const struct net *net, const char *name)
+static const struct rpc_method *method_find(const struct net_host *host, const char *name)
 {
-    for (size_t i = 0; i < net->method_count; i++) {
-        if (strcmp(strrchr(net->methods[i]->path, '/') + 1, name) == 0) {
-            return net->methods[i];
+    for (size_t i = 0; i < host->method_count; i++) {
+        if (strcmp(strrchr(host->methods[i]->path, '/') + 1, name) == 0) {
+            return host->methods[i];
         }
     }
     ASSERT(!"no such method");
@@ -101,8 +94,12 @@ static const struct rpc_method *method_find(const struct net *net, const char *n
 static void call_arrives(struct event *event)
 {
     struct rpc_call *call = CONTAINER_OF(event, struct rpc_call, arriving);
-    struct net *net = call->net;
-    if (!net->up || call->gone) {
+    if (call->host->cut) {
+        call->over = true;
+        call_failed(call, RPC_STATUS_UNAVAILABLE, "lost on its way", LOST_AFTER_US);
+        return;
+    }
+    if (!call->host->up || call->gone) {
         call->over = true;
         call_failed(call, RPC_STATUS_UNAVAILABLE, "nobody listens", 0);
         return;
@@ -111,19 +108,26 @@ static void call_arrives(struct event *event)
     if (call->on_begun != NULL) {
         call->on_begun(call);
     }
-    const struct rpc_method *method = method_find(net, call->method);
+    const struct rpc_method *method = method_find(call->host, call->method);
     method->on_call(call, call->request, method->context);
 }
 
-struct rpc_call *net_call(struct net *net, const char *method, const ProtobufCMessage *message,
-                          int64_t timeout_us)
+struct rpc_call *net_call(struct net_host *host, const char *method,
+                          const ProtobufCMessage *message, int64_t timeout_us)
 {
+    struct net *net = host->net;
     struct rpc_call *call = xcalloc(1, sizeof *call);
+    call->base = (struct rpc_call_base){
+        .ops = &call_ops,
+        .loop = (struct rpc_loop *)(void *)&host->loop,
+        .deadline_us = timeout_us != 0 ? env_mono_us(host->env) + timeout_us : 0,
+    };
     call->net = net;
+    call->host = host;
     call->number = net->next_number++;
     call->method = method;
-    call->deadline_us = timeout_us != 0 ? *net->now_us + timeout_us : 0;
-    arena_init(&call->arena);
+    call->until_us = timeout_us != 0 ? *net->now_us + timeout_us : 0;
+    arena_init(&call->base.arena);
     const size_t size = protobuf_c_message_get_packed_size(message);
     uint8_t *packed = xmalloc(size + 1);
     (void)protobuf_c_message_pack(message, packed);
@@ -140,8 +144,8 @@ static void call_deadline(struct event *event)
 void net_send(struct rpc_call *call)
 {
     struct net *net = call->net;
-    if (call->deadline_us != 0) {
-        event_at(net->events, &call->leaving, call->deadline_us, call_deadline);
+    if (call->until_us != 0) {
+        event_at(net->events, &call->leaving, call->until_us, call_deadline);
     }
     if (net_loses(net)) {
         call->over = true;
@@ -183,83 +187,38 @@ void net_leave(struct rpc_call *call, enum rpc_cancel reason)
                 "gave up", 0);
 }
 
-/* --- the rpc layer --- */
+/* --- loops --- */
 
-struct arena *rpc_call_arena(struct rpc_call *call)
+static struct net_host *host_of(struct rpc_loop *loop)
 {
-    return &call->arena;
+    return (struct net_host *)(void *)loop;
 }
 
-struct rpc_loop *rpc_call_loop(const struct rpc_call *call)
+static int64_t loop_now_us(struct rpc_loop *loop)
 {
-    (void)call;
-    return NULL;
-}
-
-struct bytes rpc_call_authority(const struct rpc_call *call)
-{
-    (void)call;
-    return BYTES_NONE;
-}
-
-int64_t rpc_call_deadline_us(const struct rpc_call *call)
-{
-    return call->deadline_us;
-}
-
-void rpc_call_count(struct rpc_call *call, uint64_t bytes)
-{
-    (void)call;
-    (void)bytes;
-}
-
-bool rpc_call_reserve(struct rpc_call *call, uint64_t bytes)
-{
-    (void)bytes;
-    return rpc_call_alive(call);
-}
-
-bool rpc_call_alive(const struct rpc_call *call)
-{
-    return !call->gone && !call->net->dying;
-}
-
-void rpc_call_on_cancel(struct rpc_call *call,
-                        void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason,
-                                          void *context),
-                        void *context)
-{
-    call->on_cancel = on_cancel;
-    call->cancel_context = context;
-}
-
-int64_t rpc_loop_now_us(struct rpc_loop *loop)
-{
-    (void)loop;
-    return *net_current->now_us;
+    return env_mono_us(host_of(loop)->env);
 }
 
 /*
  * The service's timers are for replies that are under way for seconds; here they leave within 30
  * ms, or never.
  */
-void rpc_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us)
+static void loop_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us)
 {
     (void)loop;
     (void)timer;
     ASSERT(at_us > 0);
 }
 
-void rpc_timer_stop(struct rpc_loop *loop, struct rpc_timer *timer)
+static void loop_timer_stop(struct rpc_loop *loop, struct rpc_timer *timer)
 {
     (void)loop;
     (void)timer;
 }
 
-void rpc_loop_post(struct rpc_loop *loop, struct rpc_mail *mail)
+static void loop_post(struct rpc_loop *loop, struct rpc_mail *mail)
 {
-    (void)loop;
-    struct mail **end = &net_current->posted;
+    struct mail **end = &host_of(loop)->posted;
     while (*end != NULL) {
         end = &(*end)->next;
     }
@@ -267,14 +226,73 @@ void rpc_loop_post(struct rpc_loop *loop, struct rpc_mail *mail)
     *end = &mail->mail;
 }
 
-silo_rc rpc_server_add(struct rpc_server *server, const struct rpc_method *method,
-                       struct silo_err *err)
+static const struct rpc_loop_ops loop_ops = {
+    .post = loop_post,
+    .now_us = loop_now_us,
+    .timer_start = loop_timer_start,
+    .timer_stop = loop_timer_stop,
+};
+
+void net_host_init(struct net_host *host, struct net *net, const struct env *env)
 {
-    struct net *net = (struct net *)(void *)server;
-    (void)err;
-    ASSERT(net->method_count < NET_METHODS_MAX);
-    net->methods[net->method_count++] = method;
-    return RC_OK;
+    *host = (struct net_host){.loop.ops = &loop_ops, .net = net, .env = env};
+}
+
+void net_host_clear(struct net_host *host)
+{
+    host->method_count = 0;
+}
+
+void net_host_add(struct net_host *host, const struct rpc_method *method)
+{
+    ASSERT(host->method_count < NET_METHODS_MAX);
+    host->methods[host->method_count++] = method;
+}
+
+bool net_host_run_posts(struct net_host *host)
+{
+    bool any = false;
+    while (host->posted != NULL) {
+        struct rpc_mail *mail = CONTAINER_OF(host->posted, struct rpc_mail, mail);
+        host->posted = host->posted->next;
+        mail->run(mail);
+        any = true;
+    }
+    return any;
+}
+
+/* --- calls, as handlers have them --- */
+
+static struct bytes call_authority(const struct rpc_call *call)
+{
+    (void)call;
+    return BYTES_NONE;
+}
+
+static void call_count(struct rpc_call *call, uint64_t bytes)
+{
+    (void)call;
+    (void)bytes;
+}
+
+static bool call_alive(const struct rpc_call *call)
+{
+    return !call->gone && !call->host->dying;
+}
+
+static bool call_reserve(struct rpc_call *call, uint64_t bytes)
+{
+    (void)bytes;
+    return call_alive(call);
+}
+
+static void call_on_cancel(struct rpc_call *call,
+                           void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason,
+                                             void *context),
+                           void *context)
+{
+    call->on_cancel = on_cancel;
+    call->cancel_context = context;
 }
 
 /* The reply's bytes are on the wire. */
@@ -292,7 +310,7 @@ static void call_sent(struct event *event)
     if (release != NULL) {
         release(call->release_context, true);
     }
-    if (net_loses(net)) {
+    if (call->host->cut || net_loses(net)) {
         call_failed(call, RPC_STATUS_UNAVAILABLE, "the answer was lost", LOST_AFTER_US);
     } else {
         call_hears(call, net_latency_us(net));
@@ -305,7 +323,7 @@ static bool call_answered(struct rpc_call *call, uint32_t status, struct bytes t
 {
     ASSERT(call->begun && !call->answered);
     call->answered = true;
-    if (call->net->dying || call->gone) {
+    if (!call_alive(call)) {
         call->over = true;
         if (call->on_ended != NULL) {
             call->on_ended(call, false);
@@ -338,20 +356,18 @@ static void call_sends(struct rpc_call *call)
     }
 }
 
-bool rpc_call_reply(struct rpc_call *call, struct bytes message)
-{
-    const bool heard = call_answered(call, RPC_STATUS_OK, BYTES_NONE, message);
-    if (heard) {
-        call_sent(&call->sending);
-    }
-    return heard;
-}
-
-bool rpc_call_reply_pieces(struct rpc_call *call, const struct rpc_piece *pieces, size_t count)
+static bool call_reply(struct rpc_call *call, const struct rpc_piece *pieces, size_t count)
 {
     ASSERT(count == 1);
-    const bool dying = call->net->dying;
-    if (!call_answered(call, RPC_STATUS_OK, BYTES_NONE, pieces[0].bytes)) {
+    const bool dying = call->host->dying;
+    const bool heard = call_answered(call, RPC_STATUS_OK, BYTES_NONE, pieces[0].bytes);
+    if (pieces[0].release == NULL) {
+        if (heard) {
+            call_sent(&call->sending);
+        }
+        return heard;
+    }
+    if (!heard) {
         /* A dying process gives nothing back any more. */
         pieces[0].release(pieces[0].context, dying);
         return false;
@@ -362,8 +378,8 @@ bool rpc_call_reply_pieces(struct rpc_call *call, const struct rpc_piece *pieces
     return true;
 }
 
-bool rpc_call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
-                     const struct rpc_header *trailers, size_t trailer_count)
+static bool call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
+                        const struct rpc_header *trailers, size_t trailer_count)
 {
     (void)trailers;
     (void)trailer_count;
@@ -374,23 +390,24 @@ bool rpc_call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
     return heard;
 }
 
-bool net_run_posts(struct net *net)
-{
-    bool any = false;
-    while (net->posted != NULL) {
-        struct rpc_mail *mail = CONTAINER_OF(net->posted, struct rpc_mail, mail);
-        net->posted = net->posted->next;
-        mail->run(mail);
-        any = true;
-    }
-    return any;
-}
+static const struct rpc_call_ops call_ops = {
+    .authority = call_authority,
+    .alive = call_alive,
+    .on_cancel = call_on_cancel,
+    .count = call_count,
+    .reserve = call_reserve,
+    .reply = call_reply,
+    .finish = call_finish,
+};
 
-void net_cut(struct net *net)
+/* --- ends --- */
+
+void net_host_break(struct net_host *host)
 {
+    struct net *net = host->net;
     for (struct list_node *n = list_first(&net->calls); n != NULL; n = list_next(&net->calls, n)) {
         struct rpc_call *call = CONTAINER_OF(n, struct rpc_call, node);
-        if (call->release != NULL) {
+        if (call->host == host && call->release != NULL) {
             /* Whether the bytes had left is not known; the process cannot give anything back. */
             void (*release)(void *, bool) = call->release;
             event_cancel(net->events, &call->sending);

@@ -1,19 +1,21 @@
 /*
- * sim/net.h - the network between clients and the server process: calls that arrive late, twice or
- * never, callers that leave, answers that get lost. It also is the rpc layer that the service runs
- * on: rpc.h says what each function owes.
+ * sim/net.h - the network between clients and server processes: calls that arrive late, twice or
+ * never, callers that leave, answers that get lost. Each process is a host, and has a loop there.
+ * Calls and loops are an implementation of those of rpc.h, which says what each function owes.
  *
  *     net_send ──latency──► begun ──service──► answered ──► sent ──latency──► heard
  *                  │ lost                        │ caller gone       │ lost
  *                  └──────────► heard: UNAVAILABLE ◄─────────────────┘
  *
  * Ownership  the net owns its calls; one is freed when the server has ended it and the client has
- *            heard of it. What hangs on a call is its owner's until on_heard.
- * Threads    one; one net at a time.
+ *            heard of it. What hangs on a call is its owner's until on_heard. A host is its
+ *            process's, and outlives the net's calls to it.
+ * Threads    one.
  */
 #ifndef SILO_SIM_NET_H
 #define SILO_SIM_NET_H
 
+#include "base/env.h"
 #include "rpc/rpc.h"
 #include "silo.pb-c.h"
 #include "sim/basics.h"
@@ -22,14 +24,28 @@
 
 struct net;
 
+/* A process's place in the network. */
+struct net_host {
+    struct rpc_loop_base loop; /* first */
+    struct net *net;
+    const struct env *env; /* the process's own clock */
+    struct mail *posted;
+    const struct rpc_method *methods[NET_METHODS_MAX];
+    size_t method_count;
+    bool up;    /* a process is there */
+    bool dying; /* it is being killed: answers do not leave */
+    bool cut;   /* no client reaches it, and it reaches none */
+};
+
 struct rpc_call {
+    struct rpc_call_base base; /* first; its arena is the server's side of the call */
     struct list_node node;
     struct net *net;
-    struct arena arena; /* the server's side of it */
+    struct net_host *host; /* where it goes */
     uint64_t number;
     const char *method;
     struct bytes request; /* malloced */
-    int64_t deadline_us;  /* 0: none */
+    int64_t until_us;     /* the caller waits no longer; 0: it waits for ever */
     bool begun, gone, answered, over, heard;
     uint32_t status;
     char text[200];
@@ -57,31 +73,29 @@ struct net {
     struct sim_random *random;
     const int64_t *now_us;
     struct list calls; /* oldest first */
-    struct mail *posted;
-    const struct rpc_method *methods[NET_METHODS_MAX];
-    size_t method_count;
-    bool up;      /* a process is there */
-    bool dying;   /* it is being killed: answers do not leave */
-    bool perfect; /* nothing is late or lost */
-    bool faulty;  /* things get lost */
+    bool perfect;      /* nothing is late or lost */
+    bool faulty;       /* things get lost */
     uint64_t next_number;
 };
 
 void net_init(struct net *net);
 void net_deinit(struct net *net);
-/* The service's side: methods are registered with (struct rpc_server *)net. */
-void net_forget_methods(struct net *net);
+
+void net_host_init(struct net_host *host, struct net *net, const struct env *env);
+/* The methods of the process that begins there; each is lent until the next one begins. */
+void net_host_clear(struct net_host *host);
+void net_host_add(struct net_host *host, const struct rpc_method *method);
+/* What was posted to the loop; false when there was nothing. */
+bool net_host_run_posts(struct net_host *host);
+/* Every call that the process held is cut off. */
+void net_host_break(struct net_host *host);
 
 /* Makes a call; the caller fills in its callbacks and then sends it. timeout_us 0: none. */
-struct rpc_call *net_call(struct net *net, const char *method, const ProtobufCMessage *message,
-                          int64_t timeout_us);
+struct rpc_call *net_call(struct net_host *host, const char *method,
+                          const ProtobufCMessage *message, int64_t timeout_us);
 void net_send(struct rpc_call *call);
 /* The caller gives up. */
 void net_leave(struct rpc_call *call, enum rpc_cancel reason);
-/* What was posted to the loop; false when there was nothing. */
-bool net_run_posts(struct net *net);
-/* Every call that the server held is cut off. */
-void net_cut(struct net *net);
 /* Frees what is over. */
 void net_sweep(struct net *net);
 /* Decodes a good answer; free with protobuf_c_message_free_unpacked. NULL for a bad one. */

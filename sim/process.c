@@ -3,8 +3,6 @@
 
 #include "shard/shard_int.h"
 
-static struct process *process_current; /* the store's calls carry no context */
-
 static const char *const paths[PROCESS_SHARDS_MAX] = {"shard-0", "shard-1"};
 
 const char *process_path(size_t shard)
@@ -13,29 +11,60 @@ const char *process_path(size_t shard)
     return paths[shard];
 }
 
-/* --- the store's calls, with hooks --- */
+/* --- clocks --- */
 
-static silo_rc hook_open(struct store *store, struct store_queue *queue,
-                         const struct store_open_args *args, uint64_t token, struct silo_err *err)
+static int64_t env_mono(void *context)
 {
-    struct process *p = process_current;
-    if (p->executor != NULL && queue == p->executor->queue) {
-        for (size_t i = 0; i < p->options.shard_count && i < PROCESS_SHARDS_MAX; i++) {
-            if (strcmp(args->path, paths[i]) == 0) {
-                p->dbs[i].token = token;
-                p->dbs[i].opening = true;
-                p->dbs[i].told = false;
-                p->took_back |= p->dbs[i].taken;
-            }
-        }
-    }
-    return p->real->open(store, queue, args, token, err);
+    const struct process *p = context;
+    return *p->options.now_us + p->options.mono_ahead_us;
 }
 
-static silo_rc hook_write(struct store_db *db, struct store_buf *bufs, size_t count, uint32_t ops,
-                          uint64_t token, struct silo_err *err)
+/*
+ * The machine's clock jumps; the process goes by steady time, and the world knows by the same rules
+ * what that is.
+ */
+static int64_t env_wall(void *context)
 {
-    struct process *p = process_current;
+    struct process *p = context;
+    const int64_t wall_ms = *p->options.wall_ms + p->options.wall_ahead_ms;
+    int64_t by_ms = 0;
+    const enum steady_news news =
+        steady_read(&p->steady, wall_ms, env_mono(p) / 1000, &p->wall_ms, &by_ms);
+    p->options.on_clock(p, news == STEADY_JUMPS && by_ms < 0);
+    return wall_ms;
+}
+
+static void env_bytes(void *context, void *ret_bytes, size_t len)
+{
+    struct process *p = context;
+    uint8_t *out = ret_bytes;
+    for (size_t i = 0; i < len; i++) {
+        out[i] = (uint8_t)random_next(p->options.random);
+    }
+}
+
+/* --- what the store's watch tells --- */
+
+bool process_has_queue(const struct process *p, const struct store_queue *queue)
+{
+    return p->executor != NULL && p->executor->queue == queue;
+}
+
+void process_store_opens(struct process *p, const char *path, uint64_t token)
+{
+    for (size_t i = 0; i < p->options.shard_count && i < PROCESS_SHARDS_MAX; i++) {
+        if (strcmp(path, paths[i]) == 0) {
+            p->dbs[i].token = token;
+            p->dbs[i].opening = true;
+            p->dbs[i].told = false;
+            p->took_back |= p->dbs[i].taken;
+        }
+    }
+}
+
+void process_store_writes(struct process *p, const struct store_db *db,
+                          const struct store_buf *bufs, size_t count)
+{
     size_t shard = 0;
     while (shard < p->options.shard_count && p->dbs[shard].db != db) {
         shard++;
@@ -51,9 +80,8 @@ static silo_rc hook_write(struct store_db *db, struct store_buf *bufs, size_t co
         at += bufs[i].len;
     }
     const bool lost = shard == p->options.shard_count;
-    p->options.on_write(p->options.context, lost ? 0 : shard, lost, bytes_of(whole, len));
+    p->options.on_write(p, lost ? 0 : shard, lost, bytes_of(whole, len));
     free(whole);
-    return p->real->write(db, bufs, count, ops, token, err);
 }
 
 /* A database that was freed may have left its address to this one. */
@@ -67,46 +95,31 @@ static void take_handle(struct process *p, size_t shard, struct store_db *db)
     p->dbs[shard].db = db;
 }
 
-static size_t hook_drain(struct store_queue *queue, struct store_event *events, size_t max)
+void process_store_answers(struct process *p, const struct store_event *event)
 {
-    struct process *p = process_current;
-    const size_t count = p->real->queue_drain(queue, events, max);
-    for (size_t i = 0; i < count; i++) {
-        for (size_t s = 0; s < p->options.shard_count; s++) {
-            if (events[i].kind == STORE_OPENED && p->dbs[s].opening &&
-                events[i].token == p->dbs[s].token) {
-                p->dbs[s].opening = false;
-                if (events[i].rc.code == SILO_OK) {
-                    take_handle(p, s, events[i].db);
-                    p->options.on_open(p->options.context, s);
-                }
+    for (size_t s = 0; s < p->options.shard_count; s++) {
+        if (event->kind == STORE_OPENED && p->dbs[s].opening && event->token == p->dbs[s].token) {
+            p->dbs[s].opening = false;
+            if (event->rc.code == SILO_OK) {
+                take_handle(p, s, event->db);
+                p->options.on_open(p, s);
             }
         }
     }
-    return count;
 }
 
 void process_init(struct process *p, const struct process_options *options)
 {
     *p = (struct process){.options = *options};
     ASSERT(options->shard_count >= 1 && options->shard_count <= PROCESS_SHARDS_MAX);
-    p->options.store.env = options->env;
-    p->options.store.manual = true;
-    p->store = store_mem_new(&p->options.store);
-    p->real = store_ops_of(p->store);
-    p->ops = *p->real;
-    p->ops.open = hook_open;
-    p->ops.write = hook_write;
-    p->ops.queue_drain = hook_drain;
-    ((struct store_base *)p->store)->ops = &p->ops;
-    process_current = p;
+    p->env =
+        (struct env){.wall_ms = env_wall, .mono_us = env_mono, .random = env_bytes, .context = p};
+    net_host_init(&p->host, options->net, &p->env);
 }
 
 void process_deinit(struct process *p)
 {
-    ASSERT(p->shards == NULL);
-    p->ops.free(p->store);
-    process_current = NULL;
+    ASSERT(!process_lives(p));
 }
 
 /* --- life --- */
@@ -135,8 +148,8 @@ static void control_all(struct process *p,
 static void shards_make(struct process *p)
 {
     const struct shards_options options = {
-        .env = p->options.env,
-        .store = p->store,
+        .env = &p->env,
+        .store = p->options.store,
         .executors = 1,
         .flush_spacing_ms = p->options.flush_spacing_ms,
         .wal_objects_max = p->options.wal_objects_max,
@@ -162,23 +175,27 @@ static void shards_make(struct process *p)
 
 void process_start(struct process *p)
 {
-    ASSERT(p->shards == NULL);
+    ASSERT(!process_lives(p));
+    p->steady = (struct steady){.started = false};
+    (void)env_wall(p);
     shards_make(p);
     struct silo_err err;
     ASSERT(shards_start(p->shards, &err).code == SILO_OK);
     p->executor = shards_executor(p->shards, 0);
     const struct service_options options = {
-        .shards = p->shards, .env = p->options.env, .tenancy = p->options.tenancy};
+        .shards = p->shards, .env = &p->env, .tenancy = p->options.tenancy};
     p->service = service_new(&options);
-    net_forget_methods(p->options.net);
-    ASSERT(service_register(p->service, (struct rpc_server *)(void *)p->options.net, &err).code ==
-           SILO_OK);
+    net_host_clear(&p->host);
+    const struct rpc_method *method = NULL;
+    for (size_t i = 0; (method = service_rpc_method(p->service, i)) != NULL; i++) {
+        net_host_add(&p->host, method);
+    }
     for (size_t i = 0; i < p->options.shard_count; i++) {
         p->dbs[i].told = true;
         p->dbs[i].taken = false;
     }
     control_all(p, shard_open);
-    p->options.net->up = true;
+    p->host.up = true;
     p->starts++;
     p->next_us = 0;
 }
@@ -258,14 +275,11 @@ static void shard_end(struct shard *shard)
 void process_kill(struct process *p, enum store_mem_survival survival)
 {
     struct executor *executor = p->executor;
-    struct net *net = p->options.net;
-    net->up = false;
-    net->dying = true;
-    net_cut(net);
-    if (p->options.on_dying != NULL) {
-        p->options.on_dying(p->options.context);
-    }
-    store_mem_crash(p->store, executor->queue, survival);
+    p->host.up = false;
+    p->host.dying = true;
+    net_host_break(&p->host);
+    p->options.on_dying(p);
+    store_mem_crash(p->options.store, executor->queue, survival);
     for (size_t i = 0; i < p->options.shard_count; i++) {
         p->dbs[i].db = NULL;
         p->dbs[i].opening = false;
@@ -275,7 +289,7 @@ void process_kill(struct process *p, enum store_mem_survival survival)
          n = list_next(&executor->dead, n)) {
         ops_end(CONTAINER_OF(n, struct incarnation, dead));
     }
-    while (mail_end(executor) || net_run_posts(net)) {
+    while (mail_end(executor) || net_host_run_posts(&p->host)) {
         /* an answer can lead to another request */
     }
     life_reap(executor);
@@ -283,21 +297,23 @@ void process_kill(struct process *p, enum store_mem_survival survival)
     p->service = service_free(p->service);
     p->shards = shards_free(p->shards);
     p->executor = NULL;
-    net->dying = false;
+    p->host.dying = false;
 }
 
 void process_fence(struct process *p, size_t shard, int64_t *now_us)
 {
+    struct store *store = p->options.store;
+    const struct store_ops *ops = store_ops_of(store);
     struct store_queue *queue = NULL;
-    ASSERT(p->ops.queue_new(p->store, &queue, NULL).code == SILO_OK);
+    ASSERT(ops->queue_new(store, &queue, NULL).code == SILO_OK);
     const struct store_open_args args = {.path = paths[shard]};
-    ASSERT(p->ops.open(p->store, queue, &args, 1, NULL).code == SILO_OK);
+    ASSERT(ops->open(store, queue, &args, 1, NULL).code == SILO_OK);
     bool closed = false;
     for (int i = 0; i < 5000 && !closed; i++) {
         struct store_event event;
         *now_us += 1000;
-        (void)store_mem_step(p->store);
-        while (p->real->queue_drain(queue, &event, 1) == 1) {
+        (void)store_mem_step(store);
+        while (ops->queue_drain(queue, &event, 1) == 1) {
             if (event.kind == STORE_OPENED && event.rc.code == SILO_OK) {
                 /*
                  * An opening that is told or under way comes later, and takes the shard rightly.
@@ -306,34 +322,29 @@ void process_fence(struct process *p, size_t shard, int64_t *now_us)
                  */
                 p->dbs[shard].taken = !p->dbs[shard].told && !p->dbs[shard].opening &&
                                       event.epoch > process_shard(p, shard)->epoch;
-                ASSERT(p->ops.close(event.db, STORE_CLOSE_DROP, 2, NULL).code == SILO_OK);
+                ASSERT(ops->close(event.db, STORE_CLOSE_DROP, 2, NULL).code == SILO_OK);
             }
             closed = event.kind == STORE_CLOSED ||
                      (event.kind == STORE_OPENED && event.rc.code != SILO_OK);
-            p->ops.event_free(&event);
+            ops->event_free(&event);
         }
     }
     ASSERT(closed);
-    p->ops.queue_free(queue);
+    ops->queue_free(queue);
 }
 
 /* --- turns --- */
 
 bool process_turn(struct process *p)
 {
-    p->next_us = executor_turn(p->executor);
-    const bool posted = net_run_posts(p->options.net);
-    return store_mem_step(p->store) || posted;
+    const int64_t next_us = executor_turn(p->executor);
+    p->next_us = next_us == INT64_MAX ? next_us : next_us - p->options.mono_ahead_us;
+    return net_host_run_posts(&p->host);
 }
 
 int64_t process_next_us(const struct process *p)
 {
-    if (p->shards == NULL) {
-        return INT64_MAX;
-    }
-    const int64_t store_ms = store_mem_next_ms(p->store);
-    const int64_t store_us = store_ms > INT64_MAX / 1000 ? INT64_MAX : store_ms * 1000;
-    return store_us < p->next_us ? store_us : p->next_us;
+    return process_lives(p) ? p->next_us : INT64_MAX;
 }
 
 struct shard *process_shard(const struct process *p, size_t shard)
@@ -343,32 +354,27 @@ struct shard *process_shard(const struct process *p, size_t shard)
 
 bool process_is_open(const struct process *p)
 {
-    for (size_t i = 0; p->shards != NULL && i < p->options.shard_count; i++) {
+    for (size_t i = 0; process_lives(p) && i < p->options.shard_count; i++) {
         if (shard_status(shards_at(p->shards, i)) != SHARD_OPEN) {
             return false;
         }
     }
-    return p->shards != NULL;
+    return process_lives(p);
 }
 
-bool process_at_rest(const struct process *p)
+bool process_rests(const struct process *p, size_t shard)
 {
-    if (!process_is_open(p) || store_mem_pending(p->store) != 0) {
+    if (!process_lives(p) || shard_status(shards_at(p->shards, shard)) != SHARD_OPEN) {
         return false;
     }
-    for (size_t i = 0; i < p->options.shard_count; i++) {
-        const struct incarnation *inc = shards_at(p->shards, i)->inc;
-        if (inc == NULL || inc->phase != INC_OPEN || !list_empty(&inc->batches) ||
-            !list_empty(&inc->ops) || core_view(inc->core)->open_rows != 0 || inc->outage) {
-            return false;
-        }
-    }
-    return true;
+    const struct incarnation *inc = shards_at(p->shards, shard)->inc;
+    return inc != NULL && inc->phase == INC_OPEN && list_empty(&inc->batches) &&
+           list_empty(&inc->ops) && core_view(inc->core)->open_rows == 0 && !inc->outage;
 }
 
 bool process_stats(const struct process *p, size_t shard, struct core_stats *ret)
 {
-    const struct incarnation *inc = shards_at(p->shards, shard)->inc;
+    const struct incarnation *inc = process_lives(p) ? shards_at(p->shards, shard)->inc : NULL;
     if (inc == NULL || inc->phase != INC_OPEN) {
         return false;
     }

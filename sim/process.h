@@ -1,23 +1,28 @@
 /*
- * sim/process.h - one server process driven by hand: service, shards and executor on a store in
- * memory. It is started, turned, killed at any moment with all that is on its way, and started
- * again on the same store.
+ * sim/process.h - a server process driven by hand: service, shards and executor on a store that it
+ * shares with others, with clocks and a place in the network of its own. It is started, turned,
+ * killed at any moment with all that is on its way, and started again on the same store.
  *
- * Every database a shard opens and every batch it writes pass a hook first.
+ * Of the store's calls those of any process are told to process_store_opens and its two sisters;
+ * the process whose calls they are tells its world of every database a shard opens and of every
+ * batch it writes.
  *
- * Ownership  the process owns store and all that runs; options lend environment, net and limiter.
- * Threads    one; one process at a time.
+ * Ownership  the process owns all that runs; options lend store, net and limiter.
+ * Threads    one.
  * Limits     PROCESS_SHARDS_MAX.
  */
 #ifndef SILO_SIM_PROCESS_H
 #define SILO_SIM_PROCESS_H
 
+#include "base/steady.h"
 #include "service/service.h"
 #include "shard/shard.h"
 #include "sim/net.h"
 #include "store_mem/store_mem.h"
 
 #define PROCESS_SHARDS_MAX 2u
+
+struct process;
 
 struct process_options {
     size_t shard_count;
@@ -27,22 +32,28 @@ struct process_options {
     uint32_t wal_objects_max;
     int64_t completed_expire_ms, terminal_expire_ms;
     struct limiter *limiter; /* NULL: the shards' own */
-    const struct env *env;
+    struct store *store;     /* an in-memory one */
     struct net *net;
-    struct store_mem_options store; /* env is filled in; manual */
+    /* The world's time, and what it is ahead of it in the process. */
+    const int64_t *now_us, *wall_ms;
+    int64_t mono_ahead_us, wall_ahead_ms;
+    struct sim_random *random; /* of what the process asks for */
     /* Before the shard hears of it. */
-    void (*on_open)(void *context, size_t shard);
-    void (*on_write)(void *context, size_t shard, bool lost, struct bytes batch);
+    void (*on_open)(struct process *process, size_t shard);
+    void (*on_write)(struct process *process, size_t shard, bool lost, struct bytes batch);
+    /* It read its clock, which may have fallen. */
+    void (*on_clock)(struct process *process, bool fell);
     /* The limiter's checks on their way must come back now. */
-    void (*on_dying)(void *context);
-    void *context;
+    void (*on_dying)(struct process *process);
+    void *context; /* the world's */
 };
 
 struct process {
     struct process_options options;
-    struct store *store;
-    const struct store_ops *real;
-    struct store_ops ops; /* the store's, but for open, write and draining */
+    struct env env;
+    struct net_host host;
+    struct steady steady; /* as its executor's */
+    int64_t wall_ms;      /* what it made of its wall clock when it read it last */
     struct {
         uint64_t token; /* of an opening under way */
         bool opening;
@@ -51,10 +62,10 @@ struct process {
         bool taken;          /* by others, since the process last began to open it as it was told */
     } dbs[PROCESS_SHARDS_MAX];
     bool took_back;        /* a shard that others had taken was opened by itself */
-    struct shards *shards; /* NULL: no process runs */
+    struct shards *shards; /* NULL: it is dead */
     struct executor *executor;
     struct service *service;
-    int64_t next_us; /* what the last turn said */
+    int64_t next_us; /* what the last turn said, in the world's time */
     uint64_t starts;
 };
 
@@ -65,6 +76,18 @@ const char *process_path(size_t shard);
 /* Starts and asks all shards to open; turning brings it about. */
 void process_start(struct process *process);
 void process_kill(struct process *process, enum store_mem_survival survival);
+/* Whether it runs. */
+static inline bool process_lives(const struct process *process)
+{
+    return process->shards != NULL;
+}
+/* What the store's watch is told, for the process whose queue it is. */
+void process_store_opens(struct process *process, const char *path, uint64_t token);
+void process_store_writes(struct process *process, const struct store_db *db,
+                          const struct store_buf *bufs, size_t count);
+void process_store_answers(struct process *process, const struct store_event *event);
+bool process_has_queue(const struct process *process, const struct store_queue *queue);
+
 /* Asks one shard to open: takes back what others took. */
 void process_open(struct process *process, size_t shard);
 /*
@@ -76,18 +99,15 @@ bool process_closed(const struct process *process);
 /* Somebody else opens the shard's database and leaves it again. The clock moves by *now_us. */
 void process_fence(struct process *process, size_t shard, int64_t *now_us);
 
-/*
- * One turn of the executor and one step of the store; posts to the loop are run. False: nothing
- * moved but the executor.
- */
+/* One turn of the executor; posts to the loop are run. False: nothing moved but the executor. */
 bool process_turn(struct process *process);
-/* Monotonic time of its next event, in the past if one is ready. */
+/* The world's time of its next event, in the past if one is ready; the store's own are not its. */
 int64_t process_next_us(const struct process *process);
 
 struct shard *process_shard(const struct process *process, size_t shard);
 bool process_is_open(const struct process *process);
-/* Nothing is on its way, undurable or asked of the store. */
-bool process_at_rest(const struct process *process);
+/* The shard is open, and nothing of it is on its way, undurable or asked of the store. */
+bool process_rests(const struct process *process, size_t shard);
 struct core_stats;
 /* False: the shard is not open. */
 bool process_stats(const struct process *process, size_t shard, struct core_stats *ret);

@@ -16,25 +16,11 @@
 #define DRAIN_ROUNDS 900
 #define DRAIN_ROUND_MS 1000
 
-/* --- the environment --- */
+/* --- what the parts tell --- */
 
-/*
- * The clock jumps; the process goes by steady time, and the model knows by the same rules what that
- * is.
- */
-static int64_t env_wall(void *context)
+static int64_t env_mono(void *context)
 {
-    struct world *world = context;
-    int64_t by_ms = 0;
-    const enum steady_news news = steady_read(&world->steady, world->wall_ms, world->now_us / 1000,
-                                              &world->server_wall_ms, &by_ms);
-    if (news == STEADY_JUMPS && by_ms < 0) {
-        world_wall_fell(world);
-    }
-    if (world->server_wall_ms > world->model.wall_max_ms) {
-        world->model.wall_max_ms = world->server_wall_ms;
-    }
-    return world->wall_ms;
+    return ((struct world *)context)->now_us;
 }
 
 void world_wall_fell(struct world *world)
@@ -44,47 +30,74 @@ void world_wall_fell(struct world *world)
     }
 }
 
-void world_start_process(struct world *world)
+static void on_clock(struct process *process, bool fell)
 {
-    world->steady = (struct steady){.started = false};
-    (void)env_wall(world);
-    process_start(&world->process);
-}
-
-static int64_t env_mono(void *context)
-{
-    return ((struct world *)context)->now_us;
-}
-
-static void env_bytes(void *context, void *ret_bytes, size_t len)
-{
-    struct world *world = context;
-    uint8_t *out = ret_bytes;
-    for (size_t i = 0; i < len; i++) {
-        out[i] = (uint8_t)random_next(&world->env_random);
+    struct world *world = process->options.context;
+    if (fell) {
+        world_wall_fell(world);
+    }
+    if (process->wall_ms > world->model.wall_max_ms) {
+        world->model.wall_max_ms = process->wall_ms;
     }
 }
 
-/* --- hooks of the process --- */
-
-static void on_open(void *context, size_t shard)
+static void on_open(struct process *process, size_t shard)
 {
-    model_open(&((struct world *)context)->model, shard);
+    model_open(&((struct world *)process->options.context)->model, process, shard);
 }
 
-static void on_write(void *context, size_t shard, bool lost, struct bytes batch)
+static void on_write(struct process *process, size_t shard, bool lost, struct bytes batch)
 {
-    model_write(&((struct world *)context)->model, shard, lost, batch);
+    model_write(&((struct world *)process->options.context)->model, shard, lost, batch);
 }
 
-static void on_dying(void *context)
+static void on_dying(struct process *process)
 {
-    rate_hang_up(&((struct world *)context)->rate);
+    rate_hang_up(&((struct world *)process->options.context)->rate);
+}
+
+/* Whose call on the store it is; NULL: nobody's that counts. */
+static struct process *process_of(struct world *world, const struct store_queue *queue)
+{
+    for (size_t i = 0; i < world->process_count; i++) {
+        if (process_has_queue(&world->processes[i], queue)) {
+            return &world->processes[i];
+        }
+    }
+    return NULL;
+}
+
+static void store_opens(void *context, const struct store_queue *queue, const char *path,
+                        uint64_t token)
+{
+    struct process *process = process_of(context, queue);
+    if (process != NULL) {
+        process_store_opens(process, path, token);
+    }
+}
+
+static void store_writes(void *context, const struct store_queue *queue, const struct store_db *db,
+                         const struct store_buf *bufs, size_t count)
+{
+    struct process *process = process_of(context, queue);
+    if (process != NULL) {
+        process_store_writes(process, db, bufs, count);
+    }
+}
+
+static void store_answers(void *context, const struct store_queue *queue,
+                          const struct store_event *event)
+{
+    struct process *process = process_of(context, queue);
+    if (process != NULL) {
+        process_store_answers(process, event);
+    }
 }
 
 /* --- what a seed makes of a run --- */
 
-static void profile_choose(struct world *world, struct process_options *options)
+static void profile_choose(struct world *world, struct process_options *options,
+                           struct store_mem_options *store)
 {
     struct sim_random r = {.state = world->run.seed * 0x2545f4914f6cdd1dULL + 99};
     struct profile *p = &world->profile;
@@ -110,14 +123,42 @@ static void profile_choose(struct world *world, struct process_options *options)
         .wal_objects_max = random_one_in(&r, 3) ? 3 : 256,
         .completed_expire_ms = p->retention ? 2000 + random_below(&r, 20000) : 0,
         .terminal_expire_ms = p->retention ? random_below(&r, 2) * 9000 : 0,
-        .store = {.seed = world->run.seed,
-                  .shuffle = random_one_in(&r, 2),
-                  .reads_at_start = random_one_in(&r, 2)},
     };
+    *store = (struct store_mem_options){.manual = true,
+                                        .seed = world->run.seed,
+                                        .shuffle = random_one_in(&r, 2),
+                                        .reads_at_start = random_one_in(&r, 2)};
     const bool slow = random_one_in(&r, 2);
     for (int kind = 0; slow && kind < STORE_MEM_KINDS; kind++) {
-        options->store.delays[kind] = (struct store_mem_delay){.turns = random_below(&r, 4),
-                                                               .ms_max = random_below(&r, 3) * 15};
+        store->delays[kind] = (struct store_mem_delay){.turns = random_below(&r, 4),
+                                                       .ms_max = random_below(&r, 3) * 15};
+    }
+}
+
+static void store_init(struct world *world, struct store_mem_options *options)
+{
+    world->env = (struct env){.mono_us = env_mono, .context = world};
+    options->env = &world->env;
+    options->watch = (struct store_mem_watch){
+        .open = store_opens, .write = store_writes, .drained = store_answers, .context = world};
+    world->store = store_mem_new(options);
+}
+
+static void processes_init(struct world *world, struct process_options *options)
+{
+    options->store = world->store;
+    options->net = &world->net;
+    options->limiter = world->profile.external ? &world->rate.limiter : NULL;
+    options->now_us = &world->now_us;
+    options->wall_ms = &world->wall_ms;
+    options->random = &world->env_random;
+    options->on_open = on_open;
+    options->on_write = on_write;
+    options->on_clock = on_clock;
+    options->on_dying = on_dying;
+    options->context = world;
+    for (size_t i = 0; i < world->process_count; i++) {
+        process_init(&world->processes[i], options);
     }
 }
 
@@ -134,21 +175,16 @@ static void parts_init(struct world *world, struct process_options *options)
                                         .model = &world->model,
                                         .trace = &world->trace,
                                         .now_us = &world->now_us,
-                                        .wall_ms = &world->server_wall_ms};
+                                        .wall_ms = &world->processes[0].wall_ms};
     rate_init(&world->rate);
-    options->env = &world->env;
-    options->net = &world->net;
-    options->limiter = world->profile.external ? &world->rate.limiter : NULL;
-    options->on_open = on_open;
-    options->on_write = on_write;
-    options->on_dying = on_dying;
-    options->context = world;
-    process_init(&world->process, options);
+    processes_init(world, options);
     model_init(&world->model, options, &world->verdict, &world->trace);
-    world->model.process = &world->process;
+    world->model.store = world->store;
     world->model.now_us = &world->now_us;
-    world->model.wall_ms = &world->server_wall_ms;
     world->model.specs = &world->specs;
+    for (size_t i = 0; i < PROCESS_SHARDS_MAX; i++) {
+        world->model.servers[i] = &world->processes[0]; /* until one opens it */
+    }
 }
 
 void world_init(struct world *world, const struct world_options *run)
@@ -156,14 +192,15 @@ void world_init(struct world *world, const struct world_options *run)
     *world = (struct world){.run = *run, .now_us = 1000000, .wall_ms = START_WALL_MS};
     world->random.state = run->seed * 0x9e3779b97f4a7c15ULL + 1;
     world->env_random.state = run->seed ^ 0x5851f42d4c957f2dULL;
-    world->env = (struct env){
-        .wall_ms = env_wall, .mono_us = env_mono, .random = env_bytes, .context = world};
     trace_init(&world->trace, run->print);
     list_init(&world->works);
     list_init(&world->held_polls);
     list_init(&world->held_awaits);
     struct process_options options;
-    profile_choose(world, &options);
+    struct store_mem_options store;
+    world->process_count = 1;
+    profile_choose(world, &options, &store);
+    store_init(world, &store);
     world->options.tenancy = world->profile.tenancy;
     parts_init(world, &options);
     trace_line(&world->trace,
@@ -176,13 +213,18 @@ void world_init(struct world *world, const struct world_options *run)
 
 void world_deinit(struct world *world)
 {
-    if (world->process.shards != NULL) {
-        process_kill(&world->process, STORE_MEM_LOSE);
+    for (size_t i = 0; i < world->process_count; i++) {
+        if (process_lives(&world->processes[i])) {
+            process_kill(&world->processes[i], STORE_MEM_LOSE);
+        }
     }
     workers_free(world);
     net_deinit(&world->net);
     rate_deinit(&world->rate);
-    process_deinit(&world->process);
+    for (size_t i = 0; i < world->process_count; i++) {
+        process_deinit(&world->processes[i]);
+    }
+    store_ops_of(world->store)->free(world->store);
     for (size_t i = 0; i < world->profile.shard_count; i++) {
         struct audit *a = &world->model.audits[i];
         while (a->dropping_count != 0) {
@@ -257,7 +299,7 @@ static void polls_rest(struct world *world)
         for (size_t s = 0; s < m->shard_count; s++) {
             struct core_stats stats;
             if ((item->shard != s && item->shard != PROCESS_SHARDS_MAX) ||
-                !process_stats(&world->process, s, &stats) || stats.leases >= SHARD_LEASES_MAX) {
+                !process_stats(m->servers[s], s, &stats) || stats.leases >= SHARD_LEASES_MAX) {
                 continue;
             }
             const struct audit *a = &m->audits[s];
@@ -294,7 +336,7 @@ static void awaits_rest(struct world *world)
 static void world_rest(struct world *world)
 {
     struct model *m = &world->model;
-    if (world_failed(world) || world->process.shards == NULL || !process_at_rest(&world->process)) {
+    if (world_failed(world) || !model_at_rest(m)) {
         return;
     }
     model_rest(m);
@@ -310,19 +352,34 @@ bool world_turn(struct world *world)
     while (!world_failed(world) && events_run_one(&world->events, world->now_us)) {
         moved = true; /* all that is due now */
     }
-    moved |= world->process.shards != NULL && process_turn(&world->process);
-    if (world->process.took_back) {
-        (void)verdict_fail(&world->verdict, "fence",
-                           "a shard that others had taken is opened again by itself");
+    bool any = false;
+    for (size_t i = 0; i < world->process_count; i++) {
+        struct process *process = &world->processes[i];
+        if (process_lives(process)) {
+            any = true;
+            moved |= process_turn(process);
+            if (process->took_back) {
+                (void)verdict_fail(&world->verdict, "fence",
+                                   "a shard that others had taken is opened again by itself");
+            }
+        }
     }
+    moved |= any && store_mem_step(world->store);
     return moved;
 }
 
 static int64_t world_next_us(const struct world *world)
 {
-    const int64_t process_us = process_next_us(&world->process);
-    const int64_t events_us = events_next_us(&world->events);
-    return process_us < events_us ? process_us : events_us;
+    int64_t next_us = events_next_us(&world->events);
+    bool any = false;
+    for (size_t i = 0; i < world->process_count; i++) {
+        const int64_t process_us = process_next_us(&world->processes[i]);
+        next_us = process_us < next_us ? process_us : next_us;
+        any |= process_lives(&world->processes[i]);
+    }
+    const int64_t store_ms = any ? store_mem_next_ms(world->store) : INT64_MAX;
+    const int64_t store_us = store_ms > INT64_MAX / 1000 ? INT64_MAX : store_ms * 1000;
+    return store_us < next_us ? store_us : next_us;
 }
 
 void world_settle(struct world *world)
@@ -332,9 +389,9 @@ void world_settle(struct world *world)
     for (int spins = 0; quiet < 3 && !world_failed(world); spins++) {
         const bool moved = world_turn(world);
         if (spins >= SPIN_MAX) {
-            (void)verdict_fail(
-                &world->verdict, "spin", "the executor spins: next %lld, now %lld us",
-                (long long)process_next_us(&world->process), (long long)world->now_us);
+            (void)verdict_fail(&world->verdict, "spin",
+                               "the executor spins: next %lld, now %lld us",
+                               (long long)world_next_us(world), (long long)world->now_us);
         }
         quiet = !moved && world_next_us(world) > world->now_us ? quiet + 1 : 0;
     }
@@ -459,17 +516,16 @@ static void drain(struct world *world)
 
 static void retention_end(struct world *world)
 {
-    const struct process_options *options = &world->process.options;
+    const struct process_options *options = &world->processes[0].options;
     world_pass(world, options->completed_expire_ms + options->terminal_expire_ms + 5000);
     for (size_t i = 0; i < world->model.shard_count && !world_failed(world); i++) {
         const struct audit *a = &world->model.audits[i];
         for (size_t j = 0; j < a->job_count; j++) {
             const struct audit_job *job = &a->jobs[j];
-            if (job->has_state && job->state.expire_ms != 0 &&
-                job->state.expire_ms < world->server_wall_ms - 2000) {
+            const int64_t ago_ms = model_wall_ms(&world->model, i) - job->state.expire_ms;
+            if (job->has_state && job->state.expire_ms != 0 && ago_ms > 2000) {
                 (void)verdict_fail(&world->verdict, "expiry", "%.*s should be gone since %lld ms",
-                                   JOB_FMT(job),
-                                   (long long)(world->server_wall_ms - job->state.expire_ms));
+                                   JOB_FMT(job), (long long)ago_ms);
                 return;
             }
         }
@@ -532,7 +588,7 @@ static void finish(struct world *world)
 bool world_run(struct world *world)
 {
     world->model.troubled = true;
-    world_start_process(world);
+    process_start(&world->processes[0]);
     workers_start(world);
     if (below(world, 3) != 0) {
         faults_open_wait(world);
@@ -546,7 +602,7 @@ bool world_run(struct world *world)
         trace_line(&world->trace, "step %u at %lld us, wall %lld", world->step,
                    (long long)world->now_us, (long long)world->wall_ms);
         step(world);
-        if (!world->profile.faulty && process_is_open(&world->process)) {
+        if (!world->profile.faulty && process_is_open(&world->processes[0])) {
             world->model.troubled = false;
         }
     }

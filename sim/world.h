@@ -1,24 +1,23 @@
 /*
- * sim/world.h - one run: a process, its network, clients, workers, operators and all that goes
- * wrong, from one seed.
+ * sim/world.h - one run: processes on one store, their network, clients, workers, operators and
+ * all that goes wrong, from one seed.
  *
  *     world_init -> world_run -> world_deinit
  *
  * A run has `steps` random steps; then faults end, workers take all there is, and every job must
  * come to its end and leave nothing behind. The verdict says what was violated first.
  *
- * Units      now_us: monotonic clock; wall_ms: the machine's Unix time; server_wall_ms: what the
- *            server makes of it.
- * Threads    one; one world at a time.
+ * Units      now_us: monotonic clock; wall_ms: Unix time. Each process has clocks of its own.
+ * Threads    one.
  */
 #ifndef SILO_SIM_WORLD_H
 #define SILO_SIM_WORLD_H
 
-#include "base/steady.h"
 #include "sim/calls.h"
 #include "sim/rate.h"
 
 #define WORKERS_MAX 6
+#define PROCESSES_MAX 3
 
 struct world_options {
     uint64_t seed;
@@ -80,16 +79,16 @@ struct world {
     struct profile profile;
     struct spec_world specs;
     struct sim_random random;     /* of what happens */
-    struct sim_random env_random; /* of what the process asks for */
+    struct sim_random env_random; /* of what processes ask for */
     struct trace trace;
     struct verdict verdict;
     struct events events;
     int64_t now_us, wall_ms;
-    struct steady steady; /* as the process's own */
-    int64_t server_wall_ms;
-    struct env env;
+    struct env env; /* the store's clock */
+    struct store *store;
     struct net net;
-    struct process process;
+    struct process processes[PROCESSES_MAX];
+    size_t process_count;
     struct model model;
     struct rate_limiter rate;
     struct worker workers[WORKERS_MAX];
@@ -133,8 +132,6 @@ bool world_turn(struct world *world);
 void world_settle(struct world *world);
 void world_pass(struct world *world, int64_t ms);
 
-/* The process begins, and with it its time. */
-void world_start_process(struct world *world);
 /* Stamps of earlier lives may lie ahead of those to come. */
 void world_wall_fell(struct world *world);
 

@@ -150,7 +150,7 @@ static void accept_refused(struct rpc_server *server, enum accept_refusal why,
         [ACCEPT_ADDRESS] = "this address has as many connections as one may",
         [ACCEPT_FILES] = "the process has no file descriptor left",
     };
-    const uint32_t count = burst_add(&server->refusals[why], rpc_loop_now_us(&server->loops[0]));
+    const uint32_t count = burst_add(&server->refusals[why], loop_now_us(&server->loops[0]));
     if (count == 0) {
         return;
     }
@@ -239,7 +239,7 @@ static void accept_one(struct rpc_server *server, int fd, const struct sockaddr_
     if (loop == &server->loops[0]) {
         accept_run_mail(&m->mail);
     } else {
-        rpc_loop_post(loop, &m->mail);
+        loop_post(loop, &m->mail);
     }
 }
 
@@ -268,13 +268,13 @@ static bool accept_shed(struct rpc_server *server)
 static void accept_pause(struct rpc_server *server, int failed)
 {
     struct rpc_loop *loop = &server->loops[0];
-    const uint32_t count = burst_add(&server->pauses, rpc_loop_now_us(loop));
+    const uint32_t count = burst_add(&server->pauses, loop_now_us(loop));
     if (count != 0) {
         log_warn("accept_paused", LOG_STR("reason", strerror(failed)), LOG_INT("times", count),
                  LOG_END);
     }
     (void)uv_poll_stop(&server->listen_poll);
-    rpc_timer_start(loop, &server->accept_again, rpc_loop_now_us(loop) + ACCEPT_PAUSE_US);
+    loop_timer_start(loop, &server->accept_again, loop_now_us(loop) + ACCEPT_PAUSE_US);
 }
 
 static void accept_on_poll(uv_poll_t *handle, int status, int events)
@@ -337,7 +337,7 @@ void accept_stop(struct rpc_server *server)
 {
     if (server->listening) {
         server->listening = false;
-        rpc_timer_stop(&server->loops[0], &server->accept_again);
+        loop_timer_stop(&server->loops[0], &server->accept_again);
         (void)uv_poll_stop(&server->listen_poll);
         (void)close(server->listen_fd);
         server->listen_fd = -1;

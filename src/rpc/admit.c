@@ -62,7 +62,7 @@ bool admit_call(const struct rpc_call *call)
         /* it gave up as many as it may have open, and their handlers are still at work */
         return false;
     }
-    const struct rpc_loop *loop = call->loop;
+    const struct rpc_loop *loop = call->base.loop;
     const uint32_t max = call->server->options.calls_per_loop_max;
     const uint32_t held = atomic_load_explicit(&loop->held_calls, memory_order_relaxed);
     switch (call->method->rank) {

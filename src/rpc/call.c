@@ -27,12 +27,14 @@
             NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE                \
     }
 
+static const struct rpc_call_ops call_ops; /* at the end */
+
 static const char *const status_digits[] = {"0", "1",  "2",  "3",  "4",  "5",  "6",  "7", "8",
                                             "9", "10", "11", "12", "13", "14", "15", "16"};
 
 static void held_add(const struct rpc_call *call, int by)
 {
-    struct rpc_loop *loop = call->loop;
+    struct rpc_loop *loop = call->base.loop;
     const unsigned now = atomic_load_explicit(&loop->held_calls, memory_order_relaxed);
     atomic_store_explicit(&loop->held_calls, now + (unsigned)by, memory_order_relaxed);
     if (call->method->rank == RPC_RANK_SIDE) {
@@ -63,20 +65,19 @@ struct rpc_call *call_new(struct server_conn *conn, int32_t stream_id)
     struct rpc_call *call = LIST_ENTRY(list_pop_front(&loop->free_calls), struct rpc_call, node);
     if (call != NULL) {
         loop->free_call_count--;
-        arena = call->arena;
+        arena = call->base.arena;
     } else {
         call = xmalloc(sizeof *call);
     }
-    *call = (struct rpc_call){.server = conn->server,
-                              .loop = loop,
+    *call = (struct rpc_call){.base = {.ops = &call_ops, .loop = loop, .arena = arena},
+                              .server = conn->server,
                               .conn = conn,
                               .owner = conn,
-                              .arena = arena,
                               .stream_id = stream_id,
-                              .start_us = rpc_loop_now_us(loop),
-                              .moved_us = rpc_loop_now_us(loop),
+                              .start_us = loop_now_us(loop),
+                              .moved_us = loop_now_us(loop),
                               .deadline.fire = call_on_deadline};
-    frame_reader_init(&call->reader, conn->server->options.message_bytes_max, &call->arena);
+    frame_reader_init(&call->reader, conn->server->options.message_bytes_max, &call->base.arena);
     list_push_back(&conn->calls, &call->node);
     conn->call_count++;
     weight_update(call);
@@ -103,7 +104,7 @@ void call_disown(struct rpc_call *call)
 static void call_free(struct rpc_call *call)
 {
     ASSERT(call->conn == NULL && !call->held && !heap_has(&call->deadline.node));
-    struct rpc_loop *loop = call->loop;
+    struct rpc_loop *loop = call->base.loop;
     frame_queue_clear(&call->queue);
     weight_free(call);
     call_drop_request(call);
@@ -111,11 +112,11 @@ static void call_free(struct rpc_call *call)
         call_disown(call);
     }
     if (loop->free_call_count >= LOOP_CALLS_KEPT) {
-        arena_deinit(&call->arena);
+        arena_deinit(&call->base.arena);
         free(call);
         return;
     }
-    arena_reset(&call->arena);
+    arena_reset(&call->base.arena);
     list_push_front(&loop->free_calls, &call->node);
     loop->free_call_count++;
 }
@@ -125,7 +126,7 @@ void calls_free_kept(struct rpc_loop *loop)
     struct list_node *node;
     while ((node = list_pop_front(&loop->free_calls)) != NULL) {
         struct rpc_call *call = CONTAINER_OF(node, struct rpc_call, node);
-        arena_deinit(&call->arena);
+        arena_deinit(&call->base.arena);
         free(call);
     }
     loop->free_call_count = 0;
@@ -145,9 +146,9 @@ void call_count_bytes(struct rpc_call *call, uint64_t bytes)
     room_note_peak(call->server, before + bytes);
 }
 
-void rpc_call_count(struct rpc_call *call, uint64_t bytes)
+static void call_count(struct rpc_call *call, uint64_t bytes)
 {
-    ASSERT(call->held && rpc_loop_here(call->loop));
+    ASSERT(call->held && loop_is_here(call->base.loop));
     call_count_bytes(call, bytes);
 }
 
@@ -162,7 +163,7 @@ static void call_tell_done(struct rpc_call *call, uint32_t status)
     call->status = status;
     if (options->on_done != NULL && call->method != NULL) {
         options->on_done(options->context, call->method, status,
-                         rpc_loop_now_us(call->loop) - call->start_us);
+                         loop_now_us(call->base.loop) - call->start_us);
     }
 }
 
@@ -184,11 +185,11 @@ void call_gone(struct rpc_call *call, enum rpc_cancel reason)
     call->conn->left_count++;
     list_push_back(&call->conn->left, &call->node);
     if (list_empty(&call->conn->calls)) {
-        call->conn->idle_since_us = rpc_loop_now_us(call->loop);
+        call->conn->idle_since_us = loop_now_us(call->base.loop);
     }
     room_leave(call);
     call->conn = NULL;
-    rpc_timer_stop(call->loop, &call->deadline);
+    loop_timer_stop(call->base.loop, &call->deadline);
     frame_queue_clear(&call->queue);
     room_update(call);
     call_tell_done(call, RPC_STATUS_CANCELLED);
@@ -269,7 +270,7 @@ static void call_push_end(struct rpc_call *call)
 {
     call->answered = true;
     call->end = true;
-    call->moved_us = rpc_loop_now_us(call->loop);
+    call->moved_us = loop_now_us(call->base.loop);
     if (call->headers_sent || call->queue.bytes != 0) {
         call_push(call);
         return;
@@ -295,7 +296,7 @@ void call_abort(struct rpc_call *call, enum rpc_cancel reason, uint32_t status, 
      * The arena of a held call may be in use on another thread; its texts are literals in plain
      * ASCII.
      */
-    call->text = call->held ? bytes_str(text) : text_encode(&call->arena, bytes_str(text));
+    call->text = call->held ? bytes_str(text) : text_encode(&call->base.arena, bytes_str(text));
     call_tell_done(call, status);
     call_push_end(call);
     call_tell_cancel(call, reason);
@@ -318,7 +319,7 @@ void call_reset(struct rpc_call *call)
          * has left.
          */
         frame_reader_deinit(&call->reader);
-        arena_reset(&call->arena);
+        arena_reset(&call->base.arena);
     }
     call_tell_done(call, RPC_STATUS_CANCELLED);
     call_tell_cancel(call, RPC_CANCEL_RESET);
@@ -361,22 +362,12 @@ static void call_release(struct rpc_call *call)
 
 /* --- what handlers call --- */
 
-struct arena *rpc_call_arena(struct rpc_call *call)
-{
-    return &call->arena;
-}
-
-struct rpc_loop *rpc_call_loop(const struct rpc_call *call)
-{
-    return call->loop;
-}
-
-struct bytes rpc_call_request(const struct rpc_call *call)
+static struct bytes call_request(const struct rpc_call *call)
 {
     return call->method->bidi ? BYTES_LIT("") : frame_message(&call->reader);
 }
 
-struct bytes rpc_call_header(const struct rpc_call *call, const char *name)
+static struct bytes call_find_header(const struct rpc_call *call, const char *name)
 {
     const struct bytes wanted = bytes_str(name);
     for (uint32_t i = 0; i < call->header_count; i++) {
@@ -387,25 +378,20 @@ struct bytes rpc_call_header(const struct rpc_call *call, const char *name)
     return BYTES_NONE;
 }
 
-struct bytes rpc_call_authority(const struct rpc_call *call)
+static struct bytes call_authority(const struct rpc_call *call)
 {
     return call->authority;
 }
 
-int64_t rpc_call_deadline_us(const struct rpc_call *call)
-{
-    return call->deadline_us;
-}
-
-bool rpc_call_alive(const struct rpc_call *call)
+bool call_alive(const struct rpc_call *call)
 {
     return call->conn != NULL && !call->answered && !call->conn->conn.broken;
 }
 
-void rpc_call_on_cancel(struct rpc_call *call,
-                        void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason,
-                                          void *context),
-                        void *context)
+static void call_on_cancel(struct rpc_call *call,
+                           void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason,
+                                             void *context),
+                           void *context)
 {
     ASSERT(call->held);
     call->on_cancel = on_cancel;
@@ -436,7 +422,7 @@ static uint64_t pieces_bytes(const struct rpc_piece *pieces, size_t count)
  */
 static bool call_admits(struct rpc_call *call, uint64_t bytes)
 {
-    if (!rpc_call_alive(call)) {
+    if (!call_alive(call)) {
         return false;
     }
     const bool too_large = bytes > call->server->options.message_bytes_max;
@@ -450,26 +436,20 @@ static bool call_admits(struct rpc_call *call, uint64_t bytes)
     return false;
 }
 
-bool rpc_call_reply_pieces(struct rpc_call *call, const struct rpc_piece *pieces, size_t count)
+static bool call_reply(struct rpc_call *call, const struct rpc_piece *pieces, size_t count)
 {
-    ASSERT(call->held && rpc_loop_here(call->loop));
-    const bool alive = rpc_call_alive(call);
+    ASSERT(call->held && loop_is_here(call->base.loop));
+    const bool alive = call_alive(call);
     call->on_cancel = NULL; /* whatever is the matter, the handler is done */
     if (!call_admits(call, pieces_bytes(pieces, count))) {
         pieces_drop(pieces, count);
     } else {
-        frame_queue_push(&call->queue, &call->arena, pieces, count, false);
+        frame_queue_push(&call->queue, &call->base.arena, pieces, count, false);
         call_tell_done(call, RPC_STATUS_OK);
         call_push_end(call);
     }
     call_release(call);
     return alive;
-}
-
-bool rpc_call_reply(struct rpc_call *call, struct bytes message)
-{
-    const struct rpc_piece piece = {.bytes = message};
-    return rpc_call_reply_pieces(call, &piece, 1);
 }
 
 static void call_copy_trailers(struct rpc_call *call, const struct rpc_header *trailers,
@@ -479,23 +459,23 @@ static void call_copy_trailers(struct rpc_call *call, const struct rpc_header *t
     if (count == 0) {
         return;
     }
-    call->trailers = arena_alloc(&call->arena, count * sizeof trailers[0]);
+    call->trailers = arena_alloc(&call->base.arena, count * sizeof trailers[0]);
     for (size_t i = 0; i < count; i++) {
         if (rpc_header_text_ok(trailers[i].value)) {
             call->trailers[call->trailer_count++] =
-                (struct rpc_header){arena_copy(&call->arena, trailers[i].name),
-                                    arena_copy(&call->arena, trailers[i].value)};
+                (struct rpc_header){arena_copy(&call->base.arena, trailers[i].name),
+                                    arena_copy(&call->base.arena, trailers[i].value)};
         }
     }
 }
 
-bool rpc_call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
-                     const struct rpc_header *trailers, size_t trailer_count)
+static bool call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
+                        const struct rpc_header *trailers, size_t trailer_count)
 {
-    ASSERT(call->held && rpc_loop_here(call->loop));
-    const bool alive = rpc_call_alive(call);
+    ASSERT(call->held && loop_is_here(call->base.loop));
+    const bool alive = call_alive(call);
     if (alive) {
-        call->text = text_encode(&call->arena, text);
+        call->text = text_encode(&call->base.arena, text);
         call_copy_trailers(call, trailers, trailer_count);
         call_tell_done(call, status <= 16 ? status : RPC_STATUS_UNKNOWN);
         call_push_end(call);
@@ -504,43 +484,27 @@ bool rpc_call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
     return alive;
 }
 
-bool rpc_call_fail(struct rpc_call *call, const struct silo_err *err)
-{
-    return rpc_call_finish(call, silo_code_grpc(err->code), bytes_str(err->text), NULL, 0);
-}
-
 static bool call_send(struct rpc_call *call, const struct rpc_piece *pieces, size_t count,
                       bool copy)
 {
-    ASSERT(call->held && rpc_loop_here(call->loop));
+    ASSERT(call->held && loop_is_here(call->base.loop));
     if (!call_admits(call, pieces_bytes(pieces, count))) {
         pieces_drop(pieces, count);
         return false;
     }
     if (call->queue.bytes == 0) {
-        call->moved_us = rpc_loop_now_us(call->loop);
+        call->moved_us = loop_now_us(call->base.loop);
     }
     frame_queue_push(&call->queue, NULL, pieces, count, copy);
     room_update(call);
     call_push(call);
-    if (!rpc_call_writable(call)) {
+    if (!call_writable(call)) {
         call->was_full = true;
     }
     return true;
 }
 
-bool rpc_call_send(struct rpc_call *call, const struct rpc_piece *pieces, size_t count)
-{
-    return call_send(call, pieces, count, false);
-}
-
-bool rpc_call_send_copy(struct rpc_call *call, struct bytes message)
-{
-    const struct rpc_piece piece = {.bytes = message};
-    return call_send(call, &piece, 1, true);
-}
-
-bool rpc_call_writable(const struct rpc_call *call)
+bool call_writable(const struct rpc_call *call)
 {
     const bool has_room =
         call->conn == NULL || room_admits(call, call->queue.held_bytes + RPC_REPLY_SMALL_BYTES);
@@ -548,8 +512,9 @@ bool rpc_call_writable(const struct rpc_call *call)
     return call->queue.bytes == 0 || (call->queue.bytes < queue_max && has_room);
 }
 
-void rpc_call_on_writable(struct rpc_call *call,
-                          void (*on_writable)(struct rpc_call *call, void *context), void *context)
+static void call_on_writable(struct rpc_call *call,
+                             void (*on_writable)(struct rpc_call *call, void *context),
+                             void *context)
 {
     ASSERT(call->held);
     call->on_writable = on_writable;
@@ -566,3 +531,18 @@ void call_tell_writable(struct rpc_call *call)
         request_resume(call);
     }
 }
+
+static const struct rpc_call_ops call_ops = {
+    .request = call_request,
+    .header = call_find_header,
+    .authority = call_authority,
+    .alive = call_alive,
+    .on_cancel = call_on_cancel,
+    .count = call_count,
+    .reserve = room_reserve,
+    .reply = call_reply,
+    .finish = call_finish,
+    .send = call_send,
+    .writable = call_writable,
+    .on_writable = call_on_writable,
+};

@@ -49,7 +49,7 @@ void channel_finish(struct rpc_request *request, uint32_t status, struct bytes t
     struct rpc_channel *channel = request->own.channel;
     struct client_stream *stream = request->own.stream;
     list_remove(&request->own.node);
-    rpc_timer_stop(channel->loop, &request->own.timer);
+    loop_timer_stop(channel->loop, &request->own.timer);
     request->own.stream = NULL;
     channel->calls--;
     request->status = status;
@@ -114,7 +114,7 @@ static void request_run(struct rpc_mail *mail)
         channel_fail(request, RPC_STATUS_INVALID_ARGUMENT, "too many headers");
     } else {
         if (request->own.deadline_us != 0) {
-            rpc_timer_start(channel->loop, &request->own.timer, request->own.deadline_us);
+            loop_timer_start(channel->loop, &request->own.timer, request->own.deadline_us);
         }
         channel_start(channel, request);
     }
@@ -129,12 +129,12 @@ void rpc_channel_call(struct rpc_channel *channel, struct rpc_request *request)
     request->own.posted = true;
     request->own.deadline_us =
         request->timeout_us > 0 ? env_mono_us(&env_system) + request->timeout_us : 0;
-    rpc_loop_post(channel->loop, &request->own.mail);
+    loop_post(channel->loop, &request->own.mail);
 }
 
 void rpc_channel_cancel(struct rpc_channel *channel, struct rpc_request *request)
 {
-    ASSERT(rpc_loop_here(channel->loop));
+    ASSERT(loop_is_here(channel->loop));
     if (request->own.posted) {
         request->own.cancelled = true;
     } else {
@@ -190,8 +190,8 @@ static void channel_back_off(struct rpc_channel *channel, const char *why)
     const int64_t jitter =
         (int64_t)(random % 1000) * channel->backoff_us / 5000; /* up to a fifth */
     channel_set_state(channel, RPC_CHANNEL_BACKOFF);
-    rpc_timer_start(channel->loop, &channel->timer,
-                    rpc_loop_now_us(channel->loop) + channel->backoff_us + jitter);
+    loop_timer_start(channel->loop, &channel->timer,
+                     loop_now_us(channel->loop) + channel->backoff_us + jitter);
     channel_fail_waiting(channel, RPC_STATUS_UNAVAILABLE);
 }
 
@@ -221,7 +221,7 @@ static void channel_forget_addresses(struct rpc_channel *channel)
 
 void channel_ready(struct rpc_channel *channel)
 {
-    rpc_timer_stop(channel->loop, &channel->timer);
+    loop_timer_stop(channel->loop, &channel->timer);
     channel->backoff_us = 0;
     channel_forget_addresses(channel);
     channel_set_state(channel, RPC_CHANNEL_READY);
@@ -308,8 +308,8 @@ static void channel_connect(struct rpc_channel *channel)
     char port[8];
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     channel_set_state(channel, RPC_CHANNEL_CONNECTING);
-    rpc_timer_start(channel->loop, &channel->timer,
-                    rpc_loop_now_us(channel->loop) + channel->options.connect_timeout_us);
+    loop_timer_start(channel->loop, &channel->timer,
+                     loop_now_us(channel->loop) + channel->options.connect_timeout_us);
     (void)snprintf(port, sizeof port, "%u", channel->port);
     struct channel_lookup *lookup = xcalloc(1, sizeof *lookup);
     lookup->channel = channel;
@@ -404,7 +404,7 @@ SILO_RC rpc_channel_new(struct rpc_loop *loop, const struct rpc_channel_options 
 
 void channel_teardown(struct rpc_channel *channel)
 {
-    rpc_timer_stop(channel->loop, &channel->timer);
+    loop_timer_stop(channel->loop, &channel->timer);
     if (channel->lookup != NULL) {
         channel->lookup->channel = NULL;
         (void)uv_cancel((uv_req_t *)&channel->lookup->uv);

@@ -391,7 +391,7 @@ static size_t request_nv(const struct rpc_channel *channel, const struct rpc_req
     nv[n++] = nv_of(BYTES_LIT("content-type"), BYTES_LIT("application/grpc"));
     nv[n++] = nv_of(BYTES_LIT("user-agent"), BYTES_LIT("grpc-c-silo"));
     if (request->own.deadline_us != 0) {
-        const int64_t left = request->own.deadline_us - rpc_loop_now_us(channel->loop);
+        const int64_t left = request->own.deadline_us - loop_now_us(channel->loop);
         nv[n++] = nv_of(BYTES_LIT("grpc-timeout"), timeout_print(&stream->arena, left));
     }
     if (channel->auth != NULL) {
@@ -449,7 +449,7 @@ void client_stream_doubt(struct client_stream *stream)
     static const uint8_t payload[8] = "there-1";
     struct client_conn *conn = stream->conn;
     struct conn *base = &conn->conn;
-    const int64_t now_us = rpc_loop_now_us(base->loop);
+    const int64_t now_us = loop_now_us(base->loop);
     if (conn->ping_us == 0 || base->read_us > conn->ping_us) {
         conn->ping_us = now_us;
         (void)nghttp2_submit_ping(base->session, NGHTTP2_FLAG_NONE, payload);

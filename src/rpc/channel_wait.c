@@ -70,7 +70,7 @@ static void waiting_call_done(struct rpc_request *request)
 void rpc_channel_call_wait(struct rpc_channel *channel, const char *path, struct bytes message,
                            int64_t timeout_us, struct rpc_answer *ret_answer)
 {
-    ASSERT(!rpc_loop_here(channel->loop));
+    ASSERT(!loop_is_here(channel->loop));
     struct waiting_call call = {.answer = ret_answer};
     memset(ret_answer, 0, sizeof *ret_answer);
     arena_init(&ret_answer->arena);
@@ -113,7 +113,7 @@ struct rpc_channel *rpc_channel_free(struct rpc_channel *channel)
     }
     /* By message even from the loop itself: calls posted before it are then seen before it. */
     struct rpc_loop *loop = channel->loop;
-    const bool waits = !rpc_loop_here(loop);
+    const bool waits = !loop_is_here(loop);
     struct latch latch;
     if (waits) {
         latch_init(&latch);
@@ -121,7 +121,7 @@ struct rpc_channel *rpc_channel_free(struct rpc_channel *channel)
     struct channel_close *closing = xcalloc(1, sizeof *closing);
     *closing = (struct channel_close){
         .mail.run = channel_close_run, .channel = channel, .latch = waits ? &latch : NULL};
-    rpc_loop_post(loop, &closing->mail);
+    loop_post(loop, &closing->mail);
     if (waits) {
         latch_wait(&latch);
     }

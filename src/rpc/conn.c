@@ -259,7 +259,7 @@ static void conn_read(struct conn *conn)
             conn->broken = true;
             break;
         }
-        conn->read_us = rpc_loop_now_us(conn->loop);
+        conn->read_us = loop_now_us(conn->loop);
         conn_take(conn, bytes_of(conn->loop->read_buf, (size_t)n));
         total += (size_t)n;
         if (conn->ssl == NULL && (size_t)n < LOOP_READ_BYTES) {
@@ -297,7 +297,7 @@ static void conn_handshake_failed(struct conn *conn, const char *why)
     if (why == NULL || SSL_is_server(conn->ssl) == 0) {
         return;
     }
-    const uint32_t count = burst_add(&conn->loop->refused, rpc_loop_now_us(conn->loop));
+    const uint32_t count = burst_add(&conn->loop->refused, loop_now_us(conn->loop));
     if (count != 0) {
         log_warn("tls_refused", LOG_STR("reason", why), LOG_STR("last", conn->peer),
                  LOG_INT("connections", count), LOG_END);
@@ -411,7 +411,7 @@ static ssize_t conn_write(struct conn *conn, struct bytes data)
     if (sent == data.len) {
         conn->waits_us = 0;
     } else if (sent != 0 || conn->waits_us == 0) {
-        conn->waits_us = rpc_loop_now_us(conn->loop);
+        conn->waits_us = loop_now_us(conn->loop);
     }
     return (ssize_t)sent;
 }

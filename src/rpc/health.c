@@ -102,7 +102,7 @@ static void health_watch(struct rpc_call *call, struct bytes request, void *cont
     watch->call = call;
     watch->entry = entry;
     watch->told_serving = health_get(call->server, entry);
-    list_push_back(&call->loop->watchers, &watch->node);
+    list_push_back(&call->base.loop->watchers, &watch->node);
     rpc_call_on_cancel(call, health_on_cancel, watch);
     (void)rpc_call_send_copy(call, health_message(watch->told_serving));
 }

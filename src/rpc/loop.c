@@ -36,7 +36,7 @@ static void loop_on_idle(uv_idle_t *handle)
     (void)handle; /* its being active is what counts */
 }
 
-int64_t rpc_loop_now_us(struct rpc_loop *loop)
+int64_t loop_now_us(struct rpc_loop *loop)
 {
     if (loop->now_us == 0) {
         loop->now_us = env_mono_us(&env_system);
@@ -44,7 +44,7 @@ int64_t rpc_loop_now_us(struct rpc_loop *loop)
     return loop->now_us;
 }
 
-void rpc_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us)
+void loop_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us)
 {
     if (heap_has(&timer->node)) {
         heap_update(&loop->timers, &timer->node, at_us);
@@ -53,19 +53,31 @@ void rpc_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_
     }
 }
 
-void rpc_timer_stop(struct rpc_loop *loop, struct rpc_timer *timer)
+void loop_timer_stop(struct rpc_loop *loop, struct rpc_timer *timer)
 {
     if (heap_has(&timer->node)) {
         heap_remove(&loop->timers, &timer->node);
     }
 }
 
+void loop_post(struct rpc_loop *loop, struct rpc_mail *mail)
+{
+    mailbox_send_always(&loop->mailbox, &mail->mail);
+}
+
+static const struct rpc_loop_ops loop_ops = {
+    .post = loop_post,
+    .now_us = loop_now_us,
+    .timer_start = loop_timer_start,
+    .timer_stop = loop_timer_stop,
+};
+
 static void loop_on_timer(uv_timer_t *handle)
 {
     struct rpc_loop *loop = handle->data;
     loop->timer_at_us = INT64_MAX;
     loop->now_us = 0;
-    const int64_t now = rpc_loop_now_us(loop);
+    const int64_t now = loop_now_us(loop);
     struct heap_node *node = heap_min(&loop->timers);
     while (node != NULL && node->key <= now) {
         heap_remove(&loop->timers, node);
@@ -154,7 +166,7 @@ static void loop_on_check(uv_check_t *handle)
 
 SILO_RC loop_init(struct rpc_loop *loop, struct silo_err *err)
 {
-    *loop = (struct rpc_loop){.timer_at_us = INT64_MAX};
+    *loop = (struct rpc_loop){.base.ops = &loop_ops, .timer_at_us = INT64_MAX};
     if (uv_loop_init(&loop->uv) != 0) {
         return FAIL(err, SILO_UNAVAILABLE, "cannot make an event loop");
     }
@@ -229,7 +241,7 @@ void loop_join(struct rpc_loop *loop)
     struct loop_stop *stop = xcalloc(1, sizeof *stop);
     stop->mail.run = loop_run_stop;
     stop->loop = loop;
-    rpc_loop_post(loop, &stop->mail);
+    loop_post(loop, &stop->mail);
     (void)pthread_join(loop->thread, NULL);
     loop->running = false;
 }
@@ -284,12 +296,7 @@ struct rpc_loop *rpc_loop_free(struct rpc_loop *loop)
     return NULL;
 }
 
-void rpc_loop_post(struct rpc_loop *loop, struct rpc_mail *mail)
-{
-    mailbox_send_always(&loop->mailbox, &mail->mail);
-}
-
-bool rpc_loop_here(const struct rpc_loop *loop)
+bool loop_is_here(const struct rpc_loop *loop)
 {
     return loop_here == loop;
 }

@@ -3,7 +3,7 @@
  * something to send.
  *
  * Ownership  the loop owns its buffers; connections and timers belong to others and are linked in.
- * Threads    the loop's own thread, but for rpc_loop_post.
+ * Threads    the loop's own thread, but for loop_post.
  * Limits     LOOP_READ_BYTES a read, LOOP_OUT_BYTES collected before a write.
  */
 #ifndef SILO_RPC_LOOP_INT_H
@@ -27,6 +27,7 @@
 struct conn;
 
 struct rpc_loop {
+    struct rpc_loop_base base; /* first */
     uv_loop_t uv;
     uv_async_t wake;
     uv_prepare_t prepare;
@@ -64,6 +65,13 @@ SILO_RC loop_start(struct rpc_loop *loop, struct silo_err *err);
  */
 void loop_join(struct rpc_loop *loop);
 void loop_deinit(struct rpc_loop *loop);
+/* rpc.h's functions of a loop, for those who know that it is one of these. */
+void loop_post(struct rpc_loop *loop, struct rpc_mail *mail);
+int64_t loop_now_us(struct rpc_loop *loop);
+void loop_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us);
+void loop_timer_stop(struct rpc_loop *loop, struct rpc_timer *timer);
+/* Any thread. Whether the calling thread is the loop's. */
+bool loop_is_here(const struct rpc_loop *loop);
 /* Sends what the loop's connections have to send. */
 void loop_flush(struct rpc_loop *loop);
 

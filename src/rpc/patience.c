@@ -60,11 +60,11 @@ static void patience_again(struct server_conn *conn)
 {
     struct rpc_loop *loop = conn->conn.loop;
     const int64_t look_us = patience_look_us(&conn->server->options.patience);
-    int64_t at_us = rpc_loop_now_us(loop) + look_us;
+    int64_t at_us = loop_now_us(loop) + look_us;
     if (look_us >= 2 * PATIENCE_GRID_US) {
         at_us -= at_us % PATIENCE_GRID_US;
     }
-    rpc_timer_start(loop, &conn->patience, at_us);
+    loop_timer_start(loop, &conn->patience, at_us);
 }
 
 /* False when the peer is dead. */
@@ -120,7 +120,7 @@ static void patience_on_timer(struct rpc_timer *timer)
     struct server_conn *conn = CONTAINER_OF(timer, struct server_conn, patience);
     const struct rpc_patience *patience = &conn->server->options.patience;
     struct conn *base = &conn->conn;
-    const int64_t now_us = rpc_loop_now_us(base->loop);
+    const int64_t now_us = loop_now_us(base->loop);
     const bool stuck = base->waits_us != 0 && is_due(base->waits_us, patience->output_us, now_us);
     const bool late = conn->left_us != 0 && is_due(conn->left_us, patience->age_grace_us, now_us);
     if (stuck || late || !patience_ping(conn, now_us)) {
@@ -148,7 +148,7 @@ static int64_t patience_spread(int64_t us)
 void patience_start(struct server_conn *conn)
 {
     const struct rpc_patience *patience = &conn->server->options.patience;
-    const int64_t now_us = rpc_loop_now_us(conn->conn.loop);
+    const int64_t now_us = loop_now_us(conn->conn.loop);
     conn->idle_since_us = conn->conn.read_us = now_us;
     conn->old_us = patience->age_us != 0 ? now_us + patience_spread(patience->age_us) : 0;
     conn->patience.fire = patience_on_timer;
@@ -157,5 +157,5 @@ void patience_start(struct server_conn *conn)
 
 void patience_stop(struct server_conn *conn)
 {
-    rpc_timer_stop(conn->conn.loop, &conn->patience);
+    loop_timer_stop(conn->conn.loop, &conn->patience);
 }

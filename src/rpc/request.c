@@ -20,15 +20,15 @@ static void request_keep_header(struct rpc_call *call, struct bytes name, struct
 {
     if (call->header_count == call->header_cap) {
         const uint32_t cap = call->header_cap != 0 ? call->header_cap * 2 : HEADER_COUNT_FIRST;
-        struct call_header *grown = arena_alloc(&call->arena, cap * sizeof *grown);
+        struct call_header *grown = arena_alloc(&call->base.arena, cap * sizeof *grown);
         if (call->header_count != 0) {
             memcpy(grown, call->headers, call->header_count * sizeof *grown);
         }
         call->headers = grown;
         call->header_cap = cap;
     }
-    call->headers[call->header_count++] =
-        (struct call_header){arena_copy(&call->arena, name), arena_copy(&call->arena, value)};
+    call->headers[call->header_count++] = (struct call_header){
+        arena_copy(&call->base.arena, name), arena_copy(&call->base.arena, value)};
 }
 
 /* Where a header the protocol layer reads is kept; NULL for all others. */
@@ -70,7 +70,7 @@ bool request_header(struct rpc_call *call, struct bytes name, struct bytes value
     struct bytes *field = request_field(call, name);
     if (field != NULL) {
         if (field->ptr == NULL) { /* the first one counts */
-            *field = arena_copy(&call->arena, value);
+            *field = arena_copy(&call->base.arena, value);
         }
     } else if (name.len != 0 && name.ptr[0] != ':' && !bytes_eq(name, BYTES_LIT("te"))) {
         request_keep_header(call, name, value);
@@ -129,18 +129,19 @@ static void request_refuse(struct rpc_call *call, uint32_t status, const char *t
 static void request_refuse_path(struct rpc_call *call, bool known_service)
 {
     const struct bytes service = server_service_name(call->path);
-    request_refuse(call, RPC_STATUS_UNIMPLEMENTED,
-                   known_service || service.len == 0
-                       ? arena_printf(&call->arena, "unknown method %.*s", BYTES_FMT(call->path))
-                       : arena_printf(&call->arena, "unknown service %.*s", BYTES_FMT(service)));
+    request_refuse(
+        call, RPC_STATUS_UNIMPLEMENTED,
+        known_service || service.len == 0
+            ? arena_printf(&call->base.arena, "unknown method %.*s", BYTES_FMT(call->path))
+            : arena_printf(&call->base.arena, "unknown service %.*s", BYTES_FMT(service)));
 }
 
 static void request_set_deadline(struct rpc_call *call)
 {
     int64_t timeout_us = 0;
     if (call->timeout.ptr != NULL && timeout_parse(call->timeout, &timeout_us)) {
-        call->deadline_us = call->start_us + timeout_us;
-        rpc_timer_start(call->loop, &call->deadline, call->deadline_us);
+        call->base.deadline_us = call->start_us + timeout_us;
+        loop_timer_start(call->base.loop, &call->deadline, call->base.deadline_us);
     }
 }
 
@@ -148,7 +149,7 @@ static bool request_http_ok(struct rpc_call *call)
 {
     if (call->headers_over) {
         request_refuse(call, RPC_STATUS_RESOURCE_EXHAUSTED,
-                       arena_printf(&call->arena, "request headers are larger than %zu bytes",
+                       arena_printf(&call->base.arena, "request headers are larger than %zu bytes",
                                     call->server->options.header_bytes_max));
         return false;
     }
@@ -174,7 +175,7 @@ static bool request_http_ok(struct rpc_call *call)
  */
 static void request_refuse_stranger(struct rpc_call *call, const char *why)
 {
-    const uint32_t count = burst_add(&call->loop->strangers, rpc_loop_now_us(call->loop));
+    const uint32_t count = burst_add(&call->base.loop->strangers, loop_now_us(call->base.loop));
     if (count != 0) {
         log_warn("calls_unauthenticated", LOG_STR("reason", why),
                  LOG_STR("last", call->conn->conn.peer), LOG_INT("calls", count), LOG_END);
@@ -249,7 +250,7 @@ static void request_refuse_frame(struct rpc_call *call, enum frame_result result
         request_refuse(
             call, RPC_STATUS_OUT_OF_RANGE,
             arena_printf(
-                &call->arena,
+                &call->base.arena,
                 "decoded message length too large: found %zu bytes, the limit is: %zu bytes",
                 call->reader.want, call->reader.bytes_max));
         break;
@@ -277,7 +278,7 @@ static void request_feed(struct rpc_call *call, struct bytes *data)
             request_refuse(call, RPC_STATUS_INTERNAL, "more than one request message");
             return;
         }
-        if (call->method->bidi && !rpc_call_writable(call)) {
+        if (call->method->bidi && !call_writable(call)) {
             call->was_full = true;
             return;
         }

@@ -135,10 +135,10 @@ static bool room_conn_stuffed(struct rpc_call *call, uint64_t bytes)
     return conn->stuffed && bytes > RPC_REPLY_SMALL_BYTES;
 }
 
-bool rpc_call_reserve(struct rpc_call *call, uint64_t bytes)
+bool room_reserve(struct rpc_call *call, uint64_t bytes)
 {
-    ASSERT(call->held && rpc_loop_here(call->loop));
-    if (!rpc_call_alive(call) || room_conn_stuffed(call, bytes)) {
+    ASSERT(call->held && loop_is_here(call->base.loop));
+    if (!call_alive(call) || room_conn_stuffed(call, bytes)) {
         return false;
     }
     const uint64_t max = call->server->options.reply_bytes_max;

@@ -114,16 +114,44 @@ SILO_RC rpc_loop_new(struct rpc_loop **ret_loop, struct silo_err *err);
  */
 struct rpc_loop *rpc_loop_free(struct rpc_loop *loop);
 
+/*
+ * What a loop does for whoever has one. Each implementation (this module's, and those by which the
+ * simulator and tests play the network) has a struct rpc_loop of its own with this base in front.
+ */
+struct rpc_loop_ops {
+    void (*post)(struct rpc_loop *loop, struct rpc_mail *mail);
+    int64_t (*now_us)(struct rpc_loop *loop);
+    void (*timer_start)(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us);
+    void (*timer_stop)(struct rpc_loop *loop, struct rpc_timer *timer);
+};
+struct rpc_loop_base {
+    const struct rpc_loop_ops *ops;
+};
+static inline const struct rpc_loop_ops *rpc_loop_ops_of(const struct rpc_loop *loop)
+{
+    return ((const struct rpc_loop_base *)(const void *)loop)->ops;
+}
+
 /* Any thread. Never blocks and never fails; many posts in one turn cost one wake-up. */
-void rpc_loop_post(struct rpc_loop *loop, struct rpc_mail *mail);
-/* Whether the calling thread is the loop's. */
-bool rpc_loop_here(const struct rpc_loop *loop);
+static inline void rpc_loop_post(struct rpc_loop *loop, struct rpc_mail *mail)
+{
+    rpc_loop_ops_of(loop)->post(loop, mail);
+}
 /* Loop. The monotonic time, read at most once in a turn. */
-int64_t rpc_loop_now_us(struct rpc_loop *loop);
+static inline int64_t rpc_loop_now_us(struct rpc_loop *loop)
+{
+    return rpc_loop_ops_of(loop)->now_us(loop);
+}
 /* Loop. Sets or moves a timer; the resolution is a millisecond, never early. */
-void rpc_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us);
+static inline void rpc_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us)
+{
+    rpc_loop_ops_of(loop)->timer_start(loop, timer, at_us);
+}
 /* Loop. No-op for an idle timer. */
-void rpc_timer_stop(struct rpc_loop *loop, struct rpc_timer *timer);
+static inline void rpc_timer_stop(struct rpc_loop *loop, struct rpc_timer *timer)
+{
+    rpc_loop_ops_of(loop)->timer_stop(loop, timer);
+}
 
 /* --- server calls --- */
 
@@ -152,44 +180,110 @@ struct rpc_piece {
     void *context;
 };
 
+/*
+ * What a call does for its handler; the functions below say what each owes. Each implementation has
+ * a struct rpc_call of its own with the base in front; what handlers ask most often lies in it.
+ */
+struct rpc_call_ops {
+    struct bytes (*request)(const struct rpc_call *call);
+    struct bytes (*header)(const struct rpc_call *call, const char *name);
+    struct bytes (*authority)(const struct rpc_call *call);
+    bool (*alive)(const struct rpc_call *call);
+    void (*on_cancel)(struct rpc_call *call,
+                      void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason,
+                                        void *context),
+                      void *context);
+    void (*count)(struct rpc_call *call, uint64_t bytes);
+    bool (*reserve)(struct rpc_call *call, uint64_t bytes);
+    bool (*reply)(struct rpc_call *call, const struct rpc_piece *pieces, size_t count);
+    bool (*finish)(struct rpc_call *call, uint32_t status, struct bytes text,
+                   const struct rpc_header *trailers, size_t trailer_count);
+    /* copy: the bytes are copied, and nothing is released. */
+    bool (*send)(struct rpc_call *call, const struct rpc_piece *pieces, size_t count, bool copy);
+    bool (*writable)(const struct rpc_call *call);
+    void (*on_writable)(struct rpc_call *call,
+                        void (*on_writable)(struct rpc_call *call, void *context), void *context);
+};
+struct rpc_call_base {
+    const struct rpc_call_ops *ops;
+    struct rpc_loop *loop;
+    int64_t deadline_us; /* 0 = none */
+    struct arena arena;
+};
+static inline const struct rpc_call_base *rpc_call_base_of(const struct rpc_call *call)
+{
+    return (const struct rpc_call_base *)(const void *)call;
+}
+static inline const struct rpc_call_ops *rpc_call_ops_of(const struct rpc_call *call)
+{
+    return rpc_call_base_of(call)->ops;
+}
+
 /* The call's own memory; moves with the call from thread to thread. */
-struct arena *rpc_call_arena(struct rpc_call *call);
-struct rpc_loop *rpc_call_loop(const struct rpc_call *call);
+static inline struct arena *rpc_call_arena(struct rpc_call *call)
+{
+    return &((struct rpc_call_base *)(void *)call)->arena;
+}
+static inline struct rpc_loop *rpc_call_loop(const struct rpc_call *call)
+{
+    return rpc_call_base_of(call)->loop;
+}
 /* The request message (again); empty for bidi calls. */
-struct bytes rpc_call_request(const struct rpc_call *call);
+static inline struct bytes rpc_call_request(const struct rpc_call *call)
+{
+    return rpc_call_ops_of(call)->request(call);
+}
 /*
  * First header of that lower-case name, as sent; ptr NULL if absent. Any thread that has the call.
  */
-struct bytes rpc_call_header(const struct rpc_call *call, const char *name);
+static inline struct bytes rpc_call_header(const struct rpc_call *call, const char *name)
+{
+    return rpc_call_ops_of(call)->header(call, name);
+}
 /*
  * What the caller says it dialled (HTTP/2's :authority), as sent: any bytes; empty if it said
  * nothing. Any thread that has the call.
  */
-struct bytes rpc_call_authority(const struct rpc_call *call);
+static inline struct bytes rpc_call_authority(const struct rpc_call *call)
+{
+    return rpc_call_ops_of(call)->authority(call);
+}
 /* When the caller's patience ends; 0 = never. Any thread that has the call. */
-int64_t rpc_call_deadline_us(const struct rpc_call *call);
+static inline int64_t rpc_call_deadline_us(const struct rpc_call *call)
+{
+    return rpc_call_base_of(call)->deadline_us;
+}
 
 /*
  * Loop. Whether an answer can still reach the caller: false after reset, lost connection or
  * deadline.
  */
-bool rpc_call_alive(const struct rpc_call *call);
+static inline bool rpc_call_alive(const struct rpc_call *call)
+{
+    return rpc_call_ops_of(call)->alive(call);
+}
 /*
  * Loop. on_cancel runs at most once, while the handler holds the call; the call stays held and must
  * still be finished (which then only releases it). Set it in on_call, before the call goes to
  * another thread.
  */
-void rpc_call_on_cancel(struct rpc_call *call,
-                        void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason,
-                                          void *context),
-                        void *context);
+static inline void rpc_call_on_cancel(struct rpc_call *call,
+                                      void (*on_cancel)(struct rpc_call *call,
+                                                        enum rpc_cancel reason, void *context),
+                                      void *context)
+{
+    rpc_call_ops_of(call)->on_cancel(call, on_cancel, context);
+}
 
 /*
  * Loop. Counts so much more as bytes of the call's request, until the call is over: what a handler
  * makes of a request may be far larger than the request. It is not refused; what comes after it is,
  * when it is too much.
  */
-void rpc_call_count(struct rpc_call *call, uint64_t bytes);
+static inline void rpc_call_count(struct rpc_call *call, uint64_t bytes)
+{
+    rpc_call_ops_of(call)->count(call, bytes);
+}
 
 /*
  * Loop. Makes room for a reply of that many bytes, to be asked for before they are read from
@@ -200,42 +294,74 @@ void rpc_call_count(struct rpc_call *call, uint64_t bytes);
  * RPC_REPLY_SMALL_BYTES it is dropped, and RESOURCE_EXHAUSTED answered, where a reservation would
  * have failed.
  */
-bool rpc_call_reserve(struct rpc_call *call, uint64_t bytes);
+static inline bool rpc_call_reserve(struct rpc_call *call, uint64_t bytes)
+{
+    return rpc_call_ops_of(call)->reserve(call, bytes);
+}
 #define RPC_REPLY_FULL_TEXT \
     "too many bytes of replies wait to be sent; read them, or ask again later"
 
 /*
- * Loop. Answer OK with one message and end the call. `message` must lie in the call's arena, in the
- * request, or in static memory. Returns false if nobody was there to hear it (rpc_call_alive was
- * false).
+ * Loop. Answers OK with one message of up to RPC_PIECES_MAX pieces, and ends the call. Returns
+ * false if nobody was there to hear it (rpc_call_alive was false); the pieces are released then,
+ * too.
  */
-bool rpc_call_reply(struct rpc_call *call, struct bytes message);
-/* Loop. The same from up to RPC_PIECES_MAX pieces; released also when false is returned. */
-bool rpc_call_reply_pieces(struct rpc_call *call, const struct rpc_piece *pieces, size_t count);
+static inline bool rpc_call_reply_pieces(struct rpc_call *call, const struct rpc_piece *pieces,
+                                         size_t count)
+{
+    return rpc_call_ops_of(call)->reply(call, pieces, count);
+}
+/* Loop. The same; `message` must lie in the call's arena, in the request, or in static memory. */
+static inline bool rpc_call_reply(struct rpc_call *call, struct bytes message)
+{
+    const struct rpc_piece piece = {.bytes = message};
+    return rpc_call_reply_pieces(call, &piece, 1);
+}
 /*
  * Loop. End the call with a status; status 0 ends a server stream well. text is UTF-8 (copied and
  * encoded), trailers are copied. A trailer whose value is not legal header text is left out.
  */
-bool rpc_call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
-                     const struct rpc_header *trailers, size_t trailer_count);
+static inline bool rpc_call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
+                                   const struct rpc_header *trailers, size_t trailer_count)
+{
+    return rpc_call_ops_of(call)->finish(call, status, text, trailers, trailer_count);
+}
 /* Loop. The same from an error. */
-bool rpc_call_fail(struct rpc_call *call, const struct silo_err *err);
+static inline bool rpc_call_fail(struct rpc_call *call, const struct silo_err *err)
+{
+    return rpc_call_finish(call, silo_code_grpc(err->code), bytes_str(err->text), NULL, 0);
+}
 
 /*
  * Loop. Server streaming: queue one message; the call goes on. False: the caller has gone (pieces
  * released).
  */
-bool rpc_call_send(struct rpc_call *call, const struct rpc_piece *pieces, size_t count);
+static inline bool rpc_call_send(struct rpc_call *call, const struct rpc_piece *pieces,
+                                 size_t count)
+{
+    return rpc_call_ops_of(call)->send(call, pieces, count, false);
+}
 /* Loop. The same with a copy of the bytes. */
-bool rpc_call_send_copy(struct rpc_call *call, struct bytes message);
+static inline bool rpc_call_send_copy(struct rpc_call *call, struct bytes message)
+{
+    const struct rpc_piece piece = {.bytes = message};
+    return rpc_call_ops_of(call)->send(call, &piece, 1, true);
+}
 /*
  * Loop. Whether nothing waits to be sent, or less than RPC_STREAM_QUEUE_BYTES
  * (RPC_BIDI_QUEUE_BYTES) and there is room for more.
  */
-bool rpc_call_writable(const struct rpc_call *call);
+static inline bool rpc_call_writable(const struct rpc_call *call)
+{
+    return rpc_call_ops_of(call)->writable(call);
+}
 /* Loop. Called each time the queue falls from "not writable" to empty enough again. */
-void rpc_call_on_writable(struct rpc_call *call,
-                          void (*on_writable)(struct rpc_call *call, void *context), void *context);
+static inline void rpc_call_on_writable(struct rpc_call *call,
+                                        void (*on_writable)(struct rpc_call *call, void *context),
+                                        void *context)
+{
+    rpc_call_ops_of(call)->on_writable(call, on_writable, context);
+}
 
 /* Whether a value may stand in a header: printable ASCII, no blank at either end. */
 bool rpc_header_text_ok(struct bytes value);

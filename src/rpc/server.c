@@ -258,7 +258,7 @@ void server_post_all(struct rpc_server *server,
         struct server_mail *m = xcalloc(1, sizeof *m);
         *m = (struct server_mail){
             .mail.run = server_run_mail, .server = server, .loop = &server->loops[i], .run = run};
-        rpc_loop_post(&server->loops[i], &m->mail);
+        loop_post(&server->loops[i], &m->mail);
     }
 }
 

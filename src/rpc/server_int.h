@@ -123,14 +123,13 @@ struct call_header {
 };
 
 struct rpc_call {
+    struct rpc_call_base base; /* first */
     struct list_node node;     /* server_conn.calls, then .left, or the loop's free_calls */
     struct list_node writable; /* server_conn.writable */
     struct rpc_server *server;
-    struct rpc_loop *loop;
     struct server_conn *conn;  /* NULL once the stream is gone */
     struct server_conn *owner; /* its memory is of that one's shares; NULL once it is gone */
     const struct rpc_method *method;
-    struct arena arena;
     int32_t stream_id;
     uint32_t status;
 
@@ -161,7 +160,7 @@ struct rpc_call {
     uint64_t reply_bytes;    /* counted by connection and server */
     uint64_t weight_bytes;   /* the same, of the call itself */
 
-    int64_t start_us, deadline_us;
+    int64_t start_us;
     int64_t moved_us; /* when a byte came or left last, or an answer began to wait */
     struct rpc_timer deadline;
 
@@ -201,6 +200,9 @@ void call_count_bytes(struct rpc_call *call, uint64_t bytes);
 void call_disown(struct rpc_call *call);
 /* What arrived of the request is of no use any more; no handler holds the call. */
 void call_drop_request(struct rpc_call *call);
+/* rpc.h's rpc_call_alive and rpc_call_writable. */
+bool call_alive(const struct rpc_call *call);
+bool call_writable(const struct rpc_call *call);
 /* A queue that was full has room again: tell the handler. */
 void call_tell_writable(struct rpc_call *call);
 /* Frees the loop's kept calls. */
@@ -221,6 +223,8 @@ void server_conn_drain(struct server_conn *conn);
 bool room_admits(const struct rpc_call *call, uint64_t bytes);
 /* Whether not even a small reply may, so that no call should begin. */
 bool room_shut(const struct rpc_call *call);
+/* rpc.h's rpc_call_reserve. */
+bool room_reserve(struct rpc_call *call, uint64_t bytes);
 /* So much is held by the server now. */
 void room_note_peak(struct rpc_server *server, uint64_t bytes);
 /* The queue or the reservation changed. */

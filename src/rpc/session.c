@@ -38,7 +38,7 @@ static void conn_calm(struct server_conn *conn, enum toll_kind kind)
     base->deaf = true;
     (void)nghttp2_session_terminate_session(base->session, NGHTTP2_ENHANCE_YOUR_CALM);
     conn_dirty(base);
-    const uint32_t count = burst_add(&base->loop->calmed, rpc_loop_now_us(base->loop));
+    const uint32_t count = burst_add(&base->loop->calmed, loop_now_us(base->loop));
     if (count != 0) {
         log_warn("connections_calmed", LOG_STR("too_many", toll_name(kind)),
                  LOG_STR("last", base->peer), LOG_INT("connections", count), LOG_END);
@@ -47,7 +47,7 @@ static void conn_calm(struct server_conn *conn, enum toll_kind kind)
 
 static void conn_toll(struct server_conn *conn, enum toll_kind kind)
 {
-    if (!toll_take(&conn->toll, kind, rpc_loop_now_us(conn->conn.loop))) {
+    if (!toll_take(&conn->toll, kind, loop_now_us(conn->conn.loop))) {
         conn_calm(conn, kind);
     }
 }
@@ -150,7 +150,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
     struct rpc_call *call = session_call(session, stream_id);
     size_t aside = 0;
     if (call != NULL) {
-        call->moved_us = rpc_loop_now_us(call->loop);
+        call->moved_us = loop_now_us(call->base.loop);
         aside = request_data(call, bytes_of(data, len));
     }
     const bool ok = nghttp2_session_consume_connection(session, len) == 0 &&
@@ -162,7 +162,7 @@ static void conn_final_goaway(struct server_conn *conn)
 {
     if (conn->draining && !conn->goaway_sent) {
         conn->goaway_sent = true;
-        rpc_timer_stop(conn->conn.loop, &conn->timer);
+        loop_timer_stop(conn->conn.loop, &conn->timer);
         nghttp2_session *session = conn->conn.session;
         (void)nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE,
                                     nghttp2_session_get_last_proc_stream_id(session),
@@ -194,7 +194,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         conn->settled = true;
         patience_start(conn);
         if (!conn->draining) {
-            rpc_timer_stop(conn->conn.loop, &conn->timer);
+            loop_timer_stop(conn->conn.loop, &conn->timer);
         }
     } else if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 &&
                memcmp(frame->ping.opaque_data, drain_ping, sizeof drain_ping) == 0) {
@@ -230,10 +230,10 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     if (rc != 0) {
         return rc;
     }
-    call->moved_us = rpc_loop_now_us(conn->conn.loop);
+    call->moved_us = loop_now_us(conn->conn.loop);
     room_update(call);
     toll_give(&conn->toll, TOLL_WINDOW, TOLL_WINDOW_PER_DATA);
-    if (call->was_full && rpc_call_writable(call) && !list_linked(&call->writable)) {
+    if (call->was_full && call_writable(call) && !list_linked(&call->writable)) {
         list_push_back(&conn->writable, &call->writable);
     }
     return 0;
@@ -309,7 +309,7 @@ static void conn_count_queued(struct server_conn *conn, uint64_t now)
 static void server_on_closed(struct conn *base)
 {
     struct server_conn *conn = CONTAINER_OF(base, struct server_conn, conn);
-    rpc_timer_stop(base->loop, &conn->timer);
+    loop_timer_stop(base->loop, &conn->timer);
     patience_stop(conn);
     const bool closing = atomic_load_explicit(&conn->server->closing, memory_order_relaxed);
     struct list_node *node;
@@ -374,7 +374,7 @@ void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, s
     conn->timer.fire = server_on_timer;
     list_init(&conn->calls);
     list_init(&conn->left);
-    toll_init(&conn->toll, rpc_loop_now_us(loop));
+    toll_init(&conn->toll, loop_now_us(loop));
     list_init(&conn->writable);
     conn->conn.queued_max = CONN_QUEUED_FRAMES_MAX;
     memcpy(conn->conn.peer, peer_text, sizeof conn->conn.peer);
@@ -394,7 +394,7 @@ void server_conn_new(struct rpc_server *server, struct rpc_loop *loop, int fd, s
         server_conn_gone(server, loop, peer);
         return;
     }
-    rpc_timer_start(loop, &conn->timer, rpc_loop_now_us(loop) + SERVER_HANDSHAKE_US);
+    loop_timer_start(loop, &conn->timer, loop_now_us(loop) + SERVER_HANDSHAKE_US);
     if (atomic_load_explicit(&server->closing, memory_order_relaxed)) {
         conn_break(&conn->conn);
     } else if (atomic_load_explicit(&server->draining, memory_order_relaxed)) {
@@ -414,7 +414,7 @@ void server_conn_drain(struct server_conn *conn)
     }
     (void)nghttp2_submit_shutdown_notice(conn->conn.session);
     (void)nghttp2_submit_ping(conn->conn.session, NGHTTP2_FLAG_NONE, drain_ping);
-    rpc_timer_start(conn->conn.loop, &conn->timer,
-                    rpc_loop_now_us(conn->conn.loop) + SERVER_GOAWAY_US);
+    loop_timer_start(conn->conn.loop, &conn->timer,
+                     loop_now_us(conn->conn.loop) + SERVER_GOAWAY_US);
     conn_dirty(&conn->conn);
 }

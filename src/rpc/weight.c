@@ -24,7 +24,7 @@ bool weight_admits(const struct server_conn *conn)
 
 void weight_update(struct rpc_call *call)
 {
-    const uint64_t now = sizeof *call + WEIGHT_STREAM_BYTES + call->arena.bytes;
+    const uint64_t now = sizeof *call + WEIGHT_STREAM_BYTES + call->base.arena.bytes;
     const uint64_t more = now - call->weight_bytes;
     if (more != 0) {
         call->weight_bytes = now;

@@ -268,7 +268,10 @@ static SILO_RC build_service(struct server *server, struct silo_err *err)
                  .rings = config->coordination.placement_rings.items,
                  .ring_count = config->coordination.placement_rings.count}};
     server->service = service_new(&options);
-    TRY(service_register(server->service, server->rpc, err));
+    const struct rpc_method *method = NULL;
+    for (size_t i = 0; (method = service_rpc_method(server->service, i)) != NULL; i++) {
+        TRY(rpc_server_add(server->rpc, method, err));
+    }
     TRY(rpc_server_start(server->rpc, err));
     log_info("listening", LOG_STR("grpc", addr),
              LOG_STR("tls", config->server.tls_cert != NULL ? "on" : "off"),

@@ -1,6 +1,6 @@
 /*
- * service/fake_test.c - the functions of shard.h and rpc.h that the service uses, as a test wants
- * them.
+ * service/fake_test.c - the functions of shard.h that the service uses, and loops and calls, as a
+ * test wants them.
  */
 #include "service/fake_test.h"
 
@@ -13,12 +13,8 @@
 
 #include "base/assert.h"
 
-#define METHODS_MAX 64
-
 struct fake fake;
 static struct mail *posted;
-static const struct rpc_method *registered[METHODS_MAX];
-static size_t registered_count;
 
 /* --- shards --- */
 
@@ -86,55 +82,44 @@ void shard_reset(struct shard *shard, struct shard_control *control)
     fake.controls[fake.control_count++] = control;
 }
 
+void shard_answer_taken(struct shard_request *request)
+{
+    request->answer_bytes = 0;
+}
+
 /* --- rpc --- */
 
-struct arena *rpc_call_arena(struct rpc_call *call)
-{
-    return &call->arena;
-}
-
-struct rpc_loop *rpc_call_loop(const struct rpc_call *call)
-{
-    (void)call;
-    return NULL;
-}
-
-struct bytes rpc_call_authority(const struct rpc_call *call)
+static struct bytes call_authority(const struct rpc_call *call)
 {
     (void)call;
     return fake.authority;
 }
 
-int64_t rpc_call_deadline_us(const struct rpc_call *call)
-{
-    return call->deadline_us;
-}
-
-bool rpc_call_alive(const struct rpc_call *call)
+static bool call_alive(const struct rpc_call *call)
 {
     return !call->gone;
 }
 
-void rpc_call_count(struct rpc_call *call, uint64_t bytes)
+static void call_count(struct rpc_call *call, uint64_t bytes)
 {
     call->counted += bytes;
 }
 
-bool rpc_call_reserve(struct rpc_call *call, uint64_t bytes)
+static bool call_reserve(struct rpc_call *call, uint64_t bytes)
 {
     return !call->gone && (bytes == 0 || !fake.no_room);
 }
 
-void rpc_call_on_cancel(struct rpc_call *call,
-                        void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason,
-                                          void *context),
-                        void *context)
+static void call_on_cancel(struct rpc_call *call,
+                           void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason,
+                                             void *context),
+                           void *context)
 {
     call->on_cancel = on_cancel;
     call->cancel_context = context;
 }
 
-int64_t rpc_loop_now_us(struct rpc_loop *loop)
+static int64_t loop_now_us(struct rpc_loop *loop)
 {
     (void)loop;
     return fake.now_us;
@@ -142,18 +127,18 @@ int64_t rpc_loop_now_us(struct rpc_loop *loop)
 
 static struct heap timers;
 
-void rpc_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us)
-{
-    rpc_timer_stop(loop, timer);
-    heap_insert(&timers, &timer->node, at_us);
-}
-
-void rpc_timer_stop(struct rpc_loop *loop, struct rpc_timer *timer)
+static void loop_timer_stop(struct rpc_loop *loop, struct rpc_timer *timer)
 {
     (void)loop;
     if (heap_has(&timer->node)) {
         heap_remove(&timers, &timer->node);
     }
+}
+
+static void loop_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us)
+{
+    loop_timer_stop(loop, timer);
+    heap_insert(&timers, &timer->node, at_us);
 }
 
 void fake_pass(int64_t us)
@@ -169,7 +154,7 @@ void fake_pass(int64_t us)
     fake.now_us = end_us;
 }
 
-void rpc_loop_post(struct rpc_loop *loop, struct rpc_mail *mail)
+static void loop_post(struct rpc_loop *loop, struct rpc_mail *mail)
 {
     (void)loop;
     struct mail **end = &posted;
@@ -179,6 +164,16 @@ void rpc_loop_post(struct rpc_loop *loop, struct rpc_mail *mail)
     mail->mail.next = NULL;
     *end = &mail->mail;
 }
+
+static const struct rpc_loop_ops loop_ops = {
+    .post = loop_post,
+    .now_us = loop_now_us,
+    .timer_start = loop_timer_start,
+    .timer_stop = loop_timer_stop,
+};
+static struct rpc_loop {
+    struct rpc_loop_base base;
+} fake_loop = {{&loop_ops}};
 
 static bool call_done(struct rpc_call *call, uint32_t status, struct bytes text, struct bytes reply)
 {
@@ -195,17 +190,7 @@ static bool call_done(struct rpc_call *call, uint32_t status, struct bytes text,
     return !call->gone;
 }
 
-bool rpc_call_reply(struct rpc_call *call, struct bytes message)
-{
-    return call_done(call, 0, BYTES_LIT(""), message);
-}
-
-void shard_answer_taken(struct shard_request *request)
-{
-    request->answer_bytes = 0;
-}
-
-bool rpc_call_reply_pieces(struct rpc_call *call, const struct rpc_piece *pieces, size_t count)
+static bool call_reply(struct rpc_call *call, const struct rpc_piece *pieces, size_t count)
 {
     assert_true(count > 0 && count <= RPC_PIECES_MAX);
     size_t size = 0;
@@ -216,7 +201,9 @@ bool rpc_call_reply_pieces(struct rpc_call *call, const struct rpc_piece *pieces
     uint8_t *whole = xmalloc(size + 1);
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
-        memcpy(whole + at, pieces[i].bytes.ptr, pieces[i].bytes.len);
+        if (pieces[i].bytes.len != 0) {
+            memcpy(whole + at, pieces[i].bytes.ptr, pieces[i].bytes.len);
+        }
         at += pieces[i].bytes.len;
     }
     const struct rpc_piece *last = &pieces[count - 1];
@@ -234,23 +221,23 @@ bool rpc_call_reply_pieces(struct rpc_call *call, const struct rpc_piece *pieces
     return heard;
 }
 
-bool rpc_call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
-                     const struct rpc_header *trailers, size_t trailer_count)
+static bool call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
+                        const struct rpc_header *trailers, size_t trailer_count)
 {
     (void)trailers;
     (void)trailer_count;
     return call_done(call, status, text, BYTES_NONE);
 }
 
-silo_rc rpc_server_add(struct rpc_server *server, const struct rpc_method *method,
-                       struct silo_err *err)
-{
-    (void)server;
-    (void)err;
-    assert_true(registered_count < METHODS_MAX);
-    registered[registered_count++] = method;
-    return RC_OK;
-}
+static const struct rpc_call_ops call_ops = {
+    .authority = call_authority,
+    .alive = call_alive,
+    .on_cancel = call_on_cancel,
+    .count = call_count,
+    .reserve = call_reserve,
+    .reply = call_reply,
+    .finish = call_finish,
+};
 
 /* --- the test's side --- */
 
@@ -258,7 +245,6 @@ void fake_start(size_t shard_count, bool tenancy, bool dev_mode)
 {
     memset(&fake, 0, sizeof fake);
     posted = NULL;
-    registered_count = 0;
     fake.now_us = 1000000;
     fake.shard_count = shard_count;
     for (size_t i = 0; i < shard_count; i++) {
@@ -282,8 +268,6 @@ void fake_start(size_t shard_count, bool tenancy, bool dev_mode)
                  .ring_count = 1},
     };
     fake.service = service_new(&options);
-    struct silo_err err;
-    assert_int_equal(service_register(fake.service, NULL, &err).code, SILO_OK);
 }
 
 void fake_stop(void)
@@ -300,23 +284,20 @@ const char *fake_shard_id(size_t index)
     return fake.shards[index].id_text;
 }
 
-size_t fake_methods(const struct rpc_method *const **ret_methods)
-{
-    *ret_methods = registered;
-    return registered_count;
-}
-
-struct rpc_call *fake_call_bytes(const char *method, struct bytes request)
+struct rpc_call *fake_call_bytes(const char *name, struct bytes request)
 {
     struct rpc_call *call = xcalloc(1, sizeof *call);
-    for (size_t i = 0; i < registered_count; i++) {
-        if (strcmp(strrchr(registered[i]->path, '/') + 1, method) == 0) {
-            assert_true(registered[i]->needs_auth);
-            registered[i]->on_call(call, request, registered[i]->context);
+    call->base.ops = &call_ops;
+    call->base.loop = &fake_loop;
+    const struct rpc_method *method = NULL;
+    for (size_t i = 0; (method = service_rpc_method(fake.service, i)) != NULL; i++) {
+        if (strcmp(strrchr(method->path, '/') + 1, name) == 0) {
+            assert_true(method->needs_auth);
+            method->on_call(call, request, method->context);
             return call;
         }
     }
-    fail_msg("no method %s", method);
+    fail_msg("no method %s", name);
     return call;
 }
 
@@ -397,7 +378,7 @@ struct rpc_call *fake_free(struct rpc_call *call)
 {
     assert_true(call->done);
     assert_null(call->release);
-    arena_deinit(&call->arena);
+    arena_deinit(&call->base.arena);
     free(call->text);
     free((void *)call->reply.ptr);
     free(call);

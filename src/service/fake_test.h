@@ -24,13 +24,12 @@ struct shard {
 };
 
 struct rpc_call {
-    struct arena arena;
+    struct rpc_call_base base; /* first */
     bool done, gone;
     uint32_t status;
     char *text;
     struct bytes reply; /* malloced copy */
-    int64_t deadline_us;
-    uint64_t counted; /* as bytes of its request, beyond those */
+    uint64_t counted;   /* as bytes of its request, beyond those */
     void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason, void *context);
     void *cancel_context;
     void (*release)(void *context, bool sent); /* of the reply's piece, until fake_sent */
@@ -58,8 +57,6 @@ void fake_stop(void);
 const char *fake_shard_id(size_t index);
 /* Begins a call of the named method. The call ends with fake_free. */
 struct rpc_call *fake_call(const char *method, const ProtobufCMessage *request);
-/* What the service registered with rpc. */
-size_t fake_methods(const struct rpc_method *const **ret_methods);
 struct rpc_call *fake_call_bytes(const char *method, struct bytes request);
 /*
  * Takes the oldest command that was sent; fails the test when there is none or it is of another

@@ -140,10 +140,7 @@ struct service *service_free(struct service *service)
     return NULL;
 }
 
-SILO_RC service_register(struct service *service, struct rpc_server *server, struct silo_err *err)
+const struct rpc_method *service_rpc_method(const struct service *service, size_t number)
 {
-    for (size_t i = 0; i < service->method_count; i++) {
-        TRY(rpc_server_add(server, &service->methods[i].rpc, err));
-    }
-    return RC_OK;
+    return number < service->method_count ? &service->methods[number].rpc : NULL;
 }

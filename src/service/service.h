@@ -5,14 +5,14 @@
  * loop and is answered there. The service keeps no state about jobs; what it knows of the cluster
  * it was told.
  *
- *     service_new -> service_register (before rpc_server_start) ... rpc_server_free -> service_free
- *     -> shards_free
+ *     service_new -> service_rpc_method, to rpc_server_add -> rpc_server_start ... rpc_server_free
+ *     -> service_free -> shards_free
  *
  * Ownership  the service copies its options' strings and lends the shards. It must outlive the
- *            server it is registered with, the shards must outlive it: an answer that never left
+ *            server that has its methods, the shards must outlive it: an answer that never left
  *            gives its tasks back to them.
- * Threads    service_new, service_register, service_free: one, while no call runs. Calls run on the
- *            server's loops.
+ * Threads    service_new, service_rpc_method, service_free: one, while no call runs. Calls run on
+ *            the loops of the server.
  * Limits     service/service_int.h.
  */
 #ifndef SILO_SERVICE_SERVICE_H
@@ -46,9 +46,9 @@ struct service *service_new(const struct service_options *options);
 /* Returns NULL. */
 struct service *service_free(struct service *service);
 /*
- * Adds every method of the service; those this build lacks answer UNIMPLEMENTED. All of them want
- * the auth token.
+ * The service's methods by number, for rpc_server_add; NULL after the last. Those that this build
+ * lacks answer UNIMPLEMENTED. All of them want the auth token.
  */
-SILO_RC service_register(struct service *service, struct rpc_server *server, struct silo_err *err);
+const struct rpc_method *service_rpc_method(const struct service *service, size_t number);
 
 #endif

@@ -136,6 +136,10 @@ static size_t mem_queue_drain(struct store_queue *queue, struct store_event *eve
     }
     mem_signal(store);
     mem_unlock(store);
+    const struct store_mem_watch *watch = &store->options.watch;
+    for (size_t i = 0; watch->drained != NULL && i < count; i++) {
+        watch->drained(watch->context, queue, &events[i]);
+    }
     return count;
 }
 
@@ -189,8 +193,12 @@ static struct mem_op *op_new(enum store_mem_kind kind, struct store_queue *queue
 static silo_rc mem_open(struct store *store, struct store_queue *queue,
                         const struct store_open_args *args, uint64_t token, struct silo_err *err)
 {
+    const struct store_mem_watch *watch = &store->options.watch;
     if (args->path == NULL || args->path[0] == '\0') {
         return FAIL(err, SILO_INVALID, "a database needs a path");
+    }
+    if (watch->open != NULL) {
+        watch->open(watch->context, queue, args->path, token);
     }
     struct mem_op *op = op_new(STORE_MEM_OPEN, queue, NULL, token);
     op->name = xstrdup(args->path);
@@ -271,9 +279,13 @@ static silo_rc mem_write(struct store_db *db, struct store_buf *bufs, size_t cou
                          uint64_t token, struct silo_err *err)
 {
     struct store *store = db->store;
+    const struct store_mem_watch *watch = &store->options.watch;
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
         bytes += bufs[i].len;
+    }
+    if (watch->write != NULL) {
+        watch->write(watch->context, db->queue, db, bufs, count);
     }
     mem_lock(store);
     const silo_rc rc = write_check(db, bufs, count, ops, bytes, err);

@@ -67,6 +67,22 @@ struct store_mem_delay {
     int64_t ms_min, ms_max;
 };
 
+/*
+ * What somebody hears of the calls on a store, whichever process makes them. Each may be NULL. They
+ * are called by whoever calls the store, who is not held up by them, and may ask the store.
+ */
+struct store_mem_watch {
+    /* Before a database is opened, or refused to be. */
+    void (*open)(void *context, const struct store_queue *queue, const char *path, uint64_t token);
+    /* Before a batch is taken, or refused. */
+    void (*write)(void *context, const struct store_queue *queue, const struct store_db *db,
+                  const struct store_buf *bufs, size_t count);
+    /* When an event was drained, before its receiver has it. */
+    void (*drained)(void *context, const struct store_queue *queue,
+                    const struct store_event *event);
+    void *context;
+};
+
 struct store_mem_options {
     bool manual;
     bool reads_at_start; /* a read sees the state when it was called; default: when it completes */
@@ -74,6 +90,7 @@ struct store_mem_options {
     uint64_t seed;       /* of shuffle, delays and crashes */
     const struct env *env; /* its monotonic clock times the delays in ms; NULL = there are none */
     struct store_mem_delay delays[STORE_MEM_KINDS];
+    struct store_mem_watch watch;
 };
 
 /* NULL options: all defaults. Never fails. */
