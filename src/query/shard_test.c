@@ -9,7 +9,7 @@
 #include "query/queues.h"
 #include "query/rows_test.h"
 #include "query/tenants.h"
-#include "shard/jobs_test.h"
+#include "shard/shard_rig_test.h"
 
 #define JOBS 2000u
 #define TENANTS 3u
@@ -49,7 +49,7 @@ static struct world *world_now; /* the store's calls carry no context */
 static silo_rc queue_noted(struct store *store, struct store_queue **ret_queue,
                            struct silo_err *err)
 {
-    const silo_rc rc = world_now->rig->real->queue_new(store, ret_queue, err);
+    const silo_rc rc = shard_rig_of(world_now->rig)->real->queue_new(store, ret_queue, err);
     world_now->queue = *ret_queue;
     return rc;
 }
@@ -63,10 +63,10 @@ static struct world *world_new(void)
 {
     struct world *world = xcalloc(1, sizeof *world);
     world_now = world;
-    world->rig = rig_new(&(struct rig_options){.seed = 1});
-    world->rig->ops.queue_new = queue_noted;
-    world->rig->on_open = db_noted;
-    world->rig->context = world;
+    world->rig = shard_rig_new(&(struct shard_rig_options){.seed = 1});
+    shard_rig_of(world->rig)->ops.queue_new = queue_noted;
+    shard_rig_of(world->rig)->on_open = db_noted;
+    shard_rig_of(world->rig)->context = world;
     rig_start(world->rig);
     rig_settle(world->rig);
     assert_true(rig_is_open(world->rig));
@@ -83,7 +83,7 @@ static struct snapshot look(struct world *world)
 {
     struct snapshot snapshot;
     rig_settle(world->rig);
-    world->reader = (struct reader){.env = &world->rig->env,
+    world->reader = (struct reader){.env = &shard_rig_of(world->rig)->env,
                                     .queue = world->queue,
                                     .foreign = nobody,
                                     .reads = world->reader.reads};
@@ -98,7 +98,7 @@ static void job_enqueue(struct world *world, struct driven *job, int64_t start_m
 {
     struct buf pairs;
     struct call *call = rig_call(CMD_ENQUEUE, job->tenant, job->id);
-    struct enqueue_args *args = &call->request.cmd.args.enqueue;
+    struct enqueue_args *args = &call->cmd.args.enqueue;
     buf_init(&pairs, 4096);
     item_append(&pairs, BYTES_LIT("color"));
     item_append(&pairs, bytes_str(job->color));
@@ -121,7 +121,7 @@ static void job_enqueue(struct world *world, struct driven *job, int64_t start_m
 static void job_lease(struct world *world, struct driven *job)
 {
     struct call *call = rig_call(CMD_LEASE_JOB, job->tenant, job->id);
-    call->request.cmd.args.lease_job.worker_id = BYTES_LIT("w1");
+    call->cmd.args.lease_job.worker_id = BYTES_LIT("w1");
     rig_do(world->rig, call);
     job->task_id = poll_task(call, 0)->task_id;
     rig_call_free(call);
@@ -418,7 +418,7 @@ static void enqueue_limited(struct rig *rig, const char *id, uint8_t priority, c
     limit.concurrency = &fixed;
     buf_init(&items, 4096);
     assert_true(limit_append(&items, &call->arena, &limit));
-    struct enqueue_args *args = &call->request.cmd.args.enqueue;
+    struct enqueue_args *args = &call->cmd.args.enqueue;
     args->info = (struct info){.priority = priority,
                                .group = BYTES_LIT("g"),
                                .limit_count = 1,

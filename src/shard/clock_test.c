@@ -5,7 +5,8 @@
 #include "base/limits.h"
 #include "base/steady.h"
 #include "base/test.h"
-#include "shard/limits_calls_test.h"
+#include "core/limit_calls_test.h"
+#include "shard/shard_rig_test.h"
 
 #define HOUR_MS 3600000
 #define DAY_MS (24 * (int64_t)HOUR_MS)
@@ -47,7 +48,7 @@ static void test_retry(void **state)
 {
     (void)state;
     for (size_t i = 0; i < JUMPS; i++) {
-        struct rig *rig = open_plain();
+        struct rig *rig = shard_rig_open_plain();
         enqueue_retrying(rig, "a", 5, 500);
         rig->wall_ms += jumps[i];
         rig_settle(rig);
@@ -70,7 +71,7 @@ static void test_retry_over_a_restart(void **state)
 {
     (void)state;
     for (size_t i = 0; i < JUMPS; i++) {
-        struct rig *rig = open_plain();
+        struct rig *rig = shard_rig_open_plain();
         enqueue_retrying(rig, "a", 5, 500);
         rig->wall_ms += jumps[i];
         rig_settle(rig);
@@ -88,7 +89,7 @@ static void test_future(void **state)
 {
     (void)state;
     for (size_t i = 0; i < JUMPS; i++) {
-        struct rig *rig = open_plain();
+        struct rig *rig = shard_rig_open_plain();
         enqueue(rig, "a", 5, rig->wall_ms + 12000);
         moment(rig, jumps[i], 5000);
         assert_int_equal(poll_empty(rig), 0);
@@ -104,7 +105,7 @@ static void test_future(void **state)
 static void test_set(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, rig->wall_ms + 2 * HOUR_MS);
     rig->wall_ms += 2 * HOUR_MS;
     rig_pass(rig, STEADY_DOUBT_MS - 1000);
@@ -119,7 +120,7 @@ static void test_stamped_ahead(void **state)
 {
     (void)state;
     for (int kill = 0; kill < 3; kill++) {
-        struct rig *rig = open_plain();
+        struct rig *rig = shard_rig_open_plain();
         enqueue_retrying(rig, "a", 5, 500);
         enqueue_retrying(rig, "b", 5, 90000);
         enqueue(rig, "asked", 5, rig->wall_ms + 11 * DAY_MS);
@@ -134,7 +135,7 @@ static void test_stamped_ahead(void **state)
             rig_pass(rig, STEADY_DOUBT_MS + 1000);
         } else {
             if (kill == 1) {
-                rig_kill(rig, STORE_MEM_LOSE);
+                rig_kill(rig, RIG_LOSE);
                 rig_start(rig);
                 rig_settle(rig);
             } else {
@@ -163,7 +164,7 @@ static int64_t keep_ms(void)
 
 static struct rig *open_keeping(void)
 {
-    return open_with(&(struct rig_options){
+    return shard_rig_open_with(&(struct shard_rig_options){
         .seed = 1, .completed_expire_ms = keep_ms(), .terminal_expire_ms = keep_ms()});
 }
 
@@ -204,7 +205,7 @@ static void test_rate_limits(void **state)
 {
     (void)state;
     for (int restarted = 0; restarted < 2; restarted++) {
-        struct rig *rig = open_plain();
+        struct rig *rig = shard_rig_open_plain();
         rig_pass(rig, 1000);
         rig->wall_ms += 10 * DAY_MS;
         if (restarted != 0) {
@@ -240,7 +241,7 @@ static void test_rate_backoff(void **state)
                                      .backoff_max_ms = 9000,
                                      .multiplier = 2,
                                      .retries_max = 9};
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     rig_pass(rig, 1000);
     rig->wall_ms += 10 * DAY_MS;
     restart(rig);
@@ -268,7 +269,7 @@ static void test_rate_backoff(void **state)
 /* Started while the clock is ahead; time is stored. */
 static struct rig *open_ahead(void)
 {
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     rig_pass(rig, 20000);
     rig->wall_ms += HOUR_MS;
     restart(rig);
@@ -284,7 +285,7 @@ static void set_right(struct rig *rig)
 static void give_back(struct rig *rig, const struct uuid *task_id)
 {
     struct call *call = rig_call(CMD_RETURN_TASK, NULL, NULL);
-    call->request.cmd.args.return_task = (struct return_task_args){
+    call->cmd.args.return_task = (struct return_task_args){
         .has_task_id = true, .task_id = *task_id, .worker_id = BYTES_LIT("w1")};
     assert_int_equal(finish(rig, call), SILO_OK);
 }
@@ -355,7 +356,7 @@ static void test_give_back_after_a_fall(void **state)
 static void test_give_back_early(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "asked", 5, rig->wall_ms + 5000);
     enqueue_retrying(rig, "retry", 5, 5000);
     fail_one(rig, "retry");

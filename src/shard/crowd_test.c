@@ -1,7 +1,7 @@
 /* shard/crowd_test.c - more commands than there is room for: work that is running goes on. */
 #include "base/limits.h"
 #include "base/test.h"
-#include "shard/jobs_test.h"
+#include "shard/shard_rig_test.h"
 
 #define CALLS_MAX 32
 
@@ -20,14 +20,14 @@ static size_t crowd_refused(void)
 {
     size_t refused = 0;
     for (size_t i = 0; i < crowd_count; i++) {
-        refused += crowd[i]->done && crowd[i]->request.cmd.rc.code == SILO_EXHAUSTED;
+        refused += crowd[i]->done && crowd[i]->cmd.rc.code == SILO_EXHAUSTED;
     }
     return refused;
 }
 
 static void crowd_end(struct rig *rig)
 {
-    shards_release_polls(rig->shards);
+    shards_release_polls(shard_rig_of(rig)->shards);
     rig_settle(rig);
     for (size_t i = 0; i < crowd_count; i++) {
         assert_true(crowd[i]->done);
@@ -39,7 +39,7 @@ static void crowd_end(struct rig *rig)
 /* Reads that do not end hold commands in the shard. */
 static void reads_hang(struct rig *rig)
 {
-    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_MGET), "it hangs");
+    store_mem_outage(shard_rig_of(rig)->store, STORE_MEM_BIT(STORE_MEM_MGET), "it hangs");
 }
 
 static struct call *result_call(const char *id)
@@ -51,11 +51,10 @@ static struct call *result_call(const char *id)
 static void test_awaits(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     for (size_t i = 0; i < SHARD_AWAITS_MAX + 2; i++) {
         struct call *await = rig_call(CMD_AWAIT_CANCELS, NULL, NULL);
-        await->request.cmd.args.await =
-            (struct await_args){.worker_id = BYTES_LIT("w1"), .wait_ms = 60000};
+        await->cmd.args.await = (struct await_args){.worker_id = BYTES_LIT("w1"), .wait_ms = 60000};
         crowd_add(rig, await);
     }
     assert_int_equal(crowd_refused(), 2);
@@ -70,17 +69,17 @@ static void test_awaits(void **state)
 static void test_parked(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
     const struct uuid task = lease_one(rig, "a");
     for (size_t i = 0; i < SHARD_PARKED_MAX + 3; i++) {
         struct call *poll = poll_call(1, 60000);
-        poll->request.cmd.args.poll.group = BYTES_LIT("other");
+        poll->cmd.args.poll.group = BYTES_LIT("other");
         crowd_add(rig, poll);
     }
     assert_int_equal(crowd_refused(), 3);
     struct call *wait = rig_call(CMD_GET_RESULT, T, "a");
-    wait->request.cmd.args.get.wait_ms = 60000;
+    wait->cmd.args.get.wait_ms = 60000;
     assert_int_equal(finish(rig, wait), SILO_EXHAUSTED);
     assert_int_equal(heartbeat(rig, &task, "w1"), SILO_OK);
     enqueue(rig, "b", 5, 0); /* nor do they shut out anybody else */
@@ -98,7 +97,7 @@ static void test_parked(void **state)
 static void test_full(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     static const char *const ids[] = {"a", "b", "c", "d"};
     struct uuid tasks[4];
     for (size_t i = 0; i < 4; i++) {
@@ -113,16 +112,16 @@ static void test_full(void **state)
     assert_int_equal(heartbeat(rig, &tasks[0], "w1"), SILO_OK);
     assert_int_equal(report(rig, &tasks[0], ATTEMPT_SUCCEEDED), SILO_OK);
     struct call *call = rig_call(CMD_RETURN_TASK, NULL, NULL);
-    call->request.cmd.args.return_task = (struct return_task_args){
+    call->cmd.args.return_task = (struct return_task_args){
         .has_task_id = true, .task_id = tasks[1], .worker_id = BYTES_LIT("w1")};
     assert_int_equal(finish(rig, call), SILO_OK);
     call = rig_call(CMD_GIVE_BACK, NULL, NULL);
-    call->request.cmd.args.give_back = (struct give_back_args){.task_ids = &tasks[2], .count = 1};
+    call->cmd.args.give_back = (struct give_back_args){.task_ids = &tasks[2], .count = 1};
     assert_int_equal(finish(rig, call), SILO_OK);
     call = rig_call(CMD_RENEW, NULL, NULL);
-    call->request.cmd.args.renew = (struct renew_args){.task_ids = &tasks[3], .count = 1};
+    call->cmd.args.renew = (struct renew_args){.task_ids = &tasks[3], .count = 1};
     assert_int_equal(finish(rig, call), SILO_OK);
-    store_mem_outage(rig->store, 0, NULL);
+    store_mem_outage(shard_rig_of(rig)->store, 0, NULL);
     rig_settle(rig);
     assert_int_equal(status(rig, "a"), JOB_SUCCEEDED);
     assert_int_equal(status(rig, "b"), JOB_SCHEDULED);
@@ -135,7 +134,7 @@ static void test_full(void **state)
 static bool send_only(struct rig *rig, struct call *call)
 {
     crowd[crowd_count++] = call;
-    if (!shard_send(rig->shard, &call->request)) {
+    if (!shard_rig_try_send(rig, call)) {
         crowd_count--;
         rig_call_free(call);
         return false;
@@ -147,7 +146,7 @@ static bool send_only(struct rig *rig, struct call *call)
 static void test_mailbox(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
     const struct uuid task = lease_one(rig, "a");
     for (size_t i = 0; i < MAILBOX_MESSAGES_MAX; i++) {
@@ -159,7 +158,7 @@ static void test_mailbox(void **state)
     }
     assert_false(send_only(rig, heartbeat_call(&task, "w1")));
     struct call *back = rig_call(CMD_GIVE_BACK, NULL, NULL);
-    back->request.cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
+    back->cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
     assert_true(send_only(rig, back)); /* never refused: nobody else would do it */
     rig_settle(rig);
     assert_int_equal(crowd_refused(), 0);

@@ -5,19 +5,20 @@
 #include <string.h>
 
 #include "base/test.h"
-#include "shard/limits_calls_test.h"
+#include "core/limit_calls_test.h"
 #include "shard/shard_int.h"
+#include "shard/shard_rig_test.h"
 
 static struct rig *open_damage(void)
 {
-    return open_with(&(struct rig_options){.seed = 1});
+    return shard_rig_open_with(&(struct shard_rig_options){.seed = 1});
 }
 
 /* The process ends, what is durable stays. */
 static void stop_process(struct rig *rig)
 {
     rig_settle(rig);
-    rig_kill(rig, STORE_MEM_LOSE);
+    rig_kill(rig, RIG_LOSE);
 }
 
 static void start_process(struct rig *rig)
@@ -47,7 +48,7 @@ static void a_counter_row_that_counts_too_few(void **state)
     struct buf buf;
     buf_init(&buf, 1000);
     counts_encode(&buf, &(const struct counts){0});
-    tamper(rig, key_bytes(&key), buf_bytes(&buf));
+    rig_tamper(rig, key_bytes(&key), buf_bytes(&buf));
     buf_deinit(&buf);
     start_process(rig);
 
@@ -73,7 +74,7 @@ static void a_queue_row_that_counts_too_few(void **state)
     struct buf buf;
     buf_init(&buf, 1000);
     queue_encode_head(&buf, 0);
-    tamper(rig, key_bytes(&key), buf_bytes(&buf));
+    rig_tamper(rig, key_bytes(&key), buf_bytes(&buf));
     buf_deinit(&buf);
     start_process(rig);
 
@@ -95,7 +96,7 @@ static void put_lease(struct rig *rig, const char *id, const struct uuid *task)
     struct buf buf;
     buf_init(&buf, 1000);
     lease_encode(&buf, &rec);
-    tamper(rig, key_bytes(&key), buf_bytes(&buf));
+    rig_tamper(rig, key_bytes(&key), buf_bytes(&buf));
     buf_deinit(&buf);
 }
 
@@ -140,13 +141,13 @@ static void names_too_long_for_a_key(void **state)
         struct buf buf;
         buf_init(&buf, 4 * sizeof name);
         task_encode(&buf, &rec);
-        tamper(rig, key_bytes(&key), buf_bytes(&buf));
+        rig_tamper(rig, key_bytes(&key), buf_bytes(&buf));
         buf_deinit(&buf);
         start_process(rig);
         rig_pass(rig, 2000);
         (void)lease_one(rig, "a0");
         (void)lease_one(rig, "a2");
-        assert_true(core_stats(rig->shard->inc->core).corrupt_rows != 0);
+        assert_true(core_stats(rig_core(rig)).corrupt_rows != 0);
         rig_free(rig);
     }
 }

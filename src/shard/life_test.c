@@ -10,7 +10,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/test.h"
-#include "shard/jobs_test.h"
+#include "shard/shard_rig_test.h"
 
 /* --- life of the shard --- */
 
@@ -18,13 +18,13 @@ static void test_reopen(void **state)
 {
     (void)state;
     for (int kill = 0; kill < 2; kill++) {
-        struct rig *rig = open_plain();
+        struct rig *rig = shard_rig_open_plain();
         enqueue(rig, "a", 5, 0);
         enqueue(rig, "b", 4, 0);
         enqueue(rig, "later", 0, rig->wall_ms + 5000);
         const struct uuid task = lease_one(rig, "b");
         if (kill != 0) {
-            rig_kill(rig, STORE_MEM_LOSE);
+            rig_kill(rig, RIG_LOSE);
         } else {
             assert_int_equal(rig_stop(rig), SILO_OK);
         }
@@ -42,23 +42,44 @@ static void test_reopen(void **state)
     }
 }
 
+/* Shutdown begins: a poll that waits is answered, and no later one waits. */
+static void test_polls_are_released(void **state)
+{
+    (void)state;
+    struct rig *rig = shard_rig_open_plain();
+    struct call *poll = poll_call(1, 60000);
+    rig_send(rig, poll);
+    rig_settle(rig);
+    assert_false(poll->done);
+    shards_release_polls(shard_rig_of(rig)->shards);
+    rig_settle(rig);
+    assert_true(poll->done);
+    assert_int_equal(poll_count(poll), 0);
+    rig_call_free(poll);
+    poll = poll_call(1, 60000);
+    rig_do(rig, poll);
+    assert_int_equal(poll_count(poll), 0);
+    rig_call_free(poll);
+    close_all(rig);
+}
+
 /* Reading the leases took longer than one lasts: no worker could renew its own meanwhile. */
 static void test_slow_open(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
     const struct uuid task = lease_one(rig, "a");
     assert_int_equal(rig_stop(rig), SILO_OK);
     const struct store_mem_delay slow = {.ms_min = LEASE_MS, .ms_max = LEASE_MS};
-    store_mem_delay_set(rig->store, STORE_MEM_SCAN, slow);
+    store_mem_delay_set(shard_rig_of(rig)->store, STORE_MEM_SCAN, slow);
     rig_start(rig);
     rig_pass(rig, LEASE_MS);
     assert_false(rig_is_open(rig));
     for (int i = 0; i < 100 && !rig_is_open(rig); i++) {
         rig_pass(rig, 1000);
     }
-    store_mem_delay_set(rig->store, STORE_MEM_SCAN, (struct store_mem_delay){0});
+    store_mem_delay_set(shard_rig_of(rig)->store, STORE_MEM_SCAN, (struct store_mem_delay){0});
     assert_true(rig_is_open(rig));
     rig_pass(rig, LEASE_MS - 2000);
     assert_int_equal(status(rig, "a"), JOB_RUNNING);
@@ -75,7 +96,7 @@ static void test_slow_open(void **state)
 static void test_stalled(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
     const struct uuid task = lease_one(rig, "a");
     rig_pass(rig, LEASE_MS / 2);
@@ -107,8 +128,8 @@ static void test_stalled(void **state)
 static void test_stalled_with_work(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
-    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "slow");
+    struct rig *rig = shard_rig_open_plain();
+    store_mem_outage(shard_rig_of(rig)->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "slow");
     struct call *calls[3];
     for (size_t i = 0; i < 3; i++) {
         char id[16];
@@ -124,11 +145,11 @@ static void test_stalled_with_work(void **state)
             rig_pass(rig, OUTAGE_MS / 4);
         }
     }
-    store_mem_outage(rig->store, 0, NULL);
+    store_mem_outage(shard_rig_of(rig)->store, 0, NULL);
     rig_settle(rig);
     for (size_t i = 0; i < 3; i++) {
         assert_true(calls[i]->done);
-        assert_int_equal(calls[i]->request.cmd.rc.code, SILO_OK);
+        assert_int_equal(calls[i]->cmd.rc.code, SILO_OK);
         rig_call_free(calls[i]);
     }
     close_all(rig);
@@ -137,9 +158,9 @@ static void test_stalled_with_work(void **state)
 static void test_reset(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
-    assert_int_equal(rig_control(rig, shard_reset), SILO_OK);
+    assert_int_equal(shard_rig_control(rig, shard_reset), SILO_OK);
     assert_true(rig_is_open(rig));
     assert_int_equal(totals(rig).open, 0);
     assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_NOT_FOUND);
@@ -153,7 +174,7 @@ static struct rig *reset_rig;
 static void reset_as_it_opens(struct shard *shard, struct shard_control *control)
 {
     shard_reset(shard, control);
-    store_mem_outage(reset_rig->store, 0, NULL);
+    store_mem_outage(shard_rig_of(reset_rig)->store, 0, NULL);
 }
 
 /*
@@ -165,15 +186,16 @@ static void test_reset_fails(void **state)
     (void)state;
     static const enum store_mem_kind kinds[] = {STORE_MEM_OBJECT, STORE_MEM_OPEN, STORE_MEM_SCAN};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        struct rig *rig = open_plain();
+        struct rig *rig = shard_rig_open_plain();
         enqueue(rig, "a", 5, 0);
-        store_mem_fail(rig->store, &(struct store_mem_fault){
-                                       .kind = kinds[i], .times = 3, .code = SILO_UNAVAILABLE});
-        assert_int_equal(rig_control(rig, shard_reset), SILO_UNAVAILABLE);
-        assert_int_equal(shard_status(rig->shard), SHARD_FAILED);
+        store_mem_fail(
+            shard_rig_of(rig)->store,
+            &(struct store_mem_fault){.kind = kinds[i], .times = 3, .code = SILO_UNAVAILABLE});
+        assert_int_equal(shard_rig_control(rig, shard_reset), SILO_UNAVAILABLE);
+        assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_FAILED);
         rig_pass(rig, 5000);
         assert_true(rig_is_open(rig));
-        assert_int_equal(store_mem_faults_fired(rig->store), 3);
+        assert_int_equal(store_mem_faults_fired(shard_rig_of(rig)->store), 3);
         assert_int_equal(totals(rig).open, 0);
         enqueue(rig, "a", 5, 0);
         close_all(rig);
@@ -184,15 +206,15 @@ static void test_reset_fails(void **state)
 static void test_reset_fails_and_goes_on(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
-    store_mem_fail(rig->store,
+    store_mem_fail(shard_rig_of(rig)->store,
                    &(struct store_mem_fault){.kind = STORE_MEM_OBJECT, .code = SILO_UNAVAILABLE});
-    assert_int_equal(rig_control(rig, shard_reset), SILO_UNAVAILABLE);
-    assert_int_equal(rig_control(rig, shard_close), SILO_OK);
+    assert_int_equal(shard_rig_control(rig, shard_reset), SILO_UNAVAILABLE);
+    assert_int_equal(shard_rig_control(rig, shard_close), SILO_OK);
     rig_pass(rig, 60000);
-    assert_int_equal(shard_status(rig->shard), SHARD_CLOSED);
-    assert_int_equal(rig_control(rig, shard_open), SILO_OK);
+    assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_CLOSED);
+    assert_int_equal(shard_rig_control(rig, shard_open), SILO_OK);
     assert_int_equal(totals(rig).open, 0);
     close_all(rig);
 }
@@ -201,16 +223,16 @@ static void test_reset_fails_and_goes_on(void **state)
 static void test_reset_while_opening(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
-    store_mem_fail(rig->store,
+    store_mem_fail(shard_rig_of(rig)->store,
                    &(struct store_mem_fault){.kind = STORE_MEM_FLUSH, .code = SILO_UNAVAILABLE});
     (void)finish(rig, enqueue_call("b", "g", 5, 0));
-    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_OPEN), "slow");
+    store_mem_outage(shard_rig_of(rig)->store, STORE_MEM_BIT(STORE_MEM_OPEN), "slow");
     rig_pass(rig, 1000);
-    assert_int_equal(shard_status(rig->shard), SHARD_OPENING);
+    assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_OPENING);
     reset_rig = rig;
-    assert_int_equal(rig_control(rig, reset_as_it_opens), SILO_OK);
+    assert_int_equal(shard_rig_control(rig, reset_as_it_opens), SILO_OK);
     assert_int_equal(totals(rig).open, 0);
     close_all(rig);
 }
@@ -219,9 +241,9 @@ static void test_reset_while_opening(void **state)
 static void test_outage_of_flushes(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
-    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "no uploads");
+    store_mem_outage(shard_rig_of(rig)->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "no uploads");
     struct call *calls[60];
     for (size_t i = 0; i < 60; i++) {
         char id[16];
@@ -231,11 +253,11 @@ static void test_outage_of_flushes(void **state)
         rig_pass(rig, 100);
         assert_int_equal(calls[i]->done, i >= 49); /* those before are ended after OUTAGE_MS */
     }
-    store_mem_outage(rig->store, 0, NULL);
+    store_mem_outage(shard_rig_of(rig)->store, 0, NULL);
     rig_settle(rig);
     for (size_t i = 0; i < 60; i++) {
-        assert_int_equal(calls[i]->request.cmd.rc.code, SILO_UNAVAILABLE);
-        const char *text = calls[i]->request.cmd.error;
+        assert_int_equal(calls[i]->cmd.rc.code, SILO_UNAVAILABLE);
+        const char *text = calls[i]->cmd.error;
         assert_non_null(strstr(text, i < 50 ? "is unknown" : "nothing was changed"));
         assert_non_null(strstr(text, "no uploads"));
         char id[16];
@@ -250,25 +272,25 @@ static void test_outage_of_flushes(void **state)
 static void test_closed(void **state)
 {
     (void)state;
-    struct rig *rig = rig_new(&(struct rig_options){.seed = 1});
+    struct rig *rig = shard_rig_new(&(struct shard_rig_options){.seed = 1});
     rig_start(rig);
     assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_UNAVAILABLE);
     rig_settle(rig);
     struct call *poll = poll_call(1, 60000);
     struct call *wait = rig_call(CMD_GET_RESULT, T, "a");
-    wait->request.cmd.args.get.wait_ms = 60000;
+    wait->cmd.args.get.wait_ms = 60000;
     enqueue(rig, "a", 5, rig->wall_ms + 60000);
     rig_send(rig, poll);
     rig_send(rig, wait);
     rig_settle(rig);
-    assert_int_equal(rig_control(rig, shard_close), SILO_OK);
+    assert_int_equal(shard_rig_control(rig, shard_close), SILO_OK);
     assert_true(poll->done && wait->done);
     assert_int_equal(poll_count(poll), 0);
-    assert_int_equal(wait->request.cmd.rc.code, SILO_PRECONDITION);
+    assert_int_equal(wait->cmd.rc.code, SILO_PRECONDITION);
     rig_call_free(poll);
     rig_call_free(wait);
     assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_UNAVAILABLE);
-    assert_int_equal(rig_control(rig, shard_open), SILO_OK);
+    assert_int_equal(shard_rig_control(rig, shard_open), SILO_OK);
     assert_int_equal(status(rig, "a"), JOB_SCHEDULED);
     close_all(rig);
 }
@@ -277,9 +299,9 @@ static void test_closed(void **state)
 static void test_durable_first(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
-    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "slow");
+    store_mem_outage(shard_rig_of(rig)->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "slow");
     struct call *calls[] = {enqueue_call("b", "g", 5, 0),     poll_call(2, 0),
                             rig_call(CMD_CANCEL_JOB, T, "a"), rig_call(CMD_GET_JOB, T, "b"),
                             enqueue_call("b", "g", 5, 0),     rig_call(CMD_GET_JOB, T, "none"),
@@ -292,13 +314,13 @@ static void test_durable_first(void **state)
     for (size_t i = 0; i < count; i++) {
         assert_false(calls[i]->done);
     }
-    store_mem_outage(rig->store, 0, NULL);
+    store_mem_outage(shard_rig_of(rig)->store, 0, NULL);
     rig_settle(rig);
     static const enum silo_code codes[] = {SILO_OK,     SILO_OK,        SILO_OK, SILO_OK,
                                            SILO_EXISTS, SILO_NOT_FOUND, SILO_OK};
     for (size_t i = 0; i < count; i++) {
         assert_true(calls[i]->done);
-        assert_int_equal(calls[i]->request.cmd.rc.code, codes[i]);
+        assert_int_equal(calls[i]->cmd.rc.code, codes[i]);
         rig_call_free(calls[i]);
     }
     close_all(rig);
@@ -307,10 +329,10 @@ static void test_durable_first(void **state)
 static void test_outage(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
     const struct uuid task = lease_one(rig, "a");
-    store_mem_outage(rig->store, STORE_MEM_REMOTE, "the bucket is on fire");
+    store_mem_outage(shard_rig_of(rig)->store, STORE_MEM_REMOTE, "the bucket is on fire");
     struct call *stuck[60];
     size_t count = 0;
     /* Writes into memory go on all the time: they are no progress. */
@@ -325,21 +347,21 @@ static void test_outage(void **state)
     rig_pass(rig, 200);
     struct call *refused = enqueue_call("x", "g", 5, 0);
     rig_do(rig, refused);
-    assert_int_equal(refused->request.cmd.rc.code, SILO_UNAVAILABLE);
-    assert_non_null(strstr(refused->request.cmd.error, "the bucket is on fire"));
+    assert_int_equal(refused->cmd.rc.code, SILO_UNAVAILABLE);
+    assert_non_null(strstr(refused->cmd.error, "the bucket is on fire"));
     rig_call_free(refused);
     struct call *read = heartbeat_call(&task, "w1");
     rig_send(rig, read);
     rig_pass(rig, 20000);
     assert_true(read->done);
-    assert_int_equal(read->request.cmd.rc.code, SILO_UNAVAILABLE);
+    assert_int_equal(read->cmd.rc.code, SILO_UNAVAILABLE);
     rig_call_free(read);
-    store_mem_outage(rig->store, 0, NULL);
+    store_mem_outage(shard_rig_of(rig)->store, 0, NULL);
     rig_settle(rig);
     for (size_t i = 0; i < count; i++) {
         assert_true(stuck[i]->done);
-        assert_int_equal(stuck[i]->request.cmd.rc.code, SILO_UNAVAILABLE);
-        assert_non_null(strstr(stuck[i]->request.cmd.error, "nothing was changed"));
+        assert_int_equal(stuck[i]->cmd.rc.code, SILO_UNAVAILABLE);
+        assert_non_null(strstr(stuck[i]->cmd.error, "nothing was changed"));
         char id[16];
         (void)snprintf(id, sizeof id, "s%zu", i);
         assert_int_equal(on_job(rig, CMD_GET_JOB, id), SILO_NOT_FOUND);
@@ -357,7 +379,7 @@ static void test_outage(void **state)
 static void test_outage_known(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     struct uuid task;
     enqueue(rig, "a", 5, 0);
     task = lease_one(rig, "a");
@@ -366,32 +388,33 @@ static void test_outage_known(void **state)
     struct call *stuck = enqueue_call("stuck", "g2", 5, 0);
     rig_send(rig, poll);
     rig_settle(rig);
-    store_mem_trouble(rig->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "no space left on device: /x");
-    assert_false(shards_out(rig->shards));
+    store_mem_trouble(shard_rig_of(rig)->store, STORE_MEM_BIT(STORE_MEM_FLUSH),
+                      "no space left on device: /x");
+    assert_false(shards_out(shard_rig_of(rig)->shards));
     rig_send(rig, stuck); /* refused: the turn that takes it knows */
     rig_settle(rig);
     assert_true(stuck->done);
-    assert_int_equal(stuck->request.cmd.rc.code, SILO_UNAVAILABLE);
-    assert_non_null(strstr(stuck->request.cmd.error, "no space left on device: /x"));
-    assert_true(shards_out(rig->shards));
+    assert_int_equal(stuck->cmd.rc.code, SILO_UNAVAILABLE);
+    assert_non_null(strstr(stuck->cmd.error, "no space left on device: /x"));
+    assert_true(shards_out(shard_rig_of(rig)->shards));
     assert_int_equal(heartbeat(rig, &task, "w1"), SILO_OK);
     /* The job that comes due is handed to the poll, which cannot be told. */
     rig_pass(rig, 1900);
     assert_false(poll->done);
     rig_pass(rig, 200 + OUTAGE_MS);
     assert_true(poll->done);
-    assert_int_equal(poll->request.cmd.rc.code, SILO_UNAVAILABLE);
+    assert_int_equal(poll->cmd.rc.code, SILO_UNAVAILABLE);
     rig_pass(rig, 3 * LEASE_MS);
-    store_mem_trouble(rig->store, 0, NULL);
+    store_mem_trouble(shard_rig_of(rig)->store, 0, NULL);
     rig_settle(rig);
-    assert_false(shards_out(rig->shards));
+    assert_false(shards_out(shard_rig_of(rig)->shards));
     assert_int_equal(on_job(rig, CMD_GET_JOB, "stuck"), SILO_NOT_FOUND);
     const struct uuid again = lease_one(rig, "due");
     rig_pass(rig, LEASE_MS - 100); /* both leases have a fresh term */
     assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
     assert_int_equal(report(rig, &again, ATTEMPT_SUCCEEDED), SILO_OK);
     struct call *got = get(rig, "due");
-    assert_int_equal(got->request.cmd.result.job.attempt_count, 0); /* before its last */
+    assert_int_equal(got->cmd.result.job.attempt_count, 0); /* before its last */
     rig_call_free(got);
     rig_call_free(poll);
     rig_call_free(stuck);
@@ -412,7 +435,8 @@ static size_t logged(int fd, const char *event)
 
 static void trouble_for(struct rig *rig, bool on, int64_t ms)
 {
-    store_mem_trouble(rig->store, on ? STORE_MEM_BIT(STORE_MEM_FLUSH) : 0, on ? "full" : NULL);
+    store_mem_trouble(shard_rig_of(rig)->store, on ? STORE_MEM_BIT(STORE_MEM_FLUSH) : 0,
+                      on ? "full" : NULL);
     rig_turn(rig);
     rig_pass(rig, ms);
     rig_turn(rig);
@@ -426,7 +450,7 @@ static void test_outage_soon_after_another(void **state)
     assert_int_equal(pipe(fds), 0);
     assert_int_equal(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
     log_init(fds[1], false, LOG_WARN);
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     trouble_for(rig, true, 1000);
     trouble_for(rig, false, 1000);
     assert_int_equal(logged(fds[0], "outage_"), 2);
@@ -457,25 +481,25 @@ static void ignore_control(struct shard_control *control)
 static void test_outage_of_a_reset(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
-    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "full");
+    struct rig *rig = shard_rig_open_plain();
+    store_mem_outage(shard_rig_of(rig)->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "full");
     struct call *stuck = enqueue_call("stuck", "g", 5, 0); /* keeps the shard draining */
     rig_send(rig, stuck);
     rig_turn(rig);
-    store_mem_trouble(rig->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "full");
+    store_mem_trouble(shard_rig_of(rig)->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "full");
     rig_turn(rig);
-    assert_true(shards_out(rig->shards));
+    assert_true(shards_out(shard_rig_of(rig)->shards));
     struct shard_control reset = {.done = ignore_control};
-    shard_reset(rig->shard, &reset);
+    shard_reset(shard_rig_of(rig)->shard, &reset);
     for (int i = 0; i < 10; i++) {
         rig_turn(rig);
         rig_pass(rig, 1000);
-        assert_true(shards_out(rig->shards));
+        assert_true(shards_out(shard_rig_of(rig)->shards));
     }
-    store_mem_trouble(rig->store, 0, NULL);
+    store_mem_trouble(shard_rig_of(rig)->store, 0, NULL);
     rig_settle(rig);
     assert_true(rig_is_open(rig));
-    assert_false(shards_out(rig->shards));
+    assert_false(shards_out(shard_rig_of(rig)->shards));
     assert_true(stuck->done);
     rig_call_free(stuck);
     close_all(rig);
@@ -488,24 +512,24 @@ static void test_outage_of_a_reset(void **state)
 static void test_outage_of_a_failed_shard(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
-    store_mem_fail(rig->store,
+    struct rig *rig = shard_rig_open_plain();
+    store_mem_fail(shard_rig_of(rig)->store,
                    &(struct store_mem_fault){.kind = STORE_MEM_FLUSH, .code = SILO_UNAVAILABLE});
     (void)finish(rig, enqueue_call("b", "g", 5, 0));
-    store_mem_outage(rig->store, STORE_MEM_REMOTE, "the bucket is on fire");
+    store_mem_outage(shard_rig_of(rig)->store, STORE_MEM_REMOTE, "the bucket is on fire");
     rig_pass(rig, OUTAGE_MS - 200);
-    assert_false(shards_out(rig->shards));
+    assert_false(shards_out(shard_rig_of(rig)->shards));
     rig_pass(rig, 400);
-    assert_true(shards_out(rig->shards));
+    assert_true(shards_out(shard_rig_of(rig)->shards));
     struct call *refused = enqueue_call("x", "g", 5, 0);
     rig_do(rig, refused);
-    assert_int_equal(refused->request.cmd.rc.code, SILO_UNAVAILABLE);
-    assert_non_null(strstr(refused->request.cmd.error, "the bucket is on fire"));
+    assert_int_equal(refused->cmd.rc.code, SILO_UNAVAILABLE);
+    assert_non_null(strstr(refused->cmd.error, "the bucket is on fire"));
     rig_call_free(refused);
-    store_mem_outage(rig->store, 0, NULL);
+    store_mem_outage(shard_rig_of(rig)->store, 0, NULL);
     rig_pass(rig, 15000);
     assert_true(rig_is_open(rig));
-    assert_false(shards_out(rig->shards));
+    assert_false(shards_out(shard_rig_of(rig)->shards));
     enqueue(rig, "x", 5, 0);
     close_all(rig);
 }
@@ -514,9 +538,9 @@ static void test_outage_of_a_failed_shard(void **state)
 static void test_outage_of_reads(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
-    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_MGET), "it hangs");
+    store_mem_outage(shard_rig_of(rig)->store, STORE_MEM_BIT(STORE_MEM_MGET), "it hangs");
     struct call *first = enqueue_call("x", "g", 5, 0);
     struct call *second = rig_call(CMD_GET_JOB, T, "nosuch");
     rig_send(rig, first);
@@ -524,11 +548,11 @@ static void test_outage_of_reads(void **state)
     rig_send(rig, second);
     rig_pass(rig, OUTAGE_MS - 3000);
     assert_true(first->done && !second->done);
-    assert_non_null(strstr(first->request.cmd.error, "nothing was changed: it hangs"));
+    assert_non_null(strstr(first->cmd.error, "nothing was changed: it hangs"));
     rig_pass(rig, 3000);
     assert_true(second->done);
-    assert_int_equal(second->request.cmd.rc.code, SILO_UNAVAILABLE);
-    store_mem_outage(rig->store, 0, NULL);
+    assert_int_equal(second->cmd.rc.code, SILO_UNAVAILABLE);
+    store_mem_outage(shard_rig_of(rig)->store, 0, NULL);
     rig_settle(rig);
     assert_int_equal(on_job(rig, CMD_GET_JOB, "x"), SILO_NOT_FOUND);
     rig_call_free(first);
@@ -543,35 +567,36 @@ static void test_outage_of_reads(void **state)
 static void test_fenced(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
-    rig_fence(rig);
+    shard_rig_fence(rig);
     struct call *call = enqueue_call("b", "g", 5, 0);
     rig_send(rig, call);
     rig_settle(rig);
     assert_true(call->done);
-    assert_int_equal(call->request.cmd.rc.code, SILO_UNAVAILABLE);
+    assert_int_equal(call->cmd.rc.code, SILO_UNAVAILABLE);
     rig_call_free(call);
     rig_pass(rig, 600000);
-    assert_int_equal(shard_status(rig->shard), SHARD_FENCED);
-    assert_false(store_mem_owned(rig->store, RIG_PATH));
+    assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_FENCED);
+    assert_false(store_mem_owned(shard_rig_of(rig)->store, RIG_PATH));
     call = enqueue_call("c", "g", 5, 0);
     rig_do(rig, call);
-    assert_int_equal(call->request.cmd.rc.code, SILO_UNAVAILABLE);
-    assert_non_null(strstr(call->request.cmd.error, "another process opened it"));
+    assert_int_equal(call->cmd.rc.code, SILO_UNAVAILABLE);
+    assert_non_null(strstr(call->cmd.error, "another process opened it"));
     rig_call_free(call);
-    assert_int_equal(rig_control(rig, shard_reset), SILO_UNAVAILABLE); /* not ours to remove */
-    assert_int_equal(rig_control(rig, shard_open), SILO_OK);
+    assert_int_equal(shard_rig_control(rig, shard_reset),
+                     SILO_UNAVAILABLE); /* not ours to remove */
+    assert_int_equal(shard_rig_control(rig, shard_open), SILO_OK);
     assert_int_equal(status(rig, "a"), JOB_SCHEDULED);
     assert_int_equal(on_job(rig, CMD_GET_JOB, "b"), SILO_NOT_FOUND);
     /* A shard that only reads finds out by its proof of ownership. */
-    rig_fence(rig);
+    shard_rig_fence(rig);
     rig_pass(rig, OWNERSHIP_MS + 1);
     assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_UNAVAILABLE);
     rig_pass(rig, 1000);
-    assert_int_equal(shard_status(rig->shard), SHARD_FENCED);
-    assert_int_equal(rig_control(rig, shard_close), SILO_OK);
-    assert_int_equal(shard_status(rig->shard), SHARD_CLOSED);
+    assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_FENCED);
+    assert_int_equal(shard_rig_control(rig, shard_close), SILO_OK);
+    assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_CLOSED);
     rig_free(rig);
 }
 
@@ -586,11 +611,11 @@ static void test_fenced_by_nobody(void **state)
                                                 STORE_MEM_REFRESH};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         for (int effect = 0; effect < 2; effect++) {
-            struct rig *rig = open_plain();
+            struct rig *rig = shard_rig_open_plain();
             enqueue(rig, "a", 5, 0);
-            store_mem_fail(rig->store, &(struct store_mem_fault){.kind = kinds[i],
-                                                                 .code = SILO_CONFLICT,
-                                                                 .effect = effect != 0});
+            store_mem_fail(shard_rig_of(rig)->store,
+                           &(struct store_mem_fault){
+                               .kind = kinds[i], .code = SILO_CONFLICT, .effect = effect != 0});
             rig_pass(rig, OWNERSHIP_MS + 1);
             (void)on_job(rig, CMD_GET_JOB, "a");
             struct call *call = enqueue_call("b", "g", 5, 0);
@@ -599,7 +624,7 @@ static void test_fenced_by_nobody(void **state)
             assert_true(call->done);
             rig_call_free(call);
             assert_true(rig_is_open(rig));
-            assert_int_equal(store_mem_faults_fired(rig->store), 1);
+            assert_int_equal(store_mem_faults_fired(shard_rig_of(rig)->store), 1);
             assert_int_equal(status(rig, "a"), JOB_SCHEDULED);
             close_all(rig);
         }
@@ -616,26 +641,26 @@ static void test_open_fenced(void **state)
 {
     (void)state;
     for (int taken = 0; taken < 2; taken++) {
-        struct rig *rig = open_plain();
-        assert_int_equal(rig_control(rig, shard_close), SILO_OK);
-        store_mem_fail(rig->store,
+        struct rig *rig = shard_rig_open_plain();
+        assert_int_equal(shard_rig_control(rig, shard_close), SILO_OK);
+        store_mem_fail(shard_rig_of(rig)->store,
                        &(struct store_mem_fault){.kind = STORE_MEM_OPEN, .code = SILO_CONFLICT});
         if (taken != 0) { /* somebody else opens it before the question is answered */
-            store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_OBJECT), "slow");
+            store_mem_outage(shard_rig_of(rig)->store, STORE_MEM_BIT(STORE_MEM_OBJECT), "slow");
             struct shard_control control = {.done = control_nothing};
-            shard_open(rig->shard, &control);
+            shard_open(shard_rig_of(rig)->shard, &control);
             rig_pass(rig, 1000);
-            rig_fence(rig);
-            rig_fence(rig);
-            store_mem_outage(rig->store, 0, NULL);
+            shard_rig_fence(rig);
+            shard_rig_fence(rig);
+            store_mem_outage(shard_rig_of(rig)->store, 0, NULL);
             rig_pass(rig, 1000);
             assert_int_equal(control.rc.code, SILO_CONFLICT);
-            assert_int_equal(shard_status(rig->shard), SHARD_FENCED);
+            assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_FENCED);
         } else {
-            assert_int_equal(rig_control(rig, shard_open), SILO_UNAVAILABLE);
-            assert_int_equal(shard_status(rig->shard), SHARD_FAILED);
+            assert_int_equal(shard_rig_control(rig, shard_open), SILO_UNAVAILABLE);
+            assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_FAILED);
         }
-        assert_int_equal(rig_control(rig, shard_open), SILO_OK);
+        assert_int_equal(shard_rig_control(rig, shard_open), SILO_OK);
         close_all(rig);
     }
 }
@@ -646,40 +671,43 @@ static void test_open_fenced(void **state)
 static void test_taken_while_failed(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
-    store_mem_fail(rig->store,
+    store_mem_fail(shard_rig_of(rig)->store,
                    &(struct store_mem_fault){.kind = STORE_MEM_FLUSH, .code = SILO_UNAVAILABLE});
     struct call *call = enqueue_call("b", "g", 5, 0);
     rig_do(rig, call);
-    assert_int_equal(call->request.cmd.rc.code, SILO_UNAVAILABLE);
+    assert_int_equal(call->cmd.rc.code, SILO_UNAVAILABLE);
     rig_call_free(call);
     /* The store does not say at first who wrote last. */
-    store_mem_fail(rig->store, &(struct store_mem_fault){
-                                   .kind = STORE_MEM_OBJECT, .times = 2, .code = SILO_UNAVAILABLE});
-    rig_fence(rig);
+    store_mem_fail(
+        shard_rig_of(rig)->store,
+        &(struct store_mem_fault){.kind = STORE_MEM_OBJECT, .times = 2, .code = SILO_UNAVAILABLE});
+    shard_rig_fence(rig);
     rig_pass(rig, 60000);
-    assert_int_equal(shard_status(rig->shard), SHARD_FENCED);
-    assert_int_equal(rig_control(rig, shard_open), SILO_OK);
+    assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_FENCED);
+    assert_int_equal(shard_rig_control(rig, shard_open), SILO_OK);
     close_all(rig);
 }
 
 static void test_read_failure(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
     assert_int_equal(rig_stop(rig), SILO_OK);
     rig_start(rig);
     rig_settle(rig);
-    store_mem_fail(rig->store, &(struct store_mem_fault){
-                                   .kind = STORE_MEM_MGET, .nth = 1, .code = SILO_UNAVAILABLE});
+    store_mem_fail(
+        shard_rig_of(rig)->store,
+        &(struct store_mem_fault){.kind = STORE_MEM_MGET, .nth = 1, .code = SILO_UNAVAILABLE});
     assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a"), SILO_UNAVAILABLE);
     assert_true(rig_is_open(rig));
     assert_int_equal(status(rig, "a"), JOB_SCHEDULED);
     /* A page that cannot be read is asked for again. */
-    store_mem_fail(rig->store, &(struct store_mem_fault){
-                                   .kind = STORE_MEM_SCAN, .nth = 1, .code = SILO_UNAVAILABLE});
+    store_mem_fail(
+        shard_rig_of(rig)->store,
+        &(struct store_mem_fault){.kind = STORE_MEM_SCAN, .nth = 1, .code = SILO_UNAVAILABLE});
     struct call *poll = poll_call(1, 5000);
     rig_send(rig, poll);
     rig_pass(rig, READ_RETRY_MS + 1);
@@ -693,6 +721,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reopen),
+        cmocka_unit_test(test_polls_are_released),
         cmocka_unit_test(test_slow_open),
         cmocka_unit_test(test_stalled),
         cmocka_unit_test(test_stalled_with_work),

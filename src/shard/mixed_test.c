@@ -11,7 +11,8 @@
 
 #include "base/assert.h"
 #include "base/test.h"
-#include "shard/limits_calls_test.h"
+#include "core/limit_calls_test.h"
+#include "shard/shard_rig_test.h"
 
 #define SEQUENCES 1500u
 #define STEPS 100u
@@ -57,7 +58,7 @@ static struct call *mixed_on_job(struct mixed *m, enum command_kind kind)
     (void)snprintf(id, sizeof id, "j%u", below(m, MIXED_IDS));
     struct call *call = rig_call(kind, mixed_tenants[below(m, 2)], id);
     if (kind == CMD_LEASE_JOB) {
-        call->request.cmd.args.lease_job.worker_id = BYTES_LIT("w1");
+        call->cmd.args.lease_job.worker_id = BYTES_LIT("w1");
     }
     return call;
 }
@@ -132,7 +133,7 @@ static void mixed_harvest(struct mixed *m)
         if (!call->done) {
             return;
         }
-        const struct command *cmd = &call->request.cmd;
+        const struct command *cmd = &call->cmd;
         if (cmd->rc.code != SILO_OK || (cmd->kind != CMD_POLL && cmd->kind != CMD_LEASE_JOB)) {
             continue;
         }
@@ -168,7 +169,7 @@ static void mixed_refresh(struct mixed *m)
     }
     const size_t at = below(m, (uint32_t)m->refresh_count);
     struct call *call = rig_call(CMD_REPORT_REFRESH, NULL, NULL);
-    call->request.cmd.args.report_refresh =
+    call->cmd.args.report_refresh =
         (struct report_refresh_args){.has_task_id = true,
                                      .task_id = m->refreshes[at],
                                      .success = m->draining || below(m, 4) != 0,
@@ -185,7 +186,7 @@ static void mixed_give_back(struct mixed *m)
     const struct uuid task = m->tasks[below(m, (uint32_t)m->task_count)];
     if (below(m, 2) == 0) {
         struct call *call = rig_call(CMD_RETURN_TASK, NULL, NULL);
-        call->request.cmd.args.return_task = (struct return_task_args){
+        call->cmd.args.return_task = (struct return_task_args){
             .has_task_id = true, .task_id = task, .worker_id = BYTES_LIT("w1")};
         mixed_send(m, call);
         return;
@@ -193,14 +194,13 @@ static void mixed_give_back(struct mixed *m)
     struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
     struct uuid *id = arena_alloc(&call->arena, sizeof *id);
     *id = task;
-    call->request.cmd.args.give_back = (struct give_back_args){.task_ids = id, .count = 1};
+    call->cmd.args.give_back = (struct give_back_args){.task_ids = id, .count = 1};
     mixed_send(m, call);
 }
 
 static void mixed_die(struct mixed *m)
 {
-    static const enum store_mem_survival survivals[] = {STORE_MEM_LOSE, STORE_MEM_KEEP_SOME,
-                                                        STORE_MEM_KEEP_ALL};
+    static const enum rig_survival survivals[] = {RIG_LOSE, RIG_KEEP_SOME, RIG_KEEP_ALL};
     rig_kill(m->rig, survivals[below(m, 3)]);
     rig_start(m->rig);
     if (below(m, 3) != 0) {
@@ -289,7 +289,7 @@ static bool mixed_left(struct mixed *m)
 static void mixed_free_calls(struct mixed *m)
 {
     for (size_t i = 0; i < m->call_count; i++) {
-        const struct command *cmd = &m->calls[i]->request.cmd;
+        const struct command *cmd = &m->calls[i]->cmd;
         assert_true(m->calls[i]->done);
         assert_true(cmd->rc.code != SILO_CORRUPT);
         succeeded[cmd->kind] += cmd->rc.code == SILO_OK;
@@ -330,14 +330,14 @@ static void mixed_history(uint64_t seed)
 {
     struct mixed m = {0};
     running_seed = seed;
-    struct rig_options options = {
+    struct shard_rig_options options = {
         .seed = seed,
         .order = seed % 3 == 0 ? ORDER_START : ORDER_PRIORITY,
         .store = {.manual = true, .shuffle = seed % 2 == 0, .seed = seed}};
     options.store.delays[STORE_MEM_MGET].turns = (uint32_t)(seed % 5);
     options.store.delays[STORE_MEM_SCAN].turns = (uint32_t)(seed % 4);
     options.store.delays[STORE_MEM_FLUSH].turns = (uint32_t)(seed % 7);
-    m.rig = rig_new(&options);
+    m.rig = shard_rig_new(&options);
     rig_start(m.rig);
     rig_settle(m.rig);
     slots_watch(m.rig);

@@ -279,7 +279,7 @@ static void model_open(void *context, struct store_db *db)
 {
     struct model *m = context;
     m->db = db;
-    audit_load(&m->audit, m->rig->store, RIG_PATH, false);
+    audit_load(&m->audit, shard_rig_of(m->rig)->store, RIG_PATH, false);
     if (!audit_check(&m->audit)) {
         wrong(m, "after opening: %s", m->audit.error);
     }
@@ -316,7 +316,7 @@ void model_check_durable(struct model *m)
     struct audit durable;
     audit_init(&durable, m->audit.order);
     durable.wall_fell = m->audit.wall_fell;
-    audit_load(&durable, m->rig->store, RIG_PATH, true);
+    audit_load(&durable, shard_rig_of(m->rig)->store, RIG_PATH, true);
     if (!audit_check(&durable)) {
         wrong(m, "durable rows: %s", durable.error);
     }
@@ -336,7 +336,7 @@ static bool is(const struct command *cmd, enum silo_code code, const char *text)
 
 static bool explains_change(const struct mcall *c, const struct version *v)
 {
-    const struct command *cmd = &c->call->request.cmd;
+    const struct command *cmd = &c->call->cmd;
     switch ((int)cmd->kind) {
     case CMD_ENQUEUE:
         if (!v->exists) {
@@ -393,7 +393,7 @@ static bool job_shown(const struct command *cmd, const struct version *v)
 
 static bool explains_read(const struct mcall *c, const struct version *v)
 {
-    const struct command *cmd = &c->call->request.cmd;
+    const struct command *cmd = &c->call->cmd;
     switch ((int)cmd->kind) {
     case CMD_GET_JOB:
         return v->exists ? job_shown(cmd, v) : is(cmd, SILO_NOT_FOUND, "job not found");
@@ -427,7 +427,7 @@ static bool explains_read(const struct mcall *c, const struct version *v)
 
 static void answer_check(struct model *m, const struct mcall *c)
 {
-    const struct command *cmd = &c->call->request.cmd;
+    const struct command *cmd = &c->call->cmd;
     bool explained = false;
     for (size_t i = c->version; i < c->job->count && !explained; i++) {
         explained =
@@ -458,7 +458,7 @@ static struct mjob *job_by_name(struct model *m, struct bytes tenant, struct byt
 /* Tasks that were handed out: their payload is the job's, and their lease is a fact. */
 static void poll_done(struct model *m, const struct mcall *c)
 {
-    const struct command *cmd = &c->call->request.cmd;
+    const struct command *cmd = &c->call->cmd;
     if (cmd->result.poll.count > cmd->args.poll.tasks_max) {
         wrong(m, "a poll got more than it asked for");
     }
@@ -496,7 +496,7 @@ static void poll_done(struct model *m, const struct mcall *c)
 
 static void change_done(struct model *m, const struct mcall *c)
 {
-    const struct command *cmd = &c->call->request.cmd;
+    const struct command *cmd = &c->call->cmd;
     const struct version *v = newest(c->job);
     struct fact fact = {.job = c->job, .arrival = v->arrival, .deletes = c->deletes};
     if (!v->exists) {
@@ -517,7 +517,7 @@ static void change_done(struct model *m, const struct mcall *c)
 
 static void job_done(struct model *m, struct mcall *c)
 {
-    const struct command *cmd = &c->call->request.cmd;
+    const struct command *cmd = &c->call->cmd;
     const bool alone = c->clear && c->job->crossed == c->crossed;
     c->job->in_flight--;
     if (cmd->rc.code == SILO_UNAVAILABLE) {
@@ -539,7 +539,7 @@ static void call_done(struct call *call)
 {
     struct mcall *c = call->context;
     struct model *m = c->model;
-    const struct command *cmd = &call->request.cmd;
+    const struct command *cmd = &call->cmd;
     m->seen->answers++;
     for (size_t i = 0; i < c->given_count; i++) {
         c->given[i]->in_flight--;
@@ -571,7 +571,7 @@ struct mcall *model_send(struct model *m, struct call *call, struct mjob *job, s
     *c = (struct mcall){
         .model = m, .call = call, .job = job, .task = task, .spec = spec, .troubles = m->troubles};
     if (job != NULL) {
-        if (call->request.cmd.kind == CMD_DELETE_JOB) {
+        if (call->cmd.kind == CMD_DELETE_JOB) {
             job->deletes++;
         }
         c->clear = job->in_flight++ == 0;
@@ -579,8 +579,8 @@ struct mcall *model_send(struct model *m, struct call *call, struct mjob *job, s
         c->deletes = job->deletes;
         c->version = job->count - 1;
     }
-    if (call->request.cmd.kind == CMD_POLL) {
-        c->worker = call->request.cmd.args.poll.worker_id.ptr[0];
+    if (call->cmd.kind == CMD_POLL) {
+        c->worker = call->cmd.args.poll.worker_id.ptr[0];
     }
     call->context = c;
     call->on_done = call_done;
@@ -612,10 +612,10 @@ void model_trouble(struct model *m)
 void model_init(struct model *m, struct rig *rig, struct tally_seen *seen)
 {
     *m = (struct model){.rig = rig, .seen = seen};
-    audit_init(&m->audit, rig->options.order);
-    rig->on_open = model_open;
-    rig->on_write = model_write;
-    rig->context = m;
+    audit_init(&m->audit, shard_rig_of(rig)->options.order);
+    shard_rig_of(rig)->on_open = model_open;
+    shard_rig_of(rig)->on_write = model_write;
+    shard_rig_of(rig)->context = m;
 }
 
 struct mjob *model_job(struct model *m, const char *tenant, const char *id)

@@ -13,7 +13,7 @@
 #define SILO_SHARD_MODEL_TEST_H
 
 #include "shard/audit_test.h"
-#include "shard/rig_test.h"
+#include "shard/shard_rig_test.h"
 
 #define GROUPS 5
 #define TENANTS 3

@@ -81,8 +81,8 @@ static void metadata_add(struct call *call, uint32_t pairs)
         item_append(&buf, bytes_str(name));
         item_append(&buf, BYTES_LIT("value"));
     }
-    call->request.cmd.args.enqueue.info.metadata = arena_copy(&call->arena, buf_bytes(&buf));
-    call->request.cmd.args.enqueue.info.metadata_count = pairs;
+    call->cmd.args.enqueue.info.metadata = arena_copy(&call->arena, buf_bytes(&buf));
+    call->cmd.args.enqueue.info.metadata_count = pairs;
     buf_deinit(&buf);
 }
 
@@ -118,7 +118,7 @@ static void do_enqueue(struct history *h, bool bulk, bool past)
     const uint32_t number = again ? 1 + below(h, h->specs) : ++h->specs;
     const struct spec spec = spec_of(number);
     struct call *call = rig_call(CMD_ENQUEUE, job->tenant, job->id);
-    struct enqueue_args *args = &call->request.cmd.args.enqueue;
+    struct enqueue_args *args = &call->cmd.args.enqueue;
     args->id_is_fresh = fresh;
     args->return_existing = below(h, 3) == 0;
     args->info = (struct info){.priority = spec.priority, .has_retry = spec.has_retry};
@@ -138,7 +138,7 @@ static void do_poll(struct history *h, const char *group, uint32_t tasks_max, ui
 {
     struct call *call = rig_call(CMD_POLL, NULL, NULL);
     char worker[2] = {(char)('A' + below(h, 3)), '\0'};
-    call->request.cmd.args.poll =
+    call->cmd.args.poll =
         (struct poll_args){.group = arena_copy(&call->arena, bytes_str(group)),
                            .worker_id = arena_copy(&call->arena, bytes_str(worker)),
                            .tasks_max = tasks_max,
@@ -172,9 +172,9 @@ static void do_poll_stop(struct history *h)
 {
     for (size_t i = h->model.call_count; i != 0; i--) {
         struct call *poll = h->model.calls[i - 1]->call;
-        if (poll->request.cmd.kind == CMD_POLL && !poll->done) {
+        if (poll->cmd.kind == CMD_POLL && !poll->done) {
             struct call *call = rig_call(CMD_POLL_STOP, NULL, NULL);
-            call->request.cmd.args.poll_stop.poll = &poll->request.cmd;
+            call->cmd.args.poll_stop.poll = poll->sent;
             (void)model_send(&h->model, call, NULL, NULL, 0);
             return;
         }
@@ -188,7 +188,7 @@ static void do_report(struct history *h, struct mtask *task, enum attempt_status
     }
     struct call *call = rig_call(CMD_REPORT, NULL, NULL);
     const size_t len = below(h, 8) == 0 ? 5000 : below(h, 20);
-    call->request.cmd.args.report =
+    call->cmd.args.report =
         (struct report_args){.has_task_id = true,
                              .task_id = task->id,
                              .status = status,
@@ -205,7 +205,7 @@ static void do_heartbeat(struct history *h)
     }
     struct call *call = rig_call(CMD_HEARTBEAT, NULL, NULL);
     const uint8_t worker = below(h, 8) == 0 ? 'Z' : task->worker;
-    call->request.cmd.args.heartbeat =
+    call->cmd.args.heartbeat =
         (struct heartbeat_args){.has_task_id = true,
                                 .task_id = task->id,
                                 .worker_id = arena_copy(&call->arena, bytes_of(&worker, 1))};
@@ -225,7 +225,7 @@ static void do_give_back(struct history *h)
             tasks[count++] = task;
         }
     }
-    call->request.cmd.args.give_back = (struct give_back_args){.task_ids = ids, .count = count};
+    call->cmd.args.give_back = (struct give_back_args){.task_ids = ids, .count = count};
     struct mcall *sent = model_send(&h->model, call, NULL, NULL, 0);
     for (size_t i = 0; i < count; i++) {
         model_gives_back(sent, tasks[i]);
@@ -236,9 +236,9 @@ static void do_on_job(struct history *h, enum command_kind kind, struct mjob *jo
 {
     struct call *call = rig_call(kind, job->tenant, job->id);
     if (kind == CMD_GET_JOB) {
-        call->request.cmd.args.get.include_attempts = below(h, 2) == 0;
+        call->cmd.args.get.include_attempts = below(h, 2) == 0;
     } else if (kind == CMD_GET_RESULT && below(h, 2) == 0) {
-        call->request.cmd.args.get.wait_ms = 1 + below(h, 3000);
+        call->cmd.args.get.wait_ms = 1 + below(h, 3000);
     }
     (void)model_send(&h->model, call, job, NULL, 0);
 }
@@ -254,12 +254,12 @@ static struct mjob *likely_job(struct history *h)
 static void open_wait(struct history *h)
 {
     for (int i = 0; i < 100 && !rig_is_open(h->rig); i++) {
-        const struct shard *shard = h->rig->shard;
+        const struct shard *shard = shard_rig_of(h->rig)->shard;
         if (shard_status(shard) == SHARD_FAILED && !shard->reopen && !shard->doubt) {
-            rig_kill(h->rig, STORE_MEM_LOSE); /* an opening that failed is the server's to repeat */
+            rig_kill(h->rig, RIG_LOSE); /* an opening that failed is the server's to repeat */
             rig_start(h->rig);
         } else if (shard_status(shard) == SHARD_FENCED && shard->control == NULL) {
-            rig_open(h->rig);
+            shard_rig_reopen(h->rig);
         }
         rig_pass(h->rig, 500);
     }
@@ -270,7 +270,7 @@ static void open_wait(struct history *h)
 
 static void crash_note(const struct history *h)
 {
-    const struct incarnation *inc = h->rig->shard->inc;
+    const struct incarnation *inc = shard_rig_of(h->rig)->shard->inc;
     if (inc == NULL || inc->phase != INC_OPEN) {
         return;
     }
@@ -279,8 +279,9 @@ static void crash_note(const struct history *h)
     seen.crash_open += view->open_rows != 0;
     seen.crash_written += inc->writes != 0;
     seen.crash_applied += view->applied > view->durable;
-    seen.crash_durable += first != NULL && first->applied &&
-                          first->seq <= store_mem_durable_seq(h->rig->store, RIG_PATH);
+    seen.crash_durable +=
+        first != NULL && first->applied &&
+        first->seq <= store_mem_durable_seq(shard_rig_of(h->rig)->store, RIG_PATH);
 }
 
 static void restart(struct history *h)
@@ -295,7 +296,7 @@ static void restart(struct history *h)
         }
     } else {
         crash_note(h);
-        rig_kill(h->rig, (enum store_mem_survival)below(h, 3));
+        rig_kill(h->rig, (enum rig_survival)below(h, 3));
     }
     model_check_durable(&h->model);
     h->rig->mono_us += below(h, 5000) * 1000;
@@ -305,7 +306,7 @@ static void restart(struct history *h)
     }
     rig_start(h->rig);
     if (h->outage) {
-        store_mem_outage(h->rig->store, 0, NULL);
+        store_mem_outage(shard_rig_of(h->rig)->store, 0, NULL);
         h->outage = false;
     }
     if (below(h, 4) != 0) {
@@ -327,25 +328,26 @@ static void trouble(struct history *h)
             return; /* nobody else gets in */
         }
         seen.fences++;
-        rig_fence(h->rig);
+        shard_rig_fence(h->rig);
         if (below(h, 2) == 0) {
-            store_mem_notice_fences(h->rig->store);
+            store_mem_notice_fences(shard_rig_of(h->rig)->store);
         }
         return;
     case 1:
         seen.outages++;
         h->outage = !h->outage;
         if (below(h, 2) == 0) {
-            store_mem_outage(h->rig->store, h->outage ? STORE_MEM_REMOTE : 0, "away");
+            store_mem_outage(shard_rig_of(h->rig)->store, h->outage ? STORE_MEM_REMOTE : 0, "away");
         } else {
-            store_mem_trouble(h->rig->store, h->outage ? STORE_MEM_BIT(STORE_MEM_FLUSH) : 0,
+            store_mem_trouble(shard_rig_of(h->rig)->store,
+                              h->outage ? STORE_MEM_BIT(STORE_MEM_FLUSH) : 0,
                               "no space left on device: s");
         }
         return;
     default:
         seen.faults++;
         store_mem_fail(
-            h->rig->store,
+            shard_rig_of(h->rig)->store,
             &(struct store_mem_fault){.kind = kinds[below(h, 6)],
                                       .nth = 1 + below(h, 4),
                                       .times = 1 + below(h, 3),
@@ -416,10 +418,10 @@ static void step(struct history *h)
 
 static void recover(struct history *h)
 {
-    store_mem_faults_clear(h->rig->store);
-    store_mem_outage(h->rig->store, 0, NULL);
+    store_mem_faults_clear(shard_rig_of(h->rig)->store);
+    store_mem_outage(shard_rig_of(h->rig)->store, 0, NULL);
     h->outage = false;
-    store_mem_notice_fences(h->rig->store);
+    store_mem_notice_fences(shard_rig_of(h->rig)->store);
     for (int i = 0; i < 3; i++) { /* what failed before is still noticed */
         open_wait(h);
         rig_pass(h->rig, 6000);
@@ -465,15 +467,15 @@ static void totals_check(struct history *h)
     struct call *call = rig_call(CMD_TOTALS, NULL, NULL);
     rig_send(h->rig, call);
     rig_pass(h->rig, 2000);
-    const struct counts *counts = &call->request.cmd.result.totals.counts;
+    const struct counts *counts = &call->cmd.result.totals.counts;
     const uint64_t all = counts->open + counts->succeeded + counts->failed + counts->cancelled;
-    if (!call->done || call->request.cmd.rc.code != SILO_OK || all != h->model.audit.job_count ||
+    if (!call->done || call->cmd.rc.code != SILO_OK || all != h->model.audit.job_count ||
         counts->open != open_jobs(h)) {
         (void)snprintf(h->model.error, sizeof h->model.error,
                        "the totals are not those of the rows");
     }
     rig_call_free(call);
-    const struct core_stats stats = core_stats(h->rig->shard->inc->core);
+    const struct core_stats stats = core_stats(rig_core(h->rig));
     if (stats.corrupt_rows != 0) {
         (void)snprintf(h->model.error, sizeof h->model.error, "the core met corrupt rows");
     }
@@ -492,7 +494,7 @@ static void delete_all(struct history *h)
     }
 }
 
-static void finish(struct history *h)
+static void history_end(struct history *h)
 {
     recover(h);
     if (!failed(h)) {
@@ -511,17 +513,17 @@ static void finish(struct history *h)
             if (!h->model.calls[i]->call->done) {
                 (void)snprintf(h->model.error, sizeof h->model.error,
                                "a call of kind %d was never answered",
-                               (int)h->model.calls[i]->call->request.cmd.kind);
+                               (int)h->model.calls[i]->call->cmd.kind);
             }
         }
     }
 }
 
-static struct rig_options history_options(uint64_t seed)
+static struct shard_rig_options history_options(uint64_t seed)
 {
     uint64_t r = seed * 0x9e3779b97f4a7c15ULL;
     r ^= r >> 29;
-    struct rig_options options = {
+    struct shard_rig_options options = {
         .seed = seed,
         .order = r % 4 == 0 ? ORDER_START : ORDER_PRIORITY,
         .flush_spacing_ms = (r >> 4) % 3 == 0 ? 20 : 0,
@@ -544,8 +546,8 @@ static struct rig_options history_options(uint64_t seed)
 /* Returns a hash of all that was written and answered. */
 static uint64_t history_run(uint64_t seed, char *ret_error, size_t error_size)
 {
-    const struct rig_options options = history_options(seed);
-    struct history h = {.rig = rig_new(&options), .faulty = seed % 2 == 0};
+    const struct shard_rig_options options = history_options(seed);
+    struct history h = {.rig = shard_rig_new(&options), .faulty = seed % 2 == 0};
     model_init(&h.model, h.rig, &seen);
     (void)some_job(&h);
     h.model.troubled = true;
@@ -560,12 +562,12 @@ static uint64_t history_run(uint64_t seed, char *ret_error, size_t error_size)
         step(&h);
     }
     if (!failed(&h)) {
-        finish(&h);
+        history_end(&h);
     }
     struct store_mem_counts counts;
-    store_mem_counts(h.rig->store, &counts);
+    store_mem_counts(shard_rig_of(h.rig)->store, &counts);
     seen.pages += counts.calls[STORE_MEM_SCAN];
-    const uint64_t hash = h.rig->write_hash ^ h.model.answer_hash;
+    const uint64_t hash = shard_rig_of(h.rig)->write_hash ^ h.model.answer_hash;
     (void)snprintf(ret_error, error_size, "%s", h.model.error);
     h.model.error[0] = '!'; /* what comes now is not looked at */
     rig_free(h.rig);

@@ -4,8 +4,8 @@
  */
 #include "base/limits.h"
 #include "base/test.h"
-#include "shard/jobs_test.h"
 #include "shard/shard_int.h"
+#include "shard/shard_rig_test.h"
 
 #define PAYLOAD_BYTES 5000u /* a row of its own */
 
@@ -17,7 +17,7 @@ static const uint8_t *payload_of(struct call *call)
 static void put_large(struct rig *rig, const char *id, uint32_t retries)
 {
     struct call *call = enqueue_call(id, "g", 5, 0);
-    struct enqueue_args *args = &call->request.cmd.args.enqueue;
+    struct enqueue_args *args = &call->cmd.args.enqueue;
     args->payload = bytes_of(payload_of(call), PAYLOAD_BYTES);
     args->info.has_retry = true;
     args->info.retry = (struct retry_policy){.retry_count = retries, .factor = 1};
@@ -26,7 +26,7 @@ static void put_large(struct rig *rig, const char *id, uint32_t retries)
 
 static void mget_fails(struct rig *rig, uint32_t nth, enum silo_code code)
 {
-    store_mem_fail(rig->store,
+    store_mem_fail(shard_rig_of(rig)->store,
                    &(struct store_mem_fault){.kind = STORE_MEM_MGET, .nth = nth, .code = code});
 }
 
@@ -52,7 +52,7 @@ static const char *const abc[] = {"a", "b", "c"};
 /* The group's rows are known, so that the next read is that of a payload. */
 static struct rig *open_idle(void)
 {
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     assert_int_equal(poll_empty(rig), 0);
     return rig;
 }
@@ -70,8 +70,8 @@ static void expect_unreadable(struct rig *rig, const char *id, const char *why)
 {
     struct call *call = rig_call(CMD_GET_RESULT, T, id);
     rig_do(rig, call);
-    assert_int_equal(call->request.cmd.rc.code, SILO_OK);
-    const struct job_view *job = &call->request.cmd.result.job;
+    assert_int_equal(call->cmd.rc.code, SILO_OK);
+    const struct job_view *job = &call->cmd.result.job;
     assert_int_equal(job->status, JOB_FAILED);
     assert_true(bytes_eq(job->state.final.outcome.error_code, BYTES_LIT(ERROR_JOB_UNREADABLE)));
     assert_non_null(memmem(job->data.ptr, job->data.len, why, strlen(why)));
@@ -87,7 +87,7 @@ static void test_read_fails(void **state)
     mget_fails(rig, 1, SILO_UNAVAILABLE);
     struct call *poll = poll_call(3, 0);
     rig_do(rig, poll);
-    assert_int_equal(poll->request.cmd.rc.code, SILO_UNAVAILABLE);
+    assert_int_equal(poll->cmd.rc.code, SILO_UNAVAILABLE);
     rig_call_free(poll);
     expect_first_attempts(rig, abc, 3);
     close_all(rig);
@@ -99,7 +99,7 @@ static void test_read_fails_of_lease_job(void **state)
     struct rig *rig = open_abc();
     mget_fails(rig, 1, SILO_UNAVAILABLE);
     struct call *lease = rig_call(CMD_LEASE_JOB, T, "a");
-    lease->request.cmd.args.lease_job.worker_id = BYTES_LIT("w1");
+    lease->cmd.args.lease_job.worker_id = BYTES_LIT("w1");
     assert_int_equal(finish(rig, lease), SILO_UNAVAILABLE);
     expect_first_attempts(rig, abc, 3);
     close_all(rig);
@@ -158,11 +158,11 @@ static void lose_payload(void *context, struct store_db *db, struct bytes ops)
 static void test_missing(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     put_large(rig, "a", 2);
-    rig->on_write = lose_payload;
+    shard_rig_of(rig)->on_write = lose_payload;
     put_large(rig, "b", 2);
-    rig->on_write = NULL;
+    shard_rig_of(rig)->on_write = NULL;
     assert_int_equal(on_job(rig, CMD_GET_JOB, "b"), SILO_CORRUPT);
     struct call *poll = poll_call(3, 0);
     rig_do(rig, poll);
@@ -171,15 +171,15 @@ static void test_missing(void **state)
     rig_settle(rig);
     expect_unreadable(rig, "b", "missing");
     struct call *get = rig_call(CMD_GET_JOB, T, "b");
-    get->request.cmd.args.get.omit_payload = true;
+    get->cmd.args.get.omit_payload = true;
     assert_int_equal(finish(rig, get), SILO_OK); /* operators see it */
     /* A poll that found nothing else found no work. */
-    rig->on_write = lose_payload;
+    shard_rig_of(rig)->on_write = lose_payload;
     put_large(rig, "c", 2);
-    rig->on_write = NULL;
+    shard_rig_of(rig)->on_write = NULL;
     assert_int_equal(poll_empty(rig), 0);
     struct call *lease = rig_call(CMD_LEASE_JOB, T, "c");
-    lease->request.cmd.args.lease_job.worker_id = BYTES_LIT("w1");
+    lease->cmd.args.lease_job.worker_id = BYTES_LIT("w1");
     assert_int_equal(finish(rig, lease), SILO_PRECONDITION); /* it has ended */
     close_all(rig);
 }
@@ -188,11 +188,11 @@ static void test_missing(void **state)
 static void test_malformed(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue_retrying(rig, "a", 3, 0);
     const struct uuid task = lease_one(rig, "a");
     struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
-    call->request.cmd.args.give_back =
+    call->cmd.args.give_back =
         (struct give_back_args){.task_ids = &task, .count = 1, .unreadable = "malformed"};
     assert_int_equal(finish(rig, call), SILO_OK);
     rig_settle(rig);
@@ -205,7 +205,7 @@ static void test_malformed(void **state)
 static void test_give_back_later(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue_retrying(rig, "a", 0, 0);
     struct uuid task = lease_one(rig, "a");
     assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
@@ -215,13 +215,14 @@ static void test_give_back_later(void **state)
     rig_start(rig);
     rig_settle(rig);
     /* The low-water row of its group has to be read first. */
-    store_mem_fail(rig->store, &(struct store_mem_fault){
-                                   .kind = STORE_MEM_MGET, .nth = 1, .code = SILO_UNAVAILABLE});
+    store_mem_fail(
+        shard_rig_of(rig)->store,
+        &(struct store_mem_fault){.kind = STORE_MEM_MGET, .nth = 1, .code = SILO_UNAVAILABLE});
     struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
-    call->request.cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
+    call->cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
     assert_int_equal(finish(rig, call), SILO_UNAVAILABLE);
     assert_int_equal(status(rig, "b"), JOB_RUNNING);
-    store_mem_faults_clear(rig->store);
+    store_mem_faults_clear(shard_rig_of(rig)->store);
     rig_pass(rig, LEASE_MS + 3 * OWNERSHIP_RENEW_MS);
     expect_first_attempts(rig, abc + 1, 1);
     close_all(rig);
@@ -233,19 +234,19 @@ static void test_give_back_later(void **state)
 static void test_shard_fails(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
-    store_mem_fail(rig->store, &(struct store_mem_fault){.kind = STORE_MEM_FLUSH,
-                                                         .nth = 1,
-                                                         .code = SILO_UNAVAILABLE,
-                                                         .effect = true});
+    store_mem_fail(shard_rig_of(rig)->store, &(struct store_mem_fault){.kind = STORE_MEM_FLUSH,
+                                                                       .nth = 1,
+                                                                       .code = SILO_UNAVAILABLE,
+                                                                       .effect = true});
     struct call *poll = poll_call(1, 0);
     rig_send(rig, poll);
     for (int i = 0; i < 100 && !poll->done; i++) {
         rig_pass(rig, 10);
     }
     assert_true(poll->done);
-    assert_int_equal(poll->request.cmd.rc.code, SILO_UNAVAILABLE);
+    assert_int_equal(poll->cmd.rc.code, SILO_UNAVAILABLE);
     rig_call_free(poll);
     for (int i = 0; i < 100 && !rig_is_open(rig); i++) {
         rig_pass(rig, 100);
@@ -258,15 +259,15 @@ static void test_shard_fails(void **state)
 static void test_give_back_not_open(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     enqueue(rig, "a", 5, 0);
     const struct uuid task = lease_one(rig, "a");
-    store_mem_fail(rig->store,
+    store_mem_fail(shard_rig_of(rig)->store,
                    &(struct store_mem_fault){.kind = STORE_MEM_WRITE, .code = SILO_UNAVAILABLE});
     assert_int_equal(finish(rig, enqueue_call("b", "g", 5, 0)), SILO_UNAVAILABLE);
     assert_false(rig_is_open(rig));
     struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
-    call->request.cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
+    call->cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
     assert_int_equal(finish(rig, call), SILO_OK);
     for (int i = 0; i < 100 && !rig_is_open(rig); i++) {
         rig_pass(rig, 100);
@@ -279,15 +280,15 @@ static void test_give_back_not_open(void **state)
 static void test_notes_are_bounded(void **state)
 {
     (void)state;
-    struct rig *rig = open_plain();
+    struct rig *rig = shard_rig_open_plain();
     const struct uuid ids[3] = {{.b = {1}}, {.b = {2}}, {.b = {3}}};
     for (size_t i = 0; i < UNDELIVERED_MAX / 2; i++) {
-        undelivered_note(rig->shard, ids, 2);
+        undelivered_note(shard_rig_of(rig)->shard, ids, 2);
     }
-    assert_int_equal(rig->shard->undelivered_count, UNDELIVERED_MAX);
-    undelivered_note(rig->shard, ids, 3);
-    assert_int_equal(rig->shard->undelivered_count, UNDELIVERED_MAX);
-    undelivered_free(rig->shard);
+    assert_int_equal(shard_rig_of(rig)->shard->undelivered_count, UNDELIVERED_MAX);
+    undelivered_note(shard_rig_of(rig)->shard, ids, 3);
+    assert_int_equal(shard_rig_of(rig)->shard->undelivered_count, UNDELIVERED_MAX);
+    undelivered_free(shard_rig_of(rig)->shard);
     close_all(rig);
 }
 
@@ -298,13 +299,13 @@ static void test_reply_room(void **state)
     (void)state;
     struct rig *rig = open_abc();
     struct call *poll = poll_call(3, 0);
-    poll->request.cmd.args.poll.bytes_max = PAYLOAD_BYTES;
+    poll->cmd.args.poll.bytes_max = PAYLOAD_BYTES;
     rig_do(rig, poll);
     assert_int_equal(poll_count(poll),
                      0); /* as a further visit of a call whose reply is nearly full */
     rig_call_free(poll);
     poll = poll_call(3, 0);
-    poll->request.cmd.args.poll.bytes_max = 2 * PAYLOAD_BYTES + 2 * REPLY_TASK_BYTES + 500;
+    poll->cmd.args.poll.bytes_max = 2 * PAYLOAD_BYTES + 2 * REPLY_TASK_BYTES + 500;
     rig_do(rig, poll);
     assert_int_equal(poll_count(poll), 2);
     rig_call_free(poll);
@@ -316,10 +317,11 @@ static void test_answer_room(void **state)
 {
     (void)state;
     struct rig *rig = open_abc();
-    atomic_store(&rig->shards->answer_bytes, ANSWERS_BYTES_MAX - 2 * PAYLOAD_BYTES);
+    shard_rig_of(rig)->keeps_answers = true;
+    atomic_store(&shard_rig_of(rig)->shards->answer_bytes, ANSWERS_BYTES_MAX - 2 * PAYLOAD_BYTES);
     struct call *first = rig_call(CMD_GET_JOB, T, "a");
     rig_do(rig, first);
-    assert_int_equal(first->request.cmd.rc.code, SILO_OK);
+    assert_int_equal(first->cmd.rc.code, SILO_OK);
     struct call *poll = poll_call(3, 0);
     rig_do(rig, poll);
     assert_int_equal(poll_count(poll), 1); /* there was room for one */
@@ -327,13 +329,13 @@ static void test_answer_room(void **state)
     assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_EXHAUSTED);
     struct call *other = poll_call(3, 0);
     rig_do(rig, other);
-    assert_int_equal(other->request.cmd.rc.code, SILO_EXHAUSTED);
+    assert_int_equal(other->cmd.rc.code, SILO_EXHAUSTED);
     rig_call_free(other);
-    shard_answer_taken(&first->request);
+    shard_rig_take_answer(rig, first);
     rig_call_free(first);
     assert_int_equal(on_job(rig, CMD_GET_JOB, "b"), SILO_OK);
     rig_call_free(poll);
-    atomic_store(&rig->shards->answer_bytes, 0);
+    atomic_store(&shard_rig_of(rig)->shards->answer_bytes, 0);
     assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
     expect_first_attempts(rig, abc + 1, 2);
     close_all(rig);

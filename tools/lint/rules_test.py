@@ -70,7 +70,7 @@ class Entries(unittest.TestCase):
         self.assertEqual([line for line, _ in wrong], [2, 3])
 
     def test_what_is_looked_through(self):
-        for name in ("sim/audit.c", "src/shard/lessons_test.c", "bridge/src/db.rs", "docs/internals/tests.md", "tests/a/b.py"):
+        for name in ("sim/audit.c", "src/core/lessons_test.c", "bridge/src/db.rs", "docs/internals/tests.md", "tests/a/b.py"):
             self.assertTrue(rules.SCANNED.match(name) and not rules.SKIPPED.match(name), name)
         for name in (rules.PAGE, "tools/lint/rules_test.py", "fuzz/corpus/key/00ff"):
             self.assertFalse(rules.SCANNED.match(name) and not rules.SKIPPED.match(name), name)

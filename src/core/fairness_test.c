@@ -1,12 +1,13 @@
 /*
- * shard/fairness_test.c - nobody waits for somebody else's queue: full queues, long lines, far
+ * core/fairness_test.c - nobody waits for somebody else's queue: full queues, long lines, far
  * tickets and noisy tenants beside work that can run.
  */
 #include <stdio.h>
 
 #include "base/limits.h"
 #include "base/test.h"
-#include "shard/limits_calls_test.h"
+#include "core/core_rig_test.h"
+#include "core/limit_calls_test.h"
 
 static struct rig *open_quiet(void)
 {
@@ -21,10 +22,8 @@ static void close_checked(struct rig *rig)
 
 static uint64_t store_calls(struct rig *rig)
 {
-    struct store_mem_counts counts;
-    store_mem_counts(rig->store, &counts);
-    return counts.calls[STORE_MEM_MGET] + counts.calls[STORE_MEM_SCAN] +
-           counts.calls[STORE_MEM_WRITE];
+    const struct rig_counts *counts = core_rig_counts(rig);
+    return counts->reads + counts->scans + counts->batches;
 }
 
 /*
@@ -94,7 +93,7 @@ static void test_many_releases_at_once(void **state)
     }
     rig_settle(rig);
     for (size_t i = 0; i < QUEUES; i++) {
-        assert_int_equal(calls[i]->request.cmd.rc.code, SILO_OK);
+        assert_int_equal(calls[i]->cmd.rc.code, SILO_OK);
         rig_call_free(calls[i]);
     }
     assert_int_equal(rows_in(rig, TABLE_HOLDER), QUEUES);
@@ -174,7 +173,7 @@ static void test_slices_let_others_in(void **state)
     struct refresh_task refresh;
     assert_int_equal(refreshes(rig, "other", &refresh), 1);
     struct call *raise = rig_call(CMD_REPORT_REFRESH, NULL, NULL);
-    raise->request.cmd.args.report_refresh = (struct report_refresh_args){
+    raise->cmd.args.report_refresh = (struct report_refresh_args){
         .has_task_id = true, .task_id = refresh.task_id, .success = true, .value = SLICED};
     struct call *job = job_call(JOB(.id = "quiet", .tenant = "quiet"));
     struct call *poll = poll_call(1, 60000);
@@ -197,7 +196,7 @@ static void test_slices_let_others_in(void **state)
 static size_t drain_group(struct rig *rig, const char *group, uint32_t tasks_max)
 {
     struct call *poll = poll_call(tasks_max, 0);
-    poll->request.cmd.args.poll.group = bytes_str(group);
+    poll->cmd.args.poll.group = bytes_str(group);
     rig_do(rig, poll);
     const size_t count = poll_count(poll);
     for (size_t i = 0; i < count; i++) {
@@ -276,11 +275,10 @@ static void test_small_maximum_behind(void **state)
     struct uuid task;
     for (int i = 0; i < 20; i++) {
         assert_int_equal(lease_some(rig, 1, &task), 1);
-        store_mem_counts_reset(rig->store);
+        const uint64_t before = core_rig_counts(rig)->rows_read;
         assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
-        struct store_mem_counts counts;
-        store_mem_counts(rig->store, &counts);
-        assert_true(i == 0 || counts.rows_read <= 4); /* the other line is not walked over */
+        const uint64_t rows_read = core_rig_counts(rig)->rows_read - before;
+        assert_true(i == 0 || rows_read <= 4); /* the other line is not walked over */
     }
     assert_int_equal(lease_some(rig, 1, &task), 0);
     assert_int_equal(waiters(rig, "q"), 2 * LANE_TASKS_MAX);
@@ -318,13 +316,10 @@ static void test_idle_reads_nothing(void **state)
              JOB(.id = "t", .start_ms = rig->wall_ms + 10 * 3600000, .limits = {FIXED("q", 5)}),
              500);
     rig_pass(rig, 120000);
-    struct store_mem_counts before;
-    struct store_mem_counts after;
-    store_mem_counts(rig->store, &before);
+    const struct rig_counts before = *core_rig_counts(rig);
     rig_pass(rig, 1000000);
-    store_mem_counts(rig->store, &after);
-    assert_int_equal(after.rows_read, before.rows_read);
-    assert_int_equal(after.batches, before.batches);
+    assert_int_equal(core_rig_counts(rig)->rows_read, before.rows_read);
+    assert_int_equal(core_rig_counts(rig)->batches, before.batches);
     close_checked(rig);
 }
 

@@ -1,9 +1,10 @@
-/* shard/shard_test.c - jobs and polls on one shard, call by call, and the rows they cost. */
+/* core/jobs_test.c - jobs and polls, call by call, and the rows they cost. */
 #include <stdio.h>
 
 #include "base/limits.h"
 #include "base/test.h"
-#include "shard/jobs_test.h"
+#include "core/calls_test.h"
+#include "core/core_rig_test.h"
 
 /* --- life of one job --- */
 
@@ -23,9 +24,9 @@ static void test_success(void **state)
     assert_int_equal(heartbeat(rig, &task, "w1"), SILO_NOT_FOUND);
     struct call *call = rig_call(CMD_GET_RESULT, T, "a");
     rig_do(rig, call);
-    assert_int_equal(call->request.cmd.rc.code, SILO_OK);
-    assert_int_equal(call->request.cmd.result.job.status, JOB_SUCCEEDED);
-    assert_true(bytes_eq(call->request.cmd.result.job.data, BYTES_LIT("data")));
+    assert_int_equal(call->cmd.rc.code, SILO_OK);
+    assert_int_equal(call->cmd.result.job.status, JOB_SUCCEEDED);
+    assert_true(bytes_eq(call->cmd.result.job.data, BYTES_LIT("data")));
     rig_call_free(call);
     const struct counts counts = totals(rig);
     assert_int_equal(counts.open, 0);
@@ -40,14 +41,14 @@ static void test_duplicate(void **state)
     enqueue(rig, "a", 5, 0);
     struct call *call = enqueue_call("a", "g", 5, 0);
     rig_do(rig, call);
-    assert_int_equal(call->request.cmd.rc.code, SILO_EXISTS);
-    assert_string_equal(call->request.cmd.error, "job already exists with id a");
+    assert_int_equal(call->cmd.rc.code, SILO_EXISTS);
+    assert_string_equal(call->cmd.error, "job already exists with id a");
     rig_call_free(call);
     call = enqueue_call("a", "g", 5, 12345);
-    call->request.cmd.args.enqueue.return_existing = true;
+    call->cmd.args.enqueue.return_existing = true;
     assert_int_equal(finish(rig, call), SILO_OK);
     call = enqueue_call("a", "g", 6, 0);
-    call->request.cmd.args.enqueue.return_existing = true;
+    call->cmd.args.enqueue.return_existing = true;
     assert_int_equal(finish(rig, call), SILO_EXISTS);
     assert_int_equal(totals(rig).open, 1);
     close_all(rig);
@@ -82,14 +83,14 @@ static void test_cancel_running(void **state)
     assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a"), SILO_PRECONDITION);
     struct call *call = heartbeat_call(&task, "w1");
     rig_do(rig, call);
-    assert_true(call->request.cmd.result.heartbeat.cancelled);
-    assert_int_equal(call->request.cmd.result.heartbeat.cancelled_ms, rig->wall_ms);
+    assert_true(call->cmd.result.heartbeat.cancelled);
+    assert_int_equal(call->cmd.result.heartbeat.cancelled_ms, rig->wall_ms);
     rig_call_free(call);
     assert_int_equal(status(rig, "a"), JOB_RUNNING);
     /* A marked job is not retried. */
     assert_int_equal(report(rig, &task, ATTEMPT_FAILED), SILO_OK);
     call = get(rig, "a");
-    const struct job_view *job = &call->request.cmd.result.job;
+    const struct job_view *job = &call->cmd.result.job;
     assert_int_equal(job->status, JOB_CANCELLED);
     assert_int_equal(job->state.final.outcome.status, ATTEMPT_FAILED);
     assert_true(job->state.has_mark);
@@ -112,8 +113,8 @@ static void test_cancelled_heartbeats(void **state)
         rig_pass(rig, LEASE_MS - 1000);
         struct call *call = heartbeat_call(&task, "w1");
         rig_do(rig, call);
-        assert_int_equal(call->request.cmd.rc.code, SILO_OK);
-        assert_true(call->request.cmd.result.heartbeat.cancelled);
+        assert_int_equal(call->cmd.rc.code, SILO_OK);
+        assert_true(call->cmd.result.heartbeat.cancelled);
         rig_call_free(call);
     }
     assert_int_equal(report(rig, &task, ATTEMPT_CANCELLED), SILO_OK);
@@ -135,13 +136,13 @@ static void test_cancel_then(void **state)
     /* A worker's report wins over the mark; an expiry does not. */
     assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
     struct call *call = get(rig, "a");
-    assert_int_equal(call->request.cmd.result.job.status, JOB_SUCCEEDED);
-    assert_true(call->request.cmd.result.job.state.has_mark);
+    assert_int_equal(call->cmd.result.job.status, JOB_SUCCEEDED);
+    assert_true(call->cmd.result.job.state.has_mark);
     rig_call_free(call);
     rig_pass(rig, LEASE_MS);
     call = get(rig, "b");
-    assert_int_equal(call->request.cmd.result.job.status, JOB_CANCELLED);
-    assert_int_equal(call->request.cmd.result.job.state.final.outcome.status, ATTEMPT_CANCELLED);
+    assert_int_equal(call->cmd.result.job.status, JOB_CANCELLED);
+    assert_int_equal(call->cmd.result.job.state.final.outcome.status, ATTEMPT_CANCELLED);
     rig_call_free(call);
     close_all(rig);
 }
@@ -159,7 +160,7 @@ static void test_no_retry(void **state)
             assert_int_equal(on_job(rig, CMD_CANCEL_JOB, id), SILO_OK);
         }
         struct call *call = report_call(&task, ATTEMPT_FAILED, "never");
-        call->request.cmd.args.report.final = true;
+        call->cmd.args.report.final = true;
         assert_int_equal(finish(rig, call), SILO_OK);
         assert_int_equal(status(rig, id), JOB_FAILED);
         rig_pass(rig, 60000);
@@ -188,7 +189,7 @@ static void test_retries(void **state)
         }
     }
     struct call *call = get(rig, "a");
-    const struct job_view *job = &call->request.cmd.result.job;
+    const struct job_view *job = &call->cmd.result.job;
     assert_int_equal(job->status, JOB_FAILED);
     assert_int_equal(job->attempt_count, 2);
     assert_int_equal(job->attempts[1].attempt.outcome.status, ATTEMPT_FAILED);
@@ -236,7 +237,7 @@ static void test_expiry(void **state)
     assert_int_equal(status(rig, "a"), JOB_RUNNING);
     rig_pass(rig, 1);
     struct call *call = get(rig, "a");
-    const struct job_view *job = &call->request.cmd.result.job;
+    const struct job_view *job = &call->cmd.result.job;
     assert_int_equal(job->status, JOB_FAILED);
     assert_true(bytes_eq(job->state.final.outcome.error_code, BYTES_LIT("WORKER_CRASHED")));
     assert_int_equal(job->data.ptr[0], 0xda); /* MessagePack str 16 */
@@ -277,10 +278,10 @@ static void test_order_start(void **state)
     }
     assert_int_equal(rig_stop(rig), SILO_OK);
     /* The order is the shard's: another one is refused. */
-    rig->options.order = ORDER_PRIORITY;
+    core_rig_options(rig)->order = ORDER_PRIORITY;
     rig_start(rig);
     rig_pass(rig, 1000);
-    assert_int_equal(shard_status(rig->shard), SHARD_FAILED);
+    assert_false(rig_is_open(rig));
     rig_free(rig);
 }
 
@@ -294,11 +295,11 @@ static void test_parked_poll(void **state)
     rig_send(rig, poll);
     rig_settle(rig);
     assert_false(poll->done);
-    const uint64_t before = store_mem_applied_seq(rig->store, RIG_PATH);
+    const uint64_t before = rig_batches(rig);
     enqueue(rig, "a", 5, 0);
     assert_true(poll->done);
     assert_int_equal(poll_count(poll), 1);
-    assert_int_equal(store_mem_applied_seq(rig->store, RIG_PATH), before + 1);
+    assert_int_equal(rig_batches(rig), before + 1);
     rig_call_free(poll);
     /* The oldest poll is served first; one that nobody serves leaves empty. */
     struct call *first = poll_call(1, 3000);
@@ -332,8 +333,8 @@ static void test_poll_claim(void **state)
     struct rig *rig = open_plain();
     bool taken = true;
     struct call *poll = poll_call(1, 60000);
-    poll->request.cmd.args.poll.claim = claim_flag;
-    poll->request.cmd.args.poll.claim_context = &taken;
+    poll->cmd.args.poll.claim = claim_flag;
+    poll->cmd.args.poll.claim_context = &taken;
     rig_send(rig, poll);
     rig_settle(rig);
     assert_false(poll->done);
@@ -343,8 +344,8 @@ static void test_poll_claim(void **state)
     rig_call_free(poll);
     taken = false;
     poll = poll_call(1, 60000);
-    poll->request.cmd.args.poll.claim = claim_flag;
-    poll->request.cmd.args.poll.claim_context = &taken;
+    poll->cmd.args.poll.claim = claim_flag;
+    poll->cmd.args.poll.claim_context = &taken;
     rig_do(rig, poll);
     assert_true(taken);
     assert_int_equal(poll_count(poll), 1);
@@ -360,7 +361,7 @@ static void test_poll_stop(void **state)
     rig_send(rig, poll);
     rig_settle(rig);
     struct call *stop = rig_call(CMD_POLL_STOP, NULL, NULL);
-    stop->request.cmd.args.poll_stop.poll = &poll->request.cmd;
+    stop->cmd.args.poll_stop.poll = poll->sent;
     rig_do(rig, stop);
     assert_true(poll->done);
     assert_int_equal(poll_count(poll), 0);
@@ -373,7 +374,7 @@ static void test_poll_stop(void **state)
     poll = poll_call(1, 60000);
     rig_send(rig, poll);
     rig_settle(rig);
-    shards_release_polls(rig->shards);
+    core_release_polls(rig_core(rig));
     rig_settle(rig);
     assert_true(poll->done);
     rig_call_free(poll);
@@ -392,7 +393,7 @@ static void test_give_back(void **state)
     enqueue(rig, "b", 5, 0);
     const struct uuid task = lease_one(rig, "a");
     struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
-    call->request.cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
+    call->cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
     assert_int_equal(finish(rig, call), SILO_OK);
     assert_int_equal(status(rig, "a"), JOB_SCHEDULED);
     struct call *poll = poll_call(1, 0);
@@ -417,10 +418,10 @@ static void test_give_back_cancelled(void **state)
     const struct uuid task = lease_one(rig, "a");
     assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a"), SILO_OK);
     struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
-    call->request.cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
+    call->cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
     assert_int_equal(finish(rig, call), SILO_OK);
     call = get(rig, "a");
-    const struct job_view *job = &call->request.cmd.result.job;
+    const struct job_view *job = &call->cmd.result.job;
     assert_int_equal(job->status, JOB_CANCELLED);
     assert_int_equal(job->attempt_count, 0);
     assert_false(job->state.by_attempt);
@@ -447,7 +448,7 @@ static void test_renew(void **state)
     assert_int_equal(report(rig, &tasks[1], ATTEMPT_SUCCEEDED), SILO_OK);
     rig_pass(rig, LEASE_MS - 1000);
     struct call *call = rig_call(CMD_RENEW, NULL, NULL);
-    call->request.cmd.args.renew = (struct renew_args){.task_ids = tasks, .count = 2};
+    call->cmd.args.renew = (struct renew_args){.task_ids = tasks, .count = 2};
     assert_int_equal(finish(rig, call), SILO_OK);
     rig_pass(rig, LEASE_MS - 1000);
     assert_int_equal(status(rig, "a"), JOB_RUNNING);
@@ -455,7 +456,7 @@ static void test_renew(void **state)
     assert_int_equal(status(rig, "a"), JOB_FAILED);
     assert_int_equal(status(rig, "b"), JOB_SUCCEEDED);
     call = rig_call(CMD_RENEW, NULL, NULL);
-    call->request.cmd.args.renew = (struct renew_args){.task_ids = tasks, .count = 2};
+    call->cmd.args.renew = (struct renew_args){.task_ids = tasks, .count = 2};
     assert_int_equal(finish(rig, call), SILO_OK);
     close_all(rig);
 }
@@ -465,10 +466,10 @@ static void test_renew(void **state)
 static struct call *return_call(const struct uuid *task_id, const char *worker)
 {
     struct call *call = rig_call(CMD_RETURN_TASK, NULL, NULL);
-    call->request.cmd.args.return_task = (struct return_task_args){
+    call->cmd.args.return_task = (struct return_task_args){
         .has_task_id = task_id != NULL, .worker_id = arena_copy(&call->arena, bytes_str(worker))};
     if (task_id != NULL) {
-        call->request.cmd.args.return_task.task_id = *task_id;
+        call->cmd.args.return_task.task_id = *task_id;
     }
     return call;
 }
@@ -500,7 +501,7 @@ static void test_return(void **state)
     rig_call_free(poll);
     assert_int_equal(finish(rig, return_call(&task, "w1")), SILO_OK);
     struct call *call = get(rig, "a");
-    assert_int_equal(call->request.cmd.result.job.attempt_count, 1);
+    assert_int_equal(call->cmd.result.job.attempt_count, 1);
     rig_call_free(call);
     poll = poll_call(1, 0);
     rig_do(rig, poll);
@@ -518,9 +519,9 @@ static void test_return_cancelled(void **state)
     assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a"), SILO_OK);
     assert_int_equal(finish(rig, return_call(&task, "w1")), SILO_OK);
     struct call *call = get(rig, "a");
-    assert_int_equal(call->request.cmd.result.job.status, JOB_CANCELLED);
-    assert_int_equal(call->request.cmd.result.job.attempt_count, 0);
-    assert_false(call->request.cmd.result.job.state.by_attempt);
+    assert_int_equal(call->cmd.result.job.status, JOB_CANCELLED);
+    assert_int_equal(call->cmd.result.job.attempt_count, 0);
+    assert_false(call->cmd.result.job.state.by_attempt);
     rig_call_free(call);
     assert_int_equal(poll_empty(rig), 0);
     assert_int_equal(on_job(rig, CMD_DELETE_JOB, "a"), SILO_OK);
@@ -533,20 +534,20 @@ static void test_waiting_result(void **state)
     struct rig *rig = open_plain();
     enqueue(rig, "a", 5, 0);
     struct call *early = rig_call(CMD_GET_RESULT, T, "a");
-    early->request.cmd.args.get.wait_ms = 1000;
+    early->cmd.args.get.wait_ms = 1000;
     struct call *late = rig_call(CMD_GET_RESULT, T, "a");
-    late->request.cmd.args.get.wait_ms = 30000;
+    late->cmd.args.get.wait_ms = 30000;
     rig_send(rig, early);
     rig_send(rig, late);
     const struct uuid task = lease_one(rig, "a");
     rig_pass(rig, 1000);
     assert_true(early->done && !late->done);
-    assert_int_equal(early->request.cmd.rc.code, SILO_PRECONDITION);
-    assert_string_equal(early->request.cmd.error, "job is not complete: status is Running");
+    assert_int_equal(early->cmd.rc.code, SILO_PRECONDITION);
+    assert_string_equal(early->cmd.error, "job is not complete: status is Running");
     assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
     assert_true(late->done);
-    assert_int_equal(late->request.cmd.rc.code, SILO_OK);
-    assert_int_equal(late->request.cmd.result.job.status, JOB_SUCCEEDED);
+    assert_int_equal(late->cmd.rc.code, SILO_OK);
+    assert_int_equal(late->cmd.result.job.status, JOB_SUCCEEDED);
     rig_call_free(early);
     rig_call_free(late);
     close_all(rig);
@@ -560,18 +561,17 @@ struct rows {
 
 static struct rows rows_take(struct rig *rig)
 {
-    struct store_mem_counts counts;
-    store_mem_counts(rig->store, &counts);
+    const struct rig_counts *counts = core_rig_counts(rig);
     struct rows rows = {0};
     for (int table = 0; table < 256; table++) {
         if (table == TABLE_COUNT || table == TABLE_META) {
-            rows.counters += counts.puts[table];
+            rows.counters += counts->puts[table];
         } else {
-            rows.puts += counts.puts[table];
-            rows.deletes += counts.deletes[table];
+            rows.puts += counts->puts[table];
+            rows.deletes += counts->deletes[table];
         }
     }
-    store_mem_counts_reset(rig->store);
+    core_rig_counts_reset(rig);
     return rows;
 }
 
@@ -620,18 +620,18 @@ static void test_large_bytes(void **state)
     static uint8_t large[20000];
     memset(large, 'x', sizeof large);
     struct call *call = enqueue_call("a", "g", 5, 0);
-    call->request.cmd.args.enqueue.payload = bytes_of(large, sizeof large);
+    call->cmd.args.enqueue.payload = bytes_of(large, sizeof large);
     assert_int_equal(finish(rig, call), SILO_OK);
     struct call *poll = poll_call(1, 0);
     rig_do(rig, poll);
     assert_true(bytes_eq(poll_task(poll, 0)->payload, bytes_of(large, sizeof large)));
     call = report_call(&poll_task(poll, 0)->task_id, ATTEMPT_SUCCEEDED, "");
-    call->request.cmd.args.report.data = bytes_of(large, 10000);
+    call->cmd.args.report.data = bytes_of(large, 10000);
     assert_int_equal(finish(rig, call), SILO_OK);
     rig_call_free(poll);
     call = get(rig, "a");
-    assert_true(bytes_eq(call->request.cmd.result.job.payload, bytes_of(large, sizeof large)));
-    assert_true(bytes_eq(call->request.cmd.result.job.data, bytes_of(large, 10000)));
+    assert_true(bytes_eq(call->cmd.result.job.payload, bytes_of(large, sizeof large)));
+    assert_true(bytes_eq(call->cmd.result.job.data, bytes_of(large, 10000)));
     rig_call_free(call);
     assert_int_equal(on_job(rig, CMD_DELETE_JOB, "a"), SILO_OK);
     close_all(rig);
@@ -669,7 +669,7 @@ static void test_page_races(void **state)
     }
     int64_t last_ms = 0;
     assert_int_equal(poll_sorted(rig, 1, &last_ms), 1);
-    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_SCAN), "slow");
+    core_rig_hold(rig, RIG_SCAN);
     size_t count = 1;
     while (count < 601) { /* as many as have their info rows loaded */
         count += poll_sorted(rig, (uint32_t)(601 - count), &last_ms);
@@ -682,7 +682,7 @@ static void test_page_races(void **state)
     while (count < 901) {
         count += poll_sorted(rig, (uint32_t)(901 - count), &last_ms);
     }
-    store_mem_outage(rig->store, 0, NULL);
+    core_rig_hold(rig, 0);
     rig_settle(rig);
     size_t got = 0;
     while ((got = poll_sorted(rig, 100, &last_ms)) != 0) {

@@ -1,16 +1,17 @@
-/* shard/cancels_test.c - workers that wait to hear which of their running jobs were cancelled. */
+/* core/cancels_test.c - workers that wait to hear which of their running jobs were cancelled. */
 #include "base/limits.h"
 #include "base/test.h"
-#include "shard/jobs_test.h"
+#include "core/calls_test.h"
+#include "core/core_rig_test.h"
 
 static struct call *await_call(const char *worker, uint32_t wait_ms, const struct uuid *known,
                                size_t known_count)
 {
     struct call *call = rig_call(CMD_AWAIT_CANCELS, NULL, NULL);
-    call->request.cmd.args.await = (struct await_args){.worker_id = bytes_str(worker),
-                                                       .known = known,
-                                                       .known_count = known_count,
-                                                       .wait_ms = wait_ms};
+    call->cmd.args.await = (struct await_args){.worker_id = bytes_str(worker),
+                                               .known = known,
+                                               .known_count = known_count,
+                                               .wait_ms = wait_ms};
     return call;
 }
 
@@ -25,14 +26,14 @@ static struct call *await_sent(struct rig *rig, const char *worker, uint32_t wai
 static size_t told(const struct call *call)
 {
     assert_true(call->done);
-    assert_int_equal(call->request.cmd.rc.code, SILO_OK);
-    return call->request.cmd.result.await.count;
+    assert_int_equal(call->cmd.rc.code, SILO_OK);
+    return call->cmd.result.await.count;
 }
 
 static void told_is(const struct call *call, const struct uuid *task_id, int64_t cancelled_ms)
 {
     assert_int_equal(told(call), 1);
-    const struct cancelled_task *task = call->request.cmd.result.await.tasks;
+    const struct cancelled_task *task = call->cmd.result.await.tasks;
     assert_true(uuid_eq(&task->task_id, task_id));
     assert_int_equal(task->cancelled_ms, cancelled_ms);
 }
@@ -118,8 +119,8 @@ static void test_another_process_tells(void **state)
     struct call *lost = await_call("w2", 60000, NULL, 0);
     rig_send(rig, lost);
     rig_settle(rig);
-    rig_kill(rig, STORE_MEM_LOSE);
-    assert_int_equal(lost->request.cmd.rc.code, SILO_UNAVAILABLE);
+    rig_kill(rig, RIG_LOSE);
+    assert_int_equal(lost->cmd.rc.code, SILO_UNAVAILABLE);
     rig_call_free(lost);
     rig_start(rig);
     rig_settle(rig);
@@ -137,14 +138,14 @@ static void test_told_when_durable(void **state)
     enqueue(rig, "a", 5, 0);
     (void)lease_one(rig, "a");
     struct call *wait = await_sent(rig, "w1", 60000);
-    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_FLUSH), "slow");
+    core_rig_hold(rig, RIG_FLUSH);
     struct call *cancel = rig_call(CMD_CANCEL_JOB, T, "a");
     rig_send(rig, cancel);
     struct call *late = await_call("w1", 0, NULL, 0);
     rig_send(rig, late);
     rig_pass(rig, 100);
     assert_false(cancel->done || wait->done || late->done);
-    store_mem_outage(rig->store, 0, NULL);
+    core_rig_hold(rig, 0);
     rig_pass(rig, 1000);
     assert_true(cancel->done);
     assert_int_equal(told(wait), 1);
@@ -161,16 +162,16 @@ static void test_a_stop_and_a_shutdown_end_it(void **state)
     struct rig *rig = open_plain();
     struct call *wait = await_sent(rig, "w1", 60000);
     struct call *stop = rig_call(CMD_POLL_STOP, NULL, NULL);
-    stop->request.cmd.args.poll_stop.poll = &wait->request.cmd;
+    stop->cmd.args.poll_stop.poll = wait->sent;
     rig_do(rig, stop);
     assert_true(wait->done);
-    assert_int_equal(wait->request.cmd.rc.code, SILO_CANCELLED);
+    assert_int_equal(wait->cmd.rc.code, SILO_CANCELLED);
     rig_call_free(wait);
     rig_call_free(stop);
 
     struct call *first = await_sent(rig, "w1", 60000);
     struct call *second = await_sent(rig, "w2", 60000);
-    shards_release_polls(rig->shards);
+    core_release_polls(rig_core(rig));
     rig_settle(rig);
     assert_int_equal(told(first), 0);
     assert_int_equal(told(second), 0);
@@ -196,7 +197,7 @@ static void test_one_worker_has_few_calls(void **state)
     }
     struct call *more = await_sent(rig, "w1", 60000);
     assert_true(more->done);
-    assert_int_equal(more->request.cmd.rc.code, SILO_EXHAUSTED);
+    assert_int_equal(more->cmd.rc.code, SILO_EXHAUSTED);
     assert_int_equal(told_now(rig, "w1", NULL, 0), 0);
     struct call *other = await_sent(rig, "w2", 60000);
     assert_false(other->done);

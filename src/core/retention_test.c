@@ -1,50 +1,45 @@
 /*
- * shard/retention_test.c - ended jobs are forgotten in time: what is written for that, and what of
- * it counts; the line about it.
+ * core/retention_test.c - ended jobs are forgotten in time: what is written for that, and what of
+ * it counts.
  */
-#include <fcntl.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/limits.h"
-#include "base/log.h"
 #include "base/test.h"
-#include "shard/limits_calls_test.h"
+#include "core/core_rig_test.h"
+#include "core/limit_calls_test.h"
 
 #define KEPT_MS 60000
 #define FAILED_KEPT_MS 90000
 
-/* The key of the newest expiry row that was written. */
-static struct key noted;
-static uint32_t noted_count;
-
-static void note_rows(void *context, struct store_db *db, struct bytes ops)
+/* How many expiry rows were written. */
+static uint64_t expiries_put(const struct rig *rig)
 {
-    (void)context;
-    (void)db;
-    while (ops.len != 0) {
-        uint16_t key_len = 0;
-        uint32_t value_len = 0;
-        memcpy(&key_len, ops.ptr + 2, sizeof key_len);
-        memcpy(&value_len, ops.ptr + 4, sizeof value_len);
-        const uint8_t *key = ops.ptr + 8;
-        if (key[0] == TABLE_EXPIRY && value_len != 0) {
-            memcpy(noted.b, key, key_len);
-            noted.len = key_len;
-            noted_count++;
-        }
-        const size_t len = 8 + (size_t)key_len + value_len;
-        ops = bytes_of(ops.ptr + len, ops.len - len);
+    return core_rig_counts(rig)->puts[TABLE_EXPIRY];
+}
+
+static void expiry_see(void *context, struct bytes key, struct bytes value)
+{
+    struct key *last = context;
+    (void)value;
+    if (key.ptr[0] == TABLE_EXPIRY) {
+        memcpy(last->b, key.ptr, key.len);
+        last->len = key.len;
     }
+}
+
+/* The key of the last expiry row. */
+static void expiry_last(struct rig *rig, struct key *ret)
+{
+    ret->len = 0;
+    rig_each_row(rig, expiry_see, ret);
+    assert_true(ret->len != 0);
 }
 
 static struct rig *open_keeping(void)
 {
-    struct rig *rig = open_with(&(struct rig_options){
+    return open_with(&(struct rig_options){
         .seed = 1, .completed_expire_ms = KEPT_MS, .terminal_expire_ms = FAILED_KEPT_MS});
-    noted_count = 0;
-    rig->on_write = note_rows;
-    return rig;
 }
 
 static enum silo_code there(struct rig *rig, const char *id)
@@ -64,7 +59,7 @@ static size_t end_together(struct rig *rig, enum attempt_status how)
     }
     rig_settle(rig);
     for (size_t i = 0; i < count; i++) {
-        assert_int_equal(calls[i]->request.cmd.rc.code, SILO_OK);
+        assert_int_equal(calls[i]->cmd.rc.code, SILO_OK);
         rig_call_free(calls[i]);
     }
     return count;
@@ -105,7 +100,7 @@ static void test_large_rows(void **state)
         put_job(rig, JOB(.id = id));
     }
     assert_int_equal(end_together(rig, ATTEMPT_SUCCEEDED), 100);
-    assert_true(noted_count > 10 && noted_count < 50);
+    assert_true(expiries_put(rig) > 10 && expiries_put(rig) < 50);
     rig_pass(rig, KEPT_MS + 100);
     assert_int_equal(rows_in(rig, TABLE_INFO), 0);
     assert_int_equal(rows_in(rig, TABLE_EXPIRY), 0);
@@ -173,13 +168,15 @@ static void test_rows_of_one_job(void **state)
     put_job(rig, JOB(.id = "a"));
     assert_int_equal(end_together(rig, ATTEMPT_SUCCEEDED), 1);
     const int64_t expire_ms = rig->wall_ms + KEPT_MS;
-    rig_kill(rig, STORE_MEM_LOSE);
-    tamper(rig, key_bytes(&noted), BYTES_NONE);
+    struct key written;
+    expiry_last(rig, &written);
+    rig_kill(rig, RIG_LOSE);
+    rig_tamper(rig, key_bytes(&written), BYTES_NONE);
     struct key ref;
     struct key key;
     key_job_ref(&ref, BYTES_LIT(T), BYTES_LIT("a"));
     key_expiry(&key, expire_ms, key_bytes(&ref));
-    tamper(rig, key_bytes(&key), BYTES_LIT(""));
+    rig_tamper(rig, key_bytes(&key), BYTES_LIT(""));
     rig_start(rig);
     rig_settle(rig);
     assert_int_equal(there(rig, "a"), SILO_OK);
@@ -196,8 +193,10 @@ static void test_damaged_row(void **state)
     struct rig *rig = open_keeping();
     put_job(rig, JOB(.id = "a"));
     assert_int_equal(end_together(rig, ATTEMPT_SUCCEEDED), 1);
-    rig_kill(rig, STORE_MEM_LOSE);
-    tamper(rig, key_bytes(&noted), BYTES_LIT("\x01\xff\xff"));
+    struct key written;
+    expiry_last(rig, &written);
+    rig_kill(rig, RIG_LOSE);
+    rig_tamper(rig, key_bytes(&written), BYTES_LIT("\x01\xff\xff"));
     rig_start(rig);
     rig_settle(rig);
     put_job(rig, JOB(.id = "b"));
@@ -209,59 +208,12 @@ static void test_damaged_row(void **state)
     close_all(rig);
 }
 
-/* --- the line about what is kept --- */
-
-static int log_fds[2];
-
-/* What was logged since, as far as it is about that. */
-static bool logged(const char *text)
-{
-    char lines[8192];
-    const ssize_t len = read(log_fds[0], lines, sizeof lines - 1);
-    lines[len > 0 ? len : 0] = 0;
-    const char *line = strstr(lines, "jobs_kept");
-    if (line == NULL) {
-        return text == NULL;
-    }
-    return text != NULL && strstr(line, text) != NULL && strstr(line + 1, "jobs_kept") == NULL;
-}
-
-static void test_a_line_an_hour(void **state)
-{
-    (void)state;
-    assert_int_equal(pipe(log_fds), 0);
-    assert_int_equal(fcntl(log_fds[0], F_SETFL, O_NONBLOCK), 0);
-    log_init(log_fds[1], false, LOG_INFO);
-    struct rig *rig = open_keeping();
-    put_jobs(rig, JOB(.id = "a"), 5);
-    rig_pass(rig, GROWTH_LINE_MS - 5000);
-    rig_turn(rig);
-    assert_true(logged(NULL));
-    rig_pass(rig, 5000);
-    rig_turn(rig);
-    assert_true(logged("open=5 succeeded=0 failed=0 cancelled=0 expired=0"));
-    assert_int_equal(end_together(rig, ATTEMPT_SUCCEEDED), 5);
-    rig_turn(rig);
-    assert_true(logged(NULL)); /* not twice in an hour */
-    rig_pass(rig, GROWTH_LINE_MS);
-    rig_turn(rig);
-    assert_true(logged("open=0 succeeded=0 failed=0 cancelled=0 expired=5"));
-    rig_pass(rig, GROWTH_LINE_MS);
-    rig_turn(rig);
-    assert_true(logged(NULL)); /* nothing has changed */
-    log_init(STDERR_FILENO, false, LOG_INFO);
-    close_all(rig);
-    (void)close(log_fds[0]);
-    (void)close(log_fds[1]);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_row),         cmocka_unit_test(test_large_rows),
         cmocka_unit_test(test_old_reminders),   cmocka_unit_test(test_death_in_a_sweep),
         cmocka_unit_test(test_rows_of_one_job), cmocka_unit_test(test_damaged_row),
-        cmocka_unit_test(test_a_line_an_hour),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /*
- * shard/rates_test.c - rate limits on one shard: those it answers itself, from buckets of its own,
+ * core/rates_test.c - rate limits on one shard: those it answers itself, from buckets of its own,
  * and those that a limiter outside answers, late, badly or never.
  */
 #include <stdio.h>
@@ -7,7 +7,8 @@
 #include "base/limits.h"
 #include "base/test.h"
 #include "core/bucket.h"
-#include "shard/limits_calls_test.h"
+#include "core/core_rig_test.h"
+#include "core/limit_calls_test.h"
 
 #define HOUR_MS 3600000
 
@@ -27,7 +28,7 @@ static void close_checked(struct rig *rig)
 static int64_t due_of(struct rig *rig, const char *id)
 {
     struct call *call = get(rig, id);
-    const struct job_view *job = &call->request.cmd.result.job;
+    const struct job_view *job = &call->cmd.result.job;
     assert_int_equal(job->status, JOB_SCHEDULED);
     const int64_t due_ms = job->has_state ? job->state.due_ms : job->info.due_ms;
     rig_call_free(call);
@@ -134,7 +135,7 @@ static void test_exhausted(void **state)
     }
     (void)lease_one(rig, "b"); /* in the batch in which the job fails */
     struct call *call = get(rig, "a");
-    const struct job_view *job = &call->request.cmd.result.job;
+    const struct job_view *job = &call->cmd.result.job;
     assert_int_equal(job->status, JOB_FAILED);
     assert_true(bytes_eq(job->state.final.outcome.error_code, BYTES_LIT("RATE_LIMIT_EXCEEDED")));
     assert_false(job->state.by_attempt);
@@ -221,7 +222,7 @@ static void bucket_see(void *context, struct bytes key, struct bytes value)
 static int64_t hits_left(struct rig *rig)
 {
     struct bucket_seen seen = {0};
-    store_mem_each_applied(rig->store, RIG_PATH, bucket_see, &seen);
+    rig_each_row(rig, bucket_see, &seen);
     assert_int_equal(seen.count, 1);
     return (int64_t)seen.bucket.remaining;
 }
@@ -261,14 +262,14 @@ static void test_hits_and_leases_together(void **state)
 {
     (void)state;
     for (uint64_t turns = 0; turns < 12; turns++) {
-        struct rig *rig = open_with(&(struct rig_options){.seed = 1, .store = {.manual = true}});
+        struct rig *rig = open_with(&(struct rig_options){.seed = 1, .manual = true});
         put_jobs(rig, JOB(.id = "a", .limits = {RATE("r", 50, HOUR_MS)}), 10);
         struct call *poll = poll_call(4, 0);
         rig_send(rig, poll);
         for (uint64_t i = 0; i < turns; i++) {
             (void)rig_step(rig);
         }
-        rig_kill(rig, turns % 2 == 0 ? STORE_MEM_LOSE : STORE_MEM_KEEP_ALL);
+        rig_kill(rig, turns % 2 == 0 ? RIG_LOSE : RIG_KEEP_ALL);
         rig_call_free(poll);
         rig_start(rig);
         rig_settle(rig);
@@ -364,7 +365,7 @@ static void test_cancel_restart(void **state)
 static struct rig *open_outside(struct fake_limiter *fake)
 {
     fake_init(fake);
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1, .limiter = &fake->limiter});
+    struct rig *rig = open_with(&(struct rig_options){.seed = 1, .limiter = fake});
     slots_watch(rig);
     return rig;
 }
@@ -387,14 +388,13 @@ static void test_outside_passes(void **state)
     struct call *poll = send_poll(rig, 1, 60000);
     assert_false(poll->done);
     assert_int_equal(fake_waiting(&fake), 1);
-    const struct limiter_check *check =
-        CONTAINER_OF(list_first(&fake.waiting), struct limiter_check, node);
+    const struct core_check *check = fake_oldest(&fake);
     assert_true(bytes_eq(check->name, BYTES_LIT("r")) &&
                 bytes_eq(check->unique_key, BYTES_LIT("r")));
     assert_int_equal(check->limit, 7);
     assert_int_equal(check->hits, 1);
     assert_int_equal(check->duration_ms, 60000);
-    fake_answer(&fake, "r", LIMITER_UNDER, 0);
+    fake_answer(&fake, "r", VERDICT_UNDER, 0);
     rig_settle(rig);
     assert_true(poll->done);
     assert_int_equal(poll_count(poll), 1);
@@ -415,17 +415,17 @@ static void test_outside_resets(void **state)
     static const int64_t delays[] = {777, 300, 900};
     for (size_t i = 0; i < 3; i++) {
         struct call *poll = send_poll(rig, 1, 60000);
-        fake_answer(&fake, NULL, LIMITER_OVER, resets[i]);
+        fake_answer(&fake, NULL, VERDICT_OVER, resets[i]);
         rig_settle(rig);
         assert_int_equal(due_of(rig, "a"), rig->wall_ms + delays[i]);
         rig_pass(rig, delays[i]);
         assert_int_equal(fake_waiting(&fake), 1); /* the poll is still there */
         struct call *stop = rig_call(CMD_POLL_STOP, NULL, NULL);
-        stop->request.cmd.args.poll_stop.poll = &poll->request.cmd;
+        stop->cmd.args.poll_stop.poll = poll->sent;
         assert_int_equal(finish(rig, stop), SILO_OK);
         rig_call_free(poll);
     }
-    fake_answer(&fake, NULL, LIMITER_OVER, resets[3]);
+    fake_answer(&fake, NULL, VERDICT_OVER, resets[3]);
     rig_settle(rig);
     assert_int_equal(status(rig, "a"), JOB_FAILED);
     assert_int_equal(fake.asked, 4);
@@ -441,7 +441,7 @@ static void test_outside_errors(void **state)
     put_job(rig, JOB(.id = "a", .limits = {FIXED("q", 1), strict}));
     for (int i = 0; i < 20; i++) {
         struct call *poll = send_poll(rig, 1, 0);
-        fake_answer(&fake, NULL, LIMITER_ERROR, 0);
+        fake_answer(&fake, NULL, VERDICT_ERROR, 0);
         rig_settle(rig);
         assert_true(poll->done);
         assert_int_equal(poll_count(poll), 0);
@@ -453,7 +453,7 @@ static void test_outside_errors(void **state)
     for (int i = 0; i < 4; i++) { /* all its retries are there */
         assert_int_equal(status(rig, "a"), JOB_SCHEDULED);
         struct call *poll = send_poll(rig, 1, 0);
-        fake_answer(&fake, NULL, LIMITER_OVER, 0);
+        fake_answer(&fake, NULL, VERDICT_OVER, 0);
         rig_settle(rig);
         rig_call_free(poll);
         rig_pass(rig, 1000);
@@ -491,7 +491,7 @@ static void test_outside_silent(void **state)
     (void)lease_one(rig, "late");
     end_job(rig, "late", ATTEMPT_SUCCEEDED);
     /* The answer comes while nobody polls: the next one has the job. */
-    fake_answer(&fake, NULL, LIMITER_UNDER, 0);
+    fake_answer(&fake, NULL, VERDICT_UNDER, 0);
     rig_settle(rig);
     (void)lease_one(rig, "slow");
     end_job(rig, "slow", ATTEMPT_SUCCEEDED);
@@ -512,7 +512,7 @@ static void test_outside_on_demand(void **state)
     assert_int_equal(fake.asked, 7);
     rig_pass(rig, 5000);
     assert_int_equal(fake.asked, 7);
-    fake_answer_all(&fake, LIMITER_UNDER);
+    fake_answer_all(&fake, VERDICT_UNDER);
     rig_settle(rig);
     assert_true(first->done && second->done);
     assert_int_equal(poll_count(first) + poll_count(second), 7);
@@ -535,12 +535,12 @@ static void test_outside_after_cancel(void **state)
     assert_int_equal(on_job(rig, CMD_RESTART_JOB, "a"), SILO_OK);
     rig_settle(rig);
     assert_int_equal(holders(rig, "q"), 1);
-    fake_answer(&fake, NULL, LIMITER_UNDER, 0); /* to the question about the first run */
+    fake_answer(&fake, NULL, VERDICT_UNDER, 0); /* to the question about the first run */
     rig_settle(rig);
     assert_false(poll->done);
     assert_int_equal(status(rig, "a"), JOB_SCHEDULED);
     assert_int_equal(fake.asked, 2); /* the second run is asked about by itself */
-    fake_answer(&fake, NULL, LIMITER_UNDER, 0);
+    fake_answer(&fake, NULL, VERDICT_UNDER, 0);
     rig_settle(rig);
     assert_true(poll->done);
     assert_int_equal(poll_count(poll), 1);
@@ -551,45 +551,10 @@ static void test_outside_after_cancel(void **state)
     poll = send_poll(rig, 1, 1000);
     assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "b"), SILO_OK);
     assert_int_equal(on_job(rig, CMD_DELETE_JOB, "b"), SILO_OK);
-    fake_answer(&fake, NULL, LIMITER_UNDER, 0);
+    fake_answer(&fake, NULL, VERDICT_UNDER, 0);
     rig_pass(rig, 1000);
     assert_int_equal(poll_count(poll), 0);
     rig_call_free(poll);
-    assert_int_equal(drain(rig), 0);
-    close_checked(rig);
-}
-
-/*
- * The shard is lost to somebody and opened again in the same process: the old questions are
- * nobody's.
- */
-static void test_outside_after_reopen(void **state)
-{
-    (void)state;
-    struct fake_limiter fake;
-    struct rig *rig = open_outside(&fake);
-    LIMITED(rig, "a", FIXED("q", 1), RATE("r", 1, 1000));
-    struct call *poll = send_poll(rig, 1, 60000);
-    assert_int_equal(fake_waiting(&fake), 1);
-    rig_fence(rig);
-    store_mem_notice_fences(rig->store);
-    rig_pass(rig, 20000);
-    rig_open(rig);
-    rig_settle(rig);
-    assert_true(rig_is_open(rig));
-    assert_true(poll->done);
-    assert_int_equal(poll->request.cmd.rc.code, SILO_UNAVAILABLE);
-    rig_call_free(poll);
-    fake_answer(&fake, NULL, LIMITER_UNDER, 0);
-    rig_settle(rig);
-    poll = send_poll(rig, 1, 60000);
-    assert_false(poll->done); /* asked anew */
-    assert_int_equal(fake.asked, 2);
-    fake_answer(&fake, NULL, LIMITER_UNDER, 0);
-    rig_settle(rig);
-    assert_int_equal(poll_count(poll), 1);
-    rig_call_free(poll);
-    end_job(rig, "a", ATTEMPT_SUCCEEDED);
     assert_int_equal(drain(rig), 0);
     close_checked(rig);
 }
@@ -604,15 +569,15 @@ static void test_outside_killed(void **state)
     for (int i = 0; i < 4; i++) {
         struct call *poll = send_poll(rig, 1, 60000);
         assert_int_equal(fake_waiting(&fake), 1);
-        fake_answer(&fake, NULL, LIMITER_UNDER, 0); /* on its way when the process dies */
-        rig_kill(rig, STORE_MEM_LOSE);
+        fake_answer(&fake, NULL, VERDICT_UNDER, 0); /* on its way when the process dies */
+        rig_kill(rig, RIG_LOSE);
         rig_call_free(poll);
         rig_start(rig);
         rig_settle(rig);
         slots_check(rig);
         assert_int_equal(holders(rig, "q"), 1);
         poll = send_poll(rig, 1, 0);
-        fake_answer(&fake, NULL, LIMITER_OVER, 0);
+        fake_answer(&fake, NULL, VERDICT_OVER, 0);
         rig_settle(rig);
         rig_call_free(poll);
         rig_pass(rig, 1000);
@@ -645,7 +610,6 @@ int main(void)
         cmocka_unit_test(test_outside_silent),
         cmocka_unit_test(test_outside_on_demand),
         cmocka_unit_test(test_outside_after_cancel),
-        cmocka_unit_test(test_outside_after_reopen),
         cmocka_unit_test(test_outside_killed),
     };
     return cmocka_run_group_tests_name("rates", tests, NULL, NULL);

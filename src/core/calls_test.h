@@ -1,18 +1,16 @@
 /*
- * shard/jobs_test.h - calls on one shard as a client would make them: jobs of tenant "-", group
+ * core/calls_test.h - calls on one shard as a client would make them: jobs of tenant "-", group
  * "g", worker "w1".
  *
  * Threads    one.
  */
-#ifndef SILO_SHARD_JOBS_TEST_H
-#define SILO_SHARD_JOBS_TEST_H
+#ifndef SILO_CORE_CALLS_TEST_H
+#define SILO_CORE_CALLS_TEST_H
 
-#include "shard/rig_test.h"
+#include "core/rig_test.h"
 
 #define T "-"
 
-struct rig *open_with(const struct rig_options *options);
-struct rig *open_plain(void);
 struct call *enqueue_call(const char *id, const char *group, uint8_t priority, int64_t start_ms);
 /* Sends, waits, frees. */
 enum silo_code finish(struct rig *rig, struct call *call);

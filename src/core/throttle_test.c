@@ -1,5 +1,5 @@
 /*
- * shard/throttle_test.c - tokens that a rate limit refuses wait in line behind it: in order,
+ * core/throttle_test.c - tokens that a rate limit refuses wait in line behind it: in order,
  * unasked and unwritten, until it can let them pass.
  */
 #include <stdio.h>
@@ -8,8 +8,8 @@
 #include "base/limits.h"
 #include "base/test.h"
 #include "core/bucket.h"
-#include "shard/limits_calls_test.h"
-#include "shard/shard_int.h"
+#include "core/core_rig_test.h"
+#include "core/limit_calls_test.h"
 
 #define HOUR_MS 3600000
 
@@ -30,7 +30,7 @@ static struct call *send_poll(struct rig *rig, const char *group, uint32_t tasks
                               uint32_t wait_ms)
 {
     struct call *poll = poll_call(tasks_max, wait_ms);
-    poll->request.cmd.args.poll.group = bytes_str(group);
+    poll->cmd.args.poll.group = bytes_str(group);
     rig_send(rig, poll);
     rig_settle(rig);
     return poll;
@@ -454,7 +454,7 @@ static void test_reopen(void **state)
     for (int i = 1; i < 4; i++) {
         char both[32];
         reopen(rig);
-        assert_int_equal(core_stats(rig->shard->inc->core).tasks, 0); /* nothing is read at open */
+        assert_int_equal(core_stats(rig_core(rig)).tasks, 0); /* nothing is read at open */
         rig_pass(rig, 1000);
         (void)snprintf(both, sizeof both, "a%d a%d ", 2 * i, 2 * i + 1);
         expect(rig, "g", 9, both);
@@ -523,23 +523,23 @@ static void test_old_rows(void **state)
         struct key key;
         key_of_job(rig, TABLE_REQUEST, "a", &key);
         struct row_copy copy = {.key = key_bytes(&key)};
-        store_mem_each_applied(rig->store, RIG_PATH, copy_row, &copy);
+        rig_each_row(rig, copy_row, &copy);
         struct place place;
         struct key ref;
         key_throttle_ref(&ref, job_ref_tenant(bytes_of(key.b + 1, key.len - 1)), BYTES_LIT("r"),
                          BYTES_LIT("r"), BYTES_LIT("g"));
         assert_true(key_request_parse(key_bytes(&key), ORDER_PRIORITY, 1 + ref.len + 5, &place));
-        tamper(rig, key_bytes(&key), BYTES_NONE);
+        rig_tamper(rig, key_bytes(&key), BYTES_NONE);
         key_queue(&key, key_bytes(&ref), QUEUE_LINES);
-        tamper(rig, key_bytes(&key), BYTES_NONE);
+        rig_tamper(rig, key_bytes(&key), BYTES_NONE);
         key_meta_ref(&key, META_THROTTLE, key_bytes(&ref));
-        tamper(rig, key_bytes(&key), BYTES_NONE);
+        rig_tamper(rig, key_bytes(&key), BYTES_NONE);
         if (timer != 0) {
             key_timer(&key, &place);
         } else {
             key_ready(&key, ORDER_PRIORITY, BYTES_LIT("g"), &place);
         }
-        tamper(rig, key_bytes(&key), copy.value);
+        rig_tamper(rig, key_bytes(&key), copy.value);
         free((void *)(uintptr_t)copy.value.ptr);
         rig_start(rig);
         rig_settle(rig);
@@ -590,12 +590,12 @@ static void test_too_many(void **state)
 static struct rig *open_outside(struct fake_limiter *fake)
 {
     fake_init(fake);
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1, .limiter = &fake->limiter});
+    struct rig *rig = open_with(&(struct rig_options){.seed = 1, .limiter = fake});
     slots_watch(rig);
     return rig;
 }
 
-static void answer(struct rig *rig, struct fake_limiter *fake, enum limiter_verdict verdict,
+static void answer(struct rig *rig, struct fake_limiter *fake, enum core_verdict verdict,
                    int64_t reset_ms)
 {
     fake_answer(fake, NULL, verdict, reset_ms);
@@ -611,32 +611,32 @@ static void test_asked_one_by_one(void **state)
     struct call *poll = send_poll(rig, "g", 8, 60000);
     assert_int_equal(fake_waiting(&fake), 8); /* as many as it wants, while nobody was refused */
     for (int i = 0; i < 8; i++) {
-        answer(rig, &fake, LIMITER_OVER, rig->wall_ms + 5000);
+        answer(rig, &fake, VERDICT_OVER, rig->wall_ms + 5000);
     }
     put_jobs(rig, JOB(.id = "b", .limits = {RATE("r", 10, 5000)}), 100);
     rig_pass(rig, 4999);
     assert_int_equal(fake.asked, 8); /* neither those that were refused nor those that came since */
     rig_pass(rig, 1);
     assert_int_equal(fake.asked, 9); /* the first of the line */
-    answer(rig, &fake, LIMITER_UNDER, 0);
+    answer(rig, &fake, VERDICT_UNDER, 0);
     assert_true(poll->done);
     assert_string_equal(names(poll), "a0 ");
     rig_call_free(poll);
     poll = send_poll(rig, "g", 8, 60000);
     assert_int_equal(fake_waiting(&fake), 2); /* one has passed: two may try */
-    answer(rig, &fake, LIMITER_OVER, rig->wall_ms + 5000);
-    answer(rig, &fake, LIMITER_OVER, rig->wall_ms + 9000);
+    answer(rig, &fake, VERDICT_OVER, rig->wall_ms + 5000);
+    answer(rig, &fake, VERDICT_OVER, rig->wall_ms + 9000);
     rig_pass(rig, 5000);
     assert_int_equal(fake_waiting(&fake), 1);
-    answer(rig, &fake, LIMITER_OVER,
+    answer(rig, &fake, VERDICT_OVER,
            0); /* nothing known: the policy's back-off, 200 ms after two refusals */
     rig_pass(rig, 199);
     assert_int_equal(fake_waiting(&fake), 0);
     rig_pass(rig, 1);
     assert_int_equal(fake_waiting(&fake), 1);
-    answer(rig, &fake, LIMITER_UNDER, 0);
+    answer(rig, &fake, VERDICT_UNDER, 0);
     rig_call_free(poll);
-    fake_answer_all(&fake, LIMITER_OVER);
+    fake_answer_all(&fake, VERDICT_OVER);
     rig_settle(rig);
     close_checked(rig);
 }
@@ -647,22 +647,22 @@ static void test_asked_at_a_time(void **state)
     (void)state;
     struct fake_limiter fake;
     struct rig *rig = open_outside(&fake);
-    rig->on_write = NULL; /* too many rows to look at in every batch */
+    rig->on_batch = NULL; /* too many rows to look at in every batch */
     put_jobs(rig, JOB(.id = "a", .limits = {RATE("r", 1000, 5000)}), 2 * GATE_WINDOW_MAX);
     struct call *poll = send_poll(rig, "g", 2 * GATE_WINDOW_MAX, 60000);
     assert_int_equal(fake_waiting(&fake), GATE_WINDOW_MAX);
-    fake_answer(&fake, NULL, LIMITER_UNDER, 0);
+    fake_answer(&fake, NULL, VERDICT_UNDER, 0);
     rig_settle(rig);
     assert_true(poll->done); /* with the one that passed; nobody wants more */
     rig_call_free(poll);
     assert_int_equal(fake_waiting(&fake), GATE_WINDOW_MAX - 1);
     poll = send_poll(rig, "g", 2 * GATE_WINDOW_MAX, 60000);
     assert_int_equal(fake_waiting(&fake), GATE_WINDOW_MAX);
-    fake_answer_all(&fake, LIMITER_UNDER);
+    fake_answer_all(&fake, VERDICT_UNDER);
     rig_settle(rig);
     assert_true(poll->done);
     rig_call_free(poll);
-    fake_answer_all(&fake, LIMITER_UNDER);
+    fake_answer_all(&fake, VERDICT_UNDER);
     rig_settle(rig);
     close_checked(rig);
 }
@@ -681,11 +681,11 @@ static void test_away(void **state)
     const uint64_t before = batches(rig);
     for (size_t i = 1; i < GATE_ERRORS_MAX; i++) {
         assert_int_equal(fake_waiting(&fake), 1);
-        answer(rig, &fake, LIMITER_ERROR, 0);
+        answer(rig, &fake, VERDICT_ERROR, 0);
         rig_pass(rig, 100);
     }
     assert_int_equal(batches(rig), before);
-    answer(rig, &fake, LIMITER_UNDER, 0);
+    answer(rig, &fake, VERDICT_UNDER, 0);
     assert_string_equal(names(poll), "a0 ");
     rig_call_free(poll);
     close_checked(rig);
@@ -702,12 +702,12 @@ static void test_poison(void **state)
     struct call *poll = send_poll(rig, "g", 1, 60000);
     for (size_t i = 0; i < GATE_ERRORS_MAX; i++) {
         assert_int_equal(fake_waiting(&fake), 1);
-        answer(rig, &fake, LIMITER_ERROR, 0);
+        answer(rig, &fake, VERDICT_ERROR, 0);
         assert_int_equal(rows_in(rig, TABLE_TIMER), i + 1 == GATE_ERRORS_MAX);
         rig_pass(rig, i + 1 < GATE_ERRORS_MAX ? 100 : 99);
     }
     rig_pass(rig, 1);
-    answer(rig, &fake, LIMITER_UNDER, 0);
+    answer(rig, &fake, VERDICT_UNDER, 0);
     assert_true(poll->done);
     rig_call_free(poll);
     close_checked(rig);
@@ -724,19 +724,19 @@ static void test_answer_too_late(void **state)
     assert_int_equal(fake_waiting(&fake), 2);
     assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a0"), SILO_OK);
     const struct uuid task = lease_this(rig, "a1");
-    answer(rig, &fake, LIMITER_UNDER, 0);
-    answer(rig, &fake, LIMITER_UNDER, 0);
+    answer(rig, &fake, VERDICT_UNDER, 0);
+    answer(rig, &fake, VERDICT_UNDER, 0);
     assert_false(poll->done);
     assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
     assert_int_equal(fake_waiting(&fake), 1);
     assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a2"), SILO_OK); /* the line is empty and gone */
-    answer(rig, &fake, LIMITER_OVER, 0);
+    answer(rig, &fake, VERDICT_OVER, 0);
     LIMITED(rig, "b", RATE("r", 10, 5000));
     assert_int_equal(fake_waiting(&fake), 1); /* nothing is left of that refusal */
-    answer(rig, &fake, LIMITER_UNDER, 0);
+    answer(rig, &fake, VERDICT_UNDER, 0);
     assert_true(poll->done);
     rig_call_free(poll);
-    assert_int_equal(core_stats(rig->shard->inc->core).checks, 0);
+    assert_int_equal(core_stats(rig_core(rig)).checks, 0);
     close_checked(rig);
 }
 

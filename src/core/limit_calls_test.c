@@ -1,14 +1,14 @@
 /*
- * shard/limits_calls_test.c - see limits_calls_test.h. Names like SE1 are those of
+ * core/limit_calls_test.c - see limit_calls_test.h. Names like SE1 are those of
  * docs/internals/rules.md.
  */
-#include "shard/limits_calls_test.h"
+#include "core/limit_calls_test.h"
 
 #include <stdio.h>
 
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/test.h"
-#include "shard/shard_int.h"
 
 /* --- jobs --- */
 
@@ -108,7 +108,7 @@ static const char *tenant_of(const struct job_spec *spec)
 struct call *job_call(const struct job_spec *spec)
 {
     struct call *call = rig_call(CMD_ENQUEUE, tenant_of(spec), spec->id);
-    struct enqueue_args *args = &call->request.cmd.args.enqueue;
+    struct enqueue_args *args = &call->cmd.args.enqueue;
     info_of(&call->arena, spec, &args->info);
     args->payload = BYTES_LIT("payload");
     return call;
@@ -118,7 +118,7 @@ struct call *import_call(const struct job_spec *spec, const struct import_attemp
                          size_t count)
 {
     struct call *call = rig_call(CMD_IMPORT_JOB, tenant_of(spec), spec->id);
-    struct import_args *args = &call->request.cmd.args.import;
+    struct import_args *args = &call->cmd.args.import;
     info_of(&call->arena, spec, &args->info);
     args->payload = BYTES_LIT("payload");
     args->attempts = attempts;
@@ -145,7 +145,7 @@ void put_jobs(struct rig *rig, const struct job_spec *spec, uint32_t count)
     rig_settle(rig);
     for (uint32_t i = 0; i < count; i++) {
         assert_true(calls[i]->done);
-        assert_int_equal(calls[i]->request.cmd.rc.code, SILO_OK);
+        assert_int_equal(calls[i]->cmd.rc.code, SILO_OK);
         rig_call_free(calls[i]);
     }
     free(calls);
@@ -178,7 +178,7 @@ static void rows_load(struct rig *rig, struct slot_rows *rows)
 {
     *rows = (struct slot_rows){0};
     arena_init(&rows->arena);
-    store_mem_each_applied(rig->store, RIG_PATH, rows_add, rows);
+    rig_each_row(rig, rows_add, rows);
 }
 
 static void rows_free(struct slot_rows *rows)
@@ -562,25 +562,22 @@ void slots_check(struct rig *rig)
 {
     uint32_t slots = 0;
     check_rows(rig, &slots);
-    if (rig->shards != NULL && rig->shard->inc != NULL && rig_is_open(rig)) { /* SE2 */
-        assert_int_equal(core_stats(rig->shard->inc->core).holders, slots);
-        assert_int_equal(core_stats(rig->shard->inc->core).corrupt_rows, 0);
+    if (rig_is_open(rig)) { /* SE2 */
+        assert_int_equal(core_stats(rig_core(rig)).holders, slots);
+        assert_int_equal(core_stats(rig_core(rig)).corrupt_rows, 0);
     }
 }
 
-static void watch_write(void *context, struct store_db *db, struct bytes ops)
+static void watch_batch(struct rig *rig)
 {
-    (void)db;
-    (void)ops;
     uint32_t slots = 0;
-    check_rows(context, &slots);
+    check_rows(rig, &slots);
 }
 
 void slots_watch(struct rig *rig)
 {
     dropped_holders = false;
-    rig->on_write = watch_write;
-    rig->context = rig;
+    rig->on_batch = watch_batch;
 }
 
 /* --- running --- */
@@ -601,9 +598,9 @@ struct uuid task_of(struct rig *rig, const char *tenant, const char *id)
 {
     struct call *call = rig_call(CMD_GET_JOB, tenant, id);
     rig_do(rig, call);
-    assert_int_equal(call->request.cmd.rc.code, SILO_OK);
-    assert_true(call->request.cmd.result.job.running);
-    const struct uuid task_id = call->request.cmd.result.job.lease_task_id;
+    assert_int_equal(call->cmd.rc.code, SILO_OK);
+    assert_true(call->cmd.result.job.running);
+    const struct uuid task_id = call->cmd.result.job.lease_task_id;
     rig_call_free(call);
     return task_id;
 }
@@ -631,7 +628,7 @@ size_t drain(struct rig *rig)
         }
         rig_settle(rig);
         for (size_t i = 0; i < got; i++) {
-            assert_int_equal(calls[i]->request.cmd.rc.code, SILO_OK);
+            assert_int_equal(calls[i]->cmd.rc.code, SILO_OK);
             rig_call_free(calls[i]);
         }
         total += got;
@@ -653,7 +650,7 @@ size_t drain(struct rig *rig)
 void reopen(struct rig *rig)
 {
     rig_settle(rig);
-    rig_kill(rig, STORE_MEM_LOSE);
+    rig_kill(rig, RIG_LOSE);
     rig_start(rig);
     rig_settle(rig);
     assert_true(rig_is_open(rig));
@@ -662,7 +659,7 @@ void reopen(struct rig *rig)
 
 uint64_t batches(struct rig *rig)
 {
-    return store_mem_applied_seq(rig->store, RIG_PATH);
+    return rig_batches(rig);
 }
 
 enum silo_code expedite(struct rig *rig, const char *id)
@@ -673,7 +670,7 @@ enum silo_code expedite(struct rig *rig, const char *id)
 struct uuid lease_this(struct rig *rig, const char *id)
 {
     struct call *call = rig_call(CMD_LEASE_JOB, T, id);
-    call->request.cmd.args.lease_job.worker_id = BYTES_LIT("w1");
+    call->cmd.args.lease_job.worker_id = BYTES_LIT("w1");
     rig_do(rig, call);
     const struct uuid task_id = poll_task(call, 0)->task_id;
     rig_call_free(call);
@@ -685,52 +682,13 @@ uint64_t drop_holders(struct rig *rig, const char *tenant)
     struct call *call = rig_call(CMD_DROP_HOLDERS, tenant, "any");
     slots_dropped();
     rig_do(rig, call);
-    assert_int_equal(call->request.cmd.rc.code, SILO_OK);
-    const uint64_t dropped = call->request.cmd.result.dropped;
+    assert_int_equal(call->cmd.rc.code, SILO_OK);
+    const uint64_t dropped = call->cmd.result.dropped;
     rig_call_free(call);
     return dropped;
 }
 
 /* --- behind its back --- */
-
-/* Waits for one event; its database, if it brings one. */
-static struct store_db *tamper_await(struct rig *rig, struct store_queue *queue,
-                                     enum store_event_kind kind)
-{
-    struct store_db *db = NULL;
-    for (int i = 0; i < 1000; i++) {
-        struct store_event event;
-        rig->mono_us += 1000;
-        (void)store_mem_step(rig->store);
-        while (rig->real->queue_drain(queue, &event, 1) == 1) {
-            const bool found = event.kind == kind;
-            assert_int_equal(event.rc.code, SILO_OK);
-            db = event.db;
-            rig->ops.event_free(&event);
-            if (found) {
-                return db;
-            }
-        }
-    }
-    fail_msg("the store does not answer");
-    return NULL;
-}
-
-void tamper(struct rig *rig, struct bytes key, struct bytes value)
-{
-    assert_null(rig->shards);
-    struct store_queue *queue = NULL;
-    assert_int_equal(rig->real->queue_new(rig->store, &queue, NULL).code, SILO_OK);
-    const struct store_open_args args = {.path = RIG_PATH};
-    assert_int_equal(rig->real->open(rig->store, queue, &args, 1, NULL).code, SILO_OK);
-    struct store_db *db = tamper_await(rig, queue, STORE_OPENED);
-    struct store_buf buf = rig->real->buf_alloc(64 + key.len + value.len);
-    store_op_pack(&buf, key, value, value.ptr == NULL);
-    assert_int_equal(rig->real->write(db, &buf, 1, 1, 2, NULL).code, SILO_OK);
-    assert_int_equal(rig->real->close(db, STORE_CLOSE_WAL, 3, NULL).code, SILO_OK);
-    (void)tamper_await(rig, queue, STORE_CLOSED);
-    rig->real->queue_free(queue);
-}
 
 void key_of_job(struct rig *rig, enum key_table table, const char *id, struct key *ret)
 {
@@ -762,8 +720,7 @@ static void give_back(struct rig *rig, const struct call *poll)
     for (size_t i = 0; i < poll_count(poll); i++) {
         const struct uuid task_id = poll_task(poll, i)->task_id;
         struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
-        call->request.cmd.args.give_back =
-            (struct give_back_args){.task_ids = &task_id, .count = 1};
+        call->cmd.args.give_back = (struct give_back_args){.task_ids = &task_id, .count = 1};
         assert_int_equal(finish(rig, call), SILO_OK);
     }
 }
@@ -771,10 +728,10 @@ static void give_back(struct rig *rig, const struct call *poll)
 size_t refreshes(struct rig *rig, const char *group, struct refresh_task *ret_first)
 {
     struct call *call = poll_call(1, 0);
-    call->request.cmd.args.poll.group = bytes_str(group);
+    call->cmd.args.poll.group = bytes_str(group);
     rig_do(rig, call);
-    assert_int_equal(call->request.cmd.rc.code, SILO_OK);
-    const struct poll_result *result = &call->request.cmd.result.poll;
+    assert_int_equal(call->cmd.rc.code, SILO_OK);
+    const struct poll_result *result = &call->cmd.result.poll;
     const size_t count = result->refresh_count;
     if (count != 0) {
         *ret_first = result->refreshes[0]; /* its bytes go with the call */
@@ -795,58 +752,7 @@ enum silo_code refresh_report(struct rig *rig, const struct uuid *task_id, bool 
                               uint32_t value)
 {
     struct call *call = rig_call(CMD_REPORT_REFRESH, NULL, NULL);
-    call->request.cmd.args.report_refresh = (struct report_refresh_args){
+    call->cmd.args.report_refresh = (struct report_refresh_args){
         .has_task_id = true, .task_id = *task_id, .success = success, .value = value};
     return finish(rig, call);
-}
-
-/* --- a limiter --- */
-
-static void fake_check(struct limiter *limiter, struct limiter_check *check)
-{
-    struct fake_limiter *fake = CONTAINER_OF(limiter, struct fake_limiter, limiter);
-    list_push_back(&fake->waiting, &check->node);
-    fake->asked++;
-}
-
-void fake_init(struct fake_limiter *fake)
-{
-    *fake = (struct fake_limiter){.limiter.check = fake_check};
-    list_init(&fake->waiting);
-}
-
-size_t fake_waiting(const struct fake_limiter *fake)
-{
-    size_t count = 0;
-    for (struct list_node *n = list_first(&fake->waiting); n != NULL;
-         n = list_next(&fake->waiting, n)) {
-        count++;
-    }
-    return count;
-}
-
-void fake_answer(struct fake_limiter *fake, const char *key, enum limiter_verdict verdict,
-                 int64_t reset_ms)
-{
-    struct list_node *node = list_first(&fake->waiting);
-    while (node != NULL && key != NULL &&
-           !bytes_eq(CONTAINER_OF(node, struct limiter_check, node)->unique_key, bytes_str(key))) {
-        node = list_next(&fake->waiting, node);
-    }
-    if (node == NULL) {
-        fail_msg("nobody asked the limiter about %s", key != NULL ? key : "anything");
-        return;
-    }
-    struct limiter_check *check = CONTAINER_OF(node, struct limiter_check, node);
-    list_remove(node);
-    check->verdict = verdict;
-    check->reset_ms = reset_ms;
-    check->done(check);
-}
-
-void fake_answer_all(struct fake_limiter *fake, enum limiter_verdict verdict)
-{
-    while (!list_empty(&fake->waiting)) {
-        fake_answer(fake, NULL, verdict, 0);
-    }
 }

@@ -1,12 +1,13 @@
 /*
- * shard/slots_test.c - slots over longer ways: limits in opposite orders, a process that dies at
+ * core/slots_test.c - slots over longer ways: limits in opposite orders, a process that dies at
  * every moment, long lines, work in slices, and the operators' commands on jobs with limits.
  */
 #include <stdio.h>
 
 #include "base/limits.h"
 #include "base/test.h"
-#include "shard/limits_calls_test.h"
+#include "core/core_rig_test.h"
+#include "core/limit_calls_test.h"
 
 static struct rig *open_watched(void)
 {
@@ -76,7 +77,7 @@ static void test_opposite_orders_reopened(void **state)
     cross(rig);
     const struct uuid task = task_of(rig, T, "x");
     rig_settle(rig);
-    rig_kill(rig, STORE_MEM_LOSE);
+    rig_kill(rig, RIG_LOSE);
     rig_start(rig);
     while (!rig_is_open(rig)) {
         rig_turn(rig);
@@ -174,13 +175,13 @@ static void death_report(struct death *d)
     const size_t count = d->count;
     for (; d->reported < count; d->reported++) {
         const struct call *poll = d->calls[d->reported];
-        if (poll->request.cmd.kind != CMD_POLL) {
+        if (poll->cmd.kind != CMD_POLL) {
             continue;
         }
         if (!poll->done) {
             return;
         }
-        for (size_t i = 0; poll->request.cmd.rc.code == SILO_OK && i < poll_count(poll); i++) {
+        for (size_t i = 0; poll->cmd.rc.code == SILO_OK && i < poll_count(poll); i++) {
             death_send(d, report_call(&poll_task(poll, i)->task_id,
                                       i % 2 == 0 ? ATTEMPT_SUCCEEDED : ATTEMPT_FAILED, ""));
         }
@@ -256,15 +257,14 @@ static void death_settled(struct death *d)
     for (size_t i = 0; i < d->count; i++) {
         struct call *call = d->calls[i];
         assert_true(call->done);
-        if (call->request.cmd.kind == CMD_ENQUEUE && call->request.cmd.rc.code == SILO_OK) {
+        if (call->cmd.kind == CMD_ENQUEUE && call->cmd.rc.code == SILO_OK) {
             struct call *again = rig_call(CMD_GET_JOB, NULL, NULL);
-            again->request.cmd.job_ref = call->request.cmd.job_ref;
+            again->cmd.job_ref = call->cmd.job_ref;
             assert_int_equal(finish(rig, again), SILO_OK); /* acknowledged: there for ever */
         }
-        if (call->request.cmd.kind == CMD_CANCEL_JOB && call->request.cmd.rc.code == SILO_OK) {
+        if (call->cmd.kind == CMD_CANCEL_JOB && call->cmd.rc.code == SILO_OK) {
             struct call *job = get(rig, "c"); /* it ran or not; the mark is there */
-            assert_true(job->request.cmd.result.job.running ||
-                        job->request.cmd.result.job.state.has_mark);
+            assert_true(job->cmd.result.job.running || job->cmd.result.job.state.has_mark);
             rig_call_free(job);
         }
     }
@@ -274,10 +274,9 @@ static void death_settled(struct death *d)
 }
 
 /* One life of so many steps. False: the script ended before. */
-static bool die_after(size_t steps, enum store_mem_survival survival)
+static bool die_after(size_t steps, enum rig_survival survival)
 {
-    struct death d = {.rig = open_with(&(struct rig_options){
-                          .seed = steps + 1, .store = {.manual = true, .seed = steps}})};
+    struct death d = {.rig = open_with(&(struct rig_options){.seed = steps + 1, .manual = true})};
     slots_watch(d.rig);
     const size_t lived = death_live(&d, steps);
     rig_kill(d.rig, survival);
@@ -290,8 +289,7 @@ static bool die_after(size_t steps, enum store_mem_survival survival)
 static void test_death_at_every_moment(void **state)
 {
     (void)state;
-    static const enum store_mem_survival survivals[] = {STORE_MEM_LOSE, STORE_MEM_KEEP_SOME,
-                                                        STORE_MEM_KEEP_ALL};
+    static const enum rig_survival survivals[] = {RIG_LOSE, RIG_KEEP_SOME, RIG_KEEP_ALL};
     for (size_t i = 0; i < 3; i++) {
         size_t steps = 0;
         while (die_after(steps, survivals[i])) {
@@ -347,7 +345,7 @@ static void take_in_order(struct rig *rig, uint32_t *next, uint32_t expected)
     }
     rig_settle(rig);
     for (uint32_t i = 0; i < expected; i++) {
-        assert_int_equal(reports[i]->request.cmd.rc.code, SILO_OK);
+        assert_int_equal(reports[i]->cmd.rc.code, SILO_OK);
         rig_call_free(reports[i]);
     }
     rig_call_free(poll);
@@ -417,18 +415,18 @@ static void step_until_meta(struct rig *rig, enum key_meta what)
 static void test_raise_in_slices(void **state)
 {
     (void)state;
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1, .store = {.manual = true}});
+    struct rig *rig = open_with(&(struct rig_options){.seed = 1, .manual = true});
     put_jobs(rig, JOB(.id = "a", .limits = {FLOATS("f", 0, 600000)}), RAISED);
     assert_int_equal(waiters(rig, "f"), RAISED);
     const struct uuid task = refresh_one(rig);
     struct call *call = rig_call(CMD_REPORT_REFRESH, NULL, NULL);
-    call->request.cmd.args.report_refresh = (struct report_refresh_args){
+    call->cmd.args.report_refresh = (struct report_refresh_args){
         .has_task_id = true, .task_id = task, .success = true, .value = RAISED};
     rig_send(rig, call);
     step_until_meta(rig, META_GRANT);
     const uint32_t granted = holders(rig, "f");
     assert_true(granted < RAISED);
-    rig_kill(rig, STORE_MEM_KEEP_ALL);
+    rig_kill(rig, RIG_KEEP_ALL);
     rig_call_free(call);
     rig_start(rig);
     while (!rig_is_open(rig)) {
@@ -437,7 +435,7 @@ static void test_raise_in_slices(void **state)
     struct call *late = job_call(JOB(.id = "late", .limits = {FLOATS("f", 0, 600000)}));
     rig_send(rig, late); /* comes while the line is still being served */
     rig_settle(rig);
-    assert_int_equal(late->request.cmd.rc.code, SILO_OK);
+    assert_int_equal(late->cmd.rc.code, SILO_OK);
     rig_call_free(late);
     assert_int_equal(holders(rig, "f"), RAISED);
     assert_int_equal(waiters(rig, "f"), 1);
@@ -480,7 +478,7 @@ static void test_drop_in_slices(void **state)
 {
     (void)state;
     const uint32_t many = 3 * TURN_DROPS_MAX;
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1, .store = {.manual = true}});
+    struct rig *rig = open_with(&(struct rig_options){.seed = 1, .manual = true});
     put_jobs(rig, JOB(.id = "a", .tenant = "t1", .limits = {FIXED("q", 100000)}), many);
     LIMITED(rig, "b", FIXED("q", 1));
     struct call *call = rig_call(CMD_DROP_HOLDERS, "t1", "any");
@@ -489,7 +487,7 @@ static void test_drop_in_slices(void **state)
     step_until_meta(rig, META_DROP);
     const uint32_t left = holders_of(rig, "t1", "q");
     assert_true(left != 0 && left < many);
-    rig_kill(rig, STORE_MEM_KEEP_ALL);
+    rig_kill(rig, RIG_KEEP_ALL);
     rig_call_free(call);
     rig_start(rig);
     rig_settle(rig);
@@ -570,7 +568,7 @@ static void test_lease_this(void **state)
     assert_int_equal(poll_empty(rig), 0);
     /* One that waits in a line is refused, and stays there. */
     struct call *call = rig_call(CMD_LEASE_JOB, T, "b");
-    call->request.cmd.args.lease_job.worker_id = BYTES_LIT("w1");
+    call->cmd.args.lease_job.worker_id = BYTES_LIT("w1");
     assert_int_equal(finish(rig, call), SILO_PRECONDITION);
     assert_int_equal(waiters(rig, "q"), 1);
     reopen(rig);

@@ -1,5 +1,5 @@
 /*
- * shard/lessons_test.c - what went wrong in the system this one replaces, each as a test of the
+ * core/lessons_test.c - what went wrong in the system this one replaces, each as a test of the
  * behaviour wanted: its thirty production bugs (lesson_n) and the defects found by reading it
  * (defect_n), where no other test shows them. docs/internals/tests.md says which test shows which.
  */
@@ -7,8 +7,8 @@
 
 #include "base/limits.h"
 #include "base/test.h"
-#include "shard/limits_calls_test.h"
-#include "shard/shard_int.h"
+#include "core/core_rig_test.h"
+#include "core/limit_calls_test.h"
 
 static struct rig *open_watched(void)
 {
@@ -26,7 +26,7 @@ static void close_checked(struct rig *rig)
 static enum silo_code code_of(struct call *call)
 {
     assert_true(call->done);
-    const enum silo_code code = call->request.cmd.rc.code;
+    const enum silo_code code = call->cmd.rc.code;
     rig_call_free(call);
     return code;
 }
@@ -195,10 +195,10 @@ static void lesson_14(void **state)
     struct rig *rig = open_with(&(struct rig_options){.seed = 1});
     LIMITED(rig, "lost", FIXED("q", 1), FIXED("p", 1));
     LIMITED(rig, "next", FIXED("q", 1));
-    rig_kill(rig, STORE_MEM_LOSE);
+    rig_kill(rig, RIG_LOSE);
     struct key key;
     key_of_job(rig, TABLE_INFO, "lost", &key);
-    tamper(rig, key_bytes(&key), BYTES_NONE);
+    rig_tamper(rig, key_bytes(&key), BYTES_NONE);
     rig_start(rig);
     rig_settle(rig);
     struct call *poll = poll_call(5, 1000);
@@ -255,14 +255,12 @@ static void lesson_open(void **state)
         struct uuid tasks[2];
         assert_int_equal(lease_some(rig, 2, tasks), 2);
         rig_settle(rig);
-        rig_kill(rig, STORE_MEM_LOSE);
-        store_mem_counts_reset(rig->store);
+        rig_kill(rig, RIG_LOSE);
+        const uint64_t before = core_rig_counts(rig)->rows_read;
         rig_start(rig);
         rig_settle(rig);
         assert_true(rig_is_open(rig));
-        struct store_mem_counts counts;
-        store_mem_counts(rig->store, &counts);
-        reads[i] = counts.rows_read;
+        reads[i] = core_rig_counts(rig)->rows_read - before;
         rig_free(rig);
     }
     assert_int_equal(reads[0], reads[1]);
@@ -365,7 +363,7 @@ static void defect_16(void **state)
     rig_pass(rig, LEASE_MS);
     struct call *call = rig_call(CMD_GET_JOB, "acme", "a");
     rig_do(rig, call);
-    assert_int_equal(call->request.cmd.result.job.status, JOB_CANCELLED);
+    assert_int_equal(call->cmd.result.job.status, JOB_CANCELLED);
     rig_call_free(call);
     assert_int_equal(holders_of(rig, "acme", "q"), 0);
     close_checked(rig);
@@ -388,10 +386,10 @@ static void defect_10(void **state)
             spec.limits[0] = (struct job_limit)FIXED("q", 1);
         }
         put_jobs(rig, &spec, 5);
-        rig_kill(rig, STORE_MEM_LOSE);
+        rig_kill(rig, RIG_LOSE);
         struct key key;
         key_of_job(rig, tables[i], bad, &key);
-        tamper(rig, key_bytes(&key), BYTES_LIT("\xff\xff\xff"));
+        rig_tamper(rig, key_bytes(&key), BYTES_LIT("\xff\xff\xff"));
         rig_start(rig);
         rig_settle(rig);
         rig_pass(rig, 2000);
@@ -408,7 +406,7 @@ static void defect_10(void **state)
             rig_call_free(poll);
         }
         assert_int_equal(ran, 4);
-        assert_true(core_stats(rig->shard->inc->core).corrupt_rows != 0);
+        assert_true(core_stats(rig_core(rig)).corrupt_rows != 0);
         rig_free(rig);
     }
 }
@@ -423,10 +421,10 @@ static void slot_of_nobody(void **state)
     LIMITED(rig, "next", FIXED("q", 1));
     struct key key;
     key_of_job(rig, TABLE_READY, "x", &key);
-    rig_kill(rig, STORE_MEM_LOSE);
-    tamper(rig, key_bytes(&key), BYTES_NONE);
+    rig_kill(rig, RIG_LOSE);
+    rig_tamper(rig, key_bytes(&key), BYTES_NONE);
     key_of_job(rig, TABLE_INFO, "x", &key);
-    tamper(rig, key_bytes(&key), BYTES_NONE);
+    rig_tamper(rig, key_bytes(&key), BYTES_NONE);
     rig_start(rig);
     rig_settle(rig);
     (void)lease_one(rig, "next");
@@ -452,7 +450,7 @@ static void defect_11(void **state)
                      0);
     LIMITED(rig, "a", FIXED("q", 1));
     struct call *call = get(rig, "a");
-    assert_int_equal(call->request.cmd.result.job.attempt_count, 0);
+    assert_int_equal(call->cmd.result.job.attempt_count, 0);
     rig_call_free(call);
     close_checked(rig);
 }
@@ -462,7 +460,7 @@ static void defect_11(void **state)
 static uint32_t attempts_of(struct rig *rig, const char *id)
 {
     struct call *call = get(rig, id);
-    const struct job_view *job = &call->request.cmd.result.job;
+    const struct job_view *job = &call->cmd.result.job;
     const uint32_t count =
         (uint32_t)job->attempt_count + (job->has_state && job->state.by_attempt ? 1 : 0);
     rig_call_free(call);
@@ -495,7 +493,7 @@ static void jr_13_to_16(void **state)
             const struct uuid task = lease_one(rig, "a");
             struct call *beat = heartbeat_call(&task, "w1");
             rig_do(rig, beat);
-            assert_false(beat->request.cmd.result.heartbeat.cancelled);
+            assert_false(beat->cmd.result.heartbeat.cancelled);
             rig_call_free(beat);
             end_job(rig, "a", ATTEMPT_SUCCEEDED);
             assert_int_equal(status(rig, "a"), JOB_SUCCEEDED);
@@ -518,13 +516,13 @@ static void jr_5(void **state)
         rig_pass(rig, LEASE_MS - 1);
         struct call *beat = heartbeat_call(&task, "w1");
         rig_do(rig, beat);
-        assert_true(beat->request.cmd.result.heartbeat.cancelled);
+        assert_true(beat->cmd.result.heartbeat.cancelled);
         rig_call_free(beat);
     }
     assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
     struct call *call = get(rig, "a");
-    assert_int_equal(call->request.cmd.result.job.status, JOB_SUCCEEDED);
-    assert_true(call->request.cmd.result.job.state.has_mark);
+    assert_int_equal(call->cmd.result.job.status, JOB_SUCCEEDED);
+    assert_true(call->cmd.result.job.state.has_mark);
     rig_call_free(call);
     assert_int_equal(holders(rig, "q"), 0);
     close_checked(rig);

@@ -1,14 +1,13 @@
 /*
- * shard/ops_test.c - restart, expedite, lease this job, import, retention, on one shard; and what
+ * core/ops_test.c - restart, expedite, lease this job, import, retention, on one shard; and what
  * they do to a token that holds a slot or waits for one.
  */
 #include <stdio.h>
 
 #include "base/test.h"
 #include "codec/limit.h"
-#include "shard/audit_test.h"
-#include "shard/jobs_test.h"
-#include "shard/shard_int.h"
+#include "core/calls_test.h"
+#include "core/core_rig_test.h"
 
 #define LARGE 6000
 
@@ -23,9 +22,9 @@ static struct bytes large(char fill)
 /* A shard that forgets what ended after so long. */
 static void start_keeping(struct rig *rig, int64_t completed_ms, int64_t terminal_ms)
 {
+    core_rig_options(rig)->completed_expire_ms = completed_ms;
+    core_rig_options(rig)->terminal_expire_ms = terminal_ms;
     rig_start(rig);
-    rig->shards->options.completed_expire_ms = completed_ms;
-    rig->shards->options.terminal_expire_ms = terminal_ms;
     rig_settle(rig);
     assert_true(rig_is_open(rig));
 }
@@ -42,8 +41,8 @@ static void reopen(struct rig *rig)
 static void refused(struct rig *rig, struct call *call, enum silo_code code, const char *text)
 {
     rig_do(rig, call);
-    assert_int_equal(call->request.cmd.rc.code, code);
-    assert_string_equal(call->request.cmd.error, text);
+    assert_int_equal(call->cmd.rc.code, code);
+    assert_string_equal(call->cmd.error, text);
     rig_call_free(call);
 }
 
@@ -68,17 +67,21 @@ static void assert_counts(struct rig *rig, uint64_t open, uint64_t succeeded, ui
     assert_int_equal(counts.cancelled, cancelled);
 }
 
+/* All rows are of jobs but counters and facts of the shard. */
+static void row_of_job(void *context, struct bytes key, struct bytes value)
+{
+    size_t *count = context;
+    (void)value;
+    *count += key.ptr[0] != TABLE_COUNT && key.ptr[0] != TABLE_META;
+}
+
 /* Closes the shard; nothing of any job may be left in its store. */
 static void close_empty(struct rig *rig)
 {
     assert_int_equal(rig_stop(rig), SILO_OK);
-    struct audit audit;
-    audit_init(&audit, ORDER_PRIORITY);
-    audit_load(&audit, rig->store, RIG_PATH, true);
-    if (!audit_check(&audit) || !audit_empty(&audit)) {
-        fail_msg("rows are left: %s", audit.error);
-    }
-    audit_deinit(&audit);
+    size_t left = 0;
+    rig_each_row(rig, row_of_job, &left);
+    assert_int_equal(left, 0);
     rig_free(rig);
 }
 
@@ -96,14 +99,14 @@ static void test_restart(void **state)
     refuses(rig, CMD_RESTART_JOB, "a",
             "cannot restart job a: job is still in progress (status: Running)");
     struct call *call = report_call(&task_id, ATTEMPT_FAILED, "");
-    call->request.cmd.args.report.data = large('e');
+    call->cmd.args.report.data = large('e');
     assert_int_equal(finish(rig, call), SILO_OK);
     assert_counts(rig, 0, 0, 1, 0);
 
     assert_int_equal(on_job(rig, CMD_RESTART_JOB, "a"), SILO_OK);
     assert_counts(rig, 1, 0, 0, 0);
     call = get(rig, "a");
-    const struct job_view *view = &call->request.cmd.result.job;
+    const struct job_view *view = &call->cmd.result.job;
     assert_int_equal(view->status, JOB_SCHEDULED);
     assert_int_equal(view->state.attempt, 2);
     assert_int_equal(view->state.relative, 1);
@@ -122,8 +125,8 @@ static void test_restart(void **state)
     refuses(rig, CMD_RESTART_JOB, "a",
             "cannot restart job a: job already succeeded (status: Succeeded)");
     call = get(rig, "a");
-    assert_int_equal(call->request.cmd.result.job.attempt_count, 1);
-    assert_int_equal(call->request.cmd.result.job.state.attempt, 2);
+    assert_int_equal(call->cmd.result.job.attempt_count, 1);
+    assert_int_equal(call->cmd.result.job.state.attempt, 2);
     rig_call_free(call);
     assert_int_equal(on_job(rig, CMD_DELETE_JOB, "a"), SILO_OK);
     close_empty(rig);
@@ -141,9 +144,9 @@ static void test_restart_cancelled(void **state)
     assert_int_equal(on_job(rig, CMD_RESTART_JOB, "later"), SILO_OK);
     assert_int_equal(poll_empty(rig), 0);
     struct call *call = get(rig, "later");
-    assert_int_equal(call->request.cmd.result.job.state.due_ms, RIG_WALL_MS + 50000);
-    assert_int_equal(call->request.cmd.result.job.state.attempt, 1);
-    assert_false(call->request.cmd.result.job.state.has_mark);
+    assert_int_equal(call->cmd.result.job.state.due_ms, RIG_WALL_MS + 50000);
+    assert_int_equal(call->cmd.result.job.state.attempt, 1);
+    assert_false(call->cmd.result.job.state.has_mark);
     rig_call_free(call);
     rig_pass(rig, 60000);
     const struct uuid task_id = lease_one(rig, "later");
@@ -158,8 +161,8 @@ static void test_restart_cancelled(void **state)
         assert_int_equal(on_job(rig, CMD_RESTART_JOB, "a"), SILO_OK);
     }
     call = get(rig, "a");
-    assert_int_equal(call->request.cmd.result.job.attempt_count, 6);
-    assert_int_equal(call->request.cmd.result.job.state.attempt, 7);
+    assert_int_equal(call->cmd.result.job.attempt_count, 6);
+    assert_int_equal(call->cmd.result.job.state.attempt, 7);
     rig_call_free(call);
     assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a"), SILO_OK);
     assert_int_equal(on_job(rig, CMD_DELETE_JOB, "a"), SILO_OK);
@@ -181,8 +184,8 @@ static void test_expedite(void **state)
     rig_pass(rig, 10);
     assert_int_equal(on_job(rig, CMD_EXPEDITE_JOB, "a"), SILO_OK);
     struct call *call = get(rig, "a");
-    assert_int_equal(call->request.cmd.result.job.state.due_ms, rig->wall_ms);
-    assert_int_equal(call->request.cmd.result.job.state.changed_ms, rig->wall_ms);
+    assert_int_equal(call->cmd.result.job.state.due_ms, rig->wall_ms);
+    assert_int_equal(call->cmd.result.job.state.changed_ms, rig->wall_ms);
     rig_call_free(call);
     refuses(rig, CMD_EXPEDITE_JOB, "a",
             "cannot expedite job a: task is already ready to run (status: Scheduled)");
@@ -214,7 +217,7 @@ static void test_expedite(void **state)
 static struct call *lease_job_call(const char *id)
 {
     struct call *call = rig_call(CMD_LEASE_JOB, T, id);
-    call->request.cmd.args.lease_job.worker_id = BYTES_LIT("w1");
+    call->cmd.args.lease_job.worker_id = BYTES_LIT("w1");
     return call;
 }
 
@@ -229,7 +232,7 @@ static void test_lease_job(void **state)
     struct rig *rig = open_plain();
     refused(rig, lease_job_call("none"), SILO_NOT_FOUND, "job not found");
     struct call *call = enqueue_call("a", "g", 5, rig->wall_ms + 3600000);
-    call->request.cmd.args.enqueue.payload = large('p');
+    call->cmd.args.enqueue.payload = large('p');
     assert_int_equal(finish(rig, call), SILO_OK);
     enqueue(rig, "b", 5, 0);
     reopen(rig);
@@ -266,7 +269,7 @@ static struct call *import_call(const char *id, const char *history, uint32_t re
                                 int64_t start_ms)
 {
     struct call *call = rig_call(CMD_IMPORT_JOB, T, id);
-    struct import_args *args = &call->request.cmd.args.import;
+    struct import_args *args = &call->cmd.args.import;
     const size_t count = strlen(history);
     struct import_attempt *attempts = arena_zalloc(&call->arena, (count + 1) * sizeof *attempts);
     for (size_t i = 0; i < count; i++) {
@@ -300,10 +303,10 @@ static enum job_status import(struct rig *rig, const char *id, const char *histo
 {
     struct call *call = import_call(id, history, retries, 0);
     rig_do(rig, call);
-    if (call->request.cmd.rc.code != SILO_OK) {
-        fail_msg("import of %s: %s", id, call->request.cmd.error);
+    if (call->cmd.rc.code != SILO_OK) {
+        fail_msg("import of %s: %s", id, call->cmd.error);
     }
-    const enum job_status made = call->request.cmd.result.import.status;
+    const enum job_status made = call->cmd.result.import.status;
     rig_call_free(call);
     assert_int_equal(status(rig, id), made);
     return made;
@@ -329,7 +332,7 @@ static void test_import_new(void **state)
     assert_counts(rig, 1, 1, 2, 1);
 
     struct call *call = get(rig, "s");
-    const struct job_view *view = &call->request.cmd.result.job;
+    const struct job_view *view = &call->cmd.result.job;
     assert_int_equal(view->info.enqueue_ms, 500);
     assert_int_equal(view->state.changed_ms, 1015);
     assert_int_equal(view->attempt_count, 1);
@@ -338,7 +341,7 @@ static void test_import_new(void **state)
     assert_true(bytes_eq(view->data, BYTES_LIT("d")));
     rig_call_free(call);
     call = get(rig, "r");
-    assert_int_equal(call->request.cmd.result.job.state.changed_ms, rig->wall_ms);
+    assert_int_equal(call->cmd.result.job.state.changed_ms, rig->wall_ms);
     rig_call_free(call);
 
     call = poll_call(5, 0);
@@ -385,10 +388,10 @@ static void test_import_again_refused(void **state)
     key_job_ref(&one, bytes_str(T), BYTES_LIT("none"));
     key_job_ref(&two, bytes_str(T), BYTES_LIT("a"));
     const struct bytes refs[] = {key_bytes(&one), key_bytes(&two)};
-    call->request.cmd.args.any_running = (struct any_running_args){.job_refs = refs, .count = 2};
+    call->cmd.args.any_running = (struct any_running_args){.job_refs = refs, .count = 2};
     rig_do(rig, call);
-    assert_true(call->request.cmd.result.any_running.running);
-    assert_int_equal(call->request.cmd.result.any_running.index, 1);
+    assert_true(call->cmd.result.any_running.running);
+    assert_int_equal(call->cmd.result.any_running.index, 1);
     rig_call_free(call);
     assert_int_equal(report(rig, &task_id, ATTEMPT_SUCCEEDED), SILO_OK);
     import_refused(rig, "a", "FLSF", SILO_PRECONDITION,
@@ -425,7 +428,7 @@ static void test_import_again(void **state)
         }
         assert_int_equal(import(rig, "a", cases[i].then, cases[i].retries), cases[i].status);
         struct call *call = get(rig, "a");
-        const struct job_view *view = &call->request.cmd.result.job;
+        const struct job_view *view = &call->cmd.result.job;
         assert_false(view->state.has_mark);
         assert_int_equal(view->attempt_count + (view->state.by_attempt ? 1 : 0),
                          strlen(cases[i].then));
@@ -448,7 +451,7 @@ static void test_import_again(void **state)
 static void test_retention(void **state)
 {
     (void)state;
-    struct rig *rig = rig_new(&(struct rig_options){.seed = 1});
+    struct rig *rig = core_rig_new(&(struct rig_options){.seed = 1});
     start_keeping(rig, 10000, 30000);
     enqueue(rig, "s", 5, 0);
     struct uuid task_id = lease_one(rig, "s");
@@ -488,7 +491,7 @@ static void test_retention(void **state)
 static void test_retention_closed(void **state)
 {
     (void)state;
-    struct rig *rig = rig_new(&(struct rig_options){.seed = 1});
+    struct rig *rig = core_rig_new(&(struct rig_options){.seed = 1});
     start_keeping(rig, 5000, 5000);
     char id[16];
     for (int i = 0; i < 700; i++) {
@@ -511,7 +514,7 @@ static void test_retention_closed(void **state)
 static void test_retention_clock(void **state)
 {
     (void)state;
-    struct rig *rig = rig_new(&(struct rig_options){.seed = 1});
+    struct rig *rig = core_rig_new(&(struct rig_options){.seed = 1});
     start_keeping(rig, 5000, 5000);
     (void)import(rig, "a", "S", 0);
     rig_pass(rig, 6000);
@@ -533,17 +536,17 @@ static void test_retention_clock(void **state)
 static void test_retention_outage(void **state)
 {
     (void)state;
-    struct rig *rig = rig_new(&(struct rig_options){.seed = 1});
+    struct rig *rig = core_rig_new(&(struct rig_options){.seed = 1});
     start_keeping(rig, 5000, 5000);
     for (int i = 0; i < 20; i++) {
         char id[16];
         (void)snprintf(id, sizeof id, "j%d", i);
         (void)import(rig, id, "S", 0);
     }
-    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_SCAN), "slow");
+    core_rig_hold(rig, RIG_SCAN);
     rig_pass(rig, 5500);
     assert_counts(rig, 0, 20, 0, 0);
-    store_mem_outage(rig->store, 0, NULL);
+    core_rig_hold(rig, 0);
     rig_pass(rig, 500);
     assert_counts(rig, 0, 0, 0, 0);
     close_empty(rig);
@@ -571,7 +574,7 @@ static void slot_limit(struct arena *arena, struct info *info)
 static void enqueue_slot(struct rig *rig, const char *id, int64_t start_ms)
 {
     struct call *call = enqueue_call(id, "g", 5, start_ms);
-    slot_limit(&call->arena, &call->request.cmd.args.enqueue.info);
+    slot_limit(&call->arena, &call->cmd.args.enqueue.info);
     assert_int_equal(finish(rig, call), SILO_OK);
 }
 
@@ -610,7 +613,7 @@ static void test_line_import(void **state)
     (void)state;
     struct rig *rig = open_plain();
     struct call *call = import_call("a", "", 9, 0);
-    slot_limit(&call->arena, &call->request.cmd.args.import.info);
+    slot_limit(&call->arena, &call->cmd.args.import.info);
     assert_int_equal(finish(rig, call), SILO_OK);
     enqueue_slot(rig, "b", 0);
     assert_int_equal(import(rig, "a", "F", 9), JOB_SCHEDULED);

@@ -1,12 +1,13 @@
 /*
- * shard/floating_test.c - limits whose value workers refresh: when they are asked, who is asked,
+ * core/floating_test.c - limits whose value workers refresh: when they are asked, who is asked,
  * what an answer changes.
  */
 #include <stdio.h>
 
 #include "base/limits.h"
 #include "base/test.h"
-#include "shard/limits_calls_test.h"
+#include "core/core_rig_test.h"
+#include "core/limit_calls_test.h"
 
 #define EVERY_MS 60000
 #define LATE_MS READ_RETRY_MS /* after open the best waiter is read first */
@@ -76,7 +77,7 @@ static void test_first_job_defines(void **state)
     assert_int_equal(waiters(rig, "f"), 1);
     struct call *poll = poll_call(1, 0);
     rig_do(rig, poll);
-    const struct poll_result *result = &poll->request.cmd.result.poll;
+    const struct poll_result *result = &poll->cmd.result.poll;
     assert_int_equal(result->refresh_count, 1);
     assert_int_equal(result->count, 1); /* it takes nothing of what was asked for */
     const struct refresh_task *task = &result->refreshes[0];
@@ -198,9 +199,9 @@ static void test_zero_blocks(void **state)
 static struct call *poll_group(struct rig *rig, const char *group, uint32_t tasks_max)
 {
     struct call *poll = poll_call(tasks_max, 0);
-    poll->request.cmd.args.poll.group = bytes_str(group);
+    poll->cmd.args.poll.group = bytes_str(group);
     rig_do(rig, poll);
-    assert_int_equal(poll->request.cmd.rc.code, SILO_OK);
+    assert_int_equal(poll->cmd.rc.code, SILO_OK);
     return poll;
 }
 
@@ -227,15 +228,15 @@ static void test_group_of_best_waiter(void **state)
     rig_call_free(mid);
     put_job(rig, JOB(.id = "free", .group = "g2"));
     struct call *poll = poll_group(rig, "g1", 1);
-    assert_int_equal(poll->request.cmd.result.poll.refresh_count, 0);
+    assert_int_equal(poll->cmd.result.poll.refresh_count, 0);
     rig_call_free(poll);
     /* Ahead of all jobs, and with them. */
     poll = poll_group(rig, "g2", 1);
-    assert_int_equal(poll->request.cmd.result.poll.refresh_count, 1);
+    assert_int_equal(poll->cmd.result.poll.refresh_count, 1);
     assert_int_equal(poll_count(poll), 1);
     rig_call_free(poll);
     poll = poll_group(rig, "g2", 1); /* one at a time */
-    assert_int_equal(poll->request.cmd.result.poll.refresh_count, 0);
+    assert_int_equal(poll->cmd.result.poll.refresh_count, 0);
     rig_call_free(poll);
     close_checked(rig);
 }
@@ -254,7 +255,7 @@ static void test_parked_poll_is_asked(void **state)
     assert_false(poll->done);
     rig_pass(rig, 1);
     assert_true(poll->done);
-    assert_int_equal(poll->request.cmd.result.poll.refresh_count, 1);
+    assert_int_equal(poll->cmd.result.poll.refresh_count, 1);
     assert_int_equal(poll_count(poll), 0);
     rig_call_free(poll);
     close_checked(rig);
@@ -278,12 +279,12 @@ static void test_group_without_workers(void **state)
     rig_pass(rig, REFRESH_OFFER_MS);
     assert_int_equal(refreshes_of(rig, "foreign"), 0); /* nobody of it waits */
     struct call *poll = poll_call(1, 60000);
-    poll->request.cmd.args.poll.group = BYTES_LIT("alive");
+    poll->cmd.args.poll.group = BYTES_LIT("alive");
     rig_send(rig, poll);
     rig_settle(rig);
     assert_true(poll->done);
-    assert_int_equal(poll->request.cmd.result.poll.refresh_count, 1);
-    const struct uuid task = poll->request.cmd.result.poll.refreshes[0].task_id;
+    assert_int_equal(poll->cmd.result.poll.refresh_count, 1);
+    const struct uuid task = poll->cmd.result.poll.refreshes[0].task_id;
     rig_call_free(poll);
     assert_int_equal(refresh_report(rig, &task, true, 2), SILO_OK);
     assert_int_equal(holders(rig, "f"), 2);
@@ -301,11 +302,11 @@ static void test_first_workers_to_come(void **state)
     rig_pass(rig, 60000);
     reopen(rig);
     struct call *poll = poll_call(1, 60000);
-    poll->request.cmd.args.poll.group = BYTES_LIT("alive");
+    poll->cmd.args.poll.group = BYTES_LIT("alive");
     rig_send(rig, poll);
     rig_pass(rig, 3 * REFRESH_OFFER_MS);
     assert_true(poll->done);
-    assert_int_equal(poll->request.cmd.result.poll.refresh_count, 1);
+    assert_int_equal(poll->cmd.result.poll.refresh_count, 1);
     rig_call_free(poll);
     close_checked(rig);
 }
@@ -321,11 +322,11 @@ static void test_worker_died(void **state)
     put_job(rig, JOB(.id = "b", .group = "alive", .limits = {FLOATS("f", 0, EVERY_MS)}));
     assert_int_equal(refreshes_of(rig, "dead"), 1);
     struct call *poll = poll_call(1, 60000);
-    poll->request.cmd.args.poll.group = BYTES_LIT("alive");
+    poll->cmd.args.poll.group = BYTES_LIT("alive");
     rig_send(rig, poll);
     rig_pass(rig, LEASE_MS + REFRESH_OFFER_MS);
     assert_true(poll->done);
-    assert_int_equal(poll->request.cmd.result.poll.refresh_count, 1);
+    assert_int_equal(poll->cmd.result.poll.refresh_count, 1);
     rig_call_free(poll);
     close_checked(rig);
 }
@@ -397,13 +398,13 @@ static void test_many_limits_after_reopen(void **state)
         (void)snprintf(id, sizeof id, "a%u", i);
         LIMITED(rig, id, FLOATS(queue, 0, EVERY_MS));
     }
-    rig_kill(rig, STORE_MEM_LOSE);
+    rig_kill(rig, RIG_LOSE);
     rig_start(rig);
     rig_settle(rig);
     size_t count = 0;
     struct call *poll = poll_call(1, 0);
     rig_do(rig, poll);
-    count = poll->request.cmd.result.poll.refresh_count;
+    count = poll->cmd.result.poll.refresh_count;
     rig_call_free(poll);
     assert_int_equal(count, PAGE_ROWS_MAX + 100);
     close_checked(rig);
@@ -505,14 +506,14 @@ static void test_heartbeat(void **state)
         rig_pass(rig, LEASE_MS - 1);
         struct call *call = heartbeat_call(&task, "w1");
         rig_do(rig, call);
-        assert_int_equal(call->request.cmd.rc.code, SILO_OK);
-        assert_false(call->request.cmd.result.heartbeat.cancelled);
+        assert_int_equal(call->cmd.rc.code, SILO_OK);
+        assert_false(call->cmd.result.heartbeat.cancelled);
         rig_call_free(call);
     }
     struct call *call = heartbeat_call(&task, "w2");
     rig_do(rig, call);
-    assert_int_equal(call->request.cmd.rc.code, SILO_PRECONDITION);
-    assert_string_equal(call->request.cmd.error, "lease owner mismatch");
+    assert_int_equal(call->cmd.rc.code, SILO_PRECONDITION);
+    assert_string_equal(call->cmd.error, "lease owner mismatch");
     rig_call_free(call);
     assert_int_equal(refresh_report(rig, &task, true, 1), SILO_OK);
     assert_int_equal(heartbeat(rig, &task, "w1"), SILO_NOT_FOUND);
@@ -542,17 +543,17 @@ static void test_two_reports(void **state)
     struct rig *rig = open_full(EVERY_MS);
     const struct uuid task = refresh_one(rig);
     struct call *first = rig_call(CMD_REPORT_REFRESH, NULL, NULL);
-    first->request.cmd.args.report_refresh = (struct report_refresh_args){
+    first->cmd.args.report_refresh = (struct report_refresh_args){
         .has_task_id = true, .task_id = task, .success = true, .value = 1};
     struct call *second = rig_call(CMD_REPORT_REFRESH, NULL, NULL);
-    second->request.cmd.args.report_refresh = (struct report_refresh_args){
+    second->cmd.args.report_refresh = (struct report_refresh_args){
         .has_task_id = true, .task_id = task, .success = true, .value = 8};
     rig_send(rig, first);
     rig_send(rig, second);
     rig_settle(rig);
-    assert_int_equal(first->request.cmd.rc.code, SILO_OK);
-    assert_int_equal(second->request.cmd.rc.code, SILO_NOT_FOUND);
-    assert_string_equal(second->request.cmd.error, "lease not found");
+    assert_int_equal(first->cmd.rc.code, SILO_OK);
+    assert_int_equal(second->cmd.rc.code, SILO_NOT_FOUND);
+    assert_string_equal(second->cmd.error, "lease not found");
     assert_int_equal(holders(rig, "f"), 1);
     rig_call_free(first);
     rig_call_free(second);
@@ -578,7 +579,7 @@ static void test_give_back(void **state)
     LIMITED(rig, "a", FLOATS("f", 0, EVERY_MS));
     const struct uuid task = refresh_one(rig);
     struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
-    call->request.cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
+    call->cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
     assert_int_equal(finish(rig, call), SILO_OK);
     assert_int_equal(refresh_report(rig, &task, true, 3), SILO_NOT_FOUND);
     const struct uuid again = refresh_one(rig);
@@ -605,10 +606,10 @@ static void test_give_back_once(void **state)
     rig_send(rig, poll);
     rig_settle(rig);
     struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
-    call->request.cmd.args.give_back = (struct give_back_args){.task_ids = tasks, .count = 2};
+    call->cmd.args.give_back = (struct give_back_args){.task_ids = tasks, .count = 2};
     assert_int_equal(finish(rig, call), SILO_OK);
     assert_true(poll->done);
-    assert_int_equal(poll->request.cmd.result.poll.refresh_count, 1);
+    assert_int_equal(poll->cmd.result.poll.refresh_count, 1);
     rig_call_free(poll);
     assert_int_equal(status(rig, "b"), JOB_SCHEDULED);
     assert_int_equal(heartbeat(rig, &tasks[0], "w1"), SILO_OK); /* the second worker has it */
@@ -624,11 +625,11 @@ static void test_return(void **state)
     LIMITED(rig, "a", FLOATS("f", 0, EVERY_MS));
     const struct uuid task = refresh_one(rig);
     struct call *call = rig_call(CMD_RETURN_TASK, NULL, NULL);
-    call->request.cmd.args.return_task = (struct return_task_args){
+    call->cmd.args.return_task = (struct return_task_args){
         .has_task_id = true, .task_id = task, .worker_id = BYTES_LIT("w2")};
     assert_int_equal(finish(rig, call), SILO_PRECONDITION);
     call = rig_call(CMD_RETURN_TASK, NULL, NULL);
-    call->request.cmd.args.return_task = (struct return_task_args){
+    call->cmd.args.return_task = (struct return_task_args){
         .has_task_id = true, .task_id = task, .worker_id = BYTES_LIT("w1")};
     assert_int_equal(finish(rig, call), SILO_OK);
     assert_int_equal(refresh_report(rig, &task, true, 3), SILO_NOT_FOUND);
@@ -685,7 +686,7 @@ static void test_chain(void **state)
     assert_int_equal(rows_in(rig, TABLE_HOLDER), 2);
     LIMITED(rig, "b", FLOATS("f1", 1, EVERY_MS));
     struct call *poll = poll_group(rig, "g", 1);
-    const struct poll_result *result = &poll->request.cmd.result.poll;
+    const struct poll_result *result = &poll->cmd.result.poll;
     assert_int_equal(result->refresh_count, 2);
     const size_t f2 = bytes_eq(result->refreshes[0].queue, BYTES_LIT("f2")) ? 0 : 1;
     assert_true(bytes_eq(result->refreshes[f2].queue, BYTES_LIT("f2")));

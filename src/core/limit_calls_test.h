@@ -1,14 +1,14 @@
 /*
- * shard/limits_calls_test.h - jobs with limits: calls about them on one shard, what its rows say
- * about slots, and a limiter that answers by hand.
+ * core/limit_calls_test.h - jobs with limits: calls about them on one shard, and what its rows say
+ * about slots.
  *
  * Threads    one.
  */
-#ifndef SILO_SHARD_LIMITS_CALLS_TEST_H
-#define SILO_SHARD_LIMITS_CALLS_TEST_H
+#ifndef SILO_CORE_LIMIT_CALLS_TEST_H
+#define SILO_CORE_LIMIT_CALLS_TEST_H
 
 #include "codec/limit.h"
-#include "shard/jobs_test.h"
+#include "core/calls_test.h"
 
 struct job_limit {
     enum limit_kind kind;
@@ -101,10 +101,6 @@ struct uuid lease_this(struct rig *rig, const char *id);
 uint64_t drop_holders(struct rig *rig, const char *tenant);
 
 /*
- * Between two lives of the shard: writes a row, or deletes it (value BYTES_NONE), behind its back.
- */
-void tamper(struct rig *rig, struct bytes key, struct bytes value);
-/*
  * The key of the only row of the table that names this job (its token's, its info's); copied to
  * ret.
  */
@@ -118,19 +114,5 @@ size_t refreshes(struct rig *rig, const char *group, struct refresh_task *ret_fi
 struct uuid refresh_one(struct rig *rig);
 enum silo_code refresh_report(struct rig *rig, const struct uuid *task_id, bool success,
                               uint32_t value);
-
-/* --- a limiter --- */
-
-struct fake_limiter {
-    struct limiter limiter;
-    struct list waiting; /* limiter_check.node */
-    size_t asked;
-};
-void fake_init(struct fake_limiter *fake);
-size_t fake_waiting(const struct fake_limiter *fake);
-/* Answers the oldest, or the one with this unique key. */
-void fake_answer(struct fake_limiter *fake, const char *key, enum limiter_verdict verdict,
-                 int64_t reset_ms);
-void fake_answer_all(struct fake_limiter *fake, enum limiter_verdict verdict);
 
 #endif

@@ -1,25 +1,11 @@
-/* shard/jobs_test.c - see jobs_test.h. */
-#include "shard/jobs_test.h"
+/* core/calls_test.c - see calls_test.h. */
+#include "core/calls_test.h"
 #include "base/test.h"
-
-struct rig *open_with(const struct rig_options *options)
-{
-    struct rig *rig = rig_new(options);
-    rig_start(rig);
-    rig_settle(rig);
-    assert_true(rig_is_open(rig));
-    return rig;
-}
-
-struct rig *open_plain(void)
-{
-    return open_with(&(struct rig_options){.seed = 1});
-}
 
 struct call *enqueue_call(const char *id, const char *group, uint8_t priority, int64_t start_ms)
 {
     struct call *call = rig_call(CMD_ENQUEUE, T, id);
-    struct enqueue_args *args = &call->request.cmd.args.enqueue;
+    struct enqueue_args *args = &call->cmd.args.enqueue;
     args->info = (struct info){
         .priority = priority, .group = bytes_str(group), .requested_start_ms = start_ms};
     args->payload = BYTES_LIT("payload");
@@ -29,7 +15,7 @@ struct call *enqueue_call(const char *id, const char *group, uint8_t priority, i
 enum silo_code finish(struct rig *rig, struct call *call)
 {
     rig_do(rig, call);
-    const enum silo_code code = call->request.cmd.rc.code;
+    const enum silo_code code = call->cmd.rc.code;
     rig_call_free(call);
     return code;
 }
@@ -42,8 +28,8 @@ void enqueue(struct rig *rig, const char *id, uint8_t priority, int64_t start_ms
 void enqueue_retrying(struct rig *rig, const char *id, uint32_t retries, int64_t initial_ms)
 {
     struct call *call = enqueue_call(id, "g", 5, 0);
-    call->request.cmd.args.enqueue.info.has_retry = true;
-    call->request.cmd.args.enqueue.info.retry =
+    call->cmd.args.enqueue.info.has_retry = true;
+    call->cmd.args.enqueue.info.retry =
         (struct retry_policy){.retry_count = retries, .initial_ms = initial_ms, .factor = 3};
     assert_int_equal(finish(rig, call), SILO_OK);
 }
@@ -51,24 +37,24 @@ void enqueue_retrying(struct rig *rig, const char *id, uint32_t retries, int64_t
 struct call *poll_call(uint32_t tasks_max, uint32_t wait_ms)
 {
     struct call *call = rig_call(CMD_POLL, NULL, NULL);
-    call->request.cmd.args.poll = (struct poll_args){.group = BYTES_LIT("g"),
-                                                     .worker_id = BYTES_LIT("w1"),
-                                                     .tasks_max = tasks_max,
-                                                     .wait_ms = wait_ms};
+    call->cmd.args.poll = (struct poll_args){.group = BYTES_LIT("g"),
+                                             .worker_id = BYTES_LIT("w1"),
+                                             .tasks_max = tasks_max,
+                                             .wait_ms = wait_ms};
     return call;
 }
 
 const struct leased_task *poll_task(const struct call *call, size_t i)
 {
-    assert_int_equal(call->request.cmd.rc.code, SILO_OK);
-    assert_true(i < call->request.cmd.result.poll.count);
-    return &call->request.cmd.result.poll.tasks[i];
+    assert_int_equal(call->cmd.rc.code, SILO_OK);
+    assert_true(i < call->cmd.result.poll.count);
+    return &call->cmd.result.poll.tasks[i];
 }
 
 size_t poll_count(const struct call *call)
 {
-    assert_int_equal(call->request.cmd.rc.code, SILO_OK);
-    return call->request.cmd.result.poll.count;
+    assert_int_equal(call->cmd.rc.code, SILO_OK);
+    return call->cmd.result.poll.count;
 }
 
 /* Leases one task and tells its id. */
@@ -96,11 +82,11 @@ size_t poll_empty(struct rig *rig)
 struct call *report_call(const struct uuid *task_id, enum attempt_status status, const char *data)
 {
     struct call *call = rig_call(CMD_REPORT, NULL, NULL);
-    call->request.cmd.args.report = (struct report_args){.has_task_id = true,
-                                                         .task_id = *task_id,
-                                                         .status = status,
-                                                         .error_code = BYTES_LIT("E"),
-                                                         .data = bytes_str(data)};
+    call->cmd.args.report = (struct report_args){.has_task_id = true,
+                                                 .task_id = *task_id,
+                                                 .status = status,
+                                                 .error_code = BYTES_LIT("E"),
+                                                 .data = bytes_str(data)};
     return call;
 }
 
@@ -112,7 +98,7 @@ enum silo_code report(struct rig *rig, const struct uuid *task_id, enum attempt_
 struct call *heartbeat_call(const struct uuid *task_id, const char *worker)
 {
     struct call *call = rig_call(CMD_HEARTBEAT, NULL, NULL);
-    call->request.cmd.args.heartbeat = (struct heartbeat_args){
+    call->cmd.args.heartbeat = (struct heartbeat_args){
         .has_task_id = true, .task_id = *task_id, .worker_id = bytes_str(worker)};
     return call;
 }
@@ -130,16 +116,16 @@ enum silo_code on_job(struct rig *rig, enum command_kind kind, const char *id)
 struct call *get(struct rig *rig, const char *id)
 {
     struct call *call = rig_call(CMD_GET_JOB, T, id);
-    call->request.cmd.args.get.include_attempts = true;
+    call->cmd.args.get.include_attempts = true;
     rig_do(rig, call);
-    assert_int_equal(call->request.cmd.rc.code, SILO_OK);
+    assert_int_equal(call->cmd.rc.code, SILO_OK);
     return call;
 }
 
 enum job_status status(struct rig *rig, const char *id)
 {
     struct call *call = get(rig, id);
-    const enum job_status found = call->request.cmd.result.job.status;
+    const enum job_status found = call->cmd.result.job.status;
     rig_call_free(call);
     return found;
 }
@@ -148,8 +134,8 @@ struct counts totals(struct rig *rig)
 {
     struct call *call = rig_call(CMD_TOTALS, NULL, NULL);
     rig_do(rig, call);
-    assert_int_equal(call->request.cmd.rc.code, SILO_OK);
-    const struct counts counts = call->request.cmd.result.totals.counts;
+    assert_int_equal(call->cmd.rc.code, SILO_OK);
+    const struct counts counts = call->cmd.result.totals.counts;
     rig_call_free(call);
     return counts;
 }
