@@ -305,7 +305,7 @@ static void answer_check(struct model *m, enum api api, const struct item *item)
 static void import_done(struct model *m, const struct item *item, const struct mversion *v)
 {
     if (v->attempts < item->attempts) {
-        (void)verdict_fail(m->verdict, "11.5", "%s was imported with %u attempts and has %u",
+        (void)verdict_fail(m->verdict, "import", "%s was imported with %u attempts and has %u",
                            item->job->id, item->attempts, v->attempts);
     }
 }
@@ -403,7 +403,7 @@ static void poll_done(struct model *m, const struct item *item)
 {
     const Silo__V1__LeaseTasksResponse *reply = item->reply;
     if (reply->n_tasks > item->tasks_max) {
-        (void)verdict_fail(m->verdict, "5.5", "a poll for %u tasks got %zu", item->tasks_max,
+        (void)verdict_fail(m->verdict, "poll size", "a poll for %u tasks got %zu", item->tasks_max,
                            reply->n_tasks);
     }
     for (size_t i = 0; i < reply->n_tasks; i++) {

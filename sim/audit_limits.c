@@ -164,7 +164,7 @@ bool audit_chain(struct audit *a, const struct audit_job *job, const struct task
     const struct limit *at = chain->passed < count ? &job->limits->items[chain->passed] : NULL;
     switch (job->where) {
     case AT_READY:
-        RULE(a, at == NULL || at->kind == LIMIT_RATE, "5.6",
+        RULE(a, at == NULL || at->kind == LIMIT_RATE, "due",
              "%.*s is ready and has not passed limit %u", JOB_FMT(job), chain->passed);
         break;
     case AT_TIMER:
@@ -664,7 +664,7 @@ bool audit_rest(struct audit *a, int64_t now_ms)
             a,
             floating == 0 || queue->floating.phase != REFRESH_NONE ||
                 !refresh_is_due(queue, now_ms),
-            "8.2",
+            "refreshed",
             "queue %s has waiters and is not refreshed: last %lld, every %lld ms, not before %lld, "
             "now %lld",
             queue_name(queue, name), (long long)queue->floating.refreshed_ms,
@@ -673,7 +673,7 @@ bool audit_rest(struct audit *a, int64_t now_ms)
     }
     for (size_t i = 0; i < a->job_count; i++) {
         const struct audit_job *job = &a->jobs[i];
-        RULE(a, job->where != AT_TIMER || job->place.due_ms > now_ms, "5.6",
+        RULE(a, job->where != AT_TIMER || job->place.due_ms > now_ms, "due",
              "the timer of %.*s is due at %lld, it is %lld", JOB_FMT(job),
              (long long)job->place.due_ms, (long long)now_ms);
         if (job->where == AT_REQUEST && !takeovers_done(a, job)) {

@@ -141,7 +141,7 @@ static void failure_print(const struct options *options, uint64_t seed, const st
 
 /* --- many runs --- */
 
-struct slot {
+struct run_slot {
     pid_t pid;
     uint64_t seed;
     struct result *result;
@@ -162,21 +162,21 @@ static void seen_add(struct seen *sum, const struct seen *one)
     }
 }
 
-static void slot_ended(const struct options *options, struct slot *slot, int status,
-                       struct totals *totals, struct result *scratch)
+static void run_slot_ended(const struct options *options, struct run_slot *run, int status,
+                           struct totals *totals, struct result *scratch)
 {
-    run_ended(slot->result, status);
-    totals->failed += slot->result->failed;
-    totals->passed += !slot->result->failed;
-    totals->lacks |= slot->result->lacks;
-    seen_add(&totals->seen, &slot->result->seen);
-    if (!options->quiet || slot->result->failed) {
-        run_print(slot->seed, slot->result);
+    run_ended(run->result, status);
+    totals->failed += run->result->failed;
+    totals->passed += !run->result->failed;
+    totals->lacks |= run->result->lacks;
+    seen_add(&totals->seen, &run->result->seen);
+    if (!options->quiet || run->result->failed) {
+        run_print(run->seed, run->result);
     }
-    if (slot->result->failed) {
-        failure_print(options, slot->seed, slot->result, scratch);
+    if (run->result->failed) {
+        failure_print(options, run->seed, run->result, scratch);
     }
-    slot->pid = 0;
+    run->pid = 0;
 }
 
 static void runs(const struct options *options, struct totals *totals)
@@ -184,7 +184,7 @@ static void runs(const struct options *options, struct totals *totals)
     struct result *results = mmap(NULL, (JOBS_MAX + 1) * sizeof *results, PROT_READ | PROT_WRITE,
                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ASSERT(results != MAP_FAILED);
-    struct slot slots[JOBS_MAX] = {{0}};
+    struct run_slot runs_now[JOBS_MAX] = {{0}};
     uint64_t next = 0;
     uint32_t running = 0;
     while (next < options->count || running != 0) {
@@ -192,12 +192,12 @@ static void runs(const struct options *options, struct totals *totals)
             next = options->count;
         }
         for (uint32_t i = 0; i < options->jobs && next < options->count; i++) {
-            if (slots[i].pid == 0) {
-                slots[i].seed = options->seed + next++;
-                slots[i].result = &results[i];
-                slots[i].pid =
-                    run_start(slots[i].seed, options->steps, options->trace, slots[i].result);
-                ASSERT(slots[i].pid > 0);
+            if (runs_now[i].pid == 0) {
+                runs_now[i].seed = options->seed + next++;
+                runs_now[i].result = &results[i];
+                runs_now[i].pid =
+                    run_start(runs_now[i].seed, options->steps, options->trace, runs_now[i].result);
+                ASSERT(runs_now[i].pid > 0);
                 running++;
             }
         }
@@ -208,9 +208,9 @@ static void runs(const struct options *options, struct totals *totals)
         const pid_t pid = waitpid(-1, &status, 0);
         ASSERT(pid > 0 || errno == EINTR);
         for (uint32_t i = 0; i < options->jobs; i++) {
-            if (pid > 0 && slots[i].pid == pid) {
+            if (pid > 0 && runs_now[i].pid == pid) {
                 running--;
-                slot_ended(options, &slots[i], status, totals, &results[JOBS_MAX]);
+                run_slot_ended(options, &runs_now[i], status, totals, &results[JOBS_MAX]);
             }
         }
     }

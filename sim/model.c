@@ -456,7 +456,8 @@ static void fact_check(struct model *m, const struct audit *a, const struct mjob
         if (!model_task(m, &fact->task_id)->returned &&
             !(stored->where == AT_LEASE && uuid_eq(&stored->task_id, &fact->task_id)) &&
             !audit_attempt(a, stored, &fact->task_id, &attempt)) {
-            (void)verdict_fail(m->verdict, "16.4", "an acknowledged lease of %s is gone", job->id);
+            (void)verdict_fail(m->verdict, "kept lease", "an acknowledged lease of %s is gone",
+                               job->id);
         }
         return;
     case FACT_REPORTED:
@@ -568,14 +569,14 @@ bool model_at_rest(const struct model *m)
     return rests;
 }
 
-/* 6.4: an expired lease is noticed. */
+/* lease term: an expired lease is noticed. */
 static void leases_rest(struct model *m)
 {
     for (size_t i = 0; i < m->task_count; i++) {
         const struct mtask *task = m->tasks[i];
         const int64_t since = task->renewed_us > m->open_us ? task->renewed_us : m->open_us;
         if (task->leased && *m->now_us - since > ((int64_t)LEASE_MS + 1000) * 1000) {
-            (void)verdict_fail(m->verdict, "6.4", "the lease of %s expired %lld ms ago",
+            (void)verdict_fail(m->verdict, "lease term", "the lease of %s expired %lld ms ago",
                                task->job->id, (long long)(*m->now_us - since) / 1000 - LEASE_MS);
         }
     }

@@ -60,12 +60,12 @@ static void move_lease_end(struct model *m, struct mjob *job, const struct mvers
         (void)verdict_fail(m->verdict, "T7", "%s was cancelled, its lease expired, and it crashed",
                            job->id);
     } else if (task != NULL && *m->now_us - task->alive_us < (int64_t)LEASE_MS * 1000 - 1000) {
-        (void)verdict_fail(m->verdict, "6.4", "the lease of %s expired after %lld ms", job->id,
-                           (long long)(*m->now_us - task->alive_us) / 1000);
+        (void)verdict_fail(m->verdict, "lease term", "the lease of %s expired after %lld ms",
+                           job->id, (long long)(*m->now_us - task->alive_us) / 1000);
     }
 }
 
-/* JF11, 1.5: one task id from the first limit to the lease; another one for the next attempt. */
+/* JF11: one task id from the first limit to the lease; another one for the next attempt. */
 static void move_task_id(struct model *m, const struct mjob *job, const struct mversion *was,
                          const struct mversion *is)
 {
@@ -85,8 +85,8 @@ static void move_task_id(struct model *m, const struct mjob *job, const struct m
 }
 
 /*
- * 9: at the shard's own limiter. A token bucket refills as a whole, so any span of its duration
- * sees at most two fillings; stamps of passes are those of the batches, which may be late.
+ * own limiter: a token bucket refills as a whole, so any span of its duration sees at most two
+ * fillings; stamps of passes are those of the batches, which may be late.
  */
 static void move_own_rate(struct model *m, const struct mjob *job, const struct limit *limit)
 {
@@ -103,12 +103,13 @@ static void move_own_rate(struct model *m, const struct mjob *job, const struct 
         }
     }
     if (!leaky && !m->troubled && *m->now_us - m->trouble_us > 16000000 && hits > 2 * rate->limit) {
-        (void)verdict_fail(m->verdict, "9", "%lld hits passed the rate limit %s within %lld ms",
-                           (long long)hits, rate->name, (long long)rate->duration_ms / 2);
+        (void)verdict_fail(m->verdict, "own limiter",
+                           "%lld hits passed the rate limit %s within %lld ms", (long long)hits,
+                           rate->name, (long long)rate->duration_ms / 2);
     }
 }
 
-/* 9.2: a rate limit is passed only after the limiter said so, as often as it did. */
+/* limiter: a rate limit is passed only after the limiter said so, as often as it did. */
 static void move_rates(struct model *m, const struct mjob *job, const struct mversion *was,
                        const struct mversion *is)
 {
@@ -130,14 +131,14 @@ static void move_rates(struct model *m, const struct mjob *job, const struct mve
             model_rate(m, bytes_str(limit->rate->name), bytes_str(limit->rate->unique_key));
         rate->passes++;
         if (rate->passes > rate->under) {
-            (void)verdict_fail(m->verdict, "9.2", "%s passed the rate limit %s unasked", job->id,
-                               limit->rate->name);
+            (void)verdict_fail(m->verdict, "limiter", "%s passed the rate limit %s unasked",
+                               job->id, limit->rate->name);
         }
     }
     m->seen.takeovers += same && is->passed < was->passed;
     if (same && is->passed < was->passed && stored->rates_paid <= was->passed &&
         was->where == AT_REQUEST && stored->limits->items[was->passed].kind == LIMIT_RATE) {
-        (void)verdict_fail(m->verdict, "8.5", "%s lost a slot while a rate limit refused it",
+        (void)verdict_fail(m->verdict, "kept slots", "%s lost a slot while a rate limit refused it",
                            job->id);
     }
 }
@@ -158,7 +159,8 @@ static void move_status(struct model *m, struct mjob *job, const struct mversion
         }
     }
     if (is->attempt < was->attempt) {
-        (void)verdict_fail(m->verdict, "1.3", "the attempts of %s went backwards", job->id);
+        (void)verdict_fail(m->verdict, "attempt numbers", "the attempts of %s went backwards",
+                           job->id);
     }
     if (was->mark && !is->mark && job->revivals == 0) {
         (void)verdict_fail(m->verdict, "JA10", "the mark of %s was lost", job->id);
@@ -214,7 +216,7 @@ static bool refresh_reported(const struct mrefresh *refresh, bool success, uint3
     return false;
 }
 
-/* 8.3: how a lease of refresh work can end. */
+/* reported value: how a lease of refresh work can end. */
 static void refresh_end(struct model *m, const struct floating_rec *was,
                         const struct floating_rec *is)
 {
@@ -224,26 +226,28 @@ static void refresh_end(struct model *m, const struct floating_rec *was,
     m->seen.refreshes++;
     if (is->failures == was->failures + 1) {
         if (!refresh_reported(refresh, false, 0)) {
-            (void)verdict_fail(m->verdict, "8.3", "a refresh of %s failed, and nobody said so",
-                               refresh->queue);
+            (void)verdict_fail(m->verdict, "reported value",
+                               "a refresh of %s failed, and nobody said so", refresh->queue);
         }
         const int64_t delay = was->failures < 6 ? (int64_t)1000 << was->failures : 60000;
         const int64_t ago_ms =
             model_wall_ms(m, refresh->shard) - (is->retry_ms - delay); /* since it failed */
         if (!m->audits[refresh->shard].wall_fell && (ago_ms < 0 || ago_ms > BATCH_MS_MAX)) {
-            (void)verdict_fail(m->verdict, "8.3", "after %u failures %s is refreshed in %lld ms",
-                               is->failures, refresh->queue,
+            (void)verdict_fail(m->verdict, "reported value",
+                               "after %u failures %s is refreshed in %lld ms", is->failures,
+                               refresh->queue,
                                (long long)(is->retry_ms - model_wall_ms(m, refresh->shard)));
         }
     } else if (refresh_reported(refresh, true, is->value)) {
         if (is->failures != 0 && is->value != was->value) {
-            (void)verdict_fail(m->verdict, "8.3", "%s was refreshed and still counts failures",
-                               refresh->queue);
+            (void)verdict_fail(m->verdict, "reported value",
+                               "%s was refreshed and still counts failures", refresh->queue);
         }
     } else if (refresh->delivered &&
                *m->now_us - refresh->alive_us < (int64_t)LEASE_MS * 1000 - 1000) {
-        (void)verdict_fail(m->verdict, "6.5", "the lease of a refresh of %s ended after %lld ms",
-                           refresh->queue, (long long)(*m->now_us - refresh->alive_us) / 1000);
+        (void)verdict_fail(m->verdict, "refresh term",
+                           "the lease of a refresh of %s ended after %lld ms", refresh->queue,
+                           (long long)(*m->now_us - refresh->alive_us) / 1000);
     }
 }
 
@@ -255,8 +259,8 @@ static void queue_move(struct model *m, size_t shard, const struct audit_queue *
     const bool same =
         was_leased && is->phase == REFRESH_LEASE && uuid_eq(&was->task_id, &is->task_id);
     if (!known && is->value != is->default_max) {
-        (void)verdict_fail(m->verdict, "8.1", "a floating limit begins with %u, not %u", is->value,
-                           is->default_max);
+        (void)verdict_fail(m->verdict, "first value", "a floating limit begins with %u, not %u",
+                           is->value, is->default_max);
     }
     /*
      * One that was given back may be leased and reported again within the batch, under the same id.
@@ -265,8 +269,9 @@ static void queue_move(struct model *m, size_t shard, const struct audit_queue *
                                            model_refresh(m, &was->task_id)->returned);
     if (known && is->value != was->value &&
         !(may_report && refresh_reported(model_refresh(m, &was->task_id), true, is->value))) {
-        (void)verdict_fail(m->verdict, "8.3", "a floating limit went from %u to %u, unreported",
-                           was->value, is->value);
+        (void)verdict_fail(m->verdict, "reported value",
+                           "a floating limit went from %u to %u, unreported", was->value,
+                           is->value);
     }
     if (was_leased && !same) {
         refresh_end(m, was, is);

@@ -1,6 +1,6 @@
 /*
- * sim/rate.h - a rate limiter outside the process: windows that count hits, answers that come late,
- * never, or as errors.
+ * sim/rate.h - a rate limiter outside the process: spans of time that count hits, answers that
+ * come late, never, or as errors.
  *
  * Ownership  checks are the limiter's from `check` to `done`.
  * Threads    one.
@@ -21,9 +21,9 @@ struct rate_limiter {
     struct trace *trace;
     const int64_t *now_us, *wall_ms;
     enum rate_mood mood;
-    struct list flights; /* checks under way, oldest first */
-    size_t flying;
-    struct map windows;
+    struct list calls; /* struct rate_call.node: checks under way, oldest first */
+    size_t call_count;
+    struct map spans; /* of each name and key: the hits since it began */
 };
 
 void rate_init(struct rate_limiter *rate);

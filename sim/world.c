@@ -307,7 +307,7 @@ static void polls_rest(struct world *world)
                 const struct audit_job *job = &a->jobs[j];
                 if (job->where == AT_READY && job->passed == job->info.limit_count &&
                     bytes_eq(job->info.group, bytes_str(item->group)) && !behind_checks(a, job)) {
-                    (void)verdict_fail(&world->verdict, "5.7",
+                    (void)verdict_fail(&world->verdict, "wake-up",
                                        "%.*s is ready, and call %llu waits for a task of its group",
                                        JOB_FMT(job), (unsigned long long)call->rpc->number);
                     return;
