@@ -1,6 +1,7 @@
 """The planted bugs: each must be caught by the simulator. Texts are found exactly once in their file, or the run fails."""
 
 SMALL = "silo-sim-small"  # with windows so small that few jobs reach paging
+MEMBERS = "silo-sim-members"  # many nodes of src/cluster, and nothing else
 
 
 class Mutant:
@@ -47,6 +48,10 @@ CHECKS = "src/shard/checks.c"
 AWAIT = "src/service/await.c"
 REPORTED = "src/service/report.c"
 ENCODE = "src/service/encode.c"
+CLUSTER = "src/cluster/cluster.c"
+GUARD = "src/cluster/guard.c"
+HEAR = "src/cluster/hear.c"
+MAPPING = "src/cluster/mapping.c"
 
 MUTANTS = [
     # --- tokens and slots ---
@@ -291,4 +296,37 @@ MUTANTS = [
            "    } else if (event->seq > shard->epoch) {", "    } else if (event->seq == UINT64_MAX) {"),
     Mutant("believes-any-clock", "JF12, expiry, retry: a clock that is far off for a moment changes nothing", EXECUTOR,
            "    switch (news) {\n    case STEADY_NOTHING:", "    executor->wall_ms = env_wall_ms(executor->env);\n    switch (news) {\n    case STEADY_NOTHING:"),
+
+    # --- who may serve what ---
+    Mutant("claims-while-lapsed", "a node that is no member claims nothing", CLUSTER,
+           "    cluster->confirmed = false;\n    cluster->map_fresh = false;\n    cluster->members_fresh = false;\n"
+           "    cluster->owners_fresh = false;\n", "", program=MEMBERS),
+    Mutant("claims-a-members-shard", "what a member has is not claimed", GUARD,
+           "*ret_takeover = members_find(&cluster->members, guard->holder) == NULL;", "*ret_takeover = true;",
+           program=MEMBERS),
+    Mutant("claims-by-an-old-map", "only what the newest map holds is claimed", MAPPING,
+           "if (event->number <= cluster->map.number) {", "if (event->number <= cluster->map.number || cluster->map.number != 0) {",
+           program=MEMBERS),
+    Mutant("opens-what-it-did-not-get", "a shard is opened only by who has claimed it", HEAR,
+           "    guard->retry_ms = cluster->now_ms + CLUSTER_CLAIM_RETRY_MS;\n    guard_move(cluster, guard, GUARD_IDLE);\n}",
+           "    guard_claimed(cluster, guard);\n}", program=MEMBERS),
+    Mutant("opens-whoever-wrote", "an opening expects the writer that was read before the claim", GUARD,
+           "action->guarded = cluster->guarded;", "action->guarded = false;", program=MEMBERS),
+    Mutant("opens-when-fenced", "a fenced shard is opened again only if its record still names the node", HEAR,
+           "    if (guard->phase == GUARD_OPEN) {\n        guard_doubt(cluster, guard);",
+           "    if (guard->phase == GUARD_OPEN) {\n        guard_open(cluster, guard);", program=MEMBERS),
+    Mutant("releases-while-lapsed", "a node that is no member gives nothing up", GUARD,
+           "if (ours && cluster->confirmed) {", "if (ours) {", program=MEMBERS),
+    Mutant("releases-before-closed", "a record is released after its shard is closed", GUARD,
+           "        guard_move(cluster, guard, GUARD_CLOSING);\n        (void)guard_action(cluster, guard, ACTION_CLOSE);",
+           "        guard_release(cluster, guard);\n        guard->phase = GUARD_CLOSING;\n"
+           "        (void)guard_action(cluster, guard, ACTION_CLOSE);", program=MEMBERS),
+    Mutant("serves-what-is-anothers", "a shard whose record names another is closed", HEAR,
+           "        guard_close(cluster, guard);\n        guard->drop = guard->phase == GUARD_CLOSING;", "        guard->drop = false;",
+           program=MEMBERS),
+    Mutant("keeps-the-retired", "a shard that the map has no more is given up", MAPPING,
+           "            guard_close(cluster, cluster->guards[i]);", "            (void)guard_close;", program=MEMBERS),
+    Mutant("opening-not-tried-again", "an opening that failed is tried again", GUARD,
+           "    guard->retry_ms = cluster->now_ms + retry_pause_ms(guard->failures);",
+           "    guard->retry_ms = INT64_MAX + 0 * retry_pause_ms(guard->failures);", program=MEMBERS),
 ]

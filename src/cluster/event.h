@@ -49,12 +49,15 @@ enum cluster_event_kind {
     EVENT_MEMBERS,
     /* owners: all records there are; what is not named has none. */
     EVENT_OWNERS,
-    /* owner: one record has changed, or was read because of ACTION_READ_OWNER. */
+    /* owners[0]: this record has changed. */
     EVENT_OWNER,
-    /* shard, epoch: the answers to ACTION_CLAIM. After a lost one EVENT_OWNER comes by itself. */
+    /* owners[0]: the record as it is; the answer to ACTION_READ_OWNER. */
+    EVENT_OWNER_READ,
+    /* shard, epoch: the record names this node; the answer to ACTION_CLAIM. */
     EVENT_CLAIMED,
+    /* shard: nothing changed. What was in the way comes as an event of its own. */
     EVENT_CLAIM_LOST,
-    /* shard: the record is gone; the answer to ACTION_RELEASE. */
+    /* shard: the record does not name this node any more; the answer to ACTION_RELEASE. */
     EVENT_RELEASED,
     /* This node is a member from now on; is none until it is confirmed again. */
     EVENT_CONFIRMED,
@@ -89,7 +92,7 @@ struct cluster_event {
     uint64_t epoch;
     const struct cluster_member *members;
     size_t member_count;
-    const struct cluster_owner *owners; /* of EVENT_OWNER the only one */
+    const struct cluster_owner *owners;
     size_t owner_count;
     struct shard_ref ref;
     silo_rc rc;
@@ -120,11 +123,14 @@ enum cluster_action_kind {
 
     /* shard: EVENT_WRITER or EVENT_WRITER_FAILED. */
     ACTION_READ_WRITER,
-    /* shard, settings of it, expected: the writer it takes over from, if `guarded`. */
+    /*
+     * shard, ref (none: give it a place first, EVENT_OPENING), settings, and if `guarded` expected:
+     * the writer it takes over from. EVENT_OPENED or EVENT_OPEN_FAILED.
+     */
     ACTION_OPEN,
-    /* shard, ref. */
+    /* shard, ref: also while it is being opened, whose answer comes first then. EVENT_CLOSED. */
     ACTION_CLOSE,
-    /* shard, ref: closed, or fenced and given up; its place can be used again. */
+    /* shard, ref: closed; its place can be used again. */
     ACTION_REMOVE,
     /* There is something new to read: cluster_directory. */
     ACTION_PUBLISH,
