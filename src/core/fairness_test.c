@@ -323,6 +323,29 @@ static void test_idle_reads_nothing(void **state)
     close_checked(rig);
 }
 
+/* Opening reads running work, not waiting work. */
+static void test_opening_reads_no_waiting_work(void **state)
+{
+    (void)state;
+    uint64_t reads[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+        put_jobs(rig, JOB(.id = "a", .limits = {FIXED("q", 2)}), i == 0 ? 100 : 4000);
+        put_jobs(rig, JOB(.id = "b"), i == 0 ? 100 : 4000);
+        struct uuid tasks[2];
+        assert_int_equal(lease_some(rig, 2, tasks), 2);
+        rig_settle(rig);
+        rig_kill(rig, RIG_LOSE);
+        const uint64_t before = core_rig_counts(rig)->rows_read;
+        rig_start(rig);
+        rig_settle(rig);
+        assert_true(rig_is_open(rig));
+        reads[i] = core_rig_counts(rig)->rows_read - before;
+        rig_free(rig);
+    }
+    assert_int_equal(reads[0], reads[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_small_maximum_behind),
         cmocka_unit_test(test_parked_downstream),
         cmocka_unit_test(test_idle_reads_nothing),
+        cmocka_unit_test(test_opening_reads_no_waiting_work),
     };
     return cmocka_run_group_tests_name("fairness", tests, NULL, NULL);
 }

@@ -4,8 +4,7 @@
 
 A name that is cited has an entry, and an entry is cited somewhere outside of its page. What counts as a citation:
 
-  anywhere               SE1, JF11, JA5, JR2, DI7, DEFECT-3, "bug 7", "bugs 6, 11 to 15", and the names of tests made of them:
-                         lesson_7, defect_3, jr_2
+  anywhere               SE1, JF11, JA5, JR2, DI7, DEFECT-3, "bug 7", "bugs 6, 11 to 15"
   C, Python, Markdown    T4, W9: elsewhere letters like these are types
   sim/                   every name that a check fails with, in words too ("free slot", "6.4"): what is handed to RULE and
                          verdict_fail, what a comment of it begins with, and what a planted bug says that it breaks
@@ -29,12 +28,10 @@ SKIPPED = re.compile(r"^(?:%s$|tools/lint/)" % re.escape(PAGE))  # the checks' o
 FAMILY = r"(?:SE|JF|JA|JR|DI)"
 NUMBERED = re.compile(r"\b(%s|[TW]|DEFECT-)(\d+)\b(?: to (?:\1)?(\d+)\b)?" % FAMILY)
 BUGS = re.compile(r"\bbugs? (\d+\b(?: to \d+)?(?:, \d+(?![.\d])(?: to \d+)?)*)")
-OF_TESTS = re.compile(r"\b(lesson|defect|jr)_(\d+)(?:_to_(\d+)|_(\d+))?\b")
 SECTIONS = re.compile(r"\b(\d+)\.(\d+) to \1\.(\d+)\b")
 ENTRY = re.compile(r'<a id="([^"]+)"></a>(\S.*)')
 HEAD_OF_COMMENT = re.compile(r"(?:/\*|^ \*) ((?:[\w.-]+, )*[\w.-]*\d): ", re.MULTILINE)
 TOKEN = re.compile(r'''"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)'|[(),]''')
-PREFIX_OF_TESTS = {"lesson": "bug ", "defect": "DEFECT-", "jr": "JR"}
 
 
 def anchor(name):
@@ -53,8 +50,6 @@ def numbered(text, letters=True):
     for found in BUGS.findall(text):
         for first, last in re.findall(r"(\d+)(?: to (\d+))?", found):
             yield from ("bug %d" % n for n in numbers(first, last))
-    for family, first, last, second in OF_TESTS.findall(text):
-        yield from ("%s%d" % (PREFIX_OF_TESTS[family], n) for n in [*numbers(first, last), *([int(second)] if second else [])])
 
 
 def listed(text):

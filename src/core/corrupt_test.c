@@ -1,0 +1,105 @@
+/*
+ * core/corrupt_test.c - rows that are not there or say nothing: that job is out, all others run.
+ */
+#include "base/test.h"
+#include "core/core_rig_test.h"
+#include "core/limit_calls_test.h"
+
+/*
+ * The info row of a job has gone: its task is dropped with its slots, nobody else is held up (bug
+ * 14).
+ */
+static void test_job_without_info(void **state)
+{
+    (void)state;
+    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+    LIMITED(rig, "lost", FIXED("q", 1), FIXED("p", 1));
+    LIMITED(rig, "next", FIXED("q", 1));
+    rig_kill(rig, RIG_LOSE);
+    struct key key;
+    key_of_job(rig, TABLE_INFO, "lost", &key);
+    rig_tamper(rig, key_bytes(&key), BYTES_NONE);
+    rig_start(rig);
+    rig_settle(rig);
+    struct call *poll = poll_call(5, 1000);
+    rig_send(rig, poll);
+    rig_pass(rig, 1000);
+    assert_int_equal(poll_count(poll), 1);
+    assert_true(bytes_eq(poll_task(poll, 0)->job_id, BYTES_LIT("next")));
+    assert_int_equal(report(rig, &poll_task(poll, 0)->task_id, ATTEMPT_SUCCEEDED), SILO_OK);
+    rig_call_free(poll);
+    assert_int_equal(rows_in(rig, TABLE_HOLDER), 0);
+    assert_int_equal(rows_in(rig, TABLE_READY), 0);
+    close_all(rig);
+}
+
+/* A token's row that says nothing, or a job's: that one is out, the others run (DEFECT-10). */
+static void test_rows_that_say_nothing(void **state)
+{
+    (void)state;
+    static const enum key_table tables[] = {TABLE_READY, TABLE_INFO, TABLE_REQUEST, TABLE_TIMER};
+    for (size_t i = 0; i < 4; i++) {
+        struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+        const bool slots = tables[i] == TABLE_REQUEST;
+        const int64_t start_ms = tables[i] == TABLE_TIMER ? rig->wall_ms + 1000 : 0;
+        const char *bad = slots ? "a2" : "a1";
+        struct job_spec spec = {.id = "a", .start_ms = start_ms};
+        if (slots) {
+            spec.limits[0] = (struct job_limit)FIXED("q", 1);
+        }
+        put_jobs(rig, &spec, 5);
+        rig_kill(rig, RIG_LOSE);
+        struct key key;
+        key_of_job(rig, tables[i], bad, &key);
+        rig_tamper(rig, key_bytes(&key), BYTES_LIT("\xff\xff\xff"));
+        rig_start(rig);
+        rig_settle(rig);
+        rig_pass(rig, 2000);
+        size_t ran = 0;
+        for (int round = 0; round < 10; round++) {
+            struct call *poll = poll_call(10, 500);
+            rig_send(rig, poll);
+            rig_pass(rig, 500);
+            for (size_t n = 0; n < poll_count(poll); n++, ran++) {
+                assert_false(bytes_eq(poll_task(poll, n)->job_id, bytes_str(bad)));
+                assert_int_equal(report(rig, &poll_task(poll, n)->task_id, ATTEMPT_SUCCEEDED),
+                                 SILO_OK);
+            }
+            rig_call_free(poll);
+        }
+        assert_int_equal(ran, 4);
+        assert_true(core_stats(rig_core(rig)).corrupt_rows != 0);
+        rig_free(rig);
+    }
+}
+
+/* A slot whose job has gone is nobody's: open finds it and lets it go. */
+static void test_slot_of_nobody(void **state)
+{
+    (void)state;
+    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+    put_job(rig, JOB(.id = "gone", .start_ms = rig->wall_ms + 3600000, .limits = {FIXED("q", 1)}));
+    LIMITED(rig, "x", FIXED("q", 1));
+    LIMITED(rig, "next", FIXED("q", 1));
+    struct key key;
+    key_of_job(rig, TABLE_READY, "x", &key);
+    rig_kill(rig, RIG_LOSE);
+    rig_tamper(rig, key_bytes(&key), BYTES_NONE);
+    key_of_job(rig, TABLE_INFO, "x", &key);
+    rig_tamper(rig, key_bytes(&key), BYTES_NONE);
+    rig_start(rig);
+    rig_settle(rig);
+    (void)lease_one(rig, "next");
+    assert_int_equal(holders(rig, "q"), 1);
+    rig_free(rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_job_without_info),
+        cmocka_unit_test(test_rows_that_say_nothing),
+        cmocka_unit_test(test_slot_of_nobody),
+    };
+    return cmocka_run_group_tests_name("corrupt", tests, NULL, NULL);
+}
