@@ -2,13 +2,13 @@
  * fuzz/limit_fuzz.c - a job's limits in their stored form.
  *
  * The first byte is the count, the rest a run of items. What decodes is complete: names where they
- * belong, a retry policy with every rate limit, one place for each queue. What is stored from it is
- * stored from that again to the same bytes.
+ * belong, one place for each queue. What is stored from it is stored from that again to the same
+ * bytes.
  */
 #include "fuzz.h"
 
-#include "codec/limit.h"
 #include "codec/record.h"
+#include "core/limit.h"
 
 #define STORED_BYTES_MAX (4u << 20)
 
@@ -16,13 +16,13 @@ static void limit_check(const struct limit *limit)
 {
     switch (limit->kind) {
     case LIMIT_CONCURRENCY:
-        ASSERT(!limit->line.floating && limit->rate == NULL);
+        ASSERT(!limit->line.floating && limit->floating == NULL && limit->rate == NULL);
         break;
     case LIMIT_FLOATING:
         ASSERT(limit->line.floating && limit->floating != NULL && limit->rate == NULL);
         break;
     case LIMIT_RATE:
-        ASSERT(limit->rate != NULL && limit->rate->retry_policy != NULL && !limit->repeated);
+        ASSERT(limit->rate != NULL && !limit->repeated);
         break;
     }
 }
@@ -42,19 +42,14 @@ static void limits_check(const struct limits *limits)
     }
 }
 
-/* Stores each item once more, by way of its message. */
-static uint32_t items_store(struct arena *arena, struct bytes items, uint32_t count,
-                            struct buf *buf)
+/* Stores each limit once more. */
+static void items_store(struct arena *arena, struct bytes items, uint32_t count, struct buf *buf)
 {
-    struct bytes item;
-    uint32_t stored = 0;
+    const struct limit_rec *recs = limit_recs_decode(arena, items, count);
+    ASSERT(recs != NULL);
     for (uint32_t i = 0; i < count; i++) {
-        ASSERT(item_next(&items, &item));
-        const Silo__V1__Limit *limit = limit_unpack(arena, item);
-        ASSERT(limit != NULL);
-        stored += limit_append(buf, arena, limit);
+        limit_encode(buf, arena, &recs[i]);
     }
-    return stored;
 }
 
 void fuzz_one(struct bytes input)
@@ -69,9 +64,8 @@ void fuzz_one(struct bytes input)
     if (limits_decode(&arena, input, count, &limits)) {
         ASSERT(limits.count == count);
         limits_check(&limits);
-        const uint32_t stored = items_store(&arena, input, count, &once);
-        ASSERT(stored == count);
-        ASSERT(items_store(&arena, buf_bytes(&once), count, &twice) == count);
+        items_store(&arena, input, count, &once);
+        items_store(&arena, buf_bytes(&once), count, &twice);
         ASSERT(bytes_eq(buf_bytes(&once), buf_bytes(&twice)));
         ASSERT(limits_decode(&arena, buf_bytes(&once), count, &again));
         limits_check(&again);
@@ -95,49 +89,42 @@ static void put(struct seeds *seeds, uint8_t count, struct buf *buf)
 void fuzz_seeds(struct seeds *seeds)
 {
     struct arena arena;
-    struct buf buf;
-    char name[] = "queue", other[] = "other";
+    struct buf buf, pairs;
     arena_init(&arena);
     buf_init(&buf, FUZZ_SEED_BYTES_MAX);
-    Silo__V1__ConcurrencyLimit concurrency = SILO__V1__CONCURRENCY_LIMIT__INIT;
-    concurrency.key = name;
-    concurrency.max_concurrency = 3;
-    Silo__V1__FloatingConcurrencyLimit__MetadataEntry entry =
-        SILO__V1__FLOATING_CONCURRENCY_LIMIT__METADATA_ENTRY__INIT;
-    entry.key = entry.value = other;
-    Silo__V1__FloatingConcurrencyLimit__MetadataEntry first = entry;
-    first.key = name;
-    Silo__V1__FloatingConcurrencyLimit__MetadataEntry *entries[] = {&entry, &first, &entry};
-    Silo__V1__FloatingConcurrencyLimit floating = SILO__V1__FLOATING_CONCURRENCY_LIMIT__INIT;
-    floating.key = name;
-    floating.default_max_concurrency = 5;
-    floating.n_metadata = 3;
-    floating.metadata = entries;
-    Silo__V1__GubernatorRateLimit rate = SILO__V1__GUBERNATOR_RATE_LIMIT__INIT;
-    rate.name = rate.unique_key = other;
-    rate.limit = rate.hits = 1;
-    rate.duration_ms = 1000;
-    Silo__V1__Limit fixed_one = SILO__V1__LIMIT__INIT, floating_one = SILO__V1__LIMIT__INIT,
-                    rate_one = SILO__V1__LIMIT__INIT;
-    fixed_one.limit_case = SILO__V1__LIMIT__LIMIT_CONCURRENCY;
-    fixed_one.concurrency = &concurrency;
-    floating_one.limit_case = SILO__V1__LIMIT__LIMIT_FLOATING_CONCURRENCY;
-    floating_one.floating_concurrency = &floating;
-    rate_one.limit_case = SILO__V1__LIMIT__LIMIT_RATE_LIMIT;
-    rate_one.rate_limit = &rate;
-
-    ASSERT(limit_append(&buf, &arena, &fixed_one));
-    put(seeds, 1, &buf);
-    ASSERT(limit_append(&buf, &arena, &fixed_one) && limit_append(&buf, &arena, &floating_one));
-    put(seeds, 2, &buf);
-    ASSERT(limit_append(&buf, &arena, &rate_one) && limit_append(&buf, &arena, &fixed_one));
-    concurrency.key = other;
-    ASSERT(limit_append(&buf, &arena, &fixed_one));
-    concurrency.key = name;
-    concurrency.max_concurrency = 2;
-    ASSERT(limit_append(&buf, &arena, &fixed_one));
-    put(seeds, 4, &buf);
+    buf_init(&pairs, FUZZ_SEED_BYTES_MAX);
+    for (int i = 0; i < 2; i++) {
+        item_append(&pairs, i == 0 ? BYTES_LIT("a name") : BYTES_LIT("other"));
+        item_append(&pairs, BYTES_LIT("value"));
+    }
+    const struct limit_rec fixed = {.kind = LIMIT_CONCURRENCY, .key = BYTES_LIT("queue"), .max = 3};
+    const struct limit_rec other = {.kind = LIMIT_CONCURRENCY, .key = BYTES_LIT("other"), .max = 3};
+    const struct limit_rec less = {.kind = LIMIT_CONCURRENCY, .key = BYTES_LIT("queue"), .max = 2};
+    const struct limit_rec floating = {
+        .kind = LIMIT_FLOATING,
+        .key = BYTES_LIT("queue"),
+        .floating = {.default_max = 5, .metadata_count = 2, .metadata = buf_bytes(&pairs)},
+    };
+    const struct limit_rec rate = {
+        .kind = LIMIT_RATE,
+        .rate = {.name = BYTES_LIT("other"),
+                 .unique_key = BYTES_LIT("other"),
+                 .limit = 1,
+                 .duration_ms = 1000,
+                 .hits = 1,
+                 .retry = {.initial_ms = 100, .max_ms = 30000, .factor = 2}},
+    };
+    const struct limit_rec *const lists[][5] = {
+        {&fixed, NULL}, {&fixed, &floating, NULL}, {&rate, &fixed, &other, &less, NULL}};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        uint8_t count = 0;
+        for (; lists[i][count] != NULL; count++) {
+            limit_encode(&buf, &arena, lists[i][count]);
+        }
+        put(seeds, count, &buf);
+    }
     seed_put(seeds, 0, BYTES_NONE);
     buf_deinit(&buf);
+    buf_deinit(&pairs);
     arena_deinit(&arena);
 }

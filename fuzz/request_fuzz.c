@@ -11,8 +11,8 @@
  */
 #include "fuzz.h"
 
-#include "codec/limit.h"
 #include "codec/record.h"
+#include "core/limit.h"
 #include "service/service_int.h"
 
 /* Memory that decoding may take for each byte of a request, and beside that. */
@@ -61,7 +61,7 @@ static const uint8_t type_enqueue = 0, type_enqueue_many = 1, type_import = 2, t
 
 /* --- jobs --- */
 
-static void info_check(const struct info *info, struct arena *arena)
+static void info_check(const struct info *info)
 {
     size_t chars = 0;
     ASSERT(info->priority <= PRIORITY_MAX);
@@ -77,14 +77,21 @@ static void info_check(const struct info *info, struct arena *arena)
         before = name;
     }
     ASSERT(at.len == 0);
-    struct bytes items = info->limits, item;
-    for (uint32_t i = 0; i < info->limit_count; i++) {
-        ASSERT(item_next(&items, &item) && limit_unpack(arena, item) != NULL);
-    }
-    ASSERT(items.len == 0);
+}
+
+/* What a request brings, plain, is what it stores. */
+static void limits_check(const struct info *info, const struct limit_rec *recs, struct arena *arena)
+{
     struct limits limits;
     ASSERT(limits_decode(arena, info->limits, info->limit_count, &limits));
     ASSERT(limits.count == info->limit_count);
+    struct buf again;
+    buf_init(&again, MESSAGE_BYTES_MAX);
+    for (uint32_t i = 0; i < info->limit_count; i++) {
+        limit_encode(&again, arena, &recs[i]);
+    }
+    ASSERT(bytes_eq(buf_bytes(&again), info->limits));
+    buf_deinit(&again);
 }
 
 /* As a row: it reads back as it was checked. */
@@ -117,7 +124,8 @@ static void enqueue_check(struct arena *arena, const Silo__V1__EnqueueRequest *r
     if (validate_job(arena, request, &args, &err).code != SILO_OK) {
         return;
     }
-    info_check(&args.info, arena);
+    info_check(&args.info);
+    limits_check(&args.info, args.limits, arena);
     info_store(args.info, args.payload);
     ASSERT(strlen(request->id) <= JOB_ID_BYTES_MAX);
     job_ref_check(arena, request->id);
@@ -130,7 +138,8 @@ static void import_check(struct arena *arena, const Silo__V1__ImportJobRequest *
     if (validate_import(arena, request, &args, &err).code != SILO_OK) {
         return;
     }
-    info_check(&args.info, arena);
+    info_check(&args.info);
+    limits_check(&args.info, args.limits, arena);
     info_store(args.info, args.payload);
     for (size_t i = 0; i < args.attempt_count; i++) {
         ASSERT(args.attempts[i].status >= ATTEMPT_SUCCEEDED &&

@@ -66,7 +66,7 @@ static bool line_fits(const struct asked *q)
 {
     const bool rate = before_rate(q);
     FITS(q, q->limit != NULL, "that a limit is in its way");
-    const struct bytes name = rate ? bytes_str(q->limit->rate->name) : q->limit->key;
+    const struct bytes name = rate ? q->limit->rate->name : q->limit->key;
     FITS(q, q->told->limit_key_opt_case != 0 && bytes_eq(bytes_str(q->told->limit_key), name),
          "the limit");
     switch ((int)q->told->cause) {

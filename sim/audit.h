@@ -19,8 +19,8 @@
 #include "base/arena.h"
 #include "base/map.h"
 #include "codec/key.h"
-#include "codec/limit.h"
 #include "codec/record.h"
+#include "core/limit.h"
 #include "sim/basics.h"
 #include "sim/rows.h"
 

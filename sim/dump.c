@@ -10,8 +10,7 @@ static void dump_limits(const struct audit_job *job, char *text, size_t size)
         static const char *const kinds[] = {"fixed", "floating", "rate"};
         const int wrote = snprintf(
             text + at, size - at, " %s%s %.*s", i == job->passed ? "> " : "", kinds[limit->kind],
-            limit->kind == LIMIT_RATE ? (int)strlen(limit->rate->name) : (int)limit->key.len,
-            limit->kind == LIMIT_RATE ? limit->rate->name : (const char *)limit->key.ptr);
+            BYTES_FMT(limit->kind == LIMIT_RATE ? limit->rate->name : limit->key));
         at += (size_t)wrote;
         if (limit->kind != LIMIT_RATE) {
             at += (size_t)snprintf(text + at, size - at, "/%u%s", limit->line.max,

@@ -90,12 +90,11 @@ static void move_task_id(struct model *m, const struct mjob *job, const struct m
  */
 static void move_own_rate(struct model *m, const struct mjob *job, const struct limit *limit)
 {
-    const Silo__V1__GubernatorRateLimit *rate = limit->rate;
-    struct mrate *seen = model_own_rate(m, job, bytes_str(rate->name));
-    const bool leaky =
-        rate->algorithm == SILO__V1__GUBERNATOR_ALGORITHM__GUBERNATOR_ALGORITHM_LEAKY_BUCKET;
+    const struct rate_limit *rate = limit->rate;
+    struct mrate *seen = model_own_rate(m, job, rate->name);
+    const bool leaky = rate->algorithm == RATE_LEAKY_BUCKET;
     seen->last[seen->passes % PASSES_MAX].at_ms = *m->now_us / 1000;
-    seen->last[seen->passes++ % PASSES_MAX].hits = rate->hits != 0 ? rate->hits : 1;
+    seen->last[seen->passes++ % PASSES_MAX].hits = rate->hits;
     int64_t hits = 0;
     for (size_t i = 0; i < PASSES_MAX; i++) {
         if (seen->last[i].at_ms > *m->now_us / 1000 - rate->duration_ms / 2) {
@@ -104,8 +103,8 @@ static void move_own_rate(struct model *m, const struct mjob *job, const struct 
     }
     if (!leaky && !m->troubled && *m->now_us - m->trouble_us > 16000000 && hits > 2 * rate->limit) {
         (void)verdict_fail(m->verdict, "own limiter",
-                           "%lld hits passed the rate limit %s within %lld ms", (long long)hits,
-                           rate->name, (long long)rate->duration_ms / 2);
+                           "%lld hits passed the rate limit %.*s within %lld ms", (long long)hits,
+                           BYTES_FMT(rate->name), (long long)rate->duration_ms / 2);
     }
 }
 
@@ -127,12 +126,11 @@ static void move_rates(struct model *m, const struct mjob *job, const struct mve
             move_own_rate(m, job, limit);
             continue;
         }
-        struct mrate *rate =
-            model_rate(m, bytes_str(limit->rate->name), bytes_str(limit->rate->unique_key));
+        struct mrate *rate = model_rate(m, limit->rate->name, limit->rate->unique_key);
         rate->passes++;
         if (rate->passes > rate->under) {
-            (void)verdict_fail(m->verdict, "limiter", "%s passed the rate limit %s unasked",
-                               job->id, limit->rate->name);
+            (void)verdict_fail(m->verdict, "limiter", "%s passed the rate limit %.*s unasked",
+                               job->id, BYTES_FMT(limit->rate->name));
         }
     }
     m->seen.takeovers += same && is->passed < was->passed;

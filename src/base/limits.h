@@ -56,6 +56,9 @@
 #endif
 /* Different maxima among one queue's waiters, when another job is enqueued. */
 #define QUEUE_LINES_MAX 1024u
+#ifndef SHARD_LIMITS_BYTES_MAX
+#define SHARD_LIMITS_BYTES_MAX (16u << 20) /* decoded limits of jobs, kept from turn to turn */
+#endif
 #ifndef SHARD_BUCKETS_MAX
 #define SHARD_BUCKETS_MAX 65536u /* rate-limit buckets kept in memory */
 #endif

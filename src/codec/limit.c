@@ -1,72 +1,19 @@
 /*
- * codec/limit.c - a limit from the wire is copied field by field into a clean message, which is
- * packed. The copy lends the strings; only what has a default or an order is touched.
+ * codec/limit.c - limits go to their stored form, and come from it, by way of the message that the
+ * schema generates; the messages live in a scratch arena and nowhere else.
+ *
+ * Rule for changes: the schema's own. Fields and members are added, never renumbered; what an older
+ * build stored stays readable.
  */
 #include "codec/limit.h"
 
-#include <stdlib.h>
-
 #include "base/limits.h"
 #include "codec/record.h"
+#include "silo.pb-c.h"
 
 typedef Silo__V1__FloatingConcurrencyLimit__MetadataEntry floating_entry;
 
-static void *limit_alloc(void *arena, size_t size)
-{
-    return arena_alloc(arena, size);
-}
-
-static void limit_release(void *arena, void *pointer)
-{
-    (void)arena;
-    (void)pointer;
-}
-
-static ProtobufCAllocator limit_allocator(struct arena *arena)
-{
-    return (ProtobufCAllocator){
-        .alloc = limit_alloc, .free = limit_release, .allocator_data = arena};
-}
-
-/* By key, then by place in the message, so that the last of equal keys comes last. */
-struct keyed {
-    floating_entry *entry;
-    size_t place;
-};
-
-static int keyed_cmp(const void *a, const void *b)
-{
-    const struct keyed *x = a;
-    const struct keyed *y = b;
-    const int c = bytes_cmp(bytes_str(x->entry->key), bytes_str(y->entry->key));
-    return c != 0 ? c : (x->place > y->place) - (x->place < y->place);
-}
-
-static void floating_sort(Silo__V1__FloatingConcurrencyLimit *floating, struct arena *scratch)
-{
-    const size_t count = floating->n_metadata;
-    if (count == 0) {
-        return;
-    }
-    struct keyed *keyed = arena_alloc(scratch, count * sizeof *keyed);
-    for (size_t i = 0; i < count; i++) {
-        keyed[i] = (struct keyed){.entry = floating->metadata[i], .place = i};
-    }
-    qsort(keyed, count, sizeof *keyed, keyed_cmp);
-
-    floating->metadata = arena_alloc(scratch, count * sizeof(floating_entry *));
-    floating->n_metadata = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (i + 1 < count && strcmp(keyed[i].entry->key, keyed[i + 1].entry->key) == 0) {
-            continue;
-        }
-        floating_entry *entry = arena_alloc(scratch, sizeof *entry);
-        silo__v1__floating_concurrency_limit__metadata_entry__init(entry);
-        entry->key = keyed[i].entry->key;
-        entry->value = keyed[i].entry->value;
-        floating->metadata[floating->n_metadata++] = entry;
-    }
-}
+/* --- writing --- */
 
 static void item_pack(struct buf *buf, struct arena *scratch, const Silo__V1__Limit *limit)
 {
@@ -76,63 +23,61 @@ static void item_pack(struct buf *buf, struct arena *scratch, const Silo__V1__Li
     item_append(buf, bytes_of(packed, size));
 }
 
-static void concurrency_append(struct buf *buf, struct arena *scratch,
-                               const Silo__V1__ConcurrencyLimit *from)
+static void concurrency_encode(struct buf *buf, struct arena *scratch, const struct limit_rec *from)
 {
     Silo__V1__ConcurrencyLimit concurrency = SILO__V1__CONCURRENCY_LIMIT__INIT;
-    concurrency.key = from->key;
-    concurrency.max_concurrency = from->max_concurrency;
+    concurrency.key = arena_str(scratch, from->key);
+    concurrency.max_concurrency = from->max;
     Silo__V1__Limit limit = SILO__V1__LIMIT__INIT;
     limit.limit_case = SILO__V1__LIMIT__LIMIT_CONCURRENCY;
     limit.concurrency = &concurrency;
     item_pack(buf, scratch, &limit);
 }
 
-static void floating_append(struct buf *buf, struct arena *scratch,
-                            const Silo__V1__FloatingConcurrencyLimit *from)
+static floating_entry *entry_new(struct arena *scratch, struct bytes name, struct bytes value)
+{
+    floating_entry *entry = arena_alloc(scratch, sizeof *entry);
+    silo__v1__floating_concurrency_limit__metadata_entry__init(entry);
+    entry->key = arena_str(scratch, name);
+    entry->value = arena_str(scratch, value);
+    return entry;
+}
+
+static void floating_encode_limit(struct buf *buf, struct arena *scratch,
+                                  const struct limit_rec *from)
 {
     Silo__V1__FloatingConcurrencyLimit floating = SILO__V1__FLOATING_CONCURRENCY_LIMIT__INIT;
-    floating.key = from->key;
-    floating.default_max_concurrency = from->default_max_concurrency;
-    floating.refresh_interval_ms = from->refresh_interval_ms;
-    floating.n_metadata = from->n_metadata;
-    floating.metadata = from->metadata;
-    floating_sort(&floating, scratch);
+    floating.key = arena_str(scratch, from->key);
+    floating.default_max_concurrency = from->floating.default_max;
+    floating.refresh_interval_ms = from->floating.interval_ms;
+    floating.metadata =
+        arena_alloc(scratch, (from->floating.metadata_count + 1) * sizeof(floating_entry *));
+    struct bytes at = from->floating.metadata;
+    struct bytes name;
+    struct bytes value;
+    while (pair_next(&at, &name, &value)) {
+        floating.metadata[floating.n_metadata++] = entry_new(scratch, name, value);
+    }
     Silo__V1__Limit limit = SILO__V1__LIMIT__INIT;
     limit.limit_case = SILO__V1__LIMIT__LIMIT_FLOATING_CONCURRENCY;
     limit.floating_concurrency = &floating;
     item_pack(buf, scratch, &limit);
 }
 
-static int32_t rate_hits(const Silo__V1__GubernatorRateLimit *rate)
-{
-    return rate->hits != 0 ? rate->hits : 1;
-}
-
-static void rate_append(struct buf *buf, struct arena *scratch,
-                        const Silo__V1__GubernatorRateLimit *from)
+static void rate_encode(struct buf *buf, struct arena *scratch, const struct rate_limit *from)
 {
     Silo__V1__RateLimitRetryPolicy policy = SILO__V1__RATE_LIMIT_RETRY_POLICY__INIT;
-    if (from->retry_policy != NULL) {
-        policy.initial_backoff_ms = from->retry_policy->initial_backoff_ms;
-        policy.max_backoff_ms = from->retry_policy->max_backoff_ms;
-        policy.backoff_multiplier = from->retry_policy->backoff_multiplier;
-        policy.max_retries = from->retry_policy->max_retries;
-    } else {
-        policy.initial_backoff_ms = RATE_RETRY_INITIAL_MS;
-        policy.max_backoff_ms = RATE_RETRY_MAX_MS;
-        policy.backoff_multiplier = RATE_RETRY_MULTIPLIER;
-    }
+    policy.initial_backoff_ms = from->retry.initial_ms;
+    policy.max_backoff_ms = from->retry.max_ms;
+    policy.backoff_multiplier = from->retry.factor;
+    policy.max_retries = from->retry.retries_max;
     Silo__V1__GubernatorRateLimit rate = SILO__V1__GUBERNATOR_RATE_LIMIT__INIT;
-    rate.name = from->name;
-    rate.unique_key = from->unique_key;
+    rate.name = arena_str(scratch, from->name);
+    rate.unique_key = arena_str(scratch, from->unique_key);
     rate.limit = from->limit;
     rate.duration_ms = from->duration_ms;
-    rate.hits = rate_hits(from);
-    rate.algorithm =
-        from->algorithm == SILO__V1__GUBERNATOR_ALGORITHM__GUBERNATOR_ALGORITHM_LEAKY_BUCKET
-            ? from->algorithm
-            : SILO__V1__GUBERNATOR_ALGORITHM__GUBERNATOR_ALGORITHM_TOKEN_BUCKET;
+    rate.hits = from->hits;
+    rate.algorithm = (Silo__V1__GubernatorAlgorithm)from->algorithm;
     rate.behavior = from->behavior;
     rate.retry_policy = &policy;
     Silo__V1__Limit limit = SILO__V1__LIMIT__INIT;
@@ -141,137 +86,155 @@ static void rate_append(struct buf *buf, struct arena *scratch,
     item_pack(buf, scratch, &limit);
 }
 
-bool limit_append(struct buf *buf, struct arena *scratch, const Silo__V1__Limit *limit)
+void limit_encode(struct buf *buf, struct arena *scratch, const struct limit_rec *limit)
 {
+    switch (limit->kind) {
+    case LIMIT_CONCURRENCY:
+        concurrency_encode(buf, scratch, limit);
+        return;
+    case LIMIT_FLOATING:
+        floating_encode_limit(buf, scratch, limit);
+        return;
+    case LIMIT_RATE:
+        rate_encode(buf, scratch, &limit->rate);
+        return;
+    }
+}
+
+/* --- reading --- */
+
+static void *message_alloc(void *arena, size_t size)
+{
+    return arena_alloc(arena, size);
+}
+
+static void message_release(void *arena, void *pointer)
+{
+    (void)arena;
+    (void)pointer;
+}
+
+static bool name_read(const char *name, struct bytes *ret)
+{
+    *ret = bytes_str(name);
+    return ret->len <= KEY_NAME_BYTES_MAX;
+}
+
+static bool concurrency_read(const Silo__V1__ConcurrencyLimit *from, struct limit_rec *ret)
+{
+    ret->kind = LIMIT_CONCURRENCY;
+    ret->max = from->max_concurrency;
+    return name_read(from->key, &ret->key);
+}
+
+/* The pairs of a stored map, which is sorted. */
+static struct bytes pairs_read(struct arena *arena, const Silo__V1__FloatingConcurrencyLimit *from)
+{
+    if (from->n_metadata == 0) {
+        return BYTES_NONE;
+    }
+    struct buf pairs;
+    buf_init(&pairs, SIZE_MAX / 4); /* bounded by the item that was read */
+    for (size_t i = 0; i < from->n_metadata; i++) {
+        item_append(&pairs, bytes_str(from->metadata[i]->key));
+        item_append(&pairs, bytes_str(from->metadata[i]->value));
+    }
+    const struct bytes copy = arena_copy(arena, buf_bytes(&pairs));
+    buf_deinit(&pairs);
+    return copy;
+}
+
+static bool floating_read(struct arena *arena, const Silo__V1__FloatingConcurrencyLimit *from,
+                          struct limit_rec *ret)
+{
+    ret->kind = LIMIT_FLOATING;
+    ret->floating = (struct floating_limit){
+        .default_max = from->default_max_concurrency,
+        .interval_ms = from->refresh_interval_ms,
+        .metadata_count = (uint32_t)from->n_metadata,
+        .metadata = pairs_read(arena, from),
+    };
+    return name_read(from->key, &ret->key);
+}
+
+static bool rate_read(const Silo__V1__GubernatorRateLimit *from, struct limit_rec *ret)
+{
+    const Silo__V1__RateLimitRetryPolicy *policy = from->retry_policy;
+    if (policy == NULL) {
+        return false;
+    }
+    const bool leaky =
+        from->algorithm == SILO__V1__GUBERNATOR_ALGORITHM__GUBERNATOR_ALGORITHM_LEAKY_BUCKET;
+    ret->kind = LIMIT_RATE;
+    ret->rate = (struct rate_limit){
+        .limit = from->limit,
+        .duration_ms = from->duration_ms,
+        .hits = from->hits != 0 ? from->hits : 1, /* of before 0 was stored as 1 */
+        .algorithm = leaky ? RATE_LEAKY_BUCKET : RATE_TOKEN_BUCKET,
+        .behavior = from->behavior,
+        .retry = {.initial_ms = policy->initial_backoff_ms,
+                  .max_ms = policy->max_backoff_ms,
+                  .factor = policy->backoff_multiplier,
+                  .retries_max = policy->max_retries},
+    };
+    return name_read(from->name, &ret->rate.name) &&
+           name_read(from->unique_key, &ret->rate.unique_key);
+}
+
+/* Takes one stored item from *at, which is advanced; false for malformed bytes, or none. */
+static bool limit_next(struct arena *arena, struct bytes *at, struct limit_rec *ret)
+{
+    struct bytes item;
+    if (!item_next(at, &item)) {
+        return false;
+    }
+    ProtobufCAllocator allocator = {
+        .alloc = message_alloc, .free = message_release, .allocator_data = arena};
+    const Silo__V1__Limit *limit = silo__v1__limit__unpack(&allocator, item.len, item.ptr);
+    if (limit == NULL) {
+        return false;
+    }
+    *ret = (struct limit_rec){0};
     switch ((int)limit->limit_case) {
     case SILO__V1__LIMIT__LIMIT_CONCURRENCY:
-        concurrency_append(buf, scratch, limit->concurrency);
-        return true;
-    case SILO__V1__LIMIT__LIMIT_RATE_LIMIT:
-        rate_append(buf, scratch, limit->rate_limit);
-        return true;
+        return concurrency_read(limit->concurrency, ret);
     case SILO__V1__LIMIT__LIMIT_FLOATING_CONCURRENCY:
-        floating_append(buf, scratch, limit->floating_concurrency);
-        return true;
+        return floating_read(arena, limit->floating_concurrency, ret);
+    case SILO__V1__LIMIT__LIMIT_RATE_LIMIT:
+        return rate_read(limit->rate_limit, ret);
     default: /* no member set */
         return false;
     }
 }
 
-Silo__V1__Limit *limit_unpack(struct arena *arena, struct bytes item)
+struct limit_rec *limit_recs_decode(struct arena *arena, struct bytes stored, uint32_t count)
 {
-    ProtobufCAllocator allocator = limit_allocator(arena);
-    Silo__V1__Limit *limit = silo__v1__limit__unpack(&allocator, item.len, item.ptr);
-    if (limit != NULL && limit->limit_case == SILO__V1__LIMIT__LIMIT_RATE_LIMIT) {
-        limit->rate_limit->hits = rate_hits(limit->rate_limit); /* of before 0 was stored as 1 */
-    }
-    return limit;
-}
-
-/* GREGORIAN durations: minute, hour, day, month, year; others are an error of the limiter. */
-static bool duration_is_valid(const Silo__V1__GubernatorRateLimit *rate)
-{
-    const int32_t gregorian =
-        SILO__V1__GUBERNATOR_BEHAVIOR__GUBERNATOR_BEHAVIOR_DURATION_IS_GREGORIAN;
-    return (rate->behavior & gregorian) == 0 ||
-           (rate->duration_ms >= 0 && rate->duration_ms <= 5 && rate->duration_ms != 3);
-}
-
-static bool rate_throttles(const Silo__V1__GubernatorRateLimit *rate)
-{
-    const int32_t reset = SILO__V1__GUBERNATOR_BEHAVIOR__GUBERNATOR_BEHAVIOR_RESET_REMAINING;
-    return rate->retry_policy->max_retries == 0 && rate->hits > 0 && rate->hits <= rate->limit &&
-           (rate->behavior & reset) == 0 && duration_is_valid(rate);
-}
-
-void limit_queue_ref(struct key *key, struct bytes tenant_part, const struct limit *limit,
-                     struct bytes group)
-{
-    if (limit->kind != LIMIT_RATE) {
-        key_queue_ref(key, tenant_part, limit->key);
-    } else {
-        key_throttle_ref(key, tenant_part, bytes_str(limit->rate->name),
-                         bytes_str(limit->rate->unique_key), group);
-    }
-}
-
-/* Fills in what the message alone says. False when it has no member. */
-static bool limit_read(struct limit *limit, const Silo__V1__Limit *message)
-{
-    *limit = (struct limit){0};
-    switch ((int)message->limit_case) {
-    case SILO__V1__LIMIT__LIMIT_CONCURRENCY:
-        limit->kind = LIMIT_CONCURRENCY;
-        limit->key = bytes_str(message->concurrency->key);
-        limit->line = (struct line_id){.max = message->concurrency->max_concurrency};
-        return true;
-    case SILO__V1__LIMIT__LIMIT_FLOATING_CONCURRENCY:
-        limit->kind = LIMIT_FLOATING;
-        limit->floating = message->floating_concurrency;
-        limit->key = bytes_str(limit->floating->key);
-        limit->line = (struct line_id){.floating = true, .max = UINT32_MAX};
-        return true;
-    case SILO__V1__LIMIT__LIMIT_RATE_LIMIT:
-        limit->kind = LIMIT_RATE;
-        limit->rate = message->rate_limit;
-        limit->throttles = limit->rate->retry_policy != NULL && rate_throttles(limit->rate);
-        return limit->rate->retry_policy != NULL;
-    default:
-        return false;
-    }
-}
-
-/* Keys are made of them. */
-static bool limit_names_ok(const struct limit *limit)
-{
-    return limit->kind != LIMIT_RATE ? limit->key.len <= KEY_NAME_BYTES_MAX
-                                     : strlen(limit->rate->name) <= KEY_NAME_BYTES_MAX &&
-                                           strlen(limit->rate->unique_key) <= KEY_NAME_BYTES_MAX;
-}
-
-/* If the queue of the last one was named before, what the last one says goes to where that was. */
-static void limit_merge(struct limits *limits, struct limit *last)
-{
-    for (struct limit *first = limits->items; first != last; first++) {
-        if (first->kind == LIMIT_RATE || first->repeated || !bytes_eq(first->key, last->key)) {
-            continue;
-        }
-        last->repeated = true;
-        if (last->line.max < first->line.max) {
-            first->line.max = last->line.max;
-        }
-        if (last->kind == LIMIT_FLOATING && first->kind == LIMIT_CONCURRENCY) {
-            first->kind = LIMIT_FLOATING;
-            first->line.floating = true;
-            first->floating = last->floating;
-        }
-        return;
-    }
-}
-
-bool limits_decode(struct arena *arena, struct bytes items, uint32_t count, struct limits *ret)
-{
-    *ret = (struct limits){0};
     if (count > JOB_LIMITS_MAX) {
-        return false;
+        return NULL;
     }
-    struct limits limits = {.count = count};
-    limits.items = count != 0 ? arena_alloc(arena, count * sizeof *limits.items) : NULL;
-    struct bytes item;
+    struct limit_rec *recs = arena_alloc(arena, (count + 1) * sizeof recs[0]);
     for (uint32_t i = 0; i < count; i++) {
-        const Silo__V1__Limit *message =
-            item_next(&items, &item) ? limit_unpack(arena, item) : NULL;
-        struct limit *limit = &limits.items[i];
-        if (message == NULL || !limit_read(limit, message) || !limit_names_ok(limit)) {
-            return false;
-        }
-        if (limit->kind != LIMIT_RATE) {
-            limit_merge(&limits, limit);
+        if (!limit_next(arena, &stored, &recs[i])) {
+            return NULL;
         }
     }
-    if (items.len != 0) {
-        return false;
+    return stored.len == 0 ? recs : NULL;
+}
+
+uint32_t limit_rec_strings(struct limit_rec *limit, struct bytes *ret[LIMIT_STRINGS_MAX])
+{
+    switch (limit->kind) {
+    case LIMIT_CONCURRENCY:
+        ret[0] = &limit->key;
+        return 1;
+    case LIMIT_FLOATING:
+        ret[0] = &limit->key;
+        ret[1] = &limit->floating.metadata;
+        return 2;
+    case LIMIT_RATE:
+        ret[0] = &limit->rate.name;
+        ret[1] = &limit->rate.unique_key;
+        return 2;
     }
-    *ret = limits;
-    return true;
+    return 0;
 }

@@ -1,15 +1,15 @@
 /*
- * codec/limit.h - a job's limits in their stored form: encoded `Limit` messages, one item each
- * (item_append).
+ * codec/limit.h - a job's limits as plain structs, and their stored form: encoded `Limit` messages
+ * of the wire, one item each (item_append). Nobody else knows that form.
  *
- * What is stored is complete: an absent retry policy of a rate limit is filled in, 0 hits become 1
- * (the wire cannot tell them from absent ones, and nobody names a limit to take nothing from it),
- * unknown algorithms become TOKEN_BUCKET, maps are sorted with the last of equal keys kept, and
- * fields this build does not know are dropped. So equal limits have equal bytes, and readers need
- * no defaults of their own.
+ * What is stored is complete: nothing is left to defaults, maps are sorted by name, and fields this
+ * build does not know are dropped. So equal limits have equal bytes, and readers fill in nothing.
  *
- * Ownership  unpacked messages lie in the given arena.
+ * Units      _ms: milliseconds.
+ * Ownership  byte strings of a decoded limit lie in the given arena; those of one to be encoded are
+ *            lent.
  * Threads    no shared state.
+ * Limits     JOB_LIMITS_MAX limits; names of KEY_NAME_BYTES_MAX, for keys are made of them.
  */
 #ifndef SILO_CODEC_LIMIT_H
 #define SILO_CODEC_LIMIT_H
@@ -17,50 +17,54 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "codec/key.h"
-#include "silo.pb-c.h"
-
-#define RATE_RETRY_INITIAL_MS 100
-#define RATE_RETRY_MAX_MS 30000
-#define RATE_RETRY_MULTIPLIER 2.0
-
-/* False, and nothing appended, for a limit that has no member set (such a limit is dropped). */
-bool limit_append(struct buf *buf, struct arena *scratch, const Silo__V1__Limit *limit);
-/* Of one stored item; NULL for malformed bytes. */
-Silo__V1__Limit *limit_unpack(struct arena *arena, struct bytes item);
 
 enum limit_kind { LIMIT_CONCURRENCY, LIMIT_FLOATING, LIMIT_RATE };
+#define LIMIT_KIND_COUNT 3
 
-/*
- * One limit as the core walks it. A queue that a job names twice counts once, at its first place,
- * against the smallest maximum: the later ones are `repeated`. The line of a queue named both ways
- * is floating, bounded by the fixed maximum.
- */
-struct limit {
+struct floating_limit {
+    uint32_t default_max; /* slots until the first refresh */
+    int64_t interval_ms;  /* age at which the number of slots is to be refreshed */
+    uint32_t metadata_count;
+    struct bytes metadata; /* metadata_count pairs, sorted by name, read with pair_next */
+};
+
+/* Numbers as on the wire (GubernatorAlgorithm). */
+enum rate_algorithm { RATE_TOKEN_BUCKET = 0, RATE_LEAKY_BUCKET = 1 };
+
+/* How a job that a rate limit refused asks again. */
+struct rate_retry_policy {
+    int64_t initial_ms, max_ms; /* the first wait, and the longest */
+    double factor;              /* from one wait to the next */
+    uint32_t retries_max;       /* refusals after which the job fails; 0: it never does */
+};
+
+struct rate_limit {
+    struct bytes name, unique_key;
+    int64_t limit, duration_ms;
+    int32_t hits;
+    enum rate_algorithm algorithm;
+    int32_t behavior; /* bits of GubernatorBehavior */
+    struct rate_retry_policy retry;
+};
+
+/* One limit as the job names it. */
+struct limit_rec {
     enum limit_kind kind;
-    bool repeated;       /* its queue was named before: nothing to do */
-    bool throttles;      /* RATE: its waiters stand in a line, see limit_queue_ref */
-    struct bytes key;    /* CONCURRENCY, FLOATING: the queue */
-    struct line_id line; /* where its waiters stand; fixed: line.max is the maximum */
-    const Silo__V1__FloatingConcurrencyLimit
-        *floating;                             /* FLOATING; also for a queue named both ways */
-    const Silo__V1__GubernatorRateLimit *rate; /* RATE; its retry_policy is set */
+    struct bytes key; /* CONCURRENCY, FLOATING: the queue's name */
+    union {
+        uint32_t max; /* CONCURRENCY: how many slots this job lets be taken */
+        struct floating_limit floating;
+        struct rate_limit rate;
+    };
 };
 
-struct limits {
-    uint32_t count;
-    struct limit *items;
-};
+/* Appends one stored item. */
+void limit_encode(struct buf *buf, struct arena *scratch, const struct limit_rec *limit);
+/* Decodes `count` stored items into the arena; NULL for malformed bytes. */
+struct limit_rec *limit_recs_decode(struct arena *arena, struct bytes stored, uint32_t count);
 
-/*
- * The queue in whose line a token waits for this limit: all but repeated limits, and rate limits
- * that do not throttle. `key` becomes a queue reference. A rate limit throttles when time alone
- * will let the job through: it may be refused for ever, asks for something and no more than there
- * can be, and does not refill the bucket itself.
- */
-void limit_queue_ref(struct key *key, struct bytes tenant_part, const struct limit *limit,
-                     struct bytes group);
-
-/* Decodes `count` stored items into the arena; false for malformed bytes. */
-bool limits_decode(struct arena *arena, struct bytes items, uint32_t count, struct limits *ret);
+/* The byte strings of a limit, for whoever copies one. Returns how many there are. */
+#define LIMIT_STRINGS_MAX 2
+uint32_t limit_rec_strings(struct limit_rec *limit, struct bytes *ret[LIMIT_STRINGS_MAX]);
 
 #endif

@@ -13,15 +13,14 @@
 #include "core/line.h"
 #include "core/queue.h"
 #include "core/state.h"
+#include "core/task.h"
 #include "core/throttle.h"
-#include "core/token.h"
 
 /* min(max, initial * multiplier^retries), at least 1 ms so that time passes. */
-static int64_t rate_backoff_ms(const Silo__V1__RateLimitRetryPolicy *policy, uint32_t retries)
+static int64_t rate_backoff_ms(const struct rate_retry_policy *policy, uint32_t retries)
 {
-    const double raw =
-        (double)policy->initial_backoff_ms * pow(policy->backoff_multiplier, (double)retries);
-    int64_t ms = policy->max_backoff_ms;
+    const double raw = (double)policy->initial_ms * pow(policy->factor, (double)retries);
+    int64_t ms = policy->max_ms;
     if (raw < (double)ms) {
         ms = raw > 1 ? (int64_t)llround(raw) : 1;
     }
@@ -30,14 +29,14 @@ static int64_t rate_backoff_ms(const Silo__V1__RateLimitRetryPolicy *policy, uin
 
 /* When one that was refused so often is asked again. */
 int64_t check_retry_ms(const struct core *core, enum core_verdict verdict, int64_t reset_ms,
-                       const Silo__V1__RateLimitRetryPolicy *policy, uint32_t retries)
+                       const struct rate_retry_policy *policy, uint32_t retries)
 {
     const int64_t now = core->wall_ms;
     if (verdict == VERDICT_ERROR) {
-        const int64_t wait = policy->initial_backoff_ms;
+        const int64_t wait = policy->initial_ms;
         return add_saturated(now, wait > 1 ? wait : 1);
     }
-    if (reset_ms > now && reset_ms < add_saturated(now, policy->max_backoff_ms)) {
+    if (reset_ms > now && reset_ms < add_saturated(now, policy->max_ms)) {
         return reset_ms;
     }
     return add_saturated(now, rate_backoff_ms(policy, retries));
@@ -94,29 +93,19 @@ void checks_free(struct core *core)
     map_deinit(&core->checks_by_task);
 }
 
-/* The question; false for a row that says nothing. */
-static bool check_fill(struct check *check, struct task *task)
+/* The question. It outlives the turn, so it has names of its own. */
+static void check_fill(struct check *check, const struct rate_limit *rate)
 {
-    struct token token;
-    struct task_rec row;
-    struct limits limits;
-    if (!token_decode(blob_bytes(task->rec), &token, &row) ||
-        !limits_decode(&check->arena, row.chain.limits, row.chain.limit_count, &limits) ||
-        task->passed >= limits.count || limits.items[task->passed].kind != LIMIT_RATE) {
-        return false;
-    }
-    const Silo__V1__GubernatorRateLimit *rate = limits.items[task->passed].rate;
-    check->policy = rate->retry_policy;
+    check->retry = rate->retry;
     check->ask = (struct core_check){
-        .name = bytes_str(rate->name),
-        .unique_key = bytes_str(rate->unique_key),
+        .name = arena_copy(&check->arena, rate->name),
+        .unique_key = arena_copy(&check->arena, rate->unique_key),
         .hits = rate->hits,
         .limit = rate->limit,
         .duration_ms = rate->duration_ms,
         .algorithm = (int32_t)rate->algorithm,
         .behavior = rate->behavior,
     };
-    return true;
 }
 
 void check_start(struct core *core, struct task *task)
@@ -125,12 +114,13 @@ void check_start(struct core *core, struct task *task)
     if (check_find(core, &task->task_id) != NULL) {
         return; /* asked before the task left its window for a while */
     }
-    struct check *check = check_new(core, task);
-    if (!check_fill(check, task)) {
-        core->corrupt_rows++;
-        check_free(core, check); /* stays as it is, and in nobody's way */
+    const struct limit *limit = task_limit(core, task);
+    if (limit == NULL || limit->kind != LIMIT_RATE) {
+        core->corrupt_rows++; /* stays as it is, and in nobody's way */
         return;
     }
+    struct check *check = check_new(core, task);
+    check_fill(check, limit->rate);
     if (core->external_limiter) {
         list_push_back(&core->checks, &check->node);
         return;
@@ -174,7 +164,7 @@ void core_check_done(struct core *core, struct core_check *ask, enum core_verdic
     const struct check *check = CONTAINER_OF(ask, struct check, ask);
     if (check->gate != NULL) {
         const int64_t next_ms =
-            check_retry_ms(core, verdict, reset_ms, check->policy, check->gate->refusals);
+            check_retry_ms(core, verdict, reset_ms, &check->retry, check->gate->refusals);
         check_tell_gate(core, check, verdict, next_ms - core->wall_ms);
     }
     struct command *cmd = inner_new(core, CMD_CHECKED, check->job_ref);

@@ -29,7 +29,7 @@ struct check {
     struct bytes job_ref;
     struct group *group;
     struct gate *gate; /* NULL: the token does not stand in line */
-    const Silo__V1__RateLimitRetryPolicy *policy;
+    struct rate_retry_policy retry;
     struct core_check ask; /* for the driver */
     struct arena arena;
 };
@@ -46,7 +46,7 @@ void check_tell_gate(struct core *core, const struct check *check, enum core_ver
                      int64_t wait_ms);
 /* When one that was refused so often is asked again. */
 int64_t check_retry_ms(const struct core *core, enum core_verdict verdict, int64_t reset_ms,
-                       const Silo__V1__RateLimitRetryPolicy *policy, uint32_t retries);
+                       const struct rate_retry_policy *policy, uint32_t retries);
 void checks_free(struct core *core);
 
 #endif

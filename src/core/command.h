@@ -65,6 +65,7 @@ enum command_kind {
  */
 struct enqueue_args {
     struct info info;
+    const struct limit_rec *limits; /* info.limit_count of them: what info.limits says, plain */
     struct bytes payload;
     bool id_is_fresh;     /* made by the server: no check for a namesake */
     bool return_existing; /* a repeat of the same job succeeds */
@@ -84,6 +85,7 @@ struct import_attempt {
  */
 struct import_args {
     struct info info;
+    const struct limit_rec *limits; /* as for enqueue */
     struct bytes payload;
     const struct import_attempt *attempts;
     size_t attempt_count;

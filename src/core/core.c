@@ -54,6 +54,7 @@ static void core_init_limits(struct core *core)
     map_init(&core->gates);
     heap_init(&core->gates_shut);
     list_init(&core->queue_lru);
+    limit_table_init(&core->limits);
     list_init(&core->dirty_queues);
     list_init(&core->sliced_queues);
     list_init(&core->changed_queues);
@@ -77,6 +78,7 @@ static void core_free_limits(struct core *core)
     drop_free(core);
     queues_free(core);
     chains_free(core);
+    limit_table_deinit(&core->limits);
     expire_free(core);
     redate_free(core);
     floating_stubs_free(core);
@@ -357,6 +359,7 @@ void core_turn(struct core *core)
     low_turn(core);
     groups_shrink(core);
     queues_shrink(core);
+    limit_table_shrink(&core->limits, SHARD_LIMITS_BYTES_MAX);
 }
 
 static int64_t earlier(int64_t a, int64_t b)

@@ -12,38 +12,21 @@
 #include "core/token.h"
 #include "core/walk.h"
 
-/*
- * Where a due task goes. `limits` lies in the arena; the bytes in its row, which the task or the
- * caller keeps.
- */
-static bool due_token(struct arena *arena, const struct task *task, struct limits *limits,
-                      struct token *to)
+/* Where a due task goes; false for a malformed row. */
+static bool due_token(struct core *core, const struct task *task, struct token *to)
 {
     *to = token_of_task(task);
-    if (task->rec == NULL) {
-        return true;
-    }
-    struct task_rec row;
-    if (!token_decode(blob_bytes(task->rec), to, &row) ||
-        !limits_decode(arena, row.chain.limits, row.chain.limit_count, limits)) {
-        return false;
-    }
-    to->limits = limits;
-    to->items = row.chain.limits;
-    return true;
+    return task->rec == NULL || token_of_row(core, blob_bytes(task->rec), to);
 }
 
 /* False: rows were asked for. */
 static bool due_fire(struct core *core, struct task *task)
 {
-    struct arena arena;
-    arena_init(&arena);
     struct blob *rec = task->rec != NULL ? blob_ref(task->rec) : NULL;
-    struct limits limits = {0};
     const struct token from = token_of_task(task);
     struct token to;
     bool fired = true;
-    if (!due_token(&arena, task, &limits, &to)) {
+    if (!due_token(core, task, &to)) {
         core->corrupt_rows++;
         token_move(core, task_ref(task), &from, &(struct token){.where = TOKEN_NONE});
     } else if (walk_ready(core, &core->fire, task_ref(task), &to)) {
@@ -52,7 +35,6 @@ static bool due_fire(struct core *core, struct task *task)
         fired = false;
     }
     blob_unref(rec);
-    arena_deinit(&arena);
     return fired;
 }
 

@@ -86,9 +86,8 @@ enum run enqueue_run(struct core *core, struct command *cmd)
     };
     struct limits limits;
     const struct uuid task_id = id_from_seed(cmd->seed, 0);
-    if (!token_begin(core, cmd->arena, &info, &task_id, &to, &limits)) {
-        return run_fail(cmd, SILO_INVALID, "the job's limits are malformed");
-    }
+    limits_make(cmd->arena, args->limits, info.limit_count, info.limits, &limits);
+    token_begin(&to, &task_id, &limits);
     struct tenant_count *count = count_find(core, cmd->job_ref, cmd);
     ready = ready && count != NULL;
     if (!walk_ready(core, cmd, cmd->job_ref, &to) || !ready) {

@@ -136,34 +136,20 @@ void floating_load(struct core *core, struct queue *queue, bool present, struct 
     }
 }
 
-static struct bytes floating_metadata(struct buf *buf,
-                                      const Silo__V1__FloatingConcurrencyLimit *limit)
-{
-    for (size_t i = 0; i < limit->n_metadata; i++) {
-        item_append(buf, bytes_str(limit->metadata[i]->key));
-        item_append(buf, bytes_str(limit->metadata[i]->value));
-    }
-    return buf_bytes(buf);
-}
-
-void floating_ensure(struct core *core, struct queue *queue,
-                     const Silo__V1__FloatingConcurrencyLimit *limit)
+void floating_ensure(struct core *core, struct queue *queue, const struct floating_limit *limit)
 {
     ASSERT(queue->known);
     if (queue->floating != NULL) {
         return;
     }
-    struct buf pairs;
-    buf_init(&pairs, SIZE_MAX / 4);
     const struct floating_rec rec = {
-        .value = limit->default_max_concurrency,
-        .default_max = limit->default_max_concurrency,
-        .interval_ms = limit->refresh_interval_ms,
-        .metadata_count = (uint32_t)limit->n_metadata,
-        .metadata = floating_metadata(&pairs, limit),
+        .value = limit->default_max,
+        .default_max = limit->default_max,
+        .interval_ms = limit->interval_ms,
+        .metadata_count = limit->metadata_count,
+        .metadata = limit->metadata,
     };
     floating_write(core, floating_new(queue, &rec));
-    buf_deinit(&pairs);
 }
 
 /* Stamps of a clock that was ahead say nothing: such a value is old, and such a back-off over. */

@@ -34,8 +34,7 @@ struct floating {
 };
 
 /* Makes the limit if there is none. The queue must be known. */
-void floating_ensure(struct core *core, struct queue *queue,
-                     const Silo__V1__FloatingConcurrencyLimit *limit);
+void floating_ensure(struct core *core, struct queue *queue, const struct floating_limit *limit);
 void floating_load(struct core *core, struct queue *queue, bool present, struct bytes value);
 void floating_free(struct core *core, struct floating *floating);
 /* Waiters or state changed: when the next refresh is due, whether the limit is active. */

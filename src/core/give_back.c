@@ -57,7 +57,7 @@ static bool back_was_due(struct core *core, struct command *cmd, const struct le
 
 /* Its own place, behind the limits it has passed. */
 static enum run back_token(struct core *core, struct command *cmd, const struct lease *lease,
-                           struct limits *limits, struct token *to)
+                           struct token *to)
 {
     const struct lease_rec *rec = &lease->rec;
     bool due = false;
@@ -82,10 +82,12 @@ static enum run back_token(struct core *core, struct command *cmd, const struct 
     if (there == VIEW_UNKNOWN) {
         return RUN_NEED;
     }
-    if (there == VIEW_ABSENT || !info_decode(row, &info) ||
-        !token_begin(core, cmd->arena, &info, &rec->task_id, to, limits)) {
+    const struct limits *limits =
+        there == VIEW_FOUND && info_decode(row, &info) ? limits_of(core, &info) : NULL;
+    if (limits == NULL) {
         return run_fail(cmd, SILO_CORRUPT, "the stored job is corrupt");
     }
+    token_begin(to, &rec->task_id, limits);
     to->passed = rec->passed;
     return RUN_ANSWER;
 }
@@ -124,9 +126,8 @@ static enum run back_one(struct core *core, struct command *cmd, struct lease *l
     if (lease->rec.has_mark) {
         return back_cancelled(core, cmd, lease);
     }
-    struct limits limits = {0};
     struct token to;
-    if (back_token(core, cmd, lease, &limits, &to) == RUN_NEED) {
+    if (back_token(core, cmd, lease, &to) == RUN_NEED) {
         return RUN_NEED;
     }
     if (cmd->rc.code != SILO_OK) {

@@ -101,19 +101,13 @@ static struct candidates queue_candidates(struct core *core, struct queue *queue
 /*
  * Where a waiter goes that has got its slot. The row it came from is `rec`, which the caller keeps.
  */
-static bool granted_token(struct arena *arena, const struct token *from, struct bytes rec,
-                          struct limits *limits, struct token *to)
+static bool granted_token(struct core *core, const struct token *from, struct bytes rec,
+                          struct token *to)
 {
-    struct task_rec row;
     *to = *from;
-    if (!token_decode(rec, to, &row) ||
-        !limits_decode(arena, row.chain.limits, row.chain.limit_count, limits) ||
-        to->passed >= limits->count) {
+    if (!token_of_row(core, rec, to) || to->passed >= to->limits->count) {
         return false;
     }
-    to->group = row.group;
-    to->limits = limits;
-    to->items = row.chain.limits;
     to->passed++;
     to->rate_retries = 0;
     return true;
@@ -139,43 +133,34 @@ static void grant_read_ahead(struct core *core, struct command *cmd, const struc
     const uint32_t end = line->window.count < GRANT_AHEAD ? line->window.count : GRANT_AHEAD;
     for (uint32_t i = 1; i < end; i++) {
         const struct task *task = lane_at(&line->window, i);
-        struct arena arena;
-        arena_init(&arena);
         const struct token from = token_of_task(task);
-        struct limits limits;
         struct token to;
-        if (granted_token(&arena, &from, blob_bytes(task->rec), &limits, &to)) {
+        if (granted_token(core, &from, blob_bytes(task->rec), &to)) {
             (void)walk_ready(core, cmd, task_ref(task), &to);
         }
-        arena_deinit(&arena);
     }
 }
 
 static enum visit grant_task(struct core *core, struct command *cmd, struct task *task)
 {
-    struct arena arena;
-    arena_init(&arena);
     struct blob *rec = blob_ref(task->rec);
     struct blob *info = task->info != NULL ? blob_ref(task->info) : NULL;
     const struct token from = token_of_task(task);
-    const struct bytes ref = arena_copy(&arena, task_ref(task));
-    struct limits limits;
     struct token to;
     enum visit visit = VISIT_ON;
-    if (!granted_token(&arena, &from, blob_bytes(rec), &limits, &to)) {
+    if (!granted_token(core, &from, blob_bytes(rec), &to)) {
         visit = grant_corrupt(core, task);
-    } else if (!walk_ready(core, cmd, ref, &to)) {
+    } else if (!walk_ready(core, cmd, task_ref(task), &to)) {
         visit = VISIT_NEEDS;
         if (cmd != NULL) {
             grant_read_ahead(core, cmd, task->line);
         }
     } else {
         to.info = info;
-        walk_move(core, ref, &from, &to);
+        walk_move(core, task_ref(task), &from, &to);
     }
     blob_unref(rec);
     blob_unref(info);
-    arena_deinit(&arena);
     return visit;
 }
 
@@ -185,34 +170,22 @@ static enum visit grant_task(struct core *core, struct command *cmd, struct task
  */
 static void grant_demote(struct core *core, struct holder *holder)
 {
-    struct chain *chain = holder->chain;
-    struct arena arena;
-    arena_init(&arena);
+    const struct chain *chain = holder->chain;
     struct blob *rec = blob_ref(chain->rec);
-    const struct bytes ref = arena_copy(&arena, chain_ref(chain));
     struct token from = {
         .where = TOKEN_REQUEST, .place = chain->place, .queue = chain->waits, .line = chain->line};
-    struct task_rec row;
-    struct limits limits;
-    if (!token_decode(blob_bytes(rec), &from, &row) ||
-        !limits_decode(&arena, row.chain.limits, row.chain.limit_count, &limits) ||
-        holder->index >= limits.count) {
+    if (!token_of_row(core, blob_bytes(rec), &from) || holder->index >= from.limits->count) {
         core_break(core, "the row of a waiting job is corrupt");
         blob_unref(rec);
-        arena_deinit(&arena);
         return;
     }
     struct token to = from;
-    to.group = row.group;
-    to.limits = &limits;
-    to.items = row.chain.limits;
     to.passed = holder->index;
     to.rates_paid = from.passed > from.rates_paid ? from.passed : from.rates_paid;
     to.queue = holder->queue;
-    to.line = limits.items[holder->index].line;
-    token_move(core, ref, &from, &to);
+    to.line = from.limits->items[holder->index].line;
+    token_move(core, chain_ref(chain), &from, &to);
     blob_unref(rec);
-    arena_deinit(&arena);
 }
 
 /*

@@ -114,7 +114,6 @@ struct import {
     uint32_t count;         /* attempts it has then */
     uint32_t known;         /* of them, those already recorded */
     struct token to;        /* SCHEDULED: its next run */
-    struct limits limits;
 };
 
 static bool import_scheduled(const struct import *import)
@@ -128,9 +127,9 @@ static int64_t import_due_ms(const struct core *core, const struct command *cmd)
     return start_ms > 0 ? start_ms : core->wall_ms;
 }
 
-/* The token of the next run; false: the limits are malformed. */
-static bool import_begin(struct core *core, struct command *cmd, const struct info *info,
-                         struct import *import)
+/* The token of the next run. */
+static void import_begin(struct core *core, struct command *cmd, const struct info *info,
+                         const struct limits *limits, struct import *import)
 {
     import->count = (uint32_t)cmd->args.import.attempt_count;
     import->status = history_status(&cmd->args.import);
@@ -141,7 +140,7 @@ static bool import_begin(struct core *core, struct command *cmd, const struct in
         .relative = import->count + 1,
     };
     const struct uuid task_id = id_from_seed(cmd->seed, 0);
-    return token_begin(core, cmd->arena, info, &task_id, &import->to, &import->limits);
+    token_begin(&import->to, &task_id, limits);
 }
 
 static struct state import_state(const struct core *core, const struct command *cmd,
@@ -213,9 +212,9 @@ static enum run import_new(struct core *core, struct command *cmd, struct tenant
     info.enqueue_ms = info.enqueue_ms > 0 ? info.enqueue_ms : core->wall_ms;
     info.due_ms = import_due_ms(core, cmd);
     struct import import = {.known = 0};
-    if (!import_begin(core, cmd, &info, &import)) {
-        return run_fail(cmd, SILO_INVALID, "the job's limits are malformed");
-    }
+    struct limits limits;
+    limits_make(cmd->arena, args->limits, info.limit_count, info.limits, &limits);
+    import_begin(core, cmd, &info, &limits, &import);
     const bool ready =
         !import_scheduled(&import) || walk_ready(core, cmd, cmd->job_ref, &import.to);
     if (!ready || count == NULL) {
@@ -389,9 +388,11 @@ static enum run import_again(struct core *core, struct command *cmd, struct job 
     }
     (void)job_own(core, cmd, job); /* the info row is written again below */
     struct import import = {.known = known};
-    if (!import_begin(core, cmd, &job->info, &import)) {
+    const struct limits *limits = limits_of(core, &job->info);
+    if (limits == NULL) {
         return run_fail(cmd, SILO_CORRUPT, "the job's stored limits are malformed");
     }
+    import_begin(core, cmd, &job->info, limits, &import);
     struct token from = {.where = TOKEN_NONE};
     bool ready = count != NULL;
     if (job->status == JOB_SCHEDULED) {

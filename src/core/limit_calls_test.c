@@ -12,77 +12,77 @@
 
 /* --- jobs --- */
 
-static Silo__V1__GubernatorRateLimit *rate_of(struct arena *arena, const struct job_limit *from)
+static struct rate_limit rate_of(const struct job_limit *from)
 {
-    Silo__V1__GubernatorRateLimit *rate = ARENA_NEW(arena, Silo__V1__GubernatorRateLimit);
-    silo__v1__gubernator_rate_limit__init(rate);
-    rate->name = (char *)(uintptr_t)from->name;
-    rate->unique_key = (char *)(uintptr_t)from->name;
-    rate->limit = from->limit;
-    rate->duration_ms = from->duration_ms;
-    rate->hits = from->hits != 0 ? from->hits : 1;
-    rate->behavior = from->behavior;
-    rate->algorithm = from->leaky
-                          ? SILO__V1__GUBERNATOR_ALGORITHM__GUBERNATOR_ALGORITHM_LEAKY_BUCKET
-                          : SILO__V1__GUBERNATOR_ALGORITHM__GUBERNATOR_ALGORITHM_TOKEN_BUCKET;
+    struct rate_limit rate = {
+        .name = bytes_str(from->name),
+        .unique_key = bytes_str(from->name),
+        .limit = from->limit,
+        .duration_ms = from->duration_ms,
+        .hits = from->hits != 0 ? from->hits : 1,
+        .behavior = from->behavior,
+        .algorithm = from->leaky ? RATE_LEAKY_BUCKET : RATE_TOKEN_BUCKET,
+        .retry = {.initial_ms = 100, .max_ms = 30000, .factor = 2},
+    };
     if (from->has_policy) {
-        Silo__V1__RateLimitRetryPolicy *policy = ARENA_NEW(arena, Silo__V1__RateLimitRetryPolicy);
-        silo__v1__rate_limit_retry_policy__init(policy);
-        policy->initial_backoff_ms = from->initial_ms;
-        policy->max_backoff_ms = from->backoff_max_ms;
-        policy->backoff_multiplier = from->multiplier;
-        policy->max_retries = from->retries_max;
-        rate->retry_policy = policy;
+        rate.retry = (struct rate_retry_policy){.initial_ms = from->initial_ms,
+                                                .max_ms = from->backoff_max_ms,
+                                                .factor = from->multiplier,
+                                                .retries_max = from->retries_max};
     }
     return rate;
 }
 
-static Silo__V1__FloatingConcurrencyLimit *floating_of(struct arena *arena,
-                                                       const struct job_limit *from)
+static struct floating_limit floating_of(struct arena *arena, const struct job_limit *from)
 {
-    Silo__V1__FloatingConcurrencyLimit *floating =
-        ARENA_NEW(arena, Silo__V1__FloatingConcurrencyLimit);
-    silo__v1__floating_concurrency_limit__init(floating);
-    floating->key = (char *)(uintptr_t)from->name;
-    floating->default_max_concurrency = from->max;
-    floating->refresh_interval_ms = from->interval_ms;
+    struct floating_limit floating = {.default_max = from->max, .interval_ms = from->interval_ms};
     if (from->metadata[0] != NULL) {
-        Silo__V1__FloatingConcurrencyLimit__MetadataEntry *entry =
-            ARENA_NEW(arena, Silo__V1__FloatingConcurrencyLimit__MetadataEntry);
-        silo__v1__floating_concurrency_limit__metadata_entry__init(entry);
-        entry->key = (char *)(uintptr_t)from->metadata[0];
-        entry->value = (char *)(uintptr_t)from->metadata[1];
-        floating->metadata = arena_alloc(arena, sizeof floating->metadata[0]);
-        floating->metadata[0] = entry;
-        floating->n_metadata = 1;
+        struct buf pair;
+        buf_init(&pair, 1u << 20);
+        item_append(&pair, bytes_str(from->metadata[0]));
+        item_append(&pair, bytes_str(from->metadata[1]));
+        floating.metadata_count = 1;
+        floating.metadata = arena_copy(arena, buf_bytes(&pair));
+        buf_deinit(&pair);
     }
     return floating;
 }
 
-static void limit_put(struct arena *arena, struct buf *items, const struct job_limit *from)
+static struct limit_rec limit_rec_of(struct arena *arena, const struct job_limit *from)
 {
-    Silo__V1__Limit limit = SILO__V1__LIMIT__INIT;
-    Silo__V1__ConcurrencyLimit fixed = SILO__V1__CONCURRENCY_LIMIT__INIT;
+    struct limit_rec limit = {.kind = from->kind, .key = bytes_str(from->name)};
     switch (from->kind) {
     case LIMIT_CONCURRENCY:
-        fixed.key = (char *)(uintptr_t)from->name;
-        fixed.max_concurrency = from->max;
-        limit.limit_case = SILO__V1__LIMIT__LIMIT_CONCURRENCY;
-        limit.concurrency = &fixed;
+        limit.max = from->max;
         break;
     case LIMIT_FLOATING:
-        limit.limit_case = SILO__V1__LIMIT__LIMIT_FLOATING_CONCURRENCY;
-        limit.floating_concurrency = floating_of(arena, from);
+        limit.floating = floating_of(arena, from);
         break;
     case LIMIT_RATE:
-        limit.limit_case = SILO__V1__LIMIT__LIMIT_RATE_LIMIT;
-        limit.rate_limit = rate_of(arena, from);
+        limit.rate = rate_of(from);
         break;
     }
-    assert_true(limit_append(items, arena, &limit));
+    return limit;
 }
 
-static void info_of(struct arena *arena, const struct job_spec *spec, struct info *ret)
+const struct limit_rec *limits_put(struct arena *arena, const struct job_limit *limits, size_t max,
+                                   struct info *info)
+{
+    struct limit_rec *recs = arena_alloc(arena, (max + 1) * sizeof *recs);
+    struct buf items;
+    buf_init(&items, 1u << 20);
+    info->limit_count = 0;
+    while (info->limit_count < max && limits[info->limit_count].name != NULL) {
+        recs[info->limit_count] = limit_rec_of(arena, &limits[info->limit_count]);
+        limit_encode(&items, arena, &recs[info->limit_count++]);
+    }
+    info->limits = arena_copy(arena, buf_bytes(&items));
+    buf_deinit(&items);
+    return recs;
+}
+
+static const struct limit_rec *info_of(struct arena *arena, const struct job_spec *spec,
+                                       struct info *ret)
 {
     *ret = (struct info){
         .priority = spec->priority,
@@ -91,13 +91,7 @@ static void info_of(struct arena *arena, const struct job_spec *spec, struct inf
         .has_retry = spec->retries != 0,
         .retry = {.retry_count = spec->retries, .initial_ms = spec->retry_ms, .factor = 1},
     };
-    struct buf items;
-    buf_init(&items, 1u << 20);
-    while (ret->limit_count < SPEC_LIMITS_MAX && spec->limits[ret->limit_count].name != NULL) {
-        limit_put(arena, &items, &spec->limits[ret->limit_count++]);
-    }
-    ret->limits = arena_copy(arena, buf_bytes(&items));
-    buf_deinit(&items);
+    return limits_put(arena, spec->limits, SPEC_LIMITS_MAX, ret);
 }
 
 static const char *tenant_of(const struct job_spec *spec)
@@ -109,7 +103,7 @@ struct call *job_call(const struct job_spec *spec)
 {
     struct call *call = rig_call(CMD_ENQUEUE, tenant_of(spec), spec->id);
     struct enqueue_args *args = &call->cmd.args.enqueue;
-    info_of(&call->arena, spec, &args->info);
+    args->limits = info_of(&call->arena, spec, &args->info);
     args->payload = BYTES_LIT("payload");
     return call;
 }
@@ -119,7 +113,7 @@ struct call *import_call(const struct job_spec *spec, const struct import_attemp
 {
     struct call *call = rig_call(CMD_IMPORT_JOB, tenant_of(spec), spec->id);
     struct import_args *args = &call->cmd.args.import;
-    info_of(&call->arena, spec, &args->info);
+    args->limits = info_of(&call->arena, spec, &args->info);
     args->payload = BYTES_LIT("payload");
     args->attempts = attempts;
     args->attempt_count = count;

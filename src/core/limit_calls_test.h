@@ -7,8 +7,8 @@
 #ifndef SILO_CORE_LIMIT_CALLS_TEST_H
 #define SILO_CORE_LIMIT_CALLS_TEST_H
 
-#include "codec/limit.h"
 #include "core/calls_test.h"
+#include "core/limit.h"
 
 struct job_limit {
     enum limit_kind kind;
@@ -54,6 +54,9 @@ struct job_spec {
 #define JOB(...) (&(const struct job_spec){__VA_ARGS__})
 #define LIMITED(rig, name, ...) put_job(rig, JOB(.id = (name), .limits = {__VA_ARGS__}))
 
+/* The limits up to the first without a name, in both forms: stored in `info`, plain as returned. */
+const struct limit_rec *limits_put(struct arena *arena, const struct job_limit *limits, size_t max,
+                                   struct info *info);
 struct call *job_call(const struct job_spec *spec);
 struct call *import_call(const struct job_spec *spec, const struct import_attempt *attempts,
                          size_t count);

@@ -555,26 +555,24 @@ static void test_retention_outage(void **state)
 /* --- jobs with a slot, or in line for one --- */
 
 /* One slot of queue "q". */
-static void slot_limit(struct arena *arena, struct info *info)
+static const struct limit_rec *slot_limit(struct arena *arena, struct info *info)
 {
-    Silo__V1__ConcurrencyLimit slot = SILO__V1__CONCURRENCY_LIMIT__INIT;
-    slot.key = "q";
-    slot.max_concurrency = 1;
-    Silo__V1__Limit limit = SILO__V1__LIMIT__INIT;
-    limit.limit_case = SILO__V1__LIMIT__LIMIT_CONCURRENCY;
-    limit.concurrency = &slot;
+    struct limit_rec *slot = ARENA_NEW(arena, struct limit_rec);
+    *slot = (struct limit_rec){.kind = LIMIT_CONCURRENCY, .key = BYTES_LIT("q"), .max = 1};
     struct buf buf;
     buf_init(&buf, 1000);
-    assert_true(limit_append(&buf, arena, &limit));
+    limit_encode(&buf, arena, slot);
     info->limit_count = 1;
     info->limits = arena_copy(arena, buf_bytes(&buf));
     buf_deinit(&buf);
+    return slot;
 }
 
 static void enqueue_slot(struct rig *rig, const char *id, int64_t start_ms)
 {
     struct call *call = enqueue_call(id, "g", 5, start_ms);
-    slot_limit(&call->arena, &call->cmd.args.enqueue.info);
+    struct enqueue_args *args = &call->cmd.args.enqueue;
+    args->limits = slot_limit(&call->arena, &args->info);
     assert_int_equal(finish(rig, call), SILO_OK);
 }
 
@@ -613,7 +611,8 @@ static void test_line_import(void **state)
     (void)state;
     struct rig *rig = open_plain();
     struct call *call = import_call("a", "", 9, 0);
-    slot_limit(&call->arena, &call->cmd.args.import.info);
+    struct import_args *args = &call->cmd.args.import;
+    args->limits = slot_limit(&call->arena, &args->info);
     assert_int_equal(finish(rig, call), SILO_OK);
     enqueue_slot(rig, "b", 0);
     assert_int_equal(import(rig, "a", "F", 9), JOB_SCHEDULED);

@@ -150,8 +150,8 @@ static void pending_limit(struct command *cmd, const struct limit *limit, struct
 {
     ret->is_rate = limit->kind == LIMIT_RATE;
     if (ret->is_rate) {
-        ret->limit = arena_copy(cmd->arena, bytes_str(limit->rate->name));
-        ret->unique_key = arena_copy(cmd->arena, bytes_str(limit->rate->unique_key));
+        ret->limit = arena_copy(cmd->arena, limit->rate->name);
+        ret->unique_key = arena_copy(cmd->arena, limit->rate->unique_key);
     } else {
         ret->limit = arena_copy(cmd->arena, limit->key);
     }
@@ -266,12 +266,10 @@ bool pending_find(struct core *core, struct command *cmd, const struct job *job,
     }
     *ret = (struct job_pending){.cause = PENDING_UNKNOWN, .now_ms = core->wall_ms};
     const struct task *task = MAP_ENTRY(map_find(&core->tasks, cmd->job_ref), struct task, by_job);
-    const struct info *info = &job->info;
-    struct limits limits = {0};
+    const struct limits *limits = token.has_chain ? limits_of(core, &job->info) : NULL;
     const struct limit *limit = NULL;
-    if (token.has_chain && limits_decode(cmd->arena, info->limits, info->limit_count, &limits) &&
-        token.passed < limits.count) {
-        limit = &limits.items[token.passed];
+    if (limits != NULL && token.passed < limits->count) {
+        limit = &limits->items[token.passed];
     }
     if (token.where == TOKEN_TIMER) {
         pending_timer(core, job, &token, limit, ret);

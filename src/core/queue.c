@@ -71,8 +71,8 @@ bool queue_fits(const struct queue *queue, const struct limit *limit)
     uint32_t max = limit->line.max;
     if (limit->line.floating) {
         ASSERT(queue->known);
-        const uint32_t value = queue->floating != NULL ? queue->floating->rec.value
-                                                       : limit->floating->default_max_concurrency;
+        const uint32_t value =
+            queue->floating != NULL ? queue->floating->rec.value : limit->floating->default_max;
         max = value < max ? value : max;
     }
     return queue->holder_count < max;

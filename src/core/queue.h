@@ -27,8 +27,8 @@
 #define SILO_CORE_QUEUE_H
 
 #include "base/heap.h"
-#include "codec/limit.h"
 #include "core/lane.h"
+#include "core/limit.h"
 
 struct chain;
 struct core;

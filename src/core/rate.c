@@ -30,6 +30,8 @@
 #include "core/token_find.h"
 #include "core/walk.h"
 
+#define RATE_NAME_SHOWN_MAX 200u /* bytes of a limit's name in an error */
+
 /* --- what an answer does --- */
 
 static enum run rate_walk(struct core *core, struct command *cmd, const struct token *from,
@@ -99,8 +101,10 @@ static enum run rate_wait(struct core *core, struct command *cmd, const struct j
 static struct bytes rate_error_data(struct arena *arena, const struct limit *limit,
                                     uint32_t retries)
 {
-    const char *text = arena_printf(arena, "rate limit \"%.200s\" refused the job %u times",
-                                    limit->rate->name, retries + 1);
+    struct bytes name = limit->rate->name;
+    name.len = name.len < RATE_NAME_SHOWN_MAX ? name.len : RATE_NAME_SHOWN_MAX;
+    const char *text = arena_printf(arena, "rate limit \"%.*s\" refused the job %u times",
+                                    BYTES_FMT(name), retries + 1);
     const size_t len = strlen(text);
     uint8_t *out = arena_alloc(arena, len + 3);
     out[0] = 0xda; /* a MessagePack str 16 */
@@ -157,27 +161,26 @@ enum run checked_run(struct core *core, struct command *cmd)
     if (!token_find(core, cmd, &job, &from)) {
         return RUN_NEED;
     }
-    struct limits limits;
+    const struct limits *limits = limits_of(core, &job.info);
     struct throttle *throttle = from.where == TOKEN_REQUEST ? from.queue->throttle : NULL;
     if ((from.where != TOKEN_READY && throttle == NULL) || !from.has_chain ||
         !uuid_eq(&from.task_id, &inner->task_id) || from.passed != check->passed ||
-        !limits_decode(cmd->arena, job.info.limits, job.info.limit_count, &limits) ||
-        from.passed >= limits.count || limits.items[from.passed].kind != LIMIT_RATE) {
+        limits == NULL || from.passed >= limits->count ||
+        limits->items[from.passed].kind != LIMIT_RATE) {
         return run_ok(cmd);
     }
     struct token to = from;
-    to.limits = &limits;
-    to.items = job.info.limits;
-    const struct limit *limit = &limits.items[from.passed];
-    const Silo__V1__RateLimitRetryPolicy *policy = limit->rate->retry_policy;
+    to.limits = limits;
+    const struct limit *limit = &limits->items[from.passed];
+    const struct rate_retry_policy *policy = &limit->rate->retry;
     if (inner->verdict == VERDICT_UNDER) {
         return rate_pass(core, cmd, limit, &from, &to);
     }
     if (throttle != NULL && !rate_steps_aside(throttle->gate, inner->verdict)) {
         return run_ok(cmd); /* it stays where it is, and its gate is shut */
     }
-    if (inner->verdict == VERDICT_OVER && policy->max_retries > 0 &&
-        from.rate_retries >= policy->max_retries) {
+    if (inner->verdict == VERDICT_OVER && policy->retries_max > 0 &&
+        from.rate_retries >= policy->retries_max) {
         return rate_fail(core, cmd, &job, &from, limit);
     }
     if (inner->verdict == VERDICT_OVER && limit->throttles &&
@@ -204,7 +207,7 @@ static int64_t bucket_wait_ms(const struct core *core, const struct bucket_entry
 {
     const int64_t ready_ms = bucket_ready_ms(&entry->bucket, entry->exists, request, core->wall_ms);
     const int64_t wait_ms = ready_ms > core->wall_ms ? ready_ms - core->wall_ms : 1;
-    const int64_t most = check->policy->max_backoff_ms;
+    const int64_t most = check->retry.max_ms;
     return wait_ms < most || wait_ms < GATE_ASK_MS ? wait_ms
                                                    : (most > GATE_ASK_MS ? most : GATE_ASK_MS);
 }
@@ -228,7 +231,7 @@ enum run check_run(struct core *core, struct command *cmd)
         return RUN_NEED;
     }
     const struct bucket_request request = {
-        .algorithm = check->ask.algorithm == 1 ? BUCKET_LEAKY : BUCKET_TOKEN,
+        .algorithm = check->ask.algorithm == RATE_LEAKY_BUCKET ? BUCKET_LEAKY : BUCKET_TOKEN,
         .limit = check->ask.limit,
         .duration_ms = check->ask.duration_ms,
         .hits = check->ask.hits,
@@ -242,7 +245,7 @@ enum run check_run(struct core *core, struct command *cmd)
                                           : VERDICT_UNDER;
     inner->reset_ms = answer.reset_ms;
     check_tell_gate(core, check, inner->verdict,
-                    inner->verdict == VERDICT_ERROR ? check->policy->initial_backoff_ms
+                    inner->verdict == VERDICT_ERROR ? check->retry.initial_ms
                                                     : bucket_wait_ms(core, entry, &request, check));
     cmd->kind = CMD_CHECKED;
     return checked_run(core, cmd);

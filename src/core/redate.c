@@ -125,10 +125,8 @@ static int64_t redate_wait_ms(const struct core *core, const struct job *job,
         limits->items[from->passed].kind != LIMIT_RATE) {
         return -1;
     }
-    const Silo__V1__RateLimitRetryPolicy *policy = limits->items[from->passed].rate->retry_policy;
-    const int64_t most_ms = policy->max_backoff_ms > policy->initial_backoff_ms
-                                ? policy->max_backoff_ms
-                                : policy->initial_backoff_ms;
+    const struct rate_retry_policy *retry = &limits->items[from->passed].rate->retry;
+    const int64_t most_ms = retry->max_ms > retry->initial_ms ? retry->max_ms : retry->initial_ms;
     return due_ms - core->wall_ms > (most_ms > 1 ? most_ms : 1) ? 0 : -1;
 }
 
@@ -153,15 +151,16 @@ enum run redate_run(struct core *core, struct command *cmd)
         .attempt = from.attempt,
         .relative = from.relative,
     };
-    struct limits limits = {0};
     if (from.where != TOKEN_TIMER) {
         return run_ok(cmd);
     }
-    if (!token_begin(core, cmd->arena, &job.info, &from.task_id, &to, &limits)) {
+    const struct limits *limits = limits_of(core, &job.info);
+    if (limits == NULL) {
         core->corrupt_rows++;
         return run_ok(cmd);
     }
-    const int64_t wait_ms = redate_wait_ms(core, &job, &from, &limits);
+    token_begin(&to, &from.task_id, limits);
+    const int64_t wait_ms = redate_wait_ms(core, &job, &from, limits);
     if (wait_ms < 0) {
         return run_ok(cmd);
     }

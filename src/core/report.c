@@ -99,7 +99,7 @@ static void report_end(struct core *core, const struct command *cmd, struct leas
 
 /* The next run's token begins its way through the limits anew, under a task id of its own. */
 static enum run report_retry_token(struct core *core, struct command *cmd, struct lease *lease,
-                                   struct limits *limits, struct token *to)
+                                   struct token *to)
 {
     if (lease->rec.limit_count == 0) {
         return RUN_ANSWER;
@@ -113,10 +113,12 @@ static enum run report_retry_token(struct core *core, struct command *cmd, struc
         return RUN_NEED;
     }
     const struct uuid task_id = id_from_seed(cmd->seed, 0);
-    if (there == VIEW_ABSENT || !info_decode(row, &info) ||
-        !token_begin(core, cmd->arena, &info, &task_id, to, limits)) {
+    const struct limits *limits =
+        there == VIEW_FOUND && info_decode(row, &info) ? limits_of(core, &info) : NULL;
+    if (limits == NULL) {
         return run_fail(cmd, SILO_CORRUPT, "the stored job is corrupt");
     }
+    token_begin(to, &task_id, limits);
     return RUN_ANSWER;
 }
 
@@ -147,7 +149,6 @@ static void report_retry(struct core *core, const struct command *cmd, struct le
 static enum run report_retry_run(struct core *core, struct command *cmd, struct lease *lease)
 {
     const struct lease_rec *rec = &lease->rec;
-    struct limits limits = {0};
     struct token to = {
         .group = rec->group,
         .place = {.due_ms = add_saturated(
@@ -157,7 +158,7 @@ static enum run report_retry_run(struct core *core, struct command *cmd, struct 
         .relative = rec->relative + 1,
     };
     cmd->rc = RC_OK;
-    const enum run begun = report_retry_token(core, cmd, lease, &limits, &to);
+    const enum run begun = report_retry_token(core, cmd, lease, &to);
     if (begun != RUN_ANSWER || cmd->rc.code != SILO_OK) {
         return begun;
     }

@@ -76,11 +76,12 @@ enum run restart_run(struct core *core, struct command *cmd)
         .attempt = job_attempts(&job) + 1,
         .relative = 1,
     };
-    struct limits limits;
+    const struct limits *limits = limits_of(core, &job.info);
     const struct uuid task_id = id_from_seed(cmd->seed, 0);
-    if (!token_begin(core, cmd->arena, &job.info, &task_id, &to, &limits)) {
+    if (limits == NULL) {
         return malformed(cmd);
     }
+    token_begin(&to, &task_id, limits);
     if (!walk_ready(core, cmd, cmd->job_ref, &to) || count == NULL) {
         return RUN_NEED;
     }
@@ -180,10 +181,11 @@ static enum run expedite_throttled(struct core *core, struct command *cmd, const
                                    const struct token *from)
 {
     struct token to = *from;
-    struct limits limits;
-    if (!token_begin(core, cmd->arena, &job->info, &from->task_id, &to, &limits)) {
+    const struct limits *limits = limits_of(core, &job->info);
+    if (limits == NULL) {
         return malformed(cmd);
     }
+    token_begin(&to, &from->task_id, limits);
     to.where = TOKEN_READY;
     to.group = job->info.group;
     to.passed = from->passed;
@@ -221,10 +223,11 @@ enum run expedite_run(struct core *core, struct command *cmd)
         .relative = from.relative,
     };
     to.place.due_ms = core->wall_ms;
-    struct limits limits;
-    if (!token_begin(core, cmd->arena, &job.info, &from.task_id, &to, &limits)) {
+    const struct limits *limits = limits_of(core, &job.info);
+    if (limits == NULL) {
         return malformed(cmd);
     }
+    token_begin(&to, &from.task_id, limits);
     to.passed = from.passed;
     to.rate_retries = from.rate_retries;
     to.rates_paid = from.rates_paid;

@@ -15,6 +15,7 @@
 #include "base/map.h"
 #include "core/core.h"
 #include "core/lane.h"
+#include "core/limit_table.h"
 
 struct drop;
 struct expire;
@@ -53,7 +54,8 @@ struct core {
     struct map queues;     /* struct queue */
     struct list queue_lru; /* all queues, unused longest first */
     struct list dirty_queues, sliced_queues, changed_queues;
-    struct map chains;     /* struct chain */
+    struct map chains; /* struct chain */
+    struct limit_table limits;
     struct list unlocated; /* struct chain.unlocated */
     uint32_t locating;     /* of them being looked up */
     int64_t locate_retry_mono_ms;

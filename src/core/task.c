@@ -27,6 +27,17 @@ struct task *task_of_row(struct core *core, struct bytes value, const struct pla
     return task;
 }
 
+const struct limit *task_limit(struct core *core, const struct task *task)
+{
+    struct task_rec rec;
+    if (task->rec == NULL || !task_decode(blob_bytes(task->rec), &rec)) {
+        return NULL;
+    }
+    const struct limits *limits =
+        limit_table_find(&core->limits, rec.chain.limits, rec.chain.limit_count);
+    return limits != NULL && task->passed < limits->count ? &limits->items[task->passed] : NULL;
+}
+
 void task_index(struct core *core, struct task *task)
 {
     map_insert(&core->tasks, &task->by_job, task_ref(task));

@@ -10,11 +10,17 @@
 #define SILO_CORE_TASK_H
 
 #include "core/lane.h"
+#include "core/limit.h"
 
 struct core;
 
 /* Not in any window; NULL for a malformed row. */
 struct task *task_of_row(struct core *core, struct bytes value, const struct place *place);
+/*
+ * The limit that its token stands before, lent by the core's table of them; NULL: it stands before
+ * none, or its row is malformed.
+ */
+const struct limit *task_limit(struct core *core, const struct task *task);
 void task_index(struct core *core, struct task *task);
 void task_set_info(struct core *core, struct task *task, struct blob *info);
 void task_discard(struct core *core, struct task *task); /* out of the index, and freed */

@@ -9,7 +9,7 @@
 #include "core/queue.h"
 #include "core/run.h"
 #include "core/state.h"
-#include "core/token.h"
+#include "core/task.h"
 
 /* --- gates --- */
 
@@ -249,23 +249,12 @@ static void gate_open(struct core *core, struct gate *gate)
 }
 
 /* Somebody else is the first in line now: does it ask for less than the one that was refused? */
-static bool first_asks_for_less(const struct gate *gate, const struct task *task)
+static bool first_asks_for_less(struct core *core, const struct gate *gate, const struct task *task)
 {
-    struct arena arena;
-    struct token token;
-    struct task_rec row;
-    struct limits limits;
-    bool less = false;
-    arena_init(&arena);
-    if (token_decode(blob_bytes(task->rec), &token, &row) &&
-        limits_decode(&arena, row.chain.limits, row.chain.limit_count, &limits) &&
-        task->passed < limits.count && limits.items[task->passed].kind == LIMIT_RATE) {
-        const Silo__V1__GubernatorRateLimit *rate = limits.items[task->passed].rate;
-        less = rate->hits < gate->refused.hits || rate->limit != gate->refused.limit ||
-               rate->duration_ms != gate->refused.duration_ms;
-    }
-    arena_deinit(&arena);
-    return less;
+    const struct limit *limit = task_limit(core, task);
+    const struct rate_limit *rate = limit != NULL ? limit->rate : NULL;
+    return rate != NULL && (rate->hits < gate->refused.hits || rate->limit != gate->refused.limit ||
+                            rate->duration_ms != gate->refused.duration_ms);
 }
 
 static struct task *throttle_first(const struct throttle *throttle)
@@ -283,7 +272,7 @@ static void throttle_look_first(struct core *core, struct throttle *throttle)
         return;
     }
     throttle->first = first->task_id;
-    if (gate->errors == 0 && first_asks_for_less(gate, first)) {
+    if (gate->errors == 0 && first_asks_for_less(core, gate, first)) {
         gate_open(core, gate);
     }
 }
@@ -366,8 +355,7 @@ void gate_reopen(struct core *core, struct bytes job_ref, const struct limit *li
     }
     struct key limiter;
     struct key key;
-    key_limiter(&limiter, job_ref_tenant(job_ref), bytes_str(limit->rate->name),
-                bytes_str(limit->rate->unique_key));
+    key_limiter(&limiter, job_ref_tenant(job_ref), limit->rate->name, limit->rate->unique_key);
     gate_key(&key, job_ref_tenant(job_ref),
              bytes_of(limiter.b + limiter.len - LIMITER_HASH_LEN, LIMITER_HASH_LEN));
     struct gate *gate = gate_find(core, key_bytes(&key));

@@ -78,7 +78,7 @@ static void token_encode(struct core *core, struct bytes job_ref, const struct t
                                        .rates_paid = to->rates_paid};
         if (token_has_ahead(to)) {
             rec.chain.limit_count = to->limits->count;
-            rec.chain.limits = to->items;
+            rec.chain.limits = to->limits->stored;
         }
     }
     buf_reset(&core->scratch);
@@ -256,17 +256,30 @@ bool token_decode(struct bytes value, struct token *token, struct task_rec *ret_
     return true;
 }
 
-bool token_begin(struct core *core, struct arena *arena, const struct info *info,
-                 const struct uuid *task_id, struct token *to, struct limits *ret_limits)
+const struct limits *limits_of(struct core *core, const struct info *info)
 {
-    (void)core;
-    to->has_chain = info->limit_count != 0;
+    return limit_table_find(&core->limits, info->limits, info->limit_count);
+}
+
+bool token_of_row(struct core *core, struct bytes value, struct token *token)
+{
+    struct task_rec row;
+    if (!token_decode(value, token, &row)) {
+        return false;
+    }
+    if (row.group.len != 0) {
+        token->group = row.group;
+    }
+    token->limits = limit_table_find(&core->limits, row.chain.limits, row.chain.limit_count);
+    return token->limits != NULL;
+}
+
+void token_begin(struct token *to, const struct uuid *task_id, const struct limits *limits)
+{
+    to->has_chain = limits->count != 0;
     to->task_id = *task_id;
     to->passed = 0;
     to->rate_retries = 0;
     to->rates_paid = 0;
-    to->limits = ret_limits;
-    to->items = info->limits;
-    *ret_limits = (struct limits){0};
-    return !to->has_chain || limits_decode(arena, info->limits, info->limit_count, ret_limits);
+    to->limits = limits;
 }

@@ -7,10 +7,9 @@
 #ifndef SILO_CORE_TOKEN_H
 #define SILO_CORE_TOKEN_H
 
-#include "base/arena.h"
-#include "codec/limit.h"
 #include "codec/record.h"
 #include "core/lane.h"
+#include "core/limit.h"
 
 struct core;
 struct lease;
@@ -43,7 +42,6 @@ struct token {
     uint32_t passed, rate_retries, rates_paid;
     /* to: what is passed on the way, and where it waits; NULL: all are passed */
     const struct limits *limits;
-    struct bytes items;  /* to: the same as stored */
     struct queue *queue; /* REQUEST; must be known */
     struct line_id line;
 };
@@ -67,10 +65,13 @@ static inline bool token_has_ahead(const struct token *token)
 /* What its row says of its chain; false for a malformed row. `ret_rec` lends from `value`. */
 bool token_decode(struct bytes value, struct token *token, struct task_rec *ret_rec);
 /*
- * A token for a job's next run: its chain begins. `limits` is decoded into the arena; false for
- * malformed limits.
+ * The same with its limits, and its group unless its row is a ready one's; false for malformed
+ * limits, too. The group lends from `value`, the limits from the core's table of them.
  */
-bool token_begin(struct core *core, struct arena *arena, const struct info *info,
-                 const struct uuid *task_id, struct token *to, struct limits *ret_limits);
+bool token_of_row(struct core *core, struct bytes value, struct token *token);
+/* A job's limits, lent by the table; NULL if they are malformed. */
+const struct limits *limits_of(struct core *core, const struct info *info);
+/* A token for a job's next run: its chain begins before the first of these limits. */
+void token_begin(struct token *to, const struct uuid *task_id, const struct limits *limits);
 
 #endif

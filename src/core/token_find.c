@@ -31,14 +31,10 @@ static bool token_at(struct core *core, struct command *cmd, const struct key *k
 static bool token_in_line(struct core *core, struct command *cmd, const struct info *info,
                           const struct place *place, struct token *ret)
 {
-    struct limits limits;
-    if (info->limit_count == 0 ||
-        !limits_decode(cmd->arena, info->limits, info->limit_count, &limits)) {
-        return true;
-    }
+    const struct limits *limits = limits_of(core, info);
     bool all = true;
-    for (uint32_t i = 0; i < limits.count && ret->where == TOKEN_NONE; i++) {
-        const struct limit *limit = &limits.items[i];
+    for (uint32_t i = 0; limits != NULL && i < limits->count && ret->where == TOKEN_NONE; i++) {
+        const struct limit *limit = &limits->items[i];
         if ((limit->kind == LIMIT_RATE && !limit->throttles) || limit->repeated) {
             continue;
         }

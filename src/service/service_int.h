@@ -185,11 +185,36 @@ struct bytes serialized_bytes(const Silo__V1__SerializedBytes *value);
 /* tenant and id as a job reference in the arena; the id has at most JOB_ID_BYTES_MAX bytes. */
 struct bytes job_ref_make(struct arena *arena, struct bytes tenant, struct bytes id);
 
+/* A pair of a map on its way to where it is stored. */
+struct label {
+    const char *name, *value;
+    size_t place; /* in the message */
+};
+/* Sorts them by name and drops those that a later one of the name overrides: how many are left. */
+size_t labels_sort(struct label *labels, size_t count);
+/* As pairs in the arena, read with pair_next. */
+struct bytes labels_pairs(struct arena *arena, const struct label *labels, size_t count);
+
+/* --- limit.c: limits to plain structs, and back --- */
+
+/*
+ * Checks a job's limits and brings them to the forms the shard wants: plain in the arena, lending
+ * from the messages, and stored (limit_count and limits of `info`). Those with no member are
+ * dropped.
+ */
+SILO_RC limits_take(struct arena *arena, Silo__V1__Limit *const *limits, size_t count,
+                    struct info *info, const struct limit_rec **ret_recs, struct silo_err *err);
+/* Stored limits as messages, *ret_count of them; NULL when they are malformed. */
+Silo__V1__Limit **limits_show(struct arena *arena, const struct info *info, size_t *ret_count);
+
 /* --- encode.c: jobs to messages --- */
 
 char *encode_text(struct arena *arena, struct bytes text);
 char *encode_uuid(struct arena *arena, const struct uuid *uuid);
 Silo__V1__SerializedBytes *encode_serialized(struct arena *arena, struct bytes data);
+/* Stored pairs as map entries of the given type; NULL when they are malformed. */
+void *encode_map(struct arena *arena, struct bytes pairs, uint32_t count,
+                 const ProtobufCMessageDescriptor *type);
 /* Why it does not run. */
 Silo__V1__JobPending *encode_pending(struct arena *arena, const struct job_pending *pending,
                                      const struct info *info);

@@ -11,13 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "codec/limit.h"
 #include "service/call_int.h"
-
-struct label {
-    const char *name, *value;
-    size_t place; /* in the message */
-};
 
 struct job_fields {
     const char *id, *task_group;
@@ -40,19 +34,33 @@ static int label_cmp(const void *a, const void *b)
     return c != 0 ? c : (x->place > y->place) - (x->place < y->place);
 }
 
-/* Sorts the labels and drops the overridden ones. */
-static void labels_sort(struct job_fields *fields)
+size_t labels_sort(struct label *labels, size_t count)
 {
-    struct label *labels = fields->labels;
-    const size_t count = fields->label_count;
+    size_t kept = 0;
     qsort(labels, count, sizeof *labels, label_cmp);
-    fields->label_count = 0;
     for (size_t i = 0; i < count; i++) {
         const bool overridden = i + 1 < count && strcmp(labels[i].name, labels[i + 1].name) == 0;
         if (!overridden) {
-            labels[fields->label_count++] = labels[i];
+            labels[kept++] = labels[i];
         }
     }
+    return kept;
+}
+
+struct bytes labels_pairs(struct arena *arena, const struct label *labels, size_t count)
+{
+    if (count == 0) {
+        return BYTES_NONE;
+    }
+    struct buf buf;
+    buf_init(&buf, MESSAGE_BYTES_MAX);
+    for (size_t i = 0; i < count; i++) {
+        item_append(&buf, bytes_str(labels[i].name));
+        item_append(&buf, bytes_str(labels[i].value));
+    }
+    const struct bytes pairs = arena_copy(arena, buf_bytes(&buf));
+    buf_deinit(&buf);
+    return pairs;
 }
 
 static struct job_fields enqueue_fields(struct arena *arena,
@@ -73,7 +81,7 @@ static struct job_fields enqueue_fields(struct arena *arena,
         fields.labels[i] =
             (struct label){request->metadata[i]->key, request->metadata[i]->value, i};
     }
-    labels_sort(&fields);
+    fields.label_count = labels_sort(fields.labels, fields.label_count);
     if (request->retry_policy_opt_case != SILO__V1__ENQUEUE_REQUEST__RETRY_POLICY_OPT__NOT_SET) {
         fields.retry = request->retry_policy;
     }
@@ -98,7 +106,7 @@ static struct job_fields import_fields(struct arena *arena,
         fields.labels[i] =
             (struct label){request->metadata[i]->key, request->metadata[i]->value, i};
     }
-    labels_sort(&fields);
+    fields.label_count = labels_sort(fields.labels, fields.label_count);
     if (request->retry_policy_opt_case != SILO__V1__IMPORT_JOB_REQUEST__RETRY_POLICY_OPT__NOT_SET) {
         fields.retry = request->retry_policy;
     }
@@ -135,18 +143,8 @@ static SILO_RC metadata_fill(struct arena *arena, const struct job_fields *field
                         METADATA_VALUE_BYTES_MAX);
         }
     }
-    if (count == 0) {
-        return RC_OK;
-    }
-    struct buf buf;
-    buf_init(&buf, MESSAGE_BYTES_MAX);
-    for (size_t i = 0; i < count; i++) {
-        item_append(&buf, bytes_str(fields->labels[i].name));
-        item_append(&buf, bytes_str(fields->labels[i].value));
-    }
     info->metadata_count = (uint32_t)count;
-    info->metadata = arena_copy(arena, buf_bytes(&buf));
-    buf_deinit(&buf);
+    info->metadata = labels_pairs(arena, fields->labels, count);
     return RC_OK;
 }
 
@@ -168,82 +166,6 @@ static SILO_RC group_fill(const struct job_fields *fields, bool imported, struct
     }
     info->group = text;
     return RC_OK;
-}
-
-static bool limit_name_fits(const char *name)
-{
-    return strlen(name) <= LIMIT_NAME_BYTES_MAX;
-}
-
-/* Which of the limit's names is too long; NULL when none is. */
-static const char *limit_name_long(const Silo__V1__Limit *limit)
-{
-    switch ((int)limit->limit_case) {
-    case SILO__V1__LIMIT__LIMIT_CONCURRENCY:
-        return limit_name_fits(limit->concurrency->key) ? NULL : "limit key";
-    case SILO__V1__LIMIT__LIMIT_RATE_LIMIT:
-        if (!limit_name_fits(limit->rate_limit->name)) {
-            return "rate limit name";
-        }
-        return limit_name_fits(limit->rate_limit->unique_key) ? NULL : "rate limit unique_key";
-    case SILO__V1__LIMIT__LIMIT_FLOATING_CONCURRENCY:
-        return limit_name_fits(limit->floating_concurrency->key) ? NULL : "limit key";
-    default: /* no member set */
-        return NULL;
-    }
-}
-
-/* Adds what the limit's metadata takes to the sums over all limits of the job. */
-static SILO_RC floating_check(const Silo__V1__Limit *limit, size_t *pairs, size_t *bytes,
-                              struct silo_err *err)
-{
-    if (limit->limit_case != SILO__V1__LIMIT__LIMIT_FLOATING_CONCURRENCY) {
-        return RC_OK;
-    }
-    const Silo__V1__FloatingConcurrencyLimit *floating = limit->floating_concurrency;
-    *pairs += floating->n_metadata;
-    if (*pairs > FLOATING_METADATA_PAIRS_MAX) {
-        return FAIL(err, SILO_INVALID,
-                    "metadata of floating limits has too many entries: at most %u in a job",
-                    FLOATING_METADATA_PAIRS_MAX);
-    }
-    for (size_t i = 0; i < floating->n_metadata; i++) {
-        *bytes += strlen(floating->metadata[i]->key) + strlen(floating->metadata[i]->value);
-    }
-    if (*bytes > FLOATING_METADATA_BYTES_MAX) {
-        return FAIL(err, SILO_INVALID,
-                    "metadata of floating limits is too long: "
-                    "at most %u bytes of keys and values in a job",
-                    FLOATING_METADATA_BYTES_MAX);
-    }
-    return RC_OK;
-}
-
-static SILO_RC limits_fill(struct arena *arena, const struct job_fields *fields, struct info *info,
-                           struct silo_err *err)
-{
-    struct buf buf;
-    buf_init(&buf, MESSAGE_BYTES_MAX);
-    size_t pairs = 0, bytes = 0;
-    silo_rc rc = RC_OK;
-    for (size_t i = 0; i < fields->limit_count && rc.code == SILO_OK; i++) {
-        rc = floating_check(fields->limits[i], &pairs, &bytes, err);
-        if (rc.code != SILO_OK) {
-            break;
-        }
-        const char *long_name = limit_name_long(fields->limits[i]);
-        if (long_name != NULL) {
-            rc = FAIL(err, SILO_INVALID, "%s too long: at most %u bytes", long_name,
-                      LIMIT_NAME_BYTES_MAX);
-        } else if (limit_append(&buf, arena, fields->limits[i])) {
-            if (++info->limit_count > JOB_LIMITS_MAX) {
-                rc = FAIL(err, SILO_INVALID, "too many limits: at most %u", JOB_LIMITS_MAX);
-            }
-        }
-    }
-    info->limits = arena_copy(arena, buf_bytes(&buf));
-    buf_deinit(&buf);
-    return rc;
 }
 
 /* What a job brings has to fit into one reply message later. */
@@ -299,10 +221,11 @@ struct bytes serialized_bytes(const Silo__V1__SerializedBytes *value)
 
 /* What both kinds check after the rest. */
 static SILO_RC rest_fill(struct arena *arena, const struct job_fields *fields, struct bytes payload,
-                         struct info *info, struct silo_err *err)
+                         struct info *info, const struct limit_rec **ret_limits,
+                         struct silo_err *err)
 {
     info->requested_start_ms = fields->start_ms > 0 ? fields->start_ms : 0;
-    TRY(limits_fill(arena, fields, info, err));
+    TRY(limits_take(arena, fields->limits, fields->limit_count, info, ret_limits, err));
     TRY(sizes_check(fields, payload, info, err));
     return retry_fill(fields->retry, info, err);
 }
@@ -318,7 +241,7 @@ SILO_RC validate_job(struct arena *arena, const Silo__V1__EnqueueRequest *reques
     TRY(priority_fill(&fields, &args.info, err));
     TRY(metadata_fill(arena, &fields, &args.info, err));
     TRY(group_fill(&fields, false, &args.info, err));
-    TRY(rest_fill(arena, &fields, args.payload, &args.info, err));
+    TRY(rest_fill(arena, &fields, args.payload, &args.info, &args.limits, err));
     *ret_args = args;
     return RC_OK;
 }
@@ -390,7 +313,7 @@ SILO_RC validate_import(struct arena *arena, const Silo__V1__ImportJobRequest *r
     TRY(priority_fill(&fields, &args.info, err));
     TRY(metadata_fill(arena, &fields, &args.info, err));
     TRY(attempts_fill(arena, request, &args, err));
-    TRY(rest_fill(arena, &fields, args.payload, &args.info, err));
+    TRY(rest_fill(arena, &fields, args.payload, &args.info, &args.limits, err));
     *ret_args = args;
     return RC_OK;
 }

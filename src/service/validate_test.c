@@ -199,11 +199,10 @@ static void test_limits(void **state)
     concurrency_set(f, 70, &concurrency); /* the others are still dropped */
     expect(f, SILO_OK, "");
     assert_int_equal(f->args.info.limit_count, 1);
-    struct limits limits;
-    assert_true(limits_decode(&f->arena, f->args.info.limits, 1, &limits));
-    assert_int_equal(limits.items[0].kind, LIMIT_CONCURRENCY);
-    assert_true(bytes_eq(limits.items[0].key, BYTES_LIT("q")));
-    assert_int_equal(limits.items[0].line.max, 3);
+    const struct limit_rec *limit = &f->args.limits[0];
+    assert_int_equal(limit->kind, LIMIT_CONCURRENCY);
+    assert_true(bytes_eq(limit->key, BYTES_LIT("q")));
+    assert_int_equal(limit->max, 3);
 
     for (int i = 0; i < 63; i++) {
         concurrency_set(f, i, &concurrency);
@@ -249,9 +248,6 @@ static void test_limit_names(void **state)
     f->limits[0].limit_case = SILO__V1__LIMIT__LIMIT_RATE_LIMIT;
     f->limits[0].rate_limit = &rate;
     expect(f, SILO_OK, "");
-    struct limits limits;
-    assert_true(limits_decode(&f->arena, f->args.info.limits, 1, &limits));
-    assert_int_equal(limits.items[0].rate->retry_policy->initial_backoff_ms, 100); /* complete */
     rate.unique_key = too_long;
     expect(f, SILO_INVALID, "rate limit unique_key too long: at most 4096 bytes");
     rate.name = too_long;
