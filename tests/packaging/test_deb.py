@@ -19,8 +19,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "packaging"))
 
+import archive  # noqa: E402
 import chroot  # noqa: E402
-import package as packager  # noqa: E402
 import runner  # noqa: E402
 from silo_api import ROOT, Api, blob, pb  # noqa: E402
 from silo_server import free_port  # noqa: E402
@@ -56,8 +56,8 @@ WHY_NOT = why_not()
 class Portable(unittest.TestCase):
     def test_a_program_that_needs_more_is_refused(self):
         """Of Debian's own: true needs libc alone, ls another library."""
-        self.assertEqual(packager.misfits("/bin/true"), [])
-        self.assertEqual(packager.misfits("/bin/ls"), ["needs libselinux.so.1"])
+        self.assertEqual(archive.misfits("/bin/true"), [])
+        self.assertEqual(archive.misfits("/bin/ls"), ["needs libselinux.so.1"])
 
 
 class Purge(unittest.TestCase):
