@@ -26,7 +26,8 @@ static const char *const log_level_names[] = {"debug", "info", "warn", "error", 
 #define LOG_ELLIPSIS "\xe2\x80\xa6" /* U+2026 */
 #define LOG_CUT_BYTES 5u            /* two quotes and the ellipsis */
 
-struct line {
+/* One line of the log as it is being written. */
+struct log_text {
     char text[LOG_LINE_MAX];
     size_t len;
 };
@@ -59,7 +60,7 @@ bool log_level_parse(struct bytes name, enum log_level *ret_level)
     return false;
 }
 
-static size_t line_room(const struct line *line)
+static size_t log_text_room(const struct log_text *line)
 {
     /* The last bytes stay free for the closing brace and the line feed. */
     return sizeof line->text - 2 - line->len;
@@ -69,17 +70,17 @@ static size_t line_room(const struct line *line)
  * Appends; the caller has seen to it that there is room. What does not fit is left out, never
  * overrun.
  */
-static void line_put(struct line *line, const char *text, size_t len)
+static void log_text_put(struct log_text *line, const char *text, size_t len)
 {
-    const size_t room = line_room(line);
+    const size_t room = log_text_room(line);
     const size_t n = len < room ? len : room;
     memcpy(line->text + line->len, text, n);
     line->len += n;
 }
 
-static void line_str(struct line *line, const char *text)
+static void log_text_str(struct log_text *line, const char *text)
 {
-    line_put(line, text, strlen(text));
+    log_text_put(line, text, strlen(text));
 }
 
 /* Characters that end a line, or move a terminal's cursor, for some reader. */
@@ -128,21 +129,21 @@ static size_t char_escape(struct bytes *b, char ret_text[CHAR_TEXT_MAX])
  * The value in quotes, in at most `room` bytes (at least LOG_CUT_BYTES): cut between characters, an
  * ellipsis says so.
  */
-static void line_quoted(struct line *line, struct bytes b, size_t room)
+static void log_text_quoted(struct log_text *line, struct bytes b, size_t room)
 {
     size_t left = room - LOG_CUT_BYTES;
-    line_str(line, "\"");
+    log_text_str(line, "\"");
     while (b.len != 0) {
         char text[CHAR_TEXT_MAX];
         const size_t len = char_escape(&b, text);
         if (len > left) {
-            line_str(line, LOG_ELLIPSIS);
+            log_text_str(line, LOG_ELLIPSIS);
             break;
         }
-        line_put(line, text, len);
+        log_text_put(line, text, len);
         left -= len;
     }
-    line_str(line, "\"");
+    log_text_str(line, "\"");
 }
 
 /*
@@ -167,31 +168,31 @@ static bool text_is_plain(struct bytes b)
 }
 
 /* A field is there whole, with its value cut at worst, or not at all. */
-static void line_field(struct line *line, const struct log_field *field, bool json)
+static void log_text_field(struct log_text *line, const struct log_field *field, bool json)
 {
     const size_t key_bytes = strlen(field->key) + sizeof ",\"\":";
-    if (line_room(line) < key_bytes + LOG_CUT_BYTES + CHAR_TEXT_MAX) {
+    if (log_text_room(line) < key_bytes + LOG_CUT_BYTES + CHAR_TEXT_MAX) {
         return;
     }
-    line_str(line, json ? ",\"" : " ");
-    line_str(line, field->key);
-    line_str(line, json ? "\":" : "=");
+    log_text_str(line, json ? ",\"" : " ");
+    log_text_str(line, field->key);
+    log_text_str(line, json ? "\":" : "=");
     if (field->kind == LOG_KIND_INT) {
         char num[CHAR_TEXT_MAX];
-        line_put(line, num, (size_t)snprintf(num, sizeof num, "%lld", field->value.num));
+        log_text_put(line, num, (size_t)snprintf(num, sizeof num, "%lld", field->value.num));
         return;
     }
     const struct bytes b =
         field->kind == LOG_KIND_STR ? bytes_str(field->value.str) : field->value.bytes;
-    const size_t room = line_room(line) < LOG_VALUE_MAX ? line_room(line) : LOG_VALUE_MAX;
+    const size_t room = log_text_room(line) < LOG_VALUE_MAX ? log_text_room(line) : LOG_VALUE_MAX;
     if (!json && b.len <= room && text_is_plain(b)) {
-        line_put(line, (const char *)b.ptr, b.len);
+        log_text_put(line, (const char *)b.ptr, b.len);
     } else {
-        line_quoted(line, b, room);
+        log_text_quoted(line, b, room);
     }
 }
 
-static void line_head(struct line *line, enum log_level level, const char *event, bool json)
+static void log_text_head(struct log_text *line, enum log_level level, const char *event, bool json)
 {
     struct timespec ts;
     struct tm tm;
@@ -202,26 +203,27 @@ static void line_head(struct line *line, enum log_level level, const char *event
         snprintf(head, sizeof head, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", tm.tm_year + 1900,
                  tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000000);
     if (json) {
-        line_str(line, "{\"timestamp\":\"");
-        line_put(line, head, (size_t)n);
-        line_str(line, "\",\"level\":\"");
-        line_str(line, log_level_names[level]);
-        line_str(line, "\",\"event\":\"");
-        line_str(line, event);
-        line_str(line, "\"");
+        log_text_str(line, "{\"timestamp\":\"");
+        log_text_put(line, head, (size_t)n);
+        log_text_str(line, "\",\"level\":\"");
+        log_text_str(line, log_level_names[level]);
+        log_text_str(line, "\",\"event\":\"");
+        log_text_str(line, event);
+        log_text_str(line, "\"");
     } else {
-        line_put(line, head, (size_t)n);
-        line_put(line, head, (size_t)snprintf(head, sizeof head, " %-5s ", log_level_names[level]));
-        line_str(line, event);
+        log_text_put(line, head, (size_t)n);
+        log_text_put(line, head,
+                     (size_t)snprintf(head, sizeof head, " %-5s ", log_level_names[level]));
+        log_text_str(line, event);
     }
 }
 
 void log_line(enum log_level level, const char *event, const struct log_field *fields)
 {
-    struct line line = {.len = 0};
-    line_head(&line, level, event, log_state.json);
+    struct log_text line = {.len = 0};
+    log_text_head(&line, level, event, log_state.json);
     for (; fields->kind != LOG_KIND_END; fields++) {
-        line_field(&line, fields, log_state.json);
+        log_text_field(&line, fields, log_state.json);
     }
     if (log_state.json) {
         line.text[line.len++] = '}';

@@ -19,7 +19,7 @@
 #define ENGINE_TABLE "database.slatedb"
 #define DEPTH_MAX 32
 
-struct walk {
+struct key_walk {
     struct silo_config *config;
     struct config_warnings *warnings;
     const struct config_env *env;
@@ -48,7 +48,7 @@ void config_warn(struct silo_config *config, struct config_warnings *warnings, c
 }
 
 /* "silo.toml:12", or the file's name alone where the line is unknown. */
-static const char *walk_place(const struct walk *walk, const char *path)
+static const char *walk_place(const struct key_walk *walk, const char *path)
 {
     const json_t *line = json_object_get(walk->lines, path);
     if (!json_is_integer(line)) {
@@ -59,8 +59,8 @@ static const char *walk_place(const struct walk *walk, const char *path)
 }
 
 /* Puts "file:line: key " before the text of an error about one value. */
-static silo_rc walk_refuse(const struct walk *walk, const char *path, const struct silo_err *why,
-                           struct silo_err *err)
+static silo_rc walk_refuse(const struct key_walk *walk, const char *path,
+                           const struct silo_err *why, struct silo_err *err)
 {
     return FAIL(err, why->code, "%s: %s %s", walk_place(walk, path), path, why->text);
 }
@@ -83,7 +83,7 @@ static const char *path_join(struct arena *arena, const char *path, const char *
     return *path != '\0' ? arena_printf(arena, "%s.%s", path, part) : part;
 }
 
-static silo_rc unknown_key(const struct walk *walk, const char *path, bool is_table,
+static silo_rc unknown_key(const struct key_walk *walk, const char *path, bool is_table,
                            struct silo_err *err)
 {
     const char *dot = strrchr(path, '.');
@@ -97,7 +97,7 @@ static silo_rc unknown_key(const struct walk *walk, const char *path, bool is_ta
                 what, dot + 1, (int)(dot - path), path, suggestion);
 }
 
-static void remember_unset(struct walk *walk, const char *path, const char *name)
+static void remember_unset(struct key_walk *walk, const char *path, const char *name)
 {
     struct config_warnings *warnings = walk->warnings;
     if (warnings->unset_count < CONFIG_UNSET_MAX) {
@@ -111,7 +111,7 @@ static void remember_unset(struct walk *walk, const char *path, const char *name
  * text after ${...} expansion; unset variables become warnings. NULL: too long or no text, err says
  * so.
  */
-static const char *walk_expand(struct walk *walk, const char *path, const char *text,
+static const char *walk_expand(struct key_walk *walk, const char *path, const char *text,
                                bool *ret_expanded, struct silo_err *err)
 {
     const char *unset = NULL;
@@ -132,7 +132,7 @@ static const char *walk_expand(struct walk *walk, const char *path, const char *
     return is_text ? result : NULL;
 }
 
-static SILO_RC leaf_list(struct walk *walk, const struct config_key *key, const json_t *value,
+static SILO_RC leaf_list(struct key_walk *walk, const struct config_key *key, const json_t *value,
                          struct silo_err *err)
 {
     struct arena *arena = &walk->config->arena;
@@ -158,7 +158,7 @@ static SILO_RC leaf_list(struct walk *walk, const struct config_key *key, const 
     return RC_OK;
 }
 
-static SILO_RC leaf_string(struct walk *walk, const struct config_key *key, const char *raw,
+static SILO_RC leaf_string(struct key_walk *walk, const struct config_key *key, const char *raw,
                            struct silo_err *err)
 {
     struct silo_err why;
@@ -181,7 +181,7 @@ static SILO_RC leaf_string(struct walk *walk, const struct config_key *key, cons
     return RC_OK;
 }
 
-static SILO_RC leaf_value(struct walk *walk, const struct config_key *key, const json_t *value,
+static SILO_RC leaf_value(struct key_walk *walk, const struct config_key *key, const json_t *value,
                           struct silo_err *err)
 {
     struct silo_err why;
@@ -202,7 +202,7 @@ static SILO_RC leaf_value(struct walk *walk, const struct config_key *key, const
     return rc.code == SILO_OK ? RC_OK : walk_refuse(walk, key->path, &why, err);
 }
 
-static SILO_RC leaf_set(struct walk *walk, const struct config_key *key, const json_t *value,
+static SILO_RC leaf_set(struct key_walk *walk, const struct config_key *key, const json_t *value,
                         struct silo_err *err)
 {
     if (key->type != CONFIG_T_IGNORED) {
@@ -217,7 +217,7 @@ static SILO_RC leaf_set(struct walk *walk, const struct config_key *key, const j
 }
 
 /* A copy of an engine value with its strings expanded; NULL on failure. */
-static json_t *engine_copy(struct walk *walk, const char *path, const json_t *value, int depth,
+static json_t *engine_copy(struct key_walk *walk, const char *path, const json_t *value, int depth,
                            struct silo_err *err)
 {
     if (depth > DEPTH_MAX) {
@@ -259,7 +259,7 @@ static json_t *engine_copy(struct walk *walk, const char *path, const json_t *va
     return json_deep_copy(value);
 }
 
-static SILO_RC walk_engine(struct walk *walk, const json_t *table, struct silo_err *err)
+static SILO_RC walk_engine(struct key_walk *walk, const json_t *table, struct silo_err *err)
 {
     json_t *copy = engine_copy(walk, ENGINE_TABLE, table, 0, err);
     if (copy == NULL) {
@@ -278,7 +278,7 @@ static SILO_RC walk_engine(struct walk *walk, const json_t *table, struct silo_e
 /*
  * Depth is bounded by the table of keys: the walk goes only into tables that some key lies below.
  */
-static SILO_RC walk_table(struct walk *walk, const char *path, const json_t *table,
+static SILO_RC walk_table(struct key_walk *walk, const char *path, const json_t *table,
                           struct silo_err *err)
 {
     const char *name = NULL;
@@ -312,12 +312,12 @@ SILO_RC config_apply_json(struct bytes json, const char *name, const struct conf
         return FAIL(err, SILO_INVALID, "%s: %s", name, why.text);
     }
     const json_t *value = json_object_get(document, "value");
-    struct walk walk = {.config = config,
-                        .warnings = warnings,
-                        .env = env,
-                        .name = name,
-                        .lines = json_object_get(document, "lines"),
-                        .engine = json_object()};
+    struct key_walk walk = {.config = config,
+                            .warnings = warnings,
+                            .env = env,
+                            .name = name,
+                            .lines = json_object_get(document, "lines"),
+                            .engine = json_object()};
     silo_rc rc = json_is_object(value)
                      ? walk_table(&walk, "", value, err)
                      : FAIL(err, SILO_INTERNAL, "%s: the parser gave no table", name);

@@ -111,7 +111,7 @@ const struct config_key *config_key_nearest(const char *path)
 }
 
 /* The table that a key lies in, in the arena. */
-static const char *key_table(struct arena *arena, const struct config_key *key)
+static const char *table_of_key(struct arena *arena, const struct config_key *key)
 {
     return arena_str(arena, bytes_of(key->path, (size_t)(path_word(key->path) - 1 - key->path)));
 }
@@ -121,7 +121,7 @@ const char *config_table_nearest(struct arena *arena, const char *path)
     const char *best = NULL;
     unsigned best_distance = distance_max(strlen(path)) - WRONG_TABLE_COST + 1;
     for (size_t i = 0; i < config_keys_count; i++) {
-        const char *table = key_table(arena, &config_keys[i]);
+        const char *table = table_of_key(arena, &config_keys[i]);
         const unsigned distance = edit_distance(path, table);
         if (distance <= best_distance && (best == NULL || distance < best_distance)) {
             best_distance = distance;
@@ -137,7 +137,7 @@ static const char *tables_known(struct arena *arena)
     const char *list = "";
     const char *last = "";
     for (size_t i = 0; i < config_keys_count; i++) {
-        const char *table = key_table(arena, &config_keys[i]);
+        const char *table = table_of_key(arena, &config_keys[i]);
         if (strchr(table, '.') == NULL && strcmp(table, last) != 0) {
             list = arena_printf(arena, "%s%s[%s]", list, *list != '\0' ? ", " : "", table);
             last = table;

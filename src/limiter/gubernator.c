@@ -1,12 +1,12 @@
 /*
- * limiter/gubernator.c - checks in, batches out, answers back.
+ * limiter/gubernator.c - checks in, calls out, answers back.
  *
- *     check (any thread) -> inbox -> window -> call -> done        everything after the inbox on
+ *     check (any thread) -> inbox -> pending -> call -> done       everything after the inbox on
  *     the loop
  *
- *   1  The first check of a window starts its timer; the window leaves as one call when the timer
- *      fires, when it has batch_checks_max checks, or before a check that would make its message
- *      too large.
+ *   1  The first check that is pending starts the timer. What is pending leaves as one call when
+ *      the timer fires, when there are call_checks_max checks, or before a check that would make
+ *      the message too large.
  *   2  Calls do not wait for each other. Answers belong to checks by their place; a place without
  *      one is an error.
  *   3  Only an answer that says under or over is one. Everything else is LIMITER_ERROR: a check
@@ -15,7 +15,7 @@
  *      request_timeout on one that stands. A call that times out on a connection which has said
  *      nothing since that call was sent gives the connection up: a peer that vanished without
  *      closing it would else fail checks for minutes.
- *   5  `pending` counts from the inbox to done, so what waits is bounded; what is refused goes
+ *   5  `unanswered` counts from the inbox to done, so what waits is bounded; what is refused goes
  *      through the inbox too, so that done never runs inside check.
  */
 #include "limiter/gubernator.h"
@@ -36,7 +36,7 @@
 #define GUBERNATOR_PATH "/pb.gubernator.V1/GetRateLimits"
 #define GUBERNATOR_ADDRESS_BYTES 300u /* longest host name and a port */
 #define GUBERNATOR_ENTRY_BYTES 96u    /* of one check on the wire besides its texts, at most */
-/* The answer to a full batch is under 100 KB; the metadata of answers is the server's choice. */
+/* The answer to a full call is under 100 KB; the metadata of answers is the server's choice. */
 #define GUBERNATOR_REPLY_BYTES_MAX (16u << 20)
 #define NO_TEXT BYTES_LIT("")
 #define GUBERNATOR_WARN_US 10000000 /* failures are logged at most so often, with their number */
@@ -47,23 +47,22 @@ struct gubernator {
     struct rpc_channel *channel;
     char target[GUBERNATOR_ADDRESS_BYTES];
     bool tls;
-    int64_t window_us, connect_us, request_us;
-    uint32_t batch_checks_max;
+    int64_t coalesce_us, connect_us, request_us;
+    uint32_t call_checks_max;
 
     struct mailbox inbox;
     struct rpc_mail wake;
-    atomic_bool
-        /* wake is on its way: set in inbox_wake, cleared in inbox_run before the inbox is read */
-        waking;
+    /* wake is on its way: set in inbox_wake, cleared in inbox_run before the inbox is read */
+    atomic_bool waking;
 
     /* The loop's. */
-    struct list window; /* struct limiter_check.node */
-    uint32_t window_count;
-    size_t window_bytes;
-    struct rpc_timer window_timer;
-    size_t pending, pending_max;
-    int64_t heard_us; /* when the server last answered */
-    uint64_t failed;  /* checks since the last line about failures */
+    struct list pending; /* checks that go with the next call: struct limiter_check.node */
+    uint32_t pending_count;
+    size_t pending_bytes;
+    struct rpc_timer pending_timer;
+    size_t unanswered, unanswered_max; /* all checks, from the inbox to done */
+    int64_t heard_us;                  /* when the server last answered */
+    uint64_t failed;                   /* checks since the last line about failures */
     int64_t warned_us;
     bool warned; /* and all went well not since */
     bool stopping;
@@ -72,7 +71,7 @@ struct gubernator {
 };
 
 /* One call. */
-struct batch {
+struct limiter_call {
     struct rpc_request request;
     struct gubernator *gubernator;
     struct list checks; /* struct limiter_check.node, in the order of the message */
@@ -105,8 +104,8 @@ static void check_set_error(struct limiter_check *check, const char *what, struc
 static void answer(struct gubernator *g, struct limiter_check *check, enum limiter_verdict verdict,
                    int64_t reset_ms)
 {
-    ASSERT(g->pending > 0);
-    g->pending--;
+    ASSERT(g->unanswered > 0);
+    g->unanswered--;
     check->verdict = verdict;
     check->reset_ms = reset_ms > 0 ? reset_ms : 0;
     if (verdict != LIMITER_ERROR) {
@@ -188,9 +187,9 @@ static void reply_release(void *arena, void *pointer)
     (void)pointer;
 }
 
-static void batch_answer(struct batch *batch, struct bytes reply)
+static void call_answer(struct limiter_call *call, struct bytes reply)
 {
-    struct gubernator *g = batch->gubernator;
+    struct gubernator *g = call->gubernator;
     struct arena arena;
     arena_init(&arena);
     ProtobufCAllocator allocator = {
@@ -201,7 +200,7 @@ static void batch_answer(struct batch *batch, struct bytes reply)
     struct bytes why = BYTES_NONE, text = NO_TEXT;
     uint32_t failed = 0;
     struct list_node *node;
-    for (size_t i = 0; (node = list_pop_front(&batch->checks)) != NULL; i++) {
+    for (size_t i = 0; (node = list_pop_front(&call->checks)) != NULL; i++) {
         struct limiter_check *check = CONTAINER_OF(node, struct limiter_check, node);
         if (message == NULL) {
             text = BYTES_LIT("malformed answer");
@@ -227,7 +226,7 @@ static SILO_RC channel_make(struct gubernator *g, struct silo_err *err)
     const struct rpc_channel_options options = {.target = g->target,
                                                 .tls = g->tls,
                                                 .message_bytes_max = GUBERNATOR_REPLY_BYTES_MAX,
-                                                .calls_max = (uint32_t)g->pending_max,
+                                                .calls_max = (uint32_t)g->unanswered_max,
                                                 .connect_timeout_us = g->connect_us};
     struct rpc_channel *channel = NULL;
     TRY(rpc_channel_new(g->loop, &options, &channel, err));
@@ -237,11 +236,11 @@ static SILO_RC channel_make(struct gubernator *g, struct silo_err *err)
     return RC_OK;
 }
 
-static void batch_timed_out(struct batch *batch)
+static void call_timed_out(struct limiter_call *call)
 {
-    struct gubernator *g = batch->gubernator;
-    const bool ours = batch->request.own.channel == g->channel;
-    if (g->stopping || !ours || batch->sent_us < g->heard_us ||
+    struct gubernator *g = call->gubernator;
+    const bool ours = call->request.own.channel == g->channel;
+    if (g->stopping || !ours || call->sent_us < g->heard_us ||
         rpc_channel_state(g->channel) != RPC_CHANNEL_READY) {
         return;
     }
@@ -251,41 +250,41 @@ static void batch_timed_out(struct batch *batch)
     }
 }
 
-static void batch_done(struct rpc_request *request)
+static void call_done(struct rpc_request *request)
 {
-    struct batch *batch = CONTAINER_OF(request, struct batch, request);
-    struct gubernator *g = batch->gubernator;
+    struct limiter_call *call = CONTAINER_OF(request, struct limiter_call, request);
+    struct gubernator *g = call->gubernator;
     const bool late = request->status == RPC_STATUS_DEADLINE_EXCEEDED;
     const bool silent = late || request->status == RPC_STATUS_CANCELLED;
     if (!silent || rpc_request_trailer(request, "grpc-status").ptr != NULL) {
         g->heard_us = rpc_loop_now_us(g->loop);
     }
     if (request->status == RPC_STATUS_OK) {
-        batch_answer(batch, request->reply);
+        call_answer(call, request->reply);
     } else {
         char what[64];
         (void)snprintf(what, sizeof what, "Gubernator: %s: ", grpc_status_name(request->status));
-        note_failed(g, batch->count, request->text);
-        answer_errors(g, &batch->checks,
+        note_failed(g, call->count, request->text);
+        answer_errors(g, &call->checks,
                       g->stopping ? "the rate limiter's client is stopping" : what,
                       g->stopping ? NO_TEXT : request->text);
     }
     if (late) {
-        batch_timed_out(batch);
+        call_timed_out(call);
     }
-    free(batch->message);
-    free(batch);
+    free(call->message);
+    free(call);
 }
 
 /* The message of the checks; *ret_len its size. To be freed. */
-static uint8_t *batch_pack(const struct batch *batch, size_t *ret_len)
+static uint8_t *call_pack(const struct limiter_call *call, size_t *ret_len)
 {
     struct arena arena;
     arena_init(&arena);
     Pb__Gubernator__GetRateLimitsReq message = PB__GUBERNATOR__GET_RATE_LIMITS_REQ__INIT;
-    message.requests = arena_alloc(&arena, batch->count * sizeof *message.requests);
-    for (const struct list_node *node = list_first(&batch->checks); node != NULL;
-         node = list_next(&batch->checks, node)) {
+    message.requests = arena_alloc(&arena, call->count * sizeof *message.requests);
+    for (const struct list_node *node = list_first(&call->checks); node != NULL;
+         node = list_next(&call->checks, node)) {
         const struct limiter_check *check =
             CONTAINER_OF((struct list_node *)node, struct limiter_check, node);
         Pb__Gubernator__RateLimitReq *entry = arena_alloc(&arena, sizeof *entry);
@@ -299,7 +298,7 @@ static uint8_t *batch_pack(const struct batch *batch, size_t *ret_len)
         entry->behavior = check->behavior;
         message.requests[message.n_requests++] = entry;
     }
-    ASSERT(message.n_requests == batch->count);
+    ASSERT(message.n_requests == call->count);
     *ret_len = pb__gubernator__get_rate_limits_req__get_packed_size(&message);
     uint8_t *packed = xmalloc(*ret_len);
     (void)pb__gubernator__get_rate_limits_req__pack(&message, packed);
@@ -307,35 +306,35 @@ static uint8_t *batch_pack(const struct batch *batch, size_t *ret_len)
     return packed;
 }
 
-static void window_send(struct gubernator *g)
+static void pending_send(struct gubernator *g)
 {
-    rpc_timer_stop(g->loop, &g->window_timer);
-    struct batch *batch = xcalloc(1, sizeof *batch);
-    batch->gubernator = g;
-    batch->count = g->window_count;
-    batch->sent_us = rpc_loop_now_us(g->loop);
-    list_init(&batch->checks);
+    rpc_timer_stop(g->loop, &g->pending_timer);
+    struct limiter_call *call = xcalloc(1, sizeof *call);
+    call->gubernator = g;
+    call->count = g->pending_count;
+    call->sent_us = rpc_loop_now_us(g->loop);
+    list_init(&call->checks);
     struct list_node *node;
-    while ((node = list_pop_front(&g->window)) != NULL) {
-        list_push_back(&batch->checks, node);
+    while ((node = list_pop_front(&g->pending)) != NULL) {
+        list_push_back(&call->checks, node);
     }
-    g->window_count = 0;
-    g->window_bytes = 0;
+    g->pending_count = 0;
+    g->pending_bytes = 0;
 
     size_t len = 0;
-    batch->message = batch_pack(batch, &len);
+    call->message = call_pack(call, &len);
     const bool connected = rpc_channel_state(g->channel) == RPC_CHANNEL_READY;
-    batch->request =
+    call->request =
         (struct rpc_request){.path = GUBERNATOR_PATH,
-                             .message = bytes_of(batch->message, len),
+                             .message = bytes_of(call->message, len),
                              .timeout_us = g->request_us + (connected ? 0 : g->connect_us),
-                             .on_done = batch_done};
-    rpc_channel_call(g->channel, &batch->request);
+                             .on_done = call_done};
+    rpc_channel_call(g->channel, &call->request);
 }
 
-static void window_on_timer(struct rpc_timer *timer)
+static void pending_on_timer(struct rpc_timer *timer)
 {
-    window_send(CONTAINER_OF(timer, struct gubernator, window_timer));
+    pending_send(CONTAINER_OF(timer, struct gubernator, pending_timer));
 }
 
 /* --- checks --- */
@@ -349,36 +348,36 @@ static bool text_ok(struct bytes text)
     return (text.len == 0 || memchr(text.ptr, '\0', text.len) == NULL) && bytes_utf8(text, NULL);
 }
 
-static void window_add(struct gubernator *g, struct limiter_check *check)
+static void pending_add(struct gubernator *g, struct limiter_check *check)
 {
     const size_t bytes = check->name.len + check->unique_key.len + GUBERNATOR_ENTRY_BYTES;
-    if (g->window_count > 0 && g->window_bytes + bytes > GUBERNATOR_BATCH_BYTES_MAX) {
-        window_send(g);
+    if (g->pending_count > 0 && g->pending_bytes + bytes > GUBERNATOR_CALL_BYTES_MAX) {
+        pending_send(g);
     }
-    if (g->window_count == 0 && g->window_us > 0) {
-        rpc_timer_start(g->loop, &g->window_timer, rpc_loop_now_us(g->loop) + g->window_us);
+    if (g->pending_count == 0 && g->coalesce_us > 0) {
+        rpc_timer_start(g->loop, &g->pending_timer, rpc_loop_now_us(g->loop) + g->coalesce_us);
     }
-    list_push_back(&g->window, &check->node);
-    g->window_count++;
-    g->window_bytes += bytes;
-    if (g->window_count == g->batch_checks_max) {
-        window_send(g);
+    list_push_back(&g->pending, &check->node);
+    g->pending_count++;
+    g->pending_bytes += bytes;
+    if (g->pending_count == g->call_checks_max) {
+        pending_send(g);
     }
 }
 
 static void check_take(struct gubernator *g, struct limiter_check *check)
 {
-    g->pending++;
+    g->unanswered++;
     check->node = (struct list_node){0};
     if (g->stopping) {
         answer_error(g, check, "the rate limiter's client is stopping", NO_TEXT);
-    } else if (g->pending > g->pending_max) {
+    } else if (g->unanswered > g->unanswered_max) {
         answer_error(g, check, "too many rate limit checks are waiting", NO_TEXT);
     } else if (!text_ok(check->name) || !text_ok(check->unique_key)) {
         answer_error(g, check, "a limit's name and unique_key must be UTF-8 without NUL characters",
                      NO_TEXT);
     } else {
-        window_add(g, check);
+        pending_add(g, check);
     }
 }
 
@@ -390,8 +389,8 @@ static void inbox_take(struct gubernator *g)
         next = next->next;
         check_take(g, check);
     }
-    if (g->window_us == 0 && g->window_count > 0) {
-        window_send(g);
+    if (g->coalesce_us == 0 && g->pending_count > 0) {
+        pending_send(g);
     }
 }
 
@@ -463,9 +462,9 @@ static void stop_run(struct rpc_mail *mail)
     struct gubernator *g = CONTAINER_OF(mail, struct gubernator, stop);
     g->stopping = true;
     inbox_take(g);
-    rpc_timer_stop(g->loop, &g->window_timer);
-    answer_errors(g, &g->window, "the rate limiter's client is stopping", NO_TEXT);
-    g->window_count = 0;
+    rpc_timer_stop(g->loop, &g->pending_timer);
+    answer_errors(g, &g->pending, "the rate limiter's client is stopping", NO_TEXT);
+    g->pending_count = 0;
     (void)sem_post(&g->stopped);
 }
 
@@ -485,19 +484,19 @@ static SILO_RC gubernator_start(struct gubernator *g, const char *address, struc
 SILO_RC gubernator_new(const struct gubernator_options *options, struct gubernator **ret_gubernator,
                        struct silo_err *err)
 {
-    ASSERT(options->batch_checks_max >= 1);
-    ASSERT(options->batch_checks_max <= GUBERNATOR_BATCH_CHECKS_MAX);
+    ASSERT(options->call_checks_max >= 1);
+    ASSERT(options->call_checks_max <= GUBERNATOR_CALL_CHECKS_MAX);
     struct gubernator *g = xcalloc(1, sizeof *g);
     g->limiter.check = gubernator_check;
-    g->window_us = options->coalesce_interval_ms * 1000;
+    g->coalesce_us = options->coalesce_interval_ms * 1000;
     g->connect_us = options->connect_timeout_ms * 1000;
     g->request_us = options->request_timeout_ms * 1000;
-    g->batch_checks_max = options->batch_checks_max;
-    g->pending_max = (size_t)GUBERNATOR_PENDING_BATCHES * options->batch_checks_max;
+    g->call_checks_max = options->call_checks_max;
+    g->unanswered_max = (size_t)GUBERNATOR_UNANSWERED_CALLS * options->call_checks_max;
     g->wake.run = inbox_run;
     g->stop.run = stop_run;
-    g->window_timer.fire = window_on_timer;
-    list_init(&g->window);
+    g->pending_timer.fire = pending_on_timer;
+    list_init(&g->pending);
     mailbox_init(&g->inbox, SIZE_MAX, inbox_wake, g);
     (void)sem_init(&g->stopped, 0, 0);
     atomic_init(&g->waking, false);
@@ -519,8 +518,8 @@ struct gubernator *gubernator_free(struct gubernator *gubernator)
 {
     if (gubernator != NULL) {
         /*
-         * In this order: checks on their way in, the open window, then the calls; none is started
-         * after the window.
+         * In this order: checks on their way in, those that are pending, then the calls; none is
+         * started after these.
          */
         rpc_loop_post(gubernator->loop, &gubernator->stop);
         while (sem_wait(&gubernator->stopped) != 0 && errno == EINTR) {

@@ -10,7 +10,7 @@
  * Threads    check: any thread, it never blocks. done: the limiter's own loop. gubernator_new and
  *            gubernator_free: one thread that is not that loop; no check may be under way in
  *            another thread when gubernator_free is called.
- * Limits     GUBERNATOR_PENDING_BATCHES x batch_checks_max checks that wait for an answer; one more
+ * Limits     GUBERNATOR_UNANSWERED_CALLS x call_checks_max checks that wait for an answer; one more
  *            is answered LIMITER_ERROR at once.
  */
 #ifndef SILO_LIMITER_GUBERNATOR_H
@@ -19,23 +19,23 @@
 #include "base/rc.h"
 #include "shard/limiter.h"
 
-#define GUBERNATOR_BATCH_CHECKS_MAX 1000u /* Gubernator refuses a call with more */
+#define GUBERNATOR_CALL_CHECKS_MAX 1000u /* Gubernator refuses a call with more */
 /* Gubernator reads messages of 1 MiB at most; a call that passes this leaves before it is full. */
-#define GUBERNATOR_BATCH_BYTES_MAX 1000000u
+#define GUBERNATOR_CALL_BYTES_MAX 1000000u
 /*
  * Full calls of checks waiting at once: ten seconds (the usual request timeout) of 100 calls a
  * second, and with the usual 100 checks a call some 40 MB of checks. More are waiting only for a
  * server that is far too slow.
  */
-#define GUBERNATOR_PENDING_BATCHES 1000u
+#define GUBERNATOR_UNANSWERED_CALLS 1000u
 
 struct gubernator;
 
 struct gubernator_options {
     const char *address; /* http://host:port, https://host:port, or host:port, which is like http */
     int64_t coalesce_interval_ms; /* from the first check of a call until it leaves; 0 = at once */
-    /* 1 to GUBERNATOR_BATCH_CHECKS_MAX: a call leaves when it has so many */
-    uint32_t batch_checks_max;
+    /* 1 to GUBERNATOR_CALL_CHECKS_MAX: a call leaves when it has so many */
+    uint32_t call_checks_max;
     int64_t connect_timeout_ms;
     int64_t request_timeout_ms; /* for an answer, once connected */
 };

@@ -226,7 +226,7 @@ static void make(struct fixture *f, struct gubernator_options options)
     (void)snprintf(address, sizeof address, "http://127.0.0.1:%u",
                    rpc_server_port(f->peer->server));
     options.address = options.address != NULL ? options.address : address;
-    options.batch_checks_max = options.batch_checks_max != 0 ? options.batch_checks_max : 100;
+    options.call_checks_max = options.call_checks_max != 0 ? options.call_checks_max : 100;
     options.connect_timeout_ms =
         options.connect_timeout_ms != 0 ? options.connect_timeout_ms : LONG_MS;
     options.request_timeout_ms =
@@ -321,12 +321,12 @@ static void answers_belong_by_place(void **state)
     }
 }
 
-static void a_full_window_leaves_at_once(void **state)
+static void a_full_call_leaves_at_once(void **state)
 {
     struct fixture *f = *state;
-    make(f, (struct gubernator_options){.coalesce_interval_ms = LONG_MS, .batch_checks_max = 10});
+    make(f, (struct gubernator_options){.coalesce_interval_ms = LONG_MS, .call_checks_max = 10});
     send_many(f, 0, 35);
-    await(&f->done, 30); /* the last five wait for their window */
+    await(&f->done, 30); /* the last five wait for the interval */
     assert_int_equal(atomic_load(&f->peer->calls), 3);
     assert_int_equal(f->peer->sizes[0], 10);
     assert_int_equal(f->peer->sizes[2], 10);
@@ -335,7 +335,7 @@ static void a_full_window_leaves_at_once(void **state)
     assert_int_equal(atomic_load(&f->peer->calls), 4);
 }
 
-static void a_window_closes_by_time(void **state)
+static void pending_checks_leave_by_time(void **state)
 {
     struct fixture *f = *state;
     make(f, (struct gubernator_options){.coalesce_interval_ms = 200});
@@ -344,16 +344,16 @@ static void a_window_closes_by_time(void **state)
     while (env_mono_us(&env_system) - start_us < 50000) {
         usleep(1000);
     }
-    send_many(f, 1, 8); /* joins the window, which does not get longer by it */
+    send_many(f, 1, 8); /* joins what is pending, which does not wait longer for it */
     await(&f->done, 9);
     const int64_t took_us = env_mono_us(&env_system) - start_us;
     assert_true(took_us >= 200000);
-    /* On a machine that stalls for 150 ms just there, two windows are right. */
+    /* On a machine that stalls for 150 ms just there, two calls are right. */
     assert_true(atomic_load(&f->peer->calls) == 1 || took_us > 350000);
     assert_int_equal(atomic_load(&f->peer->checks), 9);
 }
 
-static void without_a_window_each_turn_sends(void **state)
+static void without_an_interval_each_turn_sends(void **state)
 {
     struct fixture *f = *state;
     make(f, (struct gubernator_options){.coalesce_interval_ms = 0});
@@ -367,7 +367,7 @@ static void a_large_message_is_split(void **state)
 {
     struct fixture *f = *state;
     enum { COUNT = 400, TEXT = 4096 };
-    make(f, (struct gubernator_options){.coalesce_interval_ms = 50, .batch_checks_max = 1000});
+    make(f, (struct gubernator_options){.coalesce_interval_ms = 50, .call_checks_max = 1000});
     char *text = xmalloc(TEXT);
     memset(text, 'x', TEXT);
     for (size_t i = 0; i < COUNT; i++) {
@@ -377,7 +377,7 @@ static void a_large_message_is_split(void **state)
     await(&f->done, COUNT);
     assert_true(atomic_load(&f->peer->calls) >= 4);
     for (size_t i = 0; i < atomic_load(&f->peer->calls); i++) {
-        assert_true(f->peer->sizes[i] * 2u * TEXT <= GUBERNATOR_BATCH_BYTES_MAX);
+        assert_true(f->peer->sizes[i] * 2u * TEXT <= GUBERNATOR_CALL_BYTES_MAX);
     }
     free(text);
 }
@@ -385,7 +385,7 @@ static void a_large_message_is_split(void **state)
 static void calls_do_not_wait_for_each_other(void **state)
 {
     struct fixture *f = *state;
-    make(f, (struct gubernator_options){.batch_checks_max = 1});
+    make(f, (struct gubernator_options){.call_checks_max = 1});
     atomic_store(&f->peer->mode, PARK);
     send_many(f, 0, 20);
     await(&f->peer->parked, 20); /* all of them under way at once */
@@ -429,7 +429,7 @@ static void anything_else_is_an_error(void **state)
 static void a_short_answer_fails_what_it_leaves_out(void **state)
 {
     struct fixture *f = *state;
-    make(f, (struct gubernator_options){.coalesce_interval_ms = LONG_MS, .batch_checks_max = 3});
+    make(f, (struct gubernator_options){.coalesce_interval_ms = LONG_MS, .call_checks_max = 3});
     atomic_store(&f->peer->mode, ANSWER_SHORT);
     send_many(f, 0, 3);
     await(&f->done, 3);
@@ -463,7 +463,7 @@ static void a_long_error_is_cut_between_characters(void **state)
 static void texts_that_no_string_can_carry(void **state)
 {
     struct fixture *f = *state;
-    make(f, (struct gubernator_options){.coalesce_interval_ms = LONG_MS, .batch_checks_max = 1});
+    make(f, (struct gubernator_options){.coalesce_interval_ms = LONG_MS, .call_checks_max = 1});
     f->probes[0].check.name = BYTES_LIT("a\0b");
     f->probes[1].check.name = BYTES_LIT("a");
     f->probes[1].check.unique_key = BYTES_LIT("\xff");
@@ -589,7 +589,7 @@ static void connecting_has_its_own_time(void **state)
 static void a_silent_connection_is_given_up(void **state)
 {
     struct fixture *f = *state;
-    make(f, (struct gubernator_options){.batch_checks_max = 1, .request_timeout_ms = 200});
+    make(f, (struct gubernator_options){.call_checks_max = 1, .request_timeout_ms = 200});
     probe_send(f, 0);
     await(&f->done, 1);
     const uint32_t before = rpc_server_conns(f->peer->server);
@@ -628,8 +628,8 @@ static void https_is_not_spoken_to_plaintext(void **state)
 static void what_waits_is_bounded(void **state)
 {
     struct fixture *f = *state;
-    enum { MAX = GUBERNATOR_PENDING_BATCHES * 2 };
-    make(f, (struct gubernator_options){.coalesce_interval_ms = 1, .batch_checks_max = 2});
+    enum { MAX = GUBERNATOR_UNANSWERED_CALLS * 2 };
+    make(f, (struct gubernator_options){.coalesce_interval_ms = 1, .call_checks_max = 2});
     atomic_store(&f->peer->mode, PARK);
     send_many(f, 0, MAX);
     send_many(f, MAX, 10);
@@ -684,11 +684,11 @@ static void many_threads(void **state)
 static void the_end_answers_everything(void **state)
 {
     struct fixture *f = *state;
-    make(f, (struct gubernator_options){.coalesce_interval_ms = LONG_MS, .batch_checks_max = 10});
+    make(f, (struct gubernator_options){.coalesce_interval_ms = LONG_MS, .call_checks_max = 10});
     atomic_store(&f->peer->mode, PARK);
     send_many(f, 0, 50);
     await(&f->peer->parked, 5);
-    send_many(f, 50, 9); /* a window that is open, or still the inbox */
+    send_many(f, 50, 9); /* pending, or still in the inbox */
     f->gubernator = gubernator_free(f->gubernator);
     assert_int_equal(atomic_load(&f->done), 59);
     for (size_t i = 0; i < 59; i++) {
@@ -727,7 +727,7 @@ static void addresses(void **state)
                  {"http:///", false}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const struct gubernator_options options = {.address = cases[i].address,
-                                                   .batch_checks_max = 1,
+                                                   .call_checks_max = 1,
                                                    .connect_timeout_ms = 1,
                                                    .request_timeout_ms = 1};
         struct silo_err err = {0};
@@ -749,9 +749,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_PEER(all_fields_arrive),
         WITH_PEER(answers_belong_by_place),
-        WITH_PEER(a_full_window_leaves_at_once),
-        WITH_PEER(a_window_closes_by_time),
-        WITH_PEER(without_a_window_each_turn_sends),
+        WITH_PEER(a_full_call_leaves_at_once),
+        WITH_PEER(pending_checks_leave_by_time),
+        WITH_PEER(without_an_interval_each_turn_sends),
         WITH_PEER(a_large_message_is_split),
         WITH_PEER(calls_do_not_wait_for_each_other),
         WITH_PEER(anything_else_is_an_error),

@@ -54,7 +54,7 @@ struct rows *rows_new(struct store *store)
     struct store_event event = rows_expect(rows, STORE_OPENED);
     rows->db = event.db;
     rows->ops->event_free(&event);
-    rows->reader = (struct reader){.env = &rows->env, .queue = rows->queue};
+    rows->reader = (struct snapshot_reader){.env = &rows->env, .queue = rows->queue};
     return rows;
 }
 

@@ -20,7 +20,7 @@ struct rows {
     struct store_db *db;
     struct env env;
     int64_t now_ms, mono_us, mono_step_us; /* the step: of each look at the clock */
-    struct reader reader;
+    struct snapshot_reader reader;
     struct store_buf batch;
     uint32_t batch_ops;
     uint64_t token;

@@ -1,7 +1,7 @@
 /*
  * query/running.c - the running jobs of a tenant, latest start first.
  *
- * Leases stand by job id, so a page walks all of the tenant's and remembers the best: a heap with
+ * Leases stand by job id, so a page walks all of the tenant's and remembers the newest: a heap with
  * the worst on top. There are never more than SHARD_LEASES_MAX. An entry is ordered by its bytes:
  * the inverted start u64, then the job id, as in an index key.
  */
@@ -14,59 +14,59 @@
 #define START_LEN 8u
 
 /* Entries own their bytes. */
-struct best {
+struct newest {
     struct bytes *items; /* a heap: the last in order on top */
     size_t count, want;
 };
 
-static bool after(const struct best *best, size_t a, size_t b)
+static bool after(const struct newest *newest, size_t a, size_t b)
 {
-    return bytes_cmp(best->items[a], best->items[b]) > 0;
+    return bytes_cmp(newest->items[a], newest->items[b]) > 0;
 }
 
-static void swap(struct best *best, size_t a, size_t b)
+static void swap(struct newest *newest, size_t a, size_t b)
 {
-    const struct bytes t = best->items[a];
-    best->items[a] = best->items[b];
-    best->items[b] = t;
+    const struct bytes t = newest->items[a];
+    newest->items[a] = newest->items[b];
+    newest->items[b] = t;
 }
 
-static void best_up(struct best *best, size_t i)
+static void newest_up(struct newest *newest, size_t i)
 {
-    while (i != 0 && after(best, i, (i - 1) / 2)) {
-        swap(best, i, (i - 1) / 2);
+    while (i != 0 && after(newest, i, (i - 1) / 2)) {
+        swap(newest, i, (i - 1) / 2);
         i = (i - 1) / 2;
     }
 }
 
-static void best_down(struct best *best)
+static void newest_down(struct newest *newest)
 {
-    for (size_t i = 0, child = 1; child < best->count; i = child, child = 2 * i + 1) {
-        if (child + 1 < best->count && after(best, child + 1, child)) {
+    for (size_t i = 0, child = 1; child < newest->count; i = child, child = 2 * i + 1) {
+        if (child + 1 < newest->count && after(newest, child + 1, child)) {
             child++;
         }
-        if (!after(best, child, i)) {
+        if (!after(newest, child, i)) {
             break;
         }
-        swap(best, i, child);
+        swap(newest, i, child);
     }
 }
 
-static void best_add(struct best *best, struct bytes entry)
+static void newest_add(struct newest *newest, struct bytes entry)
 {
-    const bool full = best->count == best->want;
-    if (full && bytes_cmp(entry, best->items[0]) >= 0) {
+    const bool full = newest->count == newest->want;
+    if (full && bytes_cmp(entry, newest->items[0]) >= 0) {
         return;
     }
     uint8_t *copy = xmalloc(entry.len);
     memcpy(copy, entry.ptr, entry.len);
     if (full) {
-        free((void *)best->items[0].ptr);
-        best->items[0] = bytes_of(copy, entry.len);
-        best_down(best);
+        free((void *)newest->items[0].ptr);
+        newest->items[0] = bytes_of(copy, entry.len);
+        newest_down(newest);
     } else {
-        best->items[best->count++] = bytes_of(copy, entry.len);
-        best_up(best, best->count - 1);
+        newest->items[newest->count++] = bytes_of(copy, entry.len);
+        newest_up(newest, newest->count - 1);
     }
 }
 
@@ -92,8 +92,8 @@ static bool entry_make(struct key *ret_entry, const struct range *range)
     return true;
 }
 
-static SILO_RC best_walk(struct best *best, struct ranges *ranges, const struct cursor *cursor,
-                         struct silo_err *err)
+static SILO_RC newest_walk(struct newest *newest, struct ranges *ranges,
+                           const struct cursor *cursor, struct silo_err *err)
 {
     struct key entry;
     for (;;) { /* as many turns as the tenant has leases */
@@ -107,7 +107,7 @@ static SILO_RC best_walk(struct best *best, struct ranges *ranges, const struct 
                         BYTES_FMT(range_suffix(range)));
         }
         if (cursor->suffix.ptr == NULL || bytes_cmp(key_bytes(&entry), cursor->suffix) > 0) {
-            best_add(best, key_bytes(&entry));
+            newest_add(newest, key_bytes(&entry));
         }
     }
 }
@@ -116,18 +116,18 @@ SILO_RC running_newest(struct snapshot *snapshot, struct bytes tenant_part,
                        const struct cursor *cursor, size_t want, struct arena *arena,
                        struct candidate *ret_candidates, size_t *ret_count, struct silo_err *err)
 {
-    struct best best = {.items = xcalloc(want, sizeof best.items[0]), .want = want};
+    struct newest newest = {.items = xcalloc(want, sizeof newest.items[0]), .want = want};
     struct ranges ranges;
     struct key prefix;
     ranges_init(&ranges, snapshot, 1, RANGES_ROWS_MAX);
     key_tenant_rows(&prefix, TABLE_LEASE, tenant_part);
     ranges_set(&ranges, 0, 0, false, key_bytes(&prefix));
-    const silo_rc rc = best_walk(&best, &ranges, cursor, err);
+    const silo_rc rc = newest_walk(&newest, &ranges, cursor, err);
     ranges_deinit(&ranges);
 
-    qsort(best.items, best.count, sizeof best.items[0], entries_compare);
-    for (size_t i = 0; i < best.count; i++) {
-        const struct bytes suffix = arena_copy(arena, best.items[i]);
+    qsort(newest.items, newest.count, sizeof newest.items[0], entries_compare);
+    for (size_t i = 0; i < newest.count; i++) {
+        const struct bytes suffix = arena_copy(arena, newest.items[i]);
         uint8_t *ref = arena_alloc(arena, tenant_part.len + suffix.len - START_LEN);
         memcpy(ref, tenant_part.ptr, tenant_part.len);
         memcpy(ref + tenant_part.len, suffix.ptr + START_LEN, suffix.len - START_LEN);
@@ -135,9 +135,9 @@ SILO_RC running_newest(struct snapshot *snapshot, struct bytes tenant_part,
             .job_ref = bytes_of(ref, tenant_part.len + suffix.len - START_LEN),
             .suffix = suffix,
         };
-        free((void *)best.items[i].ptr);
+        free((void *)newest.items[i].ptr);
     }
-    *ret_count = best.count;
-    free(best.items);
+    *ret_count = newest.count;
+    free(newest.items);
     return rc;
 }

@@ -33,7 +33,7 @@ struct world {
     struct rig *rig;
     struct store_queue *queue; /* the executor's: between its turns the test drains it */
     struct store_db *db;
-    struct reader reader;
+    struct snapshot_reader reader;
     struct driven jobs[JOBS * 2];
     size_t count;
 };
@@ -83,10 +83,10 @@ static struct snapshot look(struct world *world)
 {
     struct snapshot snapshot;
     rig_settle(world->rig);
-    world->reader = (struct reader){.env = &shard_rig_of(world->rig)->env,
-                                    .queue = world->queue,
-                                    .foreign = nobody,
-                                    .reads = world->reader.reads};
+    world->reader = (struct snapshot_reader){.env = &shard_rig_of(world->rig)->env,
+                                             .queue = world->queue,
+                                             .foreign = nobody,
+                                             .reads = world->reader.reads};
     const struct snapshot_options options = {.db = world->db};
     assert_int_equal(snapshot_open(&snapshot, &world->reader, &options, NULL).code, SILO_OK);
     return snapshot;

@@ -24,7 +24,7 @@ static const struct store_ops *ops_of(const struct snapshot *snapshot)
 /* An event that is not the answer waited for. */
 static void stray(const struct snapshot *snapshot, struct store_event *event)
 {
-    const struct reader *reader = snapshot->reader;
+    const struct snapshot_reader *reader = snapshot->reader;
     if ((event->token & TOKEN_OURS) == 0 && reader->foreign != NULL) {
         reader->foreign(reader->context, event);
         return;
@@ -169,7 +169,7 @@ static SILO_RC facts_read(struct snapshot *snapshot, struct silo_err *err)
     return RC_OK;
 }
 
-SILO_RC snapshot_open(struct snapshot *snapshot, struct reader *reader,
+SILO_RC snapshot_open(struct snapshot *snapshot, struct snapshot_reader *reader,
                       const struct snapshot_options *options, struct silo_err *err)
 {
     *snapshot = (struct snapshot){

@@ -29,7 +29,7 @@
 #define SNAPSHOT_KEYS_MAX 1024u
 #define READ_BYTES_MAX (1u << 20)
 
-struct reader {
+struct snapshot_reader {
     const struct env *env;
     struct store_queue *queue;
     uint64_t reads; /* asked for so far */
@@ -52,7 +52,7 @@ struct snapshot_options {
 
 /* Read-only but for the deadline, which may be moved between reads. */
 struct snapshot {
-    struct reader *reader;
+    struct snapshot_reader *reader;
     struct snapshot_options options;
     struct store_snap *snap;
     uint64_t seq;
@@ -62,7 +62,7 @@ struct snapshot {
     uint64_t rows_scanned, rows_looked_up;
 };
 
-SILO_RC snapshot_open(struct snapshot *snapshot, struct reader *reader,
+SILO_RC snapshot_open(struct snapshot *snapshot, struct snapshot_reader *reader,
                       const struct snapshot_options *options, struct silo_err *err);
 void snapshot_close(struct snapshot *snapshot);
 

@@ -93,8 +93,10 @@ static int accept_spare(void)
 
 static silo_rc accept_failed(const struct rpc_server *server, int failed, struct silo_err *err)
 {
-    return FAIL(err, SILO_UNAVAILABLE, "cannot listen on %s (server.grpc_addr): %s",
-                server->options.listen, strerror(failed));
+    const char *setting = server->options.listen_setting;
+    return FAIL(err, SILO_UNAVAILABLE, "cannot listen on %s%s%s%s: %s", server->options.listen,
+                setting != NULL ? " (" : "", setting != NULL ? setting : "",
+                setting != NULL ? ")" : "", strerror(failed));
 }
 
 SILO_RC accept_bind(struct rpc_server *server, struct silo_err *err)

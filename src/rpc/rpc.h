@@ -414,9 +414,10 @@ struct rpc_patience {
 extern const struct rpc_patience rpc_patience_default;
 
 struct rpc_server_options {
-    const char *listen;       /* "ip:port", "[ip6]:port"; port 0 = any */
-    uint32_t loops;           /* 0 = 1 */
-    size_t message_bytes_max; /* 0 = default, here and below */
+    const char *listen;         /* "ip:port", "[ip6]:port"; port 0 = any */
+    const char *listen_setting; /* where that can be changed, for messages; NULL = not said */
+    uint32_t loops;             /* 0 = 1 */
+    size_t message_bytes_max;   /* 0 = default, here and below */
     size_t header_bytes_max;
     uint64_t inflight_bytes_max;
     uint64_t call_bytes_max;

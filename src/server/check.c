@@ -42,7 +42,7 @@ static void check_limiter(const struct config_gubernator *config, size_t *errors
     struct gubernator *gubernator = NULL;
     struct silo_err err = {0};
     const struct gubernator_options options = {.address = config->address,
-                                               .batch_checks_max = (uint32_t)config->max_batch_size,
+                                               .call_checks_max = (uint32_t)config->max_batch_size,
                                                .connect_timeout_ms = config->connect_timeout_ms,
                                                .request_timeout_ms = config->request_timeout_ms};
     if (config->address != NULL && gubernator_new(&options, &gubernator, &err).code != SILO_OK) {

@@ -104,7 +104,7 @@ static SILO_RC build_limiter(struct server *server, struct silo_err *err)
     }
     const struct gubernator_options options = {.address = config->address,
                                                .coalesce_interval_ms = config->coalesce_interval_ms,
-                                               .batch_checks_max = (uint32_t)config->max_batch_size,
+                                               .call_checks_max = (uint32_t)config->max_batch_size,
                                                .connect_timeout_ms = config->connect_timeout_ms,
                                                .request_timeout_ms = config->request_timeout_ms};
     TRY(gubernator_new(&options, &server->gubernator, err));
@@ -187,6 +187,7 @@ static SILO_RC build_rpc(struct server *server, struct silo_err *err)
     const struct config_server *config = &server->config->server;
     const struct rpc_server_options options = {
         .listen = config->grpc_addr.text,
+        .listen_setting = "server.grpc_addr",
         .loops = (uint32_t)config->io_loops,
         .conns_max = (uint32_t)config->max_connections,
         .streams_max = (uint32_t)config->max_calls_per_connection,

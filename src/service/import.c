@@ -38,7 +38,7 @@ struct import_item {
     struct import_args args;
 };
 
-struct import {
+struct import_call {
     struct call *call;
     Silo__V1__ImportJobResult *results;
     struct import_item **items;
@@ -50,7 +50,7 @@ struct import {
     size_t next; /* item; those before it were sent */
 };
 
-static void import_release(struct import *import)
+static void import_release(struct import_call *import)
 {
     struct fan *const fans[] = {import->asks, import->wave};
     for (size_t i = 0; i < sizeof fans / sizeof fans[0]; i++) {
@@ -65,7 +65,8 @@ static void import_release(struct import *import)
 
 /* --- results --- */
 
-static void result_fail(struct import *import, size_t index, const char *text, enum silo_code code)
+static void result_fail(struct import_call *import, size_t index, const char *text,
+                        enum silo_code code)
 {
     Silo__V1__ImportJobResult *result = &import->results[index];
     result->status = SILO__V1__JOB_STATUS__JOB_STATUS_FAILED;
@@ -73,7 +74,7 @@ static void result_fail(struct import *import, size_t index, const char *text, e
     result->error = arena_str(import->call->arena, svc_error_text(text, code));
 }
 
-static void import_answer(struct import *import)
+static void import_answer(struct import_call *import)
 {
     struct call *call = import->call;
     const Silo__V1__ImportJobsRequest *request = call->message;
@@ -103,7 +104,7 @@ static SILO_RC item_check(const struct call *call, const Silo__V1__ImportJobRequ
     return RC_OK;
 }
 
-static void items_check(struct import *import)
+static void items_check(struct import_call *import)
 {
     struct call *call = import->call;
     const Silo__V1__ImportJobsRequest *request = call->message;
@@ -147,7 +148,7 @@ static int item_cmp_round(const void *a, const void *b)
     return c != 0 ? c : (x->index > y->index) - (x->index < y->index);
 }
 
-static void groups_make(struct import *import)
+static void groups_make(struct import_call *import)
 {
     qsort(import->items, import->count, sizeof import->items[0], item_cmp_job);
     size_t shards = 0;
@@ -174,11 +175,11 @@ static void groups_make(struct import *import)
 
 /* --- waves --- */
 
-static void wave_next(struct import *import);
+static void wave_next(struct import_call *import);
 
 static void wave_finished(struct fan *fan)
 {
-    struct import *import = fan->call->state;
+    struct import_call *import = fan->call->state;
     for (size_t i = 0; i < fan->count; i++) {
         const struct import_item *item = import->items[import->next - fan->count + i];
         const struct command *cmd = &fan->parts[i].request.cmd;
@@ -195,7 +196,7 @@ static void wave_finished(struct fan *fan)
     wave_next(import);
 }
 
-static void wave_next(struct import *import)
+static void wave_next(struct import_call *import)
 {
     struct call *call = import->call;
     struct fan *fan = import->wave;
@@ -227,7 +228,7 @@ static void wave_next(struct import *import)
 }
 
 /* Drops the items whose shard did not answer and puts the others into the order of the waves. */
-static void waves_begin(struct import *import)
+static void waves_begin(struct import_call *import)
 {
     size_t count = 0;
     for (size_t i = 0; i < import->count; i++) {
@@ -244,7 +245,7 @@ static void waves_begin(struct import *import)
 
 /* --- does one of them run? --- */
 
-static void import_refuse(struct import *import, const struct import_item *running)
+static void import_refuse(struct import_call *import, const struct import_item *running)
 {
     struct call *call = import->call;
     const Silo__V1__ImportJobsRequest *request = call->message;
@@ -257,7 +258,7 @@ static void import_refuse(struct import *import, const struct import_item *runni
 
 static void asks_finished(struct fan *fan)
 {
-    struct import *import = fan->call->state;
+    struct import_call *import = fan->call->state;
     for (size_t i = 0; i < fan->count; i++) {
         const struct command *cmd = &fan->parts[i].request.cmd;
         const struct import_group *group = &import->groups[i];
@@ -278,7 +279,7 @@ static void asks_finished(struct fan *fan)
     waves_begin(import);
 }
 
-static void asks_send(struct import *import)
+static void asks_send(struct import_call *import)
 {
     import->asks = fan_new(import->call, import->group_count, asks_finished);
     for (size_t i = 0; i < import->group_count; i++) {
@@ -300,7 +301,7 @@ void on_import_jobs(struct call *call)
 {
     const Silo__V1__ImportJobsRequest *request = call->message;
     const size_t count = request->n_jobs;
-    struct import *import = ARENA_NEW(call->arena, struct import);
+    struct import_call *import = ARENA_NEW(call->arena, struct import_call);
     call->state = import;
     import->call = call;
     import->results = arena_zalloc(call->arena, (count + 1) * sizeof import->results[0]);

@@ -1,5 +1,5 @@
 /*
- * service/lease_one.c - LeaseTask: the task of one named job, whatever its start and its limits.
+ * service/lease_task.c - LeaseTask: the task of one named job, whatever its start and its limits.
  * For tests and debugging.
  */
 #include "base/assert.h"

@@ -1,5 +1,5 @@
 /*
- * service/lease.c - LeaseTasks.
+ * service/lease_tasks.c - LeaseTasks.
  *
  * A poll of one shard is one command, which waits in the shard. A poll of all shards has two steps:
  * it visits the open shards in random order without waiting until it has max_tasks, and if it found
@@ -24,7 +24,7 @@
 #include "service/call_int.h"
 #include "service/handout.h"
 
-struct lease {
+struct poll_call {
     struct call *call;
     struct bytes group, worker_id;
     uint32_t tasks_max;
@@ -40,26 +40,22 @@ struct lease {
     struct fan *parked; /* NULL until then */
     struct fan *stops;
     bool stopping;
-    atomic_bool
-        /*
-         * set by the executor that fills the parked poll; only its winner matters, no data follows
-         * it
-         */
-        claimed;
+    /* Set by the executor that fills the parked poll; only its winner matters, no data follows. */
+    atomic_bool claimed;
 };
 
-static void lease_answer(struct lease *lease);
-static void lease_park(struct lease *lease);
+static void poll_answer(struct poll_call *poll);
+static void poll_park(struct poll_call *poll);
 
-static void poll_fill(const struct lease *lease, struct command *cmd, uint32_t wait_ms)
+static void poll_fill(const struct poll_call *poll, struct command *cmd, uint32_t wait_ms)
 {
     cmd->kind = CMD_POLL;
     cmd->args.poll = (struct poll_args){
-        .group = lease->group,
-        .worker_id = lease->worker_id,
-        .tasks_max = lease->tasks_max - lease->leased,
+        .group = poll->group,
+        .worker_id = poll->worker_id,
+        .tasks_max = poll->tasks_max - poll->leased,
         .wait_ms = wait_ms,
-        .bytes_max = lease->bytes != 0 ? MESSAGE_BYTES_MAX - lease->bytes : 0,
+        .bytes_max = poll->bytes != 0 ? MESSAGE_BYTES_MAX - poll->bytes : 0,
     };
 }
 
@@ -94,111 +90,111 @@ static bool part_found(const struct fan_part *part)
 }
 
 /* It is back: its leases have run since. */
-static void part_note(struct lease *lease, const struct fan_part *part)
+static void part_note(struct poll_call *poll, const struct fan_part *part)
 {
     if (part_found(part)) {
-        const int64_t now_us = rpc_loop_now_us(rpc_call_loop(lease->call->rpc));
+        const int64_t now_us = rpc_loop_now_us(rpc_call_loop(poll->call->rpc));
         const int64_t since_us = now_us - 1000 * part_result(part).age_ms;
-        lease->since_us = since_us < lease->since_us ? since_us : lease->since_us;
+        poll->since_us = since_us < poll->since_us ? since_us : poll->since_us;
     }
 }
 
 /* --- visits --- */
 
-static void visit_next(struct lease *lease)
+static void visit_next(struct poll_call *poll)
 {
-    struct fan_part *part = &lease->visits->parts[lease->visited];
-    poll_fill(lease, &part->request.cmd, 0);
-    fan_send(part, lease->shards[lease->visited++]);
+    struct fan_part *part = &poll->visits->parts[poll->visited];
+    poll_fill(poll, &part->request.cmd, 0);
+    fan_send(part, poll->shards[poll->visited++]);
 }
 
 static void visit_finished(struct fan *fan)
 {
-    struct lease *lease = fan->call->state;
-    const struct fan_part *part = &fan->parts[lease->visited - 1];
+    struct poll_call *poll = fan->call->state;
+    const struct fan_part *part = &fan->parts[poll->visited - 1];
     const struct poll_result result = part_result(part);
-    lease->leased += (uint32_t)result.count;
-    lease->bytes += result_bytes(&result);
-    part_note(lease, part);
-    lease->found = lease->found || part_found(part);
-    const bool wants_more = rpc_call_alive(lease->call->rpc) && lease->leased < lease->tasks_max &&
-                            lease->bytes < MESSAGE_BYTES_MAX / 2;
-    if (wants_more && lease->visited < lease->shard_count) {
-        visit_next(lease);
-    } else if (wants_more && !lease->found &&
-               lease->end_us > rpc_loop_now_us(rpc_call_loop(lease->call->rpc))) {
-        lease_park(lease);
+    poll->leased += (uint32_t)result.count;
+    poll->bytes += result_bytes(&result);
+    part_note(poll, part);
+    poll->found = poll->found || part_found(part);
+    const bool wants_more = rpc_call_alive(poll->call->rpc) && poll->leased < poll->tasks_max &&
+                            poll->bytes < MESSAGE_BYTES_MAX / 2;
+    if (wants_more && poll->visited < poll->shard_count) {
+        visit_next(poll);
+    } else if (wants_more && !poll->found &&
+               poll->end_us > rpc_loop_now_us(rpc_call_loop(poll->call->rpc))) {
+        poll_park(poll);
     } else {
-        lease_answer(lease);
+        poll_answer(poll);
     }
 }
 
 /* --- parked polls --- */
 
 /* Executor. */
-static bool lease_claim(void *context)
+static bool poll_claim(void *context)
 {
-    struct lease *lease = context;
+    struct poll_call *poll = context;
     bool expected = false;
-    return atomic_compare_exchange_strong_explicit(&lease->claimed, &expected, true,
+    return atomic_compare_exchange_strong_explicit(&poll->claimed, &expected, true,
                                                    memory_order_relaxed, memory_order_relaxed);
 }
 
-static void lease_stop(struct lease *lease)
+static void poll_stop(struct poll_call *poll)
 {
-    if (lease->stopping) {
+    if (poll->stopping) {
         return;
     }
-    lease->stopping = true;
-    for (size_t i = 0; i < lease->parked->count; i++) {
-        fan_stop(&lease->stops->parts[i], &lease->parked->parts[i]);
+    poll->stopping = true;
+    for (size_t i = 0; i < poll->parked->count; i++) {
+        fan_stop(&poll->stops->parts[i], &poll->parked->parts[i]);
     }
 }
 
 static void parked_back(struct fan *fan, struct fan_part *part)
 {
-    struct lease *lease = fan->call->state;
-    part_note(lease, part);
+    struct poll_call *poll = fan->call->state;
+    part_note(poll, part);
     if (part_found(part) && fan->open != 0) {
-        lease_stop(lease);
+        poll_stop(poll);
     }
 }
 
 static void parked_finished(struct fan *fan)
 {
-    struct lease *lease = fan->call->state;
-    if (lease->parked->open == 0 && lease->stops->open == 0) {
-        lease_answer(lease);
+    struct poll_call *poll = fan->call->state;
+    if (poll->parked->open == 0 && poll->stops->open == 0) {
+        poll_answer(poll);
     }
 }
 
-static void lease_cancelled(struct rpc_call *rpc, enum rpc_cancel reason, void *context)
+static void poll_cancelled(struct rpc_call *rpc, enum rpc_cancel reason, void *context)
 {
     (void)rpc;
     (void)reason;
-    struct lease *lease = ((struct call *)context)->state;
-    if (lease->parked != NULL && lease->parked->open != 0) {
-        lease_stop(lease);
+    struct poll_call *poll = ((struct call *)context)->state;
+    if (poll->parked != NULL && poll->parked->open != 0) {
+        poll_stop(poll);
     }
 }
 
-static void lease_park(struct lease *lease)
+static void poll_park(struct poll_call *poll)
 {
-    const int64_t left_us = lease->end_us - rpc_loop_now_us(rpc_call_loop(lease->call->rpc));
+    const int64_t left_us = poll->end_us - rpc_loop_now_us(rpc_call_loop(poll->call->rpc));
     const uint32_t wait_ms = left_us > 0 ? (uint32_t)(left_us / 1000) : 0;
-    lease->parked = fan_new(lease->call, lease->shard_count, parked_finished);
-    lease->parked->part_back = parked_back;
-    lease->stops = fan_new(lease->call, lease->shard_count, parked_finished);
-    for (size_t i = 0; i < lease->shard_count; i++) {
-        struct command *cmd = &lease->parked->parts[i].request.cmd;
-        poll_fill(lease, cmd, wait_ms);
-        if (lease->shard_count > 1) {
-            cmd->args.poll.claim = lease_claim;
-            cmd->args.poll.claim_context = lease;
+    poll->parked = fan_new(poll->call, poll->shard_count, parked_finished);
+    poll->parked->part_back = parked_back;
+    poll->stops = fan_new(poll->call, poll->shard_count, parked_finished);
+    for (size_t i = 0; i < poll->shard_count; i++) {
+        struct command *cmd = &poll->parked->parts[i].request.cmd;
+        poll_fill(poll, cmd, wait_ms);
+        if (poll->shard_count > 1) {
+            cmd->args.poll.claim = poll_claim;
+            cmd->args.poll.claim_context = poll;
         }
     }
-    for (size_t i = 0; i < lease->shard_count; i++) {
-        fan_send(&lease->parked->parts[i], lease->shards[i]);
+    for (size_t i = 0; i < poll->shard_count; i++) {
+        fan_send(&poll->parked->parts[i], poll->shards[i]);
     }
 }
 
@@ -229,12 +225,12 @@ static bool reply_takes(struct lease_reply *reply, struct part_ids *ids, size_t 
     return true;
 }
 
-static void reply_add_task(struct lease *lease, struct lease_reply *reply, struct part_ids *ids,
+static void reply_add_task(struct poll_call *poll, struct lease_reply *reply, struct part_ids *ids,
                            const char *shard_id, const struct leased_task *leased)
 {
-    Silo__V1__Task *task = encode_task(lease->call->arena, shard_id, leased);
+    Silo__V1__Task *task = encode_task(poll->call->arena, shard_id, leased);
     if (task == NULL) {
-        handout_log_malformed(lease->call, shard_id, leased);
+        handout_log_malformed(poll->call, shard_id, leased);
         ids->unreadable[ids->unreadable_count++] = leased->task_id;
         return;
     }
@@ -243,13 +239,14 @@ static void reply_add_task(struct lease *lease, struct lease_reply *reply, struc
     }
 }
 
-static void reply_add_refresh(struct lease *lease, struct lease_reply *reply, struct part_ids *ids,
-                              const char *shard_id, const struct refresh_task *refresh)
+static void reply_add_refresh(struct poll_call *poll, struct lease_reply *reply,
+                              struct part_ids *ids, const char *shard_id,
+                              const struct refresh_task *refresh)
 {
-    const Silo__V1__LeaseTasksRequest *request = lease->call->message;
+    const Silo__V1__LeaseTasksRequest *request = poll->call->message;
     Silo__V1__RefreshFloatingLimitTask *task =
-        encode_refresh(lease->call->arena, shard_id, request->task_group, refresh);
-    if (task == NULL) { /* its lease ends and the limit is due for a refresh again */
+        encode_refresh(poll->call->arena, shard_id, request->task_group, refresh);
+    if (task == NULL) { /* its poll ends and the limit is due for a refresh again */
         log_error("refresh_malformed", LOG_STR("shard", shard_id),
                   LOG_BYTES("queue", refresh->queue), LOG_END);
         return;
@@ -261,14 +258,14 @@ static void reply_add_refresh(struct lease *lease, struct lease_reply *reply, st
 }
 
 /* Adds the tasks of one shard that fit into the reply. */
-static void reply_add(struct lease *lease, struct lease_reply *reply, struct fan_part *part)
+static void reply_add(struct poll_call *poll, struct lease_reply *reply, struct fan_part *part)
 {
     if (!part_found(part)) {
         return;
     }
     const struct poll_result result = part_result(part);
     const size_t count = result.count + result.refresh_count;
-    struct arena *arena = lease->call->arena;
+    struct arena *arena = poll->call->arena;
     struct part_ids ids = {
         .sent = arena_alloc(arena, count * sizeof *ids.sent),
         .kept = arena_alloc(arena, count * sizeof *ids.kept),
@@ -276,10 +273,10 @@ static void reply_add(struct lease *lease, struct lease_reply *reply, struct fan
     };
     const char *shard_id = shard_id_text(part->shard);
     for (size_t i = 0; i < result.refresh_count; i++) {
-        reply_add_refresh(lease, reply, &ids, shard_id, &result.refreshes[i]);
+        reply_add_refresh(poll, reply, &ids, shard_id, &result.refreshes[i]);
     }
     for (size_t i = 0; i < result.count; i++) {
-        reply_add_task(lease, reply, &ids, shard_id, &result.tasks[i]);
+        reply_add_task(poll, reply, &ids, shard_id, &result.tasks[i]);
     }
     handout_add(reply->sent, part->shard, ids.sent, ids.sent_count);
     handout_keep(reply->sent, &part->arena);
@@ -287,16 +284,16 @@ static void reply_add(struct lease *lease, struct lease_reply *reply, struct fan
     handout_return(part->shard, ids.unreadable, ids.unreadable_count, HANDOUT_MALFORMED);
 }
 
-static void reply_add_fan(struct lease *lease, struct lease_reply *reply, struct fan *fan)
+static void reply_add_fan(struct poll_call *poll, struct lease_reply *reply, struct fan *fan)
 {
     for (size_t i = 0; fan != NULL && i < fan->count; i++) {
-        reply_add(lease, reply, &fan->parts[i]);
+        reply_add(poll, reply, &fan->parts[i]);
     }
 }
 
-static void lease_release(struct lease *lease)
+static void poll_release(struct poll_call *poll)
 {
-    struct fan *const fans[] = {lease->visits, lease->parked, lease->stops};
+    struct fan *const fans[] = {poll->visits, poll->parked, poll->stops};
     for (size_t i = 0; i < sizeof fans / sizeof fans[0]; i++) {
         if (fans[i] != NULL) {
             fan_deinit(fans[i]);
@@ -305,10 +302,10 @@ static void lease_release(struct lease *lease)
 }
 
 /* The first failure, when every shard failed; NULL when one answered. */
-static const struct command *lease_failure(const struct lease *lease)
+static const struct command *poll_failure(const struct poll_call *poll)
 {
     const struct command *failure = NULL;
-    const struct fan *const fans[] = {lease->visits, lease->parked};
+    const struct fan *const fans[] = {poll->visits, poll->parked};
     for (size_t f = 0; f < 2; f++) {
         for (size_t i = 0; fans[f] != NULL && i < fans[f]->count; i++) {
             const struct fan_part *part = &fans[f]->parts[i];
@@ -323,57 +320,57 @@ static const struct command *lease_failure(const struct lease *lease)
     return failure;
 }
 
-static void lease_fail(struct lease *lease, const struct command *failure)
+static void poll_fail(struct poll_call *poll, const struct command *failure)
 {
-    struct call *call = lease->call;
+    struct call *call = poll->call;
     const struct bytes text = svc_error_text(failure->error, failure->rc.code);
     const char *copy = arena_str(call->arena, text);
     const enum silo_code code = failure->rc.code;
-    lease_release(lease);
+    poll_release(poll);
     svc_fail(call, code, copy);
 }
 
 /* Room for all that was handed out. */
-static void reply_init(struct lease *lease, struct lease_reply *reply)
+static void reply_init(struct poll_call *poll, struct lease_reply *reply)
 {
     *reply = (struct lease_reply){.message = SILO__V1__LEASE_TASKS_RESPONSE__INIT};
     size_t tasks = 0;
     size_t refreshes = 0;
-    const struct fan *const fans[] = {lease->visits, lease->parked};
+    const struct fan *const fans[] = {poll->visits, poll->parked};
     for (size_t f = 0; f < 2; f++) {
         for (size_t i = 0; fans[f] != NULL && i < fans[f]->count; i++) {
             const struct poll_result result = part_result(&fans[f]->parts[i]);
             tasks += result.count;
             refreshes += result.refresh_count;
-            lease->found = lease->found || part_found(&fans[f]->parts[i]);
+            poll->found = poll->found || part_found(&fans[f]->parts[i]);
         }
     }
     Silo__V1__LeaseTasksResponse *message = &reply->message;
-    message->tasks = arena_alloc(lease->call->arena, (tasks + 1) * sizeof *message->tasks);
+    message->tasks = arena_alloc(poll->call->arena, (tasks + 1) * sizeof *message->tasks);
     message->refresh_tasks =
-        arena_alloc(lease->call->arena, (refreshes + 1) * sizeof *message->refresh_tasks);
+        arena_alloc(poll->call->arena, (refreshes + 1) * sizeof *message->refresh_tasks);
 }
 
-static void lease_answer(struct lease *lease)
+static void poll_answer(struct poll_call *poll)
 {
-    struct call *call = lease->call;
-    const struct command *failure = lease_failure(lease);
+    struct call *call = poll->call;
+    const struct command *failure = poll_failure(poll);
     if (failure != NULL) {
-        lease_fail(lease, failure);
+        poll_fail(poll, failure);
         return;
     }
     struct lease_reply reply;
-    reply_init(lease, &reply);
-    if (!lease->found) {
-        lease_release(lease);
+    reply_init(poll, &reply);
+    if (!poll->found) {
+        poll_release(poll);
         svc_reply(call, &reply.message.base);
         return;
     }
-    reply.sent = handout_new(2 * lease->shard_count);
-    reply_add_fan(lease, &reply, lease->visits);
-    reply_add_fan(lease, &reply, lease->parked);
-    lease_release(lease);
-    handout_reply(call, &reply.message.base, reply.sent, lease->since_us);
+    reply.sent = handout_new(2 * poll->shard_count);
+    reply_add_fan(poll, &reply, poll->visits);
+    reply_add_fan(poll, &reply, poll->parked);
+    poll_release(poll);
+    handout_reply(call, &reply.message.base, reply.sent, poll->since_us);
 }
 
 /* --- the request --- */
@@ -391,12 +388,12 @@ static void shards_shuffle(const struct env *env, struct shard **shards, size_t 
 }
 
 /* Which shards to poll. False: the call was answered. */
-static bool lease_route(struct lease *lease, const Silo__V1__LeaseTasksRequest *request)
+static bool poll_route(struct poll_call *poll, const Silo__V1__LeaseTasksRequest *request)
 {
-    struct call *call = lease->call;
+    struct call *call = poll->call;
     if (request->shard_opt_case == SILO__V1__LEASE_TASKS_REQUEST__SHARD_OPT__NOT_SET) {
-        lease->shards = route_open(call->service->shards, call->arena, &lease->shard_count);
-        shards_shuffle(call->service->env, lease->shards, lease->shard_count);
+        poll->shards = route_open(call->service->shards, call->arena, &poll->shard_count);
+        shards_shuffle(call->service->env, poll->shards, poll->shard_count);
         if (route_left_out(call->service->shards)) {
             svc_fail(call, SILO_UNAVAILABLE, SHARD_FENCED_TEXT);
             return false;
@@ -406,19 +403,19 @@ static bool lease_route(struct lease *lease, const Silo__V1__LeaseTasksRequest *
     if (!svc_route(call, request->shard)) {
         return false;
     }
-    lease->shards = &call->shard;
-    lease->shard_count = 1;
+    poll->shards = &call->shard;
+    poll->shard_count = 1;
     return true;
 }
 
-static bool lease_sizes(struct lease *lease)
+static bool poll_sizes(struct poll_call *poll)
 {
-    if (lease->worker_id.len > WORKER_ID_BYTES_MAX) {
-        svc_fail(lease->call, SILO_INVALID, ERROR_WORKER_TOO_LONG);
+    if (poll->worker_id.len > WORKER_ID_BYTES_MAX) {
+        svc_fail(poll->call, SILO_INVALID, ERROR_WORKER_TOO_LONG);
         return false;
     }
-    if (lease->group.len > GROUP_BYTES_MAX) {
-        svc_fail(lease->call, SILO_INVALID, "task_group too long: at most 4096 bytes");
+    if (poll->group.len > GROUP_BYTES_MAX) {
+        svc_fail(poll->call, SILO_INVALID, "task_group too long: at most 4096 bytes");
         return false;
     }
     return true;
@@ -427,31 +424,31 @@ static bool lease_sizes(struct lease *lease)
 void on_lease_tasks(struct call *call)
 {
     const Silo__V1__LeaseTasksRequest *request = call->message;
-    struct lease *lease = ARENA_NEW(call->arena, struct lease);
-    call->state = lease;
-    lease->call = call;
-    lease->since_us = INT64_MAX;
-    lease->group = bytes_str(request->task_group);
-    lease->worker_id = bytes_str(request->worker_id);
-    if (lease->group.len == 0) {
+    struct poll_call *poll = ARENA_NEW(call->arena, struct poll_call);
+    call->state = poll;
+    poll->call = call;
+    poll->since_us = INT64_MAX;
+    poll->group = bytes_str(request->task_group);
+    poll->worker_id = bytes_str(request->worker_id);
+    if (poll->group.len == 0) {
         svc_fail(call, SILO_INVALID, "task_group is required");
         return;
     }
-    if (!lease_route(lease, request) || !lease_sizes(lease) || !svc_has_room(call)) {
+    if (!poll_route(poll, request) || !poll_sizes(poll) || !svc_has_room(call)) {
         return;
     }
-    lease->tasks_max = request->max_tasks < POLL_TASKS_MAX ? request->max_tasks : POLL_TASKS_MAX;
-    if (lease->tasks_max == 0 || lease->shard_count == 0) {
-        lease_answer(lease);
+    poll->tasks_max = request->max_tasks < POLL_TASKS_MAX ? request->max_tasks : POLL_TASKS_MAX;
+    if (poll->tasks_max == 0 || poll->shard_count == 0) {
+        poll_answer(poll);
         return;
     }
-    lease->end_us = rpc_loop_now_us(rpc_call_loop(call->rpc)) +
-                    1000 * (int64_t)svc_wait_ms(call, request->wait_ms);
-    rpc_call_on_cancel(call->rpc, lease_cancelled, call);
-    if (lease->shard_count == 1) {
-        lease_park(lease);
+    poll->end_us = rpc_loop_now_us(rpc_call_loop(call->rpc)) +
+                   1000 * (int64_t)svc_wait_ms(call, request->wait_ms);
+    rpc_call_on_cancel(call->rpc, poll_cancelled, call);
+    if (poll->shard_count == 1) {
+        poll_park(poll);
         return;
     }
-    lease->visits = fan_new(call, lease->shard_count, visit_finished);
-    visit_next(lease);
+    poll->visits = fan_new(call, poll->shard_count, visit_finished);
+    visit_next(poll);
 }

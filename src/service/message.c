@@ -61,7 +61,7 @@ static bool value_read(struct bytes *at, unsigned wire_type, struct bytes *ret_b
 }
 
 /* What was walked of a request, or of one item of it. */
-struct walk {
+struct message_walk {
     uint32_t fields;
     size_t text_bytes; /* of strings */
 };
@@ -74,7 +74,7 @@ static SILO_RC text_too_long(struct silo_err *err)
 
 static SILO_RC string_check(const ProtobufCMessageDescriptor *type,
                             const ProtobufCFieldDescriptor *field, struct bytes text,
-                            struct walk *walk, struct silo_err *err)
+                            struct message_walk *walk, struct silo_err *err)
 {
     if (text.len > REQUEST_TEXT_BYTES_MAX - walk->text_bytes) {
         return text_too_long(err);
@@ -92,7 +92,7 @@ static SILO_RC string_check(const ProtobufCMessageDescriptor *type,
 }
 
 static SILO_RC fields_check(const ProtobufCMessageDescriptor *type, struct bytes wire,
-                            uint32_t depth, struct walk *walk, struct silo_err *err)
+                            uint32_t depth, struct message_walk *walk, struct silo_err *err)
 {
     if (depth > REQUEST_DEPTH_MAX) {
         return FAIL(err, SILO_INTERNAL, "failed to decode %s: nested too deeply", type->short_name);
@@ -126,7 +126,7 @@ static SILO_RC fields_check(const ProtobufCMessageDescriptor *type, struct bytes
 SILO_RC message_check(const ProtobufCMessageDescriptor *type, struct bytes wire,
                       struct silo_err *err)
 {
-    struct walk walk = {0};
+    struct message_walk walk = {0};
     return fields_check(type, wire, 1, &walk, err);
 }
 
@@ -227,10 +227,10 @@ static SILO_RC bulk_split(struct arena *arena, struct bulk *bulk, struct bytes w
 
 /* Whatever is wrong with an item is its sender's doing: INVALID. */
 static SILO_RC item_decode(struct arena *arena, const ProtobufCMessageDescriptor *type,
-                           struct bytes body, struct walk *all, ProtobufCMessage **ret_item,
+                           struct bytes body, struct message_walk *all, ProtobufCMessage **ret_item,
                            struct silo_err *err)
 {
-    struct walk own = {0};
+    struct message_walk own = {0};
     const silo_rc rc = fields_check(type, body, 2, &own, err);
     all->fields += own.fields; /* those of bad items, too: they took as long */
     all->text_bytes += own.text_bytes;
@@ -260,7 +260,7 @@ SILO_RC message_decode_bulk(struct arena *arena, const ProtobufCMessageDescripto
     TRY(message_unpack(arena, type, bulk.rest, &message, err));
     ProtobufCMessage **items = arena_alloc(arena, (bulk.count + 1) * sizeof *items);
     const char **faults = arena_zalloc(arena, (bulk.count + 1) * sizeof *faults);
-    struct walk all = {0};
+    struct message_walk all = {0};
     for (size_t i = 0; i < bulk.count; i++) {
         struct silo_err fault;
         if (item_decode(arena, item_type, bulk.bodies[i], &all, &items[i], &fault).code !=

@@ -1,4 +1,4 @@
-/* service/give_back.c - ReturnTasks: a worker gives back what it has not begun. */
+/* service/return_tasks.c - ReturnTasks: a worker gives back what it has not begun. */
 #include "service/many_int.h"
 
 static SILO_RC return_prepare(struct many *many, size_t index, struct command *cmd,

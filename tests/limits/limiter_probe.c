@@ -145,7 +145,7 @@ int main(int argc, char **argv)
     const struct gubernator_options options = {
         .address = argv[1],
         .coalesce_interval_ms = 5,
-        .batch_checks_max = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 100,
+        .call_checks_max = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 100,
         .connect_timeout_ms = 5000,
         .request_timeout_ms = argc > 2 ? strtoll(argv[2], NULL, 10) : 10000};
     struct gubernator *gubernator = NULL;
