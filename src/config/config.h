@@ -26,6 +26,7 @@
 #include "base/rc.h"
 
 #define CONFIG_FILE_BYTES_MAX (1u << 20)
+#define CONFIG_PIPE_WAIT_MS 30000 /* for the next bytes of a configuration that comes by a pipe */
 #define CONFIG_WARNINGS_MAX 64
 #define CONFIG_UNSET_MAX 16 /* more are not remembered for messages */
 #define CONFIG_HOST_MAX 46  /* the longest IPv6 text and its NUL */

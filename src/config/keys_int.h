@@ -132,4 +132,11 @@ SILO_RC config_args_parse(int argc, char **argv, struct config_args *ret_args,
 /* The help text, in the arena. */
 const char *config_help(struct arena *arena, const char *program);
 
+/*
+ * The text of a file, or of a pipe once its writer has closed it, in the arena. INVALID: it cannot
+ * be read, is longer than CONFIG_FILE_BYTES_MAX, or is a pipe that nothing comes from.
+ */
+SILO_RC config_file_read(const char *path, struct arena *arena, struct bytes *ret_text,
+                         struct silo_err *err);
+
 #endif

@@ -3,11 +3,8 @@
  */
 #include "config/config.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/address.h"
 #include "base/assert.h"
@@ -219,41 +216,6 @@ SILO_RC config_parse(struct bytes toml, const char *name, const struct config_en
     return rc;
 }
 
-static void fd_close(int *fd)
-{
-    if (*fd >= 0) {
-        (void)close(*fd);
-    }
-}
-
-static SILO_RC file_read(const char *path, struct arena *arena, struct bytes *ret_text,
-                         struct silo_err *err)
-{
-    AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return FAIL(err, SILO_INVALID, "cannot open %s: %s", path, strerror(errno));
-    }
-    uint8_t *text = arena_alloc(arena, CONFIG_FILE_BYTES_MAX + 1);
-    size_t len = 0;
-    ssize_t got = 1;
-    while (got > 0 && len <= CONFIG_FILE_BYTES_MAX) {
-        got = read(fd, text + len, CONFIG_FILE_BYTES_MAX + 1 - len);
-        if (got < 0 && errno == EINTR) {
-            got = 1;
-            continue;
-        }
-        len += got > 0 ? (size_t)got : 0;
-    }
-    if (got < 0) {
-        return FAIL(err, SILO_INVALID, "cannot read %s: %s", path, strerror(errno));
-    }
-    if (len > CONFIG_FILE_BYTES_MAX) {
-        return FAIL(err, SILO_INVALID, "%s is larger than %u bytes", path, CONFIG_FILE_BYTES_MAX);
-    }
-    *ret_text = bytes_of(text, len);
-    return RC_OK;
-}
-
 SILO_RC config_load(const char *path, const struct config_env *env, struct silo_config *ret_config,
                     struct config_warnings *ret_warnings, struct silo_err *err)
 {
@@ -265,6 +227,6 @@ SILO_RC config_load(const char *path, const struct config_env *env, struct silo_
     struct bytes text = BYTES_NONE;
     *ret_config = (struct silo_config){0};
     *ret_warnings = (struct config_warnings){0};
-    TRY(file_read(path, &scratch, &text, err));
+    TRY(config_file_read(path, &scratch, &text, err));
     return config_parse(text, path, env, ret_config, ret_warnings, err);
 }
