@@ -10,7 +10,6 @@
 #include "base/saturate.h"
 #include "core/group.h"
 #include "core/inner.h"
-#include "core/line.h"
 #include "core/queue.h"
 #include "core/state.h"
 #include "core/task.h"
@@ -174,13 +173,13 @@ void core_check_done(struct core *core, struct core_check *ask, enum core_verdic
     inner_wake(core, cmd);
 }
 
-void check_end(struct core *core, const struct command *cmd)
+void check_ended(struct core *core, const struct command *cmd)
 {
     struct check *check = check_find(core, &cmd->args.inner->task_id);
     if (check == NULL) {
         return;
     }
-    struct task *task = MAP_ENTRY(map_find(&core->tasks, check->job_ref), struct task, by_job);
+    struct task *task = task_find(core, check->job_ref);
     if (task != NULL && task->has_chain && uuid_eq(&task->task_id, &check->task_id)) {
         task->checking =
             false; /* it stands before a further limit, or the answer was lost: to be asked */

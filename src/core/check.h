@@ -37,7 +37,7 @@ struct check {
 bool task_wants_check(const struct task *task);
 void check_start(struct core *core, struct task *task);
 /* The command about a check has ended, well or not. */
-void check_end(struct core *core, const struct command *cmd);
+void check_ended(struct core *core, const struct command *cmd);
 struct check *check_find(const struct core *core, const struct uuid *task_id);
 /* The line it stands in, if that is a rate limit's. */
 struct throttle *task_throttle(const struct task *task);

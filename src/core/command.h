@@ -55,8 +55,10 @@ enum command_kind {
     CMD_LOCATE,  /* finds out where a token waits that holds slots */
     CMD_CHECK,   /* asks the built-in limiter */
     CMD_CHECKED, /* a limiter has answered */
+    CMD_ORPHAN,  /* a token whose job is not there */
     CMD_EXPIRE,  /* a job's retention is over */
     CMD_REDATE,  /* its retry was stamped by a clock that was ahead */
+    COMMAND_KINDS
 };
 
 /*
@@ -279,20 +281,14 @@ struct totals_result {
  * What the server asks of itself: it follows from commands that were taken before, and is never
  * refused for their number.
  */
-static inline bool command_is_own(enum command_kind kind)
-{
-    return kind == CMD_GIVE_BACK || kind == CMD_RENEW || kind == CMD_POLL_STOP;
-}
-
+bool command_is_own(enum command_kind kind);
 /*
  * Such a command keeps or ends work that is running: a crowd of others must not shut it out, or
  * work would be lost.
  */
-static inline bool command_keeps_work(enum command_kind kind)
-{
-    return kind == CMD_HEARTBEAT || kind == CMD_REPORT || kind == CMD_REPORT_REFRESH ||
-           kind == CMD_RETURN_TASK;
-}
+bool command_keeps_work(enum command_kind kind);
+/* Such a command exists to change rows. Of those a sender can send. */
+bool command_changes(enum command_kind kind);
 
 /*
  * A row the answer needs that is read after it became durable (attempts, payloads and results of

@@ -1,6 +1,6 @@
 /*
  * core/commands.h - what runs a command of each kind: one function for each, in the file of its
- * name.
+ * name, and one table of them (core/commands.c).
  *
  * Threads    the shard's executor only.
  */
@@ -35,5 +35,11 @@ enum run check_run(struct core *core, struct command *cmd);
 enum run checked_run(struct core *core, struct command *cmd);
 enum run expire_run(struct core *core, struct command *cmd);
 enum run redate_run(struct core *core, struct command *cmd);
+enum run orphan_run(struct core *core, struct command *cmd);
+
+/* Runs it, once or once more. */
+enum run command_run(struct core *core, struct command *cmd);
+/* One of the core's own is over, well or not: told to whoever made it. */
+void command_ended(struct core *core, const struct command *cmd);
 
 #endif

@@ -186,66 +186,6 @@ void core_set_time(struct core *core, int64_t wall_ms, int64_t mono_ms)
 
 /* --- commands --- */
 
-static enum run core_dispatch(struct core *core, struct command *cmd)
-{
-    switch (cmd->kind) {
-    case CMD_ENQUEUE:
-        return enqueue_run(core, cmd);
-    case CMD_GET_JOB:
-    case CMD_GET_RESULT:
-        return get_run(core, cmd);
-    case CMD_CANCEL_JOB:
-        return cancel_run(core, cmd);
-    case CMD_DELETE_JOB:
-        return delete_run(core, cmd);
-    case CMD_RESTART_JOB:
-        return restart_run(core, cmd);
-    case CMD_EXPEDITE_JOB:
-        return expedite_run(core, cmd);
-    case CMD_LEASE_JOB:
-        return lease_job_run(core, cmd);
-    case CMD_IMPORT_JOB:
-        return import_run(core, cmd);
-    case CMD_ANY_RUNNING:
-        return any_running_run(core, cmd);
-    case CMD_DROP_HOLDERS:
-        return drop_run(core, cmd);
-    case CMD_POLL:
-        return poll_run(core, cmd);
-    case CMD_POLL_STOP:
-        return poll_stop_run(core, cmd);
-    case CMD_GIVE_BACK:
-        return give_back_run(core, cmd);
-    case CMD_RETURN_TASK:
-        return return_task_run(core, cmd);
-    case CMD_RENEW:
-        return renew_run(core, cmd);
-    case CMD_HEARTBEAT:
-        return heartbeat_run(core, cmd);
-    case CMD_AWAIT_CANCELS:
-        return await_run(core, cmd);
-    case CMD_REPORT:
-        return report_run(core, cmd);
-    case CMD_REPORT_REFRESH:
-        return report_refresh_run(core, cmd);
-    case CMD_TOTALS:
-        return totals_run(core, cmd);
-    case CMD_GRANT:
-        return grant_run(core, cmd);
-    case CMD_LOCATE:
-        return locate_run(core, cmd);
-    case CMD_CHECK:
-        return check_run(core, cmd);
-    case CMD_CHECKED:
-        return checked_run(core, cmd);
-    case CMD_EXPIRE:
-        return expire_run(core, cmd);
-    case CMD_REDATE:
-        return redate_run(core, cmd);
-    }
-    ASSERT(!"a command kind out of range");
-}
-
 static void core_run(struct core *core, struct command *cmd)
 {
     view_begin(&core->view);
@@ -258,7 +198,7 @@ static void core_run(struct core *core, struct command *cmd)
         run = run_fail(cmd, SILO_UNAVAILABLE,
                        "the request kept losing races with others; nothing was changed");
     } else {
-        run = core_dispatch(core, cmd);
+        run = command_run(core, cmd);
     }
     if (run == RUN_ANSWER) {
         core_answer(core, cmd);
@@ -284,9 +224,6 @@ static void core_run_woken(struct core *core)
 /* How many commands there may be for this one to be taken. */
 static size_t commands_max(const struct command *cmd)
 {
-    if (cmd->internal) {
-        return SHARD_COMMANDS_MAX + SHARD_COMMANDS_RESERVE / 2;
-    }
     if (command_is_own(cmd->kind)) {
         return SIZE_MAX;
     }
@@ -343,6 +280,7 @@ void core_turn(struct core *core)
     due_turn(core);
     expiry_turn(core);
     expire_turn(core);
+    core_run_woken(core); /* leases and jobs whose time is up */
     redate_turn(core);
     floating_turn(core);
     locate_turn(core);
@@ -389,41 +327,6 @@ int64_t core_next_mono_ms(const struct core *core)
 
 /* --- commands of the core's own --- */
 
-/* They end here; a failed one is tried again by whoever made it. */
-static void core_end_internal(struct core *core, struct command *cmd)
-{
-    const bool failed = cmd->rc.code != SILO_OK;
-    switch ((int)cmd->kind) {
-    case CMD_REPORT:
-        expiry_ended(core, &cmd->args.report.task_id);
-        break;
-    case CMD_GIVE_BACK:
-        expiry_ended(core, cmd->args.give_back.task_ids);
-        break;
-    case CMD_GRANT:
-        if (failed) {
-            grant_failed(core, cmd->args.inner->queue);
-        }
-        break;
-    case CMD_LOCATE:
-        locate_ended(core, cmd);
-        break;
-    case CMD_CHECK:
-    case CMD_CHECKED:
-        check_end(core, cmd);
-        break;
-    case CMD_EXPIRE:
-        expire_ended(core, cmd);
-        break;
-    case CMD_REDATE:
-        redate_ended(core, cmd);
-        break;
-    default:
-        break;
-    }
-    inner_free(cmd);
-}
-
 struct command *core_answered(struct core *core)
 {
     struct list_node *node = NULL;
@@ -432,7 +335,8 @@ struct command *core_answered(struct core *core)
         if (!cmd->internal) {
             return cmd;
         }
-        core_end_internal(core, cmd);
+        command_ended(core, cmd);
+        inner_free(cmd);
     }
     return NULL;
 }

@@ -281,7 +281,7 @@ static void page_submit(struct core *core)
             expire->submitted++;
         } else if (job_ref_ok(job_ref)) {
             expire->under_way++;
-            core_submit(core, inner_new(core, CMD_EXPIRE, job_ref));
+            inner_wake(core, inner_new(core, CMD_EXPIRE, job_ref));
         } else {
             core->corrupt_rows++;
         }

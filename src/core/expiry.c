@@ -26,7 +26,7 @@ void core_undelivered(struct core *core, const struct uuid *task_id, const char 
         lease->undelivered = true;
         lease_renew(core, lease);
     } else if (unreadable == NULL) { /* it may refresh a limit */
-        core_submit(core, expiry_give_back(core, task_id));
+        inner_wake(core, expiry_give_back(core, task_id));
     }
 }
 
@@ -84,7 +84,7 @@ static void lease_expire(struct core *core, struct lease *lease)
     lease->expiring = true;
     /* Out of the way of others until the command is through. */
     heap_update(&core->expiry, &lease->expiry, INT64_MAX);
-    core_submit(core, cmd);
+    inner_wake(core, cmd);
 }
 
 void expiry_turn(struct core *core)
@@ -101,8 +101,10 @@ void expiry_turn(struct core *core)
     }
 }
 
-void expiry_ended(struct core *core, const struct uuid *task_id)
+void expiry_ended(struct core *core, const struct command *cmd)
 {
+    const struct uuid *task_id =
+        cmd->kind == CMD_REPORT ? &cmd->args.report.task_id : cmd->args.give_back.task_ids;
     struct lease *lease = lease_find(core, task_id);
     if (lease != NULL && lease->expiring) { /* it failed */
         lease->expiring = false;

@@ -12,10 +12,11 @@
 
 #include "base/uuid.h"
 
+struct command;
 struct core;
 
 void expiry_turn(struct core *core);
 /* The command that was to end a lease is over, well or not. */
-void expiry_ended(struct core *core, const struct uuid *task_id);
+void expiry_ended(struct core *core, const struct command *cmd);
 
 #endif

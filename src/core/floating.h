@@ -9,29 +9,10 @@
 #ifndef SILO_CORE_FLOATING_H
 #define SILO_CORE_FLOATING_H
 
-#include "base/heap.h"
-#include "base/list.h"
-#include "base/map.h"
-#include "codec/limit.h"
-#include "core/lane.h"
+#include "core/queue.h"
 
 struct command;
-struct core;
-struct queue;
 struct refresh_task;
-
-/* A floating limit in memory; the bytes of rec lie in the blobs. */
-struct floating {
-    struct floating_rec rec;
-    struct blob *metadata, *group, *worker;
-    struct queue *queue;
-    struct map_node by_task;   /* TASK, LEASE */
-    struct list_node in_group; /* TASK: struct group.refreshes */
-    struct heap_node due;      /* NONE, with waiters: wall time of the next refresh */
-    struct heap_node expiry;   /* LEASE: its end, monotonic time */
-    struct heap_node offer;    /* TASK: when it is offered anew, monotonic time */
-    uint64_t batch;            /* of its last change */
-};
 
 /* Makes the limit if there is none. The queue must be known. */
 void floating_ensure(struct core *core, struct queue *queue, const struct floating_limit *limit);

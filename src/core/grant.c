@@ -299,11 +299,14 @@ void grants_turn(struct core *core)
     grants_run(core);
 }
 
-void grant_failed(struct core *core, struct queue *queue)
+void grant_ended(struct core *core, const struct command *cmd)
 {
-    queue->grant = NULL;
-    queue->retry_mono_ms = core->mono_ms + READ_RETRY_MS;
-    queue_dirty(core, queue);
+    struct queue *queue = cmd->args.inner->queue;
+    if (cmd->rc.code != SILO_OK) {
+        queue->grant = NULL;
+        queue->retry_mono_ms = core->mono_ms + READ_RETRY_MS;
+        queue_dirty(core, queue);
+    }
 }
 
 enum run grant_run(struct core *core, struct command *cmd)

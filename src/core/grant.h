@@ -10,14 +10,14 @@
 
 #include "base/bytes.h"
 
+struct command;
 struct core;
-struct queue;
 
 void grants_run(struct core *core);
 /* Once a turn: also those that were not finished. */
 void grants_turn(struct core *core);
 int64_t grants_next_mono_ms(const struct core *core);
-/* What a visit missed could not be read. */
-void grant_failed(struct core *core, struct queue *queue);
+/* A command that read for a visit is over: what it missed is tried again if it failed. */
+void grant_ended(struct core *core, const struct command *cmd);
 
 #endif

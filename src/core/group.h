@@ -35,11 +35,10 @@ struct group {
     struct group_lane *lanes[LANES_MAX]; /* NULL: no task, no low-water mark */
     uint64_t busy[2];                    /* known lanes with tasks, or with more in storage */
     bool low_known;
-    uint32_t removals;     /* since the low-water row was written */
-    int64_t dirty_mono_ms; /* when the first of them happened */
-    bool loading;          /* a page or the low-water row is being read */
-    int64_t retry_mono_ms; /* not before, after a failed read */
-    uint32_t task_count;
+    uint32_t removals;            /* since the low-water row was written */
+    int64_t dirty_mono_ms;        /* when the first of them happened */
+    bool loading;                 /* a page or the low-water row is being read */
+    int64_t retry_mono_ms;        /* not before, after a failed read */
     struct list polls;            /* struct poll.node, oldest first */
     int64_t polled_until_mono_ms; /* a poll that has left counts as a worker so long */
     struct list refreshes;        /* struct floating.in_group: handed out ahead of all jobs */

@@ -3,23 +3,14 @@
 
 #include "base/limits.h"
 #include "core/group.h"
+#include "core/inner.h"
 #include "core/read.h"
 #include "core/state.h"
 #include "core/task.h"
-#include "core/token.h"
-
-/* A token without its job cannot run: it goes, wherever it waits, with its slots. */
-static void task_orphaned(struct core *core, const struct task *task)
-{
-    core->corrupt_rows++;
-    const struct token from = token_of_task(task);
-    token_move(core, task_ref(task), &from, &(struct token){.where = TOKEN_NONE});
-}
 
 static struct task *info_task(struct core *core, struct bytes key)
 {
-    return MAP_ENTRY(map_find(&core->tasks, bytes_of(key.ptr + 1, key.len - 1)), struct task,
-                     by_job);
+    return task_find(core, bytes_of(key.ptr + 1, key.len - 1));
 }
 
 static void info_row(struct core *core, struct core_read *read, struct bytes key,
@@ -39,7 +30,7 @@ static void info_row(struct core *core, struct core_read *read, struct bytes key
     }
     struct info check;
     if (!present || !info_decode(value, &check)) {
-        task_orphaned(core, task);
+        inner_wake(core, inner_new(core, CMD_ORPHAN, task_ref(task)));
         return;
     }
     struct blob *blob = blob_new(value);

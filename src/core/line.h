@@ -8,21 +8,7 @@
 #ifndef SILO_CORE_LINE_H
 #define SILO_CORE_LINE_H
 
-#include "codec/key.h"
-#include "core/lane.h"
-
-struct core;
-struct queue;
-
-/* Waiters of a queue with one maximum. */
-struct line {
-    struct queue *queue;
-    struct line_id id;
-    uint64_t count; /* of request rows */
-    struct low low;
-    bool known, loading;
-    struct lane window;
-};
+#include "core/queue.h"
 
 /* The queue must be known. */
 struct line *line_get(struct core *core, struct queue *queue, struct line_id id);

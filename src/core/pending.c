@@ -23,6 +23,7 @@
 #include "core/queue.h"
 #include "core/slot.h"
 #include "core/state.h"
+#include "core/task.h"
 #include "core/throttle.h"
 #include "core/token.h"
 #include "core/token_find.h"
@@ -265,7 +266,7 @@ bool pending_find(struct core *core, struct command *cmd, const struct job *job,
         return false;
     }
     *ret = (struct job_pending){.cause = PENDING_UNKNOWN, .now_ms = core->wall_ms};
-    const struct task *task = MAP_ENTRY(map_find(&core->tasks, cmd->job_ref), struct task, by_job);
+    const struct task *task = task_find(core, cmd->job_ref);
     const struct limits *limits = token.has_chain ? limits_of(core, &job->info) : NULL;
     const struct limit *limit = NULL;
     if (limits != NULL && token.passed < limits->count) {

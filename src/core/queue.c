@@ -2,8 +2,6 @@
 #include "core/queue.h"
 
 #include "base/assert.h"
-#include "core/floating.h"
-#include "core/line.h"
 #include "core/state.h"
 
 struct queue *queue_find(struct core *core, struct bytes ref)

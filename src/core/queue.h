@@ -32,10 +32,31 @@
 
 struct chain;
 struct core;
-struct floating;
 struct holder;
-struct line;
 struct throttle;
+
+/* Waiters of a queue with one maximum. */
+struct line {
+    struct queue *queue;
+    struct line_id id;
+    uint64_t count; /* of request rows */
+    struct low low;
+    bool known, loading;
+    struct lane window;
+};
+
+/* A floating limit in memory; the bytes of rec lie in the blobs. */
+struct floating {
+    struct floating_rec rec;
+    struct blob *metadata, *group, *worker;
+    struct queue *queue;
+    struct map_node by_task;   /* TASK, LEASE */
+    struct list_node in_group; /* TASK: struct group.refreshes */
+    struct heap_node due;      /* NONE, with waiters: wall time of the next refresh */
+    struct heap_node expiry;   /* LEASE: its end, monotonic time */
+    struct heap_node offer;    /* TASK: when it is offered anew, monotonic time */
+    uint64_t batch;            /* of its last change */
+};
 
 struct queue {
     struct map_node node; /* key: queue reference */

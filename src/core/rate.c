@@ -25,6 +25,7 @@
 #include "core/job.h"
 #include "core/run.h"
 #include "core/state.h"
+#include "core/task.h"
 #include "core/throttle.h"
 #include "core/token.h"
 #include "core/token_find.h"
@@ -217,7 +218,7 @@ enum run check_run(struct core *core, struct command *cmd)
 {
     struct inner_args *inner = cmd->args.inner;
     const struct check *check = check_find(core, &inner->task_id);
-    const struct task *task = MAP_ENTRY(map_find(&core->tasks, cmd->job_ref), struct task, by_job);
+    const struct task *task = task_find(core, cmd->job_ref);
     if (check == NULL || (task != NULL && !task_stands_before(task, check))) {
         return run_ok(cmd); /* the token has gone: no hit */
     }

@@ -31,7 +31,6 @@ void group_add(struct core *core, struct group *group, struct task *task)
         task->info = blob_unref(task->info);
     }
     task->group = group;
-    group->task_count++;
     task_index(core, task);
     struct task *dropped = lane_insert(&gl->window, task);
     if (dropped != NULL) {

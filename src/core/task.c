@@ -2,7 +2,6 @@
 #include "core/task.h"
 
 #include "base/assert.h"
-#include "core/group.h"
 #include "core/state.h"
 
 struct task *task_of_row(struct core *core, struct bytes value, const struct place *place)
@@ -38,6 +37,11 @@ const struct limit *task_limit(struct core *core, const struct task *task)
     return limits != NULL && task->passed < limits->count ? &limits->items[task->passed] : NULL;
 }
 
+struct task *task_find(const struct core *core, struct bytes job_ref)
+{
+    return MAP_ENTRY(map_find(&core->tasks, job_ref), struct task, by_job);
+}
+
 void task_index(struct core *core, struct task *task)
 {
     map_insert(&core->tasks, &task->by_job, task_ref(task));
@@ -55,9 +59,6 @@ void task_discard(struct core *core, struct task *task)
     map_remove(&core->tasks, &task->by_job);
     if (task->info != NULL) {
         core->info_bytes -= task->info->len;
-    }
-    if (task->group != NULL) {
-        task->group->task_count--;
     }
     task_free(task);
 }

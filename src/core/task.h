@@ -21,6 +21,8 @@ struct task *task_of_row(struct core *core, struct bytes value, const struct pla
  * none, or its row is malformed.
  */
 const struct limit *task_limit(struct core *core, const struct task *task);
+/* The task of a job; NULL: its token is in no window. */
+struct task *task_find(const struct core *core, struct bytes job_ref);
 void task_index(struct core *core, struct task *task);
 void task_set_info(struct core *core, struct task *task, struct blob *info);
 void task_discard(struct core *core, struct task *task); /* out of the index, and freed */

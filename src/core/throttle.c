@@ -5,7 +5,6 @@
 #include "base/limits.h"
 #include "base/saturate.h"
 #include "core/group.h"
-#include "core/line.h"
 #include "core/queue.h"
 #include "core/run.h"
 #include "core/state.h"

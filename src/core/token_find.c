@@ -6,6 +6,7 @@
 #include "core/read.h"
 #include "core/run.h"
 #include "core/state.h"
+#include "core/task.h"
 #include "core/throttle.h"
 #include "core/token.h"
 
@@ -82,7 +83,7 @@ static bool token_stored(struct core *core, struct command *cmd, const struct jo
 
 bool token_find(struct core *core, struct command *cmd, const struct job *job, struct token *ret)
 {
-    const struct task *task = MAP_ENTRY(map_find(&core->tasks, cmd->job_ref), struct task, by_job);
+    const struct task *task = task_find(core, cmd->job_ref);
     if (task != NULL) {
         view_touch(&core->view, task->batch);
         *ret = token_of_task(task);

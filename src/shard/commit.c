@@ -70,7 +70,7 @@ void commit_answers(struct incarnation *inc)
             outage_answer(inc->shard, cmd);
         } else if (waits) {
             reply_park(inc, cmd);
-        } else if (cmd->rc.code != SILO_UNAVAILABLE && !command_changes(cmd) &&
+        } else if (cmd->rc.code != SILO_UNAVAILABLE && !command_changes(cmd->kind) &&
                    cmd->kind != CMD_POLL_STOP && cmd->kind != CMD_GIVE_BACK &&
                    cmd->kind != CMD_RENEW) {
             proof_answer(inc, cmd);

@@ -59,43 +59,6 @@ void op_free(struct op *op)
     free(op);
 }
 
-bool command_changes(const struct command *cmd)
-{
-    switch (cmd->kind) {
-    case CMD_ENQUEUE:
-    case CMD_CANCEL_JOB:
-    case CMD_DELETE_JOB:
-    case CMD_RESTART_JOB:
-    case CMD_EXPEDITE_JOB:
-    case CMD_LEASE_JOB:
-    case CMD_IMPORT_JOB:
-    case CMD_DROP_HOLDERS:
-    case CMD_POLL:
-    case CMD_RETURN_TASK:
-    case CMD_REPORT:
-    case CMD_REPORT_REFRESH:
-        return true;
-    case CMD_GET_JOB:
-    case CMD_GET_RESULT:
-    case CMD_POLL_STOP:
-    case CMD_GIVE_BACK:
-    case CMD_RENEW:
-    case CMD_HEARTBEAT:
-    case CMD_AWAIT_CANCELS:
-    case CMD_ANY_RUNNING:
-    case CMD_TOTALS:
-        return false;
-    case CMD_GRANT:
-    case CMD_LOCATE:
-    case CMD_CHECK:
-    case CMD_CHECKED:
-    case CMD_EXPIRE:
-    case CMD_REDATE:
-        break; /* the core's own: never sent */
-    }
-    ASSERT(!"a command kind out of range");
-}
-
 /* --- mail --- */
 
 /*
@@ -137,11 +100,11 @@ static void request_run(struct executor *executor, struct shard_request *request
         request_refuse(request);
         return;
     }
-    if (command_changes(cmd) && inc->outage) {
+    if (command_changes(cmd->kind) && inc->outage) {
         outage_refuse(request->shard, cmd);
         return;
     }
-    if (command_changes(cmd) &&
+    if (command_changes(cmd->kind) &&
         inc->undurable_bytes + core_view(inc->core)->open_bytes > undurable_max(cmd)) {
         request_fail(cmd, SILO_EXHAUSTED, "too many bytes of this shard wait to become durable");
         return;

@@ -191,7 +191,6 @@ void request_answer(struct command *cmd);
 void request_fail(struct command *cmd, enum silo_code code, const char *text);
 struct op *op_new(struct incarnation *inc, enum op_kind kind);
 void op_free(struct op *op);
-bool command_changes(const struct command *cmd);
 
 /* growth.c */
 void growth_turn(struct executor *executor);

@@ -3,6 +3,7 @@
 
   layers    who may include whom: a module includes base, itself, and what LAYERS grants it, and includes nobody's
             private headers (*_int.h) but its own
+  storeys   which files of src/core may use which: storeys.py
   banned    calls that write or read without a bound or without an error: strcpy, strcat, sprintf, gets, atoi, ...;
             thrd_create, whose threads the thread sanitizer does not see
   width     a comment is at most 100 columns wide; what is drawn with lines or arrows may be wider
@@ -22,6 +23,8 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+
+import storeys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SRC = os.path.join(ROOT, "src")
@@ -164,6 +167,8 @@ def main():
         with open(os.path.join(ROOT, path), encoding="utf-8") as file:
             text = file.read()
         found[path] = list(check_layers(path, text)) + list(check_banned(text)) + list(check_width(text))
+    for path, number, violation in storeys.check_tree(ROOT):
+        found[path].append((number, violation))
     if args.headers:
         command = compile_flags(os.path.join(ROOT, args.headers))
         headers = [path for path in files if path.endswith(".h")]
