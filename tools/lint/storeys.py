@@ -12,7 +12,7 @@ CORE = "src/core"
 
 STOREYS = [
     ("what a shard is asked and what it knows of its rows",
-     ["pending.h", "command.h", "view", "lane", "core.h", "bucket", "retry"]),
+     ["pending.h", "command.h", "view", "lane", "core.h", "bucket", "retry", "limit", "limit_table"]),
     ("the state, and how commands run in it",
      ["state.h", "run", "commands.h", "ids", "inner", "read"]),
     ("what is in memory of jobs: tasks that wait, groups, leases, counters",
