@@ -77,3 +77,28 @@ function(silo_module_tests module)
         silo_test(${module}_${name} SOURCES ${file} DEPS ${module} ${arg_DEPS})
     endforeach()
 endfunction()
+
+# silo_limited_sources(ret DIRS dir ... LIMITS NAME=value ...)
+# The sources in these directories that mention one of the limits: all that has to be compiled anew where the limits are
+# smaller than base/limits.h says. The rest comes from the modules' archives, which the linker asks only for what the
+# program's own objects lack. No header uses such a limit but in comments, so no other file can depend on one; tools/lint
+# checks that.
+function(silo_limited_sources ret)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DIRS;LIMITS")
+    list(TRANSFORM arg_LIMITS REPLACE "=.*" "")
+    list(JOIN arg_LIMITS "|" names)
+    set(found "")
+    foreach(dir IN LISTS arg_DIRS)
+        file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${dir}/*.c)
+        list(FILTER sources EXCLUDE REGEX "_test\\.c$")
+        foreach(source IN LISTS sources)
+            file(STRINGS ${source} lines REGEX "(^|[^A-Z_])(${names})([^A-Z_]|$)")
+            if(lines)
+                list(APPEND found ${source})
+            else() # until it mentions one
+                set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
+            endif()
+        endforeach()
+    endforeach()
+    set(${ret} ${found} PARENT_SCOPE)
+endfunction()

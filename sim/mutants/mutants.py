@@ -31,6 +31,7 @@ THROTTLE = "src/core/throttle.c"
 RESTART = "src/core/restart.c"
 EXPIRE = "src/core/expire.c"
 LOW = "src/core/low.c"
+INFO = "src/core/info.c"
 OPEN = "src/core/open.c"
 HEARTBEAT = "src/core/heartbeat.c"
 EXPIRY = "src/core/expiry.c"
@@ -87,6 +88,9 @@ MUTANTS = [
            "    uint32_t max", SMALL),
     Mutant("one-too-many", "DI1, JA12: a full queue admits nobody", QUEUE,
            "    return queue->holder_count < max;\n}\n\nbool queue_has", "    return queue->holder_count <= max;\n}\n\nbool queue_has"),
+    # --- what is kept of waiting work ---
+    Mutant("no-rows-when-scarce", "wake-up: work in front can be handed out however many bytes its rows take", INFO,
+           "    return (ahead + 15) / 16;", "    return ahead / 16;", SMALL),
     # --- grants ---
     Mutant("grant-over-limit", "DI1: a grant needs a free slot", GRANT,
            "const bool fits = queue->holder_count < max;", "const bool fits = max != 0 && queue->holder_count <= max;"),

@@ -4,7 +4,7 @@
 Usage: run.py BUILD_DIR [--only NAME ...] [--jobs N] [--list]
 
 For each bug of mutants.py one source file is copied, changed and compiled, and linked in front of the objects of
-its program (silo-sim-small takes it instead of its own), as the build directory made them. The program runs
+its program, or instead of its own, as the build directory made them. The program runs
 seeds until a rule is violated. A bug that survives its seeds, or whose text is not found, is a failure. The sources
 themselves know nothing of this.
 
@@ -20,7 +20,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from mutants import MUTANTS, SMALL
+from mutants import MUTANTS
 
 ROOT = os.environ.get("SILO_ROOT") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FOUND = re.compile(r"^seed (\d+): rule ([^:]+): (.*)$", re.MULTILINE)
@@ -34,10 +34,12 @@ class Broken(Exception):
 
 def compile_command(build, mutant):
     """The command that compiles the file for the mutant's program, as a list, and the name of its object."""
-    part = f"{mutant.program}.dir" if mutant.program == SMALL else f"silo_{mutant.file.split('/')[1]}.dir"
     with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
-        for entry in json.load(file):
-            if os.path.normpath(entry["file"]).endswith("/" + mutant.file) and f"/{part}/" in entry["command"]:
+        entries = [entry for entry in json.load(file) if os.path.normpath(entry["file"]).endswith("/" + mutant.file)]
+    # Its own, where the file mentions a limit that is smaller in it; else its module's.
+    for part in (mutant.program, f"silo_{mutant.file.split('/')[1]}"):
+        for entry in entries:
+            if f"/{part}.dir/" in entry["command"]:
                 command = shlex.split(entry["command"])
                 return command, entry["file"], command[command.index("-o") + 1]
     raise Broken(f"{mutant.file} is not compiled for {mutant.program}")

@@ -53,6 +53,11 @@ static void info_end(struct core *core, struct core_read *read, bool ok, bool mo
     }
 }
 
+uint32_t info_scarce(uint32_t ahead)
+{
+    return (ahead + 15) / 16;
+}
+
 void lane_want_infos(struct core *core, const struct lane *lane, uint32_t from, uint32_t ahead)
 {
     const uint32_t end = lane->count - from < ahead ? lane->count : from + ahead;
@@ -62,7 +67,7 @@ void lane_want_infos(struct core *core, const struct lane *lane, uint32_t from, 
         if (task->info != NULL || task->info_wanted) {
             continue;
         }
-        if (core->info_bytes > SHARD_INFO_BYTES_MAX && i - from >= ahead / 16) {
+        if (core->info_bytes > SHARD_INFO_BYTES_MAX && i - from >= info_scarce(ahead)) {
             break;
         }
         struct key key;

@@ -12,6 +12,9 @@
 
 struct core;
 
+/* Of so many tasks ahead, how many keep their rows while these take too many bytes: some always. */
+uint32_t info_scarce(uint32_t ahead);
+
 /* Reads info rows for `ahead` tasks of a lane, from this index (at most its count) on. */
 void lane_want_infos(struct core *core, const struct lane *lane, uint32_t from, uint32_t ahead);
 

@@ -49,7 +49,7 @@ static void line_add(struct core *core, struct line *line, struct task *task)
         return;
     }
     const uint32_t ahead =
-        core->info_bytes > SHARD_INFO_BYTES_MAX ? LINE_INFO_AHEAD / 16 : LINE_INFO_AHEAD;
+        core->info_bytes > SHARD_INFO_BYTES_MAX ? info_scarce(LINE_INFO_AHEAD) : LINE_INFO_AHEAD;
     if (task->info != NULL && line->window.count >= ahead) {
         core->info_bytes -= task->info->len;
         task->info = blob_unref(task->info);

@@ -26,7 +26,7 @@ void group_add(struct core *core, struct group *group, struct task *task)
         return;
     }
     if (task->info != NULL && core->info_bytes > SHARD_INFO_BYTES_MAX &&
-        gl->window.count >= INFO_AHEAD / 16) {
+        gl->window.count >= info_scarce(INFO_AHEAD)) {
         core->info_bytes -= task->info->len;
         task->info = blob_unref(task->info);
     }

@@ -6,6 +6,8 @@
   storeys   which files of src/core may use which: storeys.py
   banned    calls that write or read without a bound or without an error: strcpy, strcat, sprintf, gets, atoi, ...;
             thrd_create, whose threads the thread sanitizer does not see
+  limits    those of base/limits.h that a test may make smaller (with an #ifndef) stand in no header but in comments, and no
+            other limit is made of one: so only the sources that mention one have to be compiled anew (cmake/silo.cmake)
   width     a comment is at most 100 columns wide; what is drawn with lines or arrows may be wider
   alone     with --headers BUILD_DIR: every header compiles on its own
 
@@ -124,6 +126,24 @@ def check_banned(text):
             yield number, f"banned call {match.group(1)}"
 
 
+def small_limits():
+    with open(os.path.join(SRC, "base", "limits.h"), encoding="utf-8") as file:
+        return re.findall(r"^#ifndef (\w+)\n(?:/\*[^#]*\*/\n)?#define \1 ", file.read(), re.MULTILINE)
+
+
+def check_limits(path, text, names):
+    if not path.endswith(".h") or not path.startswith(("src/", "sim/")):
+        return
+    mention = re.compile(r"\b(%s)\b" % "|".join(names))
+    blank = OPAQUE.sub(lambda m: re.sub(r"[^\n]", " ", m.group(0)), text)
+    for number, line in enumerate(blank.split("\n"), 1):
+        if path == "src/base/limits.h":
+            line = re.sub(r"^#(ifndef|define) \w+", "", line)
+        match = mention.search(line)
+        if match:
+            yield number, f"{match.group(1)} may be smaller in a test: a header must not depend on it"
+
+
 def check_width(text):
     for number, line in enumerate(text.split("\n"), 1):
         if len(line) > COLUMNS_MAX and COMMENT_LINE.match(line) and not DRAWN.search(line):
@@ -162,11 +182,13 @@ def main():
     parser.add_argument("--headers", metavar="BUILD_DIR")
     args = parser.parse_args()
     files = list(sources())
+    names = small_limits()
     found = {}
     for path in files:
         with open(os.path.join(ROOT, path), encoding="utf-8") as file:
             text = file.read()
-        found[path] = list(check_layers(path, text)) + list(check_banned(text)) + list(check_width(text))
+        found[path] = (list(check_layers(path, text)) + list(check_banned(text)) + list(check_width(text)) +
+                       list(check_limits(path, text, names)))
     for path, number, violation in storeys.check_tree(ROOT):
         found[path].append((number, violation))
     if args.headers:
