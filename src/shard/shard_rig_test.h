@@ -38,7 +38,6 @@ struct shard_rig {
     struct shards *shards; /* NULL: no process */
     struct shard *shard;
     struct executor *executor;
-    uint64_t write_hash; /* of every byte written */
     /* Whether the room an answer takes is given back only by shard_rig_take_answer. */
     bool keeps_answers;
     struct list kept; /* struct sent_call */
