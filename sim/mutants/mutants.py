@@ -14,6 +14,7 @@ class Mutant:
 
 TOKEN = "src/core/token.c"
 WALK = "src/core/walk.c"
+LIMIT_SLOTS = "src/core/limit_slots.c"
 GRANT = "src/core/grant.c"
 QUEUE = "src/core/queue.c"
 LINE = "src/core/line.c"
@@ -64,8 +65,8 @@ MUTANTS = [
            "        if (from->where != TOKEN_REQUEST || to->where != TOKEN_NONE) {\n"
            "            slots_release(core, &from->task_id, same ? to->passed : 0);\n        }"),
     Mutant("slot-for-repeated-queue", "JF18, DEFECT-18: one slot for a queue named twice", TOKEN,
-           "if (limit->kind != LIMIT_RATE && !limit->repeated) {\n            slot_take",
-           "if (limit->kind != LIMIT_RATE) {\n            slot_take"),
+           "->holds == HOLDS_SLOT && !limit->repeated) {\n            slot_take",
+           "->holds == HOLDS_SLOT) {\n            slot_take"),
     Mutant("ready-row-left", "SE3, JF4: leasing takes the task row away", TOKEN,
            "        key_ready(&key, core->order, from->group, &from->place);\n        view_del(&core->view, key_bytes(&key));",
            "        key_ready(&key, core->order, from->group, &from->place);"),
@@ -77,9 +78,9 @@ MUTANTS = [
            "        key_timer(&key, &from->place);\n        view_del(&core->view, key_bytes(&key));",
            "        key_timer(&key, &from->place);"),
     # --- chains ---
-    Mutant("second-limit-ignored", "bugs 5, 7: every limit of a chain counts", WALK,
-           "        to->rate_retries = 0;\n    }\n    return false;",
-           "        to->rate_retries = 0;\n        to->passed = to->limits->count - 1;\n    }\n    return false;"),
+    Mutant("second-limit-ignored", "bugs 5, 7: every limit of a chain counts", LIMIT_SLOTS,
+           "        to->rate_retries = 0;\n        return true;",
+           "        to->rate_retries = 0;\n        to->passed = to->limits->count - 1;\n        return true;"),
     Mutant("future-work-runs", "start; bug 20: future work waits for its time", WALK,
            "    return to->was_due || to->place.due_ms <= core->wall_ms;",
            "    return to->was_due || to->place.due_ms <= core->wall_ms + 3000;"),
@@ -175,7 +176,7 @@ MUTANTS = [
            "    state_write(core, cmd->job_ref, &state);\n    walk_move(core, cmd->job_ref, from, to);",
            "    (void)state;\n    walk_move(core, cmd->job_ref, from, to);"),
     Mutant("lease-job-skips-line", "answer: a parked job is not leased by name", RESTART,
-           "    if (token->where == TOKEN_REQUEST &&\n        token->queue->throttle == NULL) {",
+           "    if (token->where == TOKEN_REQUEST && line_rules(token->queue, token->line)->gives_way) {",
            "    if (token->where == TOKEN_NONE) {"),
     Mutant("no-retry-is-retried", "no retry: a failure that its worker calls final is the end", REPORT,
            "args->status == ATTEMPT_FAILED && !args->final && !lease->has_mark &&", "args->status == ATTEMPT_FAILED && !lease->has_mark &&"),
@@ -258,7 +259,7 @@ MUTANTS = [
     Mutant("gate-stays-shut", "DI10: a gate opens when the limiter lets somebody through", THROTTLE,
            "node->key <= core->mono_ms) {\n        gate_open(core", "node->key < 0) {\n        gate_open(core"),
     Mutant("throttled-slots-taken", "kept slots: slots stay with those a rate limit refuses", TOKEN,
-           "chain != NULL && to->queue->throttle == NULL", "chain != NULL"),
+           "chain != NULL && line_rules(to->queue, to->line)->gives_way", "chain != NULL"),
     Mutant("stale-check-forgotten", "DI10: a second rate limit, asked while the first one's answer is put away", CHECK,
            "            throttle_changed(core, task_throttle(task));", "            (void)throttle_changed;"),
     # --- retention, low water, order, windows, open ---

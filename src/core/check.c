@@ -10,6 +10,7 @@
 #include "base/saturate.h"
 #include "core/group.h"
 #include "core/inner.h"
+#include "core/limit_kinds.h"
 #include "core/queue.h"
 #include "core/state.h"
 #include "core/task.h"
@@ -114,7 +115,7 @@ void check_start(struct core *core, struct task *task)
         return; /* asked before the task left its window for a while */
     }
     const struct limit *limit = task_limit(core, task);
-    if (limit == NULL || limit->kind != LIMIT_RATE) {
+    if (limit == NULL || !limit_rules(limit->kind)->asked) {
         core->corrupt_rows++; /* stays as it is, and in nobody's way */
         return;
     }

@@ -10,6 +10,7 @@
 #include "core/inner.h"
 #include "core/job.h"
 #include "core/lease.h"
+#include "core/limit_kinds.h"
 #include "core/queue.h"
 #include "core/queue_rows.h"
 #include "core/read.h"
@@ -89,8 +90,8 @@ enum run locate_run(struct core *core, struct command *cmd)
     if (!token_find(core, cmd, &job, &token)) {
         return RUN_NEED;
     }
-    if (token.where != TOKEN_REQUEST || token.queue->throttle != NULL || !token.has_chain ||
-        !uuid_eq(&token.task_id, task_id)) {
+    if (token.where != TOKEN_REQUEST || !line_rules(token.queue, token.line)->gives_way ||
+        !token.has_chain || !uuid_eq(&token.task_id, task_id)) {
         return run_ok(cmd);
     }
     struct key key;

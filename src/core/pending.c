@@ -19,6 +19,7 @@
 #include "core/group.h"
 #include "core/job.h"
 #include "core/lease.h"
+#include "core/limit_kinds.h"
 #include "core/line.h"
 #include "core/queue.h"
 #include "core/slot.h"
@@ -149,7 +150,7 @@ static void pending_lanes(const struct core *core, const struct token *token,
 
 static void pending_limit(struct command *cmd, const struct limit *limit, struct job_pending *ret)
 {
-    ret->is_rate = limit->kind == LIMIT_RATE;
+    ret->is_rate = limit_rules(limit->kind)->asked;
     if (ret->is_rate) {
         ret->limit = arena_copy(cmd->arena, limit->rate->name);
         ret->unique_key = arena_copy(cmd->arena, limit->rate->unique_key);
@@ -228,7 +229,7 @@ static void pending_timer(const struct core *core, const struct job *job, const 
     const bool moved =
         token->relative <= 1 && job->has_state && due_ms != job->info.requested_start_ms;
     const bool refused =
-        limit != NULL && limit->kind == LIMIT_RATE && (token->rate_retries != 0 || moved);
+        limit != NULL && limit_rules(limit->kind)->asked && (token->rate_retries != 0 || moved);
     ret->until_ms = due_ms;
     ret->attempt = token->attempt;
     if (due_ms <= core->wall_ms) {
@@ -276,7 +277,7 @@ bool pending_find(struct core *core, struct command *cmd, const struct job *job,
         pending_timer(core, job, &token, limit, ret);
     } else if (token.where == TOKEN_READY) {
         pending_ready(core, cmd, &token, task, limit, ret);
-    } else if (token.where == TOKEN_REQUEST && token.queue->throttle != NULL) {
+    } else if (token.where == TOKEN_REQUEST && line_rules(token.queue, token.line)->asked) {
         pending_throttle(core, cmd, &token, task, ret);
     } else if (token.where == TOKEN_REQUEST) {
         pending_slot(core, cmd, &token, ret);

@@ -23,6 +23,7 @@
 #include "core/count.h"
 #include "core/inner.h"
 #include "core/job.h"
+#include "core/limit_kinds.h"
 #include "core/run.h"
 #include "core/state.h"
 #include "core/task.h"
@@ -167,7 +168,7 @@ enum run checked_run(struct core *core, struct command *cmd)
     if ((from.where != TOKEN_READY && throttle == NULL) || !from.has_chain ||
         !uuid_eq(&from.task_id, &inner->task_id) || from.passed != check->passed ||
         limits == NULL || from.passed >= limits->count ||
-        limits->items[from.passed].kind != LIMIT_RATE) {
+        !limit_rules(limits->items[from.passed].kind)->asked) {
         return run_ok(cmd);
     }
     struct token to = from;

@@ -26,6 +26,7 @@
 #include "core/commands.h"
 #include "core/inner.h"
 #include "core/job.h"
+#include "core/limit_kinds.h"
 #include "core/read.h"
 #include "core/run.h"
 #include "core/state.h"
@@ -122,7 +123,7 @@ static int64_t redate_wait_ms(const struct core *core, const struct job *job,
         return due_ms > job->state.changed_ms ? due_ms - job->state.changed_ms : 0;
     }
     if (!from->has_chain || from->passed >= limits->count ||
-        limits->items[from->passed].kind != LIMIT_RATE) {
+        !limit_rules(limits->items[from->passed].kind)->asked) {
         return -1;
     }
     const struct rate_retry_policy *retry = &limits->items[from->passed].rate->retry;

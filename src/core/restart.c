@@ -15,6 +15,7 @@
 #include "core/ids.h"
 #include "core/job.h"
 #include "core/lease.h"
+#include "core/limit_kinds.h"
 #include "core/low.h"
 #include "core/poll.h"
 #include "core/queue.h"
@@ -145,8 +146,7 @@ static bool scheduled_load(struct core *core, struct command *cmd, const struct 
         *ret_run = run_fail(cmd, SILO_CORRUPT, "the job's task is missing");
         return false;
     }
-    if (token->where == TOKEN_REQUEST &&
-        token->queue->throttle == NULL) { /* parked in a full queue */
+    if (token->where == TOKEN_REQUEST && line_rules(token->queue, token->line)->gives_way) {
         *ret_run = job_refuse(cmd, reasons->verb, reasons->none, job->status);
         return false;
     }

@@ -19,6 +19,7 @@
 #include "base/assert.h"
 #include "core/group.h"
 #include "core/lease.h"
+#include "core/limit_kinds.h"
 #include "core/line.h"
 #include "core/low.h"
 #include "core/marks.h"
@@ -129,8 +130,7 @@ static void token_arrive_request(struct core *core, struct bytes job_ref, const 
         queue_dirty(core, to->queue);
     }
     struct chain *chain = chain_find(core, &to->task_id);
-    /* The slots of a token that waits for a rate limit stay with it. */
-    if (chain != NULL && to->queue->throttle == NULL) {
+    if (chain != NULL && line_rules(to->queue, to->line)->gives_way) {
         chain_waits(core, chain, to->queue, to->line, &to->place, rec);
     }
     blob_unref(rec);
@@ -181,7 +181,7 @@ static void token_slots(struct core *core, struct bytes job_ref, const struct to
     }
     for (uint32_t i = same ? from->passed : 0; i < to->passed; i++) {
         const struct limit *limit = &to->limits->items[i];
-        if (limit->kind != LIMIT_RATE && !limit->repeated) {
+        if (limit_rules(limit->kind)->holds == HOLDS_SLOT && !limit->repeated) {
             slot_take(core, job_ref, &to->task_id, queue_of_limit(core, job_ref, limit), i);
         }
     }

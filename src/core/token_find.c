@@ -2,6 +2,7 @@
 #include "core/token_find.h"
 
 #include "core/job.h"
+#include "core/limit_kinds.h"
 #include "core/queue_rows.h"
 #include "core/read.h"
 #include "core/run.h"
@@ -36,7 +37,7 @@ static bool token_in_line(struct core *core, struct command *cmd, const struct i
     bool all = true;
     for (uint32_t i = 0; limits != NULL && i < limits->count && ret->where == TOKEN_NONE; i++) {
         const struct limit *limit = &limits->items[i];
-        if ((limit->kind == LIMIT_RATE && !limit->throttles) || limit->repeated) {
+        if (!limit_rules(limit->kind)->has_line(limit)) {
             continue;
         }
         struct key queue;

@@ -14,14 +14,10 @@
  */
 #include "core/walk.h"
 
-#include "base/limits.h"
-#include "core/floating.h"
 #include "core/group.h"
+#include "core/limit_kinds.h"
 #include "core/low.h"
-#include "core/queue.h"
-#include "core/queue_rows.h"
 #include "core/state.h"
-#include "core/throttle.h"
 #include "core/token.h"
 
 static bool walk_is_due(const struct core *core, const struct token *to)
@@ -29,25 +25,29 @@ static bool walk_is_due(const struct core *core, const struct token *to)
     return to->was_due || to->place.due_ms <= core->wall_ms;
 }
 
-static bool walk_group_ready(struct core *core, struct command *cmd, const struct token *to)
-{
-    return group_low_ready(core, group_get(core, to->group), cmd);
-}
-
-/*
- * A queue that the job has named before, or a rate limit that let it through before it lost a slot.
- */
+/* A queue that the job has named before, or a limit that the token has passed for good. */
 static bool walk_skips(const struct token *to, uint32_t index)
 {
     const struct limit *limit = &to->limits->items[index];
-    return limit->repeated || (limit->kind == LIMIT_RATE && index < to->rates_paid);
+    return limit->repeated || (limit_rules(limit->kind)->passed_for_good && index < to->rates_paid);
 }
 
-/* Where a token waits for a rate limit; NULL: it is ready, and asked about by itself. */
-static struct queue *walk_throttle(struct core *core, struct bytes job_ref, const struct token *to,
-                                   const struct limit *limit)
+/* How far it would come, without a change. ON: past all limits. */
+static enum limit_way walk_look(struct core *core, struct command *cmd, struct bytes job_ref,
+                                const struct token *to)
 {
-    return limit->throttles ? throttle_of(core, job_ref, limit, to->group) : NULL;
+    const uint32_t count = token_has_ahead(to) ? to->limits->count : 0;
+    for (uint32_t i = to->passed; i < count; i++) {
+        const struct limit *limit = &to->limits->items[i];
+        if (walk_skips(to, i)) {
+            continue;
+        }
+        const enum limit_way way = limit_rules(limit->kind)->look(core, cmd, job_ref, to, limit);
+        if (way != WAY_ON) {
+            return way;
+        }
+    }
+    return WAY_ON;
 }
 
 bool walk_ready(struct core *core, struct command *cmd, struct bytes job_ref,
@@ -56,47 +56,21 @@ bool walk_ready(struct core *core, struct command *cmd, struct bytes job_ref,
     if (!walk_is_due(core, to)) {
         return true;
     }
-    const uint32_t count = token_has_ahead(to) ? to->limits->count : 0;
-    for (uint32_t i = to->passed; i < count; i++) {
-        const struct limit *limit = &to->limits->items[i];
-        if (walk_skips(to, i)) {
-            continue;
-        }
-        if (limit->kind == LIMIT_RATE) {
-            struct queue *line = walk_throttle(core, job_ref, to, limit);
-            if (line != NULL && !queue_ready(core, line, cmd)) {
-                return false;
-            }
-            break;
-        }
-        struct queue *queue = queue_of_limit(core, job_ref, limit);
-        if (limit->line.floating && !queue_ready(core, queue, cmd)) {
-            return false;
-        }
-        if (!queue_fits(queue, limit)) {
-            return queue_ready(core, queue, cmd);
-        }
+    switch (walk_look(core, cmd, job_ref, to)) {
+    case WAY_UNKNOWN:
+        return false;
+    case WAY_ON:
+        return group_low_ready(core, group_get(core, to->group), cmd);
+    case WAY_STOPS:
+    case WAY_CROWDED:
+        return true;
     }
-    return walk_group_ready(core, cmd, to);
+    return true;
 }
 
 bool walk_crowded(struct core *core, struct bytes job_ref, const struct token *to)
 {
-    const uint32_t count = token_has_ahead(to) ? to->limits->count : 0;
-    for (uint32_t i = to->passed; i < count && walk_is_due(core, to); i++) {
-        const struct limit *limit = &to->limits->items[i];
-        if (walk_skips(to, i)) {
-            continue;
-        }
-        if (limit->kind == LIMIT_RATE) {
-            return false;
-        }
-        struct queue *queue = queue_of_limit(core, job_ref, limit);
-        if (!queue_fits(queue, limit)) {
-            return queue->line_count >= QUEUE_LINES_MAX && line_find(queue, limit->line) == NULL;
-        }
-    }
-    return false;
+    return walk_is_due(core, to) && walk_look(core, NULL, job_ref, to) == WAY_CROWDED;
 }
 
 /* Passes what it can; true: it stands before limits[passed]. */
@@ -104,26 +78,10 @@ static bool walk_stops(struct core *core, struct bytes job_ref, struct token *to
 {
     for (; to->passed < to->limits->count; to->passed++) {
         const struct limit *limit = &to->limits->items[to->passed];
-        if (walk_skips(to, to->passed)) {
-            continue;
-        }
-        if (limit->kind == LIMIT_RATE) {
-            to->queue = walk_throttle(core, job_ref, to, limit);
-            to->line = THROTTLE_LINE;
-            to->where = to->queue != NULL ? TOKEN_REQUEST : TOKEN_READY;
+        if (!walk_skips(to, to->passed) &&
+            !limit_rules(limit->kind)->arrive(core, job_ref, to, limit)) {
             return true;
         }
-        struct queue *queue = queue_of_limit(core, job_ref, limit);
-        if (limit->line.floating) {
-            floating_ensure(core, queue, limit->floating);
-        }
-        if (!queue_fits(queue, limit)) {
-            to->where = TOKEN_REQUEST;
-            to->queue = queue;
-            to->line = limit->line;
-            return true;
-        }
-        to->rate_retries = 0;
     }
     return false;
 }

@@ -190,12 +190,41 @@ static void test_damaged(void **state)
     fixture_free(f);
 }
 
+/* Each member that a limit can have on the wire is taken to a kind of its own. */
+static void test_every_member(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new();
+    Silo__V1__ConcurrencyLimit concurrency = SILO__V1__CONCURRENCY_LIMIT__INIT;
+    Silo__V1__GubernatorRateLimit rate = SILO__V1__GUBERNATOR_RATE_LIMIT__INIT;
+    Silo__V1__FloatingConcurrencyLimit floating = SILO__V1__FLOATING_CONCURRENCY_LIMIT__INIT;
+    ProtobufCMessage *const members[] = {&concurrency.base, &rate.base, &floating.base};
+    const ProtobufCMessageDescriptor *type = &silo__v1__limit__descriptor;
+    uint32_t seen = 0;
+    assert_int_equal(type->n_fields, LIMIT_KIND_COUNT);
+    for (unsigned i = 0; i < type->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &type->fields[i];
+        for (size_t m = 0; m < sizeof members / sizeof members[0]; m++) {
+            if (members[m]->descriptor == field->descriptor) {
+                f->limit.limit_case = (Silo__V1__Limit__LimitCase)field->id;
+                f->limit.concurrency = (Silo__V1__ConcurrencyLimit *)members[m];
+            }
+        }
+        assert_int_equal(f->limit.limit_case, field->id);
+        assert_int_equal(round_trip(f)->limit_case, field->id);
+        seen |= 1u << f->recs[0].kind;
+    }
+    assert_int_equal(seen, (1u << LIMIT_KIND_COUNT) - 1);
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_member),     cmocka_unit_test(test_concurrency),
         cmocka_unit_test(test_rate_defaults), cmocka_unit_test(test_floating_map),
         cmocka_unit_test(test_equal),         cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_every_member),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
