@@ -13,7 +13,7 @@
 #define NAME_BYTES_MAX 512u
 #define KINDS 8u
 
-enum kind { JOB_REF, READY, TIMER, QUEUE_REF, REQUEST, HOLDER, EXPIRY, RANGES };
+enum kind { JOB_REF, READY, TIMER, QUEUE_REF, WAITER, HOLDER, EXPIRY, RANGES };
 
 static bool place_eq(const struct place *a, const struct place *b)
 {
@@ -198,7 +198,7 @@ static void queue_ref_built(struct bytes in)
     exact_free(ref);
 }
 
-static void request_raw(struct bytes in)
+static void waiter_raw(struct bytes in)
 {
     const uint8_t bits = take_u8(&in);
     const enum dispatch_order order = (bits & 1) != 0 ? ORDER_START : ORDER_PRIORITY;
@@ -206,21 +206,21 @@ static void request_raw(struct bytes in)
     struct key ref, prefix, again;
     struct bytes queue;
     queue_ref_take(&in, &ref, &queue);
-    key_request_line(&prefix, key_bytes(&ref), line);
+    key_waiter_line(&prefix, key_bytes(&ref), line);
     const size_t prefix_len = prefix.len;
     const size_t take = in.len < KEY_BYTES_MAX - prefix_len ? in.len : KEY_BYTES_MAX - prefix_len;
     memcpy(prefix.b + prefix.len, in.ptr, take);
     prefix.len += take;
     const struct bytes key = exact(key_bytes(&prefix));
     struct place place;
-    if (key_request_parse(key, order, prefix_len, &place)) {
-        key_request(&again, order, key_bytes(&ref), line, &place);
+    if (key_waiter_parse(key, order, prefix_len, &place)) {
+        key_waiter(&again, order, key_bytes(&ref), line, &place);
         ASSERT(bytes_eq(key_bytes(&again), key));
     }
     exact_free(key);
 }
 
-static void request_built(struct bytes in)
+static void waiter_built(struct bytes in)
 {
     const uint8_t bits = take_u8(&in);
     const enum dispatch_order order = (bits & 1) != 0 ? ORDER_START : ORDER_PRIORITY;
@@ -230,10 +230,10 @@ static void request_built(struct bytes in)
     struct bytes queue;
     struct place again;
     queue_ref_take(&in, &ref, &queue);
-    key_request_line(&prefix, key_bytes(&ref), line);
-    key_request(&key, order, key_bytes(&ref), line, &place);
+    key_waiter_line(&prefix, key_bytes(&ref), line);
+    key_waiter(&key, order, key_bytes(&ref), line, &place);
     ASSERT(bytes_starts(key_bytes(&key), key_bytes(&prefix)));
-    ASSERT(key_request_parse(key_bytes(&key), order, prefix.len, &again) &&
+    ASSERT(key_waiter_parse(key_bytes(&key), order, prefix.len, &again) &&
            place_eq(&place, &again));
 }
 
@@ -313,7 +313,7 @@ void fuzz_one(struct bytes input)
     static void (*const parts[KINDS][2])(struct bytes) = {
         [JOB_REF] = {job_ref_raw, job_ref_built}, [READY] = {ready_raw, ready_built},
         [TIMER] = {timer_raw, timer_built},       [QUEUE_REF] = {queue_ref_raw, queue_ref_built},
-        [REQUEST] = {request_raw, request_built}, [HOLDER] = {holder_raw, holder_built},
+        [WAITER] = {waiter_raw, waiter_built},    [HOLDER] = {holder_raw, holder_built},
         [EXPIRY] = {expiry_raw, expiry_built},    [RANGES] = {ranges, ranges},
     };
     const uint8_t kind = take_u8(&input);
@@ -341,5 +341,5 @@ void fuzz_seeds(struct seeds *seeds)
         seed_put(seeds, (uint8_t)(kind + KINDS),
                  BYTES_LIT("\2abcd\3\0\1\2efgh\4ijklmnop\1\2\3\4\5\6\7\10qrstuvwxyz"));
     }
-    seed_put(seeds, REQUEST, BYTES_LIT("\1\0\0\0\5\1te\1qu\0\0\0\0\0\0\0\1\2\0\0\0\0\0\0\0\3"));
+    seed_put(seeds, WAITER, BYTES_LIT("\1\0\0\0\5\1te\1qu\0\0\0\0\0\0\0\1\2\0\0\0\0\0\0\0\3"));
 }

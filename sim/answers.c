@@ -135,7 +135,7 @@ static bool explains_revival(enum api api, const struct item *item, const struct
 /* A token that waits to be due, for a rate limit, or to be leased. */
 static bool can_lease(const struct model *m, const struct mversion *v)
 {
-    if (v->where != AT_REQUEST) {
+    if (v->where != AT_WAITER) {
         return v->status == JOB_SCHEDULED;
     }
     const struct spec spec = spec_of(m->specs, v->spec);

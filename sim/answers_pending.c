@@ -212,7 +212,7 @@ static bool numbers_fit(const struct asked *q)
     if (q->job->where == AT_READY) {
         return ahead_fits(q, NULL) && running_fits(q);
     }
-    if (q->job->where != AT_REQUEST) {
+    if (q->job->where != AT_WAITER) {
         return true;
     }
     struct key ref;
@@ -244,9 +244,9 @@ void pending_check(struct model *m, const struct item *item)
     if (q.job->has_chain && q.job->passed < q.job->info.limit_count) {
         q.limit = &q.job->limits->items[q.job->passed];
     }
-    const bool fits = q.job->where == AT_TIMER     ? timer_fits(&q)
-                      : q.job->where == AT_REQUEST ? line_fits(&q)
-                                                   : ready_fits(&q);
+    const bool fits = q.job->where == AT_TIMER    ? timer_fits(&q)
+                      : q.job->where == AT_WAITER ? line_fits(&q)
+                                                  : ready_fits(&q);
     if (fits && item->quiet && item->batches == m->seen.batches && model_at_rest(m)) {
         m->seen.views++;
         (void)numbers_fit(&q);

@@ -14,7 +14,7 @@ struct audit_note {
 
 const char *token_at_name(enum token_at at)
 {
-    static const char *const names[] = {"nowhere", "timer", "ready", "request", "lease"};
+    static const char *const names[] = {"nowhere", "timer", "ready", "in line", "lease"};
     return names[at];
 }
 
@@ -234,7 +234,7 @@ static bool token_take(struct audit *a, const struct stored_row *row, enum token
     if (rec.has_chain) {
         job->task_id = rec.chain.task_id;
     }
-    return audit_chain(a, job, &rec) && (where != AT_REQUEST || audit_request(a, job, row)) &&
+    return audit_chain(a, job, &rec) && (where != AT_WAITER || audit_waiter(a, job, row)) &&
            (where != AT_READY || audit_low_ready(a, row, &place)) &&
            (where != AT_TIMER || audit_low_timer(a, &place));
 }
@@ -290,8 +290,8 @@ static bool row_take(struct audit *a, const struct stored_row *row)
         return token_take(a, row, AT_READY);
     case TABLE_TIMER:
         return token_take(a, row, AT_TIMER);
-    case TABLE_REQUEST:
-        return token_take(a, row, AT_REQUEST);
+    case TABLE_WAITER:
+        return token_take(a, row, AT_WAITER);
     case TABLE_LEASE:
         return lease_take(a, row);
     case TABLE_HOLDER:

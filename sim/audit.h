@@ -24,7 +24,7 @@
 #include "sim/basics.h"
 #include "sim/rows.h"
 
-enum token_at { AT_NONE, AT_TIMER, AT_READY, AT_REQUEST, AT_LEASE };
+enum token_at { AT_NONE, AT_TIMER, AT_READY, AT_WAITER, AT_LEASE };
 const char *token_at_name(enum token_at at);
 
 struct audit_job {
@@ -164,7 +164,7 @@ void audit_limits_free(struct audit *audit);
 void audit_dropped(struct audit *audit, struct bytes holder_key);
 struct audit_queue *audit_queue_get(struct audit *audit, struct bytes ref);
 bool audit_chain(struct audit *audit, const struct audit_job *job, const struct task_rec *rec);
-bool audit_request(struct audit *audit, const struct audit_job *job, const struct stored_row *row);
+bool audit_waiter(struct audit *audit, const struct audit_job *job, const struct stored_row *row);
 bool audit_holders(struct audit *audit, const struct audit_job *job, struct audit_tally *tally);
 bool audit_queue_row(struct audit *audit, const struct stored_row *row);
 bool audit_queues(struct audit *audit);

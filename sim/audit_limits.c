@@ -173,7 +173,7 @@ bool audit_chain(struct audit *a, const struct audit_job *job, const struct task
                  (at != NULL && at->kind == LIMIT_RATE),
              "bug 20", "%.*s is in the future with %u limits passed", JOB_FMT(job), chain->passed);
         break;
-    case AT_REQUEST:
+    case AT_WAITER:
         RULE(a, at != NULL && (at->kind != LIMIT_RATE || at->throttles) && !at->repeated, "JF21",
              "%.*s waits at a queue that its limit %u does not name", JOB_FMT(job), chain->passed);
         break;
@@ -192,15 +192,15 @@ static void limit_queue(struct key *key, const struct audit_job *job, uint32_t i
 }
 
 /* SE9, JF17: a waiter stands in the line of its limit, at its place. */
-bool audit_request(struct audit *a, const struct audit_job *job, const struct stored_row *row)
+bool audit_waiter(struct audit *a, const struct audit_job *job, const struct stored_row *row)
 {
     struct key ref;
     struct key key;
     const struct limit *limit = &job->limits->items[job->passed];
     limit_queue(&ref, job, job->passed);
-    key_request(&key, a->order, key_bytes(&ref), limit->line, &job->place);
+    key_waiter(&key, a->order, key_bytes(&ref), limit->line, &job->place);
     RULE(a, bytes_eq(row->key, key_bytes(&key)), "SE9",
-         "the request of %.*s stands at another place than its job says", JOB_FMT(job));
+         "the waiter row of %.*s stands at another place than its job says", JOB_FMT(job));
     struct audit_queue *queue = audit_queue_get(a, bytes_of(row->key.ptr + 1, ref.len));
     line_get(queue, limit->line)->waiters++;
     return true;
@@ -381,7 +381,7 @@ static bool low_check(struct audit *a, const struct audit_job *job)
     ASSERT(queue != NULL);
     const struct audit_line *line = line_get(queue, job->limits->items[job->passed].line);
     RULE(a, !line->has_low || !audit_before(a, &job->place, &line->low), "low water",
-         "the request of %.*s stands below its line's low-water mark", JOB_FMT(job));
+         "the waiter row of %.*s stands below its line's low-water mark", JOB_FMT(job));
     return true;
 }
 
@@ -397,7 +397,7 @@ bool audit_queues(struct audit *a)
     RULE(a, leased == a->refresh_leases, "SE10", "%zu refreshes are leased, %zu have a row", leased,
          a->refresh_leases);
     for (size_t i = 0; i < a->job_count; i++) {
-        if (a->jobs[i].where == AT_REQUEST && !low_check(a, &a->jobs[i])) {
+        if (a->jobs[i].where == AT_WAITER && !low_check(a, &a->jobs[i])) {
             return false;
         }
     }
@@ -577,7 +577,7 @@ static bool grant_in_order(struct audit *a, const struct audit_grants *g, const 
     if (grant->job->info.due_ms < place.due_ms && grant->job->attempt == 1) {
         place.due_ms = grant->job->info.due_ms; /* it came, and was dated anew, within the batch */
     }
-    key_by_ref(&prefix, TABLE_REQUEST, grant->queue->ref);
+    key_by_ref(&prefix, TABLE_WAITER, grant->queue->ref);
     const struct bytes all = key_bytes(&prefix);
     for (const struct stored_row *row = rows_first(&a->rows, all); row != NULL;
          row = rows_next(&a->rows, row, all)) {
@@ -633,7 +633,7 @@ static bool takeovers_done(struct audit *a, const struct audit_job *waiter)
     uint64_t losers = 0;
     for (size_t i = 0; queue != NULL && i < a->job_count; i++) {
         const struct audit_job *loser = &a->jobs[i];
-        if (loser->where != AT_REQUEST || !audit_before(a, &waiter->place, &loser->place) ||
+        if (loser->where != AT_WAITER || !audit_before(a, &waiter->place, &loser->place) ||
             loser->limits->items[loser->passed].kind == LIMIT_RATE) { /* they keep their slots */
             continue;
         }
@@ -676,7 +676,7 @@ bool audit_rest(struct audit *a, int64_t now_ms)
         RULE(a, job->where != AT_TIMER || job->place.due_ms > now_ms, "due",
              "the timer of %.*s is due at %lld, it is %lld", JOB_FMT(job),
              (long long)job->place.due_ms, (long long)now_ms);
-        if (job->where == AT_REQUEST && !takeovers_done(a, job)) {
+        if (job->where == AT_WAITER && !takeovers_done(a, job)) {
             return false;
         }
     }
@@ -685,7 +685,7 @@ bool audit_rest(struct audit *a, int64_t now_ms)
 
 bool audit_drained(struct audit *a)
 {
-    static const enum key_table none[] = {TABLE_READY, TABLE_TIMER, TABLE_LEASE, TABLE_REQUEST,
+    static const enum key_table none[] = {TABLE_READY, TABLE_TIMER, TABLE_LEASE, TABLE_WAITER,
                                           TABLE_HOLDER};
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
         struct key key;

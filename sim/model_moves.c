@@ -135,7 +135,7 @@ static void move_rates(struct model *m, const struct mjob *job, const struct mve
     }
     m->seen.takeovers += same && is->passed < was->passed;
     if (same && is->passed < was->passed && stored->rates_paid <= was->passed &&
-        was->where == AT_REQUEST && stored->limits->items[was->passed].kind == LIMIT_RATE) {
+        was->where == AT_WAITER && stored->limits->items[was->passed].kind == LIMIT_RATE) {
         (void)verdict_fail(m->verdict, "kept slots", "%s lost a slot while a rate limit refused it",
                            job->id);
     }

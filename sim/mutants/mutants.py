@@ -62,7 +62,7 @@ MUTANTS = [
            "if (same) {\n            slots_release(core, &from->task_id, to->passed);\n        }"),
     Mutant("slots-of-cancelled-kept", "SE1; bug 11: a cancelled waiter releases what it holds", TOKEN,
            "        slots_release(core, &from->task_id, same ? to->passed : 0);",
-           "        if (from->where != TOKEN_REQUEST || to->where != TOKEN_NONE) {\n"
+           "        if (from->where != TOKEN_WAITER || to->where != TOKEN_NONE) {\n"
            "            slots_release(core, &from->task_id, same ? to->passed : 0);\n        }"),
     Mutant("slot-for-repeated-queue", "JF18, DEFECT-18: one slot for a queue named twice", TOKEN,
            "->holds == HOLDS_SLOT && !limit->repeated) {\n            slot_take",
@@ -70,10 +70,10 @@ MUTANTS = [
     Mutant("ready-row-left", "SE3, JF4: leasing takes the task row away", TOKEN,
            "        key_ready(&key, core->order, from->group, &from->place);\n        view_del(&core->view, key_bytes(&key));",
            "        key_ready(&key, core->order, from->group, &from->place);"),
-    Mutant("request-row-left", "SE3, JA15: a grant takes the request away", TOKEN,
-           "        key_request(&key, core->order, queue_ref(from->queue), from->line, &from->place);\n"
+    Mutant("waiter-row-left", "SE3, JA15: a grant takes the waiter row away", TOKEN,
+           "        key_waiter(&key, core->order, queue_ref(from->queue), from->line, &from->place);\n"
            "        view_del(&core->view, key_bytes(&key));",
-           "        key_request(&key, core->order, queue_ref(from->queue), from->line, &from->place);"),
+           "        key_waiter(&key, core->order, queue_ref(from->queue), from->line, &from->place);"),
     Mutant("timer-row-left", "SE3: a due task leaves the timers", TOKEN,
            "        key_timer(&key, &from->place);\n        view_del(&core->view, key_bytes(&key));",
            "        key_timer(&key, &from->place);"),
@@ -176,7 +176,7 @@ MUTANTS = [
            "    state_write(core, cmd->job_ref, &state);\n    walk_move(core, cmd->job_ref, from, to);",
            "    (void)state;\n    walk_move(core, cmd->job_ref, from, to);"),
     Mutant("lease-job-skips-line", "answer: a parked job is not leased by name", RESTART,
-           "    if (token->where == TOKEN_REQUEST && line_rules(token->queue, token->line)->gives_way) {",
+           "    if (token->where == TOKEN_WAITER && line_rules(token->queue, token->line)->gives_way) {",
            "    if (token->where == TOKEN_NONE) {"),
     Mutant("no-retry-is-retried", "no retry: a failure that its worker calls final is the end", REPORT,
            "args->status == ATTEMPT_FAILED && !args->final && !lease->has_mark &&", "args->status == ATTEMPT_FAILED && !lease->has_mark &&"),

@@ -14,7 +14,7 @@
  *   blob                 table | hash u64 | tenant str | job str | kind u8 | attempt u32
  *   meta                 table | what u8 [| group str | lane u8], table | what u8 | queue ref or
  *                        tenant part
- *   request              table | queue ref | floating u8 | max u32 | priority, due, arrival as in
+ *   waiter               table | queue ref | floating u8 | max u32 | priority, due, arrival as in
  *                        ready, by the order
  *   holder               table | queue ref | task id, 16 bytes
  *   queue                table | queue ref | kind u8
@@ -351,22 +351,22 @@ bool queue_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_tenan
     return true;
 }
 
-void key_request_line(struct key *key, struct bytes queue_ref, struct line_id line)
+void key_waiter_line(struct key *key, struct bytes queue_ref, struct line_id line)
 {
-    key_by_ref(key, TABLE_REQUEST, queue_ref);
+    key_by_ref(key, TABLE_WAITER, queue_ref);
     put_u8(key, line.floating ? 1 : 0);
     put_u32(key, line.max);
 }
 
-void key_request(struct key *key, enum dispatch_order order, struct bytes queue_ref,
-                 struct line_id line, const struct place *place)
+void key_waiter(struct key *key, enum dispatch_order order, struct bytes queue_ref,
+                struct line_id line, const struct place *place)
 {
-    key_request_line(key, queue_ref, line);
+    key_waiter_line(key, queue_ref, line);
     put_place(key, order, place);
 }
 
-bool key_request_parse(struct bytes key, enum dispatch_order order, size_t line_prefix_len,
-                       struct place *ret_place)
+bool key_waiter_parse(struct bytes key, enum dispatch_order order, size_t line_prefix_len,
+                      struct place *ret_place)
 {
     return key_ready_parse(key, order, line_prefix_len, ret_place);
 }

@@ -27,15 +27,15 @@ enum key_table {
     TABLE_INDEX = 0x04,   /* tenant, kind, inverted time, job -> nothing */
     TABLE_METADATA =
         0x05, /* tenant, name, value (first 512 bytes), hash of the value, job -> nothing */
-    TABLE_READY = 0x06,   /* group, priority, due, arrival -> task record */
-    TABLE_TIMER = 0x07,   /* due, priority, arrival -> task record */
-    TABLE_LEASE = 0x08,   /* job ref -> lease record */
-    TABLE_REQUEST = 0x09, /* queue ref, line, place -> task record: a token that waits for a slot */
-    TABLE_HOLDER = 0x0a,  /* queue ref, task id -> holder record: a slot that is taken */
-    TABLE_QUEUE = 0x0b,   /* queue ref, kind -> queue record (its lines) or floating record */
-    TABLE_COUNT = 0x0c,   /* tenant -> counter record */
-    TABLE_META = 0x0d,    /* facts of the shard */
-    TABLE_BLOB = 0x0e, /* tenant, job, kind, attempt -> payload or result above BLOB_INLINE_MAX */
+    TABLE_READY = 0x06,  /* group, priority, due, arrival -> task record */
+    TABLE_TIMER = 0x07,  /* due, priority, arrival -> task record */
+    TABLE_LEASE = 0x08,  /* job ref -> lease record */
+    TABLE_WAITER = 0x09, /* queue ref, line, place -> task record: a token that waits for a slot */
+    TABLE_HOLDER = 0x0a, /* queue ref, task id -> holder record: a slot that is taken */
+    TABLE_QUEUE = 0x0b,  /* queue ref, kind -> queue record (its lines) or floating record */
+    TABLE_COUNT = 0x0c,  /* tenant -> counter record */
+    TABLE_META = 0x0d,   /* facts of the shard */
+    TABLE_BLOB = 0x0e,   /* tenant, job, kind, attempt -> payload or result above BLOB_INLINE_MAX */
     TABLE_LIMITER =
         0x0f, /* tenant, name, unique key (512 bytes each), hash of both -> bucket record */
     TABLE_EXPIRY = 0x10, /* time, job ref -> nothing: when an ended job's retention is over */
@@ -150,12 +150,12 @@ bool queue_ref_ok(struct bytes ref);
 bool queue_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_tenant,
                      struct bytes *ret_queue);
 /* The tenant part of a queue reference is job_ref_tenant(ref), too. */
-void key_request_line(struct key *key, struct bytes queue_ref, struct line_id line);
-void key_request(struct key *key, enum dispatch_order order, struct bytes queue_ref,
-                 struct line_id line, const struct place *place);
-/* Of a request key below its line's prefix. False for malformed bytes. */
-bool key_request_parse(struct bytes key, enum dispatch_order order, size_t line_prefix_len,
-                       struct place *ret_place);
+void key_waiter_line(struct key *key, struct bytes queue_ref, struct line_id line);
+void key_waiter(struct key *key, enum dispatch_order order, struct bytes queue_ref,
+                struct line_id line, const struct place *place);
+/* Of a waiter key below its line's prefix. False for malformed bytes. */
+bool key_waiter_parse(struct bytes key, enum dispatch_order order, size_t line_prefix_len,
+                      struct place *ret_place);
 void key_holder(struct key *key, struct bytes queue_ref, const struct uuid *task_id);
 /* Splits a holder key. False for malformed bytes. */
 bool key_holder_parse(struct bytes key, struct bytes *ret_queue_ref, struct uuid *ret_task_id);

@@ -171,11 +171,11 @@ bool key_queue_split(struct bytes key, struct bytes *ret_queue_ref, struct bytes
     return true;
 }
 
-bool key_request_rest(struct bytes rest, enum dispatch_order order, struct line_id *ret_line,
-                      struct place *ret_place)
+bool key_waiter_rest(struct bytes rest, enum dispatch_order order, struct line_id *ret_line,
+                     struct place *ret_place)
 {
     if (rest.len < LINE_LEN || rest.ptr[0] > 1 ||
-        !key_request_parse(rest, order, LINE_LEN, ret_place)) {
+        !key_waiter_parse(rest, order, LINE_LEN, ret_place)) {
         return false;
     }
     *ret_line = (struct line_id){.floating = rest.ptr[0] == 1,

@@ -58,10 +58,10 @@ bool key_index_parse(struct bytes key, enum key_index *ret_kind, int64_t *ret_ti
 bool key_metadata_parse(struct bytes key, struct bytes *ret_tenant_part, struct bytes *ret_job_id);
 /* Of an attempt key. */
 bool key_attempt_parse(struct bytes key, uint32_t *ret_attempt);
-/* Of a holder, request or queue key: its queue reference and what follows. */
+/* Of a holder, waiter or queue key: its queue reference and what follows. */
 bool key_queue_split(struct bytes key, struct bytes *ret_queue_ref, struct bytes *ret_rest);
-/* Of what follows the queue reference in a request key. */
-bool key_request_rest(struct bytes rest, enum dispatch_order order, struct line_id *ret_line,
-                      struct place *ret_place);
+/* Of what follows the queue reference in a waiter key. */
+bool key_waiter_rest(struct bytes rest, enum dispatch_order order, struct line_id *ret_line,
+                     struct place *ret_place);
 
 #endif

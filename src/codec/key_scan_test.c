@@ -163,16 +163,16 @@ static void queue_keys_come_back(void **state)
         struct line_id got_line;
         struct place got;
         key_queue_ref(&ref, key_bytes(&tenant), names[i / 4]);
-        key_request(&key, order, key_bytes(&ref), line, &place);
+        key_waiter(&key, order, key_bytes(&ref), line, &place);
         assert_true(key_queue_split(key_bytes(&key), &got_ref, &rest));
         assert_true(bytes_eq(got_ref, key_bytes(&ref)));
-        assert_true(key_request_rest(rest, order, &got_line, &got));
+        assert_true(key_waiter_rest(rest, order, &got_line, &got));
         assert_int_equal(got_line.floating, line.floating);
         assert_int_equal(got_line.max, line.max);
         assert_int_equal(got.due_ms, 77);
         assert_int_equal(got.arrival, 88);
         assert_int_equal(got.priority, 9);
-        assert_false(key_request_rest(bytes_of(rest.ptr, rest.len - 1), order, &got_line, &got));
+        assert_false(key_waiter_rest(bytes_of(rest.ptr, rest.len - 1), order, &got_line, &got));
         key_queue(&key, key_bytes(&ref), QUEUE_FLOATING);
         assert_true(key_queue_split(key_bytes(&key), &got_ref, &rest));
         assert_true(bytes_eq(rest, BYTES_LIT("F")));
@@ -207,7 +207,7 @@ static void any_bytes_are_survived(void **state)
         }
         if (key_queue_split(key, &part, &rest)) {
             assert_int_equal(1 + part.len + rest.len, len);
-            (void)key_request_rest(rest, ORDER_PRIORITY, &line, &place);
+            (void)key_waiter_rest(rest, ORDER_PRIORITY, &line, &place);
         }
         (void)key_metadata_parse(key, &part, &rest);
         (void)key_attempt_parse(key, &attempt);

@@ -182,20 +182,20 @@ static void bytes_of_queue_keys_are_pinned(void **state)
     const struct bytes r = key_bytes(&ref);
     check_hex(&ref, QUEUE_Q);
     const struct line_id fixed = {.max = 0x0304}, floating = {.floating = true, .max = UINT32_MAX};
-    key_request_line(&key, r, fixed);
+    key_waiter_line(&key, r, fixed);
     check_hex(&key, "09" QUEUE_Q "00"
                     "00000304");
-    key_request_line(&key, r, floating);
+    key_waiter_line(&key, r, floating);
     check_hex(&key, "09" QUEUE_Q "01"
                     "ffffffff");
     const struct place place = {.due_ms = 0x0102, .arrival = 0x0a0b0c, .priority = 5};
-    key_request(&key, ORDER_PRIORITY, r, fixed, &place);
+    key_waiter(&key, ORDER_PRIORITY, r, fixed, &place);
     check_hex(&key, "09" QUEUE_Q "00"
                     "00000304"
                     "05"
                     "0000000000000102"
                     "00000000000a0b0c");
-    key_request(&key, ORDER_START, r, floating, &place);
+    key_waiter(&key, ORDER_START, r, floating, &place);
     check_hex(&key, "09" QUEUE_Q "01"
                     "ffffffff"
                     "0000000000000102"
@@ -258,7 +258,7 @@ static void bytes_of_throttle_refs_are_pinned(void **state)
                     "7f9bc2b3710844f2ce51a25aff954862"
                     "67"
                     "0001");
-    key_request_line(&key, key_bytes(&ref), (struct line_id){0});
+    key_waiter_line(&key, key_bytes(&ref), (struct line_id){0});
     check_hex(&key, "09" DASH "00ff"
                     "7f9bc2b3710844f2ce51a25aff954862"
                     "67"
@@ -464,16 +464,16 @@ static void waiters_of_a_line_stand_in_dispatch_order(void **state)
         struct key a_ref, b_ref, a_key, b_key, prefix;
         queue_ref_init(&a_ref, a_queue);
         queue_ref_init(&b_ref, b_queue);
-        key_request_line(&prefix, key_bytes(&a_ref), a_line);
+        key_waiter_line(&prefix, key_bytes(&a_ref), a_line);
         const int queues = sign(bytes_cmp(a_queue, b_queue)), lines = line_cmp(a_line, b_line);
         for (int o = ORDER_PRIORITY; o <= ORDER_START; o++) {
             const enum dispatch_order order = (enum dispatch_order)o;
             /* In one line. */
-            key_request(&a_key, order, key_bytes(&a_ref), a_line, &a);
-            key_request(&b_key, order, key_bytes(&a_ref), a_line, &b);
+            key_waiter(&a_key, order, key_bytes(&a_ref), a_line, &a);
+            key_waiter(&b_key, order, key_bytes(&a_ref), a_line, &b);
             assert_int_equal(key_cmp(&a_key, &b_key), place_cmp(&a, &b, order));
             /* Queue by queue, line by line. */
-            key_request(&b_key, order, key_bytes(&b_ref), b_line, &b);
+            key_waiter(&b_key, order, key_bytes(&b_ref), b_line, &b);
             assert_int_equal(key_cmp(&a_key, &b_key), queues != 0  ? queues
                                                       : lines != 0 ? lines
                                                                    : place_cmp(&a, &b, order));
@@ -806,18 +806,18 @@ static void places_of_waiters_come_back(void **state)
     for (int i = 0; i < ROUNDS; i++) {
         const struct place place = random_place();
         const struct line_id line = random_line();
-        key_request_line(&prefix, key_bytes(&ref), line);
+        key_waiter_line(&prefix, key_bytes(&ref), line);
         for (int o = ORDER_PRIORITY; o <= ORDER_START; o++) {
             const enum dispatch_order order = (enum dispatch_order)o;
-            key_request(&key, order, key_bytes(&ref), line, &place);
-            assert_true(key_request_parse(key_bytes(&key), order, prefix.len, &got));
+            key_waiter(&key, order, key_bytes(&ref), line, &place);
+            assert_true(key_waiter_parse(key_bytes(&key), order, prefix.len, &got));
             assert_int_equal(place_cmp(&got, &place, ORDER_PRIORITY), 0);
-            assert_false(key_request_parse(bytes_of(key.b, key.len - 1), order, prefix.len, &got));
+            assert_false(key_waiter_parse(bytes_of(key.b, key.len - 1), order, prefix.len, &got));
             key_successor(&key);
-            assert_false(key_request_parse(key_bytes(&key), order, prefix.len, &got));
+            assert_false(key_waiter_parse(key_bytes(&key), order, prefix.len, &got));
         }
     }
-    assert_false(key_request_parse(BYTES_NONE, ORDER_START, prefix.len, &got));
+    assert_false(key_waiter_parse(BYTES_NONE, ORDER_START, prefix.len, &got));
 }
 
 /* --- ranges --- */
@@ -903,7 +903,7 @@ static void the_longest_queue_keys_fit(void **state)
     assert_true(bytes_eq(got_queue, queue));
 
     const struct place place = {.due_ms = INT64_MAX, .arrival = UINT64_MAX, .priority = 255};
-    key_request(&key, ORDER_PRIORITY, key_bytes(&ref), (struct line_id){true, UINT32_MAX}, &place);
+    key_waiter(&key, ORDER_PRIORITY, key_bytes(&ref), (struct line_id){true, UINT32_MAX}, &place);
     key_successor(&key);
     assert_true(key.len <= KEY_BYTES_MAX);
     struct uuid got_id;

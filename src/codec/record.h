@@ -127,7 +127,7 @@ struct chain_rec {
 struct task_rec {
     struct bytes job_ref;
     uint32_t attempt, relative;
-    struct bytes group; /* timers and requests only; ready keys carry it */
+    struct bytes group; /* timers and waiters only; ready keys carry it */
     bool has_chain;     /* version 2: a job with limits */
     struct chain_rec chain;
 };
@@ -164,7 +164,7 @@ struct line_rec {
     struct line_id id;
     uint64_t count; /* of waiters */
     bool has_low;
-    struct place low; /* no live request stands before it */
+    struct place low; /* no waiter stands before it */
 };
 
 enum refresh_phase { REFRESH_NONE = 0, REFRESH_TASK = 1, REFRESH_LEASE = 2 };

@@ -37,10 +37,10 @@ static void test_job_without_info(void **state)
 static void test_rows_that_say_nothing(void **state)
 {
     (void)state;
-    static const enum key_table tables[] = {TABLE_READY, TABLE_INFO, TABLE_REQUEST, TABLE_TIMER};
+    static const enum key_table tables[] = {TABLE_READY, TABLE_INFO, TABLE_WAITER, TABLE_TIMER};
     for (size_t i = 0; i < 4; i++) {
         struct rig *rig = open_with(&(struct rig_options){.seed = 1});
-        const bool slots = tables[i] == TABLE_REQUEST;
+        const bool slots = tables[i] == TABLE_WAITER;
         const int64_t start_ms = tables[i] == TABLE_TIMER ? rig->wall_ms + 1000 : 0;
         const char *bad = slots ? "a2" : "a1";
         struct job_spec spec = {.id = "a", .start_ms = start_ms};

@@ -97,7 +97,7 @@ static void test_many_releases_at_once(void **state)
         rig_call_free(calls[i]);
     }
     assert_int_equal(rows_in(rig, TABLE_HOLDER), QUEUES);
-    assert_int_equal(rows_in(rig, TABLE_REQUEST), QUEUES);
+    assert_int_equal(rows_in(rig, TABLE_WAITER), QUEUES);
     assert_int_equal(poll_count(poll), QUEUES);
     rig_call_free(poll);
     close_checked(rig);

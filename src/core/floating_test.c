@@ -124,7 +124,7 @@ static void test_apart(void **state)
     LIMITED(rig, "c", FLOATS("g", 1, EVERY_MS));
     assert_int_equal(holders(rig, "f"), 1);
     assert_int_equal(holders_of(rig, "t2", "f"), 2);
-    assert_int_equal(rows_in(rig, TABLE_REQUEST), 0);
+    assert_int_equal(rows_in(rig, TABLE_WAITER), 0);
     close_checked(rig);
 }
 

@@ -115,7 +115,7 @@ static bool granted_token(struct core *core, const struct token *from, struct by
 
 enum visit { VISIT_ON, VISIT_DONE, VISIT_LOADING, VISIT_NEEDS };
 
-/* A request row that says nothing: it goes, as a job would that is cancelled. */
+/* A waiter row that says nothing: it goes, as a job would that is cancelled. */
 static enum visit grant_corrupt(struct core *core, struct task *task)
 {
     core->corrupt_rows++;
@@ -173,7 +173,7 @@ static void grant_demote(struct core *core, struct holder *holder)
     const struct chain *chain = holder->chain;
     struct blob *rec = blob_ref(chain->rec);
     struct token from = {
-        .where = TOKEN_REQUEST, .place = chain->place, .queue = chain->waits, .line = chain->line};
+        .where = TOKEN_WAITER, .place = chain->place, .queue = chain->waits, .line = chain->line};
     if (!token_of_row(core, blob_bytes(rec), &from) || holder->index >= from.limits->count) {
         core_break(core, "the row of a waiting job is corrupt");
         blob_unref(rec);

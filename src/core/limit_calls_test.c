@@ -247,7 +247,7 @@ uint32_t holders_of(struct rig *rig, const char *tenant, const char *queue)
 
 uint32_t waiters_of(struct rig *rig, const char *tenant, const char *queue)
 {
-    return queue_rows(rig, TABLE_REQUEST, tenant, queue);
+    return queue_rows(rig, TABLE_WAITER, tenant, queue);
 }
 
 uint32_t holders(struct rig *rig, const char *queue)
@@ -306,7 +306,7 @@ static bool token_read(struct slot_rows *rows, const struct slot_row *row, struc
         ret->passed = lease.passed;
         return true;
     }
-    if (table != TABLE_READY && table != TABLE_TIMER && table != TABLE_REQUEST) {
+    if (table != TABLE_READY && table != TABLE_TIMER && table != TABLE_WAITER) {
         return false;
     }
     struct task_rec task;
@@ -368,12 +368,12 @@ static uint32_t token_slots(struct slot_rows *rows, struct slot_token *token)
         assert_int_equal(rec.index, i);
         count++;
     }
-    if (token->table == TABLE_REQUEST) {
+    if (token->table == TABLE_WAITER) {
         assert_true(token->passed < limits.count);
         struct key ref;
         struct key key;
         limit_queue(&ref, token, &limits.items[token->passed]);
-        key_request_line(&key, key_bytes(&ref), limits.items[token->passed].line);
+        key_waiter_line(&key, key_bytes(&ref), limits.items[token->passed].line);
         assert_true(bytes_starts(token->key, key_bytes(&key)));
     } else if (token->table == TABLE_READY) {
         assert_true(token->passed == limits.count ||
@@ -485,7 +485,7 @@ static uint64_t check_queue(struct slot_rows *rows, struct bytes ref, struct byt
     struct line_rec line;
     for (uint32_t i = 0; i < lines; i++) {
         assert_true(line_next(&at, &line));
-        key_request_line(&prefix, ref, line.id);
+        key_waiter_line(&prefix, ref, line.id);
         assert_int_equal(line.count, rows_below(rows, key_bytes(&prefix)));
         assert_true(line.count != 0);
         assert_true(held >= line_capacity(rows, ref, line.id) || row_at(rows, &grant) != NULL);
@@ -511,7 +511,7 @@ static void check_queues(struct slot_rows *rows)
     }
     key_meta(&key, META_THROTTLE);
     assert_int_equal(throttles, rows_below(rows, key_bytes(&key)));
-    key_table(&key, TABLE_REQUEST);
+    key_table(&key, TABLE_WAITER);
     assert_int_equal(total, rows_below(rows, key_bytes(&key)));
 }
 
@@ -634,7 +634,7 @@ size_t drain(struct rig *rig)
     assert_int_equal(quiet, 3);
     slots_check(rig);
     assert_int_equal(rows_in(rig, TABLE_HOLDER), 0); /* SE13 */
-    assert_int_equal(rows_in(rig, TABLE_REQUEST), 0);
+    assert_int_equal(rows_in(rig, TABLE_WAITER), 0);
     assert_int_equal(rows_in(rig, TABLE_READY), 0);
     assert_int_equal(rows_in(rig, TABLE_TIMER), 0);
     assert_int_equal(rows_in(rig, TABLE_LEASE), 0);

@@ -31,7 +31,7 @@ bool rates_arrive(struct core *core, struct bytes job_ref, struct token *to,
 {
     to->queue = rates_line(core, job_ref, to, limit);
     to->line = THROTTLE_LINE;
-    to->where = to->queue != NULL ? TOKEN_REQUEST : TOKEN_READY;
+    to->where = to->queue != NULL ? TOKEN_WAITER : TOKEN_READY;
     return false;
 }
 

@@ -44,7 +44,7 @@ static bool queue_arrive(struct queue *queue, struct token *to, const struct lim
         to->rate_retries = 0;
         return true;
     }
-    to->where = TOKEN_REQUEST;
+    to->where = TOKEN_WAITER;
     to->queue = queue;
     to->line = limit->line;
     return false;

@@ -219,7 +219,7 @@ static void test_rows_of_waiters_are_bounded(void **state)
                  JOBS);
     }
     const struct core_stats stats = core_stats(rig_core(rig));
-    assert_int_equal(rows_in(rig, TABLE_REQUEST), QUEUES * (JOBS - 1));
+    assert_int_equal(rows_in(rig, TABLE_WAITER), QUEUES * (JOBS - 1));
     assert_true(stats.info_bytes <= SHARD_INFO_BYTES_MAX + QUEUES * 61000);
     close_watched(rig);
 }
@@ -483,7 +483,7 @@ static void check_cancel_refused(bool in_line)
     LIMITED(rig, "victim", FIXED("q", 1), limit);
     assert_int_equal(poll_empty(rig), 0);
     assert_int_equal(rows_in(rig, TABLE_TIMER), in_line ? 0 : 1);
-    assert_int_equal(rows_in(rig, TABLE_REQUEST), in_line ? 1 : 0);
+    assert_int_equal(rows_in(rig, TABLE_WAITER), in_line ? 1 : 0);
     LIMITED(rig, "next", FIXED("q", 1));
     assert_int_equal(holders(rig, "q"), 1);
     check_cancel(rig);

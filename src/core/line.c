@@ -1,5 +1,5 @@
 /*
- * core/line.c - windows over the request rows of each line, with pages read into them as for ready
+ * core/line.c - windows over the waiter rows of each line, with pages read into them as for ready
  * lanes (core/ready.c).
  */
 #include "core/line.h"
@@ -126,7 +126,7 @@ void line_remove(struct core *core, struct queue *queue, struct line_id id,
 
 static size_t line_prefix(const struct line *line, struct key *key)
 {
-    key_request_line(key, queue_ref(line->queue), line->id);
+    key_waiter_line(key, queue_ref(line->queue), line->id);
     return key->len;
 }
 
@@ -137,7 +137,7 @@ static void page_row(struct core *core, struct core_read *read, struct bytes key
     struct key prefix;
     struct place place;
     page_note_last(read, key);
-    if (!key_request_parse(key, core->order, line_prefix(read->context, &prefix), &place)) {
+    if (!key_waiter_parse(key, core->order, line_prefix(read->context, &prefix), &place)) {
         core->corrupt_rows++;
     } else if (view_recent(&core->view, key) == NULL) {
         struct task *task = task_of_row(core, value, &place);
@@ -151,13 +151,13 @@ static void page_merge_recent(struct core *core, struct line *line)
 {
     struct key prefix;
     const size_t prefix_len = line_prefix(line, &prefix);
-    for (struct list_node *n = list_first(&core->view.request_rows); n != NULL;
-         n = list_next(&core->view.request_rows, n)) {
+    for (struct list_node *n = list_first(&core->view.waiter_rows); n != NULL;
+         n = list_next(&core->view.waiter_rows, n)) {
         const struct row *row = CONTAINER_OF(n, struct row, in_table);
         const struct bytes key = bytes_of(row->key, row->key_len);
         struct place place;
         if (row->del || !bytes_starts(key, key_bytes(&prefix)) ||
-            !key_request_parse(key, core->order, prefix_len, &place) ||
+            !key_waiter_parse(key, core->order, prefix_len, &place) ||
             !lane_covers(&line->window, &place) || lane_find(&line->window, &place) != NULL) {
             continue;
         }
@@ -180,7 +180,7 @@ static void page_end(struct core *core, struct core_read *read, bool ok, bool mo
         !line->known || (line->window.bounded &&
                          place_cmp(line->window.by_priority, &line->window.mark, &read->mark) == 0);
     if (!ok ||
-        (more && !key_request_parse(read->last, core->order, line_prefix(line, &prefix), &last))) {
+        (more && !key_waiter_parse(read->last, core->order, line_prefix(line, &prefix), &last))) {
         line->queue->retry_mono_ms = core->mono_ms + READ_RETRY_MS;
         return;
     }
@@ -210,10 +210,10 @@ static void page_load_line(struct core *core, struct line *line)
     struct key hi;
     (void)line_prefix(line, &hi);
     if (line->known) {
-        key_request(&lo, core->order, queue_ref(line->queue), line->id, &line->window.mark);
+        key_waiter(&lo, core->order, queue_ref(line->queue), line->id, &line->window.mark);
         key_successor(&lo);
     } else if (line->low.has) {
-        key_request(&lo, core->order, queue_ref(line->queue), line->id, &line->low.place);
+        key_waiter(&lo, core->order, queue_ref(line->queue), line->id, &line->low.place);
     } else {
         lo = hi;
     }

@@ -1,5 +1,5 @@
 /*
- * core/line.h - who waits at a queue: a window over the request rows of each line.
+ * core/line.h - who waits at a queue: a window over the waiter rows of each line.
  *
  * Ownership  a line belongs to its queue, the tasks to the line's window.
  * Threads    the shard's executor only.
@@ -13,10 +13,10 @@
 /* The queue must be known. */
 struct line *line_get(struct core *core, struct queue *queue, struct line_id id);
 /*
- * A request row was written: counts it, and keeps the task if the window covers it, else frees it.
+ * A waiter row was written: counts it, and keeps the task if the window covers it, else frees it.
  */
 void line_insert(struct core *core, struct queue *queue, struct line_id id, struct task *task);
-/* A request row was deleted. */
+/* A waiter row was deleted. */
 void line_remove(struct core *core, struct queue *queue, struct line_id id,
                  const struct place *place);
 enum line_front { LINE_FRONT_TASK, LINE_FRONT_NONE, LINE_FRONT_LOADING };

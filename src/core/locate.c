@@ -90,13 +90,13 @@ enum run locate_run(struct core *core, struct command *cmd)
     if (!token_find(core, cmd, &job, &token)) {
         return RUN_NEED;
     }
-    if (token.where != TOKEN_REQUEST || !line_rules(token.queue, token.line)->gives_way ||
+    if (token.where != TOKEN_WAITER || !line_rules(token.queue, token.line)->gives_way ||
         !token.has_chain || !uuid_eq(&token.task_id, task_id)) {
         return run_ok(cmd);
     }
     struct key key;
     struct bytes value;
-    key_request(&key, core->order, queue_ref(token.queue), token.line, &token.place);
+    key_waiter(&key, core->order, queue_ref(token.queue), token.line, &token.place);
     if (look(core, cmd, key_bytes(&key), &value) != VIEW_FOUND ||
         !queue_ready(core, token.queue, cmd)) {
         return RUN_NEED;

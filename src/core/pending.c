@@ -2,7 +2,7 @@
  * core/pending.c - where a scheduled job's token is, and what keeps it there.
  *
  *      TIMER     its start, a retry, or the back-off of a rate limit
- *      REQUEST   the line of a concurrency limit, or that of a rate limit: until its gate opens,
+ *      WAITER    the line of a concurrency limit, or that of a rate limit: until its gate opens,
  *                then until a poll asks
  *      READY     others of its group, a worker that asks, or the answer of a rate limit that is
  *                asked by itself
@@ -277,9 +277,9 @@ bool pending_find(struct core *core, struct command *cmd, const struct job *job,
         pending_timer(core, job, &token, limit, ret);
     } else if (token.where == TOKEN_READY) {
         pending_ready(core, cmd, &token, task, limit, ret);
-    } else if (token.where == TOKEN_REQUEST && line_rules(token.queue, token.line)->asked) {
+    } else if (token.where == TOKEN_WAITER && line_rules(token.queue, token.line)->asked) {
         pending_throttle(core, cmd, &token, task, ret);
-    } else if (token.where == TOKEN_REQUEST) {
+    } else if (token.where == TOKEN_WAITER) {
         pending_slot(core, cmd, &token, ret);
     }
     const bool named = ret->cause != PENDING_START && ret->cause != PENDING_RETRY;

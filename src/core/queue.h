@@ -7,7 +7,7 @@
  * operator's drop add or remove them.
  *
  * A token that finds its queue full waits in a *line* of the queue (codec/key.h, struct line_id) as
- * a request row. A line has a window in memory like a lane of ready tasks; how many wait in which
+ * a waiter row. A line has a window in memory like a lane of ready tasks; how many wait in which
  * line is in the queue's record.
  *
  * The lines of tokens that wait for a rate limit are queues, too, of which nobody ever holds a slot
@@ -39,7 +39,7 @@ struct throttle;
 struct line {
     struct queue *queue;
     struct line_id id;
-    uint64_t count; /* of request rows */
+    uint64_t count; /* of waiter rows */
     struct low low;
     bool known, loading;
     struct lane window;

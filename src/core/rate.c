@@ -164,7 +164,7 @@ enum run checked_run(struct core *core, struct command *cmd)
         return RUN_NEED;
     }
     const struct limits *limits = limits_of(core, &job.info);
-    struct throttle *throttle = from.where == TOKEN_REQUEST ? from.queue->throttle : NULL;
+    struct throttle *throttle = from.where == TOKEN_WAITER ? from.queue->throttle : NULL;
     if ((from.where != TOKEN_READY && throttle == NULL) || !from.has_chain ||
         !uuid_eq(&from.task_id, &inner->task_id) || from.passed != check->passed ||
         limits == NULL || from.passed >= limits->count ||

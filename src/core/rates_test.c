@@ -62,7 +62,7 @@ static void test_pass(void **state)
     put_jobs(rig, JOB(.id = "a", .limits = {RATE("r", 3, 5000)}), 5);
     struct uuid tasks[5];
     assert_int_equal(lease_some(rig, 5, tasks), 3);
-    assert_int_equal(rows_in(rig, TABLE_REQUEST), 2);
+    assert_int_equal(rows_in(rig, TABLE_WAITER), 2);
     rig_pass(rig, 4999);
     assert_int_equal(poll_empty(rig), 0);
     rig_pass(rig, 1); /* when the limiter lets hits through again */

@@ -146,7 +146,7 @@ static bool scheduled_load(struct core *core, struct command *cmd, const struct 
         *ret_run = run_fail(cmd, SILO_CORRUPT, "the job's task is missing");
         return false;
     }
-    if (token->where == TOKEN_REQUEST && line_rules(token->queue, token->line)->gives_way) {
+    if (token->where == TOKEN_WAITER && line_rules(token->queue, token->line)->gives_way) {
         *ret_run = job_refuse(cmd, reasons->verb, reasons->none, job->status);
         return false;
     }
@@ -210,7 +210,7 @@ enum run expedite_run(struct core *core, struct command *cmd)
     if (!scheduled_load(core, cmd, &reasons, &job, &from, &run)) {
         return run;
     }
-    if (from.where == TOKEN_REQUEST) {
+    if (from.where == TOKEN_WAITER) {
         return expedite_throttled(core, cmd, &job, &from);
     }
     if (from.where == TOKEN_READY || from.place.due_ms <= core->wall_ms) {

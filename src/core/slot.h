@@ -27,7 +27,7 @@ struct chain {
     struct queue *waits; /* NULL: it does not, or that is not known yet */
     struct line_id line;
     struct place place;
-    struct blob *rec;           /* value of its request row, while it waits */
+    struct blob *rec;           /* value of its waiter row, while it waits */
     struct list_node unlocated; /* read at open, not looked up yet */
     size_t ref_len;
     uint8_t ref[];
@@ -58,7 +58,7 @@ void slot_release(struct core *core, struct holder *holder);
 /* Releases the slots of limits[from] and later. */
 void slots_release(struct core *core, const struct uuid *task_id, uint32_t from);
 /*
- * The chain's token waits in a line: its slots may be taken over. `rec` is its request row's value.
+ * The chain's token waits in a line: its slots may be taken over. `rec` is its waiter row's value.
  */
 void chain_waits(struct core *core, struct chain *chain, struct queue *queue, struct line_id line,
                  const struct place *place, struct blob *rec);

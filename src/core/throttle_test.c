@@ -75,7 +75,7 @@ static void test_in_order(void **state)
     put_job(rig, JOB(.id = "a", .priority = 1, .limits = {RATE("r", 2, 1000)}));
     put_job(rig, JOB(.id = "e", .priority = 9, .limits = {RATE("r", 2, 1000)}));
     put_job(rig, JOB(.id = "b", .priority = 5, .limits = {RATE("r", 2, 1000)}));
-    assert_int_equal(rows_in(rig, TABLE_REQUEST), 5);
+    assert_int_equal(rows_in(rig, TABLE_WAITER), 5);
     assert_true(has_meta(rig, META_THROTTLE));
     expect(rig, "g", 9, "a b ");
     put_job(rig, JOB(.id = "z", .priority = 20, .limits = {RATE("r", 2, 1000)}));
@@ -150,7 +150,7 @@ static void test_one_move_each(void **state)
         assert_true(poll->done);
         assert_int_equal(poll_count(poll), 1);
         rig_call_free(poll);
-        assert_int_equal(rows_in(rig, TABLE_REQUEST), 1000 - 1 - i);
+        assert_int_equal(rows_in(rig, TABLE_WAITER), 1000 - 1 - i);
     }
     assert_int_equal(rows_in(rig, TABLE_TIMER), 0);
     assert_int_equal(rows_in(rig, TABLE_STATE), 0);
@@ -353,7 +353,7 @@ static void test_bounded_retries(void **state)
         rig_pass(rig, 100);
     }
     assert_int_equal(status(rig, "b"), JOB_FAILED);
-    assert_int_equal(rows_in(rig, TABLE_REQUEST), 2);
+    assert_int_equal(rows_in(rig, TABLE_WAITER), 2);
     close_checked(rig);
 }
 
@@ -407,13 +407,13 @@ static void test_lease_this(void **state)
     put_jobs(rig, JOB(.id = "a", .limits = {RATE("r", 1, HOUR_MS)}), 5000); /* not all in memory */
     expect(rig, "g", 9, "a0 ");
     const struct uuid task = lease_this(rig, "a4000");
-    assert_int_equal(rows_in(rig, TABLE_REQUEST), 4998);
+    assert_int_equal(rows_in(rig, TABLE_WAITER), 4998);
     assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
     assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a3000"), SILO_OK);
-    assert_int_equal(rows_in(rig, TABLE_REQUEST), 4997);
+    assert_int_equal(rows_in(rig, TABLE_WAITER), 4997);
     reopen(rig);
     assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a3001"), SILO_OK);
-    assert_int_equal(rows_in(rig, TABLE_REQUEST), 4996);
+    assert_int_equal(rows_in(rig, TABLE_WAITER), 4996);
     close_checked(rig);
 }
 
@@ -437,7 +437,7 @@ static void test_expedite(void **state)
     assert_int_equal(expedite(rig, "a0"), SILO_OK);
     expect(rig, "g", 9, "a0 "); /* one more hit; the other goes back to its place */
     assert_int_equal(rows_in(rig, TABLE_READY), 0);
-    assert_int_equal(rows_in(rig, TABLE_REQUEST), 2);
+    assert_int_equal(rows_in(rig, TABLE_WAITER), 2);
     rig_pass(rig, 1000);
     expect(rig, "g", 9, "big ");
     close_checked(rig);
@@ -487,7 +487,7 @@ static void test_paged(void **state)
         }
         rig_pass(rig, 1000);
     }
-    assert_int_equal(rows_in(rig, TABLE_REQUEST), 0);
+    assert_int_equal(rows_in(rig, TABLE_WAITER), 0);
     close_checked(rig);
 }
 
@@ -521,14 +521,14 @@ static void test_old_rows(void **state)
         LIMITED(rig, "a", RATE("r", 1, 5000));
         assert_int_equal(rig_stop(rig), SILO_OK);
         struct key key;
-        key_of_job(rig, TABLE_REQUEST, "a", &key);
+        key_of_job(rig, TABLE_WAITER, "a", &key);
         struct row_copy copy = {.key = key_bytes(&key)};
         rig_each_row(rig, copy_row, &copy);
         struct place place;
         struct key ref;
         key_throttle_ref(&ref, job_ref_tenant(bytes_of(key.b + 1, key.len - 1)), BYTES_LIT("r"),
                          BYTES_LIT("r"), BYTES_LIT("g"));
-        assert_true(key_request_parse(key_bytes(&key), ORDER_PRIORITY, 1 + ref.len + 5, &place));
+        assert_true(key_waiter_parse(key_bytes(&key), ORDER_PRIORITY, 1 + ref.len + 5, &place));
         rig_tamper(rig, key_bytes(&key), BYTES_NONE);
         key_queue(&key, key_bytes(&ref), QUEUE_LINES);
         rig_tamper(rig, key_bytes(&key), BYTES_NONE);
@@ -545,7 +545,7 @@ static void test_old_rows(void **state)
         rig_settle(rig);
         slots_check(rig);
         expect(rig, "g", 1, ""); /* asked, and refused: it goes to its place in line */
-        assert_int_equal(rows_in(rig, TABLE_REQUEST), 1);
+        assert_int_equal(rows_in(rig, TABLE_WAITER), 1);
         rig_pass(rig, 5000);
         expect(rig, "g", 1, "a ");
         close_checked(rig);
@@ -567,7 +567,7 @@ static void test_too_many(void **state)
         (void)snprintf(id, sizeof id, "a%u", i);
         put_job(rig, JOB(.id = id, .limits = {limit}));
     }
-    assert_int_equal(rows_in(rig, TABLE_REQUEST), SHARD_THROTTLES_MAX);
+    assert_int_equal(rows_in(rig, TABLE_WAITER), SHARD_THROTTLES_MAX);
     assert_int_equal(rows_in(rig, TABLE_READY), 10);
     (void)snprintf(id, sizeof id, "a%u", SHARD_THROTTLES_MAX);
     put_job(rig, JOB(.id = "second", .limits = {limit}));

@@ -4,13 +4,13 @@
  *      enqueue                 due                  leased             reported
  *   NONE ───► TIMER ─────────────────► READY ─────────────────► LEASE ─────────► NONE
  *     │         ▲ │                    ▲ ▲   ◄── given back ───────┤
- *     │         │ └────► REQUEST ──────┘ │                         │
+ *     │         │ └────► WAITER ───────┘ │                         │
  *     │         │          slot free     │                         │
  *     └─────────┼────────────────────────┘                         │
  *               └──────── retry later, rate limit ─────────────────┘
  *
  * Every non-terminal job owns exactly one token, in exactly one place. token_move is the only code
- * that writes or deletes timer, ready, request and lease rows, and it always does both halves in
+ * that writes or deletes timer, ready, waiter and lease rows, and it always does both halves in
  * one batch. A slot is a property of a token: those of limits[0 .. passed) are taken and released
  * here and nowhere else (but for the operator's drop).
  */
@@ -46,8 +46,8 @@ static void token_leave(struct core *core, const struct token *from)
         view_del(&core->view, key_bytes(&key));
         group_drop(core, from->group, &from->place);
         return;
-    case TOKEN_REQUEST:
-        key_request(&key, core->order, queue_ref(from->queue), from->line, &from->place);
+    case TOKEN_WAITER:
+        key_waiter(&key, core->order, queue_ref(from->queue), from->line, &from->place);
         view_del(&core->view, key_bytes(&key));
         line_remove(core, from->queue, from->line, &from->place);
         return;
@@ -115,10 +115,10 @@ static struct task *token_put(struct core *core, const struct key *key, struct b
     return task;
 }
 
-static void token_arrive_request(struct core *core, struct bytes job_ref, const struct token *to)
+static void token_arrive_waiter(struct core *core, struct bytes job_ref, const struct token *to)
 {
     struct key key;
-    key_request(&key, core->order, queue_ref(to->queue), to->line, &to->place);
+    key_waiter(&key, core->order, queue_ref(to->queue), to->line, &to->place);
     struct task *task = token_put(core, &key, job_ref, to);
     struct blob *rec = blob_ref(task->rec);
     line_insert(core, to->queue, to->line, task);
@@ -154,8 +154,8 @@ static void token_arrive(struct core *core, struct bytes job_ref, const struct t
         group_add(core, group, token_put(core, &key, job_ref, to));
         return;
     }
-    case TOKEN_REQUEST:
-        token_arrive_request(core, job_ref, to);
+    case TOKEN_WAITER:
+        token_arrive_waiter(core, job_ref, to);
         return;
     case TOKEN_LEASE:
         lease_write(core, lease_add(core, job_ref, to->lease_rec), true);
@@ -233,7 +233,7 @@ struct token token_of_task(const struct task *task)
         token.was_due = true;
         token.group = blob_bytes(task->group->name);
     } else if (task->line != NULL) {
-        token.where = TOKEN_REQUEST;
+        token.where = TOKEN_WAITER;
         token.was_due = true;
         token.queue = task->line->queue;
         token.line = task->line->id;

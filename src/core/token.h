@@ -15,7 +15,7 @@ struct core;
 struct lease;
 struct queue;
 
-enum token_where { TOKEN_NONE, TOKEN_TIMER, TOKEN_READY, TOKEN_REQUEST, TOKEN_LEASE };
+enum token_where { TOKEN_NONE, TOKEN_TIMER, TOKEN_READY, TOKEN_WAITER, TOKEN_LEASE };
 
 /*
  * Where a job's token is, or shall be. NONE: the job does not exist yet, or ends. `info` (may be
@@ -42,7 +42,7 @@ struct token {
     uint32_t passed, rate_retries, rates_paid;
     /* to: what is passed on the way, and where it waits; NULL: all are passed */
     const struct limits *limits;
-    struct queue *queue; /* REQUEST; must be known */
+    struct queue *queue; /* WAITER; must be known */
     struct line_id line;
 };
 

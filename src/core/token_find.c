@@ -43,9 +43,9 @@ static bool token_in_line(struct core *core, struct command *cmd, const struct i
         struct key queue;
         struct key key;
         limit_queue_ref(&queue, job_ref_tenant(cmd->job_ref), limit, info->group);
-        key_request(&key, core->order, key_bytes(&queue), limit->line, place);
-        all = token_at(core, cmd, &key, TOKEN_REQUEST, ret) && all;
-        if (ret->where == TOKEN_REQUEST) {
+        key_waiter(&key, core->order, key_bytes(&queue), limit->line, place);
+        all = token_at(core, cmd, &key, TOKEN_WAITER, ret) && all;
+        if (ret->where == TOKEN_WAITER) {
             ret->queue = throttle_get(core, key_bytes(&queue));
             ret->line = limit->line;
         }
@@ -74,7 +74,7 @@ static bool token_stored(struct core *core, struct command *cmd, const struct jo
     if (ret->where == TOKEN_NONE) {
         all = token_in_line(core, cmd, &job->info, &place, ret) && all;
     }
-    ret->was_due = ret->where == TOKEN_READY || ret->where == TOKEN_REQUEST;
+    ret->was_due = ret->where == TOKEN_READY || ret->where == TOKEN_WAITER;
     ret->group = job->info.group;
     ret->place = place;
     ret->attempt = state != NULL ? state->attempt : 1;
@@ -97,5 +97,5 @@ bool token_find(struct core *core, struct command *cmd, const struct job *job, s
     } else if (!token_stored(core, cmd, job, ret)) {
         return false;
     }
-    return ret->where != TOKEN_REQUEST || queue_ready(core, ret->queue, cmd);
+    return ret->where != TOKEN_WAITER || queue_ready(core, ret->queue, cmd);
 }

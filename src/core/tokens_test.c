@@ -124,7 +124,7 @@ static void test_imported_to_its_end(void **state)
         (void)lease_one(rig, "next");
         end_job(rig, "next", ATTEMPT_SUCCEEDED);
         assert_int_equal(rows_in(rig, TABLE_HOLDER), 1); /* that of x */
-        assert_int_equal(rows_in(rig, TABLE_REQUEST) + rows_in(rig, TABLE_TIMER), 0);
+        assert_int_equal(rows_in(rig, TABLE_WAITER) + rows_in(rig, TABLE_TIMER), 0);
         close_checked(rig);
     }
 }

@@ -45,7 +45,7 @@ void view_init(struct view *view)
     list_init(&view->order);
     list_init(&view->ready_rows);
     list_init(&view->timer_rows);
-    list_init(&view->request_rows);
+    list_init(&view->waiter_rows);
     list_init(&view->wanted);
     list_init(&view->holds);
 }
@@ -118,8 +118,8 @@ static struct row *row_new(struct view *view, struct bytes key)
         list_push_back(&view->ready_rows, &row->in_table);
     } else if (key.ptr[0] == TABLE_TIMER) {
         list_push_back(&view->timer_rows, &row->in_table);
-    } else if (key.ptr[0] == TABLE_REQUEST) {
-        list_push_back(&view->request_rows, &row->in_table);
+    } else if (key.ptr[0] == TABLE_WAITER) {
+        list_push_back(&view->waiter_rows, &row->in_table);
     }
     return row;
 }

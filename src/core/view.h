@@ -42,7 +42,7 @@ static inline struct bytes blob_bytes(const struct blob *blob)
 struct row {
     struct map_node node;
     struct list_node order;    /* by batch, oldest first */
-    struct list_node in_table; /* ready, timer and request rows: all recent ones of the table */
+    struct list_node in_table; /* ready, timer and waiter rows: all recent ones of the table */
     uint64_t batch;
     bool del, fresh;
     struct blob *value;
@@ -81,7 +81,7 @@ struct pin_use {
 struct view {
     struct map rows, pins;
     struct list order;
-    struct list ready_rows, timer_rows, request_rows;
+    struct list ready_rows, timer_rows, waiter_rows;
     struct list wanted; /* pins to read */
     struct list holds;  /* oldest first */
     uint64_t open;      /* number of the open batch */

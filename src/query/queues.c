@@ -1,8 +1,8 @@
 /*
- * query/queues.c - listings of queues, holders and requests.
+ * query/queues.c - listings of queues, holders and waiters.
  *
  *   holders    holder rows in key order
- *   requests   one queue: its record names its lines, and they are merged by place; wider: request
+ *   waiters   one queue: its record names its lines, and they are merged by place; wider: waiter
  *              rows in key order
  *   queues     queue rows and the keys of holder rows merged, and all of one queue gathered
  */
@@ -133,7 +133,7 @@ SILO_RC holders_read(struct snapshot *snapshot, const struct queue_scope *scope,
     return RC_OK;
 }
 
-/* --- requests --- */
+/* --- waiters --- */
 
 static int lines_compare(const void *a, const void *b)
 {
@@ -182,13 +182,13 @@ static SILO_RC lines_read(struct snapshot *snapshot, struct bytes ref, struct ar
     return RC_OK;
 }
 
-static SILO_RC requests_begin(struct pager *pager, const struct queue_scope *scope,
-                              struct silo_err *err)
+static SILO_RC waiters_begin(struct pager *pager, const struct queue_scope *scope,
+                             struct silo_err *err)
 {
     const uint32_t rows = (uint32_t)pager->rows_max + 1;
     if (scope->span != QUEUE_ONE) {
         ranges_init(&pager->ranges, pager->snapshot, 1, rows);
-        scope_range(pager, scope, 0, false, TABLE_REQUEST);
+        scope_range(pager, scope, 0, false, TABLE_WAITER);
         return RC_OK;
     }
     struct key ref;
@@ -200,23 +200,23 @@ static SILO_RC requests_begin(struct pager *pager, const struct queue_scope *sco
     for (size_t i = 0; i < count; i++) {
         struct key prefix;
         const struct line_id line = {.floating = tags[i] >> 32 != 0, .max = (uint32_t)tags[i]};
-        key_request_line(&prefix, key_bytes(&ref), line);
+        key_waiter_line(&prefix, key_bytes(&ref), line);
         ranges_set(&pager->ranges, i, tags[i], false, key_bytes(&prefix));
     }
     return RC_OK;
 }
 
-static SILO_RC request_take(struct pager *pager, const struct range *range, struct request_row *ret,
-                            struct silo_err *err)
+static SILO_RC waiter_take(struct pager *pager, const struct range *range, struct waiter_row *ret,
+                           struct silo_err *err)
 {
     struct arena *arena = pager->arena;
     struct bytes ref;
     struct bytes rest;
     struct bytes tenant;
     struct task_rec rec;
-    struct request_row row;
+    struct waiter_row row;
     if (!key_queue_split(range->row.key, &ref, &rest) ||
-        !key_request_rest(rest, pager->snapshot->order, &row.line, &row.place) ||
+        !key_waiter_rest(rest, pager->snapshot->order, &row.line, &row.place) ||
         !names_of(arena, ref, &row.tenant, &row.queue) ||
         !task_decode(arena_copy(arena, range->row.value), &rec) ||
         !job_ref_parse(rec.job_ref, arena_alloc(arena, rec.job_ref.len), &tenant, &row.job_id)) {
@@ -232,7 +232,7 @@ static SILO_RC request_take(struct pager *pager, const struct range *range, stru
     return RC_OK;
 }
 
-static SILO_RC requests_fill(struct pager *pager, struct requests_page *page, struct silo_err *err)
+static SILO_RC waiters_fill(struct pager *pager, struct waiters_page *page, struct silo_err *err)
 {
     while (!pager_full(pager)) {
         struct range *range = NULL;
@@ -240,7 +240,7 @@ static SILO_RC requests_fill(struct pager *pager, struct requests_page *page, st
         if (range == NULL) {
             break;
         }
-        TRY(request_take(pager, range, &page->rows[pager->count++], err));
+        TRY(waiter_take(pager, range, &page->rows[pager->count++], err));
         pager->bytes += range->row.key.len + range->row.value.len;
         pager_at(pager, range->tag, range_suffix(range));
     }
@@ -248,17 +248,17 @@ static SILO_RC requests_fill(struct pager *pager, struct requests_page *page, st
     return pager_cursor(pager, &page->cursor, err);
 }
 
-SILO_RC requests_read(struct snapshot *snapshot, const struct queue_scope *scope,
-                      struct bytes cursor, const struct page_limits *limits, struct arena *arena,
-                      struct requests_page *ret_page, struct silo_err *err)
+SILO_RC waiters_read(struct snapshot *snapshot, const struct queue_scope *scope,
+                     struct bytes cursor, const struct page_limits *limits, struct arena *arena,
+                     struct waiters_page *ret_page, struct silo_err *err)
 {
     struct pager pager AUTO(pager_deinit);
     TRY(pager_init(&pager, snapshot, cursor, scope_number('R', scope), limits, arena, err));
     TRY(scope_check(scope, err));
-    TRY(requests_begin(&pager, scope, err));
+    TRY(waiters_begin(&pager, scope, err));
     TRY(ranges_resume(&pager.ranges, &pager.from, RANGES_AFTER_ROW, err));
-    struct requests_page page = {.rows = arena_alloc(arena, pager.rows_max * sizeof page.rows[0])};
-    TRY(requests_fill(&pager, &page, err));
+    struct waiters_page page = {.rows = arena_alloc(arena, pager.rows_max * sizeof page.rows[0])};
+    TRY(waiters_fill(&pager, &page, err));
     *ret_page = page;
     return RC_OK;
 }
@@ -274,7 +274,7 @@ static SILO_RC lines_add(struct queue_row *queue, struct bytes value, struct sil
         return FAIL(err, SILO_CORRUPT, "the record of a queue is corrupt");
     }
     while (line_next(&at, &line)) {
-        queue->requests += line.count;
+        queue->waiters += line.count;
         if (line.count != 0 && !line.id.floating && !queue->has_floating) {
             queue->max = !queue->has_max || line.id.max > queue->max ? line.id.max : queue->max;
             queue->has_max = true;
@@ -371,7 +371,7 @@ SILO_RC queues_read(struct snapshot *snapshot, const struct queue_scope *scope, 
             break;
         }
         pager.count += !names_throttle(queue->queue) &&
-                       (queue->holders != 0 || queue->requests != 0 || queue->has_floating);
+                       (queue->holders != 0 || queue->waiters != 0 || queue->has_floating);
     }
     page.count = pager.count;
     TRY(pager_cursor(&pager, &page.cursor, err));

@@ -7,7 +7,7 @@
  * Units      _ms milliseconds since the Unix epoch.
  * Ownership  a page and all it lends lie in the caller's arena.
  * Threads    the snapshot's.
- * Limits     as in query/jobs.h; requests of one queue: RANGES_MAX lines.
+ * Limits     as in query/jobs.h; waiters of one queue: RANGES_MAX lines.
  */
 #ifndef SILO_QUERY_QUEUES_H
 #define SILO_QUERY_QUEUES_H
@@ -40,7 +40,7 @@ SILO_RC holders_read(struct snapshot *snapshot, const struct queue_scope *scope,
                      struct bytes cursor, const struct page_limits *limits, struct arena *arena,
                      struct holders_page *ret_page, struct silo_err *err);
 
-struct request_row {
+struct waiter_row {
     struct bytes tenant, queue;
     struct line_id line;
     struct place place; /* priority, due time and arrival: the order of a line */
@@ -51,23 +51,23 @@ struct request_row {
     bool throttled;      /* waits for a rate limit: `queue` is empty */
 };
 
-struct requests_page {
+struct waiters_page {
     /*
      * QUEUE_ONE: in the order they are served, all lines together. Else by tenant hash, tenant,
      * queue, line, place.
      */
-    struct request_row *rows;
+    struct waiter_row *rows;
     size_t count;
     struct bytes cursor;
 };
 
-SILO_RC requests_read(struct snapshot *snapshot, const struct queue_scope *scope,
-                      struct bytes cursor, const struct page_limits *limits, struct arena *arena,
-                      struct requests_page *ret_page, struct silo_err *err);
+SILO_RC waiters_read(struct snapshot *snapshot, const struct queue_scope *scope,
+                     struct bytes cursor, const struct page_limits *limits, struct arena *arena,
+                     struct waiters_page *ret_page, struct silo_err *err);
 
 struct queue_row {
     struct bytes tenant, queue;
-    uint64_t holders, requests;
+    uint64_t holders, waiters;
     bool has_floating;
     struct floating_rec floating;
     /*

@@ -1,4 +1,4 @@
-/* query/queues_test.c - listings of queues, holders and requests over rows written by hand. */
+/* query/queues_test.c - listings of queues, holders and waiters over rows written by hand. */
 #include "query/queues.h"
 
 #include <stdio.h>
@@ -40,9 +40,9 @@ static void put_holder(struct rows *rows, const char *tenant, const char *queue,
     buf_deinit(&buf);
 }
 
-static void put_request_at(struct rows *rows, const char *tenant, const struct key *ref,
-                           struct line_id line, enum dispatch_order order, struct place place,
-                           const char *job)
+static void put_waiter_at(struct rows *rows, const char *tenant, const struct key *ref,
+                          struct line_id line, enum dispatch_order order, struct place place,
+                          const char *job)
 {
     struct key job_ref;
     struct key key;
@@ -55,17 +55,17 @@ static void put_request_at(struct rows *rows, const char *tenant, const struct k
                                          .group = BYTES_LIT("g"),
                                          .has_chain = true,
                                          .chain = {.task_id = task_of((uint8_t)place.arrival)}});
-    key_request(&key, order, key_bytes(ref), line, &place);
+    key_waiter(&key, order, key_bytes(ref), line, &place);
     rows_put(rows, &key, buf_bytes(&buf));
     buf_deinit(&buf);
 }
 
-static void put_request(struct rows *rows, const char *tenant, const char *queue,
-                        struct line_id line, enum dispatch_order order, struct place place,
-                        const char *job)
+static void put_waiter(struct rows *rows, const char *tenant, const char *queue,
+                       struct line_id line, enum dispatch_order order, struct place place,
+                       const char *job)
 {
     const struct key ref = ref_of(tenant, queue);
-    put_request_at(rows, tenant, &ref, line, order, place, job);
+    put_waiter_at(rows, tenant, &ref, line, order, place, job);
 }
 
 static void put_lines_at(struct rows *rows, const struct key *ref, const struct line_rec *lines,
@@ -125,12 +125,12 @@ static struct rows *rows_some(enum dispatch_order order)
     put_holder(rows, "t", "a", 2);
     put_holder(rows, "t", "ab", 3);
     put_holder(rows, "u", "a", 4);
-    put_request(rows, "t", "a", line_2, order, (struct place){10, 1, 5}, "j1");
-    put_request(rows, "t", "a", line_5, order, (struct place){20, 2, 1}, "j2");
-    put_request(rows, "t", "a", line_floating, order, (struct place){5, 3, 5}, "j3");
-    put_request(rows, "t", "a", line_2, order, (struct place){5, 4, 5}, "j4");
-    put_request(rows, "t", "a", line_5, order, (struct place){30, 5, 0}, "j5");
-    put_request(rows, "u", "a", line_2, order, (struct place){1, 6, 0}, "j6");
+    put_waiter(rows, "t", "a", line_2, order, (struct place){10, 1, 5}, "j1");
+    put_waiter(rows, "t", "a", line_5, order, (struct place){20, 2, 1}, "j2");
+    put_waiter(rows, "t", "a", line_floating, order, (struct place){5, 3, 5}, "j3");
+    put_waiter(rows, "t", "a", line_2, order, (struct place){5, 4, 5}, "j4");
+    put_waiter(rows, "t", "a", line_5, order, (struct place){30, 5, 0}, "j5");
+    put_waiter(rows, "u", "a", line_2, order, (struct place){1, 6, 0}, "j6");
     const struct line_rec lines[] = {{.id = line_floating, .count = 1},
                                      {.id = line_5, .count = 2},
                                      {.id = line_2, .count = 2},
@@ -143,7 +143,7 @@ static struct rows *rows_some(enum dispatch_order order)
     return rows;
 }
 
-enum what { HOLDERS, REQUESTS, QUEUES };
+enum what { HOLDERS, WAITERS, QUEUES };
 
 static size_t page_text(struct snapshot *s, enum what what, const struct queue_scope *scope,
                         struct bytes *cursor, uint32_t rows_max, struct arena *arena,
@@ -152,7 +152,7 @@ static size_t page_text(struct snapshot *s, enum what what, const struct queue_s
     const struct page_limits limits = {.rows_max = rows_max};
     struct silo_err err = {0};
     struct holders_page holders = {0};
-    struct requests_page requests = {0};
+    struct waiters_page waiters = {0};
     struct queues_page queues = {0};
     switch (what) {
     case HOLDERS:
@@ -168,25 +168,25 @@ static size_t page_text(struct snapshot *s, enum what what, const struct queue_s
         }
         *cursor = holders.cursor;
         return holders.count;
-    case REQUESTS:
-        assert_int_equal(requests_read(s, scope, *cursor, &limits, arena, &requests, &err).code,
+    case WAITERS:
+        assert_int_equal(waiters_read(s, scope, *cursor, &limits, arena, &waiters, &err).code,
                          SILO_OK);
-        for (size_t i = 0; i < requests.count; i++) {
-            const struct request_row *row = &requests.rows[i];
+        for (size_t i = 0; i < waiters.count; i++) {
+            const struct waiter_row *row = &waiters.rows[i];
             assert_int_equal(row->task_id.b[15], row->place.arrival);
             assert_true(bytes_eq(row->group, BYTES_LIT("g")));
             buf_printf(text, "%.*s/%.*s/%.*s ", BYTES_FMT(row->tenant), BYTES_FMT(row->queue),
                        BYTES_FMT(row->job_id));
         }
-        *cursor = requests.cursor;
-        return requests.count;
+        *cursor = waiters.cursor;
+        return waiters.count;
     case QUEUES:
         assert_int_equal(queues_read(s, scope, *cursor, &limits, arena, &queues, &err).code,
                          SILO_OK);
         for (size_t i = 0; i < queues.count; i++) {
             const struct queue_row *row = &queues.rows[i];
             buf_printf(text, "%.*s/%.*s:%d+%d", BYTES_FMT(row->tenant), BYTES_FMT(row->queue),
-                       (int)row->holders, (int)row->requests);
+                       (int)row->holders, (int)row->waiters);
             if (row->has_max) {
                 buf_printf(text, "<%u%s", row->max, row->has_floating ? "f" : "");
             }
@@ -256,22 +256,22 @@ static void holders(void **state)
     rows_free(rows);
 }
 
-static void requests_stand_in_their_order(void **state)
+static void waiters_stand_in_their_order(void **state)
 {
     (void)state;
     struct rows *rows = rows_some(ORDER_PRIORITY);
     struct snapshot s = rows_snapshot(rows);
     /* Priority, due, arrival, whatever the line. */
-    check(&s, REQUESTS, one("t", "a"), "t/a/j5 t/a/j2 t/a/j3 t/a/j4 t/a/j1 ");
-    check(&s, REQUESTS, one("t", "ab"), "");
-    check(&s, REQUESTS, one("u", "a"), "u/a/j6 ");
-    check(&s, REQUESTS, tenant_t, "t/a/j4 t/a/j1 t/a/j5 t/a/j2 t/a/j3 "); /* line by line */
-    check_shard(&s, REQUESTS, "t/a/j4 t/a/j1 t/a/j5 t/a/j2 t/a/j3 ", "u/a/j6 ");
+    check(&s, WAITERS, one("t", "a"), "t/a/j5 t/a/j2 t/a/j3 t/a/j4 t/a/j1 ");
+    check(&s, WAITERS, one("t", "ab"), "");
+    check(&s, WAITERS, one("u", "a"), "u/a/j6 ");
+    check(&s, WAITERS, tenant_t, "t/a/j4 t/a/j1 t/a/j5 t/a/j2 t/a/j3 "); /* line by line */
+    check_shard(&s, WAITERS, "t/a/j4 t/a/j1 t/a/j5 t/a/j2 t/a/j3 ", "u/a/j6 ");
     snapshot_close(&s);
     rows_free(rows);
     rows = rows_some(ORDER_START);
     s = rows_snapshot(rows);
-    check(&s, REQUESTS, one("t", "a"), "t/a/j3 t/a/j4 t/a/j1 t/a/j2 t/a/j5 ");
+    check(&s, WAITERS, one("t", "a"), "t/a/j3 t/a/j4 t/a/j1 t/a/j2 t/a/j5 ");
     snapshot_close(&s);
     rows_free(rows);
 }
@@ -294,18 +294,18 @@ static void queues_are_counted(void **state)
 static void long_queues(void **state)
 {
     (void)state;
-    enum { LINES = 700, WAITERS = 2100 };
+    enum { LINES = 700, WAITING = 2100 };
     struct rows *rows = rows_new_mem();
     static struct line_rec lines[LINES];
     char job[16];
-    for (uint32_t i = 0; i < WAITERS; i++) {
+    for (uint32_t i = 0; i < WAITING; i++) {
         (void)snprintf(job, sizeof job, "j%04u", i);
-        put_request(rows, "t", "q", (struct line_id){.max = i % LINES}, ORDER_PRIORITY,
-                    (struct place){.due_ms = 1000 + i * 11 % WAITERS, .arrival = i & 0xff}, job);
+        put_waiter(rows, "t", "q", (struct line_id){.max = i % LINES}, ORDER_PRIORITY,
+                   (struct place){.due_ms = 1000 + i * 11 % WAITING, .arrival = i & 0xff}, job);
         put_holder(rows, "t", i % 2 == 0 ? "q" : "r", (uint8_t)(i % 200));
     }
     for (uint32_t i = 0; i < LINES; i++) {
-        lines[i] = (struct line_rec){.id = {.max = i}, .count = WAITERS / LINES};
+        lines[i] = (struct line_rec){.id = {.max = i}, .count = WAITING / LINES};
     }
     put_lines(rows, "t", "q", lines, LINES);
     rows_commit(rows);
@@ -318,8 +318,8 @@ static void long_queues(void **state)
     struct arena arena;
     arena_init(&arena);
     do {
-        struct requests_page page;
-        assert_int_equal(requests_read(&s, &scope, cursor, &limits, &arena, &page, NULL).code,
+        struct waiters_page page;
+        assert_int_equal(waiters_read(&s, &scope, cursor, &limits, &arena, &page, NULL).code,
                          SILO_OK);
         for (size_t i = 0; i < page.count; i++) {
             assert_true(page.rows[i].place.due_ms > last_ms || count == 0);
@@ -327,9 +327,9 @@ static void long_queues(void **state)
             count++;
         }
         cursor = page.cursor;
-        assert_true(count <= WAITERS);
+        assert_true(count <= WAITING);
     } while (cursor.len != 0);
-    assert_int_equal(count, WAITERS);
+    assert_int_equal(count, WAITING);
     check(&s, QUEUES, tenant_t, "t/q:100+2100<699 t/r:100+0 ");
     arena_deinit(&arena);
     snapshot_close(&s);
@@ -347,22 +347,22 @@ static void lines_of_rate_limits(void **state)
     arena_init(&arena);
     key_throttle_ref(&ref, job_ref_tenant(key_bytes(&ref)), BYTES_LIT("n"), BYTES_LIT("u"),
                      BYTES_LIT("g"));
-    put_request_at(rows, "t", &ref, line.id, ORDER_PRIORITY, (struct place){1, 8, 0}, "j8");
+    put_waiter_at(rows, "t", &ref, line.id, ORDER_PRIORITY, (struct place){1, 8, 0}, "j8");
     put_lines_at(rows, &ref, &line, 1);
     rows_commit(rows);
     struct snapshot s = rows_snapshot(rows);
     const struct page_limits limits = {.rows_max = 100};
-    struct requests_page requests;
+    struct waiters_page waiters;
     struct queues_page queues;
-    assert_int_equal(requests_read(&s, &shard, BYTES_NONE, &limits, &arena, &requests, NULL).code,
+    assert_int_equal(waiters_read(&s, &shard, BYTES_NONE, &limits, &arena, &waiters, NULL).code,
                      SILO_OK);
     size_t throttled = 0;
-    for (size_t i = 0; i < requests.count; i++) {
-        const struct request_row *row = &requests.rows[i];
+    for (size_t i = 0; i < waiters.count; i++) {
+        const struct waiter_row *row = &waiters.rows[i];
         assert_int_equal(row->throttled, row->queue.len == 0);
         throttled += row->throttled && bytes_eq(row->job_id, BYTES_LIT("j8"));
     }
-    assert_int_equal(requests.count, 7);
+    assert_int_equal(waiters.count, 7);
     assert_int_equal(throttled, 1);
     assert_int_equal(queues_read(&s, &shard, BYTES_NONE, &limits, &arena, &queues, NULL).code,
                      SILO_OK);
@@ -379,7 +379,7 @@ static void what_is_wrong_is_said(void **state)
     struct snapshot s = rows_snapshot(rows);
     struct arena arena;
     struct holders_page holders_page;
-    struct requests_page requests_page;
+    struct waiters_page waiters_page;
     struct queues_page queues_page;
     const struct page_limits one_row = {.rows_max = 1};
     const struct page_limits none = {0};
@@ -402,7 +402,7 @@ static void what_is_wrong_is_said(void **state)
     assert_int_equal(queues_read(&s, &scope, BYTES_NONE, &one_row, &arena, &queues_page, NULL).code,
                      SILO_CORRUPT);
     assert_int_equal(
-        requests_read(&s, &scope, BYTES_NONE, &one_row, &arena, &requests_page, NULL).code,
+        waiters_read(&s, &scope, BYTES_NONE, &one_row, &arena, &waiters_page, NULL).code,
         SILO_CORRUPT);
     arena_deinit(&arena);
     snapshot_close(&s);
@@ -413,7 +413,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(holders),
-        cmocka_unit_test(requests_stand_in_their_order),
+        cmocka_unit_test(waiters_stand_in_their_order),
         cmocka_unit_test(queues_are_counted),
         cmocka_unit_test(long_queues),
         cmocka_unit_test(lines_of_rate_limits),

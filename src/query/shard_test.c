@@ -434,21 +434,21 @@ static void check_queue(struct world *world, const char *queue, uint64_t holders
     struct arena arena;
     struct queues_page queues;
     struct holders_page held;
-    struct requests_page requests;
+    struct waiters_page found;
     arena_init(&arena);
     assert_int_equal(queues_read(&s, &scope, BYTES_NONE, &limits, &arena, &queues, NULL).code,
                      SILO_OK);
     assert_int_equal(queues.count, 1);
     assert_int_equal(queues.rows[0].holders, holders);
-    assert_int_equal(queues.rows[0].requests, waiters_count);
+    assert_int_equal(queues.rows[0].waiters, waiters_count);
     assert_int_equal(holders_read(&s, &scope, BYTES_NONE, &limits, &arena, &held, NULL).code,
                      SILO_OK);
     assert_int_equal(held.count, holders);
-    assert_int_equal(requests_read(&s, &scope, BYTES_NONE, &limits, &arena, &requests, NULL).code,
+    assert_int_equal(waiters_read(&s, &scope, BYTES_NONE, &limits, &arena, &found, NULL).code,
                      SILO_OK);
-    assert_int_equal(requests.count, waiters_count);
+    assert_int_equal(found.count, waiters_count);
     for (size_t i = 0; i < waiters_count; i++) {
-        assert_true(bytes_eq(requests.rows[i].job_id, bytes_str(waiters[i])));
+        assert_true(bytes_eq(found.rows[i].job_id, bytes_str(waiters[i])));
     }
     arena_deinit(&arena);
     snapshot_close(&s);
