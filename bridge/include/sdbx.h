@@ -30,7 +30,7 @@
 extern "C" {
 #endif
 
-#define SDBX_ABI_VERSION 3u
+#define SDBX_ABI_VERSION 4u
 
 #define SDBX_KEY_BYTES_MAX 65535u
 #define SDBX_MGET_KEYS_MAX 65536u /* keys in one sdbx_mget */
@@ -85,7 +85,6 @@ enum sdbx_object_call {
     SDBX_OBJECT_GET = 1,
     SDBX_OBJECT_PUT_NEW,
     SDBX_OBJECT_LIST,
-    SDBX_OBJECT_DELETE_PREFIX,
     SDBX_OBJECT_SELFTEST,
     SDBX_OBJECT_EPOCH,
     SDBX_OBJECT_REMOVE_DB,
@@ -462,10 +461,6 @@ int sdbx_obj_put_new(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx
  */
 int sdbx_obj_list(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_store_args *store,
                   const char *prefix, uint64_t token);
-
-/* Deletes every object below prefix (not empty); seq = how many. Not atomic; safe to repeat. */
-int sdbx_obj_delete_prefix(struct sdbx_env *env, struct sdbx_cq *cq,
-                           const struct sdbx_store_args *store, const char *prefix, uint64_t token);
 
 /*
  * Is this a store the engine can be trusted to? Writes an object below `path`, reads it back, and

@@ -7,7 +7,7 @@
 //! the process has, so that all of those at rest together poll no more often than DATABASES_FREE would. What an idle
 //! database learns later for it is only that another process has opened it; who reads or writes asks for that himself.
 
-use crate::clock::boot_ns;
+use crate::os_clock::boot_ns;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;

@@ -6,6 +6,7 @@
 //! does (activity.rs).
 
 use crate::activity::Activity;
+use crate::os_clock::boot_ns;
 use chrono::{DateTime, TimeDelta, Utc};
 use object_store::path::Path;
 use object_store::ObjectStore;
@@ -42,22 +43,6 @@ pub struct EngineClock {
 struct TickerClock {
     time: Arc<Time>,
     activity: Arc<Activity>,
-}
-
-fn clock_ns(clock: libc::clockid_t) -> i64 {
-    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes one timespec.
-    unsafe { libc::clock_gettime(clock, &raw mut ts) };
-    ts.tv_sec * 1_000_000_000 + ts.tv_nsec
-}
-
-pub fn boot_ns() -> i64 {
-    clock_ns(libc::CLOCK_BOOTTIME)
-}
-
-/// Processor time of the calling thread.
-pub fn thread_cpu_ns() -> i64 {
-    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
 impl Time {

@@ -18,8 +18,10 @@ pub mod info;
 pub mod logring;
 pub mod metrics;
 pub mod objects;
+mod os_clock;
 pub mod read;
 mod settings;
+mod spelling;
 pub mod store;
 pub mod toml_json;
 mod trouble;
@@ -28,7 +30,7 @@ mod wal_log;
 mod watch;
 pub mod write;
 
-const ABI_VERSION: u32 = 3; // SDBX_ABI_VERSION
+const ABI_VERSION: u32 = 4; // SDBX_ABI_VERSION
 
 #[no_mangle]
 pub extern "C" fn sdbx_abi_version() -> u32 {

@@ -1,12 +1,12 @@
 //! Engine log lines, kept in a bounded ring until C drains them. One per process, as the `log` crate is.
 
 use crate::buf::Buf;
-use crate::env::Env;
 use crate::ffi::{guard_or, set};
+use crate::os_clock::wall_ms;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::collections::VecDeque;
+use std::ffi::c_void;
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const LINES_MAX: usize = 4096; // SDBX_LOG_LINES_MAX
 const LINE_BYTES_MAX: usize = 4096;
@@ -69,10 +69,6 @@ fn push(level: u32, text: String) {
     ring.lines.push_back(line);
 }
 
-pub fn wall_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
-}
-
 /// Also used when another logger is installed (tests): then only the level changes.
 pub fn install(level: LevelFilter) {
     let _ = log::set_logger(&RingLog);
@@ -91,7 +87,7 @@ pub struct LogLine {
 /// See sdbx.h.
 #[no_mangle]
 pub unsafe extern "C" fn sdbx_log_drain(
-    _env: *const Env,
+    _env: *const c_void, // the log is the process's, so the environment is not looked at
     ret_lines: *mut LogLine,
     max: usize,
     ret_lost: *mut u64,

@@ -67,6 +67,7 @@ async fn list(store: &Store, prefix: &Path) -> Result<(u32, Vec<u8>), Failure> {
     Ok((rows.len() as u32, data))
 }
 
+/// Removes every object below a path, whole parts of it; says how many there were. Safe to repeat.
 pub async fn delete_prefix(store: &Store, prefix: &Path) -> Result<u64, Failure> {
     let locations = store.objects.list(Some(prefix)).map_ok(|object| object.location).boxed();
     let mut deleted = 0;
@@ -117,13 +118,12 @@ async fn selftest(store: &Store, at: &Path) -> Result<String, Failure> {
 }
 
 /// enum sdbx_object_call
-pub const EPOCH: u32 = 6;
-pub const REMOVE_DB: u32 = 7;
+pub const EPOCH: u32 = 5;
+pub const REMOVE_DB: u32 = 6;
 const GET: u32 = 1;
 const PUT_NEW: u32 = 2;
 const LIST: u32 = 3;
-const DELETE_PREFIX: u32 = 4;
-const SELFTEST: u32 = 5;
+const SELFTEST: u32 = 4;
 
 /// What comes back in the event whatever happens.
 pub struct Answer {
@@ -253,32 +253,6 @@ pub unsafe extern "C" fn sdbx_obj_list(
 /// # Safety
 /// See sdbx.h.
 #[no_mangle]
-pub unsafe extern "C" fn sdbx_obj_delete_prefix(
-    env: *const Env,
-    cq: *const Cq,
-    store: *const StoreArgs,
-    prefix: *const c_char,
-    token: u64,
-) -> i32 {
-    guard(|| {
-        // An empty prefix would empty the store; nobody means that.
-        let empty = match req_str(prefix, "prefix") {
-            Ok(text) => text.trim_matches('/').is_empty(),
-            Err(failure) => return status_of(Err(failure)),
-        };
-        if empty {
-            return EINVAL;
-        }
-        let answer = Answer { call: DELETE_PREFIX, token };
-        status_of(start(env, cq, store, prefix, answer, |store, at| async move {
-            Ok(Event { seq: delete_prefix(&store, &at).await?, ..done() })
-        }))
-    })
-}
-
-/// # Safety
-/// See sdbx.h.
-#[no_mangle]
 pub unsafe extern "C" fn sdbx_store_selftest(
     env: *const Env,
     cq: *const Cq,
@@ -294,4 +268,26 @@ pub unsafe extern "C" fn sdbx_store_selftest(
             Ok(Event { data: text.into_bytes(), status: OK, ..done() })
         }))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ptr::null;
+
+    #[tokio::test]
+    async fn a_prefix_is_removed_by_whole_parts_of_paths() {
+        let url = c"memory:///prefixes";
+        let args = StoreArgs { url: url.as_ptr(), opts_json: null(), flags: 0, reserved: 0 };
+        // SAFETY: the url outlives the call.
+        let store = unsafe { resolve(&args) }.unwrap_or_else(|failure| panic!("{}", failure.text));
+        for path in ["cluster/1", "cluster/a/2", "clusters"] {
+            let path = Path::from(format!("prefixes/{path}"));
+            assert!(put_new(&store, &path, Bytes::from_static(b"x")).await.is_ok());
+        }
+        let prefix = Path::from("prefixes/cluster");
+        assert_eq!(delete_prefix(&store, &prefix).await.ok(), Some(2));
+        assert_eq!(delete_prefix(&store, &prefix).await.ok(), Some(0));
+        assert_eq!(list(&store, &store.base).await.ok().map(|(count, _)| count), Some(1));
+    }
 }

@@ -5,7 +5,7 @@ use crate::buf::Buf;
 use crate::env::Env;
 use crate::error::{Failure, EINVAL, ENOTFOUND, OK};
 use crate::ffi::{guard, opt_str, req_str, set};
-use crate::settings::nearest;
+use crate::spelling::nearest;
 use crate::wal_log::LogDir;
 use crate::watch::{Health, WatchedStore};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};

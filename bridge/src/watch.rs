@@ -6,7 +6,7 @@
 //! requests fail now is kept in trouble.rs.
 
 use crate::error::error_chain;
-use crate::logring::wall_ms;
+use crate::os_clock::wall_ms;
 use crate::trouble::{self, Troubles};
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -43,17 +43,6 @@ impl Objects<'_> {
         self.caller.wait(token)
     }
 
-    fn delete_prefix(&mut self, path: &str) -> Got {
-        let (args, path, token) = (self.args(), CString::new(path).unwrap(), self.caller.token());
-        unsafe {
-            assert_eq!(
-                sdbx_obj_delete_prefix(self.caller.env, self.caller.cq, &args, path.as_ptr(), token),
-                0
-            );
-        }
-        self.caller.wait(token)
-    }
-
     fn selftest(&mut self, path: &str) -> Got {
         let (args, path, token) = (self.args(), CString::new(path).unwrap(), self.caller.token());
         unsafe {
@@ -82,10 +71,6 @@ fn exercise(objects: &mut Objects) {
     assert!(!tested.data.is_empty());
     assert_eq!(objects.list("").nrows, 3, "the test leaves nothing");
 
-    let deleted = objects.delete_prefix("cluster");
-    assert_eq!((deleted.status, deleted.seq), (0, 2));
-    assert_eq!(objects.delete_prefix("cluster").seq, 0);
-    assert_eq!(objects.list("").keys(), ["clusters"]);
     assert_eq!(objects.get("bad/../path").status, EINVAL);
 }
 
@@ -101,15 +86,4 @@ fn on_disk() {
     let mut caller = Caller::new();
     let url = CString::new(format!("file://{}/new/store", dir.path().display())).unwrap();
     exercise(&mut Objects { caller: &mut caller, url });
-}
-
-#[test]
-fn deleting_everything_is_refused() {
-    let caller = Caller::new();
-    let url = CString::new("memory:///all").unwrap();
-    let args = StoreArgs { url: url.as_ptr(), opts_json: null(), flags: 0, reserved: 0 };
-    for prefix in [c"", c"/"] {
-        let status = unsafe { sdbx_obj_delete_prefix(caller.env, caller.cq, &args, prefix.as_ptr(), 1) };
-        assert_eq!(status, EINVAL);
-    }
 }

@@ -4,7 +4,7 @@
 //! A merge asks at each of its reads. What its thread has computed since the last one is paid for by a sleep, in one account
 //! for all databases, as their merges share their threads.
 
-use crate::clock::thread_cpu_ns;
+use crate::os_clock::thread_cpu_ns;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;

@@ -9,7 +9,7 @@ use super::book::{self, Note};
 use super::dir::{nonsense, or_absent, LogDir, ACCEPT_LOSS, DAMAGED};
 use super::segment::{Header, SegmentName, SEGMENT_HEADER_BYTES};
 use super::survey::{data_error, entries, survey, Damage, Found, Verdict};
-use crate::logring::wall_ms;
+use crate::os_clock::wall_ms;
 use slatedb::wal::WalError;
 use std::io::Result;
 
