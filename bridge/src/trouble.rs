@@ -110,13 +110,18 @@ impl Troubles {
             return format!("the object store {how}: {what} {location}: {chain}");
         };
         let place = root.join(Path::new(location.trim_end_matches('/')));
-        let place = place.display();
-        match io_kind(error) {
-            Some(io::ErrorKind::StorageFull) => format!("no space left on device: {place}"),
-            Some(io::ErrorKind::QuotaExceeded) => format!("disk quota exceeded: {place}"),
-            Some(io::ErrorKind::ReadOnlyFilesystem) => format!("the file system is read-only: {place}"),
-            _ => format!("the disk fails: {place}: {chain}"),
-        }
+        disk_words(&place, error).unwrap_or_else(|| format!("the disk fails: {}: {chain}", place.display()))
+    }
+}
+
+/// What is wrong with a disk, where the system's error is one that people can do something about.
+pub fn disk_words(place: &Path, error: &(dyn StdError + 'static)) -> Option<String> {
+    let place = place.display();
+    match io_kind(error)? {
+        io::ErrorKind::StorageFull => Some(format!("no space left on device: {place}")),
+        io::ErrorKind::QuotaExceeded => Some(format!("disk quota exceeded: {place}")),
+        io::ErrorKind::ReadOnlyFilesystem => Some(format!("the file system is read-only: {place}")),
+        _ => None,
     }
 }
 

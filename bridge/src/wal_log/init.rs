@@ -10,11 +10,13 @@ use super::survey::{data_error, Found};
 use super::tenure::Tenure;
 use super::writer::{LogHandle, LogWriter, Start};
 use crate::clock::EngineClock;
+use crate::trouble::disk_words;
 use crate::watch::Health;
 use async_trait::async_trait;
 use slatedb::wal::{WalError, WalIterator, WalRows, WriterInit, WriterInitResult, WriterManifest};
 use slatedb_common::metrics::MetricsRecorder;
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 /// What opening a log needs.
@@ -152,9 +154,25 @@ impl LogInit {
     }
 }
 
+/// The same error in the words of an outage, where the disk is what is wrong.
+fn in_words(dir: &LogDir, error: WalError) -> WalError {
+    let WalError::Unavailable(inner) = &error else { return error };
+    let place = dir.files.place("");
+    match disk_words(Path::new(place.trim_end_matches('/')), inner.as_ref()) {
+        Some(text) => WalError::Unavailable(Arc::new(std::io::Error::other(text))),
+        None => error,
+    }
+}
+
 #[async_trait]
 impl WriterInit for LogInit {
     async fn fence_and_init(&self, manifest: &mut WriterManifest) -> Result<WriterInitResult, WalError> {
+        self.begin(manifest).await.map_err(|error| in_words(&self.dir, error))
+    }
+}
+
+impl LogInit {
+    async fn begin(&self, manifest: &mut WriterManifest) -> Result<WriterInitResult, WalError> {
         let tenure = Arc::new(self.enter(manifest).await?);
         // The writer before may have moved on until it was fenced.
         manifest.refresh().await?;
@@ -202,5 +220,23 @@ impl WalIterator for Replay {
             let (dir, replayed) = (self.dir.clone(), self.replayed);
             self.records = blocking(move || records_of(&dir, &segment, end, replayed)).await?.into();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn an_open_that_finds_no_room_says_so_in_plain_words() {
+        let dir = LogDir::on_disk(PathBuf::from("/data/shard/log"), false);
+        let said = |number| {
+            let error = std::io::Error::from_raw_os_error(number);
+            in_words(&dir, WalError::Unavailable(Arc::new(error))).to_string()
+        };
+        assert_eq!(said(libc::ENOSPC), "WAL is unavailable: no space left on device: /data/shard/log");
+        assert_eq!(said(libc::EIO), "WAL is unavailable: Input/output error (os error 5)");
+        assert!(matches!(in_words(&dir, WalError::Fenced), WalError::Fenced));
     }
 }
