@@ -1,5 +1,13 @@
 /*
- * base/limits.h - every bound of the program with its unit and its reason.
+ * base/limits.h - the bounds of a job and of a shard, and all that more than one module keeps.
+ *
+ * A bound that is one module's own stands there: in the module's header where others build on it,
+ * else at the top of the file that keeps it. docs/reference/limits.md lists, by their names, those
+ * of all modules that somebody can meet, with what happens then; tools/lint compares the figures,
+ * and sees to it that each name here bounds something and means nothing else elsewhere.
+ *
+ * Units      the last word of a name: _BYTES, _CHARS (Unicode scalar values), _MS milliseconds;
+ *            without one it counts what the name says.
  */
 #ifndef SILO_BASE_LIMITS_H
 #define SILO_BASE_LIMITS_H
@@ -7,20 +15,20 @@
 /* Wire. */
 #define MESSAGE_BYTES_MAX (128u << 20) /* one gRPC message: a payload of 100 MB has to fit */
 
-/* Fields of a job; characters are Unicode scalar values. */
-#define JOB_ID_BYTES_MAX 4096u /* the engine's keys end at 65,535 bytes */
-#define WORKER_ID_BYTES_MAX 4096u
+/* Fields of a job, as the wire's contract has them. */
+#define JOB_ID_BYTES_MAX 4096u    /* also of a limit's key: the engine's keys end at 65,535 bytes */
+#define WORKER_ID_BYTES_MAX 4096u /* it stands in the row of each lease */
 #define TENANT_CHARS_MAX 64u
 #define TASK_GROUP_CHARS_MAX 64u
-#define PRIORITY_MAX 99u
-#define JOB_LIMITS_MAX 64u
+#define PRIORITY_MAX 99u   /* the least urgent; keys have one byte for it */
+#define JOB_LIMITS_MAX 64u /* each may be a step of the job's way, with rows of its own */
 /*
  * Keys and values of the metadata of all floating limits of a job: each waiting job carries them,
  * and each refresh.
  */
 #define FLOATING_METADATA_BYTES_MAX (64u << 10)
 #define FLOATING_METADATA_PAIRS_MAX 1024u
-#define METADATA_PAIRS_MAX 16u
+#define METADATA_PAIRS_MAX 16u /* of a job's own metadata, here and below */
 #define METADATA_KEY_CHARS_MAX 63u
 #define METADATA_VALUE_BYTES_MAX 65534u
 
@@ -91,7 +99,7 @@
 #endif
 #define SHARD_REPLIES_BYTES_MAX (256u << 20) /* undurable bytes of open and sealed batches */
 #ifndef MAILBOX_MESSAGES_MAX
-#define MAILBOX_MESSAGES_MAX 65536u
+#define MAILBOX_MESSAGES_MAX 65536u /* requests on their way to one executor */
 #endif
 #ifndef MAILBOX_MESSAGES_RESERVE
 #define MAILBOX_MESSAGES_RESERVE 16384u /* beyond: for requests that keep or end running work */
@@ -106,31 +114,31 @@
 
 /* One turn of a shard: nobody waits behind unbounded work. */
 #ifndef TURN_TIMERS_MAX
-#define TURN_TIMERS_MAX 512u
+#define TURN_TIMERS_MAX 512u /* tasks that come due */
 #endif
 #ifndef TURN_EXPIRIES_MAX
-#define TURN_EXPIRIES_MAX 512u
+#define TURN_EXPIRIES_MAX 512u /* leases that end by themselves */
 #endif
 #ifndef TURN_HANDOVERS_MAX
-#define TURN_HANDOVERS_MAX 4096u
+#define TURN_HANDOVERS_MAX 4096u /* tasks leased to polls */
 #endif
 #ifndef TURN_GRANTS_MAX
-#define TURN_GRANTS_MAX 512u
+#define TURN_GRANTS_MAX 512u /* slots given to waiters */
 #endif
 #define TURN_EVICTIONS_MAX 256u /* queues looked at for eviction */
 /* Waiters whose further limits are read together, when the first of them misses something. */
 #define GRANT_AHEAD 64u
 #ifndef TURN_DROPS_MAX
-#define TURN_DROPS_MAX 512u
+#define TURN_DROPS_MAX 512u /* slots that an operator frees */
 #endif
 #define TURN_LOCATES_MAX 64u /* tokens being looked up after open, at one time */
 #ifndef BATCH_ROWS_MAX
-#define BATCH_ROWS_MAX 512u
+#define BATCH_ROWS_MAX 512u /* an open batch with so many rows is sealed, here and below */
 #endif
 #define BATCH_BYTES_MAX (1u << 20)
 #define NEED_ROUNDS_MAX 64u /* a command asks for reads at most so often */
 #ifndef PAGE_ROWS_MAX
-#define PAGE_ROWS_MAX 1024u
+#define PAGE_ROWS_MAX 1024u /* of one scan into a window, here and below */
 #endif
 #define PAGE_BYTES_MAX (1u << 20)
 /* What a task takes in a reply beside its payload, its job's row and its names. */
@@ -146,8 +154,8 @@
 #define JOB_ATTEMPTS_SHOWN_MAX 65536u /* attempts listed by one GetJob: the newest ones */
 
 /* Time, in milliseconds. */
-#define LEASE_MS 10000
-#define POLL_WAIT_MS_MAX 60000
+#define LEASE_MS 10000         /* without a heartbeat */
+#define POLL_WAIT_MS_MAX 60000 /* of a poll, or a caller who waits for a job's end */
 /* A poll that does not wait still waits for the first page of its group, at most so long. */
 #define POLL_NOWAIT_MS 1000
 #define POLL_CHECKS_MS 25 /* ... and so long for the rate limits asked for it */
@@ -157,12 +165,12 @@
  * ended.
  */
 #define OUTAGE_MS 5000
-#define OUTAGE_CAUSE_MAX 512 /* bytes of the cause, as callers and the log are told */
-#define OWNERSHIP_MS 3000    /* age of the proof that lets reads be answered */
-#define OWNERSHIP_RENEW_MS 1000
+#define OUTAGE_CAUSE_MAX 512    /* bytes of the cause, as callers and the log are told */
+#define OWNERSHIP_MS 3000       /* age of the proof that lets reads be answered */
+#define OWNERSHIP_RENEW_MS 1000 /* its age from which on traffic has it renewed */
 #define STALL_MS 100 /* an executor so late stood still: it could hear no heartbeat meanwhile */
-#define STALL_SAID_MS 3000 /* ... and from here on it says so */
-#define LOW_WATER_MS 1000
+#define STALL_SAID_MS 3000      /* ... and from here on it says so */
+#define LOW_WATER_MS 1000       /* between two writings of low-water rows */
 #define REFRESH_BACKOFF_MS 1000 /* after the first failed refresh of a floating limit; doubles */
 #define REFRESH_BACKOFF_MAX_MS 60000
 /* A refresh that its group has not taken for so long is offered to another one. */
@@ -182,8 +190,9 @@
 /* A window page that could not be read is asked for again after so long. */
 #define READ_RETRY_MS 100
 #ifndef LOW_WATER_REMOVALS
-#define LOW_WATER_REMOVALS 1024u
+#define LOW_WATER_REMOVALS 1024u /* ... and sooner after so many rows were removed */
 #endif
+/* Sorted files are written after so long, or so many bytes of log: a replay is no longer. */
 #define MEMTABLE_FLUSH_MS 60000
 #define MEMTABLE_FLUSH_BYTES (64u << 20)
 

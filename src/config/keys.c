@@ -57,7 +57,7 @@
 #define LATENCY_MS_MAX 60000
 #define FLUSH_US_MAX 60000000
 #define BYTES_MAX ((int64_t)1 << 40)
-#define SHARDS_MAX 1024
+#define INITIAL_SHARDS_MAX 1024 /* of a new cluster; SHARDS_MAX leaves room for more */
 #define THREADS_MAX 64
 #define COUNT_MAX 1000000
 
@@ -118,8 +118,9 @@ const struct config_key config_keys[] = {
 
     CHOICE("coordination.backend", coordination.backend, "none", "none|etcd|k8s", 0,
            "how nodes find each other; none = a single node, all that this version runs"),
-    INT("coordination.initial_shard_count", coordination.initial_shard_count, NULL, 1, SHARDS_MAX,
-        0, "shards of a new cluster, 1 with tenancy off and 8 with it on; a stored shard map wins"),
+    INT("coordination.initial_shard_count", coordination.initial_shard_count, NULL, 1,
+        INITIAL_SHARDS_MAX, 0,
+        "shards of a new cluster, 1 with tenancy off and 8 with it on; a stored shard map wins"),
     TEXT("coordination.cluster_prefix", coordination.cluster_prefix, "silo", CONFIG_LATER,
          "namespace of the cluster's keys"),
     INT("coordination.lease_ttl_secs", coordination.lease_ttl_secs, "10", 1, 3600, CONFIG_LATER,

@@ -8,6 +8,7 @@
             thrd_create, whose threads the thread sanitizer does not see
   limits    those of base/limits.h that a test may make smaller (with an #ifndef) stand in no header but in comments, and no
             other limit is made of one: so only the sources that mention one have to be compiled anew (cmake/silo.cmake)
+  bounds    what base/limits.h defines bounds something, and a name is one figure in all of src
   width     a comment is at most 100 columns wide; what is drawn with lines or arrows may be wider
   alone     with --headers BUILD_DIR: every header compiles on its own
 
@@ -26,6 +27,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
+import bounds
 import storeys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -183,13 +185,15 @@ def main():
     args = parser.parse_args()
     files = list(sources())
     names = small_limits()
-    found = {}
+    found, texts = {}, {}
     for path in files:
         with open(os.path.join(ROOT, path), encoding="utf-8") as file:
-            text = file.read()
+            text = texts[path] = file.read()
         found[path] = (list(check_layers(path, text)) + list(check_banned(text)) + list(check_width(text)) +
                        list(check_limits(path, text, names)))
     for path, number, violation in storeys.check_tree(ROOT):
+        found[path].append((number, violation))
+    for path, number, violation in bounds.check(texts):
         found[path].append((number, violation))
     if args.headers:
         command = compile_flags(os.path.join(ROOT, args.headers))
