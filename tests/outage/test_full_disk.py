@@ -1,7 +1,9 @@
 """A disk that is full: changes are refused with the cause, nothing grows, and all goes on when there is room again."""
 
 import os
+import socket
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -32,8 +34,8 @@ class FullDisk(unittest.TestCase):
         self.disk = self.enterContext(small_disk.SmallDisk(MEGABYTES))
         self.data = os.path.join(self.disk.path, "data")
 
-    def server(self, **settings):
-        return SiloServer(settings=dict({"database.path": self.data + "/%shard%"}, **settings))
+    def server(self, environment=None, **settings):
+        return SiloServer(settings=dict({"database.path": self.data + "/%shard%"}, **settings), environment=environment)
 
     def check(self, cause, **settings):
         with self.server(**settings) as silo:
@@ -66,6 +68,23 @@ class FullDisk(unittest.TestCase):
 
     def test_objects_are_full(self):
         self.check(FULL + self.data, **{"database.local_log": False})
+
+    def test_the_service_manager_is_told(self):
+        """What `systemctl status` shows: the outage as long as it lasts, then that the server serves."""
+        place = self.enterContext(tempfile.TemporaryDirectory(prefix="silo-notify-"))
+        manager = self.enterContext(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        manager.bind(os.path.join(place, "notify"))
+        manager.settimeout(60)
+        with self.server(environment={"NOTIFY_SOCKET": os.path.join(place, "notify")}) as silo:
+            equal([manager.recv(4096), manager.recv(4096)], [b"READY=1", b"STATUS=serving"])
+            outage = Outage(silo)
+            self.disk.fill()
+            outage.begin(FULL, size=900)
+            equal(manager.recv(4096), b"STATUS=the storage takes no changes")
+            self.disk.free()
+            outage.end()
+            equal(manager.recv(4096), b"STATUS=serving")
+        equal(manager.recv(4096), b"STOPPING=1")
 
     def test_calls_that_wait_are_ended_and_tasks_come_back(self):
         """A poll that waits and is handed a job that cannot become durable ends; the job is leased again afterwards."""
