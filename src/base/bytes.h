@@ -48,6 +48,16 @@ static inline bool bytes_starts(struct bytes b, struct bytes prefix)
     return b.len >= prefix.len && (prefix.len == 0 || memcmp(b.ptr, prefix.ptr, prefix.len) == 0);
 }
 
+/* A number of up to 8 bytes, the first the most significant, as keys have them. */
+static inline uint64_t bytes_be(const uint8_t *ptr, size_t len)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < len; i++) {
+        value = value << 8 | ptr[i];
+    }
+    return value;
+}
+
 /*
  * Bytes of the well-formed UTF-8 character that b begins with; 0 if it begins with none (an empty b
  * too).

@@ -90,6 +90,15 @@ static void what_is_not_plain_is_seen_at_every_place(void **state)
     }
 }
 
+static void numbers_are_read_from_the_most_significant_byte_on(void **state)
+{
+    (void)state;
+    const uint8_t bytes[] = {0xff, 2, 3, 4, 5, 6, 7, 8};
+    assert_int_equal(bytes_be(bytes, 0), 0);
+    assert_int_equal(bytes_be(bytes + 1, 2), 0x0203);
+    assert_true(bytes_be(bytes, 8) == UINT64_C(0xff02030405060708));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -97,6 +106,7 @@ int main(void)
         cmocka_unit_test(utf8_counts_scalar_values),
         cmocka_unit_test(ill_formed_utf8_is_refused),
         cmocka_unit_test(what_is_not_plain_is_seen_at_every_place),
+        cmocka_unit_test(numbers_are_read_from_the_most_significant_byte_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

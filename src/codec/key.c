@@ -182,7 +182,7 @@ struct bytes job_ref_tenant(struct bytes ref)
     return bytes_of(ref.ptr, len);
 }
 
-static struct bytes ref_job(struct bytes ref)
+struct bytes job_ref_job(struct bytes ref)
 {
     const size_t len = job_ref_tenant(ref).len;
     return bytes_of(ref.ptr + len, ref.len - len);
@@ -234,7 +234,7 @@ static void key_tenant(struct key *key, enum key_table table, struct bytes job_r
 void key_attempt(struct key *key, struct bytes job_ref, uint32_t attempt)
 {
     key_tenant(key, TABLE_ATTEMPT, job_ref);
-    put_str(key, ref_job(job_ref));
+    put_str(key, job_ref_job(job_ref));
     put_u32(key, attempt);
 }
 
@@ -243,7 +243,7 @@ void key_index(struct key *key, struct bytes job_ref, enum key_index kind, int64
     key_tenant(key, TABLE_INDEX, job_ref);
     put_u8(key, (uint8_t)kind);
     put_u64(key, ~(time_ms > 0 ? (uint64_t)time_ms : 0));
-    put_raw(key, ref_job(job_ref));
+    put_raw(key, job_ref_job(job_ref));
 }
 
 void key_metadata(struct key *key, struct bytes job_ref, struct bytes name, struct bytes value)
@@ -252,13 +252,13 @@ void key_metadata(struct key *key, struct bytes job_ref, struct bytes name, stru
     put_str(key, name);
     put_str_cut(key, value, KEY_METADATA_VALUE_MAX);
     put_u64(key, XXH64(value.ptr, value.len, 0));
-    put_raw(key, ref_job(job_ref));
+    put_raw(key, job_ref_job(job_ref));
 }
 
 void key_blob(struct key *key, struct bytes job_ref, enum key_blob kind, uint32_t attempt)
 {
     key_tenant(key, TABLE_BLOB, job_ref);
-    put_str(key, ref_job(job_ref));
+    put_str(key, job_ref_job(job_ref));
     put_u8(key, (uint8_t)kind);
     put_u32(key, attempt);
 }

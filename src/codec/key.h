@@ -118,6 +118,8 @@ bool job_ref_parse(struct bytes ref, uint8_t *scratch, struct bytes *ret_tenant,
 bool job_ref_ok(struct bytes ref);
 /* The tenant part (hash and escaped tenant with its end) of a job reference. */
 struct bytes job_ref_tenant(struct bytes ref);
+/* The rest of it: the job id. */
+struct bytes job_ref_job(struct bytes ref);
 
 void key_by_ref(struct key *key, enum key_table table,
                 struct bytes job_ref); /* info, state, lease */

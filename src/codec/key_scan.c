@@ -7,15 +7,6 @@
 #define LINE_LEN 5u       /* floating u8, max u32 */
 #define INDEX_HEAD_LEN 9u /* kind u8, inverted time u64 */
 
-static uint64_t get_be(const uint8_t *p, size_t len)
-{
-    uint64_t v = 0;
-    for (size_t i = 0; i < len; i++) {
-        v = v << 8 | p[i];
-    }
-    return v;
-}
-
 /* Bytes of the escaped string that b begins with, its end included; 0 when it does not end. */
 static size_t str_len(struct bytes b)
 {
@@ -124,7 +115,7 @@ bool key_index_parse(struct bytes key, enum key_index *ret_kind, int64_t *ret_ti
         rest.ptr[0] > INDEX_CANCELLED) {
         return false;
     }
-    const uint64_t time = ~get_be(rest.ptr + 1, sizeof(uint64_t));
+    const uint64_t time = ~bytes_be(rest.ptr + 1, sizeof(uint64_t));
     if (time > INT64_MAX) {
         return false;
     }
@@ -155,7 +146,7 @@ bool key_attempt_parse(struct bytes key, uint32_t *ret_attempt)
     if (!key_split(key, &tenant_part, &rest) || !str_cut(&rest) || rest.len != sizeof(uint32_t)) {
         return false;
     }
-    *ret_attempt = (uint32_t)get_be(rest.ptr, sizeof(uint32_t));
+    *ret_attempt = (uint32_t)bytes_be(rest.ptr, sizeof(uint32_t));
     return true;
 }
 
@@ -179,6 +170,6 @@ bool key_waiter_rest(struct bytes rest, enum dispatch_order order, struct line_i
         return false;
     }
     *ret_line = (struct line_id){.floating = rest.ptr[0] == 1,
-                                 .max = (uint32_t)get_be(rest.ptr + 1, sizeof(uint32_t))};
+                                 .max = (uint32_t)bytes_be(rest.ptr + 1, sizeof(uint32_t))};
     return true;
 }

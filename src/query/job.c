@@ -55,12 +55,6 @@ static void job_derive(struct job_row *job, int64_t now_ms)
     job->status = shown_of(status, job->due_ms, now_ms);
 }
 
-static struct bytes ref_job(struct bytes job_ref)
-{
-    const size_t len = job_ref_tenant(job_ref).len;
-    return bytes_of(job_ref.ptr + len, job_ref.len - len);
-}
-
 SILO_RC job_decode(const struct snapshot *snapshot, struct bytes job_ref,
                    const struct job_rows *rows, struct job_row *ret_job, struct silo_err *err)
 {
@@ -70,7 +64,7 @@ SILO_RC job_decode(const struct snapshot *snapshot, struct bytes job_ref,
         (job.has_state && !state_decode(rows->state.value, &job.state)) ||
         (job.has_lease && !lease_decode(rows->lease.value, &job.lease))) {
         return FAIL(err, SILO_CORRUPT, "the stored job %.*s is corrupt",
-                    BYTES_FMT(ref_job(job_ref)));
+                    BYTES_FMT(job_ref_job(job_ref)));
     }
     job_derive(&job, snapshot->now_ms);
     *ret_job = job;
@@ -87,7 +81,7 @@ SILO_RC job_keep(const struct snapshot *snapshot, struct bytes job_ref, const st
     TRY(job_decode(snapshot, job_ref, &kept, ret_job, err));
     const struct bytes tenant_part = job_ref_tenant(job_ref);
     ret_job->tenant = key_tenant_name(tenant_part, arena_alloc(arena, tenant_part.len));
-    ret_job->id = arena_copy(arena, ref_job(job_ref));
+    ret_job->id = arena_copy(arena, job_ref_job(job_ref));
     return RC_OK;
 }
 

@@ -28,15 +28,6 @@ static void put_be(uint8_t *p, uint64_t v, size_t len)
     }
 }
 
-static uint64_t get_be(const uint8_t *p, size_t len)
-{
-    uint64_t v = 0;
-    for (size_t i = 0; i < len; i++) {
-        v = v << 8 | p[i];
-    }
-    return v;
-}
-
 struct bytes cursor_encode(struct arena *arena, const struct cursor *cursor)
 {
     uint8_t *p = arena_alloc(arena, CURSOR_HEAD + cursor->suffix.len);
@@ -60,12 +51,12 @@ SILO_RC cursor_decode(struct bytes bytes, uint32_t listing, struct cursor *ret_c
         bytes.ptr[0] != CURSOR_VERSION) {
         return FAIL(err, SILO_INVALID, "this is no cursor");
     }
-    if (get_be(bytes.ptr + 1, 4) != listing) {
+    if (bytes_be(bytes.ptr + 1, 4) != listing) {
         return FAIL(err, SILO_INVALID, "the cursor is of another listing");
     }
     *ret_cursor = (struct cursor){
         .listing = listing,
-        .tag = get_be(bytes.ptr + 5, 8),
+        .tag = bytes_be(bytes.ptr + 5, 8),
         .suffix = bytes_of(bytes.ptr + CURSOR_HEAD, bytes.len - CURSOR_HEAD),
     };
     return RC_OK;

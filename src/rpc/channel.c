@@ -98,7 +98,7 @@ void channel_start(struct rpc_channel *channel, struct rpc_request *request)
     }
 }
 
-static void request_run(struct rpc_mail *mail)
+static void channel_run(struct rpc_mail *mail)
 {
     struct rpc_request *request = CONTAINER_OF(mail, struct rpc_request, own.mail);
     struct rpc_channel *channel = request->own.channel;
@@ -124,7 +124,7 @@ void rpc_channel_call(struct rpc_channel *channel, struct rpc_request *request)
 {
     memset(&request->own, 0, sizeof request->own);
     request->own.channel = channel;
-    request->own.mail.run = request_run;
+    request->own.mail.run = channel_run;
     request->own.timer.fire = request_on_timer;
     request->own.posted = true;
     request->own.deadline_us =

@@ -177,7 +177,7 @@ static void groups_make(struct import_call *import)
 
 static void wave_next(struct import_call *import);
 
-static void wave_finished(struct fan *fan)
+static void import_wave_finished(struct fan *fan)
 {
     struct import_call *import = fan->call->state;
     for (size_t i = 0; i < fan->count; i++) {
@@ -239,7 +239,7 @@ static void waves_begin(struct import_call *import)
     import->count = count;
     qsort(import->items, count, sizeof import->items[0], item_cmp_round);
     import->wave =
-        fan_new(import->call, count < MANY_WAVE_MAX ? count : MANY_WAVE_MAX, wave_finished);
+        fan_new(import->call, count < MANY_WAVE_MAX ? count : MANY_WAVE_MAX, import_wave_finished);
     wave_next(import);
 }
 

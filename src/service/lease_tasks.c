@@ -44,8 +44,8 @@ struct poll_call {
     atomic_bool claimed;
 };
 
-static void poll_answer(struct poll_call *poll);
-static void poll_park(struct poll_call *poll);
+static void poll_call_answer(struct poll_call *poll);
+static void poll_call_park(struct poll_call *poll);
 
 static void poll_fill(const struct poll_call *poll, struct command *cmd, uint32_t wait_ms)
 {
@@ -123,16 +123,16 @@ static void visit_finished(struct fan *fan)
         visit_next(poll);
     } else if (wants_more && !poll->found &&
                poll->end_us > rpc_loop_now_us(rpc_call_loop(poll->call->rpc))) {
-        poll_park(poll);
+        poll_call_park(poll);
     } else {
-        poll_answer(poll);
+        poll_call_answer(poll);
     }
 }
 
 /* --- parked polls --- */
 
 /* Executor. */
-static bool poll_claim(void *context)
+static bool poll_call_claim(void *context)
 {
     struct poll_call *poll = context;
     bool expected = false;
@@ -140,7 +140,7 @@ static bool poll_claim(void *context)
                                                    memory_order_relaxed, memory_order_relaxed);
 }
 
-static void poll_stop(struct poll_call *poll)
+static void poll_call_stop(struct poll_call *poll)
 {
     if (poll->stopping) {
         return;
@@ -156,7 +156,7 @@ static void parked_back(struct fan *fan, struct fan_part *part)
     struct poll_call *poll = fan->call->state;
     part_note(poll, part);
     if (part_found(part) && fan->open != 0) {
-        poll_stop(poll);
+        poll_call_stop(poll);
     }
 }
 
@@ -164,7 +164,7 @@ static void parked_finished(struct fan *fan)
 {
     struct poll_call *poll = fan->call->state;
     if (poll->parked->open == 0 && poll->stops->open == 0) {
-        poll_answer(poll);
+        poll_call_answer(poll);
     }
 }
 
@@ -174,11 +174,11 @@ static void poll_cancelled(struct rpc_call *rpc, enum rpc_cancel reason, void *c
     (void)reason;
     struct poll_call *poll = ((struct call *)context)->state;
     if (poll->parked != NULL && poll->parked->open != 0) {
-        poll_stop(poll);
+        poll_call_stop(poll);
     }
 }
 
-static void poll_park(struct poll_call *poll)
+static void poll_call_park(struct poll_call *poll)
 {
     const int64_t left_us = poll->end_us - rpc_loop_now_us(rpc_call_loop(poll->call->rpc));
     const uint32_t wait_ms = left_us > 0 ? (uint32_t)(left_us / 1000) : 0;
@@ -189,7 +189,7 @@ static void poll_park(struct poll_call *poll)
         struct command *cmd = &poll->parked->parts[i].request.cmd;
         poll_fill(poll, cmd, wait_ms);
         if (poll->shard_count > 1) {
-            cmd->args.poll.claim = poll_claim;
+            cmd->args.poll.claim = poll_call_claim;
             cmd->args.poll.claim_context = poll;
         }
     }
@@ -291,7 +291,7 @@ static void reply_add_fan(struct poll_call *poll, struct lease_reply *reply, str
     }
 }
 
-static void poll_release(struct poll_call *poll)
+static void poll_call_release(struct poll_call *poll)
 {
     struct fan *const fans[] = {poll->visits, poll->parked, poll->stops};
     for (size_t i = 0; i < sizeof fans / sizeof fans[0]; i++) {
@@ -302,7 +302,7 @@ static void poll_release(struct poll_call *poll)
 }
 
 /* The first failure, when every shard failed; NULL when one answered. */
-static const struct command *poll_failure(const struct poll_call *poll)
+static const struct command *poll_call_failure(const struct poll_call *poll)
 {
     const struct command *failure = NULL;
     const struct fan *const fans[] = {poll->visits, poll->parked};
@@ -320,13 +320,13 @@ static const struct command *poll_failure(const struct poll_call *poll)
     return failure;
 }
 
-static void poll_fail(struct poll_call *poll, const struct command *failure)
+static void poll_call_fail(struct poll_call *poll, const struct command *failure)
 {
     struct call *call = poll->call;
     const struct bytes text = svc_error_text(failure->error, failure->rc.code);
     const char *copy = arena_str(call->arena, text);
     const enum silo_code code = failure->rc.code;
-    poll_release(poll);
+    poll_call_release(poll);
     svc_fail(call, code, copy);
 }
 
@@ -351,25 +351,25 @@ static void reply_init(struct poll_call *poll, struct lease_reply *reply)
         arena_alloc(poll->call->arena, (refreshes + 1) * sizeof *message->refresh_tasks);
 }
 
-static void poll_answer(struct poll_call *poll)
+static void poll_call_answer(struct poll_call *poll)
 {
     struct call *call = poll->call;
-    const struct command *failure = poll_failure(poll);
+    const struct command *failure = poll_call_failure(poll);
     if (failure != NULL) {
-        poll_fail(poll, failure);
+        poll_call_fail(poll, failure);
         return;
     }
     struct lease_reply reply;
     reply_init(poll, &reply);
     if (!poll->found) {
-        poll_release(poll);
+        poll_call_release(poll);
         svc_reply(call, &reply.message.base);
         return;
     }
     reply.sent = handout_new(2 * poll->shard_count);
     reply_add_fan(poll, &reply, poll->visits);
     reply_add_fan(poll, &reply, poll->parked);
-    poll_release(poll);
+    poll_call_release(poll);
     handout_reply(call, &reply.message.base, reply.sent, poll->since_us);
 }
 
@@ -388,7 +388,7 @@ static void shards_shuffle(const struct env *env, struct shard **shards, size_t 
 }
 
 /* Which shards to poll. False: the call was answered. */
-static bool poll_route(struct poll_call *poll, const Silo__V1__LeaseTasksRequest *request)
+static bool poll_call_route(struct poll_call *poll, const Silo__V1__LeaseTasksRequest *request)
 {
     struct call *call = poll->call;
     if (request->shard_opt_case == SILO__V1__LEASE_TASKS_REQUEST__SHARD_OPT__NOT_SET) {
@@ -408,7 +408,7 @@ static bool poll_route(struct poll_call *poll, const Silo__V1__LeaseTasksRequest
     return true;
 }
 
-static bool poll_sizes(struct poll_call *poll)
+static bool poll_call_sizes(struct poll_call *poll)
 {
     if (poll->worker_id.len > WORKER_ID_BYTES_MAX) {
         svc_fail(poll->call, SILO_INVALID, ERROR_WORKER_TOO_LONG);
@@ -434,19 +434,19 @@ void on_lease_tasks(struct call *call)
         svc_fail(call, SILO_INVALID, "task_group is required");
         return;
     }
-    if (!poll_route(poll, request) || !poll_sizes(poll) || !svc_has_room(call)) {
+    if (!poll_call_route(poll, request) || !poll_call_sizes(poll) || !svc_has_room(call)) {
         return;
     }
     poll->tasks_max = request->max_tasks < POLL_TASKS_MAX ? request->max_tasks : POLL_TASKS_MAX;
     if (poll->tasks_max == 0 || poll->shard_count == 0) {
-        poll_answer(poll);
+        poll_call_answer(poll);
         return;
     }
     poll->end_us = rpc_loop_now_us(rpc_call_loop(call->rpc)) +
                    1000 * (int64_t)svc_wait_ms(call, request->wait_ms);
     rpc_call_on_cancel(call->rpc, poll_cancelled, call);
     if (poll->shard_count == 1) {
-        poll_park(poll);
+        poll_call_park(poll);
         return;
     }
     poll->visits = fan_new(call, poll->shard_count, visit_finished);
