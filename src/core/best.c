@@ -126,7 +126,7 @@ enum best group_best(struct core *core, struct group *group, struct best_cursor 
         }
         struct lane *window = &group->lanes[lane]->window;
         if (lane_wants_page(window, LANE_TASKS_MAX)) {
-            page_load_lane(core, group, lane);
+            ready_load_lane(core, group, lane);
         }
         const enum best here = lane_best(core, group, window, cursor, checks, ret_task);
         if (here == BEST_TASK || here == BEST_LOADING) {
@@ -139,7 +139,7 @@ enum best group_best(struct core *core, struct group *group, struct best_cursor 
         *cursor = (struct best_cursor){.lane = lane + 1};
     }
     if (group->known < core->lane_count) {
-        page_load_group(core, group);
+        ready_load_group(core, group);
         return group->loading ? BEST_LOADING : best;
     }
     throttles_ask(core, group, NULL, checks);

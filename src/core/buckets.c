@@ -90,16 +90,13 @@ void buckets_free(struct core *core)
         bucket_forget(core, CONTAINER_OF(n, struct bucket_entry, node));
     }
     map_deinit(&core->buckets);
-    buf_deinit(&core->buckets_cursor);
+    sweep_deinit(&core->buckets_sweep);
 }
 
 /* --- buckets that have refilled go, a page at a time --- */
 
-static void sweep_row(struct core *core, struct core_read *read, struct bytes key,
-                      struct bytes value, bool present)
+static void bucket_swept(struct core *core, struct bytes key, struct bytes value)
 {
-    (void)present;
-    page_note_last(read, key);
     struct bucket bucket;
     struct bucket_entry *entry =
         MAP_ENTRY(map_find(&core->buckets, key), struct bucket_entry, node);
@@ -117,45 +114,33 @@ static void sweep_row(struct core *core, struct core_read *read, struct bytes ke
     }
 }
 
-static void sweep_end(struct core *core, struct core_read *read, bool ok, bool more)
+static void buckets_swept(struct core *core, bool ok)
 {
-    core->buckets_sweeping = false;
     core->buckets_sweep_mono_ms = core->mono_ms + BUCKET_SWEEP_MS;
     if (!ok) {
         return;
     }
-    buf_reset(&core->buckets_cursor);
-    if (more) {
-        buf_append(&core->buckets_cursor, read->last.ptr, read->last.len);
-        buf_u8(&core->buckets_cursor, 0);
-    } else if (read->last.len == 0 && core->buckets.count == 0) {
-        core->buckets_sweep_mono_ms = INT64_MAX; /* there are none */
+    const bool none = core->buckets_sweep.after.len == 0 && core->buckets.count == 0;
+    if (!sweep_advance(&core->buckets_sweep) && none) {
+        core->buckets_sweep_mono_ms = INT64_MAX;
     }
 }
 
 void buckets_turn(struct core *core)
 {
-    if (core->buckets_sweeping || core->mono_ms < core->buckets_sweep_mono_ms) {
+    struct sweep *sweep = &core->buckets_sweep;
+    if (sweep->reading || core->mono_ms < core->buckets_sweep_mono_ms) {
         return;
     }
-    struct key lo;
-    struct key hi;
-    key_table(&lo, TABLE_LIMITER);
-    hi = lo;
-    ASSERT(key_after_prefix(&hi));
-    const struct bytes cursor = buf_bytes(&core->buckets_cursor);
-    struct core_read *read = read_new();
-    read->scan = true;
-    read->lo = arena_copy(&read->arena, cursor.len != 0 ? cursor : key_bytes(&lo));
-    read->hi = arena_copy(&read->arena, key_bytes(&hi));
-    read->rows_max = PAGE_ROWS_MAX;
-    read->on_row = sweep_row;
-    read->on_end = sweep_end;
-    core->buckets_sweeping = true;
-    read_queue(core, read);
+    if (sweep->range_len == 0) {
+        struct key table;
+        key_table(&table, TABLE_LIMITER);
+        sweep_begin(sweep, &table, BYTES_NONE);
+    }
+    sweep_page(core, sweep, PAGE_ROWS_MAX, bucket_swept, buckets_swept);
 }
 
 int64_t buckets_next_mono_ms(const struct core *core)
 {
-    return core->buckets_sweeping ? INT64_MAX : core->buckets_sweep_mono_ms;
+    return core->buckets_sweep.reading ? INT64_MAX : core->buckets_sweep_mono_ms;
 }

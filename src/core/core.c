@@ -66,8 +66,8 @@ static void core_init_limits(struct core *core)
     heap_init(&core->refresh_due);
     heap_init(&core->refresh_offers);
     heap_init(&core->refresh_expiry);
-    buf_init(&core->refresh_cursor, SIZE_MAX / 4);
-    buf_init(&core->buckets_cursor, SIZE_MAX / 4);
+    sweep_init(&core->refresh_sweep);
+    sweep_init(&core->buckets_sweep);
     core->buckets_sweep_mono_ms = INT64_MAX;
 }
 
@@ -88,7 +88,7 @@ static void core_free_limits(struct core *core)
     heap_deinit(&core->refresh_due);
     heap_deinit(&core->refresh_offers);
     heap_deinit(&core->refresh_expiry);
-    buf_deinit(&core->refresh_cursor);
+    sweep_deinit(&core->refresh_sweep);
 }
 
 struct core *core_new(const struct core_options *options, int64_t wall_ms, int64_t mono_ms)
@@ -130,6 +130,7 @@ struct core *core_new(const struct core_options *options, int64_t wall_ms, int64
     core->fire = (struct command){.arena = &core->fire_arena, .internal = true};
     list_init(&core->fire.reads);
     buf_init(&core->scratch, SIZE_MAX / 4);
+    sweep_init(&core->open_sweep);
     open_start(core);
     return core;
 }
@@ -157,6 +158,7 @@ struct core *core_free(struct core *core)
     map_deinit(&core->tasks);
     map_deinit(&core->watches);
     heap_deinit(&core->deadlines);
+    sweep_deinit(&core->open_sweep);
     buf_deinit(&core->scratch);
     view_deinit(&core->view);
     free(core);

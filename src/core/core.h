@@ -28,27 +28,29 @@ struct core;
 
 enum core_phase { CORE_OPENING, CORE_OPEN, CORE_BROKEN };
 
-/* Rows the core wants: those of `keys`, or up to rows_max rows of [lo, hi) in order. */
+/* A look-up asks for the rows of keys, a scan for rows of a range in order. */
+enum core_read_kind { CORE_LOOK_UP, CORE_SCAN };
+
+/* Rows the core wants. Whoever asked has a struct that begins with it and says what for. */
 struct core_read {
     struct list_node node;
-    bool scan;
-    struct bytes *keys;
-    size_t key_count;
-    struct bytes lo, hi;
-    uint32_t rows_max;
+    enum core_read_kind kind;
+    union {
+        struct {
+            struct bytes *keys;
+            size_t key_count;
+        } look_up;
+        struct {
+            struct bytes lo, hi; /* [lo, hi) */
+            uint32_t rows_max;
+        } scan;
+    };
     /* The core's own. */
     struct view_hold hold;
     struct arena arena;
     void (*on_row)(struct core *core, struct core_read *read, struct bytes key, struct bytes value,
                    bool present);
     void (*on_end)(struct core *core, struct core_read *read, bool ok, bool more);
-    void *context;
-    struct place mark;    /* lane pages: the window's mark when it began */
-    uint32_t lanes_until; /* group pages: lanes known afterwards; lane pages: the lane */
-    struct line_id line;  /* line pages */
-    struct bytes last;    /* last key seen */
-    struct task **page;   /* tasks read so far */
-    size_t page_count, page_cap;
 };
 
 enum core_verdict { VERDICT_UNDER, VERDICT_OVER, VERDICT_ERROR };

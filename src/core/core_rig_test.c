@@ -160,24 +160,25 @@ static void op_end(struct rig_op *op)
 
 static void get_end(struct core_rig *cr, struct core_read *read)
 {
-    for (size_t i = 0; i < read->key_count; i++) {
+    for (size_t i = 0; i < read->look_up.key_count; i++) {
         struct bytes value = BYTES_NONE;
-        const bool present = ordered_rows_get(cr->rows, read->keys[i], cr->applied, &value);
+        const bool present = ordered_rows_get(cr->rows, read->look_up.keys[i], cr->applied, &value);
         cr->counts.rows_read++;
-        core_read_row(cr->core, read, read->keys[i], value, present);
+        core_read_row(cr->core, read, read->look_up.keys[i], value, present);
     }
     core_read_end(cr->core, read, true, false);
 }
 
 static void scan_end(struct core_rig *cr, struct core_read *read)
 {
-    struct rows_cursor cursor = ordered_rows_seek(cr->rows, read->lo, read->hi, false, cr->applied);
+    struct rows_cursor cursor =
+        ordered_rows_seek(cr->rows, read->scan.lo, read->scan.hi, false, cr->applied);
     struct bytes key;
     struct bytes value;
     uint32_t count = 0;
     size_t bytes = 0;
     bool more = rows_cursor_next(&cursor, &key, &value);
-    while (more && count < read->rows_max && bytes < PAGE_BYTES_MAX) {
+    while (more && count < read->scan.rows_max && bytes < PAGE_BYTES_MAX) {
         cr->counts.rows_read++;
         core_read_row(cr->core, read, key, value, true);
         count++;
@@ -248,9 +249,9 @@ static void reads_begin(struct core_rig *cr)
 {
     struct core_read *read = NULL;
     while ((read = core_read_next(cr->core)) != NULL) {
-        op_begin(cr, read->scan ? RIG_SCAN : RIG_GET)->read = read;
-        cr->counts.reads += !read->scan;
-        cr->counts.scans += read->scan;
+        op_begin(cr, read->kind == CORE_SCAN ? RIG_SCAN : RIG_GET)->read = read;
+        cr->counts.reads += read->kind == CORE_LOOK_UP;
+        cr->counts.scans += read->kind == CORE_SCAN;
     }
 }
 

@@ -65,7 +65,7 @@ void due_turn(struct core *core)
         }
     }
     if (!core->timers_known || lane_wants_page(&core->timers, LANE_TASKS_MAX)) {
-        page_load_timers(core);
+        timer_load(core);
     }
 }
 

@@ -11,9 +11,9 @@
  * 1. No live expiry row stands before `cursor`; none is due before `next_ms`. An expiry put below
  *    either lowers it.
  * 2. A page begins at the cursor, when no command of an earlier one is under way and few batches
- *    are undurable. It holds what was applied when it began; live rows of later batches are recent
- *    changes of the view, and are added when it ends. So it misses nothing, and a row that was
- *    deleted meanwhile is passed over.
+ *    are undurable. Rows that changed since it began are recent changes of the view, and are taken
+ *    from there when it ends (core/page.h). So it misses nothing, and a row that was deleted
+ *    meanwhile is passed over.
  * 3. The rows of a page go and the cursor follows when all its commands are through; if one failed,
  *    the page is read again.
  * 4. META_LOW_EXPIRY says where the cursor of the next incarnation begins. It is raised at most
@@ -37,6 +37,7 @@
 #include "core/count.h"
 #include "core/inner.h"
 #include "core/job.h"
+#include "core/page.h"
 #include "core/read.h"
 #include "core/retention.h"
 #include "core/run.h"
@@ -93,10 +94,9 @@ static void mark_load(struct core *core)
 {
     struct key key;
     key_meta(&key, META_LOW_EXPIRY);
-    struct core_read *read = read_new();
-    read->keys = arena_alloc(&read->arena, sizeof read->keys[0]);
-    read->keys[0] = arena_copy(&read->arena, key_bytes(&key));
-    read->key_count = 1;
+    struct core_read *read = read_new(sizeof *read);
+    read_look_up(read, 1);
+    read_want(read, key_bytes(&key));
     read->on_row = mark_row;
     read->on_end = mark_end;
     core->expire->phase = EXPIRE_READING;
@@ -131,11 +131,17 @@ static void bound_note(struct expire *expire, int64_t ms)
     }
 }
 
-/* In order; behind the first row that is not due nothing counts. */
-static void page_row(struct core *core, struct core_read *read, struct bytes key,
-                     struct bytes value, bool present)
+/* The page goes as far as this row. */
+static void due_passed(struct expire *expire, int64_t expire_ms, struct bytes job_ref)
 {
-    (void)present;
+    expire_cursor_set(&expire->after, expire_ms, job_ref);
+    key_successor(&expire->after.key);
+}
+
+/* In order; behind the first row that is not due nothing counts. */
+static void due_take(struct core *core, struct page *page, struct bytes key, struct bytes value)
+{
+    (void)page;
     struct expire *expire = core->expire;
     int64_t expire_ms = 0;
     struct bytes job_ref;
@@ -152,28 +158,20 @@ static void page_row(struct core *core, struct core_read *read, struct bytes key
         expire_cursor_set(&expire->after, expire_ms, BYTES_NONE);
         return;
     }
-    expire_cursor_set(&expire->after, expire_ms, job_ref);
-    key_successor(&expire->after.key);
-    const struct row *recent = view_recent(&core->view, key);
-    if (recent == NULL || (!recent->del && recent->batch <= read->hold.since)) {
-        due_push(core, key, value, job_ref);
-    } /* else deleted since, or it comes with the later batches */
+    due_passed(expire, expire_ms, job_ref);
+    due_push(core, key, value, job_ref);
 }
 
-/* Live rows that the page cannot hold: those of batches that were not applied when it began. */
-static void page_merge_recent(struct core *core, const struct core_read *read)
+/* Live rows that changed since the page began. */
+static void due_take_recent(struct core *core, const struct page *page)
 {
     struct expire *expire = core->expire;
-    const struct view *view = &core->view;
-    for (const struct list_node *n = view->order.head.prev; n != &view->order.head; n = n->prev) {
-        const struct row *row = CONTAINER_OF(n, struct row, order);
+    const struct row *row = NULL;
+    while ((row = page_recent(core, page, row)) != NULL) {
         const struct bytes key = bytes_of(row->key, row->key_len);
         int64_t expire_ms = 0;
         struct bytes job_ref;
-        if (row->batch <= read->hold.since) {
-            break;
-        }
-        if (row->del || !key_expiry_parse(key, &expire_ms, &job_ref)) {
+        if (!key_expiry_parse(key, &expire_ms, &job_ref)) {
             continue;
         }
         const bool behind = expire_cursor_behind(&expire->after, key);
@@ -188,25 +186,31 @@ static void page_merge_recent(struct core *core, const struct core_read *read)
     }
 }
 
-static void page_end(struct core *core, struct core_read *read, bool ok, bool more)
+static void due_page_end(struct core *core, struct core_read *read, bool ok, bool more)
 {
+    const struct page *page = CONTAINER_OF(read, struct page, read);
     struct expire *expire = core->expire;
+    int64_t last_ms = 0;
+    struct bytes last_ref;
     expire->phase = ok ? EXPIRE_PAGE : EXPIRE_IDLE;
     if (!ok) {
         read_failed(core);
         return;
     }
-    if (more) {
+    if (more && !expire->bound_seen) {
+        if (page->last.len < KEY_BYTES_MAX && key_expiry_parse(page->last, &last_ms, &last_ref)) {
+            due_passed(expire, last_ms, last_ref); /* rows that were skipped count, too */
+        }
         bound_note(expire, expire->after.ms); /* without a row that is not due: at once */
     } else if (!expire->bound_seen) {
         expire_cursor_set(&expire->after, core->wall_ms < INT64_MAX ? core->wall_ms + 1 : INT64_MAX,
                           BYTES_NONE);
     }
-    page_merge_recent(core, read);
+    due_take_recent(core, page);
     expire->next_ms = expire->bound_seen ? expire->bound_ms : INT64_MAX;
 }
 
-static void page_load(struct core *core)
+static void due_load(struct core *core)
 {
     struct expire *expire = core->expire;
     arena_reset(&expire->arena);
@@ -216,18 +220,15 @@ static void page_load(struct core *core)
     expire->failed = false;
     expire->bound_seen = false;
     cursor_copy(&expire->after, &expire->cursor);
-    struct key hi;
-    key_table(&hi, TABLE_EXPIRY);
+    struct key table;
+    key_table(&table, TABLE_EXPIRY);
+    struct key hi = table;
     ASSERT(key_after_prefix(&hi));
-    struct core_read *read = read_new();
-    read->scan = true;
-    read->lo = arena_copy(&read->arena, key_bytes(&expire->cursor.key));
-    read->hi = arena_copy(&read->arena, key_bytes(&hi));
-    read->rows_max = EXPIRE_PAGE_ROWS;
-    read->on_row = page_row;
-    read->on_end = page_end;
+    struct page *page = page_new(sizeof *page, TABLE_EXPIRY, key_bytes(&table));
+    page->take = due_take;
+    page->read.on_end = due_page_end;
     expire->phase = EXPIRE_READING;
-    read_queue(core, read);
+    page_start(core, page, &expire->cursor.key, &hi, EXPIRE_PAGE_ROWS);
 }
 
 /* --- commands --- */
@@ -266,15 +267,15 @@ void expire_ended(struct core *core, const struct command *cmd)
 
 /* --- turns --- */
 
-static bool page_submitted(const struct expire *expire)
+static bool due_submitted(const struct expire *expire)
 {
     return expire->submitted == expire->due_count;
 }
 
-static void page_submit(struct core *core)
+static void due_submit(struct core *core)
 {
     struct expire *expire = core->expire;
-    while (!page_submitted(expire) && expire->under_way < EXPIRE_COMMANDS_MAX) {
+    while (!due_submitted(expire) && expire->under_way < EXPIRE_COMMANDS_MAX) {
         struct expire_due *due = &expire->due[expire->submitted];
         struct bytes job_ref;
         if (!item_next(&due->job_refs, &job_ref)) {
@@ -292,7 +293,7 @@ static void page_submit(struct core *core)
  * All commands of the page are through. The first page after open raises the mark only if it found
  * something.
  */
-static void page_done(struct core *core)
+static void due_done(struct core *core)
 {
     struct expire *expire = core->expire;
     expire->phase = EXPIRE_IDLE;
@@ -315,7 +316,7 @@ static void page_done(struct core *core)
 /*
  * What was deleted has to become durable some time: a sweep runs ahead of it so far and no further.
  */
-static bool page_allowed(const struct core *core)
+static bool due_allowed(const struct core *core)
 {
     return core->view.open - core->view.durable <= EXPIRE_BATCHES_MAX;
 }
@@ -324,9 +325,9 @@ void expire_turn(struct core *core)
 {
     struct expire *expire = expire_get(core);
     if (expire->phase == EXPIRE_PAGE) {
-        page_submit(core);
-        if (page_submitted(expire) && expire->under_way == 0) {
-            page_done(core);
+        due_submit(core);
+        if (due_submitted(expire) && expire->under_way == 0) {
+            due_done(core);
         }
     }
     if (expire->phase != EXPIRE_IDLE || core->mono_ms < expire->retry_mono_ms) {
@@ -335,8 +336,8 @@ void expire_turn(struct core *core)
     if (!expire->mark_known) {
         mark_load(core);
     } else if (expire->next_ms <= core->wall_ms && core->mono_ms >= core->expire_from_mono_ms &&
-               page_allowed(core)) {
-        page_load(core);
+               due_allowed(core)) {
+        due_load(core);
     }
 }
 
@@ -351,12 +352,12 @@ int64_t expire_next_mono_ms(const struct core *core)
     }
     if (expire->phase == EXPIRE_PAGE) {
         const bool moves = expire->under_way == 0 ||
-                           (!page_submitted(expire) && expire->under_way < EXPIRE_COMMANDS_MAX);
+                           (!due_submitted(expire) && expire->under_way < EXPIRE_COMMANDS_MAX);
         return moves ? core->mono_ms : INT64_MAX;
     }
     const int64_t soon =
         expire->retry_mono_ms > core->mono_ms ? expire->retry_mono_ms : core->mono_ms;
-    if (expire->mark_known && !page_allowed(core)) {
+    if (expire->mark_known && !due_allowed(core)) {
         return INT64_MAX; /* what becomes durable brings a turn */
     }
     if (!expire->mark_known) {

@@ -42,8 +42,8 @@ static void info_end(struct core *core, struct core_read *read, bool ok, bool mo
 {
     (void)ok;
     (void)more;
-    for (size_t i = 0; i < read->key_count; i++) {
-        struct task *task = info_task(core, read->keys[i]);
+    for (size_t i = 0; i < read->look_up.key_count; i++) {
+        struct task *task = info_task(core, read->look_up.keys[i]);
         if (task != NULL) {
             task->info_wanted = false;
             if (task->group != NULL) {
@@ -78,13 +78,13 @@ void lane_want_infos(struct core *core, const struct lane *lane, uint32_t from, 
             continue;
         }
         if (read == NULL) {
-            read = read_new();
-            read->keys = arena_alloc(&read->arena, ahead * sizeof read->keys[0]);
+            read = read_new(sizeof *read);
+            read_look_up(read, ahead);
             read->on_row = info_row;
             read->on_end = info_end;
         }
         task->info_wanted = true;
-        read->keys[read->key_count++] = arena_copy(&read->arena, key_bytes(&key));
+        read_want(read, key_bytes(&key));
     }
     if (read != NULL) {
         read_queue(core, read);

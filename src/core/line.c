@@ -1,6 +1,6 @@
 /*
- * core/line.c - windows over the waiter rows of each line, with pages read into them as for ready
- * lanes (core/ready.c).
+ * core/line.c - windows over the waiter rows of each line, with pages (core/page.h) read into
+ * them.
  */
 #include "core/line.h"
 
@@ -9,8 +9,8 @@
 #include "core/floating.h"
 #include "core/info.h"
 #include "core/low.h"
+#include "core/page.h"
 #include "core/queue.h"
-#include "core/read.h"
 #include "core/run.h"
 #include "core/state.h"
 #include "core/task.h"
@@ -124,91 +124,54 @@ void line_remove(struct core *core, struct queue *queue, struct line_id id,
 
 /* --- pages --- */
 
-static size_t line_prefix(const struct line *line, struct key *key)
-{
-    key_waiter_line(key, queue_ref(line->queue), line->id);
-    return key->len;
-}
+struct line_page {
+    struct task_page tasks;
+    struct line *line;
+};
 
-static void page_row(struct core *core, struct core_read *read, struct bytes key,
-                     struct bytes value, bool present)
+static void line_take(struct core *core, struct line *line, struct task_page *page)
 {
-    (void)present;
-    struct key prefix;
-    struct place place;
-    page_note_last(read, key);
-    if (!key_waiter_parse(key, core->order, line_prefix(read->context, &prefix), &place)) {
-        core->corrupt_rows++;
-    } else if (view_recent(&core->view, key) == NULL) {
-        struct task *task = task_of_row(core, value, &place);
-        if (task != NULL) {
-            page_push(read, task);
-        }
+    struct task *task = NULL;
+    while ((task = task_page_next(page)) != NULL) {
+        line_add(core, line, task);
     }
-}
-
-static void page_merge_recent(struct core *core, struct line *line)
-{
-    struct key prefix;
-    const size_t prefix_len = line_prefix(line, &prefix);
-    for (struct list_node *n = list_first(&core->view.waiter_rows); n != NULL;
-         n = list_next(&core->view.waiter_rows, n)) {
-        const struct row *row = CONTAINER_OF(n, struct row, in_table);
-        const struct bytes key = bytes_of(row->key, row->key_len);
-        struct place place;
-        if (row->del || !bytes_starts(key, key_bytes(&prefix)) ||
-            !key_waiter_parse(key, core->order, prefix_len, &place) ||
-            !lane_covers(&line->window, &place) || lane_find(&line->window, &place) != NULL) {
-            continue;
-        }
-        struct task *task = task_of_row(core, blob_bytes(row->value), &place);
+    struct place place;
+    const struct row *row = NULL;
+    while ((row = task_page_recent(core, page, row, &place)) != NULL) {
+        task = task_page_missing(core, &line->window, row, &place);
         if (task != NULL) {
-            task->batch = row->batch;
             line_add(core, line, task);
         }
     }
-}
-
-static void page_end(struct core *core, struct core_read *read, bool ok, bool more)
-{
-    struct line *line = read->context;
-    line->loading = false;
-    queue_dirty(core, line->queue);
-    struct key prefix;
-    struct place last;
-    const bool follows =
-        !line->known || (line->window.bounded &&
-                         place_cmp(line->window.by_priority, &line->window.mark, &read->mark) == 0);
-    if (!ok ||
-        (more && !key_waiter_parse(read->last, core->order, line_prefix(line, &prefix), &last))) {
-        line->queue->retry_mono_ms = core->mono_ms + READ_RETRY_MS;
-        return;
-    }
-    if (!follows) {
-        return; /* the mark was lowered meanwhile */
-    }
-    line->known = true;
-    line->window.bounded = more;
-    if (more) {
-        line->window.mark = last;
-    }
-    for (size_t i = 0; i < read->page_count; i++) {
-        line_add(core, line, read->page[i]);
-    }
-    read->page_count = 0;
-    page_merge_recent(core, line);
     floating_update(core, line->queue); /* a refresh may have waited for its best waiter */
     lane_want_infos(core, &line->window, 0, LINE_INFO_AHEAD);
 }
 
-static void page_load_line(struct core *core, struct line *line)
+static void line_page_end(struct core *core, struct core_read *read, bool ok, bool more)
+{
+    struct line_page *page = CONTAINER_OF(read, struct line_page, tasks.page.read);
+    struct line *line = page->line;
+    struct place last;
+    line->loading = false;
+    queue_dirty(core, line->queue);
+    if (!task_page_ok(core, &page->tasks, ok, more, &last)) {
+        line->queue->retry_mono_ms = core->mono_ms + READ_RETRY_MS;
+    } else if (!line->known || task_page_follows(&page->tasks, &line->window)) {
+        line->known = true;
+        task_page_extend(&line->window, more, &last);
+        line_take(core, line, &page->tasks);
+    }
+    task_page_end(&page->tasks);
+}
+
+static void line_load(struct core *core, struct line *line)
 {
     if (line->loading || core->mono_ms < line->queue->retry_mono_ms) {
         return;
     }
     struct key lo;
     struct key hi;
-    (void)line_prefix(line, &hi);
+    key_waiter_line(&hi, queue_ref(line->queue), line->id);
     if (line->known) {
         key_waiter(&lo, core->order, queue_ref(line->queue), line->id, &line->window.mark);
         key_successor(&lo);
@@ -217,18 +180,14 @@ static void page_load_line(struct core *core, struct line *line)
     } else {
         lo = hi;
     }
+    struct line_page *page =
+        task_page_new(sizeof *page, TABLE_WAITER, key_bytes(&hi), &line->window.mark);
     ASSERT(key_after_prefix(&hi));
-    struct core_read *read = read_new();
-    read->scan = true;
-    read->lo = arena_copy(&read->arena, key_bytes(&lo));
-    read->hi = arena_copy(&read->arena, key_bytes(&hi));
-    read->rows_max = line->known ? LANE_TASKS_MAX - line->window.count : PAGE_ROWS_MAX;
-    read->mark = line->window.mark;
-    read->on_row = page_row;
-    read->on_end = page_end;
-    read->context = line;
+    page->line = line;
+    page->tasks.page.read.on_end = line_page_end;
     line->loading = true;
-    read_queue(core, read);
+    page_start(core, &page->tasks.page, &lo, &hi,
+               line->known ? LANE_TASKS_MAX - line->window.count : PAGE_ROWS_MAX);
 }
 
 enum line_front line_front(struct core *core, struct line *line, struct task **ret_task)
@@ -237,7 +196,7 @@ enum line_front line_front(struct core *core, struct line *line, struct task **r
         return LINE_FRONT_NONE;
     }
     if (!line->known || lane_wants_page(&line->window, LANE_TASKS_MAX)) {
-        page_load_line(core, line);
+        line_load(core, line);
     }
     if (!line->known || (line->window.count == 0 && line->window.bounded)) {
         return LINE_FRONT_LOADING;

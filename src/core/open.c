@@ -33,7 +33,7 @@ enum open_step {
     OPEN_DONE
 };
 
-static void open_scan(struct core *core, enum open_step step, struct bytes after);
+static void open_scan(struct core *core, enum open_step step);
 
 static void open_shard_row(struct core *core, struct bytes value)
 {
@@ -101,7 +101,7 @@ static void open_meta_end(struct core *core, struct core_read *read, bool ok, bo
     if (!ok) {
         core_break(core, "the shard's records could not be read");
     } else if (core->phase == CORE_OPENING) {
-        open_scan(core, OPEN_LEASES, BYTES_NONE);
+        open_scan(core, OPEN_LEASES);
     }
 }
 
@@ -168,12 +168,9 @@ static void open_drop(struct core *core, struct bytes tenant_part)
     drop_resume(core, tenant_part);
 }
 
-static void open_row(struct core *core, struct core_read *read, struct bytes key,
-                     struct bytes value, bool present)
+static void open_row(struct core *core, struct bytes key, struct bytes value)
 {
-    (void)present;
-    page_note_last(read, key);
-    switch ((enum open_step)read->lanes_until) {
+    switch ((enum open_step)core->open_step) {
     case OPEN_LEASES:
         open_lease(core, key, value);
         break;
@@ -236,20 +233,6 @@ static void open_finish(struct core *core)
     }
 }
 
-static void open_scan_end(struct core *core, struct core_read *read, bool ok, bool more)
-{
-    const enum open_step step = (enum open_step)read->lanes_until;
-    if (!ok) {
-        core_break(core, "the shard's leases and slots could not be read");
-    } else if (core->phase == CORE_OPENING && more) {
-        open_scan(core, step, read->last);
-    } else if (core->phase == CORE_OPENING && step + 1 != OPEN_DONE) {
-        open_scan(core, step + 1, BYTES_NONE);
-    } else if (core->phase == CORE_OPENING) {
-        open_finish(core);
-    }
-}
-
 static void open_range(struct key *key, enum open_step step)
 {
     switch (step) {
@@ -276,36 +259,36 @@ static void open_range(struct key *key, enum open_step step)
     }
 }
 
-static void open_scan(struct core *core, enum open_step step, struct bytes after)
+static void open_scan_end(struct core *core, bool ok)
 {
-    struct core_read *read = read_new();
-    struct key key;
-    open_range(&key, step);
-    if (after.len != 0) {
-        memcpy(key.b, after.ptr, after.len);
-        key.len = after.len;
-        key_successor(&key);
+    if (!ok) {
+        core_break(core, "the shard's leases and slots could not be read");
+    } else if (core->phase == CORE_OPENING && sweep_advance(&core->open_sweep)) {
+        sweep_page(core, &core->open_sweep, PAGE_ROWS_MAX, open_row, open_scan_end);
+    } else if (core->phase == CORE_OPENING && core->open_step + 1 != OPEN_DONE) {
+        open_scan(core, (enum open_step)(core->open_step + 1));
+    } else if (core->phase == CORE_OPENING) {
+        open_finish(core);
     }
-    read->scan = true;
-    read->lo = arena_copy(&read->arena, key_bytes(&key));
-    open_range(&key, step);
-    ASSERT(key_after_prefix(&key));
-    read->hi = arena_copy(&read->arena, key_bytes(&key));
-    read->rows_max = PAGE_ROWS_MAX;
-    read->lanes_until = step;
-    read->on_row = open_row;
-    read->on_end = open_scan_end;
-    read_queue(core, read);
+}
+
+static void open_scan(struct core *core, enum open_step step)
+{
+    struct key range;
+    open_range(&range, step);
+    core->open_step = step;
+    sweep_begin(&core->open_sweep, &range, BYTES_NONE);
+    sweep_page(core, &core->open_sweep, PAGE_ROWS_MAX, open_row, open_scan_end);
 }
 
 void open_start(struct core *core)
 {
-    struct core_read *read = read_new();
-    read->keys = arena_alloc(&read->arena, OPEN_METAS * sizeof read->keys[0]);
+    struct core_read *read = read_new(sizeof *read);
+    read_look_up(read, OPEN_METAS);
     for (size_t i = 0; i < OPEN_METAS; i++) {
         struct key key;
         key_meta(&key, open_metas[i]);
-        read->keys[read->key_count++] = arena_copy(&read->arena, key_bytes(&key));
+        read_want(read, key_bytes(&key));
     }
     read->on_row = open_meta_row;
     read->on_end = open_meta_end;

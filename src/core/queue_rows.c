@@ -111,45 +111,51 @@ bool queue_ready(struct core *core, struct queue *queue, struct command *cmd)
 
 /* --- reading it ahead --- */
 
-static void load_row(struct core *core, struct core_read *read, struct bytes key,
+/* Both rows of a queue, as stored. */
+struct queue_read {
+    struct core_read read;
+    struct queue *queue;
+    bool has_lines, has_floating;
+    struct bytes lines, floating;
+};
+
+static void load_row(struct core *core, struct core_read *base, struct bytes key,
                      struct bytes value, bool present)
 {
     (void)core;
-    if (present) {
-        /*
-         * The keys come in the order asked; `lo` and `hi` are unused by point reads and keep the
-         * values.
-         */
-        struct bytes *slot = bytes_eq(key, read->keys[0]) ? &read->lo : &read->hi;
-        *slot = arena_copy(&read->arena, value);
+    struct queue_read *read = CONTAINER_OF(base, struct queue_read, read);
+    if (bytes_eq(key, base->look_up.keys[0])) {
+        read->has_lines = present;
+        read->lines = arena_copy(&base->arena, value);
+    } else {
+        read->has_floating = present;
+        read->floating = arena_copy(&base->arena, value);
     }
 }
 
-static struct bytes load_newest(struct core *core, struct bytes key, struct bytes stored,
-                                bool *ret_present)
+/* The row as it is now, which was read as *value. */
+static void load_newest(struct core *core, struct bytes key, bool *present, struct bytes *value)
 {
     const struct row *recent = view_recent(&core->view, key);
     if (recent != NULL) {
-        *ret_present = !recent->del;
-        return blob_bytes(recent->value);
+        *present = !recent->del;
+        *value = blob_bytes(recent->value);
     }
-    *ret_present = stored.ptr != NULL;
-    return stored;
 }
 
-static void load_end(struct core *core, struct core_read *read, bool ok, bool more)
+static void load_end(struct core *core, struct core_read *base, bool ok, bool more)
 {
     (void)more;
-    struct queue *queue = read->context;
+    struct queue_read *read = CONTAINER_OF(base, struct queue_read, read);
+    struct queue *queue = read->queue;
     queue->loading = false;
     if (!ok) {
         queue->retry_mono_ms = core->mono_ms + READ_RETRY_MS;
     } else if (!queue->known) {
-        bool has_lines = false;
-        bool has_floating = false;
-        const struct bytes lines = load_newest(core, read->keys[0], read->lo, &has_lines);
-        const struct bytes floating = load_newest(core, read->keys[1], read->hi, &has_floating);
-        queue_take_rows(core, queue, has_lines, lines, has_floating, floating);
+        load_newest(core, base->look_up.keys[0], &read->has_lines, &read->lines);
+        load_newest(core, base->look_up.keys[1], &read->has_floating, &read->floating);
+        queue_take_rows(core, queue, read->has_lines, read->lines, read->has_floating,
+                        read->floating);
     }
     queue_dirty(core, queue);
 }
@@ -159,19 +165,18 @@ void queue_load(struct core *core, struct queue *queue)
     if (queue->known || queue->loading || core->mono_ms < queue->retry_mono_ms) {
         return;
     }
-    struct core_read *read = read_new();
-    read->keys = arena_alloc(&read->arena, 2 * sizeof read->keys[0]);
+    struct queue_read *read = read_new(sizeof *read);
     struct key key;
+    read_look_up(&read->read, 2);
     key_queue(&key, queue_ref(queue), QUEUE_LINES);
-    read->keys[0] = arena_copy(&read->arena, key_bytes(&key));
+    read_want(&read->read, key_bytes(&key));
     key_queue(&key, queue_ref(queue), QUEUE_FLOATING);
-    read->keys[1] = arena_copy(&read->arena, key_bytes(&key));
-    read->key_count = 2;
-    read->on_row = load_row;
-    read->on_end = load_end;
-    read->context = queue;
+    read_want(&read->read, key_bytes(&key));
+    read->queue = queue;
+    read->read.on_row = load_row;
+    read->read.on_end = load_end;
     queue->loading = true;
-    read_queue(core, read);
+    read_queue(core, &read->read);
 }
 
 /* --- the record --- */

@@ -5,11 +5,31 @@
 #include "core/run.h"
 #include "core/state.h"
 
-struct core_read *read_new(void)
+void *read_new(size_t size)
 {
-    struct core_read *read = xcalloc(1, sizeof *read);
+    ASSERT(size >= sizeof(struct core_read));
+    struct core_read *read = xcalloc(1, size);
     arena_init(&read->arena);
     return read;
+}
+
+void read_look_up(struct core_read *read, size_t keys_max)
+{
+    read->kind = CORE_LOOK_UP;
+    read->look_up.keys = arena_alloc(&read->arena, keys_max * sizeof read->look_up.keys[0]);
+}
+
+void read_want(struct core_read *read, struct bytes key)
+{
+    read->look_up.keys[read->look_up.key_count++] = arena_copy(&read->arena, key);
+}
+
+void read_scan(struct core_read *read, struct bytes lo, struct bytes hi, uint32_t rows_max)
+{
+    read->kind = CORE_SCAN;
+    read->scan.lo = arena_copy(&read->arena, lo);
+    read->scan.hi = arena_copy(&read->arena, hi);
+    read->scan.rows_max = rows_max;
 }
 
 void read_queue(struct core *core, struct core_read *read)
@@ -42,8 +62,9 @@ static void pins_row(struct core *core, struct core_read *read, struct bytes key
 static void pins_end(struct core *core, struct core_read *read, bool ok, bool more)
 {
     (void)more;
-    for (size_t i = 0; i < read->key_count; i++) {
-        struct pin *pin = MAP_ENTRY(map_find(&core->view.pins, read->keys[i]), struct pin, node);
+    for (size_t i = 0; i < read->look_up.key_count; i++) {
+        struct pin *pin =
+            MAP_ENTRY(map_find(&core->view.pins, read->look_up.keys[i]), struct pin, node);
         ASSERT(pin != NULL);
         if (!ok || pin->state != PIN_READY) {
             pin->state = PIN_FAILED;
@@ -67,19 +88,19 @@ static void read_queue_pins(struct core *core)
     if (list_empty(&core->view.wanted)) {
         return;
     }
-    struct core_read *read = read_new();
+    struct core_read *read = read_new(sizeof *read);
     size_t count = 0;
     for (struct list_node *n = list_first(&core->view.wanted); n != NULL;
          n = list_next(&core->view.wanted, n)) {
         count++;
     }
-    read->keys = arena_alloc(&read->arena, count * sizeof read->keys[0]);
+    read_look_up(read, count);
     struct list_node *node = NULL;
     while ((node = list_pop_front(&core->view.wanted)) != NULL) {
         struct pin *pin = CONTAINER_OF(node, struct pin, wanted);
         pin->state = PIN_FLYING;
         view_hold(&core->view, &pin->hold);
-        read->keys[read->key_count++] = arena_copy(&read->arena, bytes_of(pin->key, pin->key_len));
+        read_want(read, bytes_of(pin->key, pin->key_len));
     }
     read->on_row = pins_row;
     read->on_end = pins_end;
@@ -106,31 +127,6 @@ void core_read_end(struct core *core, struct core_read *read, bool ok, bool more
 {
     read->on_end(core, read, ok, more);
     view_unhold(&core->view, &read->hold);
-    for (size_t i = 0; i < read->page_count; i++) {
-        task_free(read->page[i]);
-    }
-    free(read->page);
     arena_deinit(&read->arena);
     free(read);
-}
-
-/* --- pages --- */
-
-void page_note_last(struct core_read *read, struct bytes key)
-{
-    if (read->last.len < key.len) {
-        read->last = arena_copy(&read->arena, key);
-    } else {
-        memcpy((uint8_t *)(uintptr_t)read->last.ptr, key.ptr, key.len);
-        read->last.len = key.len;
-    }
-}
-
-void page_push(struct core_read *read, struct task *task)
-{
-    if (read->page_count == read->page_cap) {
-        read->page_cap = read->page_cap != 0 ? read->page_cap * 2 : 64;
-        read->page = xrealloc(read->page, read->page_cap * sizeof(struct task *));
-    }
-    read->page[read->page_count++] = task;
 }

@@ -17,9 +17,14 @@
 /* A key looked up for a command; UNKNOWN has been asked for, unless cmd is NULL. */
 enum view_answer look(struct core *core, struct command *cmd, struct bytes key,
                       struct bytes *ret_value);
-struct core_read *read_new(void);
+/* A read for the struct of `size` bytes that begins with it; all of it is zero. */
+void *read_new(size_t size);
+/* It looks up the keys that read_want names, at most so many. */
+void read_look_up(struct core_read *read, size_t keys_max);
+void read_want(struct core_read *read, struct bytes key);
+/* It scans; the keys are copied. */
+void read_scan(struct core_read *read, struct bytes lo, struct bytes hi, uint32_t rows_max);
+/* Its driver may have it. on_row and on_end are set. */
 void read_queue(struct core *core, struct core_read *read);
-void page_note_last(struct core_read *read, struct bytes key);
-void page_push(struct core_read *read, struct task *task);
 
 #endif

@@ -1,9 +1,6 @@
 /*
- * core/ready.c - tasks that are ready: in the windows of their groups, with pages read into them.
- *
- * A page is what the store had when it was read; rows changed since then are recent changes of the
- * view. So a page row with a recent change is skipped, and afterwards every recent put that the
- * window covers and lacks is added.
+ * core/ready.c - tasks that are ready: in the windows of their groups, with pages (core/page.h)
+ * read into them.
  */
 #include "core/ready.h"
 
@@ -12,6 +9,7 @@
 #include "core/group.h"
 #include "core/info.h"
 #include "core/low.h"
+#include "core/page.h"
 #include "core/read.h"
 #include "core/state.h"
 #include "core/task.h"
@@ -66,67 +64,44 @@ void group_drop(struct core *core, struct bytes name, const struct place *place)
 
 /* --- pages --- */
 
-static size_t group_prefix_len(const struct group *group)
-{
-    struct key key;
-    key_ready_group(&key, blob_bytes(group->name));
-    return key.len;
-}
+/* Lanes that are not known, up to one. */
+struct group_page {
+    struct task_page tasks;
+    struct group *group;
+    uint32_t lanes_until;
+};
 
-static void ready_row(struct core *core, struct core_read *read, struct bytes key,
-                      struct bytes value, bool present)
+/* What follows the window of one. */
+struct lane_page {
+    struct task_page tasks;
+    struct group *group;
+    uint32_t lane;
+};
+
+static void ready_recent(struct core *core, struct group *group, const struct task_page *page)
 {
-    (void)present;
-    const struct group *group = read->context;
     struct place place;
-    page_note_last(read, key);
-    if (!key_ready_parse(key, core->order, group_prefix_len(group), &place)) {
-        core->corrupt_rows++;
-    } else if (view_recent(&core->view, key) == NULL) {
-        struct task *task = task_of_row(core, value, &place);
-        if (task != NULL) {
-            page_push(read, task);
-        }
-    }
-}
-
-static void ready_merge_recent(struct core *core, struct group *group)
-{
-    const size_t prefix_len = group_prefix_len(group);
-    struct key prefix;
-    key_ready_group(&prefix, blob_bytes(group->name));
-    for (struct list_node *n = list_first(&core->view.ready_rows); n != NULL;
-         n = list_next(&core->view.ready_rows, n)) {
-        const struct row *row = CONTAINER_OF(n, struct row, in_table);
-        const struct bytes key = bytes_of(row->key, row->key_len);
-        struct place place;
-        if (row->del || !bytes_starts(key, key_bytes(&prefix)) ||
-            !key_ready_parse(key, core->order, prefix_len, &place)) {
-            continue;
-        }
+    const struct row *row = NULL;
+    while ((row = task_page_recent(core, page, row, &place)) != NULL) {
         const uint32_t lane = group_lane_of(core, &place);
         if (lane >= group->known) {
             continue;
         }
-        const struct lane *window = &group_lane_get(group, lane)->window;
-        if (!lane_covers(window, &place) || lane_find(window, &place) != NULL) {
-            continue;
-        }
-        struct task *task = task_of_row(core, blob_bytes(row->value), &place);
+        struct task *task =
+            task_page_missing(core, &group_lane_get(group, lane)->window, row, &place);
         if (task != NULL) {
-            task->batch = row->batch;
             group_add(core, group, task);
         }
     }
 }
 
-static void page_take(struct core *core, struct core_read *read, struct group *group)
+static void ready_take(struct core *core, struct group *group, struct task_page *page)
 {
-    for (size_t i = 0; i < read->page_count; i++) {
-        group_add(core, group, read->page[i]);
+    struct task *task = NULL;
+    while ((task = task_page_next(page)) != NULL) {
+        group_add(core, group, task);
     }
-    read->page_count = 0;
-    ready_merge_recent(core, group);
+    ready_recent(core, group, page);
     for (uint32_t i = 0; i < group->known; i++) {
         group_busy_update(core, group, i);
         if (group->lanes[i] != NULL && group->lanes[i]->window.count != 0) {
@@ -135,37 +110,42 @@ static void page_take(struct core *core, struct core_read *read, struct group *g
     }
 }
 
-static void page_failed(struct core *core, struct group *group)
+static void ready_failed(struct core *core, struct group *group)
 {
     group->retry_mono_ms = core->mono_ms + READ_RETRY_MS;
 }
 
 static void group_page_end(struct core *core, struct core_read *read, bool ok, bool more)
 {
-    struct group *group = read->context;
+    struct group_page *page = CONTAINER_OF(read, struct group_page, tasks.page.read);
+    struct group *group = page->group;
     group->loading = false;
     struct place last;
-    if (!ok ||
-        (more && !key_ready_parse(read->last, core->order, group_prefix_len(group), &last))) {
-        page_failed(core, group);
+    if (!task_page_ok(core, &page->tasks, ok, more, &last)) {
+        ready_failed(core, group);
     } else {
-        group->known = read->lanes_until;
+        group->known = page->lanes_until;
         if (more) {
             const uint32_t lane = group_lane_of(core, &last);
-            struct lane *window = &group_lane_get(group, lane)->window;
-            window->bounded = true;
-            window->mark = last;
+            task_page_extend(&group_lane_get(group, lane)->window, true, &last);
             group->known = lane + 1;
         }
-        page_take(core, read, group);
+        ready_take(core, group, &page->tasks);
     }
+    task_page_end(&page->tasks);
     group_hot(core, group);
 }
+
+/* The low-water row of a group. */
+struct low_read {
+    struct core_read read;
+    struct group *group;
+};
 
 static void low_row(struct core *core, struct core_read *read, struct bytes key, struct bytes value,
                     bool present)
 {
-    struct group *group = read->context;
+    struct group *group = CONTAINER_OF(read, struct low_read, read)->group;
     if (!group->low_known) {
         struct bytes recent = BYTES_NONE;
         const struct row *row = view_recent(&core->view, key);
@@ -180,10 +160,10 @@ static void low_row(struct core *core, struct core_read *read, struct bytes key,
 static void low_end(struct core *core, struct core_read *read, bool ok, bool more)
 {
     (void)more;
-    struct group *group = read->context;
+    struct group *group = CONTAINER_OF(read, struct low_read, read)->group;
     group->loading = false;
     if (!ok) {
-        page_failed(core, group);
+        ready_failed(core, group);
     }
     group_hot(core, group);
 }
@@ -192,15 +172,14 @@ static void load_low(struct core *core, struct group *group)
 {
     struct key key;
     key_low_ready(&key, blob_bytes(group->name), 0);
-    struct core_read *read = read_new();
-    read->keys = arena_alloc(&read->arena, sizeof read->keys[0]);
-    read->keys[0] = arena_copy(&read->arena, key_bytes(&key));
-    read->key_count = 1;
-    read->on_row = low_row;
-    read->on_end = low_end;
-    read->context = group;
+    struct low_read *read = read_new(sizeof *read);
+    read_look_up(&read->read, 1);
+    read_want(&read->read, key_bytes(&key));
+    read->group = group;
+    read->read.on_row = low_row;
+    read->read.on_end = low_end;
     group->loading = true;
-    read_queue(core, read);
+    read_queue(core, &read->read);
 }
 
 static bool load_allowed(const struct core *core, const struct group *group)
@@ -208,21 +187,7 @@ static bool load_allowed(const struct core *core, const struct group *group)
     return !group->loading && core->mono_ms >= group->retry_mono_ms;
 }
 
-static struct core_read *ready_scan(struct core *core, struct group *group, const struct key *lo,
-                                    const struct key *hi)
-{
-    struct core_read *read = read_new();
-    read->scan = true;
-    read->lo = arena_copy(&read->arena, key_bytes(lo));
-    read->hi = arena_copy(&read->arena, key_bytes(hi));
-    read->on_row = ready_row;
-    read->context = group;
-    group->loading = true;
-    read_queue(core, read);
-    return read;
-}
-
-void page_load_group(struct core *core, struct group *group)
+void ready_load_group(struct core *core, struct group *group)
 {
     if (!load_allowed(core, group)) {
         return;
@@ -245,38 +210,39 @@ void page_load_group(struct core *core, struct group *group)
         until++;
     }
     struct key hi;
+    key_ready_group(&hi, blob_bytes(group->name));
+    struct group_page *page =
+        task_page_new(sizeof *page, TABLE_READY, key_bytes(&hi), &(struct place){0});
     if (until < core->lane_count) {
         key_ready_lane(&hi, core->order, blob_bytes(group->name), (uint8_t)until);
     } else {
-        key_ready_group(&hi, blob_bytes(group->name));
         ASSERT(key_after_prefix(&hi));
     }
-    struct core_read *read = ready_scan(core, group, &lo, &hi);
-    read->on_end = group_page_end;
-    read->rows_max = PAGE_ROWS_MAX;
-    read->lanes_until = until;
+    page->group = group;
+    page->lanes_until = until;
+    page->tasks.page.read.on_end = group_page_end;
+    group->loading = true;
+    page_start(core, &page->tasks.page, &lo, &hi, PAGE_ROWS_MAX);
 }
 
 static void lane_page_end(struct core *core, struct core_read *read, bool ok, bool more)
 {
-    struct group *group = read->context;
+    struct lane_page *page = CONTAINER_OF(read, struct lane_page, tasks.page.read);
+    struct group *group = page->group;
     group->loading = false;
-    struct lane *window = &group->lanes[read->lanes_until]->window;
+    struct lane *window = &group->lanes[page->lane]->window;
     struct place last;
-    if (!ok ||
-        (more && !key_ready_parse(read->last, core->order, group_prefix_len(group), &last))) {
-        page_failed(core, group);
-    } else if (window->bounded && place_cmp(window->by_priority, &window->mark, &read->mark) == 0) {
-        window->bounded = more;
-        if (more) {
-            window->mark = last;
-        }
-        page_take(core, read, group);
-    } /* else the mark was lowered meanwhile: the page does not follow it any more */
+    if (!task_page_ok(core, &page->tasks, ok, more, &last)) {
+        ready_failed(core, group);
+    } else if (task_page_follows(&page->tasks, window)) {
+        task_page_extend(window, more, &last);
+        ready_take(core, group, &page->tasks);
+    }
+    task_page_end(&page->tasks);
     group_hot(core, group);
 }
 
-void page_load_lane(struct core *core, struct group *group, uint32_t lane)
+void ready_load_lane(struct core *core, struct group *group, uint32_t lane)
 {
     if (!load_allowed(core, group)) {
         return;
@@ -286,11 +252,14 @@ void page_load_lane(struct core *core, struct group *group, uint32_t lane)
     key_ready(&lo, core->order, blob_bytes(group->name), &window->mark);
     key_successor(&lo);
     struct key hi;
+    key_ready_group(&hi, blob_bytes(group->name));
+    struct lane_page *page =
+        task_page_new(sizeof *page, TABLE_READY, key_bytes(&hi), &window->mark);
     key_ready_lane(&hi, core->order, blob_bytes(group->name), (uint8_t)lane);
     ASSERT(key_after_prefix(&hi));
-    struct core_read *read = ready_scan(core, group, &lo, &hi);
-    read->on_end = lane_page_end;
-    read->rows_max = LANE_TASKS_MAX - window->count;
-    read->mark = window->mark;
-    read->lanes_until = lane;
+    page->group = group;
+    page->lane = lane;
+    page->tasks.page.read.on_end = lane_page_end;
+    group->loading = true;
+    page_start(core, &page->tasks.page, &lo, &hi, LANE_TASKS_MAX - window->count);
 }

@@ -17,7 +17,7 @@ struct group;
 void group_add(struct core *core, struct group *group, struct task *task);
 /* The place of a ready row that goes: out of the window, if it is in it. */
 void group_drop(struct core *core, struct bytes name, const struct place *place);
-void page_load_group(struct core *core, struct group *group);
-void page_load_lane(struct core *core, struct group *group, uint32_t lane);
+void ready_load_group(struct core *core, struct group *group);
+void ready_load_lane(struct core *core, struct group *group, uint32_t lane);
 
 #endif

@@ -47,9 +47,8 @@ enum redate_phase { REDATE_OFF, REDATE_WAITS, REDATE_READING, REDATE_PAGE };
 struct redate {
     enum redate_phase phase;
     int64_t retry_mono_ms;
-    struct key cursor; /* the page begins here */
-    struct key after;  /* behind the last row seen */
-    bool more, failed;
+    struct sweep sweep; /* of the timers */
+    bool failed;
     uint32_t under_way;
 };
 
@@ -57,14 +56,18 @@ static struct redate *redate_get(struct core *core)
 {
     if (core->redate == NULL) {
         core->redate = xcalloc(1, sizeof *core->redate);
+        sweep_init(&core->redate->sweep);
     }
     return core->redate;
 }
 
 void redate_free(struct core *core)
 {
-    free(core->redate);
-    core->redate = NULL;
+    if (core->redate != NULL) {
+        sweep_deinit(&core->redate->sweep);
+        free(core->redate);
+        core->redate = NULL;
+    }
 }
 
 void redate_open(struct core *core)
@@ -77,7 +80,11 @@ void redate_open(struct core *core)
     }
     struct redate *redate = redate_get(core);
     redate->phase = REDATE_WAITS;
-    key_timer(&redate->cursor, &(struct place){.due_ms = core->wall_ms + 1});
+    struct key table;
+    struct key from;
+    key_table(&table, TABLE_TIMER);
+    key_timer(&from, &(struct place){.due_ms = core->wall_ms + 1});
+    sweep_begin(&redate->sweep, &table, key_bytes(&from));
 }
 
 void clock_write(struct core *core)
@@ -186,54 +193,30 @@ void redate_ended(struct core *core, const struct command *cmd)
 
 /* --- pages --- */
 
-static void redate_row(struct core *core, struct core_read *read, struct bytes key,
-                       struct bytes value, bool present)
+static void redate_row(struct core *core, struct bytes key, struct bytes value)
 {
-    (void)read;
-    (void)present;
-    struct redate *redate = core->redate;
+    (void)key;
     struct task_rec rec;
-    if (key.len >= sizeof redate->after.b) {
-        core->corrupt_rows++; /* no place is so long */
-        return;
-    }
-    memcpy(redate->after.b, key.ptr, key.len);
-    redate->after.len = key.len;
-    key_successor(&redate->after);
     if (!task_decode(value, &rec) || (rec.attempt <= 1 && !rec.has_chain)) {
         return; /* a start that was asked for */
     }
     struct command *cmd = inner_new(core, CMD_REDATE, rec.job_ref);
-    redate->under_way++;
+    core->redate->under_way++;
     inner_wake(core, cmd);
 }
 
-static void redate_end(struct core *core, struct core_read *read, bool ok, bool more)
+static void redate_end(struct core *core, bool ok)
 {
-    (void)read;
-    struct redate *redate = core->redate;
-    redate->phase = REDATE_PAGE;
-    redate->failed |= !ok;
-    redate->more = more && bytes_cmp(key_bytes(&redate->after), key_bytes(&redate->cursor)) > 0;
+    core->redate->phase = REDATE_PAGE;
+    core->redate->failed |= !ok;
 }
 
 static void redate_load(struct core *core)
 {
     struct redate *redate = core->redate;
-    struct key hi;
-    key_table(&hi, TABLE_TIMER);
-    ASSERT(key_after_prefix(&hi));
-    struct core_read *read = read_new();
-    read->scan = true;
-    read->lo = arena_copy(&read->arena, key_bytes(&redate->cursor));
-    read->hi = arena_copy(&read->arena, key_bytes(&hi));
-    read->rows_max = REDATE_PAGE_ROWS;
-    read->on_row = redate_row;
-    read->on_end = redate_end;
-    redate->after = redate->cursor;
     redate->failed = false;
     redate->phase = REDATE_READING;
-    read_queue(core, read);
+    sweep_page(core, &redate->sweep, REDATE_PAGE_ROWS, redate_row, redate_end);
 }
 
 void redate_turn(struct core *core)
@@ -245,10 +228,10 @@ void redate_turn(struct core *core)
     if (redate->phase == REDATE_PAGE && redate->under_way == 0) {
         if (redate->failed) {
             redate->retry_mono_ms = core->mono_ms + READ_RETRY_MS;
+            redate->phase = REDATE_WAITS;
         } else {
-            redate->cursor = redate->after;
+            redate->phase = sweep_advance(&redate->sweep) ? REDATE_WAITS : REDATE_OFF;
         }
-        redate->phase = redate->failed || redate->more ? REDATE_WAITS : REDATE_OFF;
     }
     if (redate->phase == REDATE_WAITS && core->mono_ms >= redate->retry_mono_ms) {
         redate_load(core);

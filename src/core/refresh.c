@@ -159,12 +159,9 @@ bool floating_find(struct core *core, struct command *cmd, const struct uuid *ta
 
 /* --- after open: every active limit comes to memory --- */
 
-static void scan_row(struct core *core, struct core_read *read, struct bytes key,
-                     struct bytes value, bool present)
+static void scan_row(struct core *core, struct bytes key, struct bytes value)
 {
     (void)value;
-    (void)present;
-    page_note_last(read, key);
     const struct row *recent = view_recent(&core->view, key);
     uint8_t scratch[KEY_BYTES_MAX];
     struct bytes tenant;
@@ -180,21 +177,16 @@ static void scan_row(struct core *core, struct core_read *read, struct bytes key
     queue_load(core, queue_get(core, ref));
 }
 
-static void scan_end(struct core *core, struct core_read *read, bool ok, bool more)
+static void scan_end(struct core *core, bool ok)
 {
     if (!ok) {
         core->refresh_scan = SCAN_WAITS;
         core->refresh_retry_mono_ms = core->mono_ms + READ_RETRY_MS;
-    } else if (more) {
+    } else if (sweep_advance(&core->refresh_sweep)) {
         core->refresh_scan = SCAN_WAITS;
         core->refresh_retry_mono_ms = core->mono_ms;
     } else {
         core->refresh_scan = SCAN_DONE;
-    }
-    if (ok && more) {
-        buf_reset(&core->refresh_cursor);
-        buf_append(&core->refresh_cursor, read->last.ptr, read->last.len);
-        buf_u8(&core->refresh_cursor, 0);
     }
 }
 
@@ -203,21 +195,13 @@ static void refresh_scan(struct core *core)
     if (core->refresh_scan != SCAN_WAITS || core->refresh_retry_mono_ms > core->mono_ms) {
         return;
     }
-    struct key lo;
-    struct key hi;
-    key_meta(&lo, META_REFRESH);
-    hi = lo;
-    ASSERT(key_after_prefix(&hi));
-    struct core_read *read = read_new();
-    const struct bytes cursor = buf_bytes(&core->refresh_cursor);
-    read->scan = true;
-    read->lo = arena_copy(&read->arena, cursor.len != 0 ? cursor : key_bytes(&lo));
-    read->hi = arena_copy(&read->arena, key_bytes(&hi));
-    read->rows_max = PAGE_ROWS_MAX;
-    read->on_row = scan_row;
-    read->on_end = scan_end;
+    if (core->refresh_sweep.range_len == 0) {
+        struct key range;
+        key_meta(&range, META_REFRESH);
+        sweep_begin(&core->refresh_sweep, &range, BYTES_NONE);
+    }
     core->refresh_scan = SCAN_READS;
-    read_queue(core, read);
+    sweep_page(core, &core->refresh_sweep, PAGE_ROWS_MAX, scan_row, scan_end);
 }
 
 /* --- time --- */

@@ -16,6 +16,7 @@
 #include "core/core.h"
 #include "core/lane.h"
 #include "core/limit_table.h"
+#include "core/sweep.h"
 
 struct drop;
 struct expire;
@@ -29,6 +30,8 @@ struct core {
     enum dispatch_order order;
     uint32_t lane_count; /* lanes of a group in this order */
 
+    uint32_t open_step; /* core/open.c: what is being read */
+    struct sweep open_sweep;
     struct shard_rec shard;
     bool shard_found;
     struct counts totals;
@@ -69,9 +72,9 @@ struct core {
         SCAN_DONE
     } refresh_scan; /* of the active floating limits, after open */
     int64_t refresh_retry_mono_ms;
-    struct buf refresh_cursor; /* key to go on from */
-    struct drop *drop;         /* the one under way */
-    struct list drops;         /* command.node: those that wait for it */
+    struct sweep refresh_sweep;
+    struct drop *drop; /* the one under way */
+    struct list drops; /* command.node: those that wait for it */
 
     /* Rate limits. */
     struct map gates; /* struct gate */
@@ -82,9 +85,8 @@ struct core {
     struct list checks;        /* struct check.node, to be taken by the driver */
     struct map buckets;        /* struct bucket_entry */
     struct list buckets_lru, buckets_dirty;
-    bool buckets_sweeping;
+    struct sweep buckets_sweep;
     int64_t buckets_sweep_mono_ms; /* INT64_MAX: nothing to sweep */
-    struct buf buckets_cursor;     /* key to go on from */
 
     /* Retention. */
     int64_t completed_expire_ms, terminal_expire_ms;

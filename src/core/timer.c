@@ -1,13 +1,12 @@
 /*
- * core/timer.c - the window over the timer rows, with pages read into it as for ready lanes
- * (core/ready.c).
+ * core/timer.c - the window over the timer rows, with pages (core/page.h) read into it.
  */
 #include "core/timer.h"
 
 #include "base/assert.h"
 #include "base/limits.h"
 #include "core/low.h"
-#include "core/read.h"
+#include "core/page.h"
 #include "core/state.h"
 #include "core/task.h"
 
@@ -53,91 +52,52 @@ void timer_drop(struct core *core, const struct place *place)
 
 /* --- pages --- */
 
-static void timer_row(struct core *core, struct core_read *read, struct bytes key,
-                      struct bytes value, bool present)
+static void timer_page_end(struct core *core, struct core_read *read, bool ok, bool more)
 {
-    (void)present;
+    struct task_page *page = CONTAINER_OF(read, struct task_page, page.read);
+    struct lane *window = &core->timers;
     struct place place;
-    page_note_last(read, key);
-    if (!key_timer_parse(key, &place)) {
-        core->corrupt_rows++;
-    } else if (view_recent(&core->view, key) == NULL) {
-        struct task *task = task_of_row(core, value, &place);
-        if (task != NULL) {
-            page_push(read, task);
-        }
-    }
-}
-
-static void timer_merge_recent(struct core *core)
-{
-    for (struct list_node *n = list_first(&core->view.timer_rows); n != NULL;
-         n = list_next(&core->view.timer_rows, n)) {
-        const struct row *row = CONTAINER_OF(n, struct row, in_table);
-        struct place place;
-        if (row->del || !key_timer_parse(bytes_of(row->key, row->key_len), &place) ||
-            !lane_covers(&core->timers, &place) || lane_find(&core->timers, &place) != NULL) {
-            continue;
-        }
-        struct task *task = task_of_row(core, blob_bytes(row->value), &place);
-        if (task != NULL) {
-            task->batch = row->batch;
+    core->timers_loading = false;
+    if (!task_page_ok(core, page, ok, more, &place)) {
+        core->timers_retry_mono_ms = core->mono_ms + READ_RETRY_MS;
+    } else if (!core->timers_known || task_page_follows(page, window)) {
+        struct task *task = NULL;
+        const struct row *row = NULL;
+        core->timers_known = true;
+        task_page_extend(window, more, &place);
+        while ((task = task_page_next(page)) != NULL) {
             timer_add(core, task);
         }
+        while ((row = task_page_recent(core, page, row, &place)) != NULL) {
+            task = task_page_missing(core, window, row, &place);
+            if (task != NULL) {
+                timer_add(core, task);
+            }
+        }
     }
+    task_page_end(page);
 }
 
-static void timer_end(struct core *core, struct core_read *read, bool ok, bool more)
-{
-    core->timers_loading = false;
-    struct place last;
-    const bool follows =
-        !core->timers_known ||
-        (core->timers.bounded && place_cmp(false, &core->timers.mark, &read->mark) == 0);
-    if (!ok || (more && !key_timer_parse(read->last, &last))) {
-        core->timers_retry_mono_ms = core->mono_ms + READ_RETRY_MS;
-        return;
-    }
-    if (!follows) {
-        return;
-    }
-    core->timers_known = true;
-    core->timers.bounded = more;
-    if (more) {
-        core->timers.mark = last;
-    }
-    for (size_t i = 0; i < read->page_count; i++) {
-        timer_add(core, read->page[i]);
-    }
-    read->page_count = 0;
-    timer_merge_recent(core);
-}
-
-void page_load_timers(struct core *core)
+void timer_load(struct core *core)
 {
     if (core->timers_loading || core->mono_ms < core->timers_retry_mono_ms) {
         return;
     }
     struct key lo;
     struct key hi;
+    key_table(&hi, TABLE_TIMER);
     if (core->timers_known) {
         key_timer(&lo, &core->timers.mark);
         key_successor(&lo);
     } else if (core->timer_low.has) {
         key_timer(&lo, &core->timer_low.place);
     } else {
-        key_table(&lo, TABLE_TIMER);
+        lo = hi;
     }
-    key_table(&hi, TABLE_TIMER);
+    struct task_page *page =
+        task_page_new(sizeof *page, TABLE_TIMER, key_bytes(&hi), &core->timers.mark);
     ASSERT(key_after_prefix(&hi));
-    struct core_read *read = read_new();
-    read->scan = true;
-    read->lo = arena_copy(&read->arena, key_bytes(&lo));
-    read->hi = arena_copy(&read->arena, key_bytes(&hi));
-    read->rows_max = LANE_TASKS_MAX - core->timers.count;
-    read->mark = core->timers.mark;
-    read->on_row = timer_row;
-    read->on_end = timer_end;
+    page->page.read.on_end = timer_page_end;
     core->timers_loading = true;
-    read_queue(core, read);
+    page_start(core, &page->page, &lo, &hi, LANE_TASKS_MAX - core->timers.count);
 }

@@ -14,6 +14,6 @@ struct core;
 
 void timer_add(struct core *core, struct task *task);
 void timer_drop(struct core *core, const struct place *place);
-void page_load_timers(struct core *core);
+void timer_load(struct core *core);
 
 #endif

@@ -46,6 +46,7 @@ void view_init(struct view *view)
     list_init(&view->ready_rows);
     list_init(&view->timer_rows);
     list_init(&view->waiter_rows);
+    list_init(&view->expiry_rows);
     list_init(&view->wanted);
     list_init(&view->holds);
 }
@@ -108,18 +109,40 @@ enum view_answer view_get(struct view *view, struct bytes key, struct bytes *ret
     return VIEW_FOUND;
 }
 
+/* NULL: the rows of this table are in no list. */
+static struct list *recent_rows(struct view *view, enum key_table table)
+{
+    switch ((int)table) {
+    case TABLE_READY:
+        return &view->ready_rows;
+    case TABLE_TIMER:
+        return &view->timer_rows;
+    case TABLE_WAITER:
+        return &view->waiter_rows;
+    case TABLE_EXPIRY:
+        return &view->expiry_rows;
+    default:
+        return NULL;
+    }
+}
+
+const struct row *view_recent_next(struct view *view, enum key_table table, const struct row *row)
+{
+    struct list *rows = recent_rows(view, table);
+    ASSERT(rows != NULL);
+    struct list_node *next = row != NULL ? list_next(rows, &row->in_table) : list_first(rows);
+    return LIST_ENTRY(next, struct row, in_table);
+}
+
 static struct row *row_new(struct view *view, struct bytes key)
 {
     struct row *row = xmalloc(sizeof *row + key.len);
     *row = (struct row){.key_len = key.len};
     memcpy(row->key, key.ptr, key.len);
     map_insert(&view->rows, &row->node, bytes_of(row->key, key.len));
-    if (key.ptr[0] == TABLE_READY) {
-        list_push_back(&view->ready_rows, &row->in_table);
-    } else if (key.ptr[0] == TABLE_TIMER) {
-        list_push_back(&view->timer_rows, &row->in_table);
-    } else if (key.ptr[0] == TABLE_WAITER) {
-        list_push_back(&view->waiter_rows, &row->in_table);
+    struct list *table = recent_rows(view, (enum key_table)key.ptr[0]);
+    if (table != NULL) {
+        list_push_back(table, &row->in_table);
     }
     return row;
 }

@@ -41,8 +41,9 @@ static inline struct bytes blob_bytes(const struct blob *blob)
 /* A recent change. */
 struct row {
     struct map_node node;
-    struct list_node order;    /* by batch, oldest first */
-    struct list_node in_table; /* ready, timer and waiter rows: all recent ones of the table */
+    struct list_node order; /* by batch, oldest first */
+    /* ready, timer, waiter and expiry rows: all recent ones of the table */
+    struct list_node in_table;
     uint64_t batch;
     bool del, fresh;
     struct blob *value;
@@ -81,7 +82,7 @@ struct pin_use {
 struct view {
     struct map rows, pins;
     struct list order;
-    struct list ready_rows, timer_rows, waiter_rows;
+    struct list ready_rows, timer_rows, waiter_rows, expiry_rows;
     struct list wanted; /* pins to read */
     struct list holds;  /* oldest first */
     uint64_t open;      /* number of the open batch */
@@ -115,6 +116,8 @@ static inline void view_touch_absent(struct view *view)
 enum view_answer view_get(struct view *view, struct bytes key, struct bytes *ret_value);
 /* The recent change of a key, NULL if none; touches nothing. */
 struct row *view_recent(const struct view *view, struct bytes key);
+/* All of one of these tables, behind `row`, NULL for the first; NULL at the end. */
+const struct row *view_recent_next(struct view *view, enum key_table table, const struct row *row);
 
 /* fresh: the caller knows that no such row exists. */
 void view_put(struct view *view, struct bytes key, struct bytes value, bool fresh);

@@ -6,11 +6,14 @@ static SILO_RC read_start(struct incarnation *inc, struct op *op, struct silo_er
 {
     const struct core_read *read = op->read;
     const struct store_ops *ops = store_ops_of(inc->db);
-    if (!read->scan) {
-        return ops->mget(inc->db, NULL, read->keys, read->key_count, (uintptr_t)op, err);
+    if (read->kind == CORE_LOOK_UP) {
+        return ops->mget(inc->db, NULL, read->look_up.keys, read->look_up.key_count, (uintptr_t)op,
+                         err);
     }
-    const struct store_scan_args args = {
-        .lo = read->lo, .hi = read->hi, .rows_max = read->rows_max, .bytes_max = PAGE_BYTES_MAX};
+    const struct store_scan_args args = {.lo = read->scan.lo,
+                                         .hi = read->scan.hi,
+                                         .rows_max = read->scan.rows_max,
+                                         .bytes_max = PAGE_BYTES_MAX};
     return ops->scan(inc->db, NULL, &args, (uintptr_t)op, err);
 }
 
