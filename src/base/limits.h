@@ -16,7 +16,7 @@
 #define MESSAGE_BYTES_MAX (128u << 20) /* one gRPC message: a payload of 100 MB has to fit */
 
 /* Fields of a job, as the wire's contract has them. */
-#define JOB_ID_BYTES_MAX 4096u    /* also of a limit's key: the engine's keys end at 65,535 bytes */
+#define JOB_ID_BYTES_MAX 4096u    /* the engine's keys end at 65,535 bytes */
 #define WORKER_ID_BYTES_MAX 4096u /* it stands in the row of each lease */
 #define TENANT_CHARS_MAX 64u
 #define TASK_GROUP_CHARS_MAX 64u

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 
 BLOCK = b"\0" * 65536
+PAGE = 4096
 
 
 def reason_to_skip():
@@ -45,8 +46,8 @@ class SmallDisk:
     def filler(self):
         return os.path.join(self.path, "filler")
 
-    def fill(self):
-        """Takes all that is left, to the last block."""
+    def fill(self, but=0):
+        """Takes all that is left, to the last block; but so many pages, if any."""
         with open(self.filler, "ab", buffering=0) as file:
             for block in (BLOCK, BLOCK[:4096], BLOCK[:1]):
                 try:
@@ -55,6 +56,7 @@ class SmallDisk:
                 except OSError as error:
                     if error.errno != errno.ENOSPC:
                         raise
+        os.truncate(self.filler, os.path.getsize(self.filler) // PAGE * PAGE - but * PAGE)
 
     def free(self):
         os.remove(self.filler)

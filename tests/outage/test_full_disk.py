@@ -131,6 +131,27 @@ class FullDisk(unittest.TestCase):
             finally:
                 silo.close()
 
+    def test_started_with_room_for_small_files_only(self):
+        """Whatever finds no room first: the cause is said in plain words, and all goes on when there is some."""
+        with self.server() as silo:
+            equal(Outage(silo).enqueue("kept"), None)
+        for pages in (1, 2, 3):
+            self.disk.fill(but=pages)
+            silo = self.server()
+            starting = threading.Thread(target=silo.start)
+            starting.start()
+            try:
+                until(lambda: os.path.exists(silo.log_path) and FULL in silo.log(), "the cause in the log", 30)
+                self.assertNotIn("os error", silo.log())
+            finally:
+                self.disk.free()
+                starting.join()
+            try:
+                until(lambda: silo.api.serving(SERVICE), "the health to say SERVING", 60)
+                equal(silo.api.GetJob(shard=silo.shard_ids()[0], id="kept").id, "kept")
+            finally:
+                silo.close()
+
 
 if __name__ == "__main__":
     sys.exit(runner.main())
