@@ -102,3 +102,12 @@ function(silo_limited_sources ret)
     endforeach()
     set(${ret} ${found} PARENT_SCOPE)
 endfunction()
+
+# silo_test_symbols(name PROGRAM target PRESENT regex [ABSENT regex])
+# A ctest entry: the program defines symbols like these, and none like those.
+function(silo_test_symbols name)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "PROGRAM;PRESENT;ABSENT" "")
+    add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -D NM=${CMAKE_NM} -D PROGRAM=$<TARGET_FILE:${arg_PROGRAM}>
+        -D PRESENT=${arg_PRESENT} -D ABSENT=${arg_ABSENT} -P ${PROJECT_SOURCE_DIR}/cmake/symbols.cmake)
+    set_tests_properties(${name} PROPERTIES LABELS unit)
+endfunction()

@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/test.h"
+#include "core/limit_calls_test.h"
 #include "store_mem/ordered_rows.h"
 
 struct change {
@@ -546,6 +547,13 @@ struct rig *open_with(const struct rig_options *options)
 struct rig *open_plain(void)
 {
     return open_with(&(struct rig_options){.seed = 1});
+}
+
+struct rig *open_watched(void)
+{
+    struct rig *rig = open_plain();
+    slots_watch(rig);
+    return rig;
 }
 
 void core_rig_hold(struct rig *rig, uint32_t kinds)

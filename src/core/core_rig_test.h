@@ -44,6 +44,8 @@ struct rig *core_rig_new(const struct rig_options *options);
 /* A rig whose core is open. */
 struct rig *open_with(const struct rig_options *options);
 struct rig *open_plain(void);
+/* The same, and every batch is checked (slots_watch). */
+struct rig *open_watched(void);
 /* Operations of these kinds do not end until it is called without them. */
 void core_rig_hold(struct rig *rig, uint32_t kinds);
 const struct rig_counts *core_rig_counts(const struct rig *rig);

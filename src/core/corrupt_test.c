@@ -12,7 +12,7 @@
 static void test_job_without_info(void **state)
 {
     (void)state;
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+    struct rig *rig = open_plain();
     LIMITED(rig, "lost", FIXED("q", 1), FIXED("p", 1));
     LIMITED(rig, "next", FIXED("q", 1));
     rig_kill(rig, RIG_LOSE);
@@ -39,7 +39,7 @@ static void test_rows_that_say_nothing(void **state)
     (void)state;
     static const enum key_table tables[] = {TABLE_READY, TABLE_INFO, TABLE_WAITER, TABLE_TIMER};
     for (size_t i = 0; i < 4; i++) {
-        struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+        struct rig *rig = open_plain();
         const bool slots = tables[i] == TABLE_WAITER;
         const int64_t start_ms = tables[i] == TABLE_TIMER ? rig->wall_ms + 1000 : 0;
         const char *bad = slots ? "a2" : "a1";
@@ -77,7 +77,7 @@ static void test_rows_that_say_nothing(void **state)
 static void test_slot_of_nobody(void **state)
 {
     (void)state;
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+    struct rig *rig = open_plain();
     put_job(rig, JOB(.id = "gone", .start_ms = rig->wall_ms + 3600000, .limits = {FIXED("q", 1)}));
     LIMITED(rig, "x", FIXED("q", 1));
     LIMITED(rig, "next", FIXED("q", 1));

@@ -7,19 +7,6 @@
 #include "core/core_rig_test.h"
 #include "core/limit_calls_test.h"
 
-static struct rig *open_watched(void)
-{
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
-    slots_watch(rig);
-    return rig;
-}
-
-static void close_checked(struct rig *rig)
-{
-    slots_check(rig);
-    close_all(rig);
-}
-
 static enum silo_code code_of(struct call *call)
 {
     assert_true(call->done);

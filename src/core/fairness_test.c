@@ -9,17 +9,6 @@
 #include "core/core_rig_test.h"
 #include "core/limit_calls_test.h"
 
-static struct rig *open_quiet(void)
-{
-    return open_with(&(struct rig_options){.seed = 1});
-}
-
-static void close_checked(struct rig *rig)
-{
-    slots_check(rig);
-    close_all(rig);
-}
-
 static uint64_t store_calls(struct rig *rig)
 {
     const struct rig_counts *counts = core_rig_counts(rig);
@@ -32,7 +21,7 @@ static uint64_t store_calls(struct rig *rig)
 static void test_live_queue_beside_full_ones(void **state)
 {
     (void)state;
-    struct rig *rig = open_quiet();
+    struct rig *rig = open_plain();
     char queue[16];
     char id[32];
     for (uint32_t i = 0; i < 120; i++) {
@@ -67,7 +56,7 @@ static void test_live_queue_beside_full_ones(void **state)
 static void test_many_releases_at_once(void **state)
 {
     (void)state;
-    struct rig *rig = open_quiet();
+    struct rig *rig = open_plain();
     enum { QUEUES = 300 }; /* more rows than one batch takes */
     char queue[16];
     char id[32];
@@ -110,7 +99,7 @@ static void test_many_releases_at_once(void **state)
 static void test_tickets_do_not_starve(void **state)
 {
     (void)state;
-    struct rig *rig = open_quiet();
+    struct rig *rig = open_plain();
     put_job(rig,
             JOB(.id = "holder", .tenant = "noisy", .group = "other", .limits = {FIXED("q", 1)}));
     put_jobs(rig,
@@ -132,7 +121,7 @@ static void test_tickets_do_not_starve(void **state)
 static void test_burst_of_tickets(void **state)
 {
     (void)state;
-    struct rig *rig = open_quiet();
+    struct rig *rig = open_plain();
     put_job(rig,
             JOB(.id = "holder", .tenant = "noisy", .group = "other", .limits = {FIXED("q", 1)}));
     put_jobs(rig,
@@ -165,7 +154,7 @@ static void test_burst_of_tickets(void **state)
 static void test_slices_let_others_in(void **state)
 {
     (void)state;
-    struct rig *rig = open_quiet();
+    struct rig *rig = open_plain();
     put_jobs(
         rig,
         JOB(.id = "a", .tenant = "noisy", .group = "other", .limits = {FLOATS("f", 0, 600000)}),
@@ -247,11 +236,11 @@ static uint64_t drain_cost(struct rig *rig, const char *tenant, uint32_t queues,
 static void test_noisy_neighbour(void **state)
 {
     (void)state;
-    struct rig *rig = open_quiet();
+    struct rig *rig = open_plain();
     put_tenant(rig, "alone", 8, 15);
     const uint64_t alone = drain_cost(rig, "alone", 8, 120, NULL);
     rig_free(rig);
-    rig = open_quiet();
+    rig = open_plain();
     put_tenant(rig, "noisy", 24, 40);
     put_tenant(rig, "alone", 8, 15);
     const uint64_t beside = drain_cost(rig, "alone", 8, 120, "noisy");
@@ -267,7 +256,7 @@ static void test_noisy_neighbour(void **state)
 static void test_small_maximum_behind(void **state)
 {
     (void)state;
-    struct rig *rig = open_quiet();
+    struct rig *rig = open_plain();
     put_jobs(rig, JOB(.id = "x", .group = "other", .limits = {FIXED("q", 3)}), 3);
     put_jobs(rig, JOB(.id = "small", .limits = {FIXED("q", 1)}), 2 * LANE_TASKS_MAX);
     put_jobs(rig, JOB(.id = "large", .limits = {FIXED("q", 4)}), 20);
@@ -292,7 +281,7 @@ static void test_small_maximum_behind(void **state)
 static void test_parked_downstream(void **state)
 {
     (void)state;
-    struct rig *rig = open_quiet();
+    struct rig *rig = open_plain();
     put_job(rig, JOB(.id = "x", .group = "other", .limits = {FIXED("down", 1)}));
     put_jobs(rig, JOB(.id = "p", .priority = 50, .limits = {FIXED("up", 4), FIXED("down", 1)}), 40);
     assert_int_equal(holders(rig, "up"), 4);
@@ -310,7 +299,7 @@ static void test_parked_downstream(void **state)
 static void test_idle_reads_nothing(void **state)
 {
     (void)state;
-    struct rig *rig = open_quiet();
+    struct rig *rig = open_plain();
     put_jobs(rig, JOB(.id = "a", .group = "other", .limits = {FIXED("q", 5)}), 500);
     put_jobs(rig,
              JOB(.id = "t", .start_ms = rig->wall_ms + 10 * 3600000, .limits = {FIXED("q", 5)}),
@@ -329,7 +318,7 @@ static void test_opening_reads_no_waiting_work(void **state)
     (void)state;
     uint64_t reads[2];
     for (uint32_t i = 0; i < 2; i++) {
-        struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+        struct rig *rig = open_plain();
         put_jobs(rig, JOB(.id = "a", .limits = {FIXED("q", 2)}), i == 0 ? 100 : 4000);
         put_jobs(rig, JOB(.id = "b"), i == 0 ? 100 : 4000);
         struct uuid tasks[2];

@@ -12,19 +12,6 @@
 #define EVERY_MS 60000
 #define LATE_MS READ_RETRY_MS /* after open the best waiter is read first */
 
-static struct rig *open_watched(void)
-{
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
-    slots_watch(rig);
-    return rig;
-}
-
-static void close_checked(struct rig *rig)
-{
-    slots_check(rig);
-    close_all(rig);
-}
-
 static size_t wanted(struct rig *rig)
 {
     struct refresh_task ignored;
@@ -390,7 +377,7 @@ static void test_static_backlog(void **state)
 static void test_many_limits_after_reopen(void **state)
 {
     (void)state;
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+    struct rig *rig = open_plain();
     char queue[16];
     char id[16];
     for (uint32_t i = 0; i < PAGE_ROWS_MAX + 100; i++) {

@@ -574,6 +574,12 @@ void slots_watch(struct rig *rig)
     rig->on_batch = watch_batch;
 }
 
+void close_checked(struct rig *rig)
+{
+    slots_check(rig);
+    close_all(rig);
+}
+
 /* --- running --- */
 
 size_t lease_some(struct rig *rig, uint32_t count, struct uuid *task_ids)

@@ -80,6 +80,8 @@ bool has_meta(struct rig *rig, enum key_meta what);
 void slots_check(struct rig *rig);
 /* The same for every batch from now on. */
 void slots_watch(struct rig *rig);
+/* Checks once more, and closes the shard. */
+void close_checked(struct rig *rig);
 /* Slots without tokens and tokens without slots are allowed from now on: holders were dropped. */
 void slots_dropped(void);
 

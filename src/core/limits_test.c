@@ -9,17 +9,11 @@
 #include "core/core_rig_test.h"
 #include "core/limit_calls_test.h"
 
-static struct rig *open_watched(enum dispatch_order order)
+static struct rig *open_ordered(enum dispatch_order order)
 {
     struct rig *rig = open_with(&(struct rig_options){.seed = 1, .order = order});
     slots_watch(rig);
     return rig;
-}
-
-static void close_watched(struct rig *rig)
-{
-    slots_check(rig);
-    close_all(rig);
 }
 
 /* --- a chain --- */
@@ -27,7 +21,7 @@ static void close_watched(struct rig *rig)
 static void test_one_limit(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     LIMITED(rig, "a", FIXED("q", 1));
     assert_int_equal(holders(rig, "q"), 1); /* the slot comes with the enqueue */
     LIMITED(rig, "b", FIXED("q", 1));
@@ -41,13 +35,13 @@ static void test_one_limit(void **state)
     end_job(rig, "b", ATTEMPT_SUCCEEDED);
     assert_int_equal(holders(rig, "q"), 0);
     assert_int_equal(drain(rig), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 static void test_chain_in_order(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     LIMITED(rig, "x", FIXED("q2", 1));
     LIMITED(rig, "a", FIXED("q1", 1), FIXED("q2", 1), FIXED("q3", 1));
     /* It stands before the second and holds the first alone. */
@@ -73,13 +67,13 @@ static void test_chain_in_order(void **state)
     (void)lease_one(rig, "b");
     end_job(rig, "b", ATTEMPT_SUCCEEDED);
     assert_int_equal(drain(rig), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 static void test_one_task_id(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     LIMITED(rig, "x", FIXED("q2", 1));
     LIMITED(rig, "a", FIXED("q1", 1), FIXED("q2", 1));
     (void)lease_one(rig, "x");
@@ -98,13 +92,13 @@ static void test_one_task_id(void **state)
     slots_check(rig); /* holder keys name the lease's task id */
     assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
     assert_int_equal(drain(rig), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 static void test_ticket_takes_no_slot(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     for (int i = 0; i < 20; i++) {
         char id[16];
         (void)snprintf(id, sizeof id, "f%d", i);
@@ -125,7 +119,7 @@ static void test_ticket_takes_no_slot(void **state)
     assert_int_equal(rows_in(rig, TABLE_READY), 2);
     assert_int_equal(rows_in(rig, TABLE_TIMER), 0);
     assert_int_equal(drain(rig), 20);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /* --- who is next --- */
@@ -139,7 +133,7 @@ struct waiter {
 static void check_order(enum dispatch_order order, const struct waiter *jobs, size_t count,
                         const char *const *expected)
 {
-    struct rig *rig = open_watched(order);
+    struct rig *rig = open_ordered(order);
     LIMITED(rig, "first", FIXED("q", 1));
     for (size_t i = 0; i < count; i++) {
         put_job(rig, JOB(.id = jobs[i].id, .priority = jobs[i].priority,
@@ -153,7 +147,7 @@ static void check_order(enum dispatch_order order, const struct waiter *jobs, si
         assert_int_equal(poll_empty(rig), 0);
         assert_int_equal(report(rig, &next, ATTEMPT_SUCCEEDED), SILO_OK);
     }
-    close_watched(rig);
+    close_checked(rig);
 }
 
 static const struct waiter waiting_jobs[] = {
@@ -179,7 +173,7 @@ static void test_order_start(void **state)
 static void test_ticket_keeps_place(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     LIMITED(rig, "x", FIXED("q", 1));
     put_job(rig, JOB(.id = "t", .start_ms = rig->wall_ms + 100, .limits = {FIXED("q", 1)}));
     rig_pass(rig, 200);
@@ -191,7 +185,7 @@ static void test_ticket_keeps_place(void **state)
     (void)lease_one(rig, "later");
     end_job(rig, "later", ATTEMPT_SUCCEEDED);
     assert_int_equal(drain(rig), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /*
@@ -204,7 +198,7 @@ static void test_rows_of_waiters_are_bounded(void **state)
     enum { QUEUES = 80, JOBS = 20 };
     static char long_text[60001];
     memset(long_text, 'm', sizeof long_text - 1);
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     rig->on_batch = NULL; /* too many bytes to look at in every batch */
     for (uint32_t i = 0; i < QUEUES; i++) {
         char queue[16], name[16];
@@ -221,13 +215,13 @@ static void test_rows_of_waiters_are_bounded(void **state)
     const struct core_stats stats = core_stats(rig_core(rig));
     assert_int_equal(rows_in(rig, TABLE_WAITER), QUEUES * (JOBS - 1));
     assert_true(stats.info_bytes <= SHARD_INFO_BYTES_MAX + QUEUES * 61000);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 static void test_own_maximum(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     LIMITED(rig, "x1", FIXED("q", 5));
     LIMITED(rig, "x2", FIXED("q", 5));
     LIMITED(rig, "one", FIXED("q", 1)); /* an old small maximum waits ... */
@@ -256,7 +250,7 @@ static void test_own_maximum(void **state)
     (void)lease_one(rig, "one");
     end_job(rig, "one", ATTEMPT_SUCCEEDED);
     assert_int_equal(drain(rig), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /*
@@ -266,7 +260,7 @@ static void test_own_maximum(void **state)
 static void test_no_overtaking(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     LIMITED(rig, "x", FIXED("q", 1));
     LIMITED(rig, "old", FIXED("q", 1));
     const struct uuid task = lease_one(rig, "x");
@@ -284,14 +278,14 @@ static void test_no_overtaking(void **state)
     end_job(rig, "old", ATTEMPT_SUCCEEDED);
     (void)lease_one(rig, "new");
     end_job(rig, "new", ATTEMPT_SUCCEEDED);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /* The same when the waiters have to be read first: until then the free slot is nobody's. */
 static void test_no_overtaking_reopened(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     LIMITED(rig, "x", FIXED("q", 1));
     LIMITED(rig, "old", FIXED("q", 1));
     const struct uuid task = lease_one(rig, "x");
@@ -316,13 +310,13 @@ static void test_no_overtaking_reopened(void **state)
     end_job(rig, "more", ATTEMPT_SUCCEEDED);
     (void)lease_one(rig, "new");
     end_job(rig, "new", ATTEMPT_SUCCEEDED);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 static void test_zero(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     LIMITED(rig, "a", FIXED("q", 0));
     LIMITED(rig, "b", FIXED("q", 1));
     assert_int_equal(holders(rig, "q"), 1);
@@ -335,14 +329,14 @@ static void test_zero(void **state)
     assert_int_equal(poll_empty(rig), 0);
     assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a"), SILO_OK);
     assert_int_equal(drain(rig), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /* Later jobs name other maxima; those who wait keep theirs. */
 static void test_limit_changed(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     put_jobs(rig, JOB(.id = "a", .limits = {FIXED("q", 3)}), 5);
     assert_int_equal(holders(rig, "q"), 3);
     LIMITED(rig, "low", FIXED("q", 1)); /* lowered: nobody is evicted */
@@ -351,7 +345,7 @@ static void test_limit_changed(void **state)
     assert_int_equal(holders(rig, "q"), 4);
     assert_int_equal(waiters(rig, "q"), 3);
     assert_int_equal(drain(rig), 7);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /* --- one queue more than once --- */
@@ -359,7 +353,7 @@ static void test_limit_changed(void **state)
 static void test_same_queue_twice(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     LIMITED(rig, "a", FIXED("q", 1), FIXED("q", 1));
     assert_int_equal(holders(rig, "q"), 1);
     (void)lease_one(rig, "a");
@@ -372,13 +366,13 @@ static void test_same_queue_twice(void **state)
     (void)lease_one(rig, "b");
     end_job(rig, "b", ATTEMPT_SUCCEEDED);
     assert_int_equal(drain(rig), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 static void test_fixed_and_floating(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     /* Both ways in one job: bounded by both. */
     LIMITED(rig, "a", FLOATS("q", 9, 60000), FIXED("q", 2));
     LIMITED(rig, "b", FIXED("q", 2), FLOATS("q", 9, 60000));
@@ -404,13 +398,13 @@ static void test_fixed_and_floating(void **state)
     end_job(rig, "b", ATTEMPT_SUCCEEDED);
     end_job(rig, "c", ATTEMPT_SUCCEEDED);
     assert_int_equal(drain(rig), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 static void test_tenants_apart(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     LIMITED(rig, "a", FIXED("q", 1));
     put_job(rig, JOB(.id = "a", .tenant = "t2", .limits = {FIXED("q", 1)}));
     put_job(rig, JOB(.id = "b", .tenant = "t2", .group = "g2", .limits = {FIXED("q", 1)}));
@@ -419,7 +413,7 @@ static void test_tenants_apart(void **state)
     assert_int_equal(waiters_of(rig, "t2", "q"), 1); /* shared across groups */
     struct uuid tasks[2];
     assert_int_equal(lease_some(rig, 2, tasks), 2);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /* --- cancel --- */
@@ -446,25 +440,25 @@ static void check_cancel(struct rig *rig)
 static void test_cancel_ready(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     /* Of a group nobody polls. */
     put_job(rig, JOB(.id = "victim", .group = "other", .limits = {FIXED("q", 1)}));
     LIMITED(rig, "next", FIXED("q", 1));
     check_cancel(rig);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 static void test_cancel_waiting(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     put_job(rig, JOB(.id = "x", .group = "other", .limits = {FIXED("p", 1)}));
     LIMITED(rig, "victim", FIXED("q", 1), FIXED("p", 1));
     LIMITED(rig, "next", FIXED("q", 1));
     assert_int_equal(waiters(rig, "p"), 1);
     check_cancel(rig);
     assert_int_equal(waiters(rig, "p"), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /*
@@ -473,7 +467,7 @@ static void test_cancel_waiting(void **state)
  */
 static void check_cancel_refused(bool in_line)
 {
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     struct job_limit limit = RATE("r", 1, 1000000);
     limit.has_policy = !in_line;
     limit.initial_ms = 100000;
@@ -487,7 +481,7 @@ static void check_cancel_refused(bool in_line)
     LIMITED(rig, "next", FIXED("q", 1));
     assert_int_equal(holders(rig, "q"), 1);
     check_cancel(rig);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 static void test_cancel_backoff(void **state)
@@ -500,20 +494,20 @@ static void test_cancel_backoff(void **state)
 static void test_cancel_ticket(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     put_job(rig, JOB(.id = "victim", .start_ms = rig->wall_ms + 1000, .limits = {FIXED("q", 1)}));
     assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "victim"), SILO_OK);
     assert_int_equal(rows_in(rig, TABLE_TIMER), 0);
     rig_pass(rig, 2000);
     assert_int_equal(holders(rig, "q"), 0);
     assert_int_equal(drain(rig), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 static void test_cancel_running(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     LIMITED(rig, "a", FIXED("q", 1));
     LIMITED(rig, "b", FIXED("q", 1));
     (void)lease_one(rig, "a");
@@ -526,14 +520,14 @@ static void test_cancel_running(void **state)
     rig_pass(rig, LEASE_MS); /* crashed */
     assert_int_equal(status(rig, "b"), JOB_FAILED);
     assert_int_equal(holders(rig, "q"), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /* One that waits in front goes; those behind move up, and a later release finds no trace of it. */
 static void test_cancel_in_line(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     LIMITED(rig, "x", FIXED("q", 1));
     LIMITED(rig, "a", FIXED("q", 1));
     LIMITED(rig, "b", FIXED("q", 1));
@@ -544,7 +538,7 @@ static void test_cancel_in_line(void **state)
     (void)lease_one(rig, "b");
     end_job(rig, "b", ATTEMPT_SUCCEEDED);
     assert_int_equal(drain(rig), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /* --- retries --- */
@@ -552,7 +546,7 @@ static void test_cancel_in_line(void **state)
 static void test_retry_from_start(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     put_job(rig, JOB(.id = "a", .retries = 2, .retry_ms = 500,
                      .limits = {FIXED("q", 1), FIXED("p", 1)}));
     const struct uuid first = lease_one(rig, "a");
@@ -570,14 +564,14 @@ static void test_retry_from_start(void **state)
     assert_int_equal(report(rig, &second, ATTEMPT_SUCCEEDED), SILO_OK);
     assert_int_equal(status(rig, "a"), JOB_SUCCEEDED);
     assert_int_equal(drain(rig), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /* A retry that is due at once goes behind those who wait, and holds one slot at most. */
 static void test_retry_does_not_barge(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     put_job(rig, JOB(.id = "a", .retries = 3, .retry_ms = 0, .limits = {FIXED("q", 1)}));
     LIMITED(rig, "b", FIXED("q", 1));
     (void)lease_one(rig, "a");
@@ -595,13 +589,13 @@ static void test_retry_does_not_barge(void **state)
     assert_int_equal(holders(rig, "q"), 1);
     assert_int_equal(waiters(rig, "q"), 0);
     assert_int_equal(drain(rig), 1);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 static void test_crash_releases(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     put_job(rig, JOB(.id = "a", .retries = 1, .retry_ms = 1000,
                      .limits = {FIXED("q", 1), FIXED("p", 1)}));
     LIMITED(rig, "b", FIXED("p", 1));
@@ -612,14 +606,14 @@ static void test_crash_releases(void **state)
     (void)lease_one(rig, "b");
     end_job(rig, "b", ATTEMPT_SUCCEEDED);
     assert_int_equal(drain(rig), 1);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /* Its worker never heard of it: slots, place and attempt stay. */
 static void test_give_back(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     LIMITED(rig, "a", FIXED("q", 1), FIXED("p", 1));
     LIMITED(rig, "b", FIXED("q", 1));
     const struct uuid task = lease_one(rig, "a");
@@ -632,14 +626,14 @@ static void test_give_back(void **state)
     assert_true(uuid_eq(&task, &again));
     end_job(rig, "a", ATTEMPT_SUCCEEDED);
     assert_int_equal(drain(rig), 1);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /* What it has passed is behind it: no better waiter has its slot, and it is no second hit. */
 static void test_give_back_keeps(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     put_job(rig, JOB(.id = "a", .priority = 50, .limits = {FIXED("q", 1), RATE("r", 1, 3600000)}));
     const struct uuid task = lease_one(rig, "a");
     put_job(rig, JOB(.id = "urgent", .priority = 0, .limits = {FIXED("q", 1)}));
@@ -654,7 +648,7 @@ static void test_give_back_keeps(void **state)
     (void)lease_one(rig, "urgent");
     end_job(rig, "urgent", ATTEMPT_SUCCEEDED);
     assert_int_equal(drain(rig), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /* --- hand-over --- */
@@ -662,7 +656,7 @@ static void test_give_back_keeps(void **state)
 static void test_one_batch(void **state)
 {
     (void)state;
-    struct rig *rig = open_watched(ORDER_PRIORITY);
+    struct rig *rig = open_watched();
     LIMITED(rig, "a", FIXED("q", 1));
     LIMITED(rig, "b", FIXED("q", 1));
     const struct uuid task = lease_one(rig, "a");
@@ -677,14 +671,14 @@ static void test_one_batch(void **state)
     assert_true(bytes_eq(poll_task(poll, 0)->job_id, BYTES_LIT("b")));
     rig_call_free(poll);
     assert_int_equal(status(rig, "b"), JOB_RUNNING);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 /* One slot, and every wish for it ends: the line moves on by itself. */
 static void test_many_waiters(void **state)
 {
     (void)state;
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+    struct rig *rig = open_plain();
     put_jobs(rig, JOB(.id = "a", .limits = {FIXED("q", 3)}), 50);
     for (uint32_t i = 0; i < 50; i++) {
         char id[16];
@@ -694,7 +688,7 @@ static void test_many_waiters(void **state)
         end_job(rig, id, ATTEMPT_SUCCEEDED);
     }
     assert_int_equal(drain(rig), 0);
-    close_watched(rig);
+    close_checked(rig);
 }
 
 int main(void)

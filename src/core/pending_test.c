@@ -22,11 +22,6 @@ static const struct job_pending *why(struct rig *rig, const char *id)
     return &asked->cmd.result.job.pending;
 }
 
-static struct rig *open_rig(void)
-{
-    return open_with(&(struct rig_options){.seed = 1});
-}
-
 static void close_rig(struct rig *rig)
 {
     (void)why(rig, NULL);
@@ -50,7 +45,7 @@ static void assert_text(struct bytes text, const char *expected)
 static void test_start(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     const int64_t start_ms = rig->wall_ms + HOUR_MS;
     put_job(rig, JOB(.id = "a", .start_ms = start_ms, .limits = {FIXED("q", 1)}));
     const struct job_pending *p = why(rig, "a");
@@ -66,7 +61,7 @@ static void test_start(void **state)
 static void test_retry(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     enqueue_retrying(rig, "a", 3, 1000);
     const struct uuid task = lease_one(rig, "a");
     assert_int_equal(why(rig, "a")->cause, PENDING_NONE); /* it runs */
@@ -86,7 +81,7 @@ static void test_retry(void **state)
 static void test_slot(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     LIMITED(rig, "a", FIXED("q", 2));
     LIMITED(rig, "b", FIXED("q", 2));
     LIMITED(rig, "c", FIXED("q", 2));
@@ -114,7 +109,7 @@ static void test_slot(void **state)
 static void test_slot_maxima_differ(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     LIMITED(rig, "a", FIXED("q", 2));
     LIMITED(rig, "b", FIXED("q", 2));
     LIMITED(rig, "never", FIXED("q", 0));
@@ -142,7 +137,7 @@ static void test_slot_maxima_differ(void **state)
 static void test_slot_equal_maxima(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     LIMITED(rig, "a", FLOATS("f", 1, HOUR_MS));
     LIMITED(rig, "b", FLOATS("f", 1, HOUR_MS));
     LIMITED(rig, "c", FIXED("f", 1));
@@ -161,7 +156,7 @@ static void test_slot_equal_maxima(void **state)
 static void test_slot_never(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     LIMITED(rig, "a", FIXED("q", 0));
     const struct job_pending *p = why(rig, "a");
     assert_int_equal(p->cause, PENDING_SLOT);
@@ -173,7 +168,7 @@ static void test_slot_never(void **state)
 static void test_slot_far_behind(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     LIMITED(rig, "holder", FIXED("q", 1));
     put_jobs(rig, JOB(.id = "n", .limits = {FIXED("q", 1)}), LANE_TASKS_MAX + 50);
     LIMITED(rig, "last", FIXED("q", 1));
@@ -188,7 +183,7 @@ static void test_slot_far_behind(void **state)
 static void test_slot_after_open(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     LIMITED(rig, "a", FIXED("q", 1));
     (void)lease_one(rig, "a");
     LIMITED(rig, "b", FIXED("q", 1));
@@ -207,7 +202,7 @@ static void test_slot_after_open(void **state)
 static void test_floating(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     LIMITED(rig, "a", FLOATS("f", 0, HOUR_MS));
     const struct job_pending *p = why(rig, "a");
     assert_int_equal(p->cause, PENDING_FLOATING);
@@ -230,7 +225,7 @@ static void test_floating(void **state)
 static void test_floating_full(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     LIMITED(rig, "a", FLOATS("f", 1, HOUR_MS));
     LIMITED(rig, "b", FLOATS("f", 1, HOUR_MS));
     assert_int_equal(why(rig, "b")->cause, PENDING_FLOATING); /* nobody refreshes */
@@ -244,7 +239,7 @@ static void test_floating_full(void **state)
 static void test_rate_line(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     put_jobs(rig, JOB(.id = "a", .limits = {RATE("r", 1, 5000)}), 3);
     const struct job_pending *p = why(rig, "a2");
     assert_int_equal(p->cause, PENDING_NO_WORKER); /* nobody is asked before */
@@ -264,7 +259,7 @@ static void test_rate_line(void **state)
 static void test_rate_refused(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     struct job_limit limit = RATE("r", 1, HOUR_MS);
     limit.has_policy = true;
     limit.initial_ms = 100;
@@ -322,7 +317,7 @@ static void test_rate_asking(void **state)
 static void test_no_worker(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     const int64_t opened_ms = rig->wall_ms;
     enqueue(rig, "a", 5, 0);
     rig_pass(rig, 5000);
@@ -337,7 +332,7 @@ static void test_no_worker(void **state)
 static void test_worker_left(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     assert_int_equal(poll_empty(rig), 0);
     const int64_t polled_ms = rig->wall_ms;
     enqueue(rig, "a", 5, 0);
@@ -352,7 +347,7 @@ static void test_worker_left(void **state)
 static void test_workers_busy(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     enqueue(rig, "a", 5, 0);
     enqueue(rig, "b", 5, 0);
     put_job(rig, JOB(.id = "x", .group = "other"));
@@ -375,7 +370,7 @@ static void test_workers_busy(void **state)
 static void test_others_busy(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     put_jobs(rig, JOB(.id = "n", .group = "other"), PENDING_LEASES_MAX + 1);
     for (size_t running = 0; running < PENDING_LEASES_MAX + 1;) {
         struct call *poll = poll_call(PENDING_LEASES_MAX + 1, 0);
@@ -395,7 +390,7 @@ static void test_others_busy(void **state)
 static void test_behind(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     for (uint8_t i = 0; i < 3; i++) {
         char id[8];
         (void)snprintf(id, sizeof id, "urgent%u", i);
@@ -419,7 +414,7 @@ static void test_behind(void **state)
 static void test_asked_to_cancel(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     enqueue(rig, "a", 5, 0);
     (void)lease_one(rig, "a");
     struct call *call = get(rig, "a");
@@ -438,7 +433,7 @@ static void test_asked_to_cancel(void **state)
 static void test_writes_nothing(void **state)
 {
     (void)state;
-    struct rig *rig = open_rig();
+    struct rig *rig = open_plain();
     LIMITED(rig, "a", FIXED("q", 1), RATE("r", 1, HOUR_MS));
     LIMITED(rig, "b", FIXED("q", 1));
     LIMITED(rig, "c", RATE("r", 1, HOUR_MS));

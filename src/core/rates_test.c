@@ -12,19 +12,6 @@
 
 #define HOUR_MS 3600000
 
-static struct rig *open_watched(void)
-{
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
-    slots_watch(rig);
-    return rig;
-}
-
-static void close_checked(struct rig *rig)
-{
-    slots_check(rig);
-    close_all(rig);
-}
-
 static int64_t due_of(struct rig *rig, const char *id)
 {
     struct call *call = get(rig, id);
@@ -231,7 +218,7 @@ static int64_t hits_left(struct rig *rig)
 static void test_on_demand(void **state)
 {
     (void)state;
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+    struct rig *rig = open_plain();
     put_jobs(rig, JOB(.id = "a", .limits = {RATE("r", 100000, HOUR_MS)}), 1000);
     assert_int_equal(rows_in(rig, TABLE_LIMITER), 0);
     struct uuid tasks[4];

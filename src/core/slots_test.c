@@ -9,19 +9,6 @@
 #include "core/core_rig_test.h"
 #include "core/limit_calls_test.h"
 
-static struct rig *open_watched(void)
-{
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
-    slots_watch(rig);
-    return rig;
-}
-
-static void close_checked(struct rig *rig)
-{
-    slots_check(rig);
-    close_all(rig);
-}
-
 /* --- opposite orders --- */
 
 /* "worse" holds B and waits at A; "better" waits at A, for the slot that "x" holds. */
@@ -354,7 +341,7 @@ static void take_in_order(struct rig *rig, uint32_t *next, uint32_t expected)
 static void test_paging_in_order(void **state)
 {
     (void)state;
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+    struct rig *rig = open_plain();
     put_jobs(rig, JOB(.id = "a", .priority = 5, .limits = {FIXED("q", LONG_SLOTS)}), LONG_LINE);
     assert_int_equal(waiters(rig, "q"), LONG_LINE - LONG_SLOTS);
     uint32_t next = 0;
@@ -497,7 +484,7 @@ static void test_drop_in_slices(void **state)
     slots_check(rig);
     assert_int_equal(drain(rig), many + 1);
     close_checked(rig);
-    rig = open_with(&(struct rig_options){.seed = 1});
+    rig = open_plain();
     put_jobs(rig, JOB(.id = "a", .tenant = "t1", .limits = {FIXED("q", many)}), 2 * many);
     assert_int_equal(drop_holders(rig, "t1"),
                      many); /* those that were there, not those it let in */

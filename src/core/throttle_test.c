@@ -13,19 +13,6 @@
 
 #define HOUR_MS 3600000
 
-static struct rig *open_watched(void)
-{
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
-    slots_watch(rig);
-    return rig;
-}
-
-static void close_checked(struct rig *rig)
-{
-    slots_check(rig);
-    close_all(rig);
-}
-
 static struct call *send_poll(struct rig *rig, const char *group, uint32_t tasks_max,
                               uint32_t wait_ms)
 {
@@ -121,7 +108,7 @@ static void test_among_others(void **state)
 static void test_writes_nothing(void **state)
 {
     (void)state;
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+    struct rig *rig = open_plain();
     put_jobs(rig, JOB(.id = "a", .limits = {RATE("r", 1, 60000)}), 3000);
     (void)lease_one(rig, "a0");
     end_job(rig, "a0", ATTEMPT_SUCCEEDED);
@@ -142,7 +129,7 @@ static void test_writes_nothing(void **state)
 static void test_one_move_each(void **state)
 {
     (void)state;
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+    struct rig *rig = open_plain();
     put_jobs(rig, JOB(.id = "a", .limits = {RATE("r", 1, 1000)}), 1000);
     for (int i = 0; i < 5; i++) {
         struct call *poll = send_poll(rig, "g", 64, 60000);
@@ -448,7 +435,7 @@ static void test_expedite(void **state)
 static void test_reopen(void **state)
 {
     (void)state;
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+    struct rig *rig = open_plain();
     put_jobs(rig, JOB(.id = "a", .limits = {RATE("r", 2, 1000)}), 3000);
     expect(rig, "g", 9, "a0 a1 ");
     for (int i = 1; i < 4; i++) {
@@ -471,7 +458,7 @@ static void test_reopen(void **state)
 static void test_paged(void **state)
 {
     (void)state;
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+    struct rig *rig = open_plain();
     put_jobs(rig, JOB(.id = "a", .limits = {RATE("r", 500, 1000)}), 5000);
     size_t next = 0;
     for (size_t second = 1; second <= 10; second++) {
@@ -514,7 +501,7 @@ static void test_old_rows(void **state)
 {
     (void)state;
     for (int timer = 0; timer < 2; timer++) {
-        struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+        struct rig *rig = open_plain();
         LIMITED(rig, "eats", RATE("r", 1, 5000));
         (void)lease_one(rig, "eats");
         end_job(rig, "eats", ATTEMPT_SUCCEEDED);
@@ -559,7 +546,7 @@ static void test_old_rows(void **state)
 static void test_too_many(void **state)
 {
     (void)state;
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+    struct rig *rig = open_plain();
     char id[16];
     struct job_limit limit = RATE("", 1, 1000);
     limit.name = id;

@@ -7,19 +7,6 @@
 #include "core/core_rig_test.h"
 #include "core/limit_calls_test.h"
 
-static struct rig *open_watched(void)
-{
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
-    slots_watch(rig);
-    return rig;
-}
-
-static void close_checked(struct rig *rig)
-{
-    slots_check(rig);
-    close_all(rig);
-}
-
 /*
  * Who waited keeps its start: once granted it stands before younger work that was ready all the
  * time (bug 8).
@@ -133,7 +120,7 @@ static void test_imported_to_its_end(void **state)
 static void test_as_many_grants_as_slots(void **state)
 {
     (void)state;
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1});
+    struct rig *rig = open_plain();
     put_jobs(rig, JOB(.id = "a", .tenant = "t", .limits = {FIXED("q", 50)}), 90);
     assert_int_equal(drop_holders(rig, "t"), 50);
     assert_int_equal(holders_of(rig, "t", "q"), 40);
