@@ -14,7 +14,7 @@ void faults_supervise(struct world *world)
     struct process *p = &world->processes[0];
     for (size_t i = 0; i < p->options.shard_count; i++) {
         const struct shard *shard = process_shard(p, i);
-        const enum shard_status status = shard_status(shard);
+        const enum shard_status status = shard->status;
         const bool idle = shard->control == NULL;
         if (status == SHARD_FENCED && idle && one_in(world, 2)) {
             model_trouble(&world->model, "a shard is taken back");

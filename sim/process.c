@@ -130,19 +130,53 @@ static void control_freed(struct shard_control *control)
 }
 
 static void control_one(struct process *p, size_t shard,
-                        void (*ask)(struct shard *shard, struct shard_control *control))
+                        void (*ask)(struct shards *shards, struct shard_ref ref,
+                                    struct shard_control *control))
 {
     struct shard_control *control = xcalloc(1, sizeof *control);
     control->done = control_freed;
-    ask(shards_at(p->shards, shard), control);
+    ask(p->shards, p->refs[shard], control);
 }
 
-static void control_all(struct process *p,
-                        void (*ask)(struct shard *shard, struct shard_control *control))
+static void control_all(struct process *p, void (*ask)(struct shards *shards, struct shard_ref ref,
+                                                       struct shard_control *control))
 {
     for (size_t i = 0; i < p->options.shard_count; i++) {
         control_one(p, i, ask);
     }
+}
+
+static struct uuid id_of(size_t shard)
+{
+    struct uuid id = {{0}};
+    id.b[3] = (uint8_t)shard;
+    id.b[6] = 0x40;
+    id.b[8] = 0x80;
+    return id;
+}
+
+static void publish(struct process *p)
+{
+    struct directory_builder builder;
+    directory_builder_init(&builder, &(struct uuid){{0}});
+    for (size_t i = 0; i < p->options.shard_count; i++) {
+        struct directory_shard shard = {.id = id_of(i), .place = PLACE_HERE, .ref = p->refs[i]};
+        if (p->options.tenancy && p->options.shard_count == 2) {
+            memcpy(i == 0 ? shard.range_end : shard.range_start, "8000000000000000",
+                   sizeof shard.range_start);
+        }
+        directory_builder_shard(&builder, &shard);
+    }
+    directory_publish(&p->directory, directory_builder_finish(&builder));
+}
+
+/* What has opened is polled by those who wait. */
+static void told(void *context, struct shard_notice *notice)
+{
+    if (notice->status == SHARD_OPEN) {
+        publish(context);
+    }
+    free(notice);
 }
 
 static void shards_make(struct process *p)
@@ -151,25 +185,23 @@ static void shards_make(struct process *p)
         .env = &p->env,
         .store = p->options.store,
         .executors = 1,
-        .flush_spacing_ms = p->options.flush_spacing_ms,
-        .wal_objects_max = p->options.wal_objects_max,
-        .order = p->options.order,
         .limiter = p->options.limiter,
         .completed_expire_ms = p->options.completed_expire_ms,
         .terminal_expire_ms = p->options.terminal_expire_ms,
         .by_hand = true,
+        .told = told,
+        .context = p,
     };
     p->shards = shards_new(&options);
     for (size_t i = 0; i < p->options.shard_count; i++) {
-        struct shard_options one = {.path = paths[i], .range_start = "", .range_end = ""};
-        one.id.b[3] = (uint8_t)i;
-        one.id.b[6] = 0x40;
-        one.id.b[8] = 0x80;
-        if (p->options.tenancy && p->options.shard_count == 2) {
-            one.range_start = i == 0 ? "" : "8000000000000000";
-            one.range_end = i == 0 ? "8000000000000000" : "";
-        }
-        (void)shards_add(p->shards, &one);
+        const struct shard_options one = {
+            .id = id_of(i),
+            .path = paths[i],
+            .order = p->options.order,
+            .wal = {.flush_spacing_ms = p->options.flush_spacing_ms,
+                    .objects_max = p->options.wal_objects_max},
+        };
+        p->refs[i] = shards_add(p->shards, &one);
     }
 }
 
@@ -182,8 +214,13 @@ void process_start(struct process *p)
     struct silo_err err;
     ASSERT(shards_start(p->shards, &err).code == SILO_OK);
     p->executor = shards_executor(p->shards, 0);
-    const struct service_options options = {
-        .shards = p->shards, .env = &p->env, .tenancy = p->options.tenancy};
+    directory_home_init(&p->directory);
+    publish(p);
+    const struct service_options options = {.shards = p->shards,
+                                            .directory = &p->directory,
+                                            .loops = 1,
+                                            .env = &p->env,
+                                            .tenancy = p->options.tenancy};
     p->service = service_new(&options);
     net_host_clear(&p->host);
     const struct rpc_method *method = NULL;
@@ -216,7 +253,7 @@ void process_close(struct process *p)
 bool process_closed(const struct process *p)
 {
     for (size_t i = 0; i < p->options.shard_count; i++) {
-        if (shard_status(shards_at(p->shards, i)) != SHARD_CLOSED) {
+        if (shard_status(p->shards, p->refs[i]) != SHARD_CLOSED) {
             return false;
         }
     }
@@ -283,7 +320,7 @@ void process_kill(struct process *p, enum store_mem_survival survival)
     for (size_t i = 0; i < p->options.shard_count; i++) {
         p->dbs[i].db = NULL;
         p->dbs[i].opening = false;
-        shard_end(shards_at(p->shards, i));
+        shard_end(process_shard(p, i));
     }
     for (struct list_node *n = list_first(&executor->dead); n != NULL;
          n = list_next(&executor->dead, n)) {
@@ -295,6 +332,7 @@ void process_kill(struct process *p, enum store_mem_survival survival)
     life_reap(executor);
     shards_stop(p->shards);
     p->service = service_free(p->service);
+    directory_home_deinit(&p->directory);
     p->shards = shards_free(p->shards);
     p->executor = NULL;
     p->host.dying = false;
@@ -349,13 +387,13 @@ int64_t process_next_us(const struct process *p)
 
 struct shard *process_shard(const struct process *p, size_t shard)
 {
-    return shards_at(p->shards, shard);
+    return shards_shard(p->shards, p->refs[shard]);
 }
 
 bool process_is_open(const struct process *p)
 {
     for (size_t i = 0; process_lives(p) && i < p->options.shard_count; i++) {
-        if (shard_status(shards_at(p->shards, i)) != SHARD_OPEN) {
+        if (shard_status(p->shards, p->refs[i]) != SHARD_OPEN) {
             return false;
         }
     }
@@ -364,17 +402,17 @@ bool process_is_open(const struct process *p)
 
 bool process_rests(const struct process *p, size_t shard)
 {
-    if (!process_lives(p) || shard_status(shards_at(p->shards, shard)) != SHARD_OPEN) {
+    if (!process_lives(p) || shard_status(p->shards, p->refs[shard]) != SHARD_OPEN) {
         return false;
     }
-    const struct incarnation *inc = shards_at(p->shards, shard)->inc;
+    const struct incarnation *inc = process_shard(p, shard)->inc;
     return inc != NULL && inc->phase == INC_OPEN && list_empty(&inc->batches) &&
            list_empty(&inc->ops) && core_view(inc->core)->open_rows == 0 && !inc->outage;
 }
 
 bool process_stats(const struct process *p, size_t shard, struct core_stats *ret)
 {
-    const struct incarnation *inc = process_lives(p) ? shards_at(p->shards, shard)->inc : NULL;
+    const struct incarnation *inc = process_lives(p) ? process_shard(p, shard)->inc : NULL;
     if (inc == NULL || inc->phase != INC_OPEN) {
         return false;
     }

@@ -63,6 +63,8 @@ struct process {
     } dbs[PROCESS_SHARDS_MAX];
     bool took_back;        /* a shard that others had taken was opened by itself */
     struct shards *shards; /* NULL: it is dead */
+    struct shard_ref refs[PROCESS_SHARDS_MAX];
+    struct directory_home directory;
     struct executor *executor;
     struct service *service;
     int64_t next_us; /* what the last turn said, in the world's time */

@@ -18,7 +18,10 @@
 
 #define SILO_ERR_TEXT_MAX 512
 
-/* code, gRPC status number, a retry can help, name */
+/*
+ * code, gRPC status number, a retry can help, name. ROUTED_WRONG is between service and shards: a
+ * caller is never told it.
+ */
 #define SILO_CODES(X)                                \
     X(OK, 0, false, "ok")                            \
     X(INVALID, 3, false, "invalid argument")         \
@@ -36,7 +39,8 @@
     X(NO_AUTH, 16, false, "unauthenticated")         \
     X(DENIED, 7, false, "permission denied")         \
     X(CORRUPT, 15, false, "data loss")               \
-    X(INTERNAL, 13, false, "internal")
+    X(INTERNAL, 13, false, "internal")               \
+    X(ROUTED_WRONG, 14, true, "routed wrong")
 
 enum silo_code {
 #define SILO_CODE_ENUM(name, grpc, retry, text) SILO_##name,

@@ -126,12 +126,18 @@ struct rpc_loop_ops {
 };
 struct rpc_loop_base {
     const struct rpc_loop_ops *ops;
+    uint32_t number; /* of its server's loops, from 0; 0: a channel's */
 };
 static inline const struct rpc_loop_ops *rpc_loop_ops_of(const struct rpc_loop *loop)
 {
     return ((const struct rpc_loop_base *)(const void *)loop)->ops;
 }
 
+/* Any thread. */
+static inline uint32_t rpc_loop_number(const struct rpc_loop *loop)
+{
+    return ((const struct rpc_loop_base *)(const void *)loop)->number;
+}
 /* Any thread. Never blocks and never fails; many posts in one turn cost one wake-up. */
 static inline void rpc_loop_post(struct rpc_loop *loop, struct rpc_mail *mail)
 {

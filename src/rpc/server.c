@@ -181,6 +181,7 @@ static SILO_RC server_start_loops(struct rpc_server *server, struct silo_err *er
     server->loops = xcalloc(server->options.loops, sizeof *server->loops);
     for (uint32_t i = 0; i < server->options.loops; i++) {
         TRY(loop_init(&server->loops[i], err));
+        server->loops[i].base.number = i;
         server->loop_count++;
     }
     TRY(accept_start(server, err));

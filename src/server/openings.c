@@ -57,15 +57,72 @@ static void close_done(struct shard_control *control)
     mailbox_send_always(&CONTAINER_OF(control, struct opening, close)->server->box, &control->mail);
 }
 
-void openings_init(struct server *server)
+/* What a reopened shard has to replay at most, counted in flushes of its WAL. */
+static uint32_t wal_objects_max(const struct config_database *database, bool apart)
+{
+    switch (apart ? database->wal.backend : database->place.backend) {
+    case CONFIG_FS:
+        return database->local_log ? SERVER_WAL_RECORDS_LOCAL : SERVER_WAL_OBJECTS_LOCAL;
+    case CONFIG_MEMORY:
+        return SERVER_WAL_OBJECTS_LOCAL;
+    case CONFIG_S3:
+    case CONFIG_GCS:
+    case CONFIG_URL:
+        break;
+    }
+    return SERVER_WAL_OBJECTS_REMOTE;
+}
+
+/* The shard as the map has it. */
+static struct shard_ref add_shard(struct server *server, struct arena *arena,
+                                  const struct opening *opening)
+{
+    const struct config_database *database = &server->config->database;
+    const bool apart = opening->shard->wal_url != NULL;
+    const struct shard_options options = {
+        .id = opening->shard->id,
+        .path = config_expand_shard(arena, database->place.shard_path, opening->id_text),
+        .order = opening->shard->order,
+        .wal = {.place = apart ? STORE_WAL_APART : STORE_WAL_WITH_DATA,
+                .flush_spacing_ms = (database->flush_interval_us + 999) / 1000,
+                .objects_max = wal_objects_max(database, apart)}};
+    const struct shard_ref ref = shards_add(server->shards, &options);
+    ASSERT(ref.generation != 0); /* there are no more in a map than places here */
+    return ref;
+}
+
+/* Every shard is here; which of them are open the shards say themselves. */
+static void publish(struct server *server)
+{
+    struct directory_builder builder;
+    directory_builder_init(&builder, &start_map(server->coord)->cluster_id);
+    for (size_t i = 0; i < server->opening_count; i++) {
+        const struct opening *opening = &server->openings[i];
+        struct directory_shard shard = {.id = opening->shard->id,
+                                        .order = opening->shard->order,
+                                        .place = PLACE_HERE,
+                                        .ref = opening->ref};
+        memcpy(shard.range_start, opening->shard->range_start, sizeof shard.range_start);
+        memcpy(shard.range_end, opening->shard->range_end, sizeof shard.range_end);
+        directory_builder_shard(&builder, &shard);
+    }
+    directory_publish(&server->directory, directory_builder_finish(&builder));
+}
+
+void openings_init(struct server *server, struct arena *arena)
 {
     mailbox_init(&server->box, 2 * CLUSTER_SHARDS_MAX, box_wake, server);
-    server->opening_count = shards_count(server->shards);
+    const struct cluster_map *map = start_map(server->coord);
+    server->opening_count = map->shard_count;
     server->openings = xcalloc(server->opening_count, sizeof *server->openings);
     for (size_t i = 0; i < server->opening_count; i++) {
-        server->openings[i] = (struct opening){
-            .server = server, .shard = shards_at(server->shards, i), .retry_ms = INT64_MAX};
+        struct opening *opening = &server->openings[i];
+        *opening =
+            (struct opening){.server = server, .shard = &map->shards[i], .retry_ms = INT64_MAX};
+        uuid_format(&opening->shard->id, opening->id_text);
+        opening->ref = add_shard(server, arena, opening);
     }
+    publish(server);
 }
 
 void openings_deinit(struct server *server)
@@ -81,7 +138,7 @@ static void opening_send(struct opening *opening)
     opening->open = (struct shard_control){.done = control_done};
     opening->open_sent = true;
     opening->retry_ms = INT64_MAX;
-    shard_open(opening->shard, &opening->open);
+    shard_open(opening->server->shards, opening->ref, &opening->open);
 }
 
 void openings_start(struct server *server)
@@ -107,7 +164,7 @@ static void opening_retry_later(struct opening *opening)
     opening->failures++;
     const int64_t delay_ms = retry_delay_ms(opening->failures);
     opening->retry_ms = env_mono_ms(server->env) + delay_ms;
-    log_error("shard_open_failed", LOG_STR("shard", shard_id_text(opening->shard)),
+    log_error("shard_open_failed", LOG_STR("shard", opening->id_text),
               LOG_STR("text", opening->open.text), LOG_INT("retry_in_ms", delay_ms), LOG_END);
 }
 
@@ -125,7 +182,7 @@ static void opening_closed(struct opening *opening)
 {
     opening->closed = true;
     if (opening->close.rc.code != SILO_OK) {
-        log_error("shard_close_failed", LOG_STR("shard", shard_id_text(opening->shard)),
+        log_error("shard_close_failed", LOG_STR("shard", opening->id_text),
                   LOG_STR("text", opening->close.text), LOG_END);
     }
 }
@@ -136,6 +193,7 @@ void openings_drain(struct server *server)
     const ssize_t n = read(server->wake_fd, &count, sizeof count);
     (void)n; /* nothing to read is fine: the mailbox is what counts */
     struct mail *mail = mailbox_take(&server->box);
+    bool opened = false;
     while (mail != NULL) {
         struct shard_control *control = CONTAINER_OF(mail, struct shard_control, mail);
         mail = mail->next;
@@ -143,9 +201,13 @@ void openings_drain(struct server *server)
         struct opening *opening = opening_of(control, &is_open);
         if (is_open) {
             opening_opened(opening);
+            opened = true;
         } else {
             opening_closed(opening);
         }
+    }
+    if (opened && !server->stopping) {
+        publish(server); /* polls that wait are parked on what has opened */
     }
 }
 
@@ -207,7 +269,7 @@ int64_t openings_tick(struct server *server)
     size_t fenced = 0;
     for (size_t i = 0; i < server->opening_count; i++) {
         struct opening *opening = &server->openings[i];
-        const enum shard_status status = shard_status(opening->shard);
+        const enum shard_status status = shard_status(server->shards, opening->ref);
         open += status == SHARD_OPEN ? 1 : 0;
         fenced += status == SHARD_FENCED ? 1 : 0;
         if (opening->retry_ms <= now_ms) {
@@ -249,7 +311,7 @@ enum close_result openings_close(struct server *server, int64_t deadline_ms)
     for (size_t i = 0; i < server->opening_count; i++) {
         struct opening *opening = &server->openings[i];
         opening->close = (struct shard_control){.done = close_done};
-        shard_close(opening->shard, &opening->close);
+        shard_close(server->shards, opening->ref, &opening->close);
     }
     for (;;) { /* until the deadline */
         size_t never;

@@ -112,35 +112,6 @@ static SILO_RC build_limiter(struct server *server, struct silo_err *err)
     return RC_OK;
 }
 
-static void add_shard(struct server *server, struct arena *arena, const struct cluster_shard *shard)
-{
-    char id[UUID_TEXT_LEN + 1];
-    uuid_format(&shard->id, id);
-    const struct shard_options options = {
-        .id = shard->id,
-        .path = config_expand_shard(arena, server->config->database.place.shard_path, id),
-        .range_start = shard->range_start,
-        .range_end = shard->range_end};
-    const struct shard *added = shards_add(server->shards, &options);
-    ASSERT(added != NULL);
-}
-
-/* What a reopened shard has to replay at most, counted in flushes. */
-static uint32_t wal_objects_max(const struct config_database *database)
-{
-    switch (database->wal.set ? database->wal.backend : database->place.backend) {
-    case CONFIG_FS:
-        return database->local_log ? SERVER_WAL_RECORDS_LOCAL : SERVER_WAL_OBJECTS_LOCAL;
-    case CONFIG_MEMORY:
-        return SERVER_WAL_OBJECTS_LOCAL;
-    case CONFIG_S3:
-    case CONFIG_GCS:
-    case CONFIG_URL:
-        break;
-    }
-    return SERVER_WAL_OBJECTS_REMOTE;
-}
-
 static SILO_RC build_shards(struct server *server, struct arena *arena, struct silo_err *err)
 {
     const struct silo_config *config = server->config;
@@ -154,18 +125,11 @@ static SILO_RC build_shards(struct server *server, struct arena *arena, struct s
         .store = server->store,
         .executors = (uint32_t)config->server.executors,
         .settings_json = settings,
-        .flush_spacing_ms = (database->flush_interval_us + 999) / 1000,
-        .wal_objects_max = wal_objects_max(database),
-        .order = config_dispatch_order(config),
         .limiter = server->gubernator != NULL ? gubernator_limiter(server->gubernator) : NULL,
         .completed_expire_ms = database->completed_job_expire_s * 1000,
         .terminal_expire_ms = database->terminal_job_expire_s * 1000};
     retention_say(database);
     server->shards = shards_new(&options);
-    const struct cluster_map *map = start_map(server->coord);
-    for (size_t i = 0; i < map->shard_count; i++) {
-        add_shard(server, arena, &map->shards[i]);
-    }
     TRY(shards_start(server->shards, err));
     server->shards_running = true;
     return RC_OK;
@@ -259,6 +223,8 @@ static SILO_RC build_service(struct server *server, struct silo_err *err)
     uuid_format(&id, id_text);
     const struct service_options options = {
         .shards = server->shards,
+        .directory = &server->directory,
+        .loops = (uint32_t)config->server.io_loops,
         .env = server->env,
         .tenancy = config->tenancy_enabled,
         .dev_mode = config->server.dev_mode,
@@ -293,7 +259,9 @@ static SILO_RC build_all(struct server *server, struct arena *arena, struct silo
     TRY(build_coord(server, arena, err));
     share_descriptors(server);
     TRY(build_shards(server, arena, err));
-    openings_init(server);
+    directory_home_init(&server->directory);
+    server->has_directory = true;
+    openings_init(server, arena);
     return build_service(server, err);
 }
 
@@ -327,6 +295,10 @@ void server_free(struct server *server)
         server->shards_running = false;
     }
     server->shards = shards_free(server->shards);
+    if (server->has_directory) {
+        directory_home_deinit(&server->directory);
+        server->has_directory = false;
+    }
     server->coord = start_free(server->coord);
     if (server->store != NULL) {
         store_log_drain(server->store);

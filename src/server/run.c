@@ -111,6 +111,7 @@ int server_shutdown(struct server *server, int signal_number, bool *ret_clean)
     }
     if (rpc_server_calls(server->rpc) == 0) {
         server->rpc = rpc_server_free(server->rpc);
+        service_detach(server->service);
     }
     /* A little is kept for taking the parts down; the watchdog has the last word. */
     const int64_t close_ms = deadline_ms - (deadline_ms - begin_ms) / 20;

@@ -2,7 +2,7 @@
  * server/server_int.h - the parts of the process and how they are joined.
  *
  *     signals -> rpc server (bound) -> limiter -> directories (locked) -> store -> coord -> shards
- *     -> service
+ *     -> directory of shards -> service
  *             -> rpc server (listening) -> shards open
  *
  * and down in the opposite order. Everything here runs on the main thread, except that an executor
@@ -19,6 +19,7 @@
 #include "base/mailbox.h"
 #include "config/config.h"
 #include "coord/start.h"
+#include "directory/directory.h"
 #include "limiter/gubernator.h"
 #include "rpc/rpc.h"
 #include "server/directory_lock.h"
@@ -55,7 +56,9 @@ struct server;
 /* One shard as the main thread sees it. */
 struct opening {
     struct server *server;
-    struct shard *shard;
+    const struct cluster_shard *shard;
+    char id_text[UUID_TEXT_LEN + 1];
+    struct shard_ref ref;
     struct shard_control open, close;
     bool open_sent; /* on its way, or back and not looked at yet */
     bool opened;    /* at least once */
@@ -76,6 +79,8 @@ struct server {
     struct start *coord;
     struct gubernator *gubernator; /* NULL = gubernator.address is not set */
     struct shards *shards;
+    struct directory_home directory; /* of use while has_directory */
+    bool has_directory;
     struct service *service;
     struct rpc_server *rpc;
     uint32_t connections_max; /* what the configuration and the limit on open files allow */
@@ -149,7 +154,8 @@ void retention_say(const struct config_database *database);
 
 /* --- openings.c --- */
 
-void openings_init(struct server *server);
+/* Adds every shard of the map. Before the directory is read. */
+void openings_init(struct server *server, struct arena *arena);
 void openings_deinit(struct server *server);
 /* Starts to open every shard. */
 void openings_start(struct server *server);

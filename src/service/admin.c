@@ -39,6 +39,7 @@ struct reset {
         struct shard_control control;
         struct rpc_mail mail;
         struct reset *reset;
+        const char *shard_id;
     } parts[];
 };
 
@@ -49,10 +50,9 @@ static void reset_answer(struct reset *reset)
         const struct shard_control *control = &reset->parts[i].control;
         if (control->rc.code != SILO_OK) {
             svc_fail(call, SILO_INTERNAL,
-                     arena_printf(call->arena, "resetting shard %s failed: %.*s",
-                                  shard_id_text(control->shard),
-                                  (int)strnlen(control->text, sizeof control->text),
-                                  control->text));
+                     arena_printf(
+                         call->arena, "resetting shard %s failed: %.*s", reset->parts[i].shard_id,
+                         (int)strnlen(control->text, sizeof control->text), control->text));
             return;
         }
     }
@@ -82,23 +82,30 @@ void on_reset_shards(struct call *call)
         svc_fail(call, SILO_DENIED, "ResetShards is allowed in dev mode only (server.dev_mode)");
         return;
     }
-    struct shards *shards = call->service->shards;
-    const size_t count = shards_count(shards);
-    struct reset *reset = arena_zalloc(call->arena, sizeof *reset + count * sizeof reset->parts[0]);
+    const struct directory *directory = svc_directory(call);
+    const size_t count_max = directory->shard_count;
+    struct reset *reset =
+        arena_zalloc(call->arena, sizeof *reset + count_max * sizeof reset->parts[0]);
     reset->call = call;
-    reset->count = count;
-    reset->open = count;
-    if (count == 0) {
+    for (size_t i = 0; i < count_max; i++) {
+        const struct directory_shard *shard = directory->shards[i];
+        if (directory_shard_here(shard)) {
+            struct reset_part *part = &reset->parts[reset->count++];
+            part->reset = reset;
+            part->mail.run = reset_back;
+            part->control = (struct shard_control){.done = reset_done, .ref = shard->ref};
+            part->shard_id = arena_str(call->arena, bytes_str(shard->id_text));
+        }
+    }
+    reset->open = reset->count;
+    if (reset->count == 0) {
         reset_answer(reset);
         return;
     }
+    struct shards *shards = call->service->shards;
+    const size_t count = reset->count; /* the last one back ends the call */
     for (size_t i = 0; i < count; i++) {
-        struct reset_part *part = &reset->parts[i];
-        part->reset = reset;
-        part->mail.run = reset_back;
-        part->control.done = reset_done;
-        part->control.shard = shards_at(shards, i);
-        shard_reset(part->control.shard, &part->control);
+        shard_reset(shards, reset->parts[i].control.ref, &reset->parts[i].control);
     }
 }
 

@@ -68,5 +68,5 @@ void on_await_cancellations(struct call *call)
     if (args->wait_ms != 0) {
         fan_stop_on_cancel(fan);
     }
-    fan_send(&fan->parts[0], call->shard);
+    fan_send(&fan->parts[0], &call->shard);
 }

@@ -4,6 +4,7 @@
  *     loop:      svc_begin -> decode -> handler's run -> svc_route, svc_tenant, checks -> svc_send
  *     executor:  the shard answers -> command_done -> rpc_loop_post
  *     loop:      call_back -> handler's answer -> svc_reply or svc_fail
+ *                          or svc_again, when the shard was not there: it goes to the shard anew
  *
  * Each path ends in exactly one finishing call of the rpc layer; after it the call's memory is
  * gone. Commands are never abandoned: a call whose caller left is held until its command is back,
@@ -112,13 +113,37 @@ void svc_answer_empty(struct call *call)
 
 /* --- shard and tenant --- */
 
+/* The error, and who has the shard: a caller who is told sends its calls there. */
+static void fail_elsewhere(struct call *call, const struct directory *directory,
+                           const struct directory_shard *shard, const struct silo_err *err)
+{
+    struct rpc_header owner[2];
+    size_t count = 0;
+    if (err->code == SILO_NOT_OWNER) {
+        const struct directory_node *node = &directory->nodes[shard->node];
+        owner[count++] = (struct rpc_header){.name = BYTES_LIT("x-silo-shard-owner-addr"),
+                                             .value = bytes_str(node->address)};
+        owner[count++] = (struct rpc_header){.name = BYTES_LIT("x-silo-shard-owner-node"),
+                                             .value = bytes_str(node->id)};
+    }
+    rpc_call_finish(call->rpc, silo_code_grpc(err->code), svc_error_text(err->text, err->code),
+                    owner, count);
+}
+
 bool svc_route(struct call *call, const char *shard)
 {
     struct silo_err err;
-    if (route_find(call->service->shards, bytes_str(shard), &call->shard, &err).code != SILO_OK) {
+    const struct directory *directory = svc_directory(call);
+    const struct directory_shard *found = NULL;
+    if (route_name(directory, bytes_str(shard), &found, &err).code != SILO_OK) {
         svc_fail_err(call, &err);
         return false;
     }
+    if (route_ready(call->service, found, &err).code != SILO_OK) {
+        fail_elsewhere(call, directory, found, &err);
+        return false;
+    }
+    call->shard = *found;
     return true;
 }
 
@@ -126,7 +151,7 @@ bool svc_tenant(struct call *call, bool present, const char *tenant)
 {
     struct silo_err err;
     const struct bytes given = present ? bytes_str(tenant) : BYTES_NONE;
-    if (route_client_tenant(call->service, call->shard, given, &call->tenant, &err).code !=
+    if (route_client_tenant(call->service, &call->shard, given, &call->tenant, &err).code !=
         SILO_OK) {
         svc_fail_err(call, &err);
         return false;
@@ -138,7 +163,7 @@ bool svc_worker_tenant(struct call *call, bool present, const char *tenant)
 {
     struct silo_err err;
     const struct bytes given = present ? bytes_str(tenant) : BYTES_NONE;
-    if (route_worker_tenant(call->service, call->shard, given, &err).code != SILO_OK) {
+    if (route_worker_tenant(call->service, &call->shard, given, &err).code != SILO_OK) {
         svc_fail_err(call, &err);
         return false;
     }
@@ -185,6 +210,10 @@ static void call_back(struct rpc_mail *mail)
 {
     struct call *call = CONTAINER_OF(mail, struct call, mail);
     shard_answer_taken(&call->request);
+    if (call->request.cmd.rc.code == SILO_ROUTED_WRONG) {
+        svc_again(call, &call->request, &call->mail, &call->shard, &call->stray);
+        return;
+    }
     call->answer(call);
 }
 
@@ -195,7 +224,7 @@ void svc_send(struct call *call, enum command_kind kind, void (*answer)(struct c
     call->request.done = command_done;
     call->mail.run = call_back;
     call->answer = answer;
-    if (!shard_send(call->shard, &call->request)) {
+    if (!shard_send(call->service->shards, call->shard.ref, &call->request)) {
         svc_fail(call, SILO_EXHAUSTED, ERROR_MAILBOX_FULL);
     }
 }
@@ -244,6 +273,14 @@ static void part_back(struct rpc_mail *mail)
 {
     struct fan_part *part = CONTAINER_OF(mail, struct fan_part, mail);
     struct fan *fan = part->fan;
+    if (part->request.cmd.rc.code == SILO_ROUTED_WRONG && !part->stopped) {
+        svc_again(fan->call, &part->request, &part->mail, part->shard, &part->stray);
+        return;
+    }
+    if (part->request.cmd.rc.code == SILO_ROUTED_WRONG) {
+        part->request.cmd.rc = (silo_rc){SILO_CANCELLED};
+        part->request.cmd.error = NULL;
+    }
     part->back = true;
     fan->open--;
     if (fan->part_back != NULL) {
@@ -261,18 +298,20 @@ static void part_done(struct shard_request *request)
     rpc_loop_post(rpc_call_loop(part->fan->call->rpc), &part->mail);
 }
 
-void fan_send(struct fan_part *part, struct shard *shard)
+void fan_send(struct fan_part *part, struct directory_shard *shard)
 {
     struct fan *fan = part->fan;
     part->shard = shard;
+    part->stray = NULL;
     part->back = false;
+    part->stopped = false;
     part->mail.run = part_back;
     part->request.done = part_done;
     if (part->request.cmd.arena == NULL) {
         part->request.cmd.arena = &part->arena;
     }
     fan->open++;
-    if (!shard_send(shard, &part->request)) {
+    if (!shard_send(fan->call->service->shards, shard->ref, &part->request)) {
         part->request.cmd.rc = (silo_rc){SILO_EXHAUSTED};
         part->request.cmd.error = ERROR_MAILBOX_FULL;
         rpc_loop_post(rpc_call_loop(fan->call->rpc), &part->mail);
@@ -281,7 +320,11 @@ void fan_send(struct fan_part *part, struct shard *shard)
 
 void fan_stop(struct fan_part *stop, struct fan_part *waiting)
 {
-    if (!waiting->back) {
+    if (waiting->back || waiting->stopped) {
+        return;
+    }
+    waiting->stopped = true;
+    if (!svc_again_stop(waiting->stray)) {
         stop->request.cmd.kind = CMD_POLL_STOP;
         stop->request.cmd.args.poll_stop.poll = &waiting->request.cmd;
         fan_send(stop, waiting->shard);

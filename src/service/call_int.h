@@ -37,9 +37,11 @@ struct fan_part {
     struct rpc_mail mail;
     struct arena arena;
     struct fan *fan;
-    struct shard *shard;
+    struct directory_shard *shard;
+    struct stray *stray; /* of the request, when it met no shard */
     size_t index;
     bool back;
+    bool stopped; /* by fan_stop */
 };
 
 struct fan {
@@ -55,9 +57,9 @@ struct fan *fan_new(struct call *call, size_t count, void (*finished)(struct fan
 void fan_deinit(struct fan *fan);
 /*
  * Kind and arguments of the part's command are set. It always comes back, later: never within this
- * call.
+ * call. The shard is lent until then, and moves with it when it is sent again.
  */
-void fan_send(struct fan_part *part, struct shard *shard);
+void fan_send(struct fan_part *part, struct directory_shard *shard);
 /*
  * Ends the wait of a part that was sent; `stop` is a part not sent yet. Nothing when it is back
  * already. Loop's thread.

@@ -64,7 +64,7 @@ static SILO_RC many_prepare(struct many *many, size_t index, struct command *cmd
     const Silo__V1__EnqueueRequest *job = request->jobs[index];
     const struct bytes given = job->tenant_opt_case != 0 ? bytes_str(job->tenant) : BYTES_NONE;
     struct bytes tenant;
-    TRY(route_client_tenant(many->call->service, many->call->shard, given, &tenant, err));
+    TRY(route_client_tenant(many->call->service, &many->call->shard, given, &tenant, err));
     cmd->kind = CMD_ENQUEUE;
     return enqueue_args_fill(many->call->service, many->call->arena, tenant, job, cmd,
                              &many->results[index].id, err);

@@ -18,67 +18,34 @@ static struct mail *posted;
 
 /* --- shards --- */
 
-size_t shards_count(const struct shards *shards)
+static struct fake_shard *shard_of(struct shard_ref ref)
+{
+    assert_true(ref.slot < fake.shard_count);
+    return &fake.shards[ref.slot];
+}
+
+enum shard_status shard_status(const struct shards *shards, struct shard_ref ref)
 {
     (void)shards;
-    return fake.shard_count;
+    const struct fake_shard *shard = shard_of(ref);
+    return shard->ref.generation == ref.generation ? shard->status : SHARD_CLOSED;
 }
 
-struct shard *shards_at(struct shards *shards, size_t index)
+bool shard_send(struct shards *shards, struct shard_ref ref, struct shard_request *request)
 {
-    (void)shards;
-    return &fake.shards[index];
-}
-
-struct shard *shards_find(struct shards *shards, const struct uuid *id)
-{
-    (void)shards;
-    for (size_t i = 0; i < fake.shard_count; i++) {
-        if (uuid_eq(&fake.shards[i].id, id)) {
-            return &fake.shards[i];
-        }
-    }
-    return NULL;
-}
-
-const char *shard_id_text(const struct shard *shard)
-{
-    return shard->id_text;
-}
-
-const char *shard_range_start(const struct shard *shard)
-{
-    return shard->range_start;
-}
-
-const char *shard_range_end(const struct shard *shard)
-{
-    return shard->range_end;
-}
-
-bool shard_owns_tenant(const struct shard *shard, struct bytes tenant)
-{
-    return shard->owns_all || !bytes_eq(tenant, BYTES_LIT("foreign"));
-}
-
-enum shard_status shard_status(const struct shard *shard)
-{
-    return shard->status;
-}
-
-bool shard_send(struct shard *shard, struct shard_request *request)
-{
-    if (shard->full || fake.request_count == FAKE_REQUESTS_MAX) {
+    if (shard_of(ref)->full || fake.request_count == FAKE_REQUESTS_MAX) {
         return false;
     }
-    request->shard = shard;
+    request->shards = shards;
+    request->ref = ref;
     fake.requests[fake.request_count++] = request;
     return true;
 }
 
-void shard_reset(struct shard *shard, struct shard_control *control)
+void shard_reset(struct shards *shards, struct shard_ref ref, struct shard_control *control)
 {
-    control->shard = shard;
+    (void)shards;
+    control->ref = ref;
     fake.controls[fake.control_count++] = control;
 }
 
@@ -173,7 +140,7 @@ static const struct rpc_loop_ops loop_ops = {
 };
 static struct rpc_loop {
     struct rpc_loop_base base;
-} fake_loop = {{&loop_ops}};
+} fake_loop = {{.ops = &loop_ops}};
 
 static bool call_done(struct rpc_call *call, uint32_t status, struct bytes text, struct bytes reply)
 {
@@ -241,6 +208,34 @@ static const struct rpc_call_ops call_ops = {
 
 /* --- the test's side --- */
 
+/*
+ * The first shard has the tenants below FAKE_BOUND, "t1" among them; the others those from there
+ * on, "foreign" among them.
+ */
+void fake_publish(void)
+{
+    struct directory_builder builder;
+    directory_builder_init(&builder, &(struct uuid){{0}});
+    static const struct directory_node other = {.id = "node-2", .address = "10.0.0.2:50051"};
+    uint32_t node = DIRECTORY_NO_NODE;
+    for (size_t i = 0; i < fake.shard_count; i++) {
+        if (fake.shards[i].place == PLACE_NODE && node == DIRECTORY_NO_NODE) {
+            node = directory_builder_node(&builder, &other);
+        }
+        struct directory_shard shard = {
+            .id = fake.shards[i].id,
+            .place = fake.shards[i].place,
+            .ref = fake.shards[i].ref,
+            .node = node,
+            .holder = other.id,
+        };
+        memcpy(i == 0 ? shard.range_end : shard.range_start, FAKE_BOUND, sizeof FAKE_BOUND);
+        directory_builder_shard(&builder, &shard);
+    }
+    directory_publish(&fake.directory, directory_builder_finish(&builder));
+    fake_run();
+}
+
 void fake_start(size_t shard_count, bool tenancy, bool dev_mode)
 {
     memset(&fake, 0, sizeof fake);
@@ -248,17 +243,21 @@ void fake_start(size_t shard_count, bool tenancy, bool dev_mode)
     fake.now_us = 1000000;
     fake.shard_count = shard_count;
     for (size_t i = 0; i < shard_count; i++) {
-        struct shard *shard = &fake.shards[i];
+        struct fake_shard *shard = &fake.shards[i];
         shard->id.b[3] = (uint8_t)i;
         shard->id.b[6] = 0x40;
         shard->id.b[8] = 0x80;
         uuid_format(&shard->id, shard->id_text);
-        shard->range_start = i == 0 ? "" : "8000000000000000";
-        shard->range_end = i + 1 == shard_count ? "" : "8000000000000000";
+        shard->ref = (struct shard_ref){.slot = (uint32_t)i, .generation = 1};
+        shard->place = PLACE_HERE;
         shard->status = SHARD_OPEN;
     }
+    directory_home_init(&fake.directory);
+    fake_publish();
     static const char *const rings[] = {"gpu"};
     const struct service_options options = {
+        .directory = &fake.directory,
+        .loops = 1,
         .tenancy = tenancy,
         .dev_mode = dev_mode,
         .node = {.id = "node-1",
@@ -277,6 +276,7 @@ void fake_stop(void)
     assert_int_equal(timers.count, 0);
     heap_deinit(&timers);
     fake.service = service_free(fake.service);
+    directory_home_deinit(&fake.directory);
 }
 
 const char *fake_shard_id(size_t index)

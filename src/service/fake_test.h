@@ -14,12 +14,14 @@
 #define FAKE_SHARDS_MAX 4
 #define FAKE_REQUESTS_MAX 4096
 
-struct shard {
+#define FAKE_BOUND "4000000000000000"
+
+struct fake_shard {
     struct uuid id;
     char id_text[UUID_TEXT_LEN + 1];
-    const char *range_start, *range_end;
+    struct shard_ref ref;
+    enum directory_place place;
     enum shard_status status;
-    bool owns_all;
     bool full; /* its mailbox */
 };
 
@@ -37,7 +39,7 @@ struct rpc_call {
 };
 
 struct fake {
-    struct shard shards[FAKE_SHARDS_MAX];
+    struct fake_shard shards[FAKE_SHARDS_MAX];
     size_t shard_count;
     struct shard_request *requests[FAKE_REQUESTS_MAX]; /* sent and not answered, oldest first */
     size_t request_count;
@@ -46,6 +48,7 @@ struct fake {
     int64_t now_us;
     struct bytes authority; /* of calls that begin */
     bool no_room;           /* connections take no large reply */
+    struct directory_home directory;
     struct service *service;
 };
 
@@ -54,6 +57,8 @@ extern struct fake fake;
 /* shard i has the id 0000000i-0000-4000-8000-000000000000 */
 void fake_start(size_t shard_count, bool tenancy, bool dev_mode);
 void fake_stop(void);
+/* A newer directory, of the places and refs that fake.shards have now; the loop hears of it. */
+void fake_publish(void);
 const char *fake_shard_id(size_t index);
 /* Begins a call of the named method. The call ends with fake_free. */
 struct rpc_call *fake_call(const char *method, const ProtobufCMessage *request);

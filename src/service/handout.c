@@ -11,12 +11,15 @@
 struct block {
     struct shard_request request;
     struct arena arena;
-    struct shard *shard;
+    struct shards *shards;
+    struct shard_ref shard;
+    char shard_id[UUID_TEXT_LEN + 1];
     size_t count;
     struct uuid task_ids[];
 };
 
 struct handout {
+    struct shards *shards;
     size_t count, cap;
     struct arena *kept; /* cap of them */
     size_t kept_count;
@@ -27,22 +30,34 @@ struct handout {
     struct block *blocks[];
 };
 
-struct handout *handout_new(size_t shards)
+struct handout *handout_new(struct shards *shards, size_t shard_count)
 {
-    struct handout *handout = xcalloc(1, sizeof *handout + shards * sizeof handout->blocks[0]);
-    handout->cap = shards;
-    handout->kept = xcalloc(shards + 1, sizeof *handout->kept);
+    struct handout *handout = xcalloc(1, sizeof *handout + shard_count * sizeof handout->blocks[0]);
+    handout->shards = shards;
+    handout->cap = shard_count;
+    handout->kept = xcalloc(shard_count + 1, sizeof *handout->kept);
     return handout;
 }
 
-static struct block *block_new(struct shard *shard, const struct uuid *task_ids, size_t count)
+static struct block *block_new(struct shards *shards, const struct directory_shard *shard,
+                               const struct uuid *task_ids, size_t count)
 {
     struct block *block = xcalloc(1, sizeof *block + count * sizeof *task_ids);
     arena_init(&block->arena);
-    block->shard = shard;
+    block->shards = shards;
+    block->shard = shard->ref;
+    memcpy(block->shard_id, shard->id_text, sizeof block->shard_id);
     block->count = count;
     memcpy(block->task_ids, task_ids, count * sizeof *task_ids);
     return block;
+}
+
+static struct block *block_copy(const struct block *block)
+{
+    const size_t size = sizeof *block + block->count * sizeof block->task_ids[0];
+    struct block *copy = xmalloc(size);
+    memcpy(copy, block, size);
+    return copy;
 }
 
 static void block_free(struct block *block)
@@ -51,12 +66,12 @@ static void block_free(struct block *block)
     free(block);
 }
 
-void handout_add(struct handout *handout, struct shard *shard, const struct uuid *task_ids,
-                 size_t count)
+void handout_add(struct handout *handout, const struct directory_shard *shard,
+                 const struct uuid *task_ids, size_t count)
 {
     if (count != 0) {
         ASSERT(handout->count < handout->cap);
-        handout->blocks[handout->count++] = block_new(shard, task_ids, count);
+        handout->blocks[handout->count++] = block_new(handout->shards, shard, task_ids, count);
     }
 }
 
@@ -81,8 +96,8 @@ static void block_send(struct block *block, enum command_kind kind)
     block->request.cmd.kind = kind;
     block->request.cmd.arena = &block->arena;
     block->request.done = block_done;
-    if (!shard_send(block->shard, &block->request)) {
-        log_warn("give_back_refused", LOG_STR("shard", shard_id_text(block->shard)),
+    if (!shard_send(block->shards, block->shard, &block->request)) {
+        log_warn("give_back_refused", LOG_STR("shard", block->shard_id),
                  LOG_INT("tasks", block->count),
                  LOG_STR("then", "they return when their leases end"), LOG_END);
         block_free(block);
@@ -103,11 +118,11 @@ static void block_renew(struct block *block)
     block_send(block, CMD_RENEW);
 }
 
-void handout_return(struct shard *shard, const struct uuid *task_ids, size_t count,
-                    const char *unreadable)
+void handout_return(struct shards *shards, const struct directory_shard *shard,
+                    const struct uuid *task_ids, size_t count, const char *unreadable)
 {
     if (count != 0) {
-        block_give_back(block_new(shard, task_ids, count), unreadable);
+        block_give_back(block_new(shards, shard, task_ids, count), unreadable);
     }
 }
 
@@ -119,8 +134,7 @@ static void handout_late(struct rpc_timer *timer)
 {
     struct handout *handout = CONTAINER_OF(timer, struct handout, timer);
     for (size_t i = 0; i < handout->count; i++) {
-        const struct block *block = handout->blocks[i];
-        block_renew(block_new(block->shard, block->task_ids, block->count));
+        block_renew(block_copy(handout->blocks[i]));
     }
     handout->term_us = rpc_loop_now_us(handout->loop);
     handout_wait(handout);

@@ -12,6 +12,8 @@
  *
  * Ownership  handout_end frees it; what it sends to the shards frees itself when it is back.
  * Threads    one at a time (the call's loop); what was sent ends on the executor.
+ * A shard that is not here any more cannot take them back: their leases end by themselves.
+ *
  * Limits     HANDOUT_US_MAX on the way; then the leases end by themselves.
  */
 #ifndef SILO_SERVICE_HANDOUT_H
@@ -31,11 +33,11 @@
 
 struct handout;
 
-/* For tasks of at most `shards` shards. */
-struct handout *handout_new(size_t shards);
+/* For tasks of at most shard_count shards. */
+struct handout *handout_new(struct shards *shards, size_t shard_count);
 /* Notes tasks of one shard; all of a shard's come in one call. The ids are copied. */
-void handout_add(struct handout *handout, struct shard *shard, const struct uuid *task_ids,
-                 size_t count);
+void handout_add(struct handout *handout, const struct directory_shard *shard,
+                 const struct uuid *task_ids, size_t count);
 /* Takes over what the arena holds, one for each shard; the arena is empty then. */
 void handout_keep(struct handout *handout, struct arena *arena);
 /* An rpc_piece's release: sent = the worker has them. */
@@ -55,7 +57,7 @@ void handout_log_malformed(struct call *call, const char *shard_id,
  * Tasks that do not leave: they go back, or their jobs end when they are `unreadable` (static text,
  * else NULL).
  */
-void handout_return(struct shard *shard, const struct uuid *task_ids, size_t count,
-                    const char *unreadable);
+void handout_return(struct shards *shards, const struct directory_shard *shard,
+                    const struct uuid *task_ids, size_t count, const char *unreadable);
 
 #endif

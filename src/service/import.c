@@ -21,7 +21,7 @@
 
 /* The jobs of one shard. */
 struct import_group {
-    struct shard *shard;
+    struct directory_shard shard;
     struct arena arena;
     struct import_item **items; /* lent, until the items are put into the order of the waves */
     size_t count;
@@ -30,8 +30,8 @@ struct import_group {
 
 /* A job that passed its checks. */
 struct import_item {
-    size_t index; /* in the request */
-    struct shard *shard;
+    size_t index;                        /* in the request */
+    const struct directory_shard *shard; /* of the directory, until it has a group */
     struct bytes job_ref;
     size_t round;
     struct import_group *group;
@@ -90,21 +90,22 @@ static void import_answer(struct import_call *import)
 
 /* --- checks --- */
 
-static SILO_RC item_check(const struct call *call, const Silo__V1__ImportJobRequest *job,
-                          struct import_item *ret_item, struct silo_err *err)
+static SILO_RC item_check(const struct call *call, const struct directory *directory,
+                          const Silo__V1__ImportJobRequest *job, struct import_item *ret_item,
+                          struct silo_err *err)
 {
     const struct service *service = call->service;
     const struct bytes given = job->tenant_opt_case != 0 ? bytes_str(job->tenant) : BYTES_NONE;
     struct bytes tenant;
-    TRY(route_name(service->shards, bytes_str(job->shard), &ret_item->shard, err));
+    TRY(route_name(directory, bytes_str(job->shard), &ret_item->shard, err));
     TRY(route_client_tenant(service, ret_item->shard, given, &tenant, err));
     TRY(validate_import(call->arena, job, &ret_item->args, err));
-    TRY(route_ready(ret_item->shard, err));
+    TRY(route_ready(service, ret_item->shard, err));
     ret_item->job_ref = job_ref_make(call->arena, tenant, bytes_str(job->id));
     return RC_OK;
 }
 
-static void items_check(struct import_call *import)
+static void items_check(struct import_call *import, const struct directory *directory)
 {
     struct call *call = import->call;
     const Silo__V1__ImportJobsRequest *request = call->message;
@@ -117,7 +118,7 @@ static void items_check(struct import_call *import)
             result_fail(import, i, call->faults[i], SILO_INVALID);
             continue;
         }
-        if (item_check(call, request->jobs[i], &checked, &err).code != SILO_OK) {
+        if (item_check(call, directory, request->jobs[i], &checked, &err).code != SILO_OK) {
             result_fail(import, i, err.text, err.code);
             continue;
         }
@@ -134,7 +135,7 @@ static int item_cmp_job(const void *a, const void *b)
     const struct import_item *x = *(struct import_item *const *)a;
     const struct import_item *y = *(struct import_item *const *)b;
     if (x->shard != y->shard) {
-        return strcmp(shard_id_text(x->shard), shard_id_text(y->shard));
+        return uuid_order(&x->shard->id, &y->shard->id);
     }
     const int c = bytes_cmp(x->job_ref, y->job_ref);
     return c != 0 ? c : (x->index > y->index) - (x->index < y->index);
@@ -162,7 +163,7 @@ static void groups_make(struct import_call *import)
         if (before == NULL || before->shard != item->shard) {
             struct import_group *group = &import->groups[import->group_count++];
             arena_init(&group->arena);
-            group->shard = item->shard;
+            group->shard = *item->shard;
             group->items = &import->items[i];
         } else if (bytes_eq(before->job_ref, item->job_ref)) {
             item->round = before->round + 1;
@@ -171,6 +172,9 @@ static void groups_make(struct import_call *import)
         item->group->count++;
     }
     ASSERT(import->group_count == shards);
+    for (size_t i = 0; i < import->count; i++) {
+        import->items[i]->shard = NULL;
+    }
 }
 
 /* --- waves --- */
@@ -223,7 +227,7 @@ static void wave_next(struct import_call *import)
     }
     const size_t first = import->next - fan->count;
     for (size_t i = 0; i < fan->count; i++) {
-        fan_send(&fan->parts[i], import->items[first + i]->shard);
+        fan_send(&fan->parts[i], &import->items[first + i]->group->shard);
     }
 }
 
@@ -293,7 +297,7 @@ static void asks_send(struct import_call *import)
         cmd->args.any_running = (struct any_running_args){.job_refs = refs, .count = group->count};
     }
     for (size_t i = 0; i < import->group_count; i++) {
-        fan_send(&import->asks->parts[i], import->groups[i].shard);
+        fan_send(&import->asks->parts[i], &import->groups[i].shard);
     }
 }
 
@@ -306,7 +310,7 @@ void on_import_jobs(struct call *call)
     import->call = call;
     import->results = arena_zalloc(call->arena, (count + 1) * sizeof import->results[0]);
     import->items = arena_alloc(call->arena, (count + 1) * sizeof import->items[0]);
-    items_check(import);
+    items_check(import, svc_directory(call));
     if (import->count == 0) {
         import_answer(import);
         return;

@@ -79,7 +79,7 @@ void on_get_result(struct call *call)
     if (cmd->args.get.wait_ms != 0) {
         fan_stop_on_cancel(fan);
     }
-    fan_send(&fan->parts[0], call->shard);
+    fan_send(&fan->parts[0], &call->shard);
 }
 
 /* --- calls that change a job and have nothing to say about it --- */

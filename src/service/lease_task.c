@@ -21,17 +21,17 @@ static void lease_task_answer(struct call *call)
     reply.task = encode_task(call->arena, request->shard, leased);
     if (reply.task == NULL) {
         handout_log_malformed(call, request->shard, leased);
-        handout_return(call->shard, &leased->task_id, 1, HANDOUT_MALFORMED);
+        handout_return(call->service->shards, &call->shard, &leased->task_id, 1, HANDOUT_MALFORMED);
         svc_fail(call, SILO_CORRUPT, HANDOUT_MALFORMED);
         return;
     }
     if (silo__v1__lease_task_response__get_packed_size(&reply) > MESSAGE_BYTES_MAX) {
-        handout_return(call->shard, &leased->task_id, 1, NULL);
+        handout_return(call->service->shards, &call->shard, &leased->task_id, 1, NULL);
         svc_fail(call, SILO_OUT_OF_RANGE, ERROR_REPLY_TOO_LARGE);
         return;
     }
-    struct handout *handout = handout_new(1);
-    handout_add(handout, call->shard, &leased->task_id, 1);
+    struct handout *handout = handout_new(call->service->shards, 1);
+    handout_add(handout, &call->shard, &leased->task_id, 1);
     const int64_t now_us = rpc_loop_now_us(rpc_call_loop(call->rpc));
     handout_reply(call, &reply.base, handout, now_us - 1000 * cmd->result.poll.age_ms);
 }

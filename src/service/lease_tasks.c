@@ -11,6 +11,9 @@
  *     visit ... visit -> park all -> one is back with tasks, or the caller left -> stop the others
  *     -> all back -> reply
  *
+ * While a poll of all shards is parked, each newer directory parks it on the shards that have come
+ * since, in a round of their own.
+ *
  * Invariants
  *   1. The reply leaves, and the call ends, when no command is out: polls and stops lie in the
  *      call's memory.
@@ -24,6 +27,15 @@
 #include "service/call_int.h"
 #include "service/handout.h"
 
+/* So often a parked poll is parked on shards that have come since. */
+#define POLL_ROUNDS_MAX 64u
+
+/* Shards that a poll was parked on at one time. */
+struct poll_round {
+    struct poll_round *next;
+    struct fan *parked, *stops;
+};
+
 struct poll_call {
     struct call *call;
     struct bytes group, worker_id;
@@ -33,19 +45,21 @@ struct poll_call {
     bool found;       /* tasks of any kind */
     int64_t since_us; /* when the first of their leases began; INT64_MAX: none */
     int64_t end_us;   /* of the wait */
-    struct shard **shards;
+    bool all;         /* shards, not one that the caller named */
+    struct directory_shard *shards;
     size_t shard_count;
     size_t visited;
-    struct fan *visits; /* NULL when a single shard is polled */
-    struct fan *parked; /* NULL until then */
-    struct fan *stops;
+    struct fan *visits;        /* NULL when a single shard is polled */
+    struct poll_round *rounds; /* newest first; NULL until it is parked */
+    size_t round_count;
+    struct svc_watch watch; /* while it is parked on all shards */
     bool stopping;
     /* Set by the executor that fills the parked poll; only its winner matters, no data follows. */
     atomic_bool claimed;
 };
 
 static void poll_call_answer(struct poll_call *poll);
-static void poll_call_park(struct poll_call *poll);
+static void poll_call_park(struct poll_call *poll, struct directory_shard *shards, size_t count);
 
 static void poll_fill(const struct poll_call *poll, struct command *cmd, uint32_t wait_ms)
 {
@@ -105,7 +119,7 @@ static void visit_next(struct poll_call *poll)
 {
     struct fan_part *part = &poll->visits->parts[poll->visited];
     poll_fill(poll, &part->request.cmd, 0);
-    fan_send(part, poll->shards[poll->visited++]);
+    fan_send(part, &poll->shards[poll->visited++]);
 }
 
 static void visit_finished(struct fan *fan)
@@ -123,7 +137,7 @@ static void visit_finished(struct fan *fan)
         visit_next(poll);
     } else if (wants_more && !poll->found &&
                poll->end_us > rpc_loop_now_us(rpc_call_loop(poll->call->rpc))) {
-        poll_call_park(poll);
+        poll_call_park(poll, poll->shards, poll->shard_count);
     } else {
         poll_call_answer(poll);
     }
@@ -146,16 +160,29 @@ static void poll_call_stop(struct poll_call *poll)
         return;
     }
     poll->stopping = true;
-    for (size_t i = 0; i < poll->parked->count; i++) {
-        fan_stop(&poll->stops->parts[i], &poll->parked->parts[i]);
+    svc_unwatch(&poll->watch);
+    for (struct poll_round *round = poll->rounds; round != NULL; round = round->next) {
+        for (size_t i = 0; i < round->parked->count; i++) {
+            fan_stop(&round->stops->parts[i], &round->parked->parts[i]);
+        }
     }
+}
+
+/* Commands that are out. */
+static size_t poll_call_out(const struct poll_call *poll)
+{
+    size_t out = 0;
+    for (const struct poll_round *round = poll->rounds; round != NULL; round = round->next) {
+        out += round->parked->open + round->stops->open;
+    }
+    return out;
 }
 
 static void parked_back(struct fan *fan, struct fan_part *part)
 {
     struct poll_call *poll = fan->call->state;
     part_note(poll, part);
-    if (part_found(part) && fan->open != 0) {
+    if (part_found(part) && poll_call_out(poll) != 0) {
         poll_call_stop(poll);
     }
 }
@@ -163,39 +190,98 @@ static void parked_back(struct fan *fan, struct fan_part *part)
 static void parked_finished(struct fan *fan)
 {
     struct poll_call *poll = fan->call->state;
-    if (poll->parked->open == 0 && poll->stops->open == 0) {
+    if (poll_call_out(poll) == 0) {
+        svc_unwatch(&poll->watch);
         poll_call_answer(poll);
     }
 }
 
-static void poll_cancelled(struct rpc_call *rpc, enum rpc_cancel reason, void *context)
+static void poll_call_cancelled(struct rpc_call *rpc, enum rpc_cancel reason, void *context)
 {
     (void)rpc;
     (void)reason;
     struct poll_call *poll = ((struct call *)context)->state;
-    if (poll->parked != NULL && poll->parked->open != 0) {
+    if (poll_call_out(poll) != 0) {
         poll_call_stop(poll);
     }
 }
 
-static void poll_call_park(struct poll_call *poll)
+/* Parks on shards that it is not parked on. */
+static void round_add(struct poll_call *poll, struct directory_shard *shards, size_t count)
 {
     const int64_t left_us = poll->end_us - rpc_loop_now_us(rpc_call_loop(poll->call->rpc));
     const uint32_t wait_ms = left_us > 0 ? (uint32_t)(left_us / 1000) : 0;
-    poll->parked = fan_new(poll->call, poll->shard_count, parked_finished);
-    poll->parked->part_back = parked_back;
-    poll->stops = fan_new(poll->call, poll->shard_count, parked_finished);
-    for (size_t i = 0; i < poll->shard_count; i++) {
-        struct command *cmd = &poll->parked->parts[i].request.cmd;
+    struct poll_round *round = ARENA_NEW(poll->call->arena, struct poll_round);
+    round->parked = fan_new(poll->call, count, parked_finished);
+    round->parked->part_back = parked_back;
+    round->stops = fan_new(poll->call, count, parked_finished);
+    round->next = poll->rounds;
+    poll->rounds = round;
+    poll->round_count++;
+    for (size_t i = 0; i < count; i++) {
+        struct command *cmd = &round->parked->parts[i].request.cmd;
         poll_fill(poll, cmd, wait_ms);
-        if (poll->shard_count > 1) {
+        if (poll->all) {
             cmd->args.poll.claim = poll_call_claim;
             cmd->args.poll.claim_context = poll;
         }
     }
-    for (size_t i = 0; i < poll->shard_count; i++) {
-        fan_send(&poll->parked->parts[i], poll->shards[i]);
+    for (size_t i = 0; i < count; i++) {
+        fan_send(&round->parked->parts[i], &shards[i]);
     }
+}
+
+/* By their places, where it is parked now. */
+static void poll_call_parked(const struct poll_call *poll, uint64_t ret_slots[SHARDS_MAX / 64])
+{
+    memset(ret_slots, 0, SHARDS_MAX / 8);
+    for (const struct poll_round *round = poll->rounds; round != NULL; round = round->next) {
+        for (size_t i = 0; i < round->parked->count; i++) {
+            const struct fan_part *part = &round->parked->parts[i];
+            const uint32_t slot = part->request.ref.slot;
+            if (!part->back) {
+                ret_slots[slot / 64] |= (uint64_t)1 << slot % 64;
+            }
+        }
+    }
+}
+
+/* There is a newer directory: the shards that have come are polled, too. */
+static void poll_call_newer(struct svc_watch *watch)
+{
+    struct poll_call *poll = CONTAINER_OF(watch, struct poll_call, watch);
+    struct call *call = poll->call;
+    if (poll->round_count == POLL_ROUNDS_MAX ||
+        poll->end_us <= rpc_loop_now_us(rpc_call_loop(call->rpc))) {
+        return;
+    }
+    const struct directory *directory = svc_directory(call);
+    const struct directory_shard *come[SHARDS_MAX];
+    uint64_t parked[SHARDS_MAX / 64];
+    size_t count = 0;
+    poll_call_parked(poll, parked);
+    for (size_t i = 0; i < directory->shard_count; i++) {
+        const struct directory_shard *shard = directory->shards[i];
+        const uint32_t slot = shard->ref.slot;
+        if (route_is_open(call->service, shard) && (parked[slot / 64] >> slot % 64 & 1) == 0) {
+            come[count++] = shard;
+        }
+    }
+    if (count != 0) {
+        struct directory_shard *shards = arena_alloc(call->arena, count * sizeof *shards);
+        for (size_t i = 0; i < count; i++) {
+            shards[i] = *come[i];
+        }
+        round_add(poll, shards, count);
+    }
+}
+
+static void poll_call_park(struct poll_call *poll, struct directory_shard *shards, size_t count)
+{
+    if (poll->all) {
+        svc_watch(poll->call, &poll->watch, poll_call_newer);
+    }
+    round_add(poll, shards, count);
 }
 
 /* --- the reply --- */
@@ -246,7 +332,7 @@ static void reply_add_refresh(struct poll_call *poll, struct lease_reply *reply,
     const Silo__V1__LeaseTasksRequest *request = poll->call->message;
     Silo__V1__RefreshFloatingLimitTask *task =
         encode_refresh(poll->call->arena, shard_id, request->task_group, refresh);
-    if (task == NULL) { /* its poll ends and the limit is due for a refresh again */
+    if (task == NULL) { /* its lease ends and the limit is due for a refresh again */
         log_error("refresh_malformed", LOG_STR("shard", shard_id),
                   LOG_BYTES("queue", refresh->queue), LOG_END);
         return;
@@ -271,7 +357,8 @@ static void reply_add(struct poll_call *poll, struct lease_reply *reply, struct 
         .kept = arena_alloc(arena, count * sizeof *ids.kept),
         .unreadable = arena_alloc(arena, count * sizeof *ids.unreadable),
     };
-    const char *shard_id = shard_id_text(part->shard);
+    const char *shard_id = part->shard->id_text;
+    struct shards *shards = poll->call->service->shards;
     for (size_t i = 0; i < result.refresh_count; i++) {
         reply_add_refresh(poll, reply, &ids, shard_id, &result.refreshes[i]);
     }
@@ -280,24 +367,41 @@ static void reply_add(struct poll_call *poll, struct lease_reply *reply, struct 
     }
     handout_add(reply->sent, part->shard, ids.sent, ids.sent_count);
     handout_keep(reply->sent, &part->arena);
-    handout_return(part->shard, ids.kept, ids.kept_count, NULL);
-    handout_return(part->shard, ids.unreadable, ids.unreadable_count, HANDOUT_MALFORMED);
+    handout_return(shards, part->shard, ids.kept, ids.kept_count, NULL);
+    handout_return(shards, part->shard, ids.unreadable, ids.unreadable_count, HANDOUT_MALFORMED);
 }
 
 static void reply_add_fan(struct poll_call *poll, struct lease_reply *reply, struct fan *fan)
 {
-    for (size_t i = 0; fan != NULL && i < fan->count; i++) {
+    for (size_t i = 0; i < fan->count; i++) {
         reply_add(poll, reply, &fan->parts[i]);
     }
 }
 
+/* The fan after `fan` of those that poll, NULL at the end; the first after NULL. */
+static struct fan *poll_call_next_fan(const struct poll_call *poll, const struct fan *fan)
+{
+    const struct poll_round *round = poll->rounds;
+    if (fan == NULL && poll->visits != NULL) {
+        return poll->visits;
+    }
+    if (fan != NULL && fan != poll->visits) {
+        while (round->parked != fan) {
+            round = round->next;
+        }
+        round = round->next;
+    }
+    return round != NULL ? round->parked : NULL;
+}
+
 static void poll_call_release(struct poll_call *poll)
 {
-    struct fan *const fans[] = {poll->visits, poll->parked, poll->stops};
-    for (size_t i = 0; i < sizeof fans / sizeof fans[0]; i++) {
-        if (fans[i] != NULL) {
-            fan_deinit(fans[i]);
-        }
+    for (struct fan *fan = poll_call_next_fan(poll, NULL); fan != NULL;
+         fan = poll_call_next_fan(poll, fan)) {
+        fan_deinit(fan);
+    }
+    for (const struct poll_round *round = poll->rounds; round != NULL; round = round->next) {
+        fan_deinit(round->stops);
     }
 }
 
@@ -305,10 +409,10 @@ static void poll_call_release(struct poll_call *poll)
 static const struct command *poll_call_failure(const struct poll_call *poll)
 {
     const struct command *failure = NULL;
-    const struct fan *const fans[] = {poll->visits, poll->parked};
-    for (size_t f = 0; f < 2; f++) {
-        for (size_t i = 0; fans[f] != NULL && i < fans[f]->count; i++) {
-            const struct fan_part *part = &fans[f]->parts[i];
+    for (const struct fan *fan = poll_call_next_fan(poll, NULL); fan != NULL;
+         fan = poll_call_next_fan(poll, fan)) {
+        for (size_t i = 0; i < fan->count; i++) {
+            const struct fan_part *part = &fan->parts[i];
             if (part->back && part->request.cmd.rc.code == SILO_OK) {
                 return NULL;
             }
@@ -336,15 +440,18 @@ static void reply_init(struct poll_call *poll, struct lease_reply *reply)
     *reply = (struct lease_reply){.message = SILO__V1__LEASE_TASKS_RESPONSE__INIT};
     size_t tasks = 0;
     size_t refreshes = 0;
-    const struct fan *const fans[] = {poll->visits, poll->parked};
-    for (size_t f = 0; f < 2; f++) {
-        for (size_t i = 0; fans[f] != NULL && i < fans[f]->count; i++) {
-            const struct poll_result result = part_result(&fans[f]->parts[i]);
+    size_t parts = 0;
+    for (const struct fan *fan = poll_call_next_fan(poll, NULL); fan != NULL;
+         fan = poll_call_next_fan(poll, fan)) {
+        for (size_t i = 0; i < fan->count; i++) {
+            const struct poll_result result = part_result(&fan->parts[i]);
             tasks += result.count;
             refreshes += result.refresh_count;
-            poll->found = poll->found || part_found(&fans[f]->parts[i]);
+            parts += part_found(&fan->parts[i]) ? 1 : 0;
         }
     }
+    poll->found = poll->found || parts != 0;
+    reply->sent = poll->found ? handout_new(poll->call->service->shards, parts) : NULL;
     Silo__V1__LeaseTasksResponse *message = &reply->message;
     message->tasks = arena_alloc(poll->call->arena, (tasks + 1) * sizeof *message->tasks);
     message->refresh_tasks =
@@ -366,22 +473,23 @@ static void poll_call_answer(struct poll_call *poll)
         svc_reply(call, &reply.message.base);
         return;
     }
-    reply.sent = handout_new(2 * poll->shard_count);
-    reply_add_fan(poll, &reply, poll->visits);
-    reply_add_fan(poll, &reply, poll->parked);
+    for (struct fan *fan = poll_call_next_fan(poll, NULL); fan != NULL;
+         fan = poll_call_next_fan(poll, fan)) {
+        reply_add_fan(poll, &reply, fan);
+    }
     poll_call_release(poll);
     handout_reply(call, &reply.message.base, reply.sent, poll->since_us);
 }
 
 /* --- the request --- */
 
-static void shards_shuffle(const struct env *env, struct shard **shards, size_t count)
+static void shards_shuffle(const struct env *env, struct directory_shard *shards, size_t count)
 {
     for (size_t i = count; i > 1; i--) {
         uint64_t random;
         env_random(env, &random, sizeof random);
         const size_t other = (size_t)(random % i);
-        struct shard *const swap = shards[i - 1];
+        const struct directory_shard swap = shards[i - 1];
         shards[i - 1] = shards[other];
         shards[other] = swap;
     }
@@ -392,9 +500,11 @@ static bool poll_call_route(struct poll_call *poll, const Silo__V1__LeaseTasksRe
 {
     struct call *call = poll->call;
     if (request->shard_opt_case == SILO__V1__LEASE_TASKS_REQUEST__SHARD_OPT__NOT_SET) {
-        poll->shards = route_open(call->service->shards, call->arena, &poll->shard_count);
+        const struct directory *directory = svc_directory(call);
+        poll->all = true;
+        poll->shards = route_open(call->service, directory, call->arena, &poll->shard_count);
         shards_shuffle(call->service->env, poll->shards, poll->shard_count);
-        if (route_left_out(call->service->shards)) {
+        if (route_left_out(call->service, directory)) {
             svc_fail(call, SILO_UNAVAILABLE, SHARD_FENCED_TEXT);
             return false;
         }
@@ -444,9 +554,9 @@ void on_lease_tasks(struct call *call)
     }
     poll->end_us = rpc_loop_now_us(rpc_call_loop(call->rpc)) +
                    1000 * (int64_t)svc_wait_ms(call, request->wait_ms);
-    rpc_call_on_cancel(call->rpc, poll_cancelled, call);
+    rpc_call_on_cancel(call->rpc, poll_call_cancelled, call);
     if (poll->shard_count == 1) {
-        poll_call_park(poll);
+        poll_call_park(poll, poll->shards, 1);
         return;
     }
     poll->visits = fan_new(call, poll->shard_count, visit_finished);

@@ -333,7 +333,7 @@ static void test_return_tasks(void **state)
     static const char *const ids[] = {"00000000-0000-0000-0000-000000000007", "no uuid",
                                       "00000000-0000-0000-0000-000000000007",
                                       "00000000-0000-0000-0000-000000000008"};
-    static const char *const tenants[] = {"acme", "acme", NULL, "foreign"};
+    static const char *const tenants[] = {"t1", "t1", NULL, "foreign"};
     Silo__V1__ReturnedTask tasks[4];
     Silo__V1__ReturnedTask *list[4];
     for (size_t i = 0; i < 4; i++) {

@@ -56,7 +56,7 @@ static void many_next(struct many *many)
         return;
     }
     for (size_t i = 0; i < fan->count; i++) {
-        fan_send(&fan->parts[i], many->call->shard);
+        fan_send(&fan->parts[i], &many->call->shard);
     }
 }
 

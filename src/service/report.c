@@ -90,7 +90,7 @@ static SILO_RC many_prepare(struct many *many, size_t index, struct command *cmd
     const Silo__V1__ReportOutcomeRequest *outcome = request->outcomes[index];
     const struct bytes tenant =
         outcome->tenant_id_opt_case != 0 ? bytes_str(outcome->tenant_id) : BYTES_NONE;
-    TRY(route_worker_tenant(many->call->service, many->call->shard, tenant, err));
+    TRY(route_worker_tenant(many->call->service, &many->call->shard, tenant, err));
     cmd->kind = CMD_REPORT;
     return report_args_fill(outcome, &cmd->args.report, err);
 }
@@ -132,7 +132,7 @@ static void refresh_log(const struct call *call,
     if (times == 0) {
         return;
     }
-    log_warn("refresh_failed", LOG_STR("shard", shard_id_text(call->shard)),
+    log_warn("refresh_failed", LOG_STR("shard", call->shard.id_text),
              LOG_STR("task_id", request->task_id), LOG_STR("code", request->failure->code),
              LOG_STR("message", request->failure->message),
              LOG_STR("then", "the limit keeps its maximum and is refreshed after a back-off"),

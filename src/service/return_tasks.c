@@ -8,7 +8,7 @@ static SILO_RC return_prepare(struct many *many, size_t index, struct command *c
     const Silo__V1__ReturnedTask *task = request->tasks[index];
     const struct bytes tenant =
         task->tenant_id_opt_case != 0 ? bytes_str(task->tenant_id) : BYTES_NONE;
-    TRY(route_worker_tenant(many->call->service, many->call->shard, tenant, err));
+    TRY(route_worker_tenant(many->call->service, &many->call->shard, tenant, err));
     cmd->kind = CMD_RETURN_TASK;
     struct return_task_args *args = &cmd->args.return_task;
     args->has_task_id = uuid_parse(bytes_str(task->task_id), &args->task_id);

@@ -90,6 +90,9 @@ struct service *service_new(const struct service_options *options)
 {
     struct service *service = xcalloc(1, sizeof *service);
     service->shards = options->shards;
+    service->directory = options->directory;
+    service->loop_count = options->loops;
+    service->loops = xcalloc(options->loops, sizeof *service->loops);
     service->env = options->env != NULL ? options->env : &env_system;
     service->tenancy = options->tenancy;
     service->dev_mode = options->dev_mode;
@@ -126,12 +129,14 @@ struct service *service_free(struct service *service)
     if (service == NULL) {
         return NULL;
     }
+    service_detach(service);
     for (size_t i = 0; i < service->method_count; i++) {
         free(service->methods[i].path);
     }
     for (size_t i = 0; i < service->ring_count; i++) {
         free(service->rings[i]);
     }
+    free(service->loops);
     free(service->methods);
     free(service->rings);
     free(service->node_id);

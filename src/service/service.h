@@ -6,13 +6,16 @@
  * it was told.
  *
  *     service_new -> service_rpc_method, to rpc_server_add -> rpc_server_start ... rpc_server_free
- *     -> service_free -> shards_free
+ *     -> service_detach -> service_free -> shards_free
  *
- * Ownership  the service copies its options' strings and lends the shards. It must outlive the
- *            server that has its methods, the shards must outlive it: an answer that never left
- *            gives its tasks back to them.
- * Threads    service_new, service_rpc_method, service_free: one, while no call runs. Calls run on
- *            the loops of the server.
+ * Where a request goes is read from the directory, by each loop for itself. One that meets no shard
+ * there, because that has gone meanwhile, goes where a newer directory says.
+ *
+ * Ownership  the service copies its options' strings and lends shards and directory. It must
+ *            outlive the server that has its methods, the shards must outlive it: an answer that
+ *            never left gives its tasks back to them.
+ * Threads    service_new, service_rpc_method, service_detach, service_free: one, while no call
+ *            runs. Calls run on the loops of the server.
  * Limits     service/service_int.h.
  */
 #ifndef SILO_SERVICE_SERVICE_H
@@ -20,6 +23,7 @@
 
 #include "base/env.h"
 #include "base/rc.h"
+#include "directory/directory.h"
 #include "rpc/rpc.h"
 #include "shard/shard.h"
 
@@ -36,6 +40,8 @@ struct service_node {
 
 struct service_options {
     struct shards *shards;
+    struct directory_home *directory;
+    uint32_t loops;        /* of the server */
     const struct env *env; /* NULL = env_system */
     bool tenancy;
     bool dev_mode; /* allows ResetShards */
@@ -43,6 +49,11 @@ struct service_options {
 };
 
 struct service *service_new(const struct service_options *options);
+/*
+ * The server it was registered with is gone, and with it the loops. Before another directory is
+ * published.
+ */
+void service_detach(struct service *service);
 /* Returns NULL. */
 struct service *service_free(struct service *service);
 /*

@@ -36,12 +36,32 @@
 #define JOB_OVERHEAD_BYTES (64u << 10)
 #define MANY_WAVE_MAX 2048u  /* items of a bulk call that are at the shard at one time */
 #define REPLY_ITEM_BYTES 16u /* tag and length of one item of a reply */
+/* A request that met no shard is sent again so often before it waits for a newer directory, ... */
+#define STRAY_TRIES_MAX 3u
+#define STRAY_MS 5000 /* ... and so long in all, or to the end of its caller's patience */
 
 /* The tenant that stands for "none" while tenancy is off. */
 #define TENANT_NONE BYTES_LIT("-")
 
+/* What one loop of the server has of its own. Zeros: no call came there yet. */
+struct service_loop {
+    struct rpc_loop *rpc;
+    struct directory_reader reader;
+    struct rpc_mail newer; /* on its way when the reader is woken */
+    struct list watches;   /* struct svc_watch.node */
+};
+
+/* Something on a loop that wants to know of each newer directory. */
+struct svc_watch {
+    struct list_node node;
+    void (*newer)(struct svc_watch *watch);
+};
+
 struct service {
     struct shards *shards;
+    struct directory_home *directory;
+    struct service_loop *loops;
+    uint32_t loop_count;
     const struct env *env;
     bool tenancy;
     bool dev_mode;
@@ -55,6 +75,7 @@ struct service {
 };
 
 struct call;
+struct stray;
 
 /* One method: how its request is decoded and who handles it. */
 struct call_method {
@@ -73,10 +94,12 @@ struct call {
     struct arena *arena;
     const void *message;       /* the decoded request */
     const char *const *faults; /* bulk calls: what is wrong with each item, NULL where nothing is */
-    struct shard *shard;       /* from svc_route */
-    struct bytes tenant;       /* from svc_tenant */
+    /* A copy from svc_route, of a shard of this process: so nothing in it is the directory's. */
+    struct directory_shard shard;
+    struct bytes tenant; /* from svc_tenant */
     struct shard_request request;
     struct rpc_mail mail;
+    struct stray *stray; /* of the request, when it met no shard */
     void (*answer)(struct call *call);
     void *state; /* the handler's */
 };
@@ -129,27 +152,45 @@ struct bytes svc_error_text(const char *text, enum silo_code code);
 size_t svc_pieces(struct arena *arena, const ProtobufCMessage *reply, size_t size,
                   struct rpc_piece *pieces);
 
+/* --- loops.c --- */
+
+/* Loop. The newest directory, lent until this is called again: for one event of the loop. */
+const struct directory *svc_directory(const struct call *call);
+/* Loop. newer runs for each newer directory, until svc_unwatch; no-op for one that is not there. */
+void svc_watch(const struct call *call, struct svc_watch *watch,
+               void (*newer)(struct svc_watch *watch));
+void svc_unwatch(struct svc_watch *watch);
+
+/*
+ * Loop. The request came back with SILO_ROUTED_WRONG: it is sent to where the shard is now, perhaps
+ * later, and `shard` says where; or it ends with an error. In the end `mail` comes once more.
+ * *stray is kept with the request, NULL at first.
+ */
+void svc_again(struct call *call, struct shard_request *request, struct rpc_mail *mail,
+               struct directory_shard *shard, struct stray **stray);
+/* Loop. Ends the waiting of such a request, which then comes back; false: it does not wait. */
+bool svc_again_stop(struct stray *stray);
+
 /* --- route.c: shard and tenant, without a call --- */
 
-/* An open shard. */
-SILO_RC route_find(struct shards *shards, struct bytes text, struct shard **ret_shard,
-                   struct silo_err *err);
-/*
- * The same in two steps: *ret_shard is NULL for an id that no shard has, and route_ready says what
- * is wrong with it.
- */
-SILO_RC route_name(struct shards *shards, struct bytes text, struct shard **ret_shard,
-                   struct silo_err *err);
-SILO_RC route_ready(const struct shard *shard, struct silo_err *err);
+/* *ret_shard is NULL for an id that no shard has; route_ready says what is wrong with it. */
+SILO_RC route_name(const struct directory *directory, struct bytes text,
+                   const struct directory_shard **ret_shard, struct silo_err *err);
+/* Whether the shard is one of this process, and open. NOT_OWNER: another node has it. */
+SILO_RC route_ready(const struct service *service, const struct directory_shard *shard,
+                    struct silo_err *err);
 /* shard NULL: its range is not known and not checked. */
-SILO_RC route_client_tenant(const struct service *service, const struct shard *shard,
+SILO_RC route_client_tenant(const struct service *service, const struct directory_shard *shard,
                             struct bytes tenant, struct bytes *ret_tenant, struct silo_err *err);
-SILO_RC route_worker_tenant(const struct service *service, const struct shard *shard,
+SILO_RC route_worker_tenant(const struct service *service, const struct directory_shard *shard,
                             struct bytes tenant, struct silo_err *err);
-/* Shards of this process that are open now; *ret_count of them, in the arena. */
-struct shard **route_open(struct shards *shards, struct arena *arena, size_t *ret_count);
+/* Whether the shard is one of this process, and open. */
+bool route_is_open(const struct service *service, const struct directory_shard *shard);
+/* Copies of the shards of this process that are open now; *ret_count of them, in the arena. */
+struct directory_shard *route_open(const struct service *service, const struct directory *directory,
+                                   struct arena *arena, size_t *ret_count);
 /* Other processes have every shard, so nothing will come here any more. */
-bool route_left_out(struct shards *shards);
+bool route_left_out(const struct service *service, const struct directory *directory);
 
 /* --- message.c: bytes to messages --- */
 

@@ -1,6 +1,6 @@
 /*
- * service/topology.c - GetClusterInfo and GetNodeInfo, as a node that is alone sees them: it owns
- * every shard but those that another process took over.
+ * service/topology.c - GetClusterInfo and GetNodeInfo, as the directory has it: this node owns the
+ * shards that are here, but those that another process took over.
  *
  * By which address a caller reaches this node only the caller knows: port forwards, translated
  * addresses and names of certificates lie between. So each is told the one it dialled, unless the
@@ -12,14 +12,6 @@
 #include "base/address.h"
 #include "service/call_int.h"
 
-static int owner_cmp(const void *a, const void *b)
-{
-    const Silo__V1__ShardOwner *x = *(Silo__V1__ShardOwner *const *)a;
-    const Silo__V1__ShardOwner *y = *(Silo__V1__ShardOwner *const *)b;
-    const int c = strcmp(x->range_start, y->range_start);
-    return c != 0 ? c : strcmp(x->shard_id, y->shard_id);
-}
-
 /* This node's address as the caller can use it. */
 static char *addr_for(const struct call *call)
 {
@@ -30,45 +22,82 @@ static char *addr_for(const struct call *call)
     return call->service->grpc_addr;
 }
 
-static void owners_fill(const struct call *call, Silo__V1__GetClusterInfoResponse *reply)
+/* Who serves the shard, as far as this node knows: false where it does not. */
+static bool owner_fill(const struct call *call, const struct directory *directory,
+                       const struct directory_shard *shard, Silo__V1__ShardOwner *owner)
 {
     const struct service *service = call->service;
-    const size_t count = shards_count(service->shards);
+    if (shard->place == PLACE_NODE) {
+        const struct directory_node *node = &directory->nodes[shard->node];
+        owner->grpc_addr = (char *)node->address; /* only read, here and below */
+        owner->node_id = (char *)node->id;
+        return true;
+    }
+    owner->grpc_addr = addr_for(call);
+    owner->node_id = service->node_id;
+    /* A fenced one another process has; which one is not known here. */
+    return directory_shard_here(shard) && shard_status(service->shards, shard->ref) != SHARD_FENCED;
+}
+
+static void owners_fill(const struct call *call, const struct directory *directory,
+                        Silo__V1__GetClusterInfoResponse *reply)
+{
+    const size_t count = directory->shard_count;
     reply->shard_owners = arena_alloc(call->arena, (count + 1) * sizeof *reply->shard_owners);
     for (size_t i = 0; i < count; i++) {
-        const struct shard *shard = shards_at(service->shards, i);
-        if (shard_status(shard) == SHARD_FENCED) {
-            continue; /* another process has it; which one is not known here */
-        }
+        const struct directory_shard *shard = directory->shards[i];
         Silo__V1__ShardOwner *owner = arena_alloc(call->arena, sizeof *owner);
         silo__v1__shard_owner__init(owner);
-        owner->shard_id = (char *)shard_id_text(shard); /* only read, here and below */
-        owner->grpc_addr = reply->this_grpc_addr;
-        owner->node_id = service->node_id;
-        owner->range_start = (char *)shard_range_start(shard);
-        owner->range_end = (char *)shard_range_end(shard);
-        reply->shard_owners[reply->n_shard_owners++] = owner;
+        owner->shard_id = (char *)shard->id_text;
+        owner->range_start = (char *)shard->range_start;
+        owner->range_end = (char *)shard->range_end;
+        if (owner_fill(call, directory, shard, owner)) {
+            reply->shard_owners[reply->n_shard_owners++] = owner;
+        }
     }
-    qsort(reply->shard_owners, reply->n_shard_owners, sizeof reply->shard_owners[0], owner_cmp);
     reply->num_shards = (uint32_t)count;
+}
+
+static Silo__V1__ClusterMember *member_new(const struct call *call)
+{
+    Silo__V1__ClusterMember *member = arena_alloc(call->arena, sizeof *member);
+    silo__v1__cluster_member__init(member);
+    return member;
+}
+
+/* This node as it knows itself, then the others. */
+static void members_fill(const struct call *call, const struct directory *directory,
+                         Silo__V1__GetClusterInfoResponse *reply)
+{
+    const struct service *service = call->service;
+    reply->members = arena_alloc(call->arena, (directory->node_count + 1) * sizeof *reply->members);
+    Silo__V1__ClusterMember *self = member_new(call);
+    self->node_id = service->node_id;
+    self->grpc_addr = reply->this_grpc_addr;
+    self->placement_rings = service->rings;
+    self->n_placement_rings = service->ring_count;
+    reply->members[reply->n_members++] = self;
+    for (size_t i = 0; i < directory->node_count; i++) {
+        const struct directory_node *node = &directory->nodes[i];
+        if (i != directory->self) {
+            Silo__V1__ClusterMember *other = member_new(call);
+            other->node_id = (char *)node->id;
+            other->grpc_addr = (char *)node->address;
+            other->placement_rings = (char **)node->rings;
+            other->n_placement_rings = node->ring_count;
+            reply->members[reply->n_members++] = other;
+        }
+    }
 }
 
 void on_cluster_info(struct call *call)
 {
-    const struct service *service = call->service;
+    const struct directory *directory = svc_directory(call);
     Silo__V1__GetClusterInfoResponse reply = SILO__V1__GET_CLUSTER_INFO_RESPONSE__INIT;
-    reply.this_node_id = service->node_id;
+    reply.this_node_id = call->service->node_id;
     reply.this_grpc_addr = addr_for(call);
-    owners_fill(call, &reply);
-
-    Silo__V1__ClusterMember self = SILO__V1__CLUSTER_MEMBER__INIT;
-    Silo__V1__ClusterMember *members[] = {&self};
-    self.node_id = service->node_id;
-    self.grpc_addr = reply.this_grpc_addr;
-    self.placement_rings = service->rings;
-    self.n_placement_rings = service->ring_count;
-    reply.members = members;
-    reply.n_members = 1;
+    owners_fill(call, directory, &reply);
+    members_fill(call, directory, &reply);
     svc_reply(call, &reply.base);
 }
 
@@ -86,7 +115,7 @@ static Silo__V1__OwnedShardInfo *owned_new(struct arena *arena, const struct fan
 {
     Silo__V1__OwnedShardInfo *owned = arena_alloc(arena, sizeof *owned);
     silo__v1__owned_shard_info__init(owned);
-    owned->shard_id = (char *)shard_id_text(part->shard); /* only read */
+    owned->shard_id = part->shard->id_text;
     owned->cleanup_status = (char *)"CompactionDone";
     const struct command *cmd = &part->request.cmd;
     if (cmd->rc.code == SILO_OK) {
@@ -119,7 +148,8 @@ static void node_info_answer(struct fan *fan)
 void on_node_info(struct call *call)
 {
     size_t count = 0;
-    struct shard **open = route_open(call->service->shards, call->arena, &count);
+    struct directory_shard *open =
+        route_open(call->service, svc_directory(call), call->arena, &count);
     struct fan *fan = fan_new(call, count, node_info_answer);
     if (count == 0) {
         node_info_answer(fan);
@@ -127,6 +157,6 @@ void on_node_info(struct call *call)
     }
     for (size_t i = 0; i < count; i++) {
         fan->parts[i].request.cmd.kind = CMD_TOTALS;
-        fan_send(&fan->parts[i], open[i]);
+        fan_send(&fan->parts[i], &open[i]);
     }
 }

@@ -73,6 +73,7 @@ void checks_take(struct mail *verdicts)
         struct incarnation *inc = flight->inc;
         if (inc != NULL) {
             list_remove(&flight->node);
+            shard_visit(inc->shard);
             if (inc->phase == INC_OPEN || inc->phase == INC_DRAINING) {
                 core_check_done(inc->core, flight->ask, verdict_of(check->verdict),
                                 check->reset_ms);

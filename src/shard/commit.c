@@ -232,7 +232,7 @@ static void flush_start(struct incarnation *inc, enum op_kind kind)
 
 static int64_t flush_spacing(const struct incarnation *inc)
 {
-    return inc->shard->shards->options.flush_spacing_ms;
+    return inc->shard->wal.flush_spacing_ms;
 }
 
 static bool flush_wanted(const struct incarnation *inc)
@@ -245,7 +245,7 @@ static bool flush_wanted(const struct incarnation *inc)
 static bool memtable_wanted(const struct incarnation *inc)
 {
     return !inc->memtable_flushing && inc->wal_objects != 0 &&
-           (inc->wal_objects >= inc->shard->shards->options.wal_objects_max ||
+           (inc->wal_objects >= inc->shard->wal.objects_max ||
             inc->wal_bytes >= MEMTABLE_FLUSH_BYTES ||
             inc->shard->executor->mono_ms - inc->memtable_mono_ms >= MEMTABLE_FLUSH_MS);
 }
@@ -319,6 +319,9 @@ int64_t commit_next_mono_ms(const struct incarnation *inc)
 {
     if (inc->phase != INC_OPEN && inc->phase != INC_DRAINING) {
         return INT64_MAX;
+    }
+    if (core_view(inc->core)->open_rows != 0 && inc->writes == 0) {
+        return inc->shard->executor->mono_ms;
     }
     int64_t next = INT64_MAX;
     if (flush_wanted(inc)) {

@@ -3,7 +3,7 @@
  *
  * One turn: take the mail, read the clocks (after the mail: a start stamped by a client on this
  * machine must not lie in the future), take the store's events, run what arrived, then let every
- * shard finish its turn: core, reads, batches.
+ * shard for which something came or is due finish its turn: core, reads, batches.
  */
 #include <errno.h>
 #include <limits.h>
@@ -37,7 +37,10 @@ void request_answer(struct command *cmd)
 
 void request_fail(struct command *cmd, enum silo_code code, const char *text)
 {
-    undelivered_note_failed(request_of(cmd)->shard, cmd);
+    struct shard *shard = request_of(cmd)->shard;
+    if (shard != NULL) {
+        undelivered_note_failed(shard, cmd);
+    }
     cmd->rc = (silo_rc){code};
     cmd->error = text;
     request_answer(cmd);
@@ -78,7 +81,7 @@ static void request_refuse(struct shard_request *request)
     } else if (request->shard->out) {
         outage_refuse(request->shard, cmd);
     } else {
-        const bool fenced = shard_status(request->shard) == SHARD_FENCED;
+        const bool fenced = request->shard->status == SHARD_FENCED;
         request_fail(cmd, SILO_UNAVAILABLE,
                      fenced ? SHARD_FENCED_TEXT : "shard not ready: acquisition in progress");
     }
@@ -89,6 +92,22 @@ static size_t undurable_max(const struct command *cmd)
 {
     return SHARD_REPLIES_BYTES_MAX +
            (command_keeps_work(cmd->kind) ? SHARD_REPLIES_BYTES_MAX / 4 : 0);
+}
+
+/* The shard of that place and generation, if this executor has it. */
+static struct shard *shard_here(const struct executor *executor, struct shard_ref ref)
+{
+    struct shard *shard = executor->by_slot[ref.slot];
+    return shard != NULL && shard->ref.generation == ref.generation ? shard : NULL;
+}
+
+/* The shard was removed; a poll to be stopped ended before that. */
+static void request_astray(struct shard_request *request)
+{
+    struct command *cmd = &request->cmd;
+    cmd->rc = (silo_rc){cmd->kind == CMD_POLL_STOP ? SILO_OK : SILO_ROUTED_WRONG};
+    cmd->error = NULL;
+    request_answer(cmd);
 }
 
 static void request_run(struct executor *executor, struct shard_request *request)
@@ -118,13 +137,29 @@ static void executor_mail(struct executor *executor, struct mail *controls, stru
     while (controls != NULL) {
         struct shard_control *control = CONTAINER_OF(controls, struct shard_control, mail);
         controls = controls->next;
-        life_control(control->shard, control);
+        if (control->op == CONTROL_ADD) {
+            life_add(CONTAINER_OF(control, struct shard, coming));
+            continue;
+        }
+        struct shard *shard = shard_here(executor, control->ref);
+        if (shard == NULL) {
+            control_astray(control);
+            continue;
+        }
+        shard_visit(shard);
+        life_control(shard, control);
     }
     while (requests != NULL) {
         struct shard_request *request = CONTAINER_OF(requests, struct shard_request, mail);
         requests = requests->next;
-        const struct shard *shard = request->shard; /* an answered request is its sender's again */
-        request_run(executor, request);
+        struct shard *shard = shard_here(executor, request->ref);
+        if (shard == NULL) {
+            request_astray(request);
+            continue;
+        }
+        shard_visit(shard);
+        request->shard = shard;
+        request_run(executor, request); /* an answered request is its sender's again */
         /* A batch at its bound leaves between two commands, never inside one. */
         if (shard->inc != NULL && shard->inc->phase == INC_OPEN) {
             commit_answers(shard->inc);
@@ -136,13 +171,13 @@ static void executor_mail(struct executor *executor, struct mail *controls, stru
 
 static void executor_down(struct executor *executor, const struct store_event *event)
 {
-    for (size_t i = 0; i < executor->count; i++) {
-        struct incarnation *inc = executor->owned[i]->inc;
-        if (inc != NULL && inc->db == event->db && inc->phase != INC_DEAD &&
-            inc->phase != INC_CLOSING) {
-            life_fail(inc, event->rc.code,
-                      event->text[0] != '\0' ? event->text : "the storage closed the database");
-        }
+    struct incarnation *inc =
+        MAP_ENTRY(map_find(&executor->databases, bytes_of(&event->db, sizeof event->db)),
+                  struct incarnation, database);
+    if (inc != NULL && inc->phase != INC_CLOSING) {
+        shard_visit(inc->shard);
+        life_fail(inc, event->rc.code,
+                  event->text[0] != '\0' ? event->text : "the storage closed the database");
     }
 }
 
@@ -155,14 +190,21 @@ static void executor_event(struct executor *executor, struct store_event *event)
     struct op *op = (struct op *)(uintptr_t)
                         event->token; /* NOLINT(performance-no-int-to-ptr): tokens are ours */
     if (op->kind == OP_WIPE) {
-        reset_removed(CONTAINER_OF(op, struct shard, wipe), event->rc.code, event->text);
+        struct shard *shard = CONTAINER_OF(op, struct shard, wipe);
+        shard_visit(shard);
+        reset_removed(shard, event->rc.code, event->text);
         return;
     }
     if (op->kind == OP_ASK) {
-        reopen_asked(CONTAINER_OF(op, struct shard, ask), event);
+        struct shard *shard = CONTAINER_OF(op, struct shard, ask);
+        shard_visit(shard);
+        reopen_asked(shard, event);
         return;
     }
     struct incarnation *inc = op->inc;
+    if (inc->phase != INC_DEAD) {
+        shard_visit(inc->shard);
+    }
     switch (op->kind) {
     case OP_OPEN:
         life_opened(inc, event);
@@ -219,8 +261,10 @@ static int64_t earlier(int64_t a, int64_t b)
 /* A core's wall clock never falls, so an incarnation ends with the time it was opened in. */
 static void executor_wall_fell(struct executor *executor)
 {
-    for (size_t i = 0; i < executor->count; i++) {
-        struct incarnation *inc = executor->owned[i]->inc;
+    executor_visit_all(executor);
+    for (struct list_node *n = list_first(&executor->owned); n != NULL;
+         n = list_next(&executor->owned, n)) {
+        struct incarnation *inc = CONTAINER_OF(n, struct shard, owned)->inc;
         if (inc != NULL && inc->core != NULL && inc->phase <= INC_OPEN) {
             life_fail(inc, SILO_UNAVAILABLE, "the wall clock was set back; the shard opens again");
         }
@@ -256,12 +300,6 @@ static void executor_clocks(struct executor *executor)
 {
     executor->mono_ms = env_mono_ms(executor->env);
     executor_wall(executor);
-    for (size_t i = 0; i < executor->count; i++) {
-        struct incarnation *inc = executor->owned[i]->inc;
-        if (inc != NULL && inc->core != NULL) {
-            core_set_time(inc->core, executor->wall_ms, executor->mono_ms);
-        }
-    }
 }
 
 /*
@@ -280,8 +318,10 @@ static void executor_stalled(struct executor *executor)
                  LOG_STR("instead", "running jobs have longer leases"), LOG_END);
         executor->awake_mono_ms = executor->mono_ms;
     }
-    for (size_t i = 0; i < executor->count; i++) {
-        struct incarnation *inc = executor->owned[i]->inc;
+    executor_visit_all(executor);
+    for (struct list_node *n = list_first(&executor->owned); n != NULL;
+         n = list_next(&executor->owned, n)) {
+        struct incarnation *inc = CONTAINER_OF(n, struct shard, owned)->inc;
         if (inc != NULL && inc->core != NULL) {
             core_renew_leases(inc->core, earlier(late_ms, LEASE_MS));
         }
@@ -290,6 +330,7 @@ static void executor_stalled(struct executor *executor)
 
 static void shard_turn(struct shard *shard)
 {
+    shard->visits++;
     outage_turn(shard);
     struct incarnation *inc = shard->inc;
     if (inc != NULL && inc->core != NULL && inc->phase != INC_DEAD) {
@@ -317,6 +358,26 @@ static int64_t shard_next(const struct shard *shard)
     return next;
 }
 
+/* What a shard's life has got to: when that moves, what hangs on it has not had its turn yet. */
+static uint32_t life_at(const struct shard *shard)
+{
+    const uint32_t phase = shard->inc != NULL ? (uint32_t)shard->inc->phase : UINT32_MAX >> 8;
+    return phase << 8 | (uint32_t)shard->status;
+}
+
+static void executor_visit(struct executor *executor)
+{
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&executor->work)) != NULL) {
+        struct shard *shard = CONTAINER_OF(node, struct shard, work);
+        const uint32_t at = life_at(shard);
+        shard_turn(shard);
+        if (!shard->gone) {
+            shard_plan(shard, life_at(shard) != at ? executor->mono_ms : shard_next(shard));
+        }
+    }
+}
+
 /* The thread wakes at least every SLEEP_MS_MAX; who runs turns by hand comes when told. */
 static void executor_expects(struct executor *executor, int64_t next_mono_ms)
 {
@@ -326,40 +387,48 @@ static void executor_expects(struct executor *executor, int64_t next_mono_ms)
     executor->next_mono_ms = next > executor->mono_ms ? next : executor->mono_ms;
 }
 
+static void executor_released(struct executor *executor)
+{
+    if (executor->released ||
+        !atomic_load_explicit(&executor->release_polls, memory_order_acquire)) {
+        return;
+    }
+    executor->released = true;
+    executor_visit_all(executor);
+    for (struct list_node *n = list_first(&executor->owned); n != NULL;
+         n = list_next(&executor->owned, n)) {
+        struct incarnation *inc = CONTAINER_OF(n, struct shard, owned)->inc;
+        if (inc != NULL && inc->core != NULL) {
+            core_release_polls(inc->core);
+        }
+    }
+}
+
 int64_t executor_turn(struct executor *executor)
 {
-    struct mail *controls = mailbox_take(&executor->controls);
+    /* Requests first: whatever shard they name was added before they were sent. */
     struct mail *requests = mailbox_take(&executor->requests);
+    struct mail *controls = mailbox_take(&executor->controls);
     executor_clocks(executor);
     executor_stalled(executor);
+    visits_due(executor);
     executor_events(executor);
     outage_look(executor);
     checks_take(mailbox_take(&executor->verdicts));
-    if (!executor->released &&
-        atomic_load_explicit(&executor->release_polls, memory_order_acquire)) {
-        executor->released = true;
-        for (size_t i = 0; i < executor->count; i++) {
-            struct incarnation *inc = executor->owned[i]->inc;
-            if (inc != NULL && inc->core != NULL) {
-                core_release_polls(inc->core);
-            }
-        }
-    }
+    executor_released(executor);
     executor_mail(executor, controls, requests);
-    int64_t next = steady_next_mono_ms(&executor->steady);
-    for (size_t i = 0; i < executor->count; i++) {
-        shard_turn(executor->owned[i]);
-        next = earlier(next, shard_next(executor->owned[i]));
-    }
+    executor_visit(executor);
     life_reap(executor);
     growth_turn(executor);
+    const int64_t next =
+        earlier(steady_next_mono_ms(&executor->steady), visits_next_mono_ms(executor));
     executor_expects(executor, next);
     return next > INT64_MAX / 1000 ? INT64_MAX : next * 1000;
 }
 
 /* --- the thread --- */
 
-static void executor_wake(void *context)
+void executor_wake(void *context)
 {
     const struct executor *executor = context;
     const uint64_t one = 1;
@@ -409,11 +478,6 @@ static SILO_RC executor_start(struct executor *executor, struct silo_err *err)
     if (executor->wake_fd < 0) {
         return FAIL(err, SILO_INTERNAL, "eventfd: errno %d", errno);
     }
-    mailbox_init(&executor->requests, MAILBOX_MESSAGES_MAX, executor_wake, executor);
-    mailbox_init(&executor->controls, SIZE_MAX / 2, executor_wake, executor);
-    mailbox_init(&executor->verdicts, SIZE_MAX / 2, executor_wake, executor);
-    executor->started = true;
-    list_init(&executor->dead);
     TRY(ops->queue_new(executor->shards->options.store, &executor->queue, err));
     executor_clocks(executor);
     if (!executor->shards->options.by_hand) {

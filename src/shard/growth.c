@@ -11,8 +11,9 @@
 static struct growth growth_now(const struct executor *executor)
 {
     struct growth now = {.expired = executor->expired};
-    for (size_t i = 0; i < executor->count; i++) {
-        const struct incarnation *inc = executor->owned[i]->inc;
+    for (struct list_node *n = list_first(&executor->owned); n != NULL;
+         n = list_next(&executor->owned, n)) {
+        const struct incarnation *inc = CONTAINER_OF(n, struct shard, owned)->inc;
         if (inc == NULL || inc->phase != INC_OPEN) {
             continue;
         }

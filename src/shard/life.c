@@ -43,6 +43,9 @@ static void inc_dead(struct incarnation *inc)
 {
     inc->phase = INC_DEAD;
     checks_forget(inc);
+    if (inc->db != NULL) {
+        map_remove(&inc->shard->executor->databases, &inc->database);
+    }
     inc->shard->inc = NULL;
     list_push_back(&inc->shard->executor->dead, &inc->dead);
 }
@@ -52,6 +55,7 @@ static struct incarnation *inc_new(struct shard *shard)
     struct executor *executor = shard->executor;
     struct incarnation *inc = xcalloc(1, sizeof *inc);
     inc->shard = shard;
+    shard->incs++;
     inc->phase = INC_OPENING;
     list_init(&inc->ops);
     list_init(&inc->batches);
@@ -77,11 +81,9 @@ void life_open(struct shard *shard)
     struct incarnation *inc = inc_new(shard);
     shard->inc = inc;
     struct op *op = op_new(inc, OP_OPEN);
-    const struct store_open_args args = {
-        .path = shard->path,
-        .settings_json = shard->shards->options.settings_json,
-        .bytes_max = 2 * (size_t)SHARD_REPLIES_BYTES_MAX,
-    };
+    struct store_open_args args = shard_place(shard);
+    args.settings_json = shard->shards->options.settings_json;
+    args.bytes_max = 2 * (size_t)SHARD_REPLIES_BYTES_MAX;
     struct silo_err err;
     struct store *store = shard_store(shard);
     if (store_ops_of(store)->open(store, shard->executor->queue, &args, (uintptr_t)op, &err).code !=
@@ -101,13 +103,14 @@ void life_opened(struct incarnation *inc, const struct store_event *event)
         life_fail(inc, event->rc.code, event->text);
         return;
     }
+    struct executor *executor = inc->shard->executor;
     inc->db = event->db;
+    map_insert(&executor->databases, &inc->database, bytes_of(&inc->db, sizeof inc->db));
     inc->phase = INC_LOADING;
-    const struct executor *executor = inc->shard->executor;
     inc->proof_mono_ms = executor->mono_ms;
     const struct shards_options *options = &inc->shard->shards->options;
     struct core_options core = {
-        .order = options->order,
+        .order = inc->shard->order,
         .external_limiter = options->limiter != NULL,
         .completed_expire_ms = options->completed_expire_ms,
         .terminal_expire_ms = options->terminal_expire_ms,
@@ -188,7 +191,16 @@ void life_reap(struct executor *executor)
             list_remove(&inc->dead);
             executor->expired += inc->core != NULL ? core_stats(inc->core).expired_jobs : 0;
             core_free(inc->core);
+            inc->shard->incs--;
             free(inc);
+        }
+    }
+    for (struct list_node *n = list_first(&executor->leaving); n != NULL; n = next) {
+        next = list_next(&executor->leaving, n);
+        struct shard *shard = CONTAINER_OF(n, struct shard, owned);
+        if (shard->incs == 0 && !shard->asking && !shard->wiping) {
+            list_remove(&shard->owned);
+            shard_free(shard);
         }
     }
 }
@@ -231,10 +243,53 @@ void life_closed(struct incarnation *inc, const struct store_event *event)
                  LOG_STR("result", silo_code_name(event->rc.code)), LOG_INT("times", times),
                  LOG_END);
     }
-    if (shard->control->op == CONTROL_RESET) {
+    switch ((enum control_op)shard->control->op) {
+    case CONTROL_RESET:
         reset_remove(shard);
-    } else {
-        control_done(shard, event->rc.code, event->text);
+        return;
+    case CONTROL_REMOVE:
+        life_remove(shard);
+        return;
+    case CONTROL_OPEN:
+    case CONTROL_CLOSE:
+    case CONTROL_ADD:
+        break;
+    }
+    control_done(shard, event->rc.code, event->text);
+}
+
+/* --- coming and going --- */
+
+void life_add(struct shard *shard)
+{
+    struct executor *executor = shard->executor;
+    ASSERT(executor->by_slot[shard->ref.slot] == NULL);
+    executor->by_slot[shard->ref.slot] = shard;
+    list_push_back(&executor->owned, &shard->owned);
+}
+
+void control_astray(struct shard_control *control)
+{
+    control->rc = (silo_rc){SILO_ROUTED_WRONG};
+    (void)snprintf(control->text, sizeof control->text, "the shard is not here any more");
+    control->done(control);
+}
+
+/* It is closed and was removed: nobody finds it any more, and events of it only release memory. */
+void life_remove(struct shard *shard)
+{
+    struct executor *executor = shard->executor;
+    shard_set_status(shard, SHARD_CLOSED);
+    outage_turn(shard);
+    visits_forget(shard);
+    shard->gone = true;
+    executor->by_slot[shard->ref.slot] = NULL;
+    list_remove(&shard->owned);
+    list_push_back(&executor->leaving, &shard->owned);
+    while (shard->waiting != NULL) {
+        struct shard_control *control = CONTAINER_OF(shard->waiting, struct shard_control, mail);
+        shard->waiting = shard->waiting->next;
+        control_astray(control);
     }
 }
 
@@ -260,7 +315,7 @@ static void control_start(struct shard *shard)
         return;
     case CONTROL_RESET:
         shard->reopen = false;
-        if (inc == NULL && shard_status(shard) == SHARD_FENCED) {
+        if (inc == NULL && shard->status == SHARD_FENCED) {
             control_done(shard, SILO_UNAVAILABLE, "another process opened the shard");
         } else if (inc == NULL && shard->wiping) {
             shard_set_status(shard, SHARD_OPENING); /* reset_removed goes on */
@@ -268,7 +323,16 @@ static void control_start(struct shard *shard)
             reset_remove(shard);
         } /* else life_turn drains it as soon as it is open */
         return;
+    case CONTROL_REMOVE:
+        shard->reopen = false;
+        if (inc == NULL) {
+            life_remove(shard);
+        } /* else life_turn drains it as soon as it is open */
+        return;
+    case CONTROL_ADD:
+        break; /* life_add */
     }
+    ASSERT(!"no control to be served");
 }
 
 static void control_next(struct shard *shard)

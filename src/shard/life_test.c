@@ -14,6 +14,11 @@
 
 /* --- life of the shard --- */
 
+static enum shard_status status_of(const struct rig *rig)
+{
+    return shard_status(shard_rig_of(rig)->shards, shard_rig_of(rig)->ref);
+}
+
 static void test_reopen(void **state)
 {
     (void)state;
@@ -171,9 +176,10 @@ static void test_reset(void **state)
 
 static struct rig *reset_rig;
 
-static void reset_as_it_opens(struct shard *shard, struct shard_control *control)
+static void reset_as_it_opens(struct shards *shards, struct shard_ref ref,
+                              struct shard_control *control)
 {
-    shard_reset(shard, control);
+    shard_reset(shards, ref, control);
     store_mem_outage(shard_rig_of(reset_rig)->store, 0, NULL);
 }
 
@@ -192,7 +198,7 @@ static void test_reset_fails(void **state)
             shard_rig_of(rig)->store,
             &(struct store_mem_fault){.kind = kinds[i], .times = 3, .code = SILO_UNAVAILABLE});
         assert_int_equal(shard_rig_control(rig, shard_reset), SILO_UNAVAILABLE);
-        assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_FAILED);
+        assert_int_equal(status_of(rig), SHARD_FAILED);
         rig_pass(rig, 5000);
         assert_true(rig_is_open(rig));
         assert_int_equal(store_mem_faults_fired(shard_rig_of(rig)->store), 3);
@@ -213,7 +219,7 @@ static void test_reset_fails_and_goes_on(void **state)
     assert_int_equal(shard_rig_control(rig, shard_reset), SILO_UNAVAILABLE);
     assert_int_equal(shard_rig_control(rig, shard_close), SILO_OK);
     rig_pass(rig, 60000);
-    assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_CLOSED);
+    assert_int_equal(status_of(rig), SHARD_CLOSED);
     assert_int_equal(shard_rig_control(rig, shard_open), SILO_OK);
     assert_int_equal(totals(rig).open, 0);
     close_all(rig);
@@ -230,7 +236,7 @@ static void test_reset_while_opening(void **state)
     (void)finish(rig, enqueue_call("b", "g", 5, 0));
     store_mem_outage(shard_rig_of(rig)->store, STORE_MEM_BIT(STORE_MEM_OPEN), "slow");
     rig_pass(rig, 1000);
-    assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_OPENING);
+    assert_int_equal(status_of(rig), SHARD_OPENING);
     reset_rig = rig;
     assert_int_equal(shard_rig_control(rig, reset_as_it_opens), SILO_OK);
     assert_int_equal(totals(rig).open, 0);
@@ -490,7 +496,7 @@ static void test_outage_of_a_reset(void **state)
     rig_turn(rig);
     assert_true(shards_out(shard_rig_of(rig)->shards));
     struct shard_control reset = {.done = ignore_control};
-    shard_reset(shard_rig_of(rig)->shard, &reset);
+    shard_reset(shard_rig_of(rig)->shards, shard_rig_of(rig)->ref, &reset);
     for (int i = 0; i < 10; i++) {
         rig_turn(rig);
         rig_pass(rig, 1000);
@@ -577,7 +583,7 @@ static void test_fenced(void **state)
     assert_int_equal(call->cmd.rc.code, SILO_UNAVAILABLE);
     rig_call_free(call);
     rig_pass(rig, 600000);
-    assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_FENCED);
+    assert_int_equal(status_of(rig), SHARD_FENCED);
     assert_false(store_mem_owned(shard_rig_of(rig)->store, RIG_PATH));
     call = enqueue_call("c", "g", 5, 0);
     rig_do(rig, call);
@@ -594,9 +600,9 @@ static void test_fenced(void **state)
     rig_pass(rig, OWNERSHIP_MS + 1);
     assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_UNAVAILABLE);
     rig_pass(rig, 1000);
-    assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_FENCED);
+    assert_int_equal(status_of(rig), SHARD_FENCED);
     assert_int_equal(shard_rig_control(rig, shard_close), SILO_OK);
-    assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_CLOSED);
+    assert_int_equal(status_of(rig), SHARD_CLOSED);
     rig_free(rig);
 }
 
@@ -648,17 +654,17 @@ static void test_open_fenced(void **state)
         if (taken != 0) { /* somebody else opens it before the question is answered */
             store_mem_outage(shard_rig_of(rig)->store, STORE_MEM_BIT(STORE_MEM_OBJECT), "slow");
             struct shard_control control = {.done = control_nothing};
-            shard_open(shard_rig_of(rig)->shard, &control);
+            shard_open(shard_rig_of(rig)->shards, shard_rig_of(rig)->ref, &control);
             rig_pass(rig, 1000);
             shard_rig_fence(rig);
             shard_rig_fence(rig);
             store_mem_outage(shard_rig_of(rig)->store, 0, NULL);
             rig_pass(rig, 1000);
             assert_int_equal(control.rc.code, SILO_CONFLICT);
-            assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_FENCED);
+            assert_int_equal(status_of(rig), SHARD_FENCED);
         } else {
             assert_int_equal(shard_rig_control(rig, shard_open), SILO_UNAVAILABLE);
-            assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_FAILED);
+            assert_int_equal(status_of(rig), SHARD_FAILED);
         }
         assert_int_equal(shard_rig_control(rig, shard_open), SILO_OK);
         close_all(rig);
@@ -685,7 +691,7 @@ static void test_taken_while_failed(void **state)
         &(struct store_mem_fault){.kind = STORE_MEM_OBJECT, .times = 2, .code = SILO_UNAVAILABLE});
     shard_rig_fence(rig);
     rig_pass(rig, 60000);
-    assert_int_equal(shard_status(shard_rig_of(rig)->shard), SHARD_FENCED);
+    assert_int_equal(status_of(rig), SHARD_FENCED);
     assert_int_equal(shard_rig_control(rig, shard_open), SILO_OK);
     close_all(rig);
 }

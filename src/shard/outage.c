@@ -107,7 +107,7 @@ static void report_end(struct shard *shard)
             log_warn("outage_ends", LOG_INT("lasted_ms", now_ms(shard) - outage->begin_mono_ms),
                      LOG_INT("refused", refused), LOG_INT("outcome_unknown", unknown),
                      LOG_STR("cause", shard->cause),
-                     LOG_STR("now", shard_status(shard) == SHARD_OPEN
+                     LOG_STR("now", shard->status == SHARD_OPEN
                                         ? "the storage takes changes again"
                                         : "the shard is not served here any more"),
                      LOG_END);
@@ -245,7 +245,7 @@ static bool resetting_out(const struct shard *shard)
 /* Whether it should be open and was not for too long, because of its storage. */
 static bool unopened_out(struct shard *shard)
 {
-    const enum shard_status status = shard_status(shard);
+    const enum shard_status status = shard->status;
     if (status == SHARD_CLOSING || status == SHARD_CLOSED) {
         shard->unopened_mono_ms = INT64_MAX;
         return resetting_out(shard);
@@ -316,8 +316,10 @@ void outage_look(struct executor *executor)
     const bool trouble = store_ops_of(store)->trouble(store, NULL, 0);
     if (trouble != executor->trouble) {
         executor->trouble = trouble;
-        for (size_t i = 0; i < executor->count; i++) {
-            outage_turn(executor->owned[i]);
+        executor_visit_all(executor);
+        for (struct list_node *n = list_first(&executor->owned); n != NULL;
+             n = list_next(&executor->owned, n)) {
+            outage_turn(CONTAINER_OF(n, struct shard, owned));
         }
     }
 }

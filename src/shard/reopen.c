@@ -52,6 +52,10 @@ void reopen_control_failed(struct shard *shard, enum silo_code code, const char 
         shard->reopen_mono_ms = shard->executor->mono_ms;
         return;
     }
+    if (control->op == CONTROL_REMOVE) {
+        life_remove(shard);
+        return;
+    }
     if (control->op == CONTROL_RESET) {
         reopen_later(shard); /* it was open before, and its caller does not open it */
     }
@@ -65,9 +69,10 @@ static void owner_ask(struct shard *shard)
     struct store *store = shard_store(shard);
     shard->ask = (struct op){.kind = OP_ASK, .batch = shard->ask_number};
     shard->asking = true;
+    const struct store_open_args place = shard_place(shard);
     struct silo_err err;
     if (store_ops_of(store)
-            ->db_epoch(store, shard->executor->queue, shard->path, (uintptr_t)&shard->ask, &err)
+            ->db_epoch(store, shard->executor->queue, &place, (uintptr_t)&shard->ask, &err)
             .code != SILO_OK) {
         shard->asking = false;
         reopen_pause(shard);
@@ -127,8 +132,9 @@ void reset_remove(struct shard *shard)
     shard->wiping = true;
     shard->reopen = false;
     shard_set_status(shard, SHARD_OPENING);
+    const struct store_open_args place = shard_place(shard);
     struct silo_err err = {0};
-    const silo_rc rc = store_ops_of(store)->db_remove(store, shard->executor->queue, shard->path,
+    const silo_rc rc = store_ops_of(store)->db_remove(store, shard->executor->queue, &place,
                                                       (uintptr_t)&shard->wipe, &err);
     if (rc.code != SILO_OK) {
         reset_removed(shard, rc.code, err.text);
@@ -137,7 +143,7 @@ void reset_remove(struct shard *shard)
 
 void reset_removed(struct shard *shard, enum silo_code code, const char *why)
 {
-    const bool closed = shard_status(shard) == SHARD_CLOSED; /* told so meanwhile */
+    const bool closed = shard->status == SHARD_CLOSED; /* told so meanwhile */
     shard->wiping = false;
     if (code == SILO_OK) {
         shard->wipe_due = false;

@@ -6,21 +6,27 @@
  * thread and only hands the request over to its own thread. An executor can also be driven by hand
  * (executor_turn), which is how tests and the simulator run it.
  *
- *     shards_new -> shards_add (each) -> shards_start -> shard_open (each) ... shard_send ... ->
- *     shards_stop -> shards_free
+ *     shards_new -> shards_start -> shards_stop -> shards_free
+ *     each shard, meanwhile: shards_add -> shard_open ... shard_send ... shard_close ->
+ *     shards_remove
  *
- * Ownership  `struct shards` owns executors and shards; a found shard lives as long as it.
- * Threads    shard_send, shard_open, shard_close, shard_reset, shard_status, shards_find: any
- *            thread.
- * Limits     MAILBOX_MESSAGES_MAX requests on the way to one executor; SHARD_COMMANDS_MAX waiting
- *            in one shard; ANSWERS_BYTES_MAX of large values read for answers that were not taken
- *            yet.
+ * Shards come and go while requests are on their way, so whoever means one carries its place and
+ * generation (struct shard_ref). The executor answers SILO_ROUTED_WRONG when another shard has the
+ * place by then, or none.
+ *
+ * Ownership  `struct shards` owns executors and shards.
+ * Threads    shards_add, shards_remove: one, that of the node. shard_send, shard_open, shard_close,
+ *            shard_reset, shard_status: any.
+ * Limits     SHARDS_MAX shards; MAILBOX_MESSAGES_MAX requests on the way to one executor;
+ *            SHARD_COMMANDS_MAX waiting in one shard; ANSWERS_BYTES_MAX of large values read for
+ *            answers that were not taken yet.
  */
 #ifndef SILO_SHARD_SHARD_H
 #define SILO_SHARD_SHARD_H
 
 #include "base/env.h"
 #include "base/mailbox.h"
+#include "base/shard_ref.h"
 #include "base/uuid.h"
 #include "codec/key.h"
 #include "core/command.h"
@@ -30,25 +36,34 @@
 struct shards;
 struct shard;
 struct executor;
+struct shard_notice;
 
 struct shards_options {
     const struct env *env;
     struct store *store;
     uint32_t executors;          /* at least 1 */
     const char *settings_json;   /* engine settings, NULL = defaults */
-    int64_t flush_spacing_ms;    /* minimum time from start to start of WAL uploads */
-    uint32_t wal_objects_max;    /* memtable flush after so many WAL uploads */
-    enum dispatch_order order;   /* for shards made now */
     struct limiter *limiter;     /* NULL = each shard answers rate limits itself; lent */
     int64_t completed_expire_ms; /* retention of succeeded jobs; 0 = for ever */
     int64_t terminal_expire_ms;  /* of failed and cancelled ones */
     bool by_hand;                /* no threads: the caller runs executor_turn */
+    /* What becomes of shards, on an executor's thread: struct shard_notice. May be NULL. */
+    void (*told)(void *context, struct shard_notice *notice);
+    void *context;
+};
+
+/* Where a shard's write-ahead log lies, and how it is paced there. */
+struct shard_wal {
+    enum store_wal place;
+    int64_t flush_spacing_ms; /* minimum time from start to start of its uploads */
+    uint32_t objects_max;     /* memtable flush after so many uploads */
 };
 
 struct shard_options {
     struct uuid id;
-    const char *path;                    /* of its database below the store's root */
-    const char *range_start, *range_end; /* tenant hashes, 16 hex digits; "" = unbounded */
+    const char *path;          /* of its database below the store's root */
+    enum dispatch_order order; /* must be that of a database that is there */
+    struct shard_wal wal;
 };
 
 /*
@@ -64,6 +79,17 @@ enum shard_status {
     SHARD_FENCED
 };
 
+/*
+ * A shard was opened (OPEN), was lost and is opened again by itself (FAILED), or was lost to
+ * another process (FENCED): then it stays closed here, and whoever told it to open decides whether
+ * it may be opened again. The receiver frees it.
+ */
+struct shard_notice {
+    struct mail mail;
+    struct shard_ref ref;
+    enum shard_status status;
+};
+
 /* What calls to a fenced shard are told. */
 #define SHARD_FENCED_TEXT                                                                        \
     "shard not here: another process opened it, so this server stays out of it; call that one, " \
@@ -74,7 +100,9 @@ enum shard_status {
 struct shard_request {
     struct mail mail;
     struct command cmd;
-    struct shard *shard;   /* set by shard_send */
+    struct shards *shards; /* set by shard_send, like ref */
+    struct shard_ref ref;
+    struct shard *shard;   /* the executor's; NULL: the request met none */
     uint64_t answer_bytes; /* the shard's: room the answer holds */
     void (*done)(struct shard_request *request);
 };
@@ -82,12 +110,12 @@ struct shard_request {
 /*
  * Answer to shard_open, shard_close and shard_reset; rc and text are set when done runs (on the
  * executor thread). SILO_CONFLICT from shard_open: another process opened the shard meanwhile;
- * opening again would take it from that one.
+ * opening again would take it from that one. SILO_ROUTED_WRONG: there is no such shard any more.
  */
 struct shard_control {
     struct mail mail;
     int op;
-    struct shard *shard;
+    struct shard_ref ref;
     silo_rc rc;
     char text[STORE_TEXT_MAX];
     void (*done)(struct shard_control *control);
@@ -95,8 +123,16 @@ struct shard_control {
 
 struct shards *shards_new(const struct shards_options *options);
 struct shards *shards_free(struct shards *shards);
-/* Before shards_start only. */
-struct shard *shards_add(struct shards *shards, const struct shard_options *options);
+/*
+ * A closed shard on the executor that has the fewest; at any time. SHARD_REF_NONE: SHARDS_MAX are
+ * there, those included that were removed and are not done with.
+ */
+struct shard_ref shards_add(struct shards *shards, const struct shard_options *options);
+/*
+ * From now on requests that name it are answered SILO_ROUTED_WRONG. To be closed before: one that
+ * was told to open again meanwhile is closed first.
+ */
+void shards_remove(struct shards *shards, struct shard_ref ref);
 SILO_RC shards_start(struct shards *shards, struct silo_err *err);
 /*
  * Ends the executor threads; all shards must be closed. A limiter may go after this and before
@@ -104,39 +140,30 @@ SILO_RC shards_start(struct shards *shards, struct silo_err *err);
  */
 void shards_stop(struct shards *shards);
 
-size_t shards_count(const struct shards *shards);
-struct shard *shards_at(struct shards *shards, size_t index);
-/* NULL when this process has no such shard. */
-struct shard *shards_find(struct shards *shards, const struct uuid *id);
-
-const struct uuid *shard_id(const struct shard *shard);
-const char *shard_id_text(const struct shard *shard);
-const char *shard_range_start(const struct shard *shard);
-const char *shard_range_end(const struct shard *shard);
-/* Whether the tenant's hash lies in the shard's range. */
-bool shard_owns_tenant(const struct shard *shard, struct bytes tenant);
-enum shard_status shard_status(const struct shard *shard);
+/* SHARD_CLOSED when there is no such shard any more. */
+enum shard_status shard_status(const struct shards *shards, struct shard_ref ref);
 
 /*
  * False when the mailbox is full (answer RESOURCE_EXHAUSTED), never for GIVE_BACK, RENEW and
  * POLL_STOP; the request stays the caller's. Otherwise done runs exactly once, also when the shard
- * is not open (rc UNAVAILABLE, text "shard not ready: acquisition in progress").
+ * is not open (rc UNAVAILABLE, text "shard not ready: acquisition in progress") and when it is gone
+ * (rc ROUTED_WRONG, nothing was done; a POLL_STOP is OK then, as its poll has ended).
  */
-bool shard_send(struct shard *shard, struct shard_request *request);
+bool shard_send(struct shards *shards, struct shard_ref ref, struct shard_request *request);
 
 /*
  * Any thread, once for an answered request: its large bytes are freed, or another's to account for.
  */
 void shard_answer_taken(struct shard_request *request);
 
-void shard_open(struct shard *shard, struct shard_control *control);
+void shard_open(struct shards *shards, struct shard_ref ref, struct shard_control *control);
 /* Answers parked polls and waits with what is there now, flushes, closes. */
-void shard_close(struct shard *shard, struct shard_control *control);
+void shard_close(struct shards *shards, struct shard_ref ref, struct shard_control *control);
 /*
  * Closes, removes all data of the shard, opens it empty. One that fails half-way goes on by itself
  * until it is done.
  */
-void shard_reset(struct shard *shard, struct shard_control *control);
+void shard_reset(struct shards *shards, struct shard_ref ref, struct shard_control *control);
 /* Any thread. Whether the storage keeps a shard from taking changes: it is full, or away. */
 bool shards_out(struct shards *shards);
 /* Shutdown begins: every parked poll is answered now, later ones at once. */

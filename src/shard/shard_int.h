@@ -1,8 +1,9 @@
 /*
  * shard/shard_int.h - what the files of shard/ share.
  *
- *   shards.c     the set: shards, executors, look-ups
+ *   shards.c     the set: places, executors, what is sent to shards
  *   executor.c   the thread: mailboxes, store events, turns
+ *   visits.c     which shards a turn visits
  *   life.c       opening, closing, failing; controls
  *   reopen.c     what follows a failure: is it still ours, opening again; the data of a reset
  *   commit.c     the open batch, writes, flushes, parked replies
@@ -25,12 +26,14 @@
 #include <stdatomic.h>
 
 #include "base/burst.h"
+#include "base/heap.h"
 #include "base/limits.h"
+#include "base/map.h"
 #include "base/steady.h"
 #include "core/core.h"
 #include "shard/shard.h"
 
-enum control_op { CONTROL_OPEN, CONTROL_CLOSE, CONTROL_RESET };
+enum control_op { CONTROL_OPEN, CONTROL_CLOSE, CONTROL_RESET, CONTROL_ADD, CONTROL_REMOVE };
 
 enum op_kind {
     OP_OPEN,
@@ -68,7 +71,8 @@ struct batch {
 enum inc_phase { INC_OPENING, INC_LOADING, INC_OPEN, INC_DRAINING, INC_CLOSING, INC_DEAD };
 
 struct incarnation {
-    struct list_node dead; /* in the executor, when INC_DEAD */
+    struct list_node dead;    /* in the executor, when INC_DEAD */
+    struct map_node database; /* in the executor, by db, while that is open */
     struct shard *shard;
     enum inc_phase phase;
     struct core *core;
@@ -101,12 +105,19 @@ struct incarnation {
 struct shard {
     struct shards *shards;
     struct executor *executor;
-    struct uuid id;
+    struct shard_ref ref;
     char id_text[UUID_TEXT_LEN + 1];
-    char *path, *range_start, *range_end;
-    atomic_int
-        /* enum shard_status; written by the executor, relaxed: a reader may be a moment late */
-        status;
+    char *path;
+    enum shard_status status;
+    enum dispatch_order order;
+    struct shard_wal wal;
+    struct list_node owned;             /* in the executor; in its `leaving` once it was removed */
+    struct list_node work;              /* in the executor, when it is to be visited */
+    struct heap_node next;              /* in the executor, when it is to be visited later */
+    struct shard_control coming, going; /* from shards_add, shards_remove */
+    bool gone;                          /* its place is not its own any more */
+    uint32_t incs;                      /* incarnations that are not freed, the current included */
+    uint64_t visits;                    /* turns of it, for tests */
     struct incarnation *inc;
     struct shard_control *control; /* the one being served */
     bool wiped;                    /* a reset has removed the data and opens the shard again */
@@ -141,17 +152,22 @@ struct executor {
     const struct env *env;
     struct store_queue *queue;
     struct mailbox requests, controls, verdicts;
-    bool started; /* the mailboxes are there */
     int wake_fd;
     pthread_t thread;
     bool running;
     atomic_bool stop;          /* set by shards_stop, read by the thread after a wake */
     atomic_bool release_polls; /* set once at shutdown */
     bool released;
-    struct shard **owned;
-    size_t count;
-    struct list dead;     /* struct incarnation.dead */
-    struct steady steady; /* wall_ms comes from it */
+    struct list owned;         /* struct shard.owned */
+    struct list leaving;       /* likewise: removed, and events of theirs may still come */
+    struct shard **by_slot;    /* its shards by their places; NULL: none of its own */
+    struct list work;          /* struct shard.work: to be visited in this turn */
+    struct heap times;         /* struct shard.next: when to visit it at the latest, by mono_ms */
+    int64_t planned_offset_ms; /* the least wall time less mono time any of those was found with */
+    struct map databases;      /* struct incarnation.database */
+    size_t assigned;           /* shards added and not removed; of the node's thread */
+    struct list dead;          /* struct incarnation.dead */
+    struct steady steady;      /* wall_ms comes from it */
     int64_t wall_ms, mono_ms;
     int64_t next_mono_ms;   /* when the last turn wanted the next one at the latest */
     bool trouble;           /* what the store said when the turn began */
@@ -171,11 +187,29 @@ struct outage {
     atomic_uint_fast64_t refused, unknown; /* calls; mere figures, relaxed */
 };
 
+/*
+ * A place for a shard. What it is used for changes when its shard has gone for good; who has an
+ * older generation in hand still finds an executor there to ask.
+ */
+struct shard_slot {
+    /* Relaxed: the ref, which whoever sends a request has from the node, comes later. */
+    _Atomic(struct executor *) executor;
+    /*
+     * Generation and enum shard_status. Written by the node when it adds the shard, then by the
+     * executor, relaxed: a reader may be a moment late.
+     */
+    atomic_uint_fast64_t state;
+    /* Set by the node with the shard, cleared by the executor that freed it; pairs with the scan
+     * for a free place. */
+    atomic_bool taken;
+    struct shard *shard; /* of who cleared or set taken last */
+};
+
 struct shards {
     struct shards_options options;
     struct executor *executors;
-    struct shard **all;
-    size_t count;
+    struct shard_slot *slots; /* SHARDS_MAX */
+    uint32_t slot_next;       /* where the search for a free one begins */
     char *settings_json;
     atomic_uint_fast64_t answer_bytes; /* wanted by answers under way; a mere sum, relaxed */
     struct outage outage;
@@ -186,7 +220,34 @@ static inline struct store *shard_store(const struct shard *shard)
     return shard->shards->options.store;
 }
 
+/* Where its database lies; the rest is life_open's. */
+static inline struct store_open_args shard_place(const struct shard *shard)
+{
+    return (struct store_open_args){.path = shard->path, .wal = shard->wal.place};
+}
+
+/* shards.c */
+/* While nobody else runs: tests, and who drives executors by hand. */
+struct shard *shards_shard(struct shards *shards, struct shard_ref ref);
+/* Frees a shard that has gone, and its place. */
+void shard_free(struct shard *shard);
+
+/* visits.c */
+/* Something came for the shard: it has a turn in this turn of its executor. */
+void shard_visit(struct shard *shard);
+/* For what concerns all: a step of the clock, a stall, the end. */
+void executor_visit_all(struct executor *executor);
+/* Puts those whose time has come among those to visit. */
+void visits_due(struct executor *executor);
+/* The shard had its turn and wants the next one then. */
+void shard_plan(struct shard *shard, int64_t next_mono_ms);
+/* When the next shard wants its turn; INT64_MAX: none does. */
+int64_t visits_next_mono_ms(const struct executor *executor);
+void visits_forget(struct shard *shard);
+
 /* executor.c */
+/* Any thread. */
+void executor_wake(void *executor);
 void request_answer(struct command *cmd);
 void request_fail(struct command *cmd, enum silo_code code, const char *text);
 struct op *op_new(struct incarnation *inc, enum op_kind kind);
@@ -214,6 +275,11 @@ void control_done(struct shard *shard, enum silo_code code, const char *text);
 void reopen_later(struct shard *shard);
 /* The control that was being served has failed. */
 void reopen_control_failed(struct shard *shard, enum silo_code code, const char *why);
+/* A control that no shard serves. */
+void control_astray(struct shard_control *control);
+/* Takes a shard that was added, ends one that was removed. */
+void life_add(struct shard *shard);
+void life_remove(struct shard *shard);
 /* Opens; what a reset left behind goes first. */
 void reopen_begin(struct shard *shard);
 void reopen_asked(struct shard *shard, const struct store_event *event);

@@ -79,7 +79,7 @@ void shard_rig_reopen(struct rig *rig)
 {
     struct shard_control *control = xcalloc(1, sizeof *control);
     control->done = control_freed;
-    shard_open(shard_rig_of(rig)->shard, control);
+    shard_open(shard_rig_of(rig)->shards, shard_rig_of(rig)->ref, control);
 }
 
 static void shard_rig_start(struct rig *rig)
@@ -90,17 +90,21 @@ static void shard_rig_start(struct rig *rig)
         .env = &sr->env,
         .store = sr->store,
         .executors = 1,
-        .flush_spacing_ms = sr->options.flush_spacing_ms,
-        .wal_objects_max = sr->options.wal_objects_max != 0 ? sr->options.wal_objects_max : 256,
-        .order = sr->options.order,
         .limiter = sr->options.limiter,
         .completed_expire_ms = sr->options.completed_expire_ms,
         .terminal_expire_ms = sr->options.terminal_expire_ms,
         .by_hand = true,
     };
     sr->shards = shards_new(&options);
-    sr->shard = shards_add(
-        sr->shards, &(struct shard_options){.path = RIG_PATH, .range_start = "", .range_end = ""});
+    const struct shard_options shard = {
+        .path = RIG_PATH,
+        .order = sr->options.order,
+        .wal = {.flush_spacing_ms = sr->options.flush_spacing_ms,
+                .objects_max =
+                    sr->options.wal_objects_max != 0 ? sr->options.wal_objects_max : 256},
+    };
+    sr->ref = shards_add(sr->shards, &shard);
+    sr->shard = shards_shard(sr->shards, sr->ref);
     struct silo_err err;
     ASSERT(shards_start(sr->shards, &err).code == SILO_OK);
     sr->executor = shards_executor(sr->shards, 0);
@@ -118,10 +122,11 @@ static void control_noted(struct shard_control *control)
 }
 
 enum silo_code shard_rig_control(struct rig *rig,
-                                 void (*start)(struct shard *shard, struct shard_control *control))
+                                 void (*start)(struct shards *shards, struct shard_ref ref,
+                                               struct shard_control *control))
 {
     struct waiting waiting = {.control.done = control_noted};
-    start(shard_rig_of(rig)->shard, &waiting.control);
+    start(shard_rig_of(rig)->shards, shard_rig_of(rig)->ref, &waiting.control);
     for (int i = 0; i < 200 && !waiting.done; i++) {
         rig_pass(rig, 100);
     }
@@ -315,7 +320,7 @@ bool shard_rig_try_send(struct rig *rig, struct call *call)
     sent->request.cmd = call->cmd;
     sent->request.done = sent_done;
     call->sent = &sent->request.cmd;
-    const bool taken = shard_send(shard_rig_of(rig)->shard, &sent->request);
+    const bool taken = shard_send(shard_rig_of(rig)->shards, shard_rig_of(rig)->ref, &sent->request);
     if (!taken) {
         free(sent);
     }
@@ -342,7 +347,7 @@ void shard_rig_take_answer(struct rig *rig, const struct call *call)
 static struct core *shard_rig_core(const struct rig *rig)
 {
     const struct shard_rig *sr = shard_rig_of(rig);
-    const bool open = sr->shards != NULL && shard_status(sr->shard) == SHARD_OPEN;
+    const bool open = sr->shards != NULL && shard_status(sr->shards, sr->ref) == SHARD_OPEN;
     return open ? sr->shard->inc->core : NULL;
 }
 

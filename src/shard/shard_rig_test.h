@@ -36,7 +36,8 @@ struct shard_rig {
     struct store_ops ops; /* the store's, but for write */
     struct env env;
     struct shards *shards; /* NULL: no process */
-    struct shard *shard;
+    struct shard_ref ref;
+    struct shard *shard; /* the one of ref */
     struct executor *executor;
     /* Whether the room an answer takes is given back only by shard_rig_take_answer. */
     bool keeps_answers;
@@ -62,6 +63,7 @@ bool shard_rig_try_send(struct rig *rig, struct call *call);
 /* The room of this call's answer is free again. */
 void shard_rig_take_answer(struct rig *rig, const struct call *call);
 enum silo_code shard_rig_control(struct rig *rig,
-                                 void (*start)(struct shard *shard, struct shard_control *control));
+                                 void (*start)(struct shards *shards, struct shard_ref ref,
+                                               struct shard_control *control));
 
 #endif

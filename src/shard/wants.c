@@ -32,8 +32,8 @@ static bool answers_take(struct shards *shards, uint64_t bytes)
 void shard_answer_taken(struct shard_request *request)
 {
     if (request->answer_bytes != 0) {
-        (void)atomic_fetch_sub_explicit(&request->shard->shards->answer_bytes,
-                                        request->answer_bytes, memory_order_relaxed);
+        (void)atomic_fetch_sub_explicit(&request->shards->answer_bytes, request->answer_bytes,
+                                        memory_order_relaxed);
         request->answer_bytes = 0;
     }
 }
@@ -51,7 +51,7 @@ static void wants_reserve(struct command *cmd)
     struct shard_request *request = CONTAINER_OF(cmd, struct shard_request, cmd);
     for (size_t i = 0; i < cmd->want_count; i++) {
         const uint64_t bytes = cmd->wants[i].len;
-        if (bytes != 0 && !answers_take(request->shard->shards, bytes)) {
+        if (bytes != 0 && !answers_take(request->shards, bytes)) {
             wants_fail(cmd, i, SILO_EXHAUSTED);
             return;
         }

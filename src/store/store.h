@@ -79,8 +79,15 @@ struct store_buf {
 enum store_flush_what { STORE_FLUSH_WAL, STORE_FLUSH_MEMTABLE };
 enum store_close_how { STORE_CLOSE_DROP, STORE_CLOSE_WAL, STORE_CLOSE_MEMTABLE };
 
+/* Where a database's write-ahead log lies. */
+enum store_wal {
+    STORE_WAL_APART,     /* where this store keeps logs; if that is no other place: with the rest */
+    STORE_WAL_WITH_DATA, /* with the rest, also when this store has another place for logs */
+};
+
 struct store_open_args {
     const char *path;          /* of the database, below the store's root */
+    enum store_wal wal;        /* the same at each opening */
     const char *settings_json; /* engine settings to merge over the defaults, NULL = none */
     size_t bytes_max;          /* undurable bytes before store_write refuses */
 };
@@ -149,19 +156,19 @@ struct store_ops {
     silo_rc (*object_list)(struct store *store, struct store_queue *queue, const char *prefix,
                            uint64_t token, struct silo_err *err);
     /*
-     * seq of the event: the epoch of the database's newest writer, read afresh; 0 = there is no
-     * such database. After SILO_CONFLICT it tells whether there is another writer, one with an
-     * epoch above one's own: an object store that lost the answer to a request refuses its repeat,
-     * which looks the same.
+     * Of the arguments of an opening only where the database lies. seq of the event: the epoch of
+     * the database's newest writer, read afresh; 0 = there is no such database. After SILO_CONFLICT
+     * it tells whether there is another writer, one with an epoch above one's own: an object store
+     * that lost the answer to a request refuses its repeat, which looks the same.
      */
-    silo_rc (*db_epoch)(struct store *store, struct store_queue *queue, const char *path,
-                        uint64_t token, struct silo_err *err);
+    silo_rc (*db_epoch)(struct store *store, struct store_queue *queue,
+                        const struct store_open_args *args, uint64_t token, struct silo_err *err);
     /*
      * Removes all that belongs to a database nobody has open, its WAL too, wherever that lies. Safe
      * to repeat.
      */
-    silo_rc (*db_remove)(struct store *store, struct store_queue *queue, const char *path,
-                         uint64_t token, struct silo_err *err);
+    silo_rc (*db_remove)(struct store *store, struct store_queue *queue,
+                         const struct store_open_args *args, uint64_t token, struct silo_err *err);
     /* Whether create-if-absent holds on this store; leaves nothing behind. */
     silo_rc (*selftest)(struct store *store, struct store_queue *queue, uint64_t token,
                         struct silo_err *err);

@@ -123,6 +123,16 @@ static struct sdbx_store_args wal_args(const struct store *store)
         .url = store->wal_url, .opts_json = store->wal_opts_json, .flags = store->flags};
 }
 
+/* A database by where it lies. */
+static struct sdbx_open_args place_args(const struct store *store,
+                                        const struct store_open_args *args)
+{
+    const bool apart = args->wal == STORE_WAL_APART;
+    return (struct sdbx_open_args){.store = main_args(store),
+                                   .wal = apart ? wal_args(store) : (struct sdbx_store_args){0},
+                                   .path = args->path};
+}
+
 static uint64_t tag_of(const void *handle)
 {
     return (uint64_t)(uintptr_t)handle;
@@ -523,14 +533,10 @@ static silo_rc slate_open(struct store *store, struct store_queue *queue,
     struct store_db *db = xcalloc(1, sizeof *db);
     db->base.ops = &slate_ops;
     db->store = store;
-    const struct sdbx_open_args open_args = {
-        .store = main_args(store),
-        .wal = wal_args(store),
-        .path = args->path,
-        .settings_json = args->settings_json,
-        .max_queued_bytes = args->bytes_max,
-        .tag = tag_of(db),
-    };
+    struct sdbx_open_args open_args = place_args(store, args);
+    open_args.settings_json = args->settings_json;
+    open_args.max_queued_bytes = args->bytes_max;
+    open_args.tag = tag_of(db);
     node_add(store, &store->dbs, &db->node);
     const int status = sdbx_open(store->env, queue->cq, &open_args, token);
     if (status != SDBX_OK) {
@@ -761,24 +767,20 @@ static silo_rc slate_object_list(struct store *store, struct store_queue *queue,
     return answer(sdbx_obj_list(store->env, queue->cq, &args, prefix, token), "object_list", err);
 }
 
-/* A database by its place alone. */
-static struct sdbx_open_args place_args(const struct store *store, const char *path)
+static silo_rc slate_db_epoch(struct store *store, struct store_queue *queue,
+                              const struct store_open_args *args, uint64_t token,
+                              struct silo_err *err)
 {
-    return (struct sdbx_open_args){.store = main_args(store), .wal = wal_args(store), .path = path};
+    const struct sdbx_open_args place = place_args(store, args);
+    return answer(sdbx_db_epoch(store->env, queue->cq, &place, token), "db_epoch", err);
 }
 
-static silo_rc slate_db_epoch(struct store *store, struct store_queue *queue, const char *path,
-                              uint64_t token, struct silo_err *err)
+static silo_rc slate_db_remove(struct store *store, struct store_queue *queue,
+                               const struct store_open_args *args, uint64_t token,
+                               struct silo_err *err)
 {
-    const struct sdbx_open_args args = place_args(store, path);
-    return answer(sdbx_db_epoch(store->env, queue->cq, &args, token), "db_epoch", err);
-}
-
-static silo_rc slate_db_remove(struct store *store, struct store_queue *queue, const char *path,
-                               uint64_t token, struct silo_err *err)
-{
-    const struct sdbx_open_args args = place_args(store, path);
-    return answer(sdbx_db_remove(store->env, queue->cq, &args, token), "db_remove", err);
+    const struct sdbx_open_args place = place_args(store, args);
+    return answer(sdbx_db_remove(store->env, queue->cq, &place, token), "db_remove", err);
 }
 
 static silo_rc slate_selftest(struct store *store, struct store_queue *queue, uint64_t token,

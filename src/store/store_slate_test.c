@@ -258,9 +258,11 @@ static void second_open_fences_the_first(void **state)
     fix_free(f);
 }
 
+static const struct store_open_args place = {.path = PATH};
+
 static void check_epoch(struct fix *f, uint64_t epoch)
 {
-    assert_int_equal(f->ops->db_epoch(f->store, f->queue, PATH, ++f->token, NULL).code, SILO_OK);
+    assert_int_equal(f->ops->db_epoch(f->store, f->queue, &place, ++f->token, NULL).code, SILO_OK);
     assert_int_equal(expect_seq(f, STORE_OBJECT, SILO_OK), epoch);
 }
 
@@ -273,7 +275,7 @@ static void the_newest_writer_is_known_and_a_database_removed(void **state)
     check_epoch(f, 1);
     put(f, db, "tkey", "value");
     close_db(f, db, STORE_CLOSE_WAL, SILO_OK);
-    assert_int_equal(f->ops->db_remove(f->store, f->queue, PATH, ++f->token, NULL).code, SILO_OK);
+    assert_int_equal(f->ops->db_remove(f->store, f->queue, &place, ++f->token, NULL).code, SILO_OK);
     (void)expect_seq(f, STORE_OBJECT, SILO_OK);
     check_epoch(f, 0);
     db = open_db(f, 0);

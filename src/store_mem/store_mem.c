@@ -597,16 +597,18 @@ static silo_rc mem_object_list(struct store *store, struct store_queue *queue, c
     return object_call(store, queue, OBJECT_LIST, prefix, BYTES_NONE, token, err);
 }
 
-static silo_rc mem_db_epoch(struct store *store, struct store_queue *queue, const char *path,
-                            uint64_t token, struct silo_err *err)
+static silo_rc mem_db_epoch(struct store *store, struct store_queue *queue,
+                            const struct store_open_args *args, uint64_t token,
+                            struct silo_err *err)
 {
-    return object_call(store, queue, OBJECT_DB_EPOCH, path, BYTES_NONE, token, err);
+    return object_call(store, queue, OBJECT_DB_EPOCH, args->path, BYTES_NONE, token, err);
 }
 
-static silo_rc mem_db_remove(struct store *store, struct store_queue *queue, const char *path,
-                             uint64_t token, struct silo_err *err)
+static silo_rc mem_db_remove(struct store *store, struct store_queue *queue,
+                             const struct store_open_args *args, uint64_t token,
+                             struct silo_err *err)
 {
-    return object_call(store, queue, OBJECT_DB_REMOVE, path, BYTES_NONE, token, err);
+    return object_call(store, queue, OBJECT_DB_REMOVE, args->path, BYTES_NONE, token, err);
 }
 
 static silo_rc mem_selftest(struct store *store, struct store_queue *queue, uint64_t token,

@@ -479,9 +479,11 @@ static void objects_are_created_once(void **state)
     fix_free(f);
 }
 
+static const struct store_open_args place = {.path = PATH};
+
 static void check_epoch(struct fix *f, uint64_t epoch)
 {
-    assert_int_equal(f->ops->db_epoch(f->store, f->queue, PATH, ++f->token, NULL).code, SILO_OK);
+    assert_int_equal(f->ops->db_epoch(f->store, f->queue, &place, ++f->token, NULL).code, SILO_OK);
     struct store_event *event = expect(f, f->token, STORE_OBJECT, SILO_OK);
     assert_int_equal(event->seq, epoch);
     event_drop(f, (size_t)(event - f->events));
@@ -494,10 +496,10 @@ static void removing_empties_a_closed_database(void **state)
     struct store_db *db = open_db(f, PATH);
     write_now(f, db, "a=1");
     flush_now(f, db);
-    expect_data(f, f->ops->db_remove(f->store, f->queue, PATH, ++f->token, NULL), "");
+    expect_data(f, f->ops->db_remove(f->store, f->queue, &place, ++f->token, NULL), "");
     check_value(f, db, "a", "1"); /* not while somebody has it open */
     close_now(f, db, STORE_CLOSE_WAL, SILO_OK);
-    expect_data(f, f->ops->db_remove(f->store, f->queue, PATH, ++f->token, NULL), "");
+    expect_data(f, f->ops->db_remove(f->store, f->queue, &place, ++f->token, NULL), "");
     check_applied(f, "");
     check_epoch(f, 0);
     check_value(f, open_db(f, PATH), "a", NULL);
