@@ -88,30 +88,30 @@ static void put_attempt(struct buf *buf, const struct attempt *attempt)
 
 /* --- reading: every get checks; `bad` sticks and is looked at once, at the end --- */
 
-struct reader {
+struct decoder {
     const uint8_t *at, *end;
     uint8_t version;
     bool bad;
 };
 
 /* Of a record whose newest version is `newest`. */
-static struct reader reader_upto(struct bytes value, uint8_t newest)
+static struct decoder decoder_upto(struct bytes value, uint8_t newest)
 {
     if (value.len == 0) {
-        return (struct reader){.bad = true};
+        return (struct decoder){.bad = true};
     }
-    struct reader r = {.at = value.ptr, .end = value.ptr + value.len};
+    struct decoder r = {.at = value.ptr, .end = value.ptr + value.len};
     r.version = *r.at++;
     r.bad = r.version < RECORD_V1 || r.version > newest;
     return r;
 }
 
-static struct reader reader_of(struct bytes value)
+static struct decoder decoder_of(struct bytes value)
 {
-    return reader_upto(value, RECORD_V1);
+    return decoder_upto(value, RECORD_V1);
 }
 
-static uint8_t get_u8(struct reader *r)
+static uint8_t get_u8(struct decoder *r)
 {
     if (r->bad || r->at == r->end) {
         r->bad = true;
@@ -120,14 +120,14 @@ static uint8_t get_u8(struct reader *r)
     return *r->at++;
 }
 
-static uint8_t get_priority(struct reader *r)
+static uint8_t get_priority(struct decoder *r)
 {
     const uint8_t v = get_u8(r);
     r->bad |= v > PRIORITY_MAX;
     return v;
 }
 
-static uint64_t get_var(struct reader *r)
+static uint64_t get_var(struct decoder *r)
 {
     uint64_t v = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
@@ -144,27 +144,27 @@ static uint64_t get_var(struct reader *r)
     return 0;
 }
 
-static int64_t get_zig(struct reader *r)
+static int64_t get_zig(struct decoder *r)
 {
     const uint64_t v = get_var(r);
     return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
 }
 
-static uint32_t get_u32(struct reader *r)
+static uint32_t get_u32(struct decoder *r)
 {
     const uint64_t v = get_var(r);
     r->bad |= v > UINT32_MAX;
     return (uint32_t)v;
 }
 
-static bool get_bool(struct reader *r)
+static bool get_bool(struct decoder *r)
 {
     const uint8_t v = get_u8(r);
     r->bad |= v > 1;
     return v == 1;
 }
 
-static struct bytes get_raw(struct reader *r, size_t len)
+static struct bytes get_raw(struct decoder *r, size_t len)
 {
     if (r->bad || (size_t)(r->end - r->at) < len) {
         r->bad = true;
@@ -175,7 +175,7 @@ static struct bytes get_raw(struct reader *r, size_t len)
     return b;
 }
 
-static struct bytes get_item(struct reader *r)
+static struct bytes get_item(struct decoder *r)
 {
     const uint64_t len = get_var(r);
     if (len > SIZE_MAX / 2) {
@@ -186,14 +186,14 @@ static struct bytes get_item(struct reader *r)
 }
 
 /* Of what keys are made. */
-static struct bytes get_name(struct reader *r)
+static struct bytes get_name(struct decoder *r)
 {
     const struct bytes name = get_item(r);
     r->bad |= name.len > KEY_NAME_BYTES_MAX;
     return name;
 }
 
-static double get_double(struct reader *r)
+static double get_double(struct decoder *r)
 {
     const struct bytes raw = get_raw(r, 8);
     uint64_t bits = 0;
@@ -205,7 +205,7 @@ static double get_double(struct reader *r)
     return v;
 }
 
-static struct uuid get_uuid(struct reader *r)
+static struct uuid get_uuid(struct decoder *r)
 {
     struct uuid u = {{0}};
     const struct bytes raw = get_raw(r, sizeof u.b);
@@ -215,7 +215,7 @@ static struct uuid get_uuid(struct reader *r)
     return u;
 }
 
-static bool get_retry(struct reader *r, struct retry_policy *ret)
+static bool get_retry(struct decoder *r, struct retry_policy *ret)
 {
     const bool has = get_bool(r);
     *ret = (struct retry_policy){0};
@@ -229,7 +229,7 @@ static bool get_retry(struct reader *r, struct retry_policy *ret)
     return has;
 }
 
-static struct blob_ref get_blob(struct reader *r)
+static struct blob_ref get_blob(struct decoder *r)
 {
     struct blob_ref blob = {.is_blob = get_bool(r)};
     if (blob.is_blob) {
@@ -241,7 +241,7 @@ static struct blob_ref get_blob(struct reader *r)
     return blob;
 }
 
-static void get_attempt(struct reader *r, struct attempt *ret)
+static void get_attempt(struct decoder *r, struct attempt *ret)
 {
     ret->relative = get_u32(r);
     ret->task_id = get_uuid(r);
@@ -255,7 +255,7 @@ static void get_attempt(struct reader *r, struct attempt *ret)
 }
 
 /* `count` items in a row, lent as one run. */
-static struct bytes get_items(struct reader *r, uint32_t count)
+static struct bytes get_items(struct decoder *r, uint32_t count)
 {
     const uint8_t *from = r->at;
     for (uint32_t i = 0; i < count && !r->bad; i++) {
@@ -265,14 +265,14 @@ static struct bytes get_items(struct reader *r, uint32_t count)
 }
 
 /* `count` pairs of items. */
-static struct bytes get_pairs(struct reader *r, uint32_t count)
+static struct bytes get_pairs(struct decoder *r, uint32_t count)
 {
     r->bad |= count > UINT32_MAX / 2;
     return get_items(r, count * 2);
 }
 
 /* The same, of a job: their names stand in keys. */
-static struct bytes get_labels(struct reader *r, uint32_t count)
+static struct bytes get_labels(struct decoder *r, uint32_t count)
 {
     const uint8_t *from = r->at;
     for (uint32_t i = 0; i < count && !r->bad; i++) {
@@ -282,7 +282,7 @@ static struct bytes get_labels(struct reader *r, uint32_t count)
     return r->bad ? BYTES_NONE : bytes_of(from, (size_t)(r->at - from));
 }
 
-static bool reader_done(const struct reader *r)
+static bool decoder_done(const struct decoder *r)
 {
     return !r->bad && r->at == r->end;
 }
@@ -292,7 +292,7 @@ bool item_next(struct bytes *at, struct bytes *ret_item)
     if (at->len == 0) {
         return false;
     }
-    struct reader r = {.at = at->ptr, .end = at->ptr + at->len};
+    struct decoder r = {.at = at->ptr, .end = at->ptr + at->len};
     const struct bytes item = get_item(&r);
     if (r.bad) {
         return false;
@@ -329,7 +329,7 @@ void info_encode(struct buf *buf, const struct info *info)
 
 bool info_decode(struct bytes value, struct info *ret)
 {
-    struct reader r = reader_of(value);
+    struct decoder r = decoder_of(value);
     ret->priority = get_priority(&r);
     ret->has_retry = get_retry(&r, &ret->retry);
     ret->group = get_name(&r);
@@ -342,7 +342,7 @@ bool info_decode(struct bytes value, struct info *ret)
     ret->limit_count = get_u32(&r);
     ret->limits = get_items(&r, ret->limit_count);
     ret->payload = get_blob(&r);
-    return reader_done(&r);
+    return decoder_done(&r);
 }
 
 void state_encode(struct buf *buf, const struct state *state)
@@ -370,7 +370,7 @@ void state_encode(struct buf *buf, const struct state *state)
 
 bool state_decode(struct bytes value, struct state *ret)
 {
-    struct reader r = reader_upto(value, RECORD_V2);
+    struct decoder r = decoder_upto(value, RECORD_V2);
     *ret = (struct state){0};
     const uint8_t status = get_u8(&r);
     r.bad |= status > JOB_CANCELLED || status == JOB_RUNNING;
@@ -391,7 +391,7 @@ bool state_decode(struct bytes value, struct state *ret)
     if (r.version == RECORD_V2) {
         ret->expire_ms = get_zig(&r);
     }
-    return reader_done(&r) && ret->has_outcome == job_status_terminal(ret->status);
+    return decoder_done(&r) && ret->has_outcome == job_status_terminal(ret->status);
 }
 
 void attempt_encode(struct buf *buf, const struct attempt *attempt)
@@ -402,9 +402,9 @@ void attempt_encode(struct buf *buf, const struct attempt *attempt)
 
 bool attempt_decode(struct bytes value, struct attempt *ret)
 {
-    struct reader r = reader_of(value);
+    struct decoder r = decoder_of(value);
     get_attempt(&r, ret);
-    return reader_done(&r);
+    return decoder_done(&r);
 }
 
 static void put_chain(struct buf *buf, const struct chain_rec *chain)
@@ -424,7 +424,7 @@ static bool chain_is_paid_ahead(const struct task_rec *task)
     return task->has_chain && task->chain.rates_paid > task->chain.passed;
 }
 
-static void get_chain(struct reader *r, struct chain_rec *ret)
+static void get_chain(struct decoder *r, struct chain_rec *ret)
 {
     ret->task_id = get_uuid(r);
     ret->passed = get_u32(r);
@@ -452,7 +452,7 @@ void task_encode(struct buf *buf, const struct task_rec *task)
 
 bool task_decode(struct bytes value, struct task_rec *ret)
 {
-    struct reader r = reader_upto(value, RECORD_V3);
+    struct decoder r = decoder_upto(value, RECORD_V3);
     *ret = (struct task_rec){0};
     ret->job_ref = get_item(&r);
     ret->attempt = get_u32(&r);
@@ -466,7 +466,7 @@ bool task_decode(struct bytes value, struct task_rec *ret)
         ret->chain.rates_paid = get_u32(&r);
         r.bad |= !chain_is_paid_ahead(ret);
     }
-    return reader_done(&r);
+    return decoder_done(&r);
 }
 
 void lease_encode(struct buf *buf, const struct lease_rec *lease)
@@ -493,7 +493,7 @@ void lease_encode(struct buf *buf, const struct lease_rec *lease)
 
 bool lease_decode(struct bytes value, struct lease_rec *ret)
 {
-    struct reader r = reader_upto(value, RECORD_V2);
+    struct decoder r = decoder_upto(value, RECORD_V2);
     *ret = (struct lease_rec){0};
     ret->task_id = get_uuid(&r);
     ret->worker_id = get_name(&r);
@@ -513,7 +513,7 @@ bool lease_decode(struct bytes value, struct lease_rec *ret)
         ret->passed = get_u32(&r);
         r.bad |= ret->passed > ret->limit_count;
     }
-    return reader_done(&r);
+    return decoder_done(&r);
 }
 
 void holder_encode(struct buf *buf, const struct holder_rec *holder)
@@ -526,11 +526,11 @@ void holder_encode(struct buf *buf, const struct holder_rec *holder)
 
 bool holder_decode(struct bytes value, struct holder_rec *ret)
 {
-    struct reader r = reader_of(value);
+    struct decoder r = decoder_of(value);
     ret->job_id = get_name(&r);
     ret->granted_ms = get_zig(&r);
     ret->index = get_u32(&r);
-    return reader_done(&r);
+    return decoder_done(&r);
 }
 
 void floating_encode(struct buf *buf, const struct floating_rec *floating)
@@ -557,7 +557,7 @@ void floating_encode(struct buf *buf, const struct floating_rec *floating)
 
 bool floating_decode(struct bytes value, struct floating_rec *ret)
 {
-    struct reader r = reader_of(value);
+    struct decoder r = decoder_of(value);
     *ret = (struct floating_rec){0};
     ret->value = get_u32(&r);
     ret->default_max = get_u32(&r);
@@ -578,7 +578,7 @@ bool floating_decode(struct bytes value, struct floating_rec *ret)
     if (phase == REFRESH_LEASE) {
         ret->worker_id = get_name(&r);
     }
-    return reader_done(&r);
+    return decoder_done(&r);
 }
 
 void queue_encode_head(struct buf *buf, uint32_t line_count)
@@ -605,7 +605,7 @@ bool line_next(struct bytes *at, struct line_rec *ret)
     if (at->len == 0) {
         return false;
     }
-    struct reader r = {.at = at->ptr, .end = at->ptr + at->len};
+    struct decoder r = {.at = at->ptr, .end = at->ptr + at->len};
     struct line_rec line = {.id.floating = get_bool(&r)};
     line.id.max = get_u32(&r);
     line.count = get_var(&r);
@@ -629,7 +629,7 @@ bool line_next(struct bytes *at, struct line_rec *ret)
  */
 bool queue_decode(struct bytes value, struct bytes *ret_at, uint32_t *ret_line_count)
 {
-    struct reader r = reader_of(value);
+    struct decoder r = decoder_of(value);
     const uint32_t line_count = get_u32(&r);
     if (r.bad) {
         return false;
@@ -660,12 +660,12 @@ void counts_encode(struct buf *buf, const struct counts *counts)
 
 bool counts_decode(struct bytes value, struct counts *ret)
 {
-    struct reader r = reader_of(value);
+    struct decoder r = decoder_of(value);
     ret->open = get_var(&r);
     ret->succeeded = get_var(&r);
     ret->failed = get_var(&r);
     ret->cancelled = get_var(&r);
-    return reader_done(&r);
+    return decoder_done(&r);
 }
 
 void shard_encode(struct buf *buf, const struct shard_rec *shard)
@@ -677,10 +677,10 @@ void shard_encode(struct buf *buf, const struct shard_rec *shard)
 
 bool shard_decode(struct bytes value, struct shard_rec *ret)
 {
-    struct reader r = reader_of(value);
+    struct decoder r = decoder_of(value);
     ret->created_ms = get_zig(&r);
     ret->dispatch_order = get_u8(&r);
-    return reader_done(&r);
+    return decoder_done(&r);
 }
 
 void number_encode(struct buf *buf, uint64_t number)
@@ -691,9 +691,9 @@ void number_encode(struct buf *buf, uint64_t number)
 
 bool number_decode(struct bytes value, uint64_t *ret)
 {
-    struct reader r = reader_of(value);
+    struct decoder r = decoder_of(value);
     *ret = get_var(&r);
-    return reader_done(&r);
+    return decoder_done(&r);
 }
 
 void expiry_encode(struct buf *buf, struct bytes job_refs)
@@ -711,10 +711,10 @@ void expiry_encode(struct buf *buf, struct bytes job_refs)
 
 bool expiry_decode(struct bytes value, struct bytes *ret_job_refs)
 {
-    struct reader r = reader_of(value);
+    struct decoder r = decoder_of(value);
     const uint32_t count = get_u32(&r);
     *ret_job_refs = get_items(&r, count);
-    return reader_done(&r);
+    return decoder_done(&r);
 }
 
 void low_encode(struct buf *buf, int64_t due_ms, uint8_t priority, uint64_t arrival)
@@ -728,9 +728,9 @@ void low_encode(struct buf *buf, int64_t due_ms, uint8_t priority, uint64_t arri
 bool low_decode(struct bytes value, int64_t *ret_due_ms, uint8_t *ret_priority,
                 uint64_t *ret_arrival)
 {
-    struct reader r = reader_of(value);
+    struct decoder r = decoder_of(value);
     *ret_due_ms = get_zig(&r);
     *ret_priority = get_priority(&r);
     *ret_arrival = get_var(&r);
-    return reader_done(&r);
+    return decoder_done(&r);
 }

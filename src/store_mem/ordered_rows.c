@@ -21,8 +21,8 @@
 #define HEIGHT_MAX 12       /* a quarter of the nodes goes up a level: good for 4^12 keys */
 #define TIDY_DEAD_MIN 1024u /* dead keys below this are not worth a walk */
 
-struct version {
-    struct version *older;
+struct row_version {
+    struct row_version *older;
     uint64_t seq;
     bool deleted;
     size_t len;
@@ -30,7 +30,7 @@ struct version {
 };
 
 struct rows_node {
-    struct version *newest;
+    struct row_version *newest;
     struct rows_node *prev; /* level 0; NULL at the first */
     size_t key_len;
     uint32_t height;
@@ -63,10 +63,10 @@ static struct rows_node *node_new(struct bytes key, uint32_t height)
     return node;
 }
 
-static void versions_free(struct version *version)
+static void versions_free(struct row_version *version)
 {
     while (version != NULL) {
-        struct version *older = version->older;
+        struct row_version *older = version->older;
         free(version);
         version = older;
     }
@@ -81,7 +81,7 @@ static void node_free(struct rows_node *node)
 /* Frees what no reader at `floor` or later can see. */
 static void node_prune(struct rows_node *node, uint64_t floor)
 {
-    for (struct version *v = node->newest; v != NULL; v = v->older) {
+    for (struct row_version *v = node->newest; v != NULL; v = v->older) {
         if (v->seq <= floor) {
             versions_free(v->older);
             v->older = NULL;
@@ -89,9 +89,9 @@ static void node_prune(struct rows_node *node, uint64_t floor)
     }
 }
 
-static const struct version *node_at(const struct rows_node *node, uint64_t seq)
+static const struct row_version *node_at(const struct rows_node *node, uint64_t seq)
 {
-    const struct version *v = node->newest;
+    const struct row_version *v = node->newest;
     while (v != NULL && v->seq > seq) {
         v = v->older;
     }
@@ -184,7 +184,7 @@ static void rows_change(struct ordered_rows *rows, struct bytes key, struct byte
         }
         node = rows_insert(rows, key, before);
     }
-    struct version *newest = node->newest;
+    struct row_version *newest = node->newest;
     const bool was_live = newest != NULL && !newest->deleted;
     if (newest != NULL && newest->seq == seq) {
         node->newest = newest->older;
@@ -194,8 +194,8 @@ static void rows_change(struct ordered_rows *rows, struct bytes key, struct byte
     ASSERT(newest == NULL || newest->seq < seq);
 
     const size_t len = deleted ? 0 : value.len;
-    struct version *v = xmalloc(sizeof *v + len);
-    *v = (struct version){.older = newest, .seq = seq, .deleted = deleted, .len = len};
+    struct row_version *v = xmalloc(sizeof *v + len);
+    *v = (struct row_version){.older = newest, .seq = seq, .deleted = deleted, .len = len};
     if (len != 0) {
         memcpy(v->value, value.ptr, len);
     }
@@ -257,7 +257,7 @@ bool ordered_rows_get(const struct ordered_rows *rows, struct bytes key, uint64_
     if (node == NULL || !bytes_eq(node_key(node), key)) {
         return false;
     }
-    const struct version *v = node_at(node, seq);
+    const struct row_version *v = node_at(node, seq);
     if (v == NULL) {
         return false;
     }
@@ -303,7 +303,7 @@ bool rows_cursor_next(struct rows_cursor *cursor, struct bytes *ret_key, struct 
             return false;
         }
         cursor->node = cursor->descending ? node->prev : node->next[0];
-        const struct version *v = node_at(node, cursor->seq);
+        const struct row_version *v = node_at(node, cursor->seq);
         if (v != NULL) {
             *ret_key = key;
             *ret_value = bytes_of(v->value, v->len);
@@ -328,7 +328,7 @@ struct ordered_rows *ordered_rows_clone(const struct ordered_rows *rows, uint64_
             before[level] = node;
         }
         node->newest = xmalloc(sizeof *node->newest + value.len);
-        *node->newest = (struct version){.seq = seq, .len = value.len};
+        *node->newest = (struct row_version){.seq = seq, .len = value.len};
         if (value.len != 0) {
             memcpy(node->newest->value, value.ptr, value.len);
         }
