@@ -34,7 +34,6 @@
 #include "base/assert.h"
 #include "base/limits.h"
 
-#define KEY_METADATA_VALUE_MAX 512u
 #define KEY_LIMITER_PART_MAX 512u
 #define KEY_PLACE_LEN 17u /* priority, due and arrival in either order */
 
@@ -250,7 +249,7 @@ void key_metadata(struct key *key, struct bytes job_ref, struct bytes name, stru
 {
     key_tenant(key, TABLE_METADATA, job_ref);
     put_str(key, name);
-    put_str_cut(key, value, KEY_METADATA_VALUE_MAX);
+    put_str_cut(key, value, KEY_METADATA_INDEXED_MAX);
     put_u64(key, XXH64(value.ptr, value.len, 0));
     put_raw(key, job_ref_job(job_ref));
 }

@@ -80,6 +80,7 @@ struct line_id {
 #define KEY_NAME_BYTES_MAX 4096u
 #define KEY_JOB_REF_BYTES_MAX 4640u   /* the id as it is, the tenant escaped */
 #define KEY_QUEUE_REF_BYTES_MAX 8720u /* both escaped */
+#define KEY_METADATA_INDEXED_MAX 512u /* the first bytes of a metadata value are in its key */
 
 struct key {
     size_t len;

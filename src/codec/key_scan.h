@@ -15,9 +15,6 @@
 
 #include "codec/key.h"
 
-/* The first 512 bytes of a metadata value are in its key. */
-#define KEY_METADATA_INDEXED_MAX 512u
-
 /* --- prefixes --- */
 
 void key_tenant_part(struct key *key, struct bytes tenant);
