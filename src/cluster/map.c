@@ -24,6 +24,11 @@ SILO_RC cluster_map_make(const struct cluster_settings *settings,
         return FAIL(err, SILO_INVALID, "invalid shard count %u: a cluster has 1 to %u shards",
                     count, CLUSTER_SHARDS_MAX);
     }
+    if (settings->wal_url != NULL && strlen(settings->wal_url) > CLUSTER_WAL_URL_MAX) {
+        return FAIL(err, SILO_INVALID,
+                    "the place of the write-ahead log is too long: a URL of %zu bytes, at most %u",
+                    strlen(settings->wal_url), CLUSTER_WAL_URL_MAX);
+    }
     struct cluster_map map = {.cluster_id = id_draw(seed, 0),
                               .number = 1,
                               .shards = xcalloc(count, sizeof *map.shards),

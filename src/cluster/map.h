@@ -53,7 +53,8 @@ struct cluster_settings {
 
 /*
  * The first map of a cluster: `shard_count` equal ranges, ids drawn from the seed, number 1.
- * INVALID unless there are 1..CLUSTER_SHARDS_MAX shards.
+ * INVALID unless there are 1..CLUSTER_SHARDS_MAX shards, and their WAL's URL is one that a record
+ * may hold.
  */
 SILO_RC cluster_map_make(const struct cluster_settings *settings,
                          const uint8_t seed[CLUSTER_SEED_BYTES], struct cluster_map *ret_map,

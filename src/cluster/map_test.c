@@ -36,6 +36,26 @@ static void bounds_are_floors(void **state)
     assert_int_equal(cluster_map_make(&settings, seed, &map, NULL).code, SILO_INVALID);
 }
 
+/* A map that is made can be read again: its record would be refused at the next start. */
+static void the_longest_wal_url_comes_back(void **state)
+{
+    (void)state;
+    char url[CLUSTER_WAL_URL_MAX + 2];
+    memset(url, 'x', sizeof url);
+    url[CLUSTER_WAL_URL_MAX + 1] = '\0';
+    const struct cluster_settings settings = {.shard_count = 1, .wal_url = url};
+    struct cluster_map map, again;
+    assert_int_equal(cluster_map_make(&settings, seed, &map, NULL).code, SILO_INVALID);
+    url[CLUSTER_WAL_URL_MAX] = '\0';
+    assert_int_equal(cluster_map_make(&settings, seed, &map, NULL).code, SILO_OK);
+    char *text = cluster_record_encode(&map);
+    assert_int_equal(cluster_record_decode("x", bytes_str(text), &again, NULL).code, SILO_OK);
+    assert_string_equal(again.shards[0].wal_url, url);
+    free(text);
+    cluster_map_deinit(&again);
+    cluster_map_deinit(&map);
+}
+
 static void ids_are_random_and_differ(void **state)
 {
     (void)state;
@@ -177,8 +197,11 @@ static void names_and_numbers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bounds_are_floors),       cmocka_unit_test(ids_are_random_and_differ),
-        cmocka_unit_test(bad_records_are_refused), cmocka_unit_test(cut_records_are_refused),
+        cmocka_unit_test(bounds_are_floors),
+        cmocka_unit_test(the_longest_wal_url_comes_back),
+        cmocka_unit_test(ids_are_random_and_differ),
+        cmocka_unit_test(bad_records_are_refused),
+        cmocka_unit_test(cut_records_are_refused),
         cmocka_unit_test(names_and_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
