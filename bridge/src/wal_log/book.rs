@@ -10,15 +10,21 @@
 //! u64, bytes of the newest segment u64, first id that may not be durable u64, CRC-32 of these u32, little endian. The
 //! higher serial counts.
 
-use super::dir::{or_absent, writer_name, LogDir, UNFINISHED};
-use super::files::LogFile;
+use super::files::{or_absent, Files, LogFile, UNFINISHED};
 use super::record::{u32_at, u64_at};
 use std::io::{Error, ErrorKind, Result};
 
+/// The end of a book's name.
+pub const WRITER: &str = ".writer";
 const MAGIC: &[u8; 8] = b"SILOLOGW";
 const PLACE_BYTES: usize = 512;
 const SERIALS_AHEAD: u64 = 1 << 32;
 const CRC_AT: usize = 48;
+
+/// A book's name.
+pub fn writer_name(epoch: u64) -> String {
+    format!("{epoch:020}{WRITER}")
+}
 
 /// What a writer's book says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,17 +89,17 @@ impl Book {
 
 impl Presence {
     /// From now on everybody sees this epoch, and can tell whether its writer lives.
-    pub fn enter(dir: &LogDir, epoch: u64) -> Result<Presence> {
+    pub fn enter(files: &dyn Files, epoch: u64) -> Result<Presence> {
         let (name, unfinished) = (writer_name(epoch), writer_name(epoch) + UNFINISHED);
-        or_absent(dir.files.remove(&unfinished))?;
-        let file = dir.files.create(&unfinished)?;
+        or_absent(files.remove(&unfinished))?;
+        let file = files.create(&unfinished)?;
         if !file.try_lock()? {
             return Err(Error::from(ErrorKind::WouldBlock));
         }
         let book = Book { serial: 1, note: Note::default() };
         book.write(file.as_ref(), epoch)?;
-        dir.files.publish(&unfinished, &name)?; // locked by the time it has its name
-        dir.files.sync_names()?;
+        files.publish(&unfinished, &name)?; // locked by the time it has its name
+        files.sync_names()?;
         Ok(Presence { file, epoch, book })
     }
 
@@ -116,10 +122,18 @@ impl Presence {
     }
 }
 
+/// The book of an epoch; none if it has no file.
+pub fn read(files: &dyn Files, epoch: u64) -> Result<Option<Book>> {
+    match files.read(&writer_name(epoch), Book::BYTES) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        bytes => Ok(Some(Book::parse(&bytes?, epoch))),
+    }
+}
+
 /// Corrects the book of an epoch whose writer is fenced, and outdoes what that writer may still write.
-pub fn correct(dir: &LogDir, epoch: u64, note: Note) -> Result<()> {
-    let Some(book) = dir.book(epoch)? else { return Ok(()) };
-    let file = dir.files.open(&writer_name(epoch))?;
+pub fn correct(files: &dyn Files, epoch: u64, note: Note) -> Result<()> {
+    let Some(book) = read(files, epoch)? else { return Ok(()) };
+    let file = files.open(&writer_name(epoch))?;
     let next = Book { serial: book.serial.saturating_add(SERIALS_AHEAD), note };
     next.write(file.as_ref(), epoch)?;
     next.next(note).write(file.as_ref(), epoch)
@@ -127,6 +141,7 @@ pub fn correct(dir: &LogDir, epoch: u64, note: Note) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dir::LogDir;
     use super::super::memory::Memory;
     use super::super::segment::LogId;
     use super::*;
@@ -134,7 +149,7 @@ mod tests {
     #[test]
     fn the_newest_whole_place_counts() {
         let dir = LogDir::new(Memory::new().files(), LogId([1; 16]));
-        let mut presence = Presence::enter(&dir, 4).unwrap();
+        let mut presence = Presence::enter(dir.files.as_ref(), 4).unwrap();
         let note = |count| Note { segments: count, size: count * 100, durable_below: count * 7 };
         assert_eq!(dir.book(4).unwrap().unwrap().note, Note::default());
         for count in 1..5 {
@@ -150,7 +165,7 @@ mod tests {
         }
         assert_eq!(Book::parse(&bytes, 5), Book::default(), "another epoch's");
         assert!(!dir.is_dead(4));
-        correct(&dir, 4, note(2)).unwrap();
+        correct(dir.files.as_ref(), 4, note(2)).unwrap();
         assert_eq!(dir.book(4).unwrap().unwrap().note, note(2));
         drop(presence);
         assert!(dir.is_dead(4) && dir.is_dead(5));

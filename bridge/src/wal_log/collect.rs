@@ -4,8 +4,9 @@
 //! Only what is understood is removed. A segment that is damaged, or of another log, is said once and left alone. What
 //! belongs to a writer with a higher epoch is not looked at: its opening may fail, and then it takes its files back.
 
-use super::dir::{Listing, LogDir, UNFINISHED};
-use super::init::{blocking, unavailable};
+use super::blocking::{blocking, unavailable};
+use super::dir::{Listing, LogDir};
+use super::files::{or_absent, UNFINISHED};
 use super::segment::{Header, Segment, SegmentName};
 use super::survey::{entries, Entry};
 use super::tenure::Tenure;
@@ -110,7 +111,7 @@ fn sweep_leftovers(dir: &LogDir, epoch: u64) -> Result<()> {
     }
     for name in &listing.unfinished {
         if epoch_of_unfinished(name).is_some_and(|other| other < epoch && dir.is_dead(other)) {
-            super::dir::or_absent(dir.files.remove(name))?;
+            or_absent(dir.files.remove(name))?;
         }
     }
     Ok(())

@@ -14,8 +14,8 @@
 //!
 //! Other names are passed over: nobody touches what is not understood.
 
-use super::book::Book;
-use super::files::{Disk, Files, LogFile};
+use super::book::{self, writer_name, Book, WRITER};
+use super::files::{or_absent, Disk, Files, LogFile, UNFINISHED};
 use super::record::{Origin, Record};
 use super::segment::{
     header, log_id, parse_header, Header, LogId, Segment, SegmentName, SEGMENT_BYTES, SEGMENT_HEADER_BYTES,
@@ -26,11 +26,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 const FENCED: &str = ".fenced";
-const WRITER: &str = ".writer";
 const OBJECTS: &str = "objects-";
 const IDENTITY: &str = "identity";
 const IDENTITY_MAGIC: &[u8; 8] = b"SILOLOGI";
-pub const UNFINISHED: &str = ".new";
 pub const ACCEPT_LOSS: &str = "accept-loss";
 pub const DAMAGED: &str = "damaged-";
 
@@ -90,10 +88,6 @@ fn fence_name(epoch: u64) -> String {
     format!("{epoch:020}{FENCED}")
 }
 
-pub fn writer_name(epoch: u64) -> String {
-    format!("{epoch:020}{WRITER}")
-}
-
 impl Listing {
     fn add(&mut self, file: String) {
         self.accepts_loss |= file == ACCEPT_LOSS;
@@ -126,14 +120,6 @@ impl Listing {
 
     pub fn is_fenced(&self, epoch: u64) -> bool {
         self.fenced.binary_search(&epoch).is_ok()
-    }
-}
-
-/// No file is no error.
-pub fn or_absent(result: Result<()>) -> Result<()> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result,
     }
 }
 
@@ -291,10 +277,7 @@ impl LogDir {
     }
 
     pub fn book(&self, epoch: u64) -> Result<Option<Book>> {
-        match self.files.read(&writer_name(epoch), Book::BYTES) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            bytes => Ok(Some(Book::parse(&bytes?, epoch))),
-        }
+        book::read(self.files.as_ref(), epoch)
     }
 
     /// The whole log, for a database that is to be no more.

@@ -3,13 +3,23 @@
 //! Names are relative to the directory; one may lie in a directory below it. A file that is created is durable after its
 //! `sync`, and its name after `sync_names`.
 
-use super::dir::UNFINISHED;
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// The end of the name of a file that is not whole yet.
+pub const UNFINISHED: &str = ".new";
+
+/// No file is no error.
+pub fn or_absent(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
 
 pub trait Files: Debug + Send + Sync {
     /// Makes the directory if it is not there.

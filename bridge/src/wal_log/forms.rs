@@ -5,8 +5,9 @@
 //! would put its next one. Both happen after the open has its epoch, and what such a writer acknowledged before it was
 //! fenced is looked for afterwards: if there is anything, the open begins anew, and takes it in.
 
+use super::blocking::{blocking, unavailable};
 use super::dir::LogDir;
-use super::init::{blocking, enter, take_over, unavailable, Entrance};
+use super::init::{enter, take_over, Entrance};
 use super::survey::{survey, Verdict};
 use crate::error::Failure;
 use bytes::Bytes;

@@ -5,8 +5,10 @@
 //! them, so that it counts once; where nothing is damaged it is taken back, or it would be an answer to what nobody has
 //! seen. Cut off in the middle it begins anew at the next open.
 
+use super::blocking::unavailable;
 use super::book::{self, Note};
-use super::dir::{nonsense, or_absent, LogDir, ACCEPT_LOSS, DAMAGED};
+use super::dir::{nonsense, LogDir, ACCEPT_LOSS, DAMAGED};
+use super::files::or_absent;
 use super::segment::{Header, SegmentName, SEGMENT_HEADER_BYTES};
 use super::survey::{data_error, entries, survey, Damage, Found, Verdict};
 use crate::os_clock::wall_ms;
@@ -14,10 +16,6 @@ use slatedb::wal::WalError;
 use std::io::Result;
 
 const NOTE: &str = "what-was-given-up.txt";
-
-fn unavailable(error: std::io::Error) -> WalError {
-    super::init::unavailable(error)
-}
 
 /// The records that count; a log with damage is refused unless an operator accepts the loss.
 pub fn sound(dir: &LogDir, replayed: u64) -> std::result::Result<Found, WalError> {
@@ -102,7 +100,7 @@ fn correct_books(dir: &LogDir, damage: &Damage) -> Result<()> {
         let segments = last.map_or(0, |name| name.number.saturating_add(1));
         let durable_below = book.note.durable_below.min(damage.first_lost);
         if epoch >= damage.segment.epoch || durable_below < book.note.durable_below {
-            book::correct(dir, epoch, Note { segments, size: 0, durable_below })?;
+            book::correct(dir.files.as_ref(), epoch, Note { segments, size: 0, durable_below })?;
         }
     }
     Ok(())

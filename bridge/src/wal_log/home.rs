@@ -4,8 +4,8 @@
 //! The directory gets its id first, durably, then the object is made, then the log takes records. So a database with such
 //! an object had a log, and a directory without that id is not it: it is empty, or another database's.
 
+use super::blocking::{blocking, unavailable};
 use super::dir::{LogDir, ACCEPT_LOSS};
-use super::init::{blocking, unavailable};
 use super::segment::LogId;
 use super::survey::data_error;
 use crate::error::{Failure, EDATA};

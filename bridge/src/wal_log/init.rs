@@ -1,5 +1,6 @@
 //! Taking a log over, and replay: the records of earlier writers that are not in sorted files yet.
 
+use super::blocking::{blocking, unavailable};
 use super::book::Note;
 use super::collect::sweep_dead;
 use super::dir::{Beginning, LogDir, OpenSegment, ACCEPT_LOSS};
@@ -28,23 +29,6 @@ pub struct LogInit {
     pub record_bytes_max: usize,
     /// Gets the log once it is open.
     pub handle: Arc<OnceLock<LogHandle>>,
-}
-
-pub(super) fn unavailable(error: std::io::Error) -> WalError {
-    match error.kind() {
-        std::io::ErrorKind::InvalidData => WalError::DataError(Arc::new(error)),
-        _ => WalError::Unavailable(Arc::new(error)),
-    }
-}
-
-/// Runs work on files on a thread that may block.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, WalError> + Send + 'static,
-) -> Result<T, WalError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(WalError::InternalError(Arc::new(error))),
-    }
 }
 
 /// What stands in the way of a writer.

@@ -31,6 +31,7 @@
 //! Epochs are given out by the manifest and never twice. All this needs one machine's view of the directory: on a network
 //! file system a WAL of objects is the right one.
 
+mod blocking;
 mod book;
 mod collect;
 mod dir;

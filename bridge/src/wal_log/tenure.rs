@@ -5,7 +5,8 @@
 //! it too.
 
 use super::book::{Note, Presence};
-use super::dir::{or_absent, LogDir, UNFINISHED};
+use super::dir::LogDir;
+use super::files::{or_absent, UNFINISHED};
 use super::segment::SegmentName;
 use std::io::Result;
 use std::sync::{Mutex, MutexGuard};
@@ -26,7 +27,7 @@ pub struct Tenure {
 
 impl Tenure {
     pub fn begin(dir: &LogDir, epoch: u64) -> Result<Tenure> {
-        let presence = Presence::enter(dir, epoch)?;
+        let presence = Presence::enter(dir.files.as_ref(), epoch)?;
         let stay = Mutex::new(Stay { presence: Some(presence), kept: false });
         Ok(Tenure { dir: dir.clone(), epoch, stay })
     }
