@@ -9,6 +9,7 @@
 
 #include "base/limits.h"
 #include "codec/record.h"
+#include "codec/unpack.h"
 #include "silo.pb-c.h"
 
 typedef Silo__V1__FloatingConcurrencyLimit__MetadataEntry floating_entry;
@@ -103,17 +104,6 @@ void limit_encode(struct buf *buf, struct arena *scratch, const struct limit_rec
 
 /* --- reading --- */
 
-static void *message_alloc(void *arena, size_t size)
-{
-    return arena_alloc(arena, size);
-}
-
-static void message_release(void *arena, void *pointer)
-{
-    (void)arena;
-    (void)pointer;
-}
-
 static bool name_read(const char *name, struct bytes *ret)
 {
     *ret = bytes_str(name);
@@ -188,8 +178,7 @@ static bool limit_next(struct arena *arena, struct bytes *at, struct limit_rec *
     if (!item_next(at, &item)) {
         return false;
     }
-    ProtobufCAllocator allocator = {
-        .alloc = message_alloc, .free = message_release, .allocator_data = arena};
+    ProtobufCAllocator allocator = unpack_allocator(arena);
     const Silo__V1__Limit *limit = silo__v1__limit__unpack(&allocator, item.len, item.ptr);
     if (limit == NULL) {
         return false;

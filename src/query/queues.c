@@ -63,7 +63,7 @@ static void scope_range(struct pager *pager, const struct queue_scope *scope, si
     ranges_set(&pager->ranges, i, i, keys_only, key_bytes(&prefix));
 }
 
-static SILO_RC malformed(struct bytes key, struct silo_err *err)
+static SILO_RC row_malformed(struct bytes key, struct silo_err *err)
 {
     return FAIL(err, SILO_CORRUPT, "a row of table %u is malformed", key.ptr[0]);
 }
@@ -92,7 +92,7 @@ static SILO_RC holder_take(struct pager *pager, const struct range *range, struc
     if (!key_holder_parse(range->row.key, &ref, &row.task_id) ||
         !names_of(pager->arena, ref, &row.tenant, &row.queue) ||
         !holder_decode(arena_copy(pager->arena, range->row.value), &rec)) {
-        return malformed(range->row.key, err);
+        return row_malformed(range->row.key, err);
     }
     row.job_id = rec.job_id;
     row.granted_ms = rec.granted_ms;
@@ -220,7 +220,7 @@ static SILO_RC waiter_take(struct pager *pager, const struct range *range, struc
         !names_of(arena, ref, &row.tenant, &row.queue) ||
         !task_decode(arena_copy(arena, range->row.value), &rec) ||
         !job_ref_parse(rec.job_ref, arena_alloc(arena, rec.job_ref.len), &tenant, &row.job_id)) {
-        return malformed(range->row.key, err);
+        return row_malformed(range->row.key, err);
     }
     row.throttled = names_throttle(row.queue);
     row.queue = row.throttled ? BYTES_NONE : row.queue;
@@ -314,7 +314,7 @@ static SILO_RC queue_add(struct pager *pager, struct queue_row *queue, const str
     if (rest.len == 1 && rest.ptr[0] == QUEUE_FLOATING) {
         return floating_add(pager, queue, row->value, err);
     }
-    return malformed(row->key, err);
+    return row_malformed(row->key, err);
 }
 
 /* All rows of the queue that comes next. *ret_found false: none comes. */
@@ -330,12 +330,12 @@ static SILO_RC queue_gather(struct pager *pager, struct queue_row *ret_queue, bo
         struct bytes row_ref;
         struct bytes rest;
         if (!key_queue_split(range->row.key, &row_ref, &rest)) {
-            return malformed(range->row.key, err);
+            return row_malformed(range->row.key, err);
         }
         if (ref.len == 0) {
             ref = arena_copy(pager->arena, row_ref);
             if (!names_of(pager->arena, ref, &queue.tenant, &queue.queue)) {
-                return malformed(range->row.key, err);
+                return row_malformed(range->row.key, err);
             }
             const struct bytes suffix = range_suffix(range);
             pager_at(pager, 0, bytes_of(suffix.ptr, suffix.len - rest.len));

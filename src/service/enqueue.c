@@ -57,8 +57,8 @@ void on_enqueue(struct call *call)
 
 /* --- EnqueueMany --- */
 
-static SILO_RC many_prepare(struct many *many, size_t index, struct command *cmd,
-                            struct silo_err *err)
+static SILO_RC enqueue_many_prepare(struct many *many, size_t index, struct command *cmd,
+                                    struct silo_err *err)
 {
     const Silo__V1__EnqueueManyRequest *request = many->call->message;
     const Silo__V1__EnqueueRequest *job = request->jobs[index];
@@ -70,7 +70,7 @@ static SILO_RC many_prepare(struct many *many, size_t index, struct command *cmd
                              &many->results[index].id, err);
 }
 
-static void many_answer(struct many *many)
+static void enqueue_many_answer(struct many *many)
 {
     struct call *call = many->call;
     Silo__V1__EnqueueManyResponse reply = SILO__V1__ENQUEUE_MANY_RESPONSE__INIT;
@@ -95,6 +95,6 @@ void on_enqueue_many(struct call *call)
 {
     const Silo__V1__EnqueueManyRequest *request = call->message;
     if (svc_route(call, request->shard)) {
-        many_start(call, request->n_jobs, many_prepare, many_answer);
+        many_start(call, request->n_jobs, enqueue_many_prepare, enqueue_many_answer);
     }
 }

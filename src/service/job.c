@@ -1,7 +1,7 @@
 /* service/job.c - GetJob, GetJobResult, CancelJob, DeleteJob, RestartJob, ExpediteJob. */
 #include "service/call_int.h"
 
-static void malformed(struct call *call)
+static void answer_malformed(struct call *call)
 {
     svc_fail(call, SILO_CORRUPT, "the stored job is malformed");
 }
@@ -17,7 +17,7 @@ static void get_job_answer(struct call *call)
     const Silo__V1__GetJobResponse *reply =
         encode_job(call->arena, request->id, &cmd->result.job, &cmd->args.get);
     if (reply == NULL) {
-        malformed(call);
+        answer_malformed(call);
         return;
     }
     svc_reply(call, &reply->base);

@@ -11,6 +11,7 @@
  * good as without it.
  */
 #include "base/assert.h"
+#include "codec/unpack.h"
 #include "service/service_int.h"
 
 static bool varint_read(struct bytes *at, uint64_t *ret_value)
@@ -130,23 +131,11 @@ SILO_RC message_check(const ProtobufCMessageDescriptor *type, struct bytes wire,
     return fields_check(type, wire, 1, &walk, err);
 }
 
-static void *message_alloc(void *arena, size_t size)
-{
-    return arena_alloc(arena, size);
-}
-
-static void message_release(void *arena, void *pointer)
-{
-    (void)arena;
-    (void)pointer;
-}
-
 static SILO_RC message_unpack(struct arena *arena, const ProtobufCMessageDescriptor *type,
                               struct bytes wire, ProtobufCMessage **ret_message,
                               struct silo_err *err)
 {
-    ProtobufCAllocator allocator = {
-        .alloc = message_alloc, .free = message_release, .allocator_data = arena};
+    ProtobufCAllocator allocator = unpack_allocator(arena);
     ProtobufCMessage *message = protobuf_c_message_unpack(type, &allocator, wire.len, wire.ptr);
     if (message == NULL) {
         return FAIL(err, SILO_INTERNAL, "failed to decode %s: malformed message", type->short_name);

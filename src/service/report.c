@@ -83,8 +83,8 @@ void on_report(struct call *call)
 
 /* --- ReportOutcomes --- */
 
-static SILO_RC many_prepare(struct many *many, size_t index, struct command *cmd,
-                            struct silo_err *err)
+static SILO_RC report_many_prepare(struct many *many, size_t index, struct command *cmd,
+                                   struct silo_err *err)
 {
     const Silo__V1__ReportOutcomesRequest *request = many->call->message;
     const Silo__V1__ReportOutcomeRequest *outcome = request->outcomes[index];
@@ -95,7 +95,7 @@ static SILO_RC many_prepare(struct many *many, size_t index, struct command *cmd
     return report_args_fill(outcome, &cmd->args.report, err);
 }
 
-static void many_answer(struct many *many)
+static void report_many_answer(struct many *many)
 {
     struct call *call = many->call;
     Silo__V1__ReportOutcomesResponse reply = SILO__V1__REPORT_OUTCOMES_RESPONSE__INIT;
@@ -117,7 +117,7 @@ void on_report_many(struct call *call)
 {
     const Silo__V1__ReportOutcomesRequest *request = call->message;
     if (svc_route(call, request->shard)) {
-        many_start(call, request->n_outcomes, many_prepare, many_answer);
+        many_start(call, request->n_outcomes, report_many_prepare, report_many_answer);
     }
 }
 
