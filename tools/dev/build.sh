@@ -35,6 +35,33 @@ build_tree() {
     ninja -C "$dir" -j "$JOBS" "$@" </dev/null
 }
 
+AHEAD_PID=
+
+# build_ahead TYPE...: builds these trees in the background, with what other processes leave of the processors. What
+# they print goes to a file: build_tree says later whether all is built.
+build_ahead() {
+    [ $# -gt 0 ] || return 0
+    mkdir -p build/test-logs
+    set -m # a process group of its own, so that it can be ended whole
+    (
+        renice -n 19 "$BASHPID" >/dev/null
+        for type in "$@"; do build_tree "$type" || exit 1; done
+    ) >build/test-logs/build-ahead.log 2>&1 </dev/null &
+    AHEAD_PID=$!
+    set +m
+}
+
+# Until nothing is built in the background any more.
+build_ahead_wait() {
+    [ -z "$AHEAD_PID" ] || wait "$AHEAD_PID" || true
+    AHEAD_PID=
+}
+
+build_ahead_stop() {
+    [ -z "$AHEAD_PID" ] || kill -- "-$AHEAD_PID" 2>/dev/null || true
+    build_ahead_wait
+}
+
 # How programs of a sanitized build are to run.
 sanitizer_options() {
     export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
