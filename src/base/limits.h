@@ -82,7 +82,7 @@
 #define SHARD_COMMANDS_MAX 65536u /* commands waiting for reads, polls parked, results awaited */
 #endif
 #ifndef SHARD_COMMANDS_RESERVE
-/* So many more for commands that keep or end running work; half of it for the shard's own. */
+/* So many more for commands that keep or end running work. */
 #define SHARD_COMMANDS_RESERVE 16384u
 #endif
 #ifndef SHARD_PARKED_MAX
@@ -115,6 +115,10 @@
 /* One turn of a shard: nobody waits behind unbounded work. */
 #ifndef TURN_TIMERS_MAX
 #define TURN_TIMERS_MAX 512u /* tasks that come due */
+#endif
+#ifndef SHARD_EXPIRIES_MAX
+/* Leases whose end is under way: the others wait, when their rows cannot be read. */
+#define SHARD_EXPIRIES_MAX 4096u
 #endif
 #ifndef TURN_EXPIRIES_MAX
 #define TURN_EXPIRIES_MAX 512u /* leases that end by themselves */

@@ -7,9 +7,7 @@
  *               ▼ │
  *             blocked ──► woken            run ──PARK──► parked (poll, watch) ──► answered or woken
  *
- * 1. A run that NEEDs has changed nothing. 2. Woken commands run before fresh ones. 3. Every
- *    command inside is in exactly
- * one of blocked, woken, parked and answered, or is running.
+ * Woken commands run before fresh ones. What the states of a command mean: core/run.h.
  */
 #include "core/core.h"
 
@@ -318,13 +316,12 @@ int64_t core_next_mono_ms(const struct core *core)
     int64_t next =
         earlier(poll_next_mono_ms(core), earlier(due_next_mono_ms(core), low_next_mono_ms(core)));
     const struct heap_node *deadline = heap_min(&core->deadlines);
-    const struct heap_node *expiry = core->leases_frozen ? NULL : heap_min(&core->expiry);
     next = earlier(next, deadline != NULL ? deadline->key : INT64_MAX);
     next = earlier(next, earlier(grants_next_mono_ms(core), floating_next_mono_ms(core)));
     next = earlier(next, earlier(locate_next_mono_ms(core), redate_next_mono_ms(core)));
     next = earlier(next, earlier(buckets_next_mono_ms(core), expire_next_mono_ms(core)));
     next = earlier(next, throttle_next_mono_ms(core));
-    return earlier(next, expiry != NULL ? expiry->key : INT64_MAX);
+    return earlier(next, expiry_next_mono_ms(core));
 }
 
 /* --- commands of the core's own --- */

@@ -5,8 +5,16 @@
 #include "base/limits.h"
 #include "core/floating.h"
 #include "core/inner.h"
+#include "core/job.h"
 #include "core/lease.h"
 #include "core/state.h"
+
+/* The command that ends a lease is on its way, until expiry_ended. */
+static void expiry_begin(struct core *core, struct command *cmd)
+{
+    core->expiries++;
+    inner_wake(core, cmd);
+}
 
 static struct command *expiry_give_back(struct core *core, const struct uuid *task_id)
 {
@@ -26,24 +34,8 @@ void core_undelivered(struct core *core, const struct uuid *task_id, const char 
         lease->undelivered = true;
         lease_renew(core, lease);
     } else if (unreadable == NULL) { /* it may refresh a limit */
-        inner_wake(core, expiry_give_back(core, task_id));
+        expiry_begin(core, expiry_give_back(core, task_id));
     }
-}
-
-/* A MessagePack str 16. */
-static struct bytes packed_text(struct arena *arena, const char *text)
-{
-    const size_t len = strlen(text);
-    uint8_t *out = arena_alloc(arena, len + 3);
-    out[0] = 0xda;
-    out[1] = (uint8_t)(len >> 8);
-    out[2] = (uint8_t)len;
-    /*
-     * NOLINTNEXTLINE(bugprone-not-null-terminated-result): MessagePack strings have a length
-     * instead
-     */
-    memcpy(out + 3, text, len);
-    return bytes_of(out, len + 3);
 }
 
 /* What happened; the worker id is cut to what fits. */
@@ -52,7 +44,7 @@ static struct bytes expiry_text(const struct core *core, const struct lease *lea
 {
     const struct bytes worker = lease->rec.worker_id;
     const size_t shown = worker.len < 256 ? worker.len : 256;
-    return packed_text(
+    return job_error_text(
         arena, arena_printf(arena, "lease expired %lld ms after its start (now %lld), worker %.*s",
                             (long long)(core->wall_ms - lease->rec.started_ms),
                             (long long)core->wall_ms, (int)shown, (const char *)worker.ptr));
@@ -70,7 +62,7 @@ static struct command *expiry_report(struct core *core, const struct lease *leas
     };
     if (lease->unreadable != NULL) {
         cmd->args.report.error_code = BYTES_LIT(ERROR_JOB_UNREADABLE);
-        cmd->args.report.data = packed_text(cmd->arena, lease->unreadable);
+        cmd->args.report.data = job_error_text(cmd->arena, lease->unreadable);
         cmd->args.report.final = true;
     }
     return cmd;
@@ -84,7 +76,7 @@ static void lease_expire(struct core *core, struct lease *lease)
     lease->expiring = true;
     /* Out of the way of others until the command is through. */
     heap_update(&core->expiry, &lease->expiry, INT64_MAX);
-    inner_wake(core, cmd);
+    expiry_begin(core, cmd);
 }
 
 void expiry_turn(struct core *core)
@@ -92,7 +84,7 @@ void expiry_turn(struct core *core)
     if (core->leases_frozen) {
         return;
     }
-    for (uint32_t n = 0; n < TURN_EXPIRIES_MAX; n++) {
+    for (uint32_t n = 0; n < TURN_EXPIRIES_MAX && core->expiries < SHARD_EXPIRIES_MAX; n++) {
         struct heap_node *node = heap_min(&core->expiry);
         if (node == NULL || node->key > core->mono_ms) {
             return;
@@ -101,8 +93,19 @@ void expiry_turn(struct core *core)
     }
 }
 
+int64_t expiry_next_mono_ms(const struct core *core)
+{
+    const struct heap_node *node = heap_min(&core->expiry);
+    if (core->leases_frozen || core->expiries >= SHARD_EXPIRIES_MAX || node == NULL) {
+        return INT64_MAX; /* the end of one of those under way brings a turn */
+    }
+    return node->key;
+}
+
 void expiry_ended(struct core *core, const struct command *cmd)
 {
+    ASSERT(core->expiries != 0);
+    core->expiries--;
     const struct uuid *task_id =
         cmd->kind == CMD_REPORT ? &cmd->args.report.task_id : cmd->args.give_back.task_ids;
     struct lease *lease = lease_find(core, task_id);

@@ -109,16 +109,16 @@ static void history_append(struct core *core, struct command *cmd, uint32_t know
 
 /* --- what becomes of the job --- */
 
-struct import {
+struct import_plan {
     enum job_status status; /* SCHEDULED or terminal */
     uint32_t count;         /* attempts it has then */
     uint32_t known;         /* of them, those already recorded */
     struct token to;        /* SCHEDULED: its next run */
 };
 
-static bool import_scheduled(const struct import *import)
+static bool import_scheduled(const struct import_plan *plan)
 {
-    return import->status == JOB_SCHEDULED;
+    return plan->status == JOB_SCHEDULED;
 }
 
 static int64_t import_due_ms(const struct core *core, const struct command *cmd)
@@ -129,69 +129,69 @@ static int64_t import_due_ms(const struct core *core, const struct command *cmd)
 
 /* The token of the next run. */
 static void import_begin(struct core *core, struct command *cmd, const struct info *info,
-                         const struct limits *limits, struct import *import)
+                         const struct limits *limits, struct import_plan *plan)
 {
-    import->count = (uint32_t)cmd->args.import.attempt_count;
-    import->status = history_status(&cmd->args.import);
-    import->to = (struct token){
+    plan->count = (uint32_t)cmd->args.import.attempt_count;
+    plan->status = history_status(&cmd->args.import);
+    plan->to = (struct token){
         .group = info->group,
         .place = {.due_ms = import_due_ms(core, cmd), .priority = info->priority},
-        .attempt = import->count + 1,
-        .relative = import->count + 1,
+        .attempt = plan->count + 1,
+        .relative = plan->count + 1,
     };
     const struct uuid task_id = id_from_seed(cmd->seed, 0);
-    token_begin(&import->to, &task_id, limits);
+    token_begin(&plan->to, &task_id, limits);
 }
 
 static struct state import_state(const struct core *core, const struct command *cmd,
-                                 const struct import *import, uint64_t arrival)
+                                 const struct import_plan *plan, uint64_t arrival)
 {
     struct state state = {
-        .status = import->status,
+        .status = plan->status,
         .changed_ms = core->wall_ms,
-        .attempt = import->to.attempt,
-        .relative = import->to.relative,
-        .has_next = import_scheduled(import),
-        .due_ms = import->to.place.due_ms,
+        .attempt = plan->to.attempt,
+        .relative = plan->to.relative,
+        .has_next = import_scheduled(plan),
+        .due_ms = plan->to.place.due_ms,
         .arrival = arrival,
     };
-    if (!import_scheduled(import)) {
-        state.final = history_attempt(cmd, import->count);
+    if (!import_scheduled(plan)) {
+        state.final = history_attempt(cmd, plan->count);
         state.changed_ms = state.final.outcome.finished_ms;
-        state.attempt = import->count;
-        state.relative = import->count;
+        state.attempt = plan->count;
+        state.relative = plan->count;
         state.has_outcome = true;
         state.by_attempt = true;
     }
     return state;
 }
 
-static enum run import_done(struct command *cmd, const struct import *import)
+static enum run import_done(struct command *cmd, const struct import_plan *plan)
 {
-    cmd->result.import.status = import->status;
+    cmd->result.import.status = plan->status;
     return run_changed(cmd);
 }
 
 /* --- a new job --- */
 
-static void import_create(struct core *core, struct command *cmd, struct import *import,
+static void import_create(struct core *core, struct command *cmd, struct import_plan *plan,
                           struct info *info, struct tenant_count *count)
 {
     info->arrival = arrival_next(core);
-    struct state state = import_state(core, cmd, import, info->arrival);
-    const bool scheduled = import_scheduled(import);
+    struct state state = import_state(core, cmd, plan, info->arrival);
+    const bool scheduled = import_scheduled(plan);
     struct blob *row =
         job_create(core, cmd->job_ref, info, cmd->args.import.payload, index_kind_of(state.status),
                    scheduled ? info->enqueue_ms : state.changed_ms);
-    history_append(core, cmd, 0, scheduled ? import->count : import->count - 1);
+    history_append(core, cmd, 0, scheduled ? plan->count : plan->count - 1);
     count_move(core, count, COUNT_NONE, count_kind_of(state.status));
     if (scheduled) {
         state_write(core, cmd->job_ref, &state);
-        import->to.place.arrival = info->arrival;
-        import->to.info = row;
-        walk_move(core, cmd->job_ref, &(struct token){.where = TOKEN_NONE}, &import->to);
+        plan->to.place.arrival = info->arrival;
+        plan->to.info = row;
+        walk_move(core, cmd->job_ref, &(struct token){.where = TOKEN_NONE}, &plan->to);
     } else {
-        history_put_data(core, cmd, import->count, &state.final);
+        history_put_data(core, cmd, plan->count, &state.final);
         state.expire_ms = expire_at(core, state.status);
         state_write(core, cmd->job_ref, &state);
         if (state.expire_ms != 0) {
@@ -211,17 +211,16 @@ static enum run import_new(struct core *core, struct command *cmd, struct tenant
     info.payload = blob_of(args->payload);
     info.enqueue_ms = info.enqueue_ms > 0 ? info.enqueue_ms : core->wall_ms;
     info.due_ms = import_due_ms(core, cmd);
-    struct import import = {.known = 0};
+    struct import_plan plan = {.known = 0};
     struct limits limits;
     limits_make(cmd->arena, args->limits, info.limit_count, info.limits, &limits);
-    import_begin(core, cmd, &info, &limits, &import);
-    const bool ready =
-        !import_scheduled(&import) || walk_ready(core, cmd, cmd->job_ref, &import.to);
+    import_begin(core, cmd, &info, &limits, &plan);
+    const bool ready = !import_scheduled(&plan) || walk_ready(core, cmd, cmd->job_ref, &plan.to);
     if (!ready || count == NULL) {
         return RUN_NEED;
     }
-    import_create(core, cmd, &import, &info, count);
-    return import_done(cmd, &import);
+    import_create(core, cmd, &plan, &info, count);
+    return import_done(cmd, &plan);
 }
 
 /* --- imported again --- */
@@ -355,23 +354,24 @@ static struct blob *again_info(struct core *core, struct command *cmd, const str
  * saw.
  */
 static void again_apply(struct core *core, struct command *cmd, const struct job *job,
-                        const struct token *from, struct import *import, struct tenant_count *count)
+                        const struct token *from, struct import_plan *plan,
+                        struct tenant_count *count)
 {
     if (job_status_terminal(job->status)) {
         job_reopen(core, cmd->job_ref, job, count);
     }
     struct blob *row = again_info(core, cmd, job);
-    struct state state = import_state(core, cmd, import, arrival_next(core));
-    const bool scheduled = import_scheduled(import);
-    const uint32_t last = scheduled ? import->count : import->count - 1;
-    history_append(core, cmd, import->known, last);
+    struct state state = import_state(core, cmd, plan, arrival_next(core));
+    const bool scheduled = import_scheduled(plan);
+    const uint32_t last = scheduled ? plan->count : plan->count - 1;
+    history_append(core, cmd, plan->known, last);
     if (scheduled) {
         state_write(core, cmd->job_ref, &state);
-        import->to.place.arrival = state.arrival;
-        import->to.info = row;
-        walk_move(core, cmd->job_ref, from, &import->to);
+        plan->to.place.arrival = state.arrival;
+        plan->to.info = row;
+        walk_move(core, cmd->job_ref, from, &plan->to);
     } else {
-        history_put_data(core, cmd, import->count, &state.final);
+        history_put_data(core, cmd, plan->count, &state.final);
         token_move(core, cmd->job_ref, from, &(struct token){.where = TOKEN_NONE});
         job_end(core, cmd->job_ref, &state, job->info.enqueue_ms, count);
     }
@@ -387,19 +387,19 @@ static enum run import_again(struct core *core, struct command *cmd, struct job 
         return run;
     }
     (void)job_own(core, cmd, job); /* the info row is written again below */
-    struct import import = {.known = known};
+    struct import_plan plan = {.known = known};
     const struct limits *limits = limits_of(core, &job->info);
     if (limits == NULL) {
         return run_fail(cmd, SILO_CORRUPT, "the job's stored limits are malformed");
     }
-    import_begin(core, cmd, &job->info, limits, &import);
+    import_begin(core, cmd, &job->info, limits, &plan);
     struct token from = {.where = TOKEN_NONE};
     bool ready = count != NULL;
     if (job->status == JOB_SCHEDULED) {
         ready = token_find(core, cmd, job, &from) && ready;
     }
-    if (import_scheduled(&import)) {
-        ready = walk_ready(core, cmd, cmd->job_ref, &import.to) && ready;
+    if (import_scheduled(&plan)) {
+        ready = walk_ready(core, cmd, cmd->job_ref, &plan.to) && ready;
     }
     if (!ready) {
         return RUN_NEED;
@@ -407,8 +407,8 @@ static enum run import_again(struct core *core, struct command *cmd, struct job 
     if (job->status == JOB_SCHEDULED && from.where == TOKEN_NONE) {
         return run_fail(cmd, SILO_CORRUPT, "the job's task is missing");
     }
-    again_apply(core, cmd, job, &from, &import, count);
-    return import_done(cmd, &import);
+    again_apply(core, cmd, job, &from, &plan, count);
+    return import_done(cmd, &plan);
 }
 
 /* --- the commands --- */

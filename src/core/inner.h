@@ -4,7 +4,9 @@
  *
  * Ownership  freed when they are answered.
  * Threads    the shard's executor only.
- * Limits     SHARD_COMMANDS_MAX, with half of the reserve.
+ * Limits     those of whoever makes them: SHARD_EXPIRIES_MAX, SHARD_CHECKS_MAX, TURN_LOCATES_MAX,
+ *            one for each queue that is visited, a page of expiry and of redating, one for each
+ *            info row that is missing.
  */
 #ifndef SILO_CORE_INNER_H
 #define SILO_CORE_INNER_H

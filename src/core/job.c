@@ -134,6 +134,21 @@ uint32_t job_attempts(const struct job *job)
     return job_attempt_rows(job) + (final ? 1 : 0);
 }
 
+struct bytes job_error_text(struct arena *arena, const char *text)
+{
+    const size_t len = strlen(text);
+    uint8_t *out = arena_alloc(arena, len + 3);
+    out[0] = 0xda; /* a MessagePack str 16 */
+    out[1] = (uint8_t)(len >> 8);
+    out[2] = (uint8_t)len;
+    /*
+     * NOLINTNEXTLINE(bugprone-not-null-terminated-result): MessagePack strings have a length
+     * instead
+     */
+    memcpy(out + 3, text, len);
+    return bytes_of(out, len + 3);
+}
+
 /* --- making --- */
 
 struct blob_ref blob_of(struct bytes b)

@@ -66,6 +66,8 @@ struct blob *job_create(struct core *core, struct bytes job_ref, const struct in
 struct blob_ref blob_of(struct bytes b);
 void state_write(struct core *core, struct bytes job_ref, const struct state *state);
 enum key_index index_kind_of(enum job_status status);
+/* Error data of an attempt that the shard ends by itself: a text below 64 KiB, packed. */
+struct bytes job_error_text(struct arena *arena, const char *text);
 /* A row of the job as it is now, copied into the command's arena; it is there. */
 struct bytes job_row_copy(struct core *core, struct command *cmd, enum key_table table);
 /* Attempts that have a row of their own: all recorded ones but that in the state row. */

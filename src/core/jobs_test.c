@@ -247,6 +247,37 @@ static void test_expiry(void **state)
     close_all(rig);
 }
 
+/* A crowd of leases ends while storage does not answer: what is under way for them is bounded. */
+static void test_expiries_are_bounded(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    const uint32_t jobs = SHARD_EXPIRIES_MAX + 100;
+    for (uint32_t i = 0; i < jobs; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof id, "j%u", i);
+        enqueue(rig, id, 5, 0);
+    }
+    for (uint32_t leased = 0; leased < jobs;) {
+        struct call *call = poll_call(1000, 0);
+        rig_do(rig, call);
+        assert_true(poll_count(call) != 0);
+        leased += (uint32_t)poll_count(call);
+        rig_call_free(call);
+    }
+    assert_int_equal(rig_stop(rig), SILO_OK);
+    rig_start(rig); /* the counters are not in memory: each end of a job reads */
+    rig_settle(rig);
+    core_rig_hold(rig, RIG_GET);
+    rig_pass(rig, LEASE_MS + 1000);
+    assert_int_equal(core_stats(rig_core(rig)).commands, SHARD_EXPIRIES_MAX);
+    core_rig_hold(rig, 0);
+    rig_pass(rig, 1000);
+    assert_int_equal(core_stats(rig_core(rig)).commands, 0);
+    assert_int_equal(totals(rig).failed, jobs);
+    close_all(rig);
+}
+
 static void test_priorities(void **state)
 {
     (void)state;
@@ -705,6 +736,7 @@ int main(void)
         cmocka_unit_test(test_future_start),
         cmocka_unit_test(test_far_future),
         cmocka_unit_test(test_expiry),
+        cmocka_unit_test(test_expiries_are_bounded),
         cmocka_unit_test(test_priorities),
         cmocka_unit_test(test_order_start),
         cmocka_unit_test(test_parked_poll),

@@ -15,7 +15,6 @@
 #include "core/pending.h"
 
 #include "base/saturate.h"
-#include "core/floating.h"
 #include "core/group.h"
 #include "core/job.h"
 #include "core/lease.h"

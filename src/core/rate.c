@@ -105,19 +105,8 @@ static struct bytes rate_error_data(struct arena *arena, const struct limit *lim
 {
     struct bytes name = limit->rate->name;
     name.len = name.len < RATE_NAME_SHOWN_MAX ? name.len : RATE_NAME_SHOWN_MAX;
-    const char *text = arena_printf(arena, "rate limit \"%.*s\" refused the job %u times",
-                                    BYTES_FMT(name), retries + 1);
-    const size_t len = strlen(text);
-    uint8_t *out = arena_alloc(arena, len + 3);
-    out[0] = 0xda; /* a MessagePack str 16 */
-    out[1] = (uint8_t)(len >> 8);
-    out[2] = (uint8_t)len;
-    /*
-     * NOLINTNEXTLINE(bugprone-not-null-terminated-result): MessagePack strings have a length
-     * instead
-     */
-    memcpy(out + 3, text, len);
-    return bytes_of(out, len + 3);
+    return job_error_text(arena, arena_printf(arena, "rate limit \"%.*s\" refused the job %u times",
+                                              BYTES_FMT(name), retries + 1));
 }
 
 static enum run rate_fail(struct core *core, struct command *cmd, const struct job *job,

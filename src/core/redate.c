@@ -27,7 +27,6 @@
 #include "core/inner.h"
 #include "core/job.h"
 #include "core/limit_kinds.h"
-#include "core/read.h"
 #include "core/run.h"
 #include "core/state.h"
 #include "core/token.h"

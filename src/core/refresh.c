@@ -21,7 +21,6 @@
 #include "core/line.h"
 #include "core/queue.h"
 #include "core/queue_rows.h"
-#include "core/read.h"
 #include "core/run.h"
 #include "core/state.h"
 

@@ -9,7 +9,6 @@
 #include "base/saturate.h"
 #include "core/commands.h"
 #include "core/count.h"
-#include "core/floating.h"
 #include "core/ids.h"
 #include "core/job.h"
 #include "core/lease.h"

@@ -14,7 +14,6 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "codec/record.h"
-#include "core/lane.h"
 
 struct core;
 struct queue;

@@ -104,6 +104,7 @@ struct core {
     struct map leases_by_job, leases_by_task;
     struct heap expiry;
     bool leases_frozen;
+    uint32_t expiries; /* commands on their way that end leases */
 
     struct map counts;
     struct list counts_lru, counts_dirty;
