@@ -6,6 +6,16 @@
 #include "base/log.h"
 #include "shard/shard_int.h"
 
+/* How many ids the array has room for when it holds `count`: it doubles. */
+static size_t notes_room(size_t count)
+{
+    size_t room = count == 0 ? 0 : 64;
+    while (room < count) {
+        room *= 2;
+    }
+    return room;
+}
+
 void undelivered_note(struct shard *shard, const struct uuid *task_ids, size_t count)
 {
     const size_t room = UNDELIVERED_MAX - shard->undelivered_count;
@@ -18,8 +28,10 @@ void undelivered_note(struct shard *shard, const struct uuid *task_ids, size_t c
     if (taken == 0) {
         return;
     }
-    shard->undelivered = xrealloc(shard->undelivered, (shard->undelivered_count + taken) *
-                                                          sizeof shard->undelivered[0]);
+    const size_t needed = notes_room(shard->undelivered_count + taken);
+    if (needed != notes_room(shard->undelivered_count)) {
+        shard->undelivered = xrealloc(shard->undelivered, needed * sizeof shard->undelivered[0]);
+    }
     memcpy(shard->undelivered + shard->undelivered_count, task_ids, taken * sizeof task_ids[0]);
     shard->undelivered_count += taken;
 }
