@@ -7,9 +7,18 @@
 #include "core/read.h"
 #include "core/state.h"
 
+void buckets_init(struct core *core)
+{
+    map_init(&core->buckets.by_key);
+    list_init(&core->buckets.lru);
+    list_init(&core->buckets.dirty);
+    sweep_init(&core->buckets.sweep);
+    core->buckets.sweep_mono_ms = INT64_MAX;
+}
+
 static void bucket_forget(struct core *core, struct bucket_entry *entry)
 {
-    map_remove(&core->buckets, &entry->node);
+    map_remove(&core->buckets.by_key, &entry->node);
     list_remove(&entry->lru);
     list_remove(&entry->dirty);
     free(entry);
@@ -17,9 +26,9 @@ static void bucket_forget(struct core *core, struct bucket_entry *entry)
 
 static void buckets_shrink(struct core *core)
 {
-    while (core->buckets.count >= SHARD_BUCKETS_MAX) {
+    while (core->buckets.by_key.count >= SHARD_BUCKETS_MAX) {
         struct bucket_entry *oldest =
-            LIST_ENTRY(list_first(&core->buckets_lru), struct bucket_entry, lru);
+            LIST_ENTRY(list_first(&core->buckets.lru), struct bucket_entry, lru);
         if (list_linked(&oldest->dirty)) {
             return;
         }
@@ -31,10 +40,10 @@ static void buckets_shrink(struct core *core)
 struct bucket_entry *bucket_get(struct core *core, struct command *cmd, struct bytes key)
 {
     struct bucket_entry *entry =
-        MAP_ENTRY(map_find(&core->buckets, key), struct bucket_entry, node);
+        MAP_ENTRY(map_find(&core->buckets.by_key, key), struct bucket_entry, node);
     if (entry != NULL) {
         list_remove(&entry->lru);
-        list_push_back(&core->buckets_lru, &entry->lru);
+        list_push_back(&core->buckets.lru, &entry->lru);
         return entry;
     }
     struct bytes value;
@@ -51,25 +60,25 @@ struct bucket_entry *bucket_get(struct core *core, struct command *cmd, struct b
         entry->exists = bucket_decode(value, &entry->bucket);
         core->corrupt_rows += !entry->exists;
     }
-    map_insert(&core->buckets, &entry->node, bytes_of(entry->key, entry->key_len));
-    list_push_back(&core->buckets_lru, &entry->lru);
+    map_insert(&core->buckets.by_key, &entry->node, bytes_of(entry->key, entry->key_len));
+    list_push_back(&core->buckets.lru, &entry->lru);
     return entry;
 }
 
 void bucket_changed(struct core *core, struct bucket_entry *entry)
 {
     if (!list_linked(&entry->dirty)) {
-        list_push_back(&core->buckets_dirty, &entry->dirty);
+        list_push_back(&core->buckets.dirty, &entry->dirty);
     }
-    if (core->buckets_sweep_mono_ms == INT64_MAX) {
-        core->buckets_sweep_mono_ms = core->mono_ms + BUCKET_SWEEP_MS;
+    if (core->buckets.sweep_mono_ms == INT64_MAX) {
+        core->buckets.sweep_mono_ms = core->mono_ms + BUCKET_SWEEP_MS;
     }
 }
 
 void buckets_write(struct core *core)
 {
     struct list_node *node = NULL;
-    while ((node = list_pop_front(&core->buckets_dirty)) != NULL) {
+    while ((node = list_pop_front(&core->buckets.dirty)) != NULL) {
         struct bucket_entry *entry = CONTAINER_OF(node, struct bucket_entry, dirty);
         const struct bytes key = bytes_of(entry->key, entry->key_len);
         if (entry->exists) {
@@ -85,12 +94,12 @@ void buckets_write(struct core *core)
 
 void buckets_free(struct core *core)
 {
-    for (struct map_node *n = map_next(&core->buckets, NULL); n != NULL;
-         n = map_next(&core->buckets, NULL)) {
+    for (struct map_node *n = map_next(&core->buckets.by_key, NULL); n != NULL;
+         n = map_next(&core->buckets.by_key, NULL)) {
         bucket_forget(core, CONTAINER_OF(n, struct bucket_entry, node));
     }
-    map_deinit(&core->buckets);
-    sweep_deinit(&core->buckets_sweep);
+    map_deinit(&core->buckets.by_key);
+    sweep_deinit(&core->buckets.sweep);
 }
 
 /* --- buckets that have refilled go, a page at a time --- */
@@ -99,7 +108,7 @@ static void bucket_swept(struct core *core, struct bytes key, struct bytes value
 {
     struct bucket bucket;
     struct bucket_entry *entry =
-        MAP_ENTRY(map_find(&core->buckets, key), struct bucket_entry, node);
+        MAP_ENTRY(map_find(&core->buckets.by_key, key), struct bucket_entry, node);
     if (entry != NULL) {
         if (!list_linked(&entry->dirty) && entry->stored && entry->exists &&
             bucket_stale(&entry->bucket, core->wall_ms)) {
@@ -116,20 +125,20 @@ static void bucket_swept(struct core *core, struct bytes key, struct bytes value
 
 static void buckets_swept(struct core *core, bool ok)
 {
-    core->buckets_sweep_mono_ms = core->mono_ms + BUCKET_SWEEP_MS;
+    core->buckets.sweep_mono_ms = core->mono_ms + BUCKET_SWEEP_MS;
     if (!ok) {
         return;
     }
-    const bool none = core->buckets_sweep.after.len == 0 && core->buckets.count == 0;
-    if (!sweep_advance(&core->buckets_sweep) && none) {
-        core->buckets_sweep_mono_ms = INT64_MAX;
+    const bool none = core->buckets.sweep.after.len == 0 && core->buckets.by_key.count == 0;
+    if (!sweep_advance(&core->buckets.sweep) && none) {
+        core->buckets.sweep_mono_ms = INT64_MAX;
     }
 }
 
 void buckets_turn(struct core *core)
 {
-    struct sweep *sweep = &core->buckets_sweep;
-    if (sweep->reading || core->mono_ms < core->buckets_sweep_mono_ms) {
+    struct sweep *sweep = &core->buckets.sweep;
+    if (sweep->reading || core->mono_ms < core->buckets.sweep_mono_ms) {
         return;
     }
     if (sweep->range_len == 0) {
@@ -142,5 +151,5 @@ void buckets_turn(struct core *core)
 
 int64_t buckets_next_mono_ms(const struct core *core)
 {
-    return core->buckets_sweep.reading ? INT64_MAX : core->buckets_sweep_mono_ms;
+    return core->buckets.sweep.reading ? INT64_MAX : core->buckets.sweep_mono_ms;
 }

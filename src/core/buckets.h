@@ -26,6 +26,7 @@ struct bucket_entry {
     uint8_t key[];
 };
 
+void buckets_init(struct core *core);
 void buckets_write(struct core *core);
 void buckets_turn(struct core *core);
 int64_t buckets_next_mono_ms(const struct core *core);

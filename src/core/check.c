@@ -16,6 +16,13 @@
 #include "core/task.h"
 #include "core/throttle.h"
 
+void checks_init(struct core *core, bool external)
+{
+    map_init(&core->checks.by_task);
+    list_init(&core->checks.to_ask);
+    core->checks.external = external;
+}
+
 /* min(max, initial * multiplier^retries), at least 1 ms so that time passes. */
 static int64_t rate_backoff_ms(const struct rate_retry_policy *policy, uint32_t retries)
 {
@@ -49,7 +56,7 @@ bool task_wants_check(const struct task *task)
 
 struct check *check_find(const struct core *core, const struct uuid *task_id)
 {
-    return MAP_ENTRY(map_find(&core->checks_by_task, uuid_bytes(task_id)), struct check, by_task);
+    return MAP_ENTRY(map_find(&core->checks.by_task, uuid_bytes(task_id)), struct check, by_task);
 }
 
 /* The line it stands in, if that is a rate limit's. */
@@ -69,7 +76,7 @@ static struct check *check_new(struct core *core, struct task *task)
     check->group = throttle != NULL ? throttle->group : task->group;
     check->gate = throttle != NULL ? throttle->gate : NULL;
     check->group->checks++;
-    map_insert(&core->checks_by_task, &check->by_task, uuid_bytes(&check->task_id));
+    map_insert(&core->checks.by_task, &check->by_task, uuid_bytes(&check->task_id));
     gate_asked(core, check->gate);
     return check;
 }
@@ -77,7 +84,7 @@ static struct check *check_new(struct core *core, struct task *task)
 static void check_free(struct core *core, struct check *check)
 {
     check->group->checks--;
-    map_remove(&core->checks_by_task, &check->by_task);
+    map_remove(&core->checks.by_task, &check->by_task);
     list_remove(&check->node);
     gate_answered(core, check->gate);
     arena_deinit(&check->arena);
@@ -86,11 +93,11 @@ static void check_free(struct core *core, struct check *check)
 
 void checks_free(struct core *core)
 {
-    for (struct map_node *n = map_next(&core->checks_by_task, NULL); n != NULL;
-         n = map_next(&core->checks_by_task, NULL)) {
+    for (struct map_node *n = map_next(&core->checks.by_task, NULL); n != NULL;
+         n = map_next(&core->checks.by_task, NULL)) {
         check_free(core, CONTAINER_OF(n, struct check, by_task));
     }
-    map_deinit(&core->checks_by_task);
+    map_deinit(&core->checks.by_task);
 }
 
 /* The question. It outlives the turn, so it has names of its own. */
@@ -121,8 +128,8 @@ void check_start(struct core *core, struct task *task)
     }
     struct check *check = check_new(core, task);
     check_fill(check, limit->rate);
-    if (core->external_limiter) {
-        list_push_back(&core->checks, &check->node);
+    if (core->checks.external) {
+        list_push_back(&core->checks.to_ask, &check->node);
         return;
     }
     struct command *cmd = inner_new(core, CMD_CHECK, check->job_ref);
@@ -132,7 +139,7 @@ void check_start(struct core *core, struct task *task)
 
 struct core_check *core_check_next(struct core *core)
 {
-    struct list_node *node = list_pop_front(&core->checks);
+    struct list_node *node = list_pop_front(&core->checks.to_ask);
     return node != NULL ? &CONTAINER_OF(node, struct check, node)->ask : NULL;
 }
 

@@ -22,7 +22,7 @@ struct throttle;
 
 /* A rate limit that has been asked. */
 struct check {
-    struct list_node node;   /* core->checks, until the driver takes it */
+    struct list_node node;   /* core->checks.to_ask, until the driver takes it */
     struct map_node by_task; /* key: task id */
     struct uuid task_id;
     uint32_t passed; /* of the token when it asked */
@@ -34,6 +34,7 @@ struct check {
     struct arena arena;
 };
 
+void checks_init(struct core *core, bool external);
 bool task_wants_check(const struct task *task);
 void check_start(struct core *core, struct task *task);
 /* The command about a check has ended, well or not. */

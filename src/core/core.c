@@ -23,6 +23,7 @@
 #include "core/expiry.h"
 #include "core/grant.h"
 #include "core/group.h"
+#include "core/ids.h"
 #include "core/inner.h"
 #include "core/lease.h"
 #include "core/locate.h"
@@ -31,6 +32,7 @@
 #include "core/open.h"
 #include "core/poll.h"
 #include "core/queue_rows.h"
+#include "core/read.h"
 #include "core/redate.h"
 #include "core/refresh.h"
 #include "core/retention.h"
@@ -39,55 +41,8 @@
 #include "core/state.h"
 #include "core/task.h"
 #include "core/throttle.h"
+#include "core/timer.h"
 #include "core/watch.h"
-
-static void core_init_limits(struct core *core)
-{
-    map_init(&core->queues);
-    map_init(&core->chains);
-    map_init(&core->refreshes);
-    map_init(&core->refresh_stubs);
-    map_init(&core->checks_by_task);
-    map_init(&core->buckets);
-    map_init(&core->gates);
-    heap_init(&core->gates_shut);
-    list_init(&core->queue_lru);
-    limit_table_init(&core->limits);
-    list_init(&core->dirty_queues);
-    list_init(&core->sliced_queues);
-    list_init(&core->changed_queues);
-    list_init(&core->unlocated);
-    list_init(&core->drops);
-    list_init(&core->checks);
-    list_init(&core->buckets_lru);
-    list_init(&core->buckets_dirty);
-    heap_init(&core->refresh_due);
-    heap_init(&core->refresh_offers);
-    heap_init(&core->refresh_expiry);
-    sweep_init(&core->refresh_sweep);
-    sweep_init(&core->buckets_sweep);
-    core->buckets_sweep_mono_ms = INT64_MAX;
-}
-
-static void core_free_limits(struct core *core)
-{
-    checks_free(core);
-    buckets_free(core);
-    drop_free(core);
-    queues_free(core);
-    chains_free(core);
-    limit_table_deinit(&core->limits);
-    expire_free(core);
-    redate_free(core);
-    floating_stubs_free(core);
-    map_deinit(&core->gates);
-    heap_deinit(&core->gates_shut);
-    map_deinit(&core->refreshes);
-    heap_deinit(&core->refresh_due);
-    heap_deinit(&core->refresh_offers);
-    heap_deinit(&core->refresh_expiry);
-    sweep_deinit(&core->refresh_sweep);
-}
 
 struct core *core_new(const struct core_options *options, int64_t wall_ms, int64_t mono_ms)
 {
@@ -95,68 +50,61 @@ struct core *core_new(const struct core_options *options, int64_t wall_ms, int64
     view_init(&core->view);
     core->order = options->order;
     core->lane_count = options->order == ORDER_PRIORITY ? LANES_MAX : 1;
-    core->external_limiter = options->external_limiter;
-    core->completed_expire_ms = options->completed_expire_ms;
-    core->terminal_expire_ms = options->terminal_expire_ms;
-    memcpy(core->seed, options->seed, sizeof core->seed);
     core->wall_ms = wall_ms;
     core->mono_ms = mono_ms;
-    core->polls_seen_from_ms = wall_ms;
-    map_init(&core->groups);
-    map_init(&core->tasks);
-    map_init(&core->leases_by_job);
-    map_init(&core->leases_by_task);
-    map_init(&core->counts);
-    map_init(&core->watches);
-    map_init(&core->marks);
-    list_init(&core->waiting);
-    list_init(&core->group_lru);
-    list_init(&core->hot_groups);
-    list_init(&core->dirty_groups);
-    list_init(&core->counts_lru);
-    list_init(&core->counts_dirty);
-    list_init(&core->reads);
-    list_init(&core->answered);
-    list_init(&core->woken);
-    list_init(&core->blocked);
-    list_init(&core->parked);
-    heap_init(&core->expiry);
-    heap_init(&core->deadlines);
-    lane_init(&core->timers, false);
-    core_init_limits(core);
-    arena_init(&core->fire_arena);
-    core->fire = (struct command){.arena = &core->fire_arena, .internal = true};
-    list_init(&core->fire.reads);
     buf_init(&core->scratch, SIZE_MAX / 4);
-    sweep_init(&core->open_sweep);
+    limit_table_init(&core->limits);
+    list_init(&core->reads);
+    run_init(core);
+    ids_init(core, options->seed);
+    tasks_init(core);
+    groups_init(core);
+    counts_init(core);
+    leases_init(core);
+    marks_init(core);
+    watches_init(core);
+    timers_init(core);
+    due_init(core);
+    queues_init(core);
+    slots_init(core);
+    locate_init(core);
+    drops_init(core);
+    refreshes_init(core);
+    gates_init(core);
+    checks_init(core, options->external_limiter);
+    buckets_init(core);
+    retention_init(core, options->completed_expire_ms, options->terminal_expire_ms);
     open_start(core);
     return core;
 }
 
+/* From the top down: what stands above refers to what stands below. */
 struct core *core_free(struct core *core)
 {
     if (core == NULL) {
         return NULL;
     }
-    struct list_node *node = NULL;
-    while ((node = list_pop_front(&core->reads)) != NULL) {
-        core_read_end(core, CONTAINER_OF(node, struct core_read, node), false, false);
-    }
-    view_release(&core->view, &core->fire);
-    arena_deinit(&core->fire_arena);
-    for (uint32_t i = 0; i < core->timers.count; i++) {
-        task_discard(core, lane_at(&core->timers, i));
-    }
-    lane_deinit(&core->timers);
-    core_free_limits(core);
+    reads_free(core);
+    redate_free(core);
+    expire_free(core);
+    open_free(core);
+    checks_free(core);
+    buckets_free(core);
+    drop_free(core);
+    due_free(core);
+    timers_free(core);
+    queues_free(core);
+    slots_free(core);
+    gates_free(core);
+    refreshes_free(core);
     groups_free(core);
     marks_free(core);
     leases_free(core);
     counts_free(core);
-    map_deinit(&core->tasks);
-    map_deinit(&core->watches);
-    heap_deinit(&core->deadlines);
-    sweep_deinit(&core->open_sweep);
+    watches_free(core);
+    tasks_free(core);
+    run_free(core);
+    limit_table_deinit(&core->limits);
     buf_deinit(&core->scratch);
     view_deinit(&core->view);
     free(core);
@@ -203,7 +151,7 @@ static void core_run(struct core *core, struct command *cmd)
     if (run == RUN_ANSWER) {
         core_answer(core, cmd);
     } else if (run == RUN_NEED) {
-        list_push_back(cmd->reads_open != 0 ? &core->blocked : &core->woken, &cmd->node);
+        list_push_back(cmd->reads_open != 0 ? &core->run.blocked : &core->run.woken, &cmd->node);
     }
     grants_run(core); /* in the batch of what freed the slots */
 }
@@ -213,7 +161,7 @@ static void core_run_woken(struct core *core)
     struct list now;
     list_init(&now);
     struct list_node *node = NULL;
-    while ((node = list_pop_front(&core->woken)) != NULL) {
+    while ((node = list_pop_front(&core->run.woken)) != NULL) {
         list_push_back(&now, node);
     }
     while ((node = list_pop_front(&now)) != NULL) {
@@ -233,12 +181,12 @@ static size_t commands_max(const struct command *cmd)
 void core_submit(struct core *core, struct command *cmd)
 {
     list_init(&cmd->reads);
-    core->command_count++;
+    core->run.command_count++;
     if (core->phase != CORE_OPEN) {
         (void)run_fail(cmd, SILO_UNAVAILABLE, "shard not ready: acquisition in progress");
         view_begin(&core->view);
         core_answer(core, cmd);
-    } else if (core->command_count > commands_max(cmd)) {
+    } else if (core->run.command_count > commands_max(cmd)) {
         (void)run_fail(cmd, SILO_EXHAUSTED, "too many requests are waiting in this shard");
         view_begin(&core->view);
         core_answer(core, cmd);
@@ -254,8 +202,8 @@ void core_submit(struct core *core, struct command *cmd)
  */
 static void core_run_deadlines(struct core *core)
 {
-    for (struct heap_node *node = heap_min(&core->deadlines);
-         node != NULL && node->key <= core->mono_ms; node = heap_min(&core->deadlines)) {
+    for (struct heap_node *node = heap_min(&core->run.deadlines);
+         node != NULL && node->key <= core->mono_ms; node = heap_min(&core->run.deadlines)) {
         struct command *cmd = CONTAINER_OF(node, struct command, deadline);
         if (cmd->parked != NULL) {
             poll_answer(core, cmd->parked);
@@ -289,7 +237,7 @@ void core_turn(struct core *core)
     drop_turn(core);
     grants_turn(core);
     poll_turn(core);
-    if (!list_empty(&core->woken)) { /* rate limits asked for a poll, and answered at once */
+    if (!list_empty(&core->run.woken)) { /* rate limits asked for a poll, and answered at once */
         core_run_woken(core);
         poll_turn(core);
     }
@@ -310,12 +258,12 @@ int64_t core_next_mono_ms(const struct core *core)
     if (core->phase != CORE_OPEN) {
         return INT64_MAX;
     }
-    if (!list_empty(&core->woken) || !list_empty(&core->drops)) {
+    if (!list_empty(&core->run.woken) || !list_empty(&core->drops.waiting)) {
         return core->mono_ms;
     }
     int64_t next =
         earlier(poll_next_mono_ms(core), earlier(due_next_mono_ms(core), low_next_mono_ms(core)));
-    const struct heap_node *deadline = heap_min(&core->deadlines);
+    const struct heap_node *deadline = heap_min(&core->run.deadlines);
     next = earlier(next, deadline != NULL ? deadline->key : INT64_MAX);
     next = earlier(next, earlier(grants_next_mono_ms(core), floating_next_mono_ms(core)));
     next = earlier(next, earlier(locate_next_mono_ms(core), redate_next_mono_ms(core)));
@@ -329,7 +277,7 @@ int64_t core_next_mono_ms(const struct core *core)
 struct command *core_answered(struct core *core)
 {
     struct list_node *node = NULL;
-    while ((node = list_pop_front(&core->answered)) != NULL) {
+    while ((node = list_pop_front(&core->run.answered)) != NULL) {
         struct command *cmd = CONTAINER_OF(node, struct command, node);
         if (!cmd->internal) {
             return cmd;
@@ -342,7 +290,7 @@ struct command *core_answered(struct core *core)
 
 void core_release_polls(struct core *core)
 {
-    core->polls_released = true;
+    core->run.polls_released = true;
     groups_hot(core);
     marks_release(core);
     for (struct map_node *n = map_next(&core->watches, NULL); n != NULL;
@@ -350,7 +298,7 @@ void core_release_polls(struct core *core)
         const struct job_watch *watch = CONTAINER_OF(n, struct job_watch, node);
         for (struct list_node *c = list_first(&watch->commands); c != NULL;
              c = list_next(&watch->commands, c)) {
-            heap_update(&core->deadlines, &CONTAINER_OF(c, struct command, node)->deadline,
+            heap_update(&core->run.deadlines, &CONTAINER_OF(c, struct command, node)->deadline,
                         core->mono_ms);
         }
     }
@@ -362,7 +310,7 @@ static void core_abandon_list(struct core *core, struct list *list, const char *
     while ((node = list_pop_front(list)) != NULL) {
         struct command *cmd = CONTAINER_OF(node, struct command, node);
         if (heap_has(&cmd->deadline)) {
-            heap_remove(&core->deadlines, &cmd->deadline);
+            heap_remove(&core->run.deadlines, &cmd->deadline);
         }
         if (cmd->parked != NULL) {
             list_remove(&cmd->parked->node);
@@ -382,13 +330,13 @@ void core_abandon(struct core *core, const char *why)
         const struct job_watch *watch = CONTAINER_OF(n, struct job_watch, node);
         struct command *cmd = LIST_ENTRY(list_first(&watch->commands), struct command, node);
         watch_remove(core, cmd); /* the last one takes the watch with it */
-        list_push_back(&core->blocked, &cmd->node);
+        list_push_back(&core->run.blocked, &cmd->node);
     }
-    marks_abandon(core, &core->blocked);
-    core_abandon_list(core, &core->blocked, why);
-    core_abandon_list(core, &core->woken, why);
-    core_abandon_list(core, &core->parked, why);
-    core_abandon_list(core, &core->drops, why);
+    marks_abandon(core, &core->run.blocked);
+    core_abandon_list(core, &core->run.blocked, why);
+    core_abandon_list(core, &core->run.woken, why);
+    core_abandon_list(core, &core->run.parked, why);
+    core_abandon_list(core, &core->drops.waiting, why);
 }
 
 size_t core_give_up_reads(struct core *core, int64_t until_mono_ms, const char *why,
@@ -398,8 +346,8 @@ size_t core_give_up_reads(struct core *core, int64_t until_mono_ms, const char *
     struct list_node *next = NULL;
     *ret_oldest_mono_ms = INT64_MAX;
     view_begin(&core->view);
-    for (struct list_node *n = list_first(&core->blocked); n != NULL; n = next) {
-        next = list_next(&core->blocked, n);
+    for (struct list_node *n = list_first(&core->run.blocked); n != NULL; n = next) {
+        next = list_next(&core->run.blocked, n);
         struct command *cmd = CONTAINER_OF(n, struct command, node);
         if (cmd->internal || command_is_own(cmd->kind)) {
             continue;
@@ -422,17 +370,17 @@ size_t core_give_up_reads(struct core *core, int64_t until_mono_ms, const char *
 struct core_stats core_stats(const struct core *core)
 {
     return (struct core_stats){
-        .leases = core->leases_by_job.count,
-        .jobs = core->totals,
-        .expired_jobs = core->expired_jobs,
-        .tasks = core->tasks.count,
-        .groups = core->groups.count,
-        .commands = core->command_count,
+        .leases = core->leases.by_job.count,
+        .jobs = core->counts.totals,
+        .expired_jobs = core->retention.expired_jobs,
+        .tasks = core->tasks.by_job.count,
+        .groups = core->groups.by_name.count,
+        .commands = core->run.command_count,
         .corrupt_rows = core->corrupt_rows,
-        .queues = core->queues.count,
-        .info_bytes = core->info_bytes,
-        .holders = core->slots_taken,
-        .checks = core->checks_by_task.count,
+        .queues = core->queues.by_ref.count,
+        .info_bytes = core->tasks.info_bytes,
+        .holders = core->slots.taken,
+        .checks = core->checks.by_task.count,
     };
 }
 

@@ -13,9 +13,16 @@
 #include "core/run.h"
 #include "core/state.h"
 
+void counts_init(struct core *core)
+{
+    map_init(&core->counts.by_tenant);
+    list_init(&core->counts.lru);
+    list_init(&core->counts.dirty);
+}
+
 static void count_free(struct core *core, struct tenant_count *count)
 {
-    map_remove(&core->counts, &count->node);
+    map_remove(&core->counts.by_tenant, &count->node);
     list_remove(&count->lru);
     list_remove(&count->dirty);
     free(count);
@@ -23,9 +30,9 @@ static void count_free(struct core *core, struct tenant_count *count)
 
 static void counts_shrink(struct core *core)
 {
-    while (core->counts.count >= SHARD_TENANT_COUNTS_MAX) {
+    while (core->counts.by_tenant.count >= SHARD_TENANT_COUNTS_MAX) {
         struct tenant_count *oldest =
-            LIST_ENTRY(list_first(&core->counts_lru), struct tenant_count, lru);
+            LIST_ENTRY(list_first(&core->counts.lru), struct tenant_count, lru);
         if (list_linked(&oldest->dirty)) {
             return;
         }
@@ -37,10 +44,10 @@ struct tenant_count *count_find(struct core *core, struct bytes job_ref, struct 
 {
     const struct bytes tenant = job_ref_tenant(job_ref);
     struct tenant_count *count =
-        MAP_ENTRY(map_find(&core->counts, tenant), struct tenant_count, node);
+        MAP_ENTRY(map_find(&core->counts.by_tenant, tenant), struct tenant_count, node);
     if (count != NULL) {
         list_remove(&count->lru);
-        list_push_back(&core->counts_lru, &count->lru);
+        list_push_back(&core->counts.lru, &count->lru);
         return count;
     }
     struct key key;
@@ -62,8 +69,8 @@ struct tenant_count *count_find(struct core *core, struct bytes job_ref, struct 
     count = xmalloc(sizeof *count + tenant.len);
     *count = (struct tenant_count){.counts = counts, .key_len = tenant.len};
     memcpy(count->key, tenant.ptr, tenant.len);
-    map_insert(&core->counts, &count->node, bytes_of(count->key, count->key_len));
-    list_push_back(&core->counts_lru, &count->lru);
+    map_insert(&core->counts.by_tenant, &count->node, bytes_of(count->key, count->key_len));
+    list_push_back(&core->counts.lru, &count->lru);
     return count;
 }
 
@@ -121,17 +128,17 @@ void count_move(struct core *core, struct tenant_count *count, enum count_kind f
                 enum count_kind to)
 {
     counts_move(core, &count->counts, from, to);
-    counts_move(core, &core->totals, from, to);
-    core->totals_dirty = true;
+    counts_move(core, &core->counts.totals, from, to);
+    core->counts.totals_dirty = true;
     if (!list_linked(&count->dirty)) {
-        list_push_back(&core->counts_dirty, &count->dirty);
+        list_push_back(&core->counts.dirty, &count->dirty);
     }
 }
 
 void counts_write(struct core *core)
 {
     struct list_node *node = NULL;
-    while ((node = list_pop_front(&core->counts_dirty)) != NULL) {
+    while ((node = list_pop_front(&core->counts.dirty)) != NULL) {
         struct tenant_count *count = CONTAINER_OF(node, struct tenant_count, dirty);
         struct key key;
         key_count(&key, bytes_of(count->key, count->key_len));
@@ -139,29 +146,29 @@ void counts_write(struct core *core)
         counts_encode(&core->scratch, &count->counts);
         view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
     }
-    if (core->totals_dirty) {
-        core->totals_dirty = false;
+    if (core->counts.totals_dirty) {
+        core->counts.totals_dirty = false;
         struct key key;
         key_meta(&key, META_TOTALS);
         buf_reset(&core->scratch);
-        counts_encode(&core->scratch, &core->totals);
+        counts_encode(&core->scratch, &core->counts.totals);
         view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
     }
 }
 
 void counts_free(struct core *core)
 {
-    for (struct map_node *n = map_next(&core->counts, NULL); n != NULL;
-         n = map_next(&core->counts, NULL)) {
+    for (struct map_node *n = map_next(&core->counts.by_tenant, NULL); n != NULL;
+         n = map_next(&core->counts.by_tenant, NULL)) {
         count_free(core, CONTAINER_OF(n, struct tenant_count, node));
     }
-    map_deinit(&core->counts);
+    map_deinit(&core->counts.by_tenant);
 }
 
 enum run totals_run(struct core *core, struct command *cmd)
 {
     cmd->result.totals =
-        (struct totals_result){.counts = core->totals, .created_ms = core->shard.created_ms};
+        (struct totals_result){.counts = core->counts.totals, .created_ms = core->shard.created_ms};
     view_touch_absent(&core->view);
     return run_ok(cmd);
 }

@@ -26,6 +26,7 @@ struct tenant_count {
 };
 
 enum count_kind { COUNT_NONE, COUNT_OPEN, COUNT_SUCCEEDED, COUNT_FAILED, COUNT_CANCELLED };
+void counts_init(struct core *core);
 enum count_kind count_kind_of(enum job_status status);
 /* NULL: asked for on behalf of cmd. */
 struct tenant_count *count_find(struct core *core, struct bytes job_ref, struct command *cmd);

@@ -23,6 +23,11 @@ struct drop {
     uint8_t tenant[];
 };
 
+void drops_init(struct core *core)
+{
+    list_init(&core->drops.waiting);
+}
+
 static void drop_mark(struct core *core, struct drop *drop, bool stored)
 {
     if (drop->stored == stored) {
@@ -42,27 +47,27 @@ static void drop_begin(struct core *core, struct bytes tenant_part, struct comma
 {
     struct drop *drop = xmalloc(sizeof *drop + tenant_part.len);
     *drop =
-        (struct drop){.command = cmd, .before = core->slots_made, .tenant_len = tenant_part.len};
+        (struct drop){.command = cmd, .before = core->slots.made, .tenant_len = tenant_part.len};
     memcpy(drop->tenant, tenant_part.ptr, tenant_part.len);
     list_init(&drop->queues);
-    for (struct map_node *n = map_next(&core->queues, NULL); n != NULL;
-         n = map_next(&core->queues, n)) {
+    for (struct map_node *n = map_next(&core->queues.by_ref, NULL); n != NULL;
+         n = map_next(&core->queues.by_ref, n)) {
         struct queue *queue = CONTAINER_OF(n, struct queue, node);
         if (queue->holder_count != 0 && bytes_starts(queue_ref(queue), tenant_part)) {
             list_push_back(&drop->queues, &queue->drop);
         }
     }
-    core->drop = drop;
+    core->drops.now = drop;
 }
 
 void drop_free(struct core *core)
 {
-    struct drop *drop = core->drop;
+    struct drop *drop = core->drops.now;
     if (drop != NULL) {
         while (list_pop_front(&drop->queues) != NULL) {
         }
         free(drop);
-        core->drop = NULL;
+        core->drops.now = NULL;
     }
 }
 
@@ -76,7 +81,7 @@ void drop_resume(struct core *core, struct bytes tenant_part)
 enum run drop_run(struct core *core, struct command *cmd)
 {
     cmd->result.dropped = 0;
-    list_push_back(&core->drops, &cmd->node); /* drop_turn takes it from there */
+    list_push_back(&core->drops.waiting, &cmd->node); /* drop_turn takes it from there */
     return RUN_PARK;
 }
 
@@ -99,13 +104,13 @@ static void drop_end(struct core *core, struct drop *drop)
 
 void drop_turn(struct core *core)
 {
-    struct list_node *first = list_first(&core->drops);
-    if (core->drop == NULL && first != NULL) {
+    struct list_node *first = list_first(&core->drops.waiting);
+    if (core->drops.now == NULL && first != NULL) {
         struct command *cmd = CONTAINER_OF(first, struct command, node);
         drop_begin(core, job_ref_tenant(cmd->job_ref), cmd);
-        core->drop->stored = cmd->internal;
+        core->drops.now->stored = cmd->internal;
     }
-    struct drop *drop = core->drop;
+    struct drop *drop = core->drops.now;
     if (drop == NULL) {
         return;
     }

@@ -11,6 +11,7 @@
 
 struct core;
 
+void drops_init(struct core *core);
 void drop_resume(struct core *core, struct bytes tenant_part);
 void drop_turn(struct core *core);
 void drop_free(struct core *core);

@@ -11,6 +11,8 @@
 
 struct core;
 
+void due_init(struct core *core);
+void due_free(struct core *core);
 void due_turn(struct core *core);
 int64_t due_next_mono_ms(const struct core *core);
 

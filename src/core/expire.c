@@ -20,7 +20,7 @@
  *    once a page, and lowered in the batch of a put below it (the wall clock may have gone back
  *    between incarnations); so it is known before that, or 0.
  * 5. An opening that finds the clock far ahead of what was stored last may have met it in a wrong
- *    moment: nothing goes until there was time to set it right (core->expire_from_mono_ms).
+ *    moment: nothing goes until there was time to set it right (core->retention.from_mono_ms).
  * 6. A shard without expiry rows reads one page after open and nothing more.
  *
  * Units      _ms: wall clock, but for _mono_ms.
@@ -61,7 +61,7 @@ static void mark_row(struct core *core, struct core_read *read, struct bytes key
 {
     (void)read;
     (void)key;
-    struct expire *expire = core->expire;
+    struct expire *expire = core->retention.expire;
     uint64_t ms = 0;
     if (expire->mark_known) {
         return; /* a put came first */
@@ -77,14 +77,14 @@ static void mark_row(struct core *core, struct core_read *read, struct bytes key
 
 static void read_failed(struct core *core)
 {
-    core->expire->retry_mono_ms = core->mono_ms + READ_RETRY_MS;
+    core->retention.expire->retry_mono_ms = core->mono_ms + READ_RETRY_MS;
 }
 
 static void mark_end(struct core *core, struct core_read *read, bool ok, bool more)
 {
     (void)read;
     (void)more;
-    core->expire->phase = EXPIRE_IDLE;
+    core->retention.expire->phase = EXPIRE_IDLE;
     if (!ok) {
         read_failed(core);
     }
@@ -99,7 +99,7 @@ static void mark_load(struct core *core)
     read_want(read, key_bytes(&key));
     read->on_row = mark_row;
     read->on_end = mark_end;
-    core->expire->phase = EXPIRE_READING;
+    core->retention.expire->phase = EXPIRE_READING;
     read_queue(core, read);
 }
 
@@ -108,7 +108,7 @@ static void mark_load(struct core *core)
 /* A row without a value is one of an earlier version: it is about the job that its key names. */
 static void due_push(struct core *core, struct bytes key, struct bytes value, struct bytes job_ref)
 {
-    struct expire *expire = core->expire;
+    struct expire *expire = core->retention.expire;
     struct bytes items = BYTES_NONE;
     struct buf one;
     buf_init(&one, SIZE_MAX / 4);
@@ -142,7 +142,7 @@ static void due_passed(struct expire *expire, int64_t expire_ms, struct bytes jo
 static void due_take(struct core *core, struct page *page, struct bytes key, struct bytes value)
 {
     (void)page;
-    struct expire *expire = core->expire;
+    struct expire *expire = core->retention.expire;
     int64_t expire_ms = 0;
     struct bytes job_ref;
     if (expire->bound_seen) {
@@ -165,7 +165,7 @@ static void due_take(struct core *core, struct page *page, struct bytes key, str
 /* Live rows that changed since the page began. */
 static void due_take_recent(struct core *core, const struct page *page)
 {
-    struct expire *expire = core->expire;
+    struct expire *expire = core->retention.expire;
     const struct row *row = NULL;
     while ((row = page_recent(core, page, row)) != NULL) {
         const struct bytes key = bytes_of(row->key, row->key_len);
@@ -189,7 +189,7 @@ static void due_take_recent(struct core *core, const struct page *page)
 static void due_page_end(struct core *core, struct core_read *read, bool ok, bool more)
 {
     const struct page *page = CONTAINER_OF(read, struct page, read);
-    struct expire *expire = core->expire;
+    struct expire *expire = core->retention.expire;
     int64_t last_ms = 0;
     struct bytes last_ref;
     expire->phase = ok ? EXPIRE_PAGE : EXPIRE_IDLE;
@@ -212,7 +212,7 @@ static void due_page_end(struct core *core, struct core_read *read, bool ok, boo
 
 static void due_load(struct core *core)
 {
-    struct expire *expire = core->expire;
+    struct expire *expire = core->retention.expire;
     arena_reset(&expire->arena);
     expire->due = arena_alloc(&expire->arena, 2 * (size_t)EXPIRE_PAGE_ROWS * sizeof expire->due[0]);
     expire->due_count = 0;
@@ -253,13 +253,13 @@ enum run expire_run(struct core *core, struct command *cmd)
         return run_ok(cmd);
     }
     job_delete(core, cmd->job_ref, &job, count);
-    core->expired_jobs++;
+    core->retention.expired_jobs++;
     return run_changed(cmd);
 }
 
 void expire_ended(struct core *core, const struct command *cmd)
 {
-    struct expire *expire = core->expire;
+    struct expire *expire = core->retention.expire;
     ASSERT(expire != NULL && expire->under_way != 0);
     expire->under_way--;
     expire->failed |= cmd->rc.code != SILO_OK;
@@ -274,7 +274,7 @@ static bool due_submitted(const struct expire *expire)
 
 static void due_submit(struct core *core)
 {
-    struct expire *expire = core->expire;
+    struct expire *expire = core->retention.expire;
     while (!due_submitted(expire) && expire->under_way < EXPIRE_COMMANDS_MAX) {
         struct expire_due *due = &expire->due[expire->submitted];
         struct bytes job_ref;
@@ -295,7 +295,7 @@ static void due_submit(struct core *core)
  */
 static void due_done(struct core *core)
 {
-    struct expire *expire = core->expire;
+    struct expire *expire = core->retention.expire;
     expire->phase = EXPIRE_IDLE;
     if (expire->failed) {
         expire->next_ms = INT64_MIN;
@@ -335,7 +335,7 @@ void expire_turn(struct core *core)
     }
     if (!expire->mark_known) {
         mark_load(core);
-    } else if (expire->next_ms <= core->wall_ms && core->mono_ms >= core->expire_from_mono_ms &&
+    } else if (expire->next_ms <= core->wall_ms && core->mono_ms >= core->retention.from_mono_ms &&
                due_allowed(core)) {
         due_load(core);
     }
@@ -343,7 +343,7 @@ void expire_turn(struct core *core)
 
 int64_t expire_next_mono_ms(const struct core *core)
 {
-    const struct expire *expire = core->expire;
+    const struct expire *expire = core->retention.expire;
     if (expire == NULL) {
         return core->mono_ms;
     }
@@ -364,7 +364,7 @@ int64_t expire_next_mono_ms(const struct core *core)
         return soon;
     }
     if (expire->next_ms <= core->wall_ms) {
-        return core->expire_from_mono_ms > soon ? core->expire_from_mono_ms : soon;
+        return core->retention.from_mono_ms > soon ? core->retention.from_mono_ms : soon;
     }
     const int64_t wait = expire->next_ms - core->wall_ms;
     if (wait <= soon - core->mono_ms) {

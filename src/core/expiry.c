@@ -12,7 +12,7 @@
 /* The command that ends a lease is on its way, until expiry_ended. */
 static void expiry_begin(struct core *core, struct command *cmd)
 {
-    core->expiries++;
+    core->leases.expiries++;
     inner_wake(core, cmd);
 }
 
@@ -75,17 +75,17 @@ static void lease_expire(struct core *core, struct lease *lease)
         back ? expiry_give_back(core, &lease->rec.task_id) : expiry_report(core, lease);
     lease->expiring = true;
     /* Out of the way of others until the command is through. */
-    heap_update(&core->expiry, &lease->expiry, INT64_MAX);
+    heap_update(&core->leases.expiry, &lease->expiry, INT64_MAX);
     expiry_begin(core, cmd);
 }
 
 void expiry_turn(struct core *core)
 {
-    if (core->leases_frozen) {
+    if (core->leases.frozen) {
         return;
     }
-    for (uint32_t n = 0; n < TURN_EXPIRIES_MAX && core->expiries < SHARD_EXPIRIES_MAX; n++) {
-        struct heap_node *node = heap_min(&core->expiry);
+    for (uint32_t n = 0; n < TURN_EXPIRIES_MAX && core->leases.expiries < SHARD_EXPIRIES_MAX; n++) {
+        struct heap_node *node = heap_min(&core->leases.expiry);
         if (node == NULL || node->key > core->mono_ms) {
             return;
         }
@@ -95,8 +95,8 @@ void expiry_turn(struct core *core)
 
 int64_t expiry_next_mono_ms(const struct core *core)
 {
-    const struct heap_node *node = heap_min(&core->expiry);
-    if (core->leases_frozen || core->expiries >= SHARD_EXPIRIES_MAX || node == NULL) {
+    const struct heap_node *node = heap_min(&core->leases.expiry);
+    if (core->leases.frozen || core->leases.expiries >= SHARD_EXPIRIES_MAX || node == NULL) {
         return INT64_MAX; /* the end of one of those under way brings a turn */
     }
     return node->key;
@@ -104,31 +104,31 @@ int64_t expiry_next_mono_ms(const struct core *core)
 
 void expiry_ended(struct core *core, const struct command *cmd)
 {
-    ASSERT(core->expiries != 0);
-    core->expiries--;
+    ASSERT(core->leases.expiries != 0);
+    core->leases.expiries--;
     const struct uuid *task_id =
         cmd->kind == CMD_REPORT ? &cmd->args.report.task_id : cmd->args.give_back.task_ids;
     struct lease *lease = lease_find(core, task_id);
     if (lease != NULL && lease->expiring) { /* it failed */
         lease->expiring = false;
-        heap_update(&core->expiry, &lease->expiry, core->mono_ms + OWNERSHIP_RENEW_MS);
+        heap_update(&core->leases.expiry, &lease->expiry, core->mono_ms + OWNERSHIP_RENEW_MS);
     }
 }
 
 void core_freeze_leases(struct core *core, bool frozen)
 {
-    core->leases_frozen = frozen;
+    core->leases.frozen = frozen;
 }
 
 void core_renew_leases(struct core *core, int64_t term_ms)
 {
     ASSERT(term_ms >= 0 && term_ms <= LEASE_MS);
-    for (struct map_node *n = map_next(&core->leases_by_job, NULL); n != NULL;
-         n = map_next(&core->leases_by_job, n)) {
+    for (struct map_node *n = map_next(&core->leases.by_job, NULL); n != NULL;
+         n = map_next(&core->leases.by_job, n)) {
         lease_extend(core, CONTAINER_OF(n, struct lease, by_job), term_ms);
     }
-    for (struct map_node *n = map_next(&core->refreshes, NULL); n != NULL;
-         n = map_next(&core->refreshes, n)) {
+    for (struct map_node *n = map_next(&core->refreshes.by_task, NULL); n != NULL;
+         n = map_next(&core->refreshes.by_task, n)) {
         struct floating *floating = CONTAINER_OF(n, struct floating, by_task);
         if (floating->rec.phase == REFRESH_LEASE) {
             floating_renew(core, floating, term_ms);
@@ -138,8 +138,8 @@ void core_renew_leases(struct core *core, int64_t term_ms)
 
 bool core_leases_due(const struct core *core)
 {
-    const struct heap_node *node = heap_min(&core->expiry);
-    const struct heap_node *refresh = heap_min(&core->refresh_expiry);
+    const struct heap_node *node = heap_min(&core->leases.expiry);
+    const struct heap_node *refresh = heap_min(&core->refreshes.expiry);
     return (node != NULL && node->key <= core->mono_ms) ||
            (refresh != NULL && refresh->key <= core->mono_ms);
 }

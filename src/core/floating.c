@@ -52,16 +52,16 @@ static void floating_unlink(struct core *core, struct floating *floating)
 {
     list_remove(&floating->in_group);
     if (floating->rec.phase != REFRESH_NONE) {
-        map_remove(&core->refreshes, &floating->by_task);
+        map_remove(&core->refreshes.by_task, &floating->by_task);
     }
     if (heap_has(&floating->expiry)) {
-        heap_remove(&core->refresh_expiry, &floating->expiry);
+        heap_remove(&core->refreshes.expiry, &floating->expiry);
     }
     if (heap_has(&floating->offer)) {
-        heap_remove(&core->refresh_offers, &floating->offer);
+        heap_remove(&core->refreshes.offers, &floating->offer);
     }
     if (heap_has(&floating->due)) {
-        heap_remove(&core->refresh_due, &floating->due);
+        heap_remove(&core->refreshes.due, &floating->due);
     }
 }
 
@@ -70,12 +70,12 @@ static void floating_link(struct core *core, struct floating *floating)
     if (floating->rec.phase == REFRESH_NONE) {
         return;
     }
-    map_insert(&core->refreshes, &floating->by_task, uuid_bytes(&floating->rec.task_id));
+    map_insert(&core->refreshes.by_task, &floating->by_task, uuid_bytes(&floating->rec.task_id));
     if (floating->rec.phase == REFRESH_LEASE) {
-        heap_insert(&core->refresh_expiry, &floating->expiry, core->mono_ms + LEASE_MS);
+        heap_insert(&core->refreshes.expiry, &floating->expiry, core->mono_ms + LEASE_MS);
         return;
     }
-    heap_insert(&core->refresh_offers, &floating->offer, core->mono_ms + REFRESH_OFFER_MS);
+    heap_insert(&core->refreshes.offers, &floating->offer, core->mono_ms + REFRESH_OFFER_MS);
     struct group *group = group_get(core, floating->rec.group);
     list_push_back(&group->refreshes, &floating->in_group);
     group_hot(core, group);
@@ -170,11 +170,11 @@ void floating_update(struct core *core, struct queue *queue)
     const bool waiters = queue_has_floating_waiters(queue);
     const bool wanted = waiters && floating->rec.phase == REFRESH_NONE;
     if (wanted && !heap_has(&floating->due)) {
-        heap_insert(&core->refresh_due, &floating->due, floating_due_ms(core, &floating->rec));
+        heap_insert(&core->refreshes.due, &floating->due, floating_due_ms(core, &floating->rec));
     } else if (wanted) {
-        heap_update(&core->refresh_due, &floating->due, floating_due_ms(core, &floating->rec));
+        heap_update(&core->refreshes.due, &floating->due, floating_due_ms(core, &floating->rec));
     } else if (heap_has(&floating->due)) {
-        heap_remove(&core->refresh_due, &floating->due);
+        heap_remove(&core->refreshes.due, &floating->due);
     }
     const bool active = waiters || floating->rec.phase != REFRESH_NONE;
     if (active != queue->refresh_stored) {
@@ -230,7 +230,7 @@ void floating_renew(struct core *core, struct floating *floating, int64_t term_m
 {
     const int64_t end_mono_ms = core->mono_ms + term_ms;
     if (floating->expiry.key < end_mono_ms) {
-        heap_update(&core->refresh_expiry, &floating->expiry, end_mono_ms);
+        heap_update(&core->refreshes.expiry, &floating->expiry, end_mono_ms);
     }
 }
 

@@ -91,7 +91,7 @@ enum run get_run(struct core *core, struct command *cmd)
         return job_load_fail(core, cmd, load);
     }
     if (cmd->kind == CMD_GET_RESULT && !job_status_terminal(job.status)) {
-        const bool waits = cmd->args.get.wait_ms != 0 && !core->polls_released;
+        const bool waits = cmd->args.get.wait_ms != 0 && !core->run.polls_released;
         if (waits && core_crowded(core)) {
             return run_fail(cmd, SILO_EXHAUSTED, ERROR_CROWDED);
         }

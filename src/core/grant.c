@@ -29,9 +29,9 @@
 
 int64_t grants_next_mono_ms(const struct core *core)
 {
-    int64_t next = list_empty(&core->dirty_queues) ? INT64_MAX : core->mono_ms;
-    for (struct list_node *n = list_first(&core->sliced_queues); n != NULL;
-         n = list_next(&core->sliced_queues, n)) {
+    int64_t next = list_empty(&core->queues.dirty) ? INT64_MAX : core->mono_ms;
+    for (struct list_node *n = list_first(&core->queues.sliced); n != NULL;
+         n = list_next(&core->queues.sliced, n)) {
         const struct queue *queue = CONTAINER_OF(n, struct queue, dirty);
         const int64_t when =
             queue->retry_mono_ms > core->mono_ms ? queue->retry_mono_ms : core->mono_ms;
@@ -262,14 +262,14 @@ static enum visit queue_visit(struct core *core, struct command *cmd, struct que
 static void queue_slice(struct core *core, struct queue *queue)
 {
     list_remove(&queue->dirty);
-    list_push_back(&core->sliced_queues, &queue->dirty);
+    list_push_back(&core->queues.sliced, &queue->dirty);
 }
 
 void grants_run(struct core *core)
 {
     uint32_t budget = TURN_GRANTS_MAX;
     struct list_node *node = NULL;
-    while (core->phase == CORE_OPEN && (node = list_pop_front(&core->dirty_queues)) != NULL) {
+    while (core->phase == CORE_OPEN && (node = list_pop_front(&core->queues.dirty)) != NULL) {
         struct queue *queue = CONTAINER_OF(node, struct queue, dirty);
         if (budget == 0 || queue->retry_mono_ms > core->mono_ms) {
             queue_mark_grant(core, queue, true);
@@ -293,8 +293,8 @@ void grants_run(struct core *core)
 void grants_turn(struct core *core)
 {
     struct list_node *node = NULL;
-    while ((node = list_pop_front(&core->sliced_queues)) != NULL) {
-        list_push_back(&core->dirty_queues, node);
+    while ((node = list_pop_front(&core->queues.sliced)) != NULL) {
+        list_push_back(&core->queues.dirty, node);
     }
     grants_run(core);
 }

@@ -13,9 +13,18 @@
 #include "core/state.h"
 #include "core/task.h"
 
+void groups_init(struct core *core)
+{
+    map_init(&core->groups.by_name);
+    list_init(&core->groups.lru);
+    list_init(&core->groups.hot);
+    list_init(&core->groups.dirty);
+    core->groups.polls_seen_from_ms = core->wall_ms;
+}
+
 struct group *group_find(struct core *core, struct bytes name)
 {
-    return MAP_ENTRY(map_find(&core->groups, name), struct group, node);
+    return MAP_ENTRY(map_find(&core->groups.by_name, name), struct group, node);
 }
 
 /* Nothing is known of its lanes any more. */
@@ -43,12 +52,13 @@ static void group_forget_lanes(struct core *core, struct group *group)
 static void group_forget(struct core *core, struct group *group)
 {
     const int64_t polled_ms = group_polled_ms(core, blob_bytes(group->name));
-    if (polled_ms > core->polls_seen_from_ms) {
-        core->polls_seen_from_ms = polled_ms; /* of polls before it nothing is known for sure */
+    if (polled_ms > core->groups.polls_seen_from_ms) {
+        /* of polls before it nothing is known for sure */
+        core->groups.polls_seen_from_ms = polled_ms;
     }
     group_forget_lanes(core, group);
     heap_deinit(&group->turns);
-    map_remove(&core->groups, &group->node);
+    map_remove(&core->groups.by_name, &group->node);
     list_remove(&group->lru);
     list_remove(&group->hot);
     blob_unref(group->name);
@@ -59,11 +69,11 @@ static void group_forget(struct core *core, struct group *group)
 void groups_shrink(struct core *core)
 {
     struct list_node *next = NULL;
-    for (struct list_node *n = list_first(&core->group_lru);
-         n != NULL &&
-         (core->groups.count > SHARD_GROUPS_MAX || core->tasks.count > SHARD_TASKS_MAX);
+    for (struct list_node *n = list_first(&core->groups.lru);
+         n != NULL && (core->groups.by_name.count > SHARD_GROUPS_MAX ||
+                       core->tasks.by_job.count > SHARD_TASKS_MAX);
          n = next) {
-        next = list_next(&core->group_lru, n);
+        next = list_next(&core->groups.lru, n);
         struct group *group = CONTAINER_OF(n, struct group, lru);
         if (list_empty(&group->polls) && list_empty(&group->refreshes) && !group->loading &&
             group->checks == 0) {
@@ -81,7 +91,7 @@ struct group *group_get(struct core *core, struct bytes name)
     struct group *group = group_find(core, name);
     if (group != NULL) {
         list_remove(&group->lru);
-        list_push_back(&core->group_lru, &group->lru);
+        list_push_back(&core->groups.lru, &group->lru);
         return group;
     }
     group = xcalloc(1, sizeof *group);
@@ -90,18 +100,18 @@ struct group *group_get(struct core *core, struct bytes name)
     list_init(&group->refreshes);
     list_init(&group->throttles);
     heap_init(&group->turns);
-    map_insert(&core->groups, &group->node, blob_bytes(group->name));
-    list_push_back(&core->group_lru, &group->lru);
+    map_insert(&core->groups.by_name, &group->node, blob_bytes(group->name));
+    list_push_back(&core->groups.lru, &group->lru);
     return group;
 }
 
 void groups_free(struct core *core)
 {
-    for (struct map_node *n = map_next(&core->groups, NULL); n != NULL;
-         n = map_next(&core->groups, NULL)) {
+    for (struct map_node *n = map_next(&core->groups.by_name, NULL); n != NULL;
+         n = map_next(&core->groups.by_name, NULL)) {
         group_forget(core, CONTAINER_OF(n, struct group, node));
     }
-    map_deinit(&core->groups);
+    map_deinit(&core->groups.by_name);
 }
 
 uint32_t group_lane_of(const struct core *core, const struct place *place)
@@ -135,7 +145,7 @@ void group_busy_update(struct core *core, struct group *group, uint32_t lane)
 void group_hot(struct core *core, struct group *group)
 {
     if (!list_linked(&group->hot) && !list_empty(&group->polls)) {
-        list_push_back(&core->hot_groups, &group->hot);
+        list_push_back(&core->groups.hot, &group->hot);
     }
 }
 
@@ -146,14 +156,16 @@ void group_polled(struct core *core, struct group *group)
 
 bool group_has_workers(const struct core *core, struct bytes name)
 {
-    const struct group *group = MAP_ENTRY(map_find(&core->groups, name), struct group, node);
+    const struct group *group =
+        MAP_ENTRY(map_find(&core->groups.by_name, name), struct group, node);
     return group != NULL &&
            (!list_empty(&group->polls) || core->mono_ms < group->polled_until_mono_ms);
 }
 
 int64_t group_polled_ms(const struct core *core, struct bytes name)
 {
-    const struct group *group = MAP_ENTRY(map_find(&core->groups, name), struct group, node);
+    const struct group *group =
+        MAP_ENTRY(map_find(&core->groups.by_name, name), struct group, node);
     if (group == NULL || (list_empty(&group->polls) && group->polled_until_mono_ms == 0)) {
         return 0;
     }
@@ -163,8 +175,8 @@ int64_t group_polled_ms(const struct core *core, struct bytes name)
 
 void groups_hot(struct core *core)
 {
-    for (struct map_node *n = map_next(&core->groups, NULL); n != NULL;
-         n = map_next(&core->groups, n)) {
+    for (struct map_node *n = map_next(&core->groups.by_name, NULL); n != NULL;
+         n = map_next(&core->groups.by_name, n)) {
         group_hot(core, CONTAINER_OF(n, struct group, node));
     }
 }

@@ -48,6 +48,7 @@ struct group {
     uint32_t throttles_reading;
 };
 
+void groups_init(struct core *core);
 struct group *group_find(struct core *core, struct bytes name);
 struct group *group_get(struct core *core, struct bytes name);
 uint32_t group_lane_of(const struct core *core, const struct place *place);

@@ -6,6 +6,11 @@
 #include "base/limits.h"
 #include "core/state.h"
 
+void ids_init(struct core *core, const uint8_t seed[16])
+{
+    memcpy(core->ids.seed, seed, sizeof core->ids.seed);
+}
+
 struct uuid id_from_seed(const uint8_t seed[16], uint64_t n)
 {
     uint8_t bytes[16];
@@ -18,18 +23,18 @@ struct uuid id_from_seed(const uint8_t seed[16], uint64_t n)
 
 struct uuid core_make_id(struct core *core)
 {
-    return id_from_seed(core->seed, core->ids_made++);
+    return id_from_seed(core->ids.seed, core->ids.made++);
 }
 
 uint64_t arrival_next(struct core *core)
 {
-    if (core->next_arrival == core->reserved_arrival) {
-        core->reserved_arrival += ARRIVAL_BLOCK;
+    if (core->ids.next_arrival == core->ids.reserved_arrival) {
+        core->ids.reserved_arrival += ARRIVAL_BLOCK;
         struct key key;
         key_meta(&key, META_ARRIVAL);
         buf_reset(&core->scratch);
-        number_encode(&core->scratch, core->reserved_arrival);
+        number_encode(&core->scratch, core->ids.reserved_arrival);
         view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
     }
-    return core->next_arrival++;
+    return core->ids.next_arrival++;
 }

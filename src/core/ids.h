@@ -15,6 +15,7 @@
 
 struct core;
 
+void ids_init(struct core *core, const uint8_t seed[16]);
 struct uuid id_from_seed(const uint8_t seed[16], uint64_t n);
 struct uuid core_make_id(struct core *core);
 uint64_t arrival_next(struct core *core);

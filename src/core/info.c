@@ -67,7 +67,7 @@ void lane_want_infos(struct core *core, const struct lane *lane, uint32_t from, 
         if (task->info != NULL || task->info_wanted) {
             continue;
         }
-        if (core->info_bytes > SHARD_INFO_BYTES_MAX && i - from >= info_scarce(ahead)) {
+        if (core->tasks.info_bytes > SHARD_INFO_BYTES_MAX && i - from >= info_scarce(ahead)) {
             break;
         }
         struct key key;

@@ -27,8 +27,8 @@ struct command *inner_new(struct core *core, enum command_kind kind, struct byte
 
 void inner_wake(struct core *core, struct command *cmd)
 {
-    core->command_count++;
-    list_push_back(&core->woken, &cmd->node);
+    core->run.command_count++;
+    list_push_back(&core->run.woken, &cmd->node);
 }
 
 void inner_free(struct command *cmd)

@@ -31,6 +31,7 @@ struct lease {
     uint8_t storage[];
 };
 
+void leases_init(struct core *core);
 struct lease *lease_find(const struct core *core, const struct uuid *task_id);
 struct lease *lease_of_job(const struct core *core, struct bytes job_ref);
 struct lease *lease_add(struct core *core, struct bytes job_ref, const struct lease_rec *rec);

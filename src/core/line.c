@@ -48,10 +48,11 @@ static void line_add(struct core *core, struct line *line, struct task *task)
         task_free_loose(core, task);
         return;
     }
-    const uint32_t ahead =
-        core->info_bytes > SHARD_INFO_BYTES_MAX ? info_scarce(LINE_INFO_AHEAD) : LINE_INFO_AHEAD;
+    const uint32_t ahead = core->tasks.info_bytes > SHARD_INFO_BYTES_MAX
+                               ? info_scarce(LINE_INFO_AHEAD)
+                               : LINE_INFO_AHEAD;
     if (task->info != NULL && line->window.count >= ahead) {
-        core->info_bytes -= task->info->len;
+        core->tasks.info_bytes -= task->info->len;
         task->info = blob_unref(task->info);
     }
     task->line = line;

@@ -20,40 +20,46 @@
 #include "core/token.h"
 #include "core/token_find.h"
 
+void locate_init(struct core *core)
+{
+    list_init(&core->locate.chains);
+}
+
 void locate_turn(struct core *core)
 {
     struct list_node *node = NULL;
-    if (core->mono_ms < core->locate_retry_mono_ms) {
+    if (core->mono_ms < core->locate.retry_mono_ms) {
         return;
     }
-    while (core->locating < TURN_LOCATES_MAX && (node = list_pop_front(&core->unlocated)) != NULL) {
+    while (core->locate.under_way < TURN_LOCATES_MAX &&
+           (node = list_pop_front(&core->locate.chains)) != NULL) {
         const struct chain *chain = CONTAINER_OF(node, struct chain, unlocated);
         if (chain->waits != NULL || lease_find(core, &chain->task_id) != NULL) {
             continue;
         }
         struct command *cmd = inner_new(core, CMD_LOCATE, chain_ref(chain));
         cmd->args.inner->task_id = chain->task_id;
-        core->locating++;
+        core->locate.under_way++;
         inner_wake(core, cmd);
     }
 }
 
 void locate_ended(struct core *core, const struct command *cmd)
 {
-    core->locating--;
+    core->locate.under_way--;
     struct chain *chain = chain_find(core, &cmd->args.inner->task_id);
     if (cmd->rc.code != SILO_OK && chain != NULL && !list_linked(&chain->unlocated)) {
-        list_push_back(&core->unlocated, &chain->unlocated); /* its rows could not be read */
-        core->locate_retry_mono_ms = core->mono_ms + READ_RETRY_MS;
+        list_push_back(&core->locate.chains, &chain->unlocated); /* its rows could not be read */
+        core->locate.retry_mono_ms = core->mono_ms + READ_RETRY_MS;
     }
 }
 
 int64_t locate_next_mono_ms(const struct core *core)
 {
-    if (list_empty(&core->unlocated) || core->locating >= TURN_LOCATES_MAX) {
+    if (list_empty(&core->locate.chains) || core->locate.under_way >= TURN_LOCATES_MAX) {
         return INT64_MAX; /* the end of one of those under way wakes */
     }
-    return core->locate_retry_mono_ms > core->mono_ms ? core->locate_retry_mono_ms : core->mono_ms;
+    return core->locate.retry_mono_ms > core->mono_ms ? core->locate.retry_mono_ms : core->mono_ms;
 }
 
 /* The slots of a token that is nowhere: nothing else would ever release them. */

@@ -12,6 +12,7 @@
 struct command;
 struct core;
 
+void locate_init(struct core *core);
 void locate_turn(struct core *core);
 void locate_ended(struct core *core, const struct command *cmd);
 int64_t locate_next_mono_ms(const struct core *core);

@@ -148,7 +148,7 @@ void low_note_remove(struct core *core, struct group *group, struct group_lane *
     low_removed(&gl->window, &gl->low, place);
     if (group->removals++ == 0) {
         group->dirty_mono_ms = core->mono_ms;
-        list_push_back(&core->dirty_groups, &group->dirty);
+        list_push_back(&core->groups.dirty, &group->dirty);
     } else if (group->removals >= LOW_WATER_REMOVALS) {
         low_raise_group(core, group);
     }
@@ -159,37 +159,37 @@ void low_write_timers(struct core *core)
     struct key key;
     key_meta(&key, META_LOW_TIMER);
     buf_reset(&core->scratch);
-    low_encode(&core->scratch, core->timer_low.place.due_ms, core->timer_low.place.priority,
-               core->timer_low.place.arrival);
+    low_encode(&core->scratch, core->timers.low.place.due_ms, core->timers.low.place.priority,
+               core->timers.low.place.arrival);
     view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
-    core->timer_removals = 0;
-    core->timer_dirty_mono_ms = 0;
+    core->timers.removals = 0;
+    core->timers.dirty_mono_ms = 0;
 }
 
 void low_turn(struct core *core)
 {
-    for (struct list_node *n = list_first(&core->dirty_groups); n != NULL;
-         n = list_first(&core->dirty_groups)) {
+    for (struct list_node *n = list_first(&core->groups.dirty); n != NULL;
+         n = list_first(&core->groups.dirty)) {
         struct group *group = CONTAINER_OF(n, struct group, dirty);
         if (group->dirty_mono_ms + LOW_WATER_MS > core->mono_ms) {
             break;
         }
         low_raise_group(core, group);
     }
-    if (core->timer_dirty_mono_ms != 0 && core->timers_known &&
-        (core->timer_dirty_mono_ms + LOW_WATER_MS <= core->mono_ms ||
-         core->timer_removals >= LOW_WATER_REMOVALS)) {
-        low_raise(&core->timers, &core->timer_low);
+    if (core->timers.dirty_mono_ms != 0 && core->timers.known &&
+        (core->timers.dirty_mono_ms + LOW_WATER_MS <= core->mono_ms ||
+         core->timers.removals >= LOW_WATER_REMOVALS)) {
+        low_raise(&core->timers.window, &core->timers.low);
         low_write_timers(core);
     }
 }
 
 int64_t low_next_mono_ms(const struct core *core)
 {
-    const struct group *group = LIST_ENTRY(list_first(&core->dirty_groups), struct group, dirty);
+    const struct group *group = LIST_ENTRY(list_first(&core->groups.dirty), struct group, dirty);
     int64_t next = group != NULL ? group->dirty_mono_ms + LOW_WATER_MS : INT64_MAX;
-    if (core->timer_dirty_mono_ms != 0 && core->timer_dirty_mono_ms + LOW_WATER_MS < next) {
-        next = core->timer_dirty_mono_ms + LOW_WATER_MS;
+    if (core->timers.dirty_mono_ms != 0 && core->timers.dirty_mono_ms + LOW_WATER_MS < next) {
+        next = core->timers.dirty_mono_ms + LOW_WATER_MS;
     }
     return next;
 }

@@ -18,9 +18,15 @@
 #include "core/run.h"
 #include "core/state.h"
 
+void marks_init(struct core *core)
+{
+    map_init(&core->marks.by_worker);
+    list_init(&core->marks.waiting);
+}
+
 static struct worker_marks *marks_find(const struct core *core, struct bytes worker_id)
 {
-    return MAP_ENTRY(map_find(&core->marks, worker_id), struct worker_marks, node);
+    return MAP_ENTRY(map_find(&core->marks.by_worker, worker_id), struct worker_marks, node);
 }
 
 static struct worker_marks *marks_get(struct core *core, struct bytes worker_id)
@@ -34,7 +40,7 @@ static struct worker_marks *marks_get(struct core *core, struct bytes worker_id)
         }
         list_init(&marks->leases);
         list_init(&marks->commands);
-        map_insert(&core->marks, &marks->node, bytes_of(marks->key, marks->key_len));
+        map_insert(&core->marks.by_worker, &marks->node, bytes_of(marks->key, marks->key_len));
     }
     return marks;
 }
@@ -42,7 +48,7 @@ static struct worker_marks *marks_get(struct core *core, struct bytes worker_id)
 static void marks_shrink(struct core *core, struct worker_marks *marks)
 {
     if (list_empty(&marks->leases) && list_empty(&marks->commands)) {
-        map_remove(&core->marks, &marks->node);
+        map_remove(&core->marks.by_worker, &marks->node);
         free(marks);
     }
 }
@@ -55,7 +61,7 @@ void marks_add(struct core *core, struct lease *lease)
     while (!list_empty(&lease->marks->commands)) { /* the entry stays: it has the lease */
         struct command *cmd = LIST_ENTRY(list_first(&lease->marks->commands), struct command, node);
         marks_leave(core, cmd);
-        list_push_back(&core->woken, &cmd->node);
+        list_push_back(&core->run.woken, &cmd->node);
     }
 }
 
@@ -71,17 +77,17 @@ void marks_remove(struct core *core, struct lease *lease)
 
 void marks_free(struct core *core)
 {
-    for (struct map_node *n = map_next(&core->marks, NULL); n != NULL;
-         n = map_next(&core->marks, NULL)) {
+    for (struct map_node *n = map_next(&core->marks.by_worker, NULL); n != NULL;
+         n = map_next(&core->marks.by_worker, NULL)) {
         struct worker_marks *marks = CONTAINER_OF(n, struct worker_marks, node);
         struct list_node *marked = NULL;
         while ((marked = list_pop_front(&marks->leases)) != NULL) {
             CONTAINER_OF(marked, struct lease, marked)->marks = NULL;
         }
-        map_remove(&core->marks, &marks->node);
+        map_remove(&core->marks.by_worker, &marks->node);
         free(marks);
     }
-    map_deinit(&core->marks);
+    map_deinit(&core->marks.by_worker);
 }
 
 /* --- waiting --- */
@@ -96,13 +102,13 @@ static void marks_park(struct core *core, struct command *cmd)
     cmd->rounds = 0;
     struct worker_marks *marks = marks_get(core, args->worker_id);
     if (list_empty(&marks->commands)) {
-        list_push_back(&core->waiting, &marks->waiting);
+        list_push_back(&core->marks.waiting, &marks->waiting);
     }
     cmd->awaits = marks;
     list_push_back(&marks->commands, &cmd->node);
     marks->command_count++;
-    heap_insert(&core->deadlines, &cmd->deadline, cmd->deadline_mono_ms);
-    core->awaits++;
+    heap_insert(&core->run.deadlines, &cmd->deadline, cmd->deadline_mono_ms);
+    core->marks.awaits++;
 }
 
 void marks_leave(struct core *core, struct command *cmd)
@@ -111,9 +117,9 @@ void marks_leave(struct core *core, struct command *cmd)
     ASSERT(marks != NULL);
     list_remove(&cmd->node);
     marks->command_count--;
-    heap_remove(&core->deadlines, &cmd->deadline);
+    heap_remove(&core->run.deadlines, &cmd->deadline);
     cmd->awaits = NULL;
-    core->awaits--;
+    core->marks.awaits--;
     if (list_empty(&marks->commands)) {
         list_remove(&marks->waiting);
     }
@@ -122,12 +128,12 @@ void marks_leave(struct core *core, struct command *cmd)
 
 void marks_release(struct core *core)
 {
-    for (struct list_node *n = list_first(&core->waiting); n != NULL;
-         n = list_next(&core->waiting, n)) {
+    for (struct list_node *n = list_first(&core->marks.waiting); n != NULL;
+         n = list_next(&core->marks.waiting, n)) {
         const struct worker_marks *marks = CONTAINER_OF(n, struct worker_marks, waiting);
         for (struct list_node *c = list_first(&marks->commands); c != NULL;
              c = list_next(&marks->commands, c)) {
-            heap_update(&core->deadlines, &CONTAINER_OF(c, struct command, node)->deadline,
+            heap_update(&core->run.deadlines, &CONTAINER_OF(c, struct command, node)->deadline,
                         core->mono_ms);
         }
     }
@@ -136,7 +142,7 @@ void marks_release(struct core *core)
 void marks_abandon(struct core *core, struct list *to)
 {
     struct list_node *n = NULL;
-    while ((n = list_first(&core->waiting)) != NULL) {
+    while ((n = list_first(&core->marks.waiting)) != NULL) {
         const struct worker_marks *marks = CONTAINER_OF(n, struct worker_marks, waiting);
         struct command *cmd = LIST_ENTRY(list_first(&marks->commands), struct command, node);
         marks_leave(core, cmd); /* the last one may take the entry with it */
@@ -177,7 +183,7 @@ enum run await_run(struct core *core, struct command *cmd)
     if (marks != NULL) {
         marks_tell(core, marks, cmd);
     }
-    const bool waits = cmd->args.await.wait_ms != 0 && !core->polls_released;
+    const bool waits = cmd->args.await.wait_ms != 0 && !core->run.polls_released;
     if (cmd->result.await.count != 0 || !waits) {
         return run_ok(cmd);
     }
@@ -186,7 +192,7 @@ enum run await_run(struct core *core, struct command *cmd)
                         "this worker waits for cancellations with too many calls in this shard; "
                         "one is enough");
     }
-    if (core_crowded(core) || core->awaits >= SHARD_AWAITS_MAX) {
+    if (core_crowded(core) || core->marks.awaits >= SHARD_AWAITS_MAX) {
         return run_fail(cmd, SILO_EXHAUSTED,
                         "too many workers wait for cancellations in this shard; "
                         "heartbeats tell of them too");

@@ -22,11 +22,12 @@ struct worker_marks {
     struct list leases;   /* struct lease.marked */
     struct list commands; /* command.node: AWAIT_CANCELS, parked */
     uint32_t command_count;
-    struct list_node waiting; /* in core->waiting, while there are commands */
+    struct list_node waiting; /* in core->marks.waiting, while there are commands */
     size_t key_len;
     uint8_t key[];
 };
 
+void marks_init(struct core *core);
 /* The lease's job is cancelled: its worker hears of it if it waits. Undone when the lease ends. */
 void marks_add(struct core *core, struct lease *lease);
 void marks_remove(struct core *core, struct lease *lease);

@@ -45,7 +45,7 @@ static void open_shard_row(struct core *core, struct bytes value)
             "the shard was made with dispatch_order = \"%s\" and cannot be opened with another",
             core->shard.dispatch_order == ORDER_START ? "start" : "priority");
     }
-    core->shard_found = true;
+    core->opening.shard_found = true;
 }
 
 static bool open_clock_row(struct core *core, struct bytes value)
@@ -54,7 +54,7 @@ static bool open_clock_row(struct core *core, struct bytes value)
     if (!number_decode(value, &ms) || ms > INT64_MAX) {
         return false;
     }
-    core->clock_ms = (int64_t)ms;
+    core->clock.stored_ms = (int64_t)ms;
     return true;
 }
 
@@ -71,16 +71,16 @@ static void open_meta_row(struct core *core, struct core_read *read, struct byte
         open_shard_row(core, value);
         break;
     case META_ARRIVAL:
-        fine = number_decode(value, &core->reserved_arrival);
+        fine = number_decode(value, &core->ids.reserved_arrival);
         break;
     case META_TOTALS:
-        fine = counts_decode(value, &core->totals);
+        fine = counts_decode(value, &core->counts.totals);
         break;
     case META_LOW_TIMER:
-        core->timer_low.has =
-            low_decode(value, &core->timer_low.place.due_ms, &core->timer_low.place.priority,
-                       &core->timer_low.place.arrival);
-        fine = core->timer_low.has;
+        core->timers.low.has =
+            low_decode(value, &core->timers.low.place.due_ms, &core->timers.low.place.priority,
+                       &core->timers.low.place.arrival);
+        fine = core->timers.low.has;
         break;
     case META_CLOCK:
         fine = open_clock_row(core, value);
@@ -170,7 +170,7 @@ static void open_drop(struct core *core, struct bytes tenant_part)
 
 static void open_row(struct core *core, struct bytes key, struct bytes value)
 {
-    switch ((enum open_step)core->open_step) {
+    switch ((enum open_step)core->opening.step) {
     case OPEN_LEASES:
         open_lease(core, key, value);
         break;
@@ -212,23 +212,23 @@ static void open_write_shard(struct core *core)
 /* Slots whose tokens are not running may belong to tokens that wait. */
 static void open_unlocated(struct core *core)
 {
-    for (struct map_node *n = map_next(&core->chains, NULL); n != NULL;
-         n = map_next(&core->chains, n)) {
+    for (struct map_node *n = map_next(&core->slots.chains, NULL); n != NULL;
+         n = map_next(&core->slots.chains, n)) {
         struct chain *chain = CONTAINER_OF(n, struct chain, node);
         if (lease_find(core, &chain->task_id) == NULL) {
-            list_push_back(&core->unlocated, &chain->unlocated);
+            list_push_back(&core->locate.chains, &chain->unlocated);
         }
     }
 }
 
 static void open_finish(struct core *core)
 {
-    core->next_arrival = core->reserved_arrival;
+    core->ids.next_arrival = core->ids.reserved_arrival;
     core->phase = CORE_OPEN;
     core_renew_leases(core, LEASE_MS); /* nobody could renew one while the shard was being read */
     open_unlocated(core);
     redate_open(core);
-    if (!core->shard_found) {
+    if (!core->opening.shard_found) {
         open_write_shard(core);
     }
 }
@@ -263,10 +263,10 @@ static void open_scan_end(struct core *core, bool ok)
 {
     if (!ok) {
         core_break(core, "the shard's leases and slots could not be read");
-    } else if (core->phase == CORE_OPENING && sweep_advance(&core->open_sweep)) {
-        sweep_page(core, &core->open_sweep, PAGE_ROWS_MAX, open_row, open_scan_end);
-    } else if (core->phase == CORE_OPENING && core->open_step + 1 != OPEN_DONE) {
-        open_scan(core, (enum open_step)(core->open_step + 1));
+    } else if (core->phase == CORE_OPENING && sweep_advance(&core->opening.sweep)) {
+        sweep_page(core, &core->opening.sweep, PAGE_ROWS_MAX, open_row, open_scan_end);
+    } else if (core->phase == CORE_OPENING && core->opening.step + 1 != OPEN_DONE) {
+        open_scan(core, (enum open_step)(core->opening.step + 1));
     } else if (core->phase == CORE_OPENING) {
         open_finish(core);
     }
@@ -276,13 +276,19 @@ static void open_scan(struct core *core, enum open_step step)
 {
     struct key range;
     open_range(&range, step);
-    core->open_step = step;
-    sweep_begin(&core->open_sweep, &range, BYTES_NONE);
-    sweep_page(core, &core->open_sweep, PAGE_ROWS_MAX, open_row, open_scan_end);
+    core->opening.step = step;
+    sweep_begin(&core->opening.sweep, &range, BYTES_NONE);
+    sweep_page(core, &core->opening.sweep, PAGE_ROWS_MAX, open_row, open_scan_end);
+}
+
+void open_free(struct core *core)
+{
+    sweep_deinit(&core->opening.sweep);
 }
 
 void open_start(struct core *core)
 {
+    sweep_init(&core->opening.sweep);
     struct core_read *read = read_new(sizeof *read);
     read_look_up(read, OPEN_METAS);
     for (size_t i = 0; i < OPEN_METAS; i++) {

@@ -11,5 +11,6 @@
 struct core;
 
 void open_start(struct core *core);
+void open_free(struct core *core);
 
 #endif

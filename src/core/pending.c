@@ -34,15 +34,15 @@ static void pending_group(struct core *core, struct command *cmd, struct bytes g
     ret->group = arena_copy(cmd->arena, group);
     ret->polled = group_has_workers(core, group);
     ret->polled_ms = group_polled_ms(core, group);
-    ret->seen_from_ms = core->polls_seen_from_ms;
+    ret->seen_from_ms = core->groups.polls_seen_from_ms;
 }
 
 /* Jobs of the group that are running, among the first leases of the map. */
 static void pending_running(const struct core *core, struct job_pending *ret)
 {
     uint32_t looked = 0;
-    for (struct map_node *n = map_next(&core->leases_by_job, NULL); n != NULL;
-         n = map_next(&core->leases_by_job, n)) {
+    for (struct map_node *n = map_next(&core->leases.by_job, NULL); n != NULL;
+         n = map_next(&core->leases.by_job, n)) {
         if (looked++ == PENDING_LEASES_MAX) {
             ret->running_more = true;
             return;
@@ -124,7 +124,7 @@ static void pending_lanes(const struct core *core, const struct token *token,
                           struct job_pending *ret)
 {
     const struct group *group =
-        MAP_ENTRY(map_find(&core->groups, token->group), struct group, node);
+        MAP_ENTRY(map_find(&core->groups.by_name, token->group), struct group, node);
     const uint32_t own = group_lane_of(core, &token->place);
     if (group == NULL || group->known == 0) {
         return;

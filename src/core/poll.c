@@ -188,7 +188,7 @@ static void poll_await_checks(struct core *core, struct poll *poll)
         poll->asked = true;
         struct heap_node *deadline = &poll->command->deadline;
         if (core->mono_ms + POLL_CHECKS_MS < deadline->key) {
-            heap_update(&core->deadlines, deadline, core->mono_ms + POLL_CHECKS_MS);
+            heap_update(&core->run.deadlines, deadline, core->mono_ms + POLL_CHECKS_MS);
         }
     }
 }
@@ -210,7 +210,7 @@ static void poll_serve(struct core *core, struct group *group, struct poll *poll
     enum best best = BEST_TASK;
     bool claimed = poll_take_refreshes(core, group, poll);
     while (claimed && !poll->full && cmd->result.poll.count < cmd->args.poll.tasks_max &&
-           over->budget != 0 && core->leases_by_job.count < SHARD_LEASES_MAX &&
+           over->budget != 0 && core->leases.by_job.count < SHARD_LEASES_MAX &&
            (best = group_best(core, group, &over->cursor, &over->checks, &task)) == BEST_TASK) {
         claimed = poll_claim(poll);
         if (claimed && poll_lease(core, poll, task)) {
@@ -219,7 +219,7 @@ static void poll_serve(struct core *core, struct group *group, struct poll *poll
     }
     const bool full = cmd->result.poll.count != 0 ||
                       (cmd->result.poll.refresh_count != 0 && best != BEST_LOADING) || poll->full;
-    const bool waits = cmd->args.poll.wait_ms != 0 && !core->polls_released;
+    const bool waits = cmd->args.poll.wait_ms != 0 && !core->run.polls_released;
     if (full || !claimed || /* another shard fills it */
         (!waits && best != BEST_LOADING && best != BEST_CHECKING)) {
         poll_answer(core, poll);
@@ -260,7 +260,7 @@ void poll_turn(struct core *core)
     struct list now;
     list_init(&now);
     struct list_node *node = NULL;
-    while ((node = list_pop_front(&core->hot_groups)) != NULL) {
+    while ((node = list_pop_front(&core->groups.hot)) != NULL) {
         list_push_back(&now, node);
     }
     while ((node = list_pop_front(&now)) != NULL) {
@@ -275,8 +275,8 @@ void poll_turn(struct core *core)
 int64_t poll_next_mono_ms(const struct core *core)
 {
     int64_t next = INT64_MAX;
-    for (struct list_node *n = list_first(&core->hot_groups); n != NULL;
-         n = list_next(&core->hot_groups, n)) {
+    for (struct list_node *n = list_first(&core->groups.hot); n != NULL;
+         n = list_next(&core->groups.hot, n)) {
         const struct group *group = CONTAINER_OF(n, struct group, hot);
         const int64_t when =
             group->retry_mono_ms > core->mono_ms ? group->retry_mono_ms : core->mono_ms;
@@ -295,7 +295,7 @@ enum run poll_run(struct core *core, struct command *cmd)
     if (args->tasks_max > POLL_TASKS_MAX) {
         args->tasks_max = POLL_TASKS_MAX;
     }
-    if (core->leases_by_job.count >= SHARD_LEASES_MAX && args->wait_ms == 0) {
+    if (core->leases.by_job.count >= SHARD_LEASES_MAX && args->wait_ms == 0) {
         return run_fail(cmd, SILO_EXHAUSTED, "the shard has as many running jobs as it can hold");
     }
     if (core_crowded(core) && args->wait_ms != 0) {

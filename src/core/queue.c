@@ -4,9 +4,18 @@
 #include "base/assert.h"
 #include "core/state.h"
 
+void queues_init(struct core *core)
+{
+    map_init(&core->queues.by_ref);
+    list_init(&core->queues.lru);
+    list_init(&core->queues.dirty);
+    list_init(&core->queues.sliced);
+    list_init(&core->queues.changed);
+}
+
 struct queue *queue_find(struct core *core, struct bytes ref)
 {
-    return MAP_ENTRY(map_find(&core->queues, ref), struct queue, node);
+    return MAP_ENTRY(map_find(&core->queues.by_ref, ref), struct queue, node);
 }
 
 struct queue *queue_get(struct core *core, struct bytes ref)
@@ -14,15 +23,15 @@ struct queue *queue_get(struct core *core, struct bytes ref)
     struct queue *queue = queue_find(core, ref);
     if (queue != NULL) {
         list_remove(&queue->lru);
-        list_push_back(&core->queue_lru, &queue->lru);
+        list_push_back(&core->queues.lru, &queue->lru);
         return queue;
     }
     queue = xmalloc(sizeof *queue + ref.len);
     *queue = (struct queue){.key_len = ref.len};
     memcpy(queue->key, ref.ptr, ref.len);
     list_init(&queue->holders);
-    map_insert(&core->queues, &queue->node, queue_ref(queue));
-    list_push_back(&core->queue_lru, &queue->lru);
+    map_insert(&core->queues.by_ref, &queue->node, queue_ref(queue));
+    list_push_back(&core->queues.lru, &queue->lru);
     return queue;
 }
 
@@ -91,14 +100,14 @@ bool queue_has_floating_waiters(const struct queue *queue)
 void queue_changed(struct core *core, struct queue *queue)
 {
     if (!list_linked(&queue->changed)) {
-        list_push_back(&core->changed_queues, &queue->changed);
+        list_push_back(&core->queues.changed, &queue->changed);
     }
 }
 
 void queue_dirty(struct core *core, struct queue *queue)
 {
     if (!list_linked(&queue->dirty)) {
-        list_push_back(&core->dirty_queues, &queue->dirty);
+        list_push_back(&core->queues.dirty, &queue->dirty);
     }
 }
 

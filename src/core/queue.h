@@ -88,6 +88,7 @@ struct queue {
     uint8_t key[];
 };
 
+void queues_init(struct core *core);
 static inline struct bytes queue_ref(const struct queue *queue)
 {
     return bytes_of(queue->key, queue->key_len);

@@ -33,7 +33,7 @@ static void queue_free(struct core *core, struct queue *queue)
     if (queue->throttle != NULL) {
         throttle_free(core, queue->throttle);
     }
-    map_remove(&core->queues, &queue->node);
+    map_remove(&core->queues.by_ref, &queue->node);
     list_remove(&queue->lru);
     list_remove(&queue->dirty);
     list_remove(&queue->changed);
@@ -44,11 +44,11 @@ static void queue_free(struct core *core, struct queue *queue)
 
 void queues_free(struct core *core)
 {
-    for (struct map_node *n = map_next(&core->queues, NULL); n != NULL;
-         n = map_next(&core->queues, NULL)) {
+    for (struct map_node *n = map_next(&core->queues.by_ref, NULL); n != NULL;
+         n = map_next(&core->queues.by_ref, NULL)) {
         queue_free(core, CONTAINER_OF(n, struct queue, node));
     }
-    map_deinit(&core->queues);
+    map_deinit(&core->queues.by_ref);
 }
 
 /* --- what is stored of a queue */
@@ -236,7 +236,7 @@ static void queue_drop_empty_lines(struct core *core, struct queue *queue)
 void queues_write(struct core *core)
 {
     struct list_node *node = NULL;
-    while ((node = list_pop_front(&core->changed_queues)) != NULL) {
+    while ((node = list_pop_front(&core->queues.changed)) != NULL) {
         struct queue *queue = CONTAINER_OF(node, struct queue, changed);
         ASSERT(queue->known);
         queue_write(core, queue);
@@ -285,13 +285,13 @@ static bool queue_is_visited(const struct queue *queue)
 void queues_shrink(struct core *core)
 {
     for (uint32_t n = 0; n < TURN_EVICTIONS_MAX; n++) {
-        const bool tasks = core->tasks.count > SHARD_TASKS_MAX;
-        struct queue *queue = LIST_ENTRY(list_first(&core->queue_lru), struct queue, lru);
-        if (queue == NULL || (!tasks && core->queues.count <= SHARD_QUEUES_MAX)) {
+        const bool tasks = core->tasks.by_job.count > SHARD_TASKS_MAX;
+        struct queue *queue = LIST_ENTRY(list_first(&core->queues.lru), struct queue, lru);
+        if (queue == NULL || (!tasks && core->queues.by_ref.count <= SHARD_QUEUES_MAX)) {
             return;
         }
         list_remove(&queue->lru);
-        list_push_back(&core->queue_lru, &queue->lru);
+        list_push_back(&core->queues.lru, &queue->lru);
         if (queue_is_visited(queue)) {
             continue;
         }

@@ -5,6 +5,14 @@
 #include "core/run.h"
 #include "core/state.h"
 
+void reads_free(struct core *core)
+{
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&core->reads)) != NULL) {
+        core_read_end(core, CONTAINER_OF(node, struct core_read, node), false, false);
+    }
+}
+
 void *read_new(size_t size)
 {
     ASSERT(size >= sizeof(struct core_read));
@@ -74,7 +82,7 @@ static void pins_end(struct core *core, struct core_read *read, bool ok, bool mo
             struct command *cmd = CONTAINER_OF(n, struct pin_use, in_pin)->command;
             cmd->read_failed |= pin->state == PIN_FAILED;
             ASSERT(cmd->reads_open != 0);
-            if (--cmd->reads_open == 0 && cmd != &core->fire) {
+            if (--cmd->reads_open == 0 && cmd != &core->due.command) {
                 core_wake(core, cmd);
             }
         }

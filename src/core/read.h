@@ -14,6 +14,7 @@
 
 #include "core/core.h"
 
+void reads_free(struct core *core);
 /* A key looked up for a command; UNKNOWN has been asked for, unless cmd is NULL. */
 enum view_answer look(struct core *core, struct command *cmd, struct bytes key,
                       struct bytes *ret_value);

@@ -23,9 +23,9 @@ void group_add(struct core *core, struct group *group, struct task *task)
         group_hot(core, group); /* a parked poll has it read */
         return;
     }
-    if (task->info != NULL && core->info_bytes > SHARD_INFO_BYTES_MAX &&
+    if (task->info != NULL && core->tasks.info_bytes > SHARD_INFO_BYTES_MAX &&
         gl->window.count >= info_scarce(INFO_AHEAD)) {
-        core->info_bytes -= task->info->len;
+        core->tasks.info_bytes -= task->info->len;
         task->info = blob_unref(task->info);
     }
     task->group = group;

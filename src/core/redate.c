@@ -53,28 +53,28 @@ struct redate {
 
 static struct redate *redate_get(struct core *core)
 {
-    if (core->redate == NULL) {
-        core->redate = xcalloc(1, sizeof *core->redate);
-        sweep_init(&core->redate->sweep);
+    if (core->clock.redate == NULL) {
+        core->clock.redate = xcalloc(1, sizeof *core->clock.redate);
+        sweep_init(&core->clock.redate->sweep);
     }
-    return core->redate;
+    return core->clock.redate;
 }
 
 void redate_free(struct core *core)
 {
-    if (core->redate != NULL) {
-        sweep_deinit(&core->redate->sweep);
-        free(core->redate);
-        core->redate = NULL;
+    if (core->clock.redate != NULL) {
+        sweep_deinit(&core->clock.redate->sweep);
+        free(core->clock.redate);
+        core->clock.redate = NULL;
     }
 }
 
 void redate_open(struct core *core)
 {
-    if (core->clock_ms != 0 && core->wall_ms - core->clock_ms > CLOCK_GAP_MS) {
-        core->expire_from_mono_ms = core->mono_ms + CLOCK_TRUST_MS;
+    if (core->clock.stored_ms != 0 && core->wall_ms - core->clock.stored_ms > CLOCK_GAP_MS) {
+        core->retention.from_mono_ms = core->mono_ms + CLOCK_TRUST_MS;
     }
-    if (core->clock_ms - core->wall_ms <= STEADY_FALL_MS) {
+    if (core->clock.stored_ms - core->wall_ms <= STEADY_FALL_MS) {
         return;
     }
     struct redate *redate = redate_get(core);
@@ -88,9 +88,9 @@ void redate_open(struct core *core)
 
 void clock_write(struct core *core)
 {
-    const bool behind = core->redate != NULL && core->redate->phase != REDATE_OFF;
-    if (behind ||
-        (core->clock_ms <= core->wall_ms && core->wall_ms - core->clock_ms < CLOCK_STAMP_MS)) {
+    const bool behind = core->clock.redate != NULL && core->clock.redate->phase != REDATE_OFF;
+    if (behind || (core->clock.stored_ms <= core->wall_ms &&
+                   core->wall_ms - core->clock.stored_ms < CLOCK_STAMP_MS)) {
         return;
     }
     struct key key;
@@ -98,7 +98,7 @@ void clock_write(struct core *core)
     buf_reset(&core->scratch);
     number_encode(&core->scratch, (uint64_t)core->wall_ms);
     view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
-    core->clock_ms = core->wall_ms;
+    core->clock.stored_ms = core->wall_ms;
 }
 
 /* --- a retry --- */
@@ -184,7 +184,7 @@ enum run redate_run(struct core *core, struct command *cmd)
 
 void redate_ended(struct core *core, const struct command *cmd)
 {
-    struct redate *redate = core->redate;
+    struct redate *redate = core->clock.redate;
     ASSERT(redate != NULL && redate->under_way != 0);
     redate->under_way--;
     redate->failed |= cmd->rc.code != SILO_OK;
@@ -200,19 +200,19 @@ static void redate_row(struct core *core, struct bytes key, struct bytes value)
         return; /* a start that was asked for */
     }
     struct command *cmd = inner_new(core, CMD_REDATE, rec.job_ref);
-    core->redate->under_way++;
+    core->clock.redate->under_way++;
     inner_wake(core, cmd);
 }
 
 static void redate_end(struct core *core, bool ok)
 {
-    core->redate->phase = REDATE_PAGE;
-    core->redate->failed |= !ok;
+    core->clock.redate->phase = REDATE_PAGE;
+    core->clock.redate->failed |= !ok;
 }
 
 static void redate_load(struct core *core)
 {
-    struct redate *redate = core->redate;
+    struct redate *redate = core->clock.redate;
     redate->failed = false;
     redate->phase = REDATE_READING;
     sweep_page(core, &redate->sweep, REDATE_PAGE_ROWS, redate_row, redate_end);
@@ -220,7 +220,7 @@ static void redate_load(struct core *core)
 
 void redate_turn(struct core *core)
 {
-    struct redate *redate = core->redate;
+    struct redate *redate = core->clock.redate;
     if (redate == NULL) {
         return;
     }
@@ -239,7 +239,7 @@ void redate_turn(struct core *core)
 
 int64_t redate_next_mono_ms(const struct core *core)
 {
-    const struct redate *redate = core->redate;
+    const struct redate *redate = core->clock.redate;
     if (redate == NULL) {
         return INT64_MAX;
     }

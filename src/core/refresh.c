@@ -1,8 +1,8 @@
 /*
  * core/refresh.c - floating limits are refreshed.
  *
- * A refresh is driven by time (core->refresh_due), never by arrivals: a queue that stands still is
- * refreshed, too. It goes to the group of the queue's best waiter among those whose groups have
+ * A refresh is driven by time (core->refreshes.due), never by arrivals: a queue that stands still
+ * is refreshed, too. It goes to the group of the queue's best waiter among those whose groups have
  * workers. If nobody takes it, it is offered anew: to another group of waiters once that has
  * workers and its own has none; to nobody when nobody waits any more.
  *
@@ -23,6 +23,16 @@
 #include "core/queue_rows.h"
 #include "core/run.h"
 #include "core/state.h"
+
+void refreshes_init(struct core *core)
+{
+    map_init(&core->refreshes.by_task);
+    map_init(&core->refreshes.stubs);
+    heap_init(&core->refreshes.due);
+    heap_init(&core->refreshes.offers);
+    heap_init(&core->refreshes.expiry);
+    sweep_init(&core->refreshes.sweep);
+}
 
 /* --- who refreshes --- */
 
@@ -79,7 +89,7 @@ static void floating_want(struct core *core, struct floating *floating)
     const struct task *served = floating_best_served(core, floating->queue);
     best = served != NULL ? served : best;
     if (best == NULL) { /* its page is on its way */
-        heap_update(&core->refresh_due, &floating->due,
+        heap_update(&core->refreshes.due, &floating->due,
                     add_saturated(core->wall_ms, READ_RETRY_MS));
         return;
     }
@@ -100,7 +110,7 @@ static void floating_offer(struct core *core, struct floating *floating)
         best = floating_best_served(core, queue);
     }
     if (best == NULL) {
-        heap_update(&core->refresh_offers, &floating->offer, core->mono_ms + REFRESH_OFFER_MS);
+        heap_update(&core->refreshes.offers, &floating->offer, core->mono_ms + REFRESH_OFFER_MS);
         return;
     }
     floating_offer_to(core, floating, blob_bytes(best->group_name));
@@ -122,37 +132,42 @@ void floating_leased(struct core *core, struct bytes task_id, struct bytes ref)
     *stub = (struct refresh_stub){.ref_len = ref.len};
     memcpy(stub->task_id.b, task_id.ptr, sizeof stub->task_id.b);
     memcpy(stub->ref, ref.ptr, ref.len);
-    map_insert(&core->refresh_stubs, &stub->node, uuid_bytes(&stub->task_id));
+    map_insert(&core->refreshes.stubs, &stub->node, uuid_bytes(&stub->task_id));
 }
 
 static void stub_free(struct core *core, struct refresh_stub *stub)
 {
-    map_remove(&core->refresh_stubs, &stub->node);
+    map_remove(&core->refreshes.stubs, &stub->node);
     free(stub);
 }
 
-void floating_stubs_free(struct core *core)
+void refreshes_free(struct core *core)
 {
-    for (struct map_node *n = map_next(&core->refresh_stubs, NULL); n != NULL;
-         n = map_next(&core->refresh_stubs, NULL)) {
+    for (struct map_node *n = map_next(&core->refreshes.stubs, NULL); n != NULL;
+         n = map_next(&core->refreshes.stubs, NULL)) {
         stub_free(core, CONTAINER_OF(n, struct refresh_stub, node));
     }
-    map_deinit(&core->refresh_stubs);
+    map_deinit(&core->refreshes.stubs);
+    map_deinit(&core->refreshes.by_task);
+    heap_deinit(&core->refreshes.due);
+    heap_deinit(&core->refreshes.offers);
+    heap_deinit(&core->refreshes.expiry);
+    sweep_deinit(&core->refreshes.sweep);
 }
 
 bool floating_find(struct core *core, struct command *cmd, const struct uuid *task_id,
                    struct floating **ret_floating)
 {
     struct refresh_stub *stub =
-        MAP_ENTRY(map_find(&core->refresh_stubs, uuid_bytes(task_id)), struct refresh_stub, node);
+        MAP_ENTRY(map_find(&core->refreshes.stubs, uuid_bytes(task_id)), struct refresh_stub, node);
     if (stub != NULL) {
         if (!queue_ready(core, queue_get(core, bytes_of(stub->ref, stub->ref_len)), cmd)) {
             return false;
         }
         stub_free(core, stub); /* from now on the limit itself says */
     }
-    *ret_floating =
-        MAP_ENTRY(map_find(&core->refreshes, uuid_bytes(task_id)), struct floating, by_task);
+    *ret_floating = MAP_ENTRY(map_find(&core->refreshes.by_task, uuid_bytes(task_id)),
+                              struct floating, by_task);
     return true;
 }
 
@@ -179,28 +194,28 @@ static void scan_row(struct core *core, struct bytes key, struct bytes value)
 static void scan_end(struct core *core, bool ok)
 {
     if (!ok) {
-        core->refresh_scan = SCAN_WAITS;
-        core->refresh_retry_mono_ms = core->mono_ms + READ_RETRY_MS;
-    } else if (sweep_advance(&core->refresh_sweep)) {
-        core->refresh_scan = SCAN_WAITS;
-        core->refresh_retry_mono_ms = core->mono_ms;
+        core->refreshes.scan = SCAN_WAITS;
+        core->refreshes.retry_mono_ms = core->mono_ms + READ_RETRY_MS;
+    } else if (sweep_advance(&core->refreshes.sweep)) {
+        core->refreshes.scan = SCAN_WAITS;
+        core->refreshes.retry_mono_ms = core->mono_ms;
     } else {
-        core->refresh_scan = SCAN_DONE;
+        core->refreshes.scan = SCAN_DONE;
     }
 }
 
 static void refresh_scan(struct core *core)
 {
-    if (core->refresh_scan != SCAN_WAITS || core->refresh_retry_mono_ms > core->mono_ms) {
+    if (core->refreshes.scan != SCAN_WAITS || core->refreshes.retry_mono_ms > core->mono_ms) {
         return;
     }
-    if (core->refresh_sweep.range_len == 0) {
+    if (core->refreshes.sweep.range_len == 0) {
         struct key range;
         key_meta(&range, META_REFRESH);
-        sweep_begin(&core->refresh_sweep, &range, BYTES_NONE);
+        sweep_begin(&core->refreshes.sweep, &range, BYTES_NONE);
     }
-    core->refresh_scan = SCAN_READS;
-    sweep_page(core, &core->refresh_sweep, PAGE_ROWS_MAX, scan_row, scan_end);
+    core->refreshes.scan = SCAN_READS;
+    sweep_page(core, &core->refreshes.sweep, PAGE_ROWS_MAX, scan_row, scan_end);
 }
 
 /* --- time --- */
@@ -209,23 +224,23 @@ void floating_turn(struct core *core)
 {
     refresh_scan(core);
     struct heap_node *node = NULL;
-    while ((node = heap_min(&core->refresh_due)) != NULL && node->key <= core->wall_ms) {
+    while ((node = heap_min(&core->refreshes.due)) != NULL && node->key <= core->wall_ms) {
         floating_want(core, CONTAINER_OF(node, struct floating, due));
     }
-    while (!core->leases_frozen && (node = heap_min(&core->refresh_expiry)) != NULL &&
+    while (!core->leases.frozen && (node = heap_min(&core->refreshes.expiry)) != NULL &&
            node->key <= core->mono_ms) {
         floating_done(core, CONTAINER_OF(node, struct floating, expiry));
     }
-    while ((node = heap_min(&core->refresh_offers)) != NULL && node->key <= core->mono_ms) {
+    while ((node = heap_min(&core->refreshes.offers)) != NULL && node->key <= core->mono_ms) {
         floating_offer(core, CONTAINER_OF(node, struct floating, offer));
     }
 }
 
 int64_t floating_next_mono_ms(const struct core *core)
 {
-    const struct heap_node *due = heap_min(&core->refresh_due);
-    const struct heap_node *expiry = core->leases_frozen ? NULL : heap_min(&core->refresh_expiry);
-    const struct heap_node *offer = heap_min(&core->refresh_offers);
+    const struct heap_node *due = heap_min(&core->refreshes.due);
+    const struct heap_node *expiry = core->leases.frozen ? NULL : heap_min(&core->refreshes.expiry);
+    const struct heap_node *offer = heap_min(&core->refreshes.offers);
     int64_t next = expiry != NULL ? expiry->key : INT64_MAX;
     if (offer != NULL && offer->key < next) {
         next = offer->key;
@@ -235,8 +250,8 @@ int64_t floating_next_mono_ms(const struct core *core)
         const int64_t at = add_saturated(core->mono_ms, wait);
         next = at < next ? at : next;
     }
-    if (core->refresh_scan == SCAN_WAITS && core->refresh_retry_mono_ms < next) {
-        next = core->refresh_retry_mono_ms;
+    if (core->refreshes.scan == SCAN_WAITS && core->refreshes.retry_mono_ms < next) {
+        next = core->refreshes.retry_mono_ms;
     }
     return next;
 }

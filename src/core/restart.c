@@ -255,7 +255,7 @@ enum run lease_job_run(struct core *core, struct command *cmd)
     if (!scheduled_load(core, cmd, &reasons, &job, &from, &run)) {
         return run;
     }
-    if (core->leases_by_job.count >= SHARD_LEASES_MAX) {
+    if (core->leases.by_job.count >= SHARD_LEASES_MAX) {
         return run_fail(cmd, SILO_EXHAUSTED, "the shard has as many running jobs as it can hold");
     }
     struct leased_task *out = ARENA_NEW(cmd->arena, struct leased_task);

@@ -13,10 +13,16 @@
 
 #define EXPIRE_ROW_BYTES 16384u /* of job references: then the next row is begun */
 
+void retention_init(struct core *core, int64_t completed_ms, int64_t terminal_ms)
+{
+    core->retention.completed_ms = completed_ms;
+    core->retention.terminal_ms = terminal_ms;
+}
+
 int64_t expire_at(const struct core *core, enum job_status status)
 {
     const int64_t keep_ms =
-        status == JOB_SUCCEEDED ? core->completed_expire_ms : core->terminal_expire_ms;
+        status == JOB_SUCCEEDED ? core->retention.completed_ms : core->retention.terminal_ms;
     if (keep_ms <= 0) {
         return 0;
     }
@@ -37,7 +43,7 @@ bool expire_cursor_behind(const struct expire_cursor *cursor, struct bytes key)
 
 struct expire *expire_get(struct core *core)
 {
-    struct expire *expire = core->expire;
+    struct expire *expire = core->retention.expire;
     if (expire == NULL) {
         expire = xcalloc(1, sizeof *expire);
         expire->next_ms = INT64_MIN;
@@ -45,19 +51,19 @@ struct expire *expire_get(struct core *core)
         buf_init(&expire->open_rows[0].job_refs, SIZE_MAX / 4);
         buf_init(&expire->open_rows[1].job_refs, SIZE_MAX / 4);
         expire_cursor_set(&expire->cursor, 0, BYTES_NONE);
-        core->expire = expire;
+        core->retention.expire = expire;
     }
     return expire;
 }
 
 void expire_free(struct core *core)
 {
-    if (core->expire != NULL) {
-        arena_deinit(&core->expire->arena);
-        buf_deinit(&core->expire->open_rows[0].job_refs);
-        buf_deinit(&core->expire->open_rows[1].job_refs);
-        free(core->expire);
-        core->expire = NULL;
+    if (core->retention.expire != NULL) {
+        arena_deinit(&core->retention.expire->arena);
+        buf_deinit(&core->retention.expire->open_rows[0].job_refs);
+        buf_deinit(&core->retention.expire->open_rows[1].job_refs);
+        free(core->retention.expire);
+        core->retention.expire = NULL;
     }
 }
 
@@ -68,8 +74,8 @@ void expire_mark_write(struct core *core, int64_t ms)
     buf_reset(&core->scratch);
     number_encode(&core->scratch, (uint64_t)ms);
     view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);
-    core->expire->mark_known = true;
-    core->expire->mark_ms = ms;
+    core->retention.expire->mark_known = true;
+    core->retention.expire->mark_ms = ms;
 }
 
 /* A name of its own for a row: no other has it, and it names no job. */
@@ -81,7 +87,7 @@ static void row_name(struct core *core, struct key *ref)
 
 static void row_write(struct core *core, struct expire_row *row)
 {
-    struct expire *expire = core->expire;
+    struct expire *expire = core->retention.expire;
     const int64_t expire_ms = row->expire_ms;
     struct key ref;
     struct key key;
@@ -119,8 +125,8 @@ void expire_put(struct core *core, struct bytes job_ref, enum job_status status,
 
 void expire_write(struct core *core)
 {
-    for (size_t i = 0; core->expire != NULL && i < 2; i++) {
-        struct expire_row *row = &core->expire->open_rows[i];
+    for (size_t i = 0; core->retention.expire != NULL && i < 2; i++) {
+        struct expire_row *row = &core->retention.expire->open_rows[i];
         if (buf_bytes(&row->job_refs).len != 0) {
             row_write(core, row);
         }

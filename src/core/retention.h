@@ -56,6 +56,7 @@ struct expire {
     struct expire_cursor after; /* the cursor behind it */
 };
 
+void retention_init(struct core *core, int64_t completed_ms, int64_t terminal_ms);
 /* When a job that ends so shall be forgotten; 0 = never. */
 int64_t expire_at(const struct core *core, enum job_status status);
 /* It ended in the open batch, and goes at expire_ms if its state says so then, too. */

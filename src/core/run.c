@@ -7,6 +7,20 @@
 #include "base/limits.h"
 #include "core/state.h"
 
+void run_init(struct core *core)
+{
+    list_init(&core->run.answered);
+    list_init(&core->run.woken);
+    list_init(&core->run.blocked);
+    list_init(&core->run.parked);
+    heap_init(&core->run.deadlines);
+}
+
+void run_free(struct core *core)
+{
+    heap_deinit(&core->run.deadlines);
+}
+
 enum run run_fail(struct command *cmd, enum silo_code code, const char *text)
 {
     cmd->rc = (silo_rc){code};
@@ -44,29 +58,29 @@ void core_answer(struct core *core, struct command *cmd)
     if (cmd->wait_batch == core->view.open && core->view.open_rows == 0) {
         cmd->wait_batch--; /* what it changed or saw in the open batch has vanished again */
     }
-    core->command_count--;
-    list_push_back(&core->answered, &cmd->node);
+    core->run.command_count--;
+    list_push_back(&core->run.answered, &cmd->node);
 }
 
 bool core_crowded(const struct core *core)
 {
-    return core->deadlines.count >= SHARD_PARKED_MAX;
+    return core->run.deadlines.count >= SHARD_PARKED_MAX;
 }
 
 void core_wake(struct core *core, struct command *cmd)
 {
     list_remove(&cmd->node);
-    list_push_back(&core->woken, &cmd->node);
+    list_push_back(&core->run.woken, &cmd->node);
 }
 
 void core_park(struct core *core, struct command *cmd, int64_t deadline_mono_ms)
 {
-    list_push_back(&core->parked, &cmd->node);
-    heap_insert(&core->deadlines, &cmd->deadline, deadline_mono_ms);
+    list_push_back(&core->run.parked, &cmd->node);
+    heap_insert(&core->run.deadlines, &cmd->deadline, deadline_mono_ms);
 }
 
 void core_unpark(struct core *core, struct command *cmd)
 {
     list_remove(&cmd->node);
-    heap_remove(&core->deadlines, &cmd->deadline);
+    heap_remove(&core->run.deadlines, &cmd->deadline);
 }

@@ -23,6 +23,8 @@
 struct core;
 
 enum run { RUN_ANSWER, RUN_NEED, RUN_PARK };
+void run_init(struct core *core);
+void run_free(struct core *core);
 /* Sets the answer to a failure; the text is static or in the command's arena. */
 enum run run_fail(struct command *cmd, enum silo_code code, const char *text);
 enum run run_ok(struct command *cmd);

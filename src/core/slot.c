@@ -6,9 +6,14 @@
 #include "core/queue_rows.h"
 #include "core/state.h"
 
+void slots_init(struct core *core)
+{
+    map_init(&core->slots.chains);
+}
+
 struct chain *chain_find(const struct core *core, const struct uuid *task_id)
 {
-    return MAP_ENTRY(map_find(&core->chains, uuid_bytes(task_id)), struct chain, node);
+    return MAP_ENTRY(map_find(&core->slots.chains, uuid_bytes(task_id)), struct chain, node);
 }
 
 static struct chain *chain_get(struct core *core, struct bytes job_ref, const struct uuid *task_id)
@@ -21,7 +26,7 @@ static struct chain *chain_get(struct core *core, struct bytes job_ref, const st
     *chain = (struct chain){.task_id = *task_id, .ref_len = job_ref.len};
     memcpy(chain->ref, job_ref.ptr, job_ref.len);
     list_init(&chain->holders);
-    map_insert(&core->chains, &chain->node, uuid_bytes(&chain->task_id));
+    map_insert(&core->slots.chains, &chain->node, uuid_bytes(&chain->task_id));
     return chain;
 }
 
@@ -31,27 +36,27 @@ static void chain_free(struct core *core, struct chain *chain)
     if (chain->waits != NULL) {
         chain->waits->chains--;
     }
-    map_remove(&core->chains, &chain->node);
+    map_remove(&core->slots.chains, &chain->node);
     list_remove(&chain->unlocated);
     blob_unref(chain->rec);
     free(chain);
 }
 
-void chains_free(struct core *core)
+void slots_free(struct core *core)
 {
-    for (struct map_node *n = map_next(&core->chains, NULL); n != NULL;
-         n = map_next(&core->chains, NULL)) {
+    for (struct map_node *n = map_next(&core->slots.chains, NULL); n != NULL;
+         n = map_next(&core->slots.chains, NULL)) {
         struct chain *chain = CONTAINER_OF(n, struct chain, node);
         struct list_node *holder = NULL;
         while ((holder = list_pop_front(&chain->holders)) != NULL) {
             free(CONTAINER_OF(holder, struct holder, in_chain));
         }
-        map_remove(&core->chains, &chain->node);
+        map_remove(&core->slots.chains, &chain->node);
         list_remove(&chain->unlocated);
         blob_unref(chain->rec);
         free(chain);
     }
-    map_deinit(&core->chains);
+    map_deinit(&core->slots.chains);
 }
 
 /* Adds a slot to memory; the holders of a chain stay in the order of its limits. */
@@ -59,7 +64,7 @@ static void slot_add(struct core *core, struct chain *chain, struct queue *queue
 {
     struct holder *holder = xcalloc(1, sizeof *holder);
     *holder = (struct holder){
-        .chain = chain, .queue = queue, .index = index, .serial = core->slots_made++};
+        .chain = chain, .queue = queue, .index = index, .serial = core->slots.made++};
     struct list_node *before = list_first(&chain->holders);
     while (before != NULL && CONTAINER_OF(before, struct holder, in_chain)->index < index) {
         before = list_next(&chain->holders, before);
@@ -71,7 +76,7 @@ static void slot_add(struct core *core, struct chain *chain, struct queue *queue
     }
     list_push_back(&queue->holders, &holder->in_queue);
     queue->holder_count++;
-    core->slots_taken++;
+    core->slots.taken++;
 }
 
 void slot_take(struct core *core, struct bytes job_ref, const struct uuid *task_id,
@@ -166,7 +171,7 @@ void slot_release(struct core *core, struct holder *holder)
     list_remove(&holder->in_chain);
     list_remove(&holder->in_queue);
     queue->holder_count--;
-    core->slots_taken--;
+    core->slots.taken--;
     free(holder);
     queue_freed(core, queue);
     if (list_empty(&chain->holders)) {

@@ -41,6 +41,7 @@ struct holder {
     uint64_t serial; /* older slots have smaller ones */
 };
 
+void slots_init(struct core *core);
 static inline struct bytes chain_ref(const struct chain *chain)
 {
     return bytes_of(chain->ref, chain->ref_len);
@@ -65,6 +66,6 @@ void chain_waits_no_more(struct core *core, struct chain *chain);
 /* Holders of the queue whose tokens wait somewhere and stand behind this place. */
 uint32_t queue_waiting_behind(const struct core *core, const struct queue *queue,
                               const struct place *place);
-void chains_free(struct core *core);
+void slots_free(struct core *core);
 
 #endif

@@ -4,6 +4,16 @@
 #include "base/assert.h"
 #include "core/state.h"
 
+void tasks_init(struct core *core)
+{
+    map_init(&core->tasks.by_job);
+}
+
+void tasks_free(struct core *core)
+{
+    map_deinit(&core->tasks.by_job);
+}
+
 struct task *task_of_row(struct core *core, struct bytes value, const struct place *place)
 {
     struct task_rec rec;
@@ -39,26 +49,26 @@ const struct limit *task_limit(struct core *core, const struct task *task)
 
 struct task *task_find(const struct core *core, struct bytes job_ref)
 {
-    return MAP_ENTRY(map_find(&core->tasks, job_ref), struct task, by_job);
+    return MAP_ENTRY(map_find(&core->tasks.by_job, job_ref), struct task, by_job);
 }
 
 void task_index(struct core *core, struct task *task)
 {
-    map_insert(&core->tasks, &task->by_job, task_ref(task));
+    map_insert(&core->tasks.by_job, &task->by_job, task_ref(task));
 }
 
 void task_set_info(struct core *core, struct task *task, struct blob *info)
 {
     ASSERT(task->info == NULL);
     task->info = blob_ref(info);
-    core->info_bytes += info->len;
+    core->tasks.info_bytes += info->len;
 }
 
 void task_discard(struct core *core, struct task *task)
 {
-    map_remove(&core->tasks, &task->by_job);
+    map_remove(&core->tasks.by_job, &task->by_job);
     if (task->info != NULL) {
-        core->info_bytes -= task->info->len;
+        core->tasks.info_bytes -= task->info->len;
     }
     task_free(task);
 }
@@ -66,7 +76,7 @@ void task_discard(struct core *core, struct task *task)
 void task_free_loose(struct core *core, struct task *task)
 {
     if (task->info != NULL) {
-        core->info_bytes -= task->info->len;
+        core->tasks.info_bytes -= task->info->len;
     }
     task_free(task);
 }

@@ -14,6 +14,8 @@
 
 struct core;
 
+void tasks_init(struct core *core);
+void tasks_free(struct core *core);
 /* Not in any window; NULL for a malformed row. */
 struct task *task_of_row(struct core *core, struct bytes value, const struct place *place);
 /*

@@ -10,6 +10,18 @@
 #include "core/state.h"
 #include "core/task.h"
 
+void gates_init(struct core *core)
+{
+    map_init(&core->gates.by_limiter);
+    heap_init(&core->gates.shut);
+}
+
+void gates_free(struct core *core)
+{
+    map_deinit(&core->gates.by_limiter);
+    heap_deinit(&core->gates.shut);
+}
+
 /* --- gates --- */
 
 static void gate_key(struct key *key, struct bytes tenant_part, struct bytes limiter)
@@ -22,7 +34,7 @@ static void gate_key(struct key *key, struct bytes tenant_part, struct bytes lim
 
 static struct gate *gate_find(const struct core *core, struct bytes key)
 {
-    return MAP_ENTRY(map_find(&core->gates, key), struct gate, node);
+    return MAP_ENTRY(map_find(&core->gates.by_limiter, key), struct gate, node);
 }
 
 static struct gate *gate_get(struct core *core, struct bytes key)
@@ -35,7 +47,7 @@ static struct gate *gate_get(struct core *core, struct bytes key)
     *gate = (struct gate){.window = GATE_WINDOW_MAX, .key_len = key.len};
     memcpy(gate->key, key.ptr, key.len);
     list_init(&gate->throttles);
-    map_insert(&core->gates, &gate->node, bytes_of(gate->key, gate->key_len));
+    map_insert(&core->gates.by_limiter, &gate->node, bytes_of(gate->key, gate->key_len));
     return gate;
 }
 
@@ -45,9 +57,9 @@ static void gate_drop_unused(struct core *core, struct gate *gate)
         return;
     }
     if (gate_is_shut(gate)) {
-        heap_remove(&core->gates_shut, &gate->opens);
+        heap_remove(&core->gates.shut, &gate->opens);
     }
-    map_remove(&core->gates, &gate->node);
+    map_remove(&core->gates.by_limiter, &gate->node);
     free(gate);
 }
 
@@ -95,7 +107,7 @@ void throttle_free(struct core *core, struct throttle *throttle)
     throttle_reading(throttle, false);
     list_remove(&throttle->in_gate);
     list_remove(&throttle->in_group);
-    core->throttle_count -= throttle->stored;
+    core->gates.throttle_count -= throttle->stored;
     throttle->queue->throttle = NULL;
     gate_drop_unused(core, throttle->gate);
     free(throttle);
@@ -108,7 +120,7 @@ struct queue *throttle_of(struct core *core, struct bytes job_ref, const struct 
     limit_queue_ref(&ref, job_ref_tenant(job_ref), limit, group);
     struct queue *queue = queue_find(core, key_bytes(&ref));
     const bool stored = queue != NULL && queue->throttle != NULL && queue->throttle->stored;
-    if (!stored && core->throttle_count >= SHARD_THROTTLES_MAX) {
+    if (!stored && core->gates.throttle_count >= SHARD_THROTTLES_MAX) {
         return NULL;
     }
     if (queue != NULL) {
@@ -128,7 +140,7 @@ void throttle_loaded(struct core *core, struct bytes ref)
         return;
     }
     throttle->stored = true;
-    core->throttle_count++;
+    core->gates.throttle_count++;
     throttle_changed(core, throttle);
 }
 
@@ -141,10 +153,10 @@ void throttle_counted(struct core *core, struct throttle *throttle, uint64_t cou
     key_meta_ref(&key, META_THROTTLE, queue_ref(throttle->queue));
     throttle->stored = count != 0;
     if (throttle->stored) {
-        core->throttle_count++;
+        core->gates.throttle_count++;
         view_put(&core->view, key_bytes(&key), BYTES_NONE, true);
     } else {
-        core->throttle_count--;
+        core->gates.throttle_count--;
         view_del(&core->view, key_bytes(&key));
     }
 }
@@ -243,7 +255,7 @@ static void gate_changed(struct core *core, struct gate *gate)
 
 static void gate_open(struct core *core, struct gate *gate)
 {
-    heap_remove(&core->gates_shut, &gate->opens);
+    heap_remove(&core->gates.shut, &gate->opens);
     gate_changed(core, gate);
 }
 
@@ -317,8 +329,8 @@ void gate_passed(struct core *core, struct gate *gate)
 
 static void gate_shut(struct core *core, struct gate *gate, int64_t wait_ms)
 {
-    gate->window = core->external_limiter ? 1 : GATE_WINDOW_MAX;
-    heap_insert(&core->gates_shut, &gate->opens, add_saturated(core->mono_ms, wait_ms));
+    gate->window = core->checks.external ? 1 : GATE_WINDOW_MAX;
+    heap_insert(&core->gates.shut, &gate->opens, add_saturated(core->mono_ms, wait_ms));
     for (struct list_node *n = list_first(&gate->throttles); n != NULL;
          n = list_next(&gate->throttles, n)) {
         struct throttle *throttle = CONTAINER_OF(n, struct throttle, in_gate);
@@ -349,7 +361,7 @@ void gate_failed(struct core *core, struct gate *gate, int64_t wait_ms)
 
 void gate_reopen(struct core *core, struct bytes job_ref, const struct limit *limit)
 {
-    if (core->gates_shut.count == 0) {
+    if (core->gates.shut.count == 0) {
         return;
     }
     struct key limiter;
@@ -366,13 +378,13 @@ void gate_reopen(struct core *core, struct bytes job_ref, const struct limit *li
 void throttle_turn(struct core *core)
 {
     struct heap_node *node = NULL;
-    while ((node = heap_min(&core->gates_shut)) != NULL && node->key <= core->mono_ms) {
+    while ((node = heap_min(&core->gates.shut)) != NULL && node->key <= core->mono_ms) {
         gate_open(core, CONTAINER_OF(node, struct gate, opens));
     }
 }
 
 int64_t throttle_next_mono_ms(const struct core *core)
 {
-    const struct heap_node *node = heap_min(&core->gates_shut);
+    const struct heap_node *node = heap_min(&core->gates.shut);
     return node != NULL ? node->key : INT64_MAX;
 }

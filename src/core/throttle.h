@@ -57,6 +57,8 @@ struct throttle {
     bool reading;      /* a poll waits for what its line misses */
 };
 
+void gates_init(struct core *core);
+void gates_free(struct core *core);
 static inline bool gate_is_shut(const struct gate *gate)
 {
     return heap_has(&gate->opens);

@@ -10,27 +10,40 @@
 #include "core/state.h"
 #include "core/task.h"
 
+void timers_init(struct core *core)
+{
+    lane_init(&core->timers.window, false);
+}
+
+void timers_free(struct core *core)
+{
+    for (uint32_t i = 0; i < core->timers.window.count; i++) {
+        task_discard(core, lane_at(&core->timers.window, i));
+    }
+    lane_deinit(&core->timers.window);
+}
+
 void timer_add(struct core *core, struct task *task)
 {
-    const struct low *low = &core->timer_low;
+    const struct low *low = &core->timers.low;
     if (task->batch == core->view.open && low->has &&
         place_cmp(false, &task->place, &low->place) < 0) {
-        core->timer_low.place = task->place;
+        core->timers.low.place = task->place;
         low_write_timers(core);
     }
-    if (!core->timers_known || !lane_covers(&core->timers, &task->place)) {
+    if (!core->timers.known || !lane_covers(&core->timers.window, &task->place)) {
         if (task->info != NULL) {
-            core->info_bytes -= task->info->len;
+            core->tasks.info_bytes -= task->info->len;
         }
         task_free(task);
         return;
     }
     if (task->info != NULL) { /* read again when it is due: the wait may be long */
-        core->info_bytes -= task->info->len;
+        core->tasks.info_bytes -= task->info->len;
         task->info = blob_unref(task->info);
     }
     task_index(core, task);
-    struct task *dropped = lane_insert(&core->timers, task);
+    struct task *dropped = lane_insert(&core->timers.window, task);
     if (dropped != NULL) {
         task_discard(core, dropped);
     }
@@ -38,15 +51,15 @@ void timer_add(struct core *core, struct task *task)
 
 void timer_drop(struct core *core, const struct place *place)
 {
-    struct task *task = core->timers_known ? lane_find(&core->timers, place) : NULL;
+    struct task *task = core->timers.known ? lane_find(&core->timers.window, place) : NULL;
     if (task == NULL) {
         return;
     }
-    lane_remove(&core->timers, task);
+    lane_remove(&core->timers.window, task);
     task_discard(core, task);
-    low_removed(&core->timers, &core->timer_low, place);
-    if (core->timer_removals++ == 0) {
-        core->timer_dirty_mono_ms = core->mono_ms > 0 ? core->mono_ms : 1;
+    low_removed(&core->timers.window, &core->timers.low, place);
+    if (core->timers.removals++ == 0) {
+        core->timers.dirty_mono_ms = core->mono_ms > 0 ? core->mono_ms : 1;
     }
 }
 
@@ -55,15 +68,15 @@ void timer_drop(struct core *core, const struct place *place)
 static void timer_page_end(struct core *core, struct core_read *read, bool ok, bool more)
 {
     struct task_page *page = CONTAINER_OF(read, struct task_page, page.read);
-    struct lane *window = &core->timers;
+    struct lane *window = &core->timers.window;
     struct place place;
-    core->timers_loading = false;
+    core->timers.loading = false;
     if (!task_page_ok(core, page, ok, more, &place)) {
-        core->timers_retry_mono_ms = core->mono_ms + READ_RETRY_MS;
-    } else if (!core->timers_known || task_page_follows(page, window)) {
+        core->timers.retry_mono_ms = core->mono_ms + READ_RETRY_MS;
+    } else if (!core->timers.known || task_page_follows(page, window)) {
         struct task *task = NULL;
         const struct row *row = NULL;
-        core->timers_known = true;
+        core->timers.known = true;
         task_page_extend(window, more, &place);
         while ((task = task_page_next(page)) != NULL) {
             timer_add(core, task);
@@ -80,24 +93,24 @@ static void timer_page_end(struct core *core, struct core_read *read, bool ok, b
 
 void timer_load(struct core *core)
 {
-    if (core->timers_loading || core->mono_ms < core->timers_retry_mono_ms) {
+    if (core->timers.loading || core->mono_ms < core->timers.retry_mono_ms) {
         return;
     }
     struct key lo;
     struct key hi;
     key_table(&hi, TABLE_TIMER);
-    if (core->timers_known) {
-        key_timer(&lo, &core->timers.mark);
+    if (core->timers.known) {
+        key_timer(&lo, &core->timers.window.mark);
         key_successor(&lo);
-    } else if (core->timer_low.has) {
-        key_timer(&lo, &core->timer_low.place);
+    } else if (core->timers.low.has) {
+        key_timer(&lo, &core->timers.low.place);
     } else {
         lo = hi;
     }
     struct task_page *page =
-        task_page_new(sizeof *page, TABLE_TIMER, key_bytes(&hi), &core->timers.mark);
+        task_page_new(sizeof *page, TABLE_TIMER, key_bytes(&hi), &core->timers.window.mark);
     ASSERT(key_after_prefix(&hi));
     page->page.read.on_end = timer_page_end;
-    core->timers_loading = true;
-    page_start(core, &page->page, &lo, &hi, LANE_TASKS_MAX - core->timers.count);
+    core->timers.loading = true;
+    page_start(core, &page->page, &lo, &hi, LANE_TASKS_MAX - core->timers.window.count);
 }

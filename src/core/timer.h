@@ -12,6 +12,8 @@
 
 struct core;
 
+void timers_init(struct core *core);
+void timers_free(struct core *core);
 void timer_add(struct core *core, struct task *task);
 void timer_drop(struct core *core, const struct place *place);
 void timer_load(struct core *core);

@@ -8,6 +8,16 @@
 #include "base/limits.h"
 #include "core/state.h"
 
+void watches_init(struct core *core)
+{
+    map_init(&core->watches);
+}
+
+void watches_free(struct core *core)
+{
+    map_deinit(&core->watches);
+}
+
 void watch_add(struct core *core, struct command *cmd)
 {
     struct job_watch *watch =
@@ -27,7 +37,7 @@ void watch_add(struct core *core, struct command *cmd)
     cmd->rounds = 0;
     cmd->watch = watch;
     list_push_back(&watch->commands, &cmd->node);
-    heap_insert(&core->deadlines, &cmd->deadline, cmd->deadline_mono_ms);
+    heap_insert(&core->run.deadlines, &cmd->deadline, cmd->deadline_mono_ms);
 }
 
 void watch_remove(struct core *core, struct command *cmd)
@@ -35,7 +45,7 @@ void watch_remove(struct core *core, struct command *cmd)
     struct job_watch *watch = cmd->watch;
     ASSERT(watch != NULL);
     list_remove(&cmd->node);
-    heap_remove(&core->deadlines, &cmd->deadline);
+    heap_remove(&core->run.deadlines, &cmd->deadline);
     cmd->watch = NULL;
     if (list_empty(&watch->commands)) {
         map_remove(&core->watches, &watch->node);
@@ -49,6 +59,6 @@ void watch_fire(struct core *core, struct bytes job_ref)
     while ((watch = MAP_ENTRY(map_find(&core->watches, job_ref), struct job_watch, node)) != NULL) {
         struct command *cmd = CONTAINER_OF(list_first(&watch->commands), struct command, node);
         watch_remove(core, cmd);
-        list_push_back(&core->woken, &cmd->node);
+        list_push_back(&core->run.woken, &cmd->node);
     }
 }

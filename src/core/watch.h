@@ -22,6 +22,8 @@ struct job_watch {
     uint8_t key[];
 };
 
+void watches_init(struct core *core);
+void watches_free(struct core *core);
 void watch_add(struct core *core, struct command *cmd);
 void watch_remove(struct core *core, struct command *cmd);
 void watch_fire(struct core *core, struct bytes job_ref);
