@@ -11,7 +11,7 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/test.h"
-#include "core/limit_calls_test.h"
+#include "core/slots_check_test.h"
 #include "store_mem/ordered_rows.h"
 
 struct change {

@@ -1,6 +1,5 @@
 /*
- * core/limit_calls_test.h - jobs with limits: calls about them on one shard, and what its rows say
- * about slots.
+ * core/limit_calls_test.h - jobs with limits: calls about them on one shard.
  *
  * Threads    one.
  */
@@ -9,6 +8,7 @@
 
 #include "core/calls_test.h"
 #include "core/limit.h"
+#include "core/slots_check_test.h"
 
 struct job_limit {
     enum limit_kind kind;
@@ -65,26 +65,6 @@ void put_job(struct rig *rig, const struct job_spec *spec);
 /* So many, sent at once; spec->id with a number behind it, from 0 on. */
 void put_jobs(struct rig *rig, const struct job_spec *spec, uint32_t count);
 
-/* --- slots, by the rows --- */
-
-uint32_t holders_of(struct rig *rig, const char *tenant, const char *queue);
-uint32_t waiters_of(struct rig *rig, const char *tenant, const char *queue);
-uint32_t holders(struct rig *rig, const char *queue); /* of tenant "-" */
-uint32_t waiters(struct rig *rig, const char *queue);
-uint32_t rows_in(struct rig *rig, enum key_table table);
-bool has_meta(struct rig *rig, enum key_meta what);
-/*
- * Tokens, slots, waiters and counters agree; no queue has more holders than the largest maximum
- * among them, and none a free slot together with a waiter it would fit.
- */
-void slots_check(struct rig *rig);
-/* The same for every batch from now on. */
-void slots_watch(struct rig *rig);
-/* Checks once more, and closes the shard. */
-void close_checked(struct rig *rig);
-/* Slots without tokens and tokens without slots are allowed from now on: holders were dropped. */
-void slots_dropped(void);
-
 /* --- running --- */
 
 /* Leases as many tasks as there are, up to count; how many. Their ids go to task_ids. */
@@ -104,12 +84,6 @@ enum silo_code expedite(struct rig *rig, const char *id);
 /* Leases this job; its task id. */
 struct uuid lease_this(struct rig *rig, const char *id);
 uint64_t drop_holders(struct rig *rig, const char *tenant);
-
-/*
- * The key of the only row of the table that names this job (its token's, its info's); copied to
- * ret.
- */
-void key_of_job(struct rig *rig, enum key_table table, const char *id, struct key *ret);
 
 /* --- floating limits --- */
 
