@@ -71,6 +71,7 @@ enum cluster_event_kind {
     EVENT_WRITER_FAILED,
     /* ref: the shard has a place among the executors, where it is being opened. */
     EVENT_OPENING,
+    /* It serves: the answer to ACTION_OPEN, or it failed and is open again by itself. */
     EVENT_OPENED,
     /* rc, text; CONFLICT: another process opened it meanwhile. */
     EVENT_OPEN_FAILED,

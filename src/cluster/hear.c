@@ -111,6 +111,7 @@ static void hear_opened(struct cluster *cluster, struct guard *guard)
         guard->failures = 0;
         guard_move(cluster, guard, GUARD_OPEN);
     }
+    cluster->directory_dirty = true; /* whoever waits for all shards looks at this one, too */
 }
 
 static void hear_fenced(struct cluster *cluster, struct guard *guard)

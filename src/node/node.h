@@ -2,14 +2,14 @@
  * node/node.h - one member of the cluster at work: what the coordinator and the shards tell goes to
  * `cluster`, what `cluster` asks for is done.
  *
- *     node_new -> (node_turn, wait for node_fd, the mailbox's wake or the time it said) ...
+ *     node_new -> (node_turn, wait for node_fd, the options' wake or the time it said) ...
  *              -> node_leave -> (the same until node_left) -> node_free
  *
  * It has no thread: the server's main thread turns it, the simulator turns many of them.
  *
- * Ownership  coordinator, shards and home are lent; the node frees none of them. The options'
- *            strings are copied.
- * Threads    one at a time. Executors only hand finished controls to its mailbox.
+ * Ownership  coordinator, shards and home are lent and outlive the node, but for the executors'
+ *            threads, which must have ended before node_free. The options' strings are copied.
+ * Threads    one at a time; node_told: any.
  * Limits     those of cluster/cluster.h.
  */
 #ifndef SILO_NODE_NODE_H
@@ -26,52 +26,58 @@ struct node;
 struct node_options {
     const struct env *env;
     struct coord *coord;
-    struct shards *shards;
+    struct shards *shards; /* made with node_told as what is told of shards */
     struct directory_home *home;
+    /* Openings do not name the writer they expect: guarded must be false. */
     struct cluster_options cluster;
-    /* Where the database of the shard with that id lies below the store's root; malloc'd. */
-    char *(*path_of)(void *context, const char *shard_id);
+    /* How the shard is opened here. ret_options->path is malloc'd: the node frees it. */
+    void (*describe)(void *context, const struct cluster_shard *shard, const char *id,
+                     struct shard_options *ret_options);
     /* Any thread: the node is to be turned. NULL: it is turned anyway. */
     void (*wake)(void *context);
     void *context;
 };
 
-/* What the shards of this node are at. All of them together: those of the map. */
+/* What the shards of this node are at. */
 struct node_counts {
-    size_t shards;
+    size_t mapped;   /* shards of the cluster */
     size_t open;     /* serving now */
-    size_t lost;     /* other processes have them */
-    size_t opened;   /* not closed, and were open at least once */
-    size_t unopened; /* being opened for the first time */
+    size_t lost;     /* other processes opened them */
+    size_t opened;   /* here, and were open at least once */
+    size_t unopened; /* here, and being opened for the first time */
 };
 
 struct node *node_new(const struct node_options *options);
-/* What is under way must have ended, or the process is about to. NULL is fine. Returns NULL. */
+/* NULL is fine. Returns NULL. */
 struct node *node_free(struct node *node);
 
 /*
- * Takes all that is new and does what follows. Returns when to be called again, monotonic us;
- * INT64_MAX: when it is woken.
+ * Takes all that is new and does what follows. Returns when to be called again at the latest,
+ * monotonic us; INT64_MAX: when it is woken.
  */
 int64_t node_turn(struct node *node);
-/* Readable: turn it. -1: the coordinator has none. */
+/* Readable: turn it. -1: there is nothing of that kind to wait for. Changes from turn to turn. */
 int node_fd(const struct node *node);
 /*
- * After a turn that returned: true when the caller may sleep. From then on the options' wake is
- * called when something is there.
+ * Before the caller sleeps: false when there is something to be turned for already. Else the
+ * options' wake is called when there is.
  */
 bool node_sleep(struct node *node);
+/* What became of a shard: for the `told` of struct shards_options. Takes the notice. */
+void node_told(struct node *node, struct shard_notice *notice);
 
 /* The map, NULL until there is one; lent until the next turn. */
 const struct cluster_map *node_map(const struct node *node);
+/* Whether this node made the map. */
+bool node_made_map(const struct node *node);
 /*
- * OK; UNAVAILABLE while the coordinator or its storage is away, with the newest reason; anything
- * else: the node cannot take part, and err says why.
+ * OK; UNAVAILABLE while the coordinator or its storage is away, with the newest reason; any other
+ * code: the node cannot take part, or not in the newest map, and err says why.
  */
 SILO_RC node_check(const struct node *node, struct silo_err *err);
 struct node_counts node_counts(const struct node *node);
 
-/* Closes all shards and gives them up. */
+/* Begins to close all shards and to give them up. */
 void node_leave(struct node *node);
 bool node_left(const struct node *node);
 

@@ -45,8 +45,7 @@ static int serve(struct server *server, const struct silo_config *config, bool *
     if (rc.code != SILO_OK) {
         log_error("start_failed", LOG_STR("code", silo_code_name(rc.code)),
                   LOG_STR("text", err.text), LOG_END);
-        /* A call to the store may be under way, which its end would wait for. */
-        *ret_clean = rc.code != SILO_UNAVAILABLE && rc.code != SILO_CANCELLED;
+        *ret_clean = server_can_free(server);
         return rc.code == SILO_CANCELLED ? EXIT_SUCCESS : EXIT_FAILURE;
     }
     return server_shutdown(server, server_run(server), ret_clean);

@@ -10,7 +10,6 @@
  * Calls that still wait after step 2 wait for storage: closing their shards answers them, so the
  * connections are closed after the shards then, and before them otherwise.
  */
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,17 +62,12 @@ static void give_back(struct server *server)
 
 int server_run(struct server *server)
 {
-    openings_start(server);
     for (;;) { /* until a stop signal */
-        openings_drain(server);
+        const int64_t next_us = node_turn(server->node);
         store_log_drain(server->store);
         give_back(server);
-        const int64_t wait_ms = openings_tick(server);
-        if (mailbox_sleep(&server->box)) {
-            struct pollfd fds[2] = {{.fd = server->signal_fd, .events = POLLIN},
-                                    {.fd = server->wake_fd, .events = POLLIN}};
-            (void)poll(fds, 2, wait_ms > 0 ? (int)wait_ms : 0);
-        }
+        readiness_tick(server);
+        server_sleep(server, next_us, true);
         const int number = signals_take(server->signal_fd);
         if (number == SIGHUP) {
             reload(server);
@@ -89,13 +83,46 @@ static int64_t left_until(const struct server *server, int64_t deadline_ms)
     return left_ms > 0 ? left_ms : 0;
 }
 
+enum close_result {
+    CLOSED_ALL,
+    CLOSED_OPENED, /* some were still being opened, which may never end */
+    CLOSE_TIMED_OUT,
+};
+
+/*
+ * Closes every shard at the same time. An opening that hangs on an unreachable store has nothing to
+ * lose: it is not waited for longer than SERVER_NEVER_OPEN_MS.
+ */
+static enum close_result close_shards(struct server *server, int64_t deadline_ms)
+{
+    const int64_t never_ms = env_mono_ms(server->env) + SERVER_NEVER_OPEN_MS;
+    node_leave(server->node);
+    for (;;) { /* until the deadline */
+        const int64_t next_us = node_turn(server->node);
+        store_log_drain(server->store);
+        if (node_left(server->node)) {
+            return CLOSED_ALL;
+        }
+        const struct node_counts counts = node_counts(server->node);
+        const int64_t now_ms = env_mono_ms(server->env);
+        if (counts.opened == 0 && counts.unopened != 0 && now_ms >= never_ms) {
+            return CLOSED_OPENED;
+        }
+        if (now_ms >= deadline_ms) {
+            return CLOSE_TIMED_OUT;
+        }
+        const int64_t until_ms =
+            now_ms < never_ms && never_ms < deadline_ms ? never_ms : deadline_ms;
+        server_sleep(server, next_us < until_ms * 1000 ? next_us : until_ms * 1000, false);
+    }
+}
+
 int server_shutdown(struct server *server, int signal_number, bool *ret_clean)
 {
     const int64_t begin_ms = env_mono_ms(server->env);
     const int64_t deadline_ms = begin_ms + server->config->server.shutdown_timeout_ms;
     log_info("stopping", LOG_STR("signal", strsignal(signal_number)),
              LOG_INT("timeout_ms", server->config->server.shutdown_timeout_ms), LOG_END);
-    server->stopping = true;
     (void)notify_manager("STOPPING=1");
     signals_watchdog(server->signal_fd, server->env, deadline_ms);
 
@@ -115,7 +142,7 @@ int server_shutdown(struct server *server, int signal_number, bool *ret_clean)
     }
     /* A little is kept for taking the parts down; the watchdog has the last word. */
     const int64_t close_ms = deadline_ms - (deadline_ms - begin_ms) / 20;
-    const enum close_result closed = openings_close(server, close_ms);
+    const enum close_result closed = close_shards(server, close_ms);
     *ret_clean = closed == CLOSED_ALL;
     if (closed == CLOSE_TIMED_OUT) {
         log_error("close_timeout",

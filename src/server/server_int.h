@@ -1,12 +1,13 @@
 /*
  * server/server_int.h - the parts of the process and how they are joined.
  *
- *     signals -> rpc server (bound) -> limiter -> directories (locked) -> store -> coord -> shards
- *     -> directory of shards -> service
- *             -> rpc server (listening) -> shards open
+ *     signals -> rpc server (bound) -> limiter -> directories (locked) -> store -> coordinator
+ *     -> shards -> node -> the first map; from then on shards open
+ *     -> service -> rpc server (listening)
  *
  * and down in the opposite order. Everything here runs on the main thread, except that an executor
- * hands a shard's open or close back through `box`, and the watchdog thread of the shutdown.
+ * tells the node of its shards and wakes this thread by `wake_fd`, and the watchdog thread of the
+ * shutdown.
  *
  * Units      _ms milliseconds of the monotonic clock.
  * Ownership  struct server owns all parts; the configuration is main's.
@@ -16,24 +17,22 @@
 #define SILO_SERVER_INT_H
 
 #include "base/env.h"
-#include "base/mailbox.h"
 #include "config/config.h"
-#include "coord/start.h"
+#include "coord/coord.h"
 #include "directory/directory.h"
 #include "limiter/gubernator.h"
+#include "node/node.h"
 #include "rpc/rpc.h"
 #include "server/directory_lock.h"
 #include "service/service.h"
 #include "shard/shard.h"
 #include "store/store.h"
 
-/* For each answer of the store while starting; its own retries fit in. Then all begins anew. */
+/* For each answer of the store to the coordinator; its own retries fit in. Then it asks anew. */
 #define SERVER_STORE_TIMEOUT_MS 15000
-#define SERVER_AWAY_RETRY_MS \
-    1000 /* pause before the start looks again whether the storage is there */
-#define SERVER_AWAY_SAID_MS 60000 /* how often it says that it waits */
-#define SERVER_RETRY_MS_MIN 500   /* wait before a shard is opened again, doubled each time */
-#define SERVER_RETRY_MS_MAX 30000
+/* How often the start says that it waits for the storage: to the manager, and in the log. */
+#define SERVER_AWAY_TOLD_MS 1000
+#define SERVER_AWAY_SAID_MS 60000
 #define SERVER_READY_MS_MAX 60000 /* healthy with some shards open rather than unhealthy for ever */
 #define SERVER_TICK_MS 1000       /* how often shards are looked at and engine logs fetched */
 #define SERVER_DRAIN_MS 5000      /* for calls under way when the process stops */
@@ -51,32 +50,27 @@
 #define SERVER_FILES_PER_SHARD 16u /* files of a shard that storage has open at a time */
 #define SILO_SERVICE_NAME "silo.v1.Silo"
 
-struct server;
-
-/* One shard as the main thread sees it. */
-struct opening {
-    struct server *server;
-    const struct cluster_shard *shard;
-    char id_text[UUID_TEXT_LEN + 1];
-    struct shard_ref ref;
-    struct shard_control open, close;
-    bool open_sent; /* on its way, or back and not looked at yet */
-    bool opened;    /* at least once */
-    bool closed;
-    uint32_t failures; /* in a row */
-    int64_t retry_ms;  /* when to open it again; INT64_MAX = not asked for */
+/* Who this node is. */
+struct server_identity {
+    const char *id; /* the configuration's, or random_id */
+    char random_id[UUID_TEXT_LEN + 1];
+    uint64_t nonce;              /* of this life */
+    char bound[SERVER_ADDR_MAX]; /* what the port listens on */
+    char own[SERVER_ADDR_MAX];   /* the same with an address that others can dial */
+    const char *address;         /* what others are told: the configuration's, or own */
 };
 
 struct server {
     const struct silo_config *config;
     const struct env *env;
     int signal_fd;
-    int wake_fd; /* eventfd: box has mail */
-    struct mailbox box;
+    int wake_fd; /* eventfd: the node is to be turned */
+    struct server_identity identity;
 
     struct directory_lock *locks[SERVER_DIRECTORIES];
     struct store *store;
-    struct start *coord;
+    struct coord *coord;
+    struct node *node;
     struct gubernator *gubernator; /* NULL = gubernator.address is not set */
     struct shards *shards;
     struct directory_home directory; /* of use while has_directory */
@@ -86,15 +80,12 @@ struct server {
     uint32_t connections_max; /* what the configuration and the limit on open files allow */
     bool shards_running;
 
-    struct opening *openings;
-    size_t opening_count;
-    int64_t started_ms;
+    int64_t started_ms;   /* when the map was there */
     int64_t give_back_ms; /* when to look next whether memory should go back to the system */
     uint64_t peak_bytes;  /* of requests or replies held since memory went back last */
     bool ready;           /* enough shards were open */
     bool out;             /* the storage takes no changes: health says NOT_SERVING meanwhile */
     bool left_out;        /* other processes have every shard */
-    bool stopping;
 };
 
 /* --- store_setup.c --- */
@@ -144,6 +135,11 @@ uint32_t descriptors_connections(uint64_t limit, uint32_t wanted, size_t shard_c
 /* Builds everything up to accepting calls. On failure what was built is left for server_free. */
 SILO_RC server_build(struct server *server, const struct silo_config *config, int signal_fd,
                      struct silo_err *err);
+/*
+ * After a build that failed: whether what there is can be taken down. A node may have calls to the
+ * storage under way, whose end that would wait for, or shards open.
+ */
+bool server_can_free(const struct server *server);
 /* Takes down what is there; the shards must be closed. */
 void server_free(struct server *server);
 
@@ -152,27 +148,41 @@ void server_free(struct server *server);
 /* One line of the log: how long ended jobs are kept. */
 void retention_say(const struct config_database *database);
 
-/* --- openings.c --- */
+/* --- rpc_setup.c --- */
 
-/* Adds every shard of the map. Before the directory is read. */
-void openings_init(struct server *server, struct arena *arena);
-void openings_deinit(struct server *server);
-/* Starts to open every shard. */
-void openings_start(struct server *server);
-/* Takes what executors handed back. */
-void openings_drain(struct server *server);
+SILO_RC server_build_rpc(struct server *server, struct silo_err *err);
+
+/* --- node_setup.c --- */
+
+/* Coordinator, shards and node; nothing is asked of them yet. */
+SILO_RC server_build_node(struct server *server, struct silo_err *err);
 /*
- * Opens again what failed and is due; marks the server ready. Returns when to be called again, in
- * ms of now.
+ * Turns the node until it has a map, however long the storage is away. CANCELLED: told to stop;
+ * other codes: there will be none.
  */
-int64_t openings_tick(struct server *server);
-enum close_result {
-    CLOSED_ALL,
-    CLOSED_OPENED, /* some were still being opened, which may never end */
-    CLOSE_TIMED_OUT,
-};
-/* Closes every shard at the same time. */
-enum close_result openings_close(struct server *server, int64_t deadline_ms);
+SILO_RC server_await_map(struct server *server, struct silo_err *err);
+
+/* --- service_setup.c --- */
+
+/* Once the port is bound. */
+void server_identify(struct server *server);
+/* Makes the service, and listens. */
+SILO_RC server_build_service(struct server *server, struct silo_err *err);
+
+/* --- sleep.c --- */
+
+/* Any thread: there is something for the node. */
+void server_wake(void *context);
+/*
+ * Until that time at most, or SERVER_TICK_MS; shorter when there is something for the node, or a
+ * signal if these are waited for.
+ */
+void server_sleep(struct server *server, int64_t until_mono_us, bool signals);
+
+/* --- readiness.c --- */
+
+/* Tells health and manager what has changed about shards and storage. */
+void readiness_tick(struct server *server);
 
 /* --- signals.c --- */
 

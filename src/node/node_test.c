@@ -1,0 +1,302 @@
+/*
+ * node/node_test.c - one node from the first map to the end: with shards, a store in memory and no
+ * coordinator, all turned by hand.
+ */
+#include "node/node.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "coord/backend.h"
+#include "store_mem/store_mem.h"
+
+#define SHARDS 4u
+#define STEP_MS 10
+#define TIMEOUT_MS 15000
+
+struct rig {
+    struct store *store;
+    struct env env;
+    int64_t now_ms;
+    uint64_t random;
+    struct coord *coord;
+    struct shards *shards;
+    struct directory_home home;
+    struct node *node;
+};
+
+static int64_t rig_mono_us(void *context)
+{
+    return ((const struct rig *)context)->now_ms * 1000;
+}
+
+static int64_t rig_wall_ms(void *context)
+{
+    return 1700000000000 + ((const struct rig *)context)->now_ms;
+}
+
+static void rig_random(void *context, void *ret_bytes, size_t len)
+{
+    struct rig *rig = context;
+    for (size_t i = 0; i < len; i++) {
+        rig->random = rig->random * 6364136223846793005u + 1442695040888963407u;
+        ((uint8_t *)ret_bytes)[i] = (uint8_t)(rig->random >> 56);
+    }
+}
+
+static void describe(void *context, const struct cluster_shard *shard, const char *id,
+                     struct shard_options *ret_options)
+{
+    (void)context;
+    *ret_options = (struct shard_options){
+        .id = shard->id, .path = xstrdup(id), .order = shard->order, .wal = {.objects_max = 256}};
+}
+
+static void told(void *context, struct shard_notice *notice)
+{
+    node_told(((const struct rig *)context)->node, notice);
+}
+
+static void node_start(struct rig *rig, enum dispatch_order order)
+{
+    const struct cluster_member self = {.id = "me", .nonce = 1, .address = "a:1"};
+    const struct coord_options coord = {
+        .env = &rig->env, .store = rig->store, .self = self, .store_timeout_ms = TIMEOUT_MS};
+    assert_int_equal(coord_new("none", &coord, &rig->coord, NULL).code, SILO_OK);
+    const struct shards_options shards = {.env = &rig->env,
+                                          .store = rig->store,
+                                          .executors = 1,
+                                          .by_hand = true,
+                                          .told = told,
+                                          .context = rig};
+    rig->shards = shards_new(&shards);
+    assert_int_equal(shards_start(rig->shards, NULL).code, SILO_OK);
+    directory_home_init(&rig->home);
+    struct node_options options = {
+        .env = &rig->env,
+        .coord = rig->coord,
+        .shards = rig->shards,
+        .home = &rig->home,
+        .cluster = {.self = self, .settings = {.shard_count = SHARDS, .order = order}},
+        .describe = describe};
+    rig_random(rig, options.cluster.seed, sizeof options.cluster.seed);
+    rig->node = node_new(&options);
+}
+
+/* So long nothing but turns happens. */
+static void pass(struct rig *rig, int64_t ms)
+{
+    for (const int64_t until_ms = rig->now_ms + ms; rig->now_ms < until_ms;
+         rig->now_ms += STEP_MS) {
+        for (int i = 0; i < 20; i++) {
+            (void)node_turn(rig->node);
+            (void)executor_turn(shards_executor(rig->shards, 0));
+            (void)store_mem_settle(rig->store);
+        }
+    }
+}
+
+static void node_end(struct rig *rig)
+{
+    node_leave(rig->node);
+    pass(rig, 1000);
+    assert_true(node_left(rig->node));
+    assert_int_equal(node_counts(rig->node).opened + node_counts(rig->node).unopened, 0);
+    shards_stop(rig->shards);
+    rig->node = node_free(rig->node);
+    rig->shards = shards_free(rig->shards);
+    directory_home_deinit(&rig->home);
+    rig->coord = coord_free(rig->coord);
+}
+
+static int setup(void **state)
+{
+    struct rig *rig = xcalloc(1, sizeof *rig);
+    log_set_level(LOG_ERROR);
+    rig->now_ms = 1000;
+    rig->random = 42;
+    rig->env = (struct env){
+        .mono_us = rig_mono_us, .wall_ms = rig_wall_ms, .random = rig_random, .context = rig};
+    rig->store = store_mem_new(&(struct store_mem_options){.manual = true, .env = &rig->env});
+    node_start(rig, ORDER_PRIORITY);
+    *state = rig;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct rig *rig = *state;
+    if (rig->node != NULL) {
+        node_end(rig);
+    }
+    store_ops_of(rig->store)->free(rig->store);
+    free(rig);
+    return 0;
+}
+
+/* How many shards the published table has at that place. */
+static size_t placed(struct rig *rig, enum directory_place place)
+{
+    struct directory_reader reader;
+    directory_reader_init(&reader, &rig->home, NULL, NULL);
+    const struct directory *directory = directory_read(&reader);
+    size_t count = 0;
+    for (size_t i = 0; i < directory->shard_count; i++) {
+        count += directory->shards[i]->place == place ? 1 : 0;
+    }
+    directory_reader_deinit(&reader);
+    return count;
+}
+
+/* Somebody else opens the database and leaves it again. */
+static void fence(struct rig *rig, size_t shard)
+{
+    char path[UUID_TEXT_LEN + 1];
+    uuid_format(&node_map(rig->node)->shards[shard].id, path);
+    const struct store_ops *ops = store_ops_of(rig->store);
+    struct store_queue *queue = NULL;
+    assert_int_equal(ops->queue_new(rig->store, &queue, NULL).code, SILO_OK);
+    const struct store_open_args args = {.path = path, .wal = STORE_WAL_WITH_DATA};
+    assert_int_equal(ops->open(rig->store, queue, &args, 1, NULL).code, SILO_OK);
+    struct store_event event;
+    (void)store_mem_settle(rig->store);
+    assert_int_equal(ops->queue_drain(queue, &event, 1), 1);
+    assert_int_equal(event.rc.code, SILO_OK);
+    assert_int_equal(ops->close(event.db, STORE_CLOSE_DROP, 2, NULL).code, SILO_OK);
+    ops->event_free(&event);
+    (void)store_mem_settle(rig->store);
+    while (ops->queue_drain(queue, &event, 1) == 1) {
+        ops->event_free(&event);
+    }
+    ops->queue_free(queue);
+    store_mem_notice_fences(rig->store);
+}
+
+static void from_nothing_to_serving_and_back(void **state)
+{
+    struct rig *rig = *state;
+    assert_null(node_map(rig->node));
+    pass(rig, 1000);
+    assert_int_equal(node_map(rig->node)->shard_count, SHARDS);
+    assert_true(node_made_map(rig->node));
+    assert_int_equal(node_check(rig->node, NULL).code, SILO_OK);
+    const struct node_counts counts = node_counts(rig->node);
+    assert_int_equal(counts.mapped, SHARDS);
+    assert_int_equal(counts.open, SHARDS);
+    assert_int_equal(counts.opened, SHARDS);
+    assert_int_equal(counts.unopened + counts.lost, 0);
+    assert_int_equal(placed(rig, PLACE_HERE), SHARDS);
+    node_leave(rig->node);
+    pass(rig, 1000);
+    assert_true(node_left(rig->node));
+    assert_int_equal(placed(rig, PLACE_UNASSIGNED), SHARDS);
+}
+
+static void the_map_is_found_again(void **state)
+{
+    struct rig *rig = *state;
+    pass(rig, 1000);
+    const struct uuid first = node_map(rig->node)->shards[0].id;
+    node_end(rig);
+    node_start(rig, ORDER_PRIORITY);
+    pass(rig, 1000);
+    assert_false(node_made_map(rig->node));
+    assert_true(uuid_eq(&node_map(rig->node)->shards[0].id, &first));
+    assert_int_equal(node_counts(rig->node).open, SHARDS);
+}
+
+static void a_setting_that_contradicts_the_map_is_refused(void **state)
+{
+    struct rig *rig = *state;
+    pass(rig, 1000);
+    node_end(rig);
+    node_start(rig, ORDER_START);
+    pass(rig, 1000);
+    struct silo_err err = {0};
+    assert_int_equal(node_check(rig->node, &err).code, SILO_PRECONDITION);
+    assert_non_null(strstr(err.text, "dispatch_order = \"start\" is configured"));
+    assert_null(node_map(rig->node));
+    assert_int_equal(node_counts(rig->node).unopened, 0);
+}
+
+static void a_store_that_is_away_is_waited_for(void **state)
+{
+    struct rig *rig = *state;
+    store_mem_outage(rig->store, STORE_MEM_ALL, "connection refused");
+    pass(rig, TIMEOUT_MS + 100);
+    struct silo_err err = {0};
+    assert_int_equal(node_check(rig->node, &err).code, SILO_UNAVAILABLE);
+    assert_non_null(strstr(err.text, "connection refused"));
+    assert_null(node_map(rig->node));
+    store_mem_outage(rig->store, 0, NULL);
+    pass(rig, 3000);
+    assert_int_equal(node_check(rig->node, NULL).code, SILO_OK);
+    assert_int_equal(node_counts(rig->node).open, SHARDS);
+}
+
+static void an_opening_that_failed_is_tried_again(void **state)
+{
+    struct rig *rig = *state;
+    store_mem_fail(rig->store, &(struct store_mem_fault){.kind = STORE_MEM_OPEN,
+                                                         .nth = 1,
+                                                         .times = 2 * SHARDS,
+                                                         .code = SILO_INVALID});
+    pass(rig, CLUSTER_OPEN_RETRY_MS_MIN);
+    assert_int_equal(node_counts(rig->node).open, 0);
+    assert_int_equal(node_counts(rig->node).unopened, SHARDS);
+    assert_int_equal(placed(rig, PLACE_HERE), SHARDS);
+    pass(rig, CLUSTER_OPEN_RETRY_MS_MIN);
+    assert_int_equal(node_counts(rig->node).open, 0);
+    pass(rig, 2 * CLUSTER_OPEN_RETRY_MS_MIN);
+    assert_int_equal(node_counts(rig->node).open, SHARDS);
+}
+
+static void a_fenced_shard_stays_out(void **state)
+{
+    struct rig *rig = *state;
+    pass(rig, 1000);
+    fence(rig, 1);
+    pass(rig, 3000);
+    const struct node_counts counts = node_counts(rig->node);
+    assert_int_equal(counts.lost, 1);
+    assert_int_equal(counts.open, SHARDS - 1);
+    pass(rig, 60000);
+    assert_int_equal(node_counts(rig->node).lost, 1);
+    assert_int_equal(placed(rig, PLACE_HERE), SHARDS); /* where its calls are told so */
+}
+
+/* What is being opened when the node leaves is closed when the store has answered. */
+static void it_leaves_while_shards_are_opened(void **state)
+{
+    struct rig *rig = *state;
+    store_mem_outage(rig->store, STORE_MEM_BIT(STORE_MEM_OPEN), "away");
+    pass(rig, 1000);
+    assert_int_equal(node_counts(rig->node).unopened, SHARDS);
+    node_leave(rig->node);
+    pass(rig, 1000);
+    assert_false(node_left(rig->node));
+    store_mem_outage(rig->store, 0, NULL);
+    pass(rig, 1000);
+    assert_true(node_left(rig->node));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(from_nothing_to_serving_and_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_map_is_found_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_setting_that_contradicts_the_map_is_refused, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_store_that_is_away_is_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_opening_that_failed_is_tried_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_fenced_shard_stays_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(it_leaves_while_shards_are_opened, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

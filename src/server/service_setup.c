@@ -1,0 +1,94 @@
+/*
+ * server/service_setup.c - who this node is, as clients and other nodes are told; the service, and
+ * the port that listens for it.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/address.h"
+#include "server/own_address.h"
+#include "server/server_int.h"
+
+static void addr_format(const char *ip, uint16_t port, char ret_text[SERVER_ADDR_MAX])
+{
+    const bool ip6 = strchr(ip, ':') != NULL;
+    (void)snprintf(ret_text, SERVER_ADDR_MAX, "%s%s%s:%u", ip6 ? "[" : "", ip, ip6 ? "]" : "",
+                   (unsigned)port);
+}
+
+void server_identify(struct server *server)
+{
+    const struct silo_config *config = server->config;
+    struct server_identity *identity = &server->identity;
+    uint8_t random[16];
+    env_random(server->env, random, sizeof random);
+    const struct uuid id = uuid_v4(random);
+    uuid_format(&id, identity->random_id);
+    identity->id =
+        config->coordination.node_id != NULL ? config->coordination.node_id : identity->random_id;
+    env_random(server->env, &identity->nonce, sizeof identity->nonce);
+    const uint16_t port = rpc_server_port(server->rpc);
+    addr_format(config->server.grpc_addr.host, port, identity->bound);
+    memcpy(identity->own, identity->bound, sizeof identity->own);
+    if (address_is_any(config->server.grpc_addr.host)) {
+        char ip[CONFIG_HOST_MAX];
+        own_address(config->server.grpc_addr.host, ip);
+        addr_format(ip, port, identity->own);
+    }
+    const char *configured = config->coordination.advertised_grpc_addr;
+    identity->address = configured != NULL ? configured : identity->own;
+}
+
+/* What clients are told to dial, and how it was found. */
+static void advertised_say(const struct server *server)
+{
+    const struct server_identity *identity = &server->identity;
+    if (identity->address != identity->own) {
+        log_info("advertised", LOG_STR("grpc", identity->address),
+                 LOG_STR("from", "coordination.advertised_grpc_addr"), LOG_END);
+        return;
+    }
+    log_info("advertised", LOG_STR("grpc", "as dialled"), LOG_STR("else", identity->own),
+             LOG_STR("text", "each client is told the address it dialled; "
+                             "coordination.advertised_grpc_addr tells one to all"),
+             LOG_END);
+}
+
+static SILO_RC methods_add(struct server *server, struct silo_err *err)
+{
+    const struct rpc_method *method = NULL;
+    for (size_t i = 0; (method = service_rpc_method(server->service, i)) != NULL; i++) {
+        TRY(rpc_server_add(server->rpc, method, err));
+    }
+    return RC_OK;
+}
+
+SILO_RC server_build_service(struct server *server, struct silo_err *err)
+{
+    const struct silo_config *config = server->config;
+    const struct server_identity *identity = &server->identity;
+    const struct service_options options = {
+        .shards = server->shards,
+        .directory = &server->directory,
+        .loops = (uint32_t)config->server.io_loops,
+        .env = server->env,
+        .tenancy = config->tenancy_enabled,
+        .dev_mode = config->server.dev_mode,
+        .node = {.id = identity->id,
+                 .grpc_addr = identity->address,
+                 .as_dialled = config->coordination.advertised_grpc_addr == NULL,
+                 .rings = config->coordination.placement_rings.items,
+                 .ring_count = config->coordination.placement_rings.count}};
+    advertised_say(server);
+    server->service = service_new(&options);
+    TRY(methods_add(server, err));
+    TRY(rpc_server_start(server->rpc, err));
+    log_info("listening", LOG_STR("grpc", identity->bound),
+             LOG_STR("tls", config->server.tls_cert != NULL ? "on" : "off"),
+             LOG_STR("auth", config->server.auth_token != NULL ? "token" : "open"),
+             LOG_STR("tenancy", config->tenancy_enabled ? "on" : "off"),
+             LOG_INT("executors", config->server.executors),
+             LOG_INT("io_loops", config->server.io_loops),
+             LOG_INT("connections_max", server->connections_max), LOG_END);
+    return RC_OK;
+}
