@@ -50,11 +50,17 @@ function(silo_program name)
     target_link_libraries(${name} PRIVATE ${targets} silo_warnings)
 endfunction()
 
-# silo_test(name SOURCES f_test.c ... [DEPS ...] [TIMEOUT seconds])
+# silo_test(name SOURCES f_test.c ... [DEPS ...] [TIMEOUT seconds] [ONE_THREAD])
 # cmocka program build/tests/<name>, and a ctest entry of the same name with the label "unit". It may read
 # SILO_SOURCE_DIR and SILO_TEST_DIR (a directory of its own, made before it runs) from its environment.
+#
+# ONE_THREAD: neither the test nor what it links starts a thread, so the thread sanitizer has nothing to look at: no such
+# program in its build, where it would take many times as long.
 function(silo_test name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;DEPS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "ONE_THREAD" "TIMEOUT" "SOURCES;DEPS")
+    if(arg_ONE_THREAD AND CMAKE_BUILD_TYPE STREQUAL "Tsan")
+        return()
+    endif()
     silo_program(${name} SOURCES ${arg_SOURCES} DEPS ${arg_DEPS} cmocka)
     set(dir ${CMAKE_BINARY_DIR}/tests/${name}.dir)
     file(MAKE_DIRECTORY ${dir})
@@ -67,14 +73,19 @@ function(silo_test name)
         ENVIRONMENT "SILO_SOURCE_DIR=${PROJECT_SOURCE_DIR};SILO_TEST_DIR=${dir};SILO_BIN_DIR=${CMAKE_BINARY_DIR}/bin")
 endfunction()
 
-# silo_module_tests(module [DEPS ...])
-# One silo_test <module>_<file> for each <file>_test.c here, linked with the module.
+# silo_module_tests(module [DEPS ...] [ONE_THREAD ALL | file ...])
+# One silo_test <module>_<file> for each <file>_test.c here, linked with the module. ONE_THREAD: those that are.
 function(silo_module_tests module)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPS;ONE_THREAD")
     file(GLOB files CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/*_test.c)
     foreach(file IN LISTS files)
         string(REGEX REPLACE "\\.c$" "" name ${file})
-        silo_test(${module}_${name} SOURCES ${file} DEPS ${module} ${arg_DEPS})
+        string(REGEX REPLACE "_test$" "" short ${name})
+        set(one_thread "")
+        if(arg_ONE_THREAD STREQUAL "ALL" OR short IN_LIST arg_ONE_THREAD)
+            set(one_thread ONE_THREAD)
+        endif()
+        silo_test(${module}_${name} SOURCES ${file} DEPS ${module} ${arg_DEPS} ${one_thread})
     endforeach()
 endfunction()
 
@@ -107,6 +118,9 @@ endfunction()
 # A ctest entry: the program defines symbols like these, and none like those.
 function(silo_test_symbols name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "PROGRAM;PRESENT;ABSENT" "")
+    if(NOT TARGET ${arg_PROGRAM})
+        return()
+    endif()
     add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -D NM=${CMAKE_NM} -D PROGRAM=$<TARGET_FILE:${arg_PROGRAM}>
         -D PRESENT=${arg_PRESENT} -D ABSENT=${arg_ABSENT} -P ${PROJECT_SOURCE_DIR}/cmake/symbols.cmake)
     set_tests_properties(${name} PROPERTIES LABELS unit)
