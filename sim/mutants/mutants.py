@@ -1,7 +1,12 @@
-"""The planted bugs: each must be caught by the simulator. Texts are found exactly once in their file, or the run fails."""
+"""The planted bugs: each must be caught, by the simulator or by the unit test that is named. Texts are found exactly once
+in their file, or the run fails."""
 
 SMALL = "silo-sim-small"  # with windows so small that few jobs reach paging
 MEMBERS = "silo-sim-members"  # many nodes of src/cluster, and nothing else
+PLACES = "shard_places_test"  # unit tests, for what the simulator has no world for
+DIRECTORY = "directory_directory_test"
+ROUTE = "service_route"
+UNITS = {PLACES, DIRECTORY, ROUTE}
 
 
 class Mutant:
@@ -46,6 +51,10 @@ RETRY = "src/core/retry.c"
 COMMIT = "src/shard/commit.c"
 REOPEN = "src/shard/reopen.c"
 EXECUTOR = "src/shard/executor.c"
+VISITS = "src/shard/visits.c"
+HOME = "src/directory/home.c"
+LOOPS = "src/service/loops.c"
+LEASE_TASKS = "src/service/lease_tasks.c"
 CHECKS = "src/shard/checks.c"
 AWAIT = "src/service/await.c"
 REPORTED = "src/service/report.c"
@@ -302,6 +311,30 @@ MUTANTS = [
            "    } else if (event->seq > shard->epoch) {", "    } else if (event->seq == UINT64_MAX) {"),
     Mutant("believes-any-clock", "JF12, expiry, retry: a clock that is far off for a moment changes nothing", EXECUTOR,
            "    switch (news) {\n    case STEADY_NOTHING:", "    executor->wall_ms = env_wall_ms(executor->env);\n    switch (news) {\n    case STEADY_NOTHING:"),
+
+    # --- shards that come and go ---
+    Mutant("stale-ref-accepted", "a request meets the shard it means, or none", EXECUTOR,
+           "return shard != NULL && shard->ref.generation == ref.generation ? shard : NULL;", "return shard;", program=PLACES),
+    Mutant("due-shard-not-visited", "liveness: a shard whose time has come has its turn", VISITS,
+           "        shard_visit(CONTAINER_OF(node, struct shard, next));", ""),
+    Mutant("event-visits-nobody", "liveness: a shard whose storage answered has its turn", EXECUTOR,
+           "    if (inc->phase != INC_DEAD) {\n        shard_visit(inc->shard);\n    }\n", ""),
+    Mutant("idle-shards-visited", "an idle shard costs nothing", VISITS,
+           "    const int64_t offset_ms = executor->wall_ms - executor->mono_ms;",
+           "    const int64_t offset_ms = executor->wall_ms - executor->mono_ms;\n    executor_visit_all(executor);", program=PLACES),
+    Mutant("gained-clock-not-seen", "what waits by the wall clock runs when that says so", VISITS,
+           "if (offset_ms - executor->planned_offset_ms >= VISITS_GAIN_MS) {",
+           "if (executor->planned_offset_ms == 0) {", program=PLACES),
+    Mutant("directory-not-renewed", "a reader has the newest directory", HOME,
+           "if (directory_home_version(reader->home) != reader->own->version) {", "if (reader->own->version == 0) {",
+           program=DIRECTORY),
+    Mutant("readers-not-woken", "who waits for a newer directory hears of it", HOME,
+           "        if (reader->wake != NULL && !reader->woken) {", "        if (reader->wake == NULL) {", program=DIRECTORY),
+    Mutant("stray-goes-where-it-was", "a call follows its shard", LOOPS, "    *stray->shard = *shard;\n", "", program=ROUTE),
+    Mutant("stray-is-endless", "a call that meets no shard is answered in time", LOOPS,
+           "stray->tries < STRAY_TRIES_MAX", "true", program=ROUTE),
+    Mutant("poll-not-parked-again", "a poll of all shards gets what shards that come have", LEASE_TASKS,
+           "        svc_watch(poll->call, &poll->watch, poll_call_newer);", "        (void)poll_call_newer;", program=ROUTE),
 
     # --- who may serve what ---
     Mutant("claims-while-lapsed", "a node that is no member claims nothing", CLUSTER,

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Shows that the simulator catches planted bugs.
+"""Shows that the simulator, and some unit tests, catch planted bugs.
 
 Usage: run.py BUILD_DIR [--only NAME ...] [--jobs N] [--list]
 
 For each bug of mutants.py one source file is copied, changed and compiled, and linked in front of the objects of
 its program, or instead of its own, as the build directory made them. The program runs
-seeds until a rule is violated. A bug that survives its seeds, or whose text is not found, is a failure. The sources
-themselves know nothing of this.
+seeds until a rule is violated, a unit test runs once. A bug that survives, or whose text is not found, is a failure.
+The sources themselves know nothing of this.
 
 The last line is "N passed, N failed".
 """
@@ -20,11 +20,13 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from mutants import MUTANTS
+from mutants import MUTANTS, UNITS
 
 ROOT = os.environ.get("SILO_ROOT") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FOUND = re.compile(r"^seed (\d+): rule ([^:]+): (.*)$", re.MULTILINE)
+FAILED = re.compile(r"^\[  FAILED  \] (\w+)$", re.MULTILINE)
 RUN_SECONDS = 900
+UNIT_SECONDS = 60
 BASELINE_SEEDS = 60
 
 
@@ -43,6 +45,10 @@ def compile_command(build, mutant):
                 command = shlex.split(entry["command"])
                 return command, entry["file"], command[command.index("-o") + 1]
     raise Broken(f"{mutant.file} is not compiled for {mutant.program}")
+
+
+def program_path(program):
+    return f"tests/{program}" if program in UNITS else f"bin/{program}"
 
 
 def link_command(build, program):
@@ -71,7 +77,7 @@ def make(build, mutant, link):
     program = os.path.join(directory, mutant.program)
     parts = []
     for part in link:
-        if part == f"bin/{mutant.program}":
+        if part == program_path(mutant.program):
             part = program
         elif part == target:
             part = obj
@@ -84,8 +90,20 @@ def make(build, mutant, link):
     return program
 
 
+def hunt_unit(program):
+    """(0, name) of the first test that fails, or that never ends; None when all pass."""
+    try:
+        done = subprocess.run([program], capture_output=True, text=True, errors="replace", check=False, timeout=UNIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        return 0, "no end"
+    match = FAILED.search(done.stdout + done.stderr)
+    return None if done.returncode == 0 else (0, match.group(1) if match else f"exit status {done.returncode}")
+
+
 def hunt(program, seeds):
     """(seed, rule) of the first run that fails; None when all pass."""
+    if os.path.basename(program) in UNITS:
+        return hunt_unit(program)
     command = [program, "--count", str(seeds), "--stop", "--quiet", "--no-shrink"]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace",
@@ -105,8 +123,8 @@ def judge(build, mutant, link):
     found = hunt(program, mutant.seeds)
     os.remove(program)
     if found is None:
-        return False, f"SURVIVED {mutant.seeds} seeds"
-    return True, f"{found[1]:<12} seed {found[0]}"
+        return False, "SURVIVED" if mutant.program in UNITS else f"SURVIVED {mutant.seeds} seeds"
+    return True, found[1] if mutant.program in UNITS else f"{found[1]:<12} seed {found[0]}"
 
 
 def main():
@@ -126,7 +144,7 @@ def main():
     build = os.path.abspath(args.build)
     links = {name: link_command(build, name) for name in sorted({mutant.program for mutant in chosen})}
     for name in links:
-        found = hunt(os.path.join(build, "bin", name), BASELINE_SEEDS)
+        found = hunt(os.path.join(build, program_path(name)), BASELINE_SEEDS)
         if found is not None:
             sys.exit(f"{name} fails without any planted bug: seed {found[0]}, rule {found[1]}")
     print(f"{'planted bug':<28} {'caught by':<30} what it breaks")

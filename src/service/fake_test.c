@@ -191,8 +191,11 @@ static bool call_reply(struct rpc_call *call, const struct rpc_piece *pieces, si
 static bool call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
                         const struct rpc_header *trailers, size_t trailer_count)
 {
-    (void)trailers;
-    (void)trailer_count;
+    for (size_t i = 0; i < trailer_count; i++) {
+        if (bytes_eq(trailers[i].name, BYTES_LIT("x-silo-shard-owner-addr"))) {
+            (void)snprintf(call->owner, sizeof call->owner, "%.*s", BYTES_FMT(trailers[i].value));
+        }
+    }
     return call_done(call, status, text, BYTES_NONE);
 }
 
@@ -219,7 +222,8 @@ void fake_publish(void)
     static const struct directory_node other = {.id = "node-2", .address = "10.0.0.2:50051"};
     uint32_t node = DIRECTORY_NO_NODE;
     for (size_t i = 0; i < fake.shard_count; i++) {
-        if (fake.shards[i].place == PLACE_NODE && node == DIRECTORY_NO_NODE) {
+        if ((fake.shards[i].place == PLACE_NODE || fake.shards[i].place == PLACE_MOVING) &&
+            node == DIRECTORY_NO_NODE) {
             node = directory_builder_node(&builder, &other);
         }
         struct directory_shard shard = {

@@ -31,6 +31,7 @@ struct rpc_call {
     uint32_t status;
     char *text;
     struct bytes reply; /* malloced copy */
+    char owner[64];     /* of the shard, as the trailers have it; "" = not told */
     uint64_t counted;   /* as bytes of its request, beyond those */
     void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason, void *context);
     void *cancel_context;

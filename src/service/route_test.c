@@ -1,0 +1,321 @@
+/*
+ * service/route_test.c - calls whose shard has moved: they go where the directory says, wait for a
+ * newer one, or are told who has it.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "service/fake_test.h"
+#include "service/service_int.h"
+
+static struct rpc_call *enqueue(size_t shard)
+{
+    Silo__V1__EnqueueRequest request = SILO__V1__ENQUEUE_REQUEST__INIT;
+    request.shard = (char *)fake_shard_id(shard);
+    request.id = (char *)"a";
+    request.task_group = (char *)"g";
+    return fake_call("Enqueue", &request.base);
+}
+
+static struct rpc_call *poll(const char *shard, uint32_t wait_ms)
+{
+    Silo__V1__LeaseTasksRequest request = SILO__V1__LEASE_TASKS_REQUEST__INIT;
+    if (shard != NULL) {
+        request.shard_opt_case = SILO__V1__LEASE_TASKS_REQUEST__SHARD_OPT_SHARD;
+        request.shard = (char *)shard;
+    }
+    request.worker_id = (char *)"w";
+    request.task_group = (char *)"g";
+    request.max_tasks = 1;
+    request.wait_ms = wait_ms;
+    return fake_call("LeaseTasks", &request.base);
+}
+
+static void answer_well(struct rpc_call *call)
+{
+    fake_answer(fake_take(CMD_ENQUEUE), SILO_OK, NULL);
+    assert_true(call->done);
+    assert_int_equal(call->status, 0);
+    fake_free(call);
+}
+
+/* The shard left its place and is in another one of this process. */
+static void move(size_t shard)
+{
+    fake.shards[shard].ref.generation++;
+    fake_publish();
+}
+
+static void wrong(enum command_kind kind)
+{
+    fake_answer(fake_take(kind), SILO_ROUTED_WRONG, NULL);
+}
+
+static void a_call_follows_its_shard(void **state)
+{
+    (void)state;
+    fake_start(2, false, false);
+    struct rpc_call *call = enqueue(1);
+    move(1);
+    wrong(CMD_ENQUEUE);
+    assert_int_equal(fake.request_count, 1);
+    assert_int_equal(fake.requests[0]->ref.slot, 1);
+    assert_int_equal(fake.requests[0]->ref.generation, 2);
+    answer_well(call);
+    fake_stop();
+}
+
+static void a_call_waits_for_a_newer_directory(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = enqueue(0);
+    wrong(CMD_ENQUEUE); /* and the directory still says so */
+    assert_int_equal(fake.request_count, 0);
+    fake_publish(); /* nor does this one know better */
+    fake_pass(1000000);
+    assert_int_equal(fake.request_count, 0);
+    assert_false(call->done);
+    move(0);
+    assert_int_equal(fake.request_count, 1);
+    answer_well(call);
+    fake_stop();
+}
+
+static void a_call_does_not_wait_for_ever(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = enqueue(0);
+    wrong(CMD_ENQUEUE);
+    fake_pass(1000 * (int64_t)STRAY_MS - 1);
+    fake_run();
+    assert_false(call->done);
+    fake_pass(2);
+    fake_run();
+    fake_failed(call, 14, "changing hands");
+    fake_free(call);
+    fake_publish(); /* nobody waits any more */
+    fake_stop();
+}
+
+static void a_call_is_sent_again_thrice_then_waits(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = enqueue(0);
+    for (uint32_t i = 0; i < STRAY_TRIES_MAX; i++) {
+        move(0);
+        wrong(CMD_ENQUEUE);
+        assert_int_equal(fake.request_count, 1);
+    }
+    move(0);
+    wrong(CMD_ENQUEUE);
+    assert_int_equal(fake.request_count, 0);
+    move(0);
+    assert_int_equal(fake.request_count, 1);
+    answer_well(call);
+    fake_stop();
+}
+
+static void a_call_is_told_when_its_shard_has_gone(void **state)
+{
+    (void)state;
+    fake_start(2, false, false);
+    struct rpc_call *call = enqueue(0);
+    struct rpc_call *late = enqueue(0);
+    struct shard_request *request = fake_take(CMD_ENQUEUE);
+    wrong(CMD_ENQUEUE); /* the second one waits */
+    fake.shards[0].place = PLACE_NODE;
+    fake_publish();
+    fake_run();
+    fake_failed(late, 5, "another node has it");
+    fake_free(late);
+    fake_answer(request, SILO_ROUTED_WRONG, NULL);
+    fake_failed(call, 5, "shard not found");
+    fake_free(call);
+    fake_stop();
+}
+
+static void a_caller_is_told_who_has_the_shard(void **state)
+{
+    (void)state;
+    fake_start(2, false, false);
+    static const struct {
+        enum directory_place place;
+        uint32_t status;
+        const char *text, *owner;
+    } cases[] = {
+        {PLACE_NODE, 5, "shard not found", "10.0.0.2:50051"},
+        {PLACE_MOVING, 14, "moving to another node", ""},
+        {PLACE_STRANDED, 14, "its log lies with node node-2", ""},
+        {PLACE_RETIRED, 5, "shard not found", ""},
+        {PLACE_UNASSIGNED, 14, "no node serves it yet", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        fake.shards[1].place = cases[i].place;
+        fake_publish();
+        struct rpc_call *call = enqueue(1);
+        fake_failed(call, cases[i].status, cases[i].text);
+        assert_string_equal(call->owner, cases[i].owner);
+        fake_free(call);
+    }
+    fake_stop();
+}
+
+static void the_topology_knows_other_nodes(void **state)
+{
+    (void)state;
+    fake_start(3, false, false);
+    fake.shards[1].place = PLACE_NODE;
+    fake.shards[2].place = PLACE_UNASSIGNED;
+    fake_publish();
+    struct rpc_call *call = fake_call_bytes("GetClusterInfo", BYTES_LIT(""));
+    Silo__V1__GetClusterInfoResponse *info =
+        fake_reply(call, &silo__v1__get_cluster_info_response__descriptor);
+    assert_int_equal(info->num_shards, 3);
+    assert_int_equal(info->n_shard_owners, 2);
+    assert_string_equal(info->shard_owners[0]->node_id, "node-1");
+    assert_string_equal(info->shard_owners[1]->node_id, "node-2");
+    assert_string_equal(info->shard_owners[1]->grpc_addr, "10.0.0.2:50051");
+    assert_int_equal(info->n_members, 2);
+    assert_string_equal(info->members[1]->node_id, "node-2");
+    silo__v1__get_cluster_info_response__free_unpacked(info, NULL);
+    fake_free(call);
+    fake_stop();
+}
+
+/* --- polls --- */
+
+static void a_parked_poll_is_parked_on_shards_that_come(void **state)
+{
+    (void)state;
+    fake_start(3, false, false);
+    fake.shards[1].status = SHARD_OPENING;
+    fake.shards[2].status = SHARD_CLOSED;
+    struct rpc_call *call = poll(NULL, 20000);
+    struct shard_request *first = fake_take(CMD_POLL);
+    assert_int_equal(first->ref.slot, 0);
+    fake_publish(); /* nothing has come */
+    assert_int_equal(fake.request_count, 0);
+    fake_pass(5000000);
+    fake.shards[1].status = SHARD_OPEN;
+    fake_publish();
+    assert_int_equal(fake.request_count, 1);
+    fake_publish();
+    assert_int_equal(fake.request_count, 1); /* once each */
+    struct shard_request *second = fake_take(CMD_POLL);
+    assert_int_equal(second->ref.slot, 1);
+    assert_int_equal(second->cmd.args.poll.wait_ms, 15000);
+    /* One claim for all: who has a task first fills the poll. */
+    assert_true(second->cmd.args.poll.claim(second->cmd.args.poll.claim_context));
+    assert_false(first->cmd.args.poll.claim(first->cmd.args.poll.claim_context));
+
+    fake_answer(first, SILO_UNAVAILABLE, "lost"); /* and comes again */
+    fake.shards[0].ref.generation++;
+    fake_publish();
+    struct shard_request *third = fake_take(CMD_POLL);
+    assert_int_equal(third->ref.slot, 0);
+    fake_answer(third, SILO_OK, NULL);
+    assert_false(call->done);
+    fake_answer(second, SILO_OK, NULL);
+    assert_true(call->done);
+    assert_int_equal(call->status, 0);
+    fake_free(call);
+    fake.shards[2].status = SHARD_OPEN;
+    fake_publish(); /* nobody is parked any more */
+    assert_int_equal(fake.request_count, 0);
+    fake_stop();
+}
+
+static void a_poll_that_looks_for_its_shard_can_be_stopped(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = poll(fake_shard_id(0), 20000);
+    wrong(CMD_POLL);
+    assert_false(call->done);
+    fake_cancel(call);
+    assert_int_equal(fake.request_count, 0); /* no shard has it */
+    assert_true(call->done);
+    fake_free(call);
+    fake_stop();
+}
+
+static void a_poll_that_was_stopped_is_not_sent_again(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = poll(fake_shard_id(0), 20000);
+    struct shard_request *request = fake_take(CMD_POLL);
+    fake_cancel(call);
+    move(0);
+    fake_answer(fake_take(CMD_POLL_STOP), SILO_OK, NULL);
+    fake_answer(request, SILO_ROUTED_WRONG, NULL);
+    assert_int_equal(fake.request_count, 0);
+    assert_true(call->done);
+    fake_free(call);
+    fake_stop();
+}
+
+/* What has waited on the way has so much less to wait in the shard. */
+static void a_poll_waits_no_longer_for_having_been_astray(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = poll(fake_shard_id(0), 20000);
+    wrong(CMD_POLL);
+    fake_pass(3000000);
+    move(0);
+    struct shard_request *request = fake_take(CMD_POLL);
+    assert_int_equal(request->cmd.args.poll.wait_ms, 17000);
+    fake_answer(request, SILO_OK, NULL);
+    fake_free(call);
+    fake_stop();
+}
+
+/* What the worker does not get goes back to where the shard is now. */
+static void tasks_go_back_to_where_the_shard_is(void **state)
+{
+    (void)state;
+    fake_start(1, false, false);
+    struct rpc_call *call = poll(fake_shard_id(0), 20000);
+    move(0);
+    wrong(CMD_POLL);
+    struct shard_request *request = fake_take(CMD_POLL);
+    struct leased_task *task = arena_zalloc(request->cmd.arena, sizeof *task);
+    task->tenant = BYTES_LIT("-");
+    task->job_id = BYTES_LIT("job");
+    task->info.group = BYTES_LIT("g");
+    request->cmd.result.poll.tasks = task;
+    request->cmd.result.poll.count = 1;
+    fake_answer(request, SILO_OK, NULL);
+    fake_sent(call, false);
+    request = fake_take(CMD_GIVE_BACK);
+    assert_int_equal(request->ref.generation, 2);
+    fake_answer(request, SILO_OK, NULL);
+    fake_free(call);
+    fake_stop();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_call_follows_its_shard),
+        cmocka_unit_test(a_call_waits_for_a_newer_directory),
+        cmocka_unit_test(a_call_does_not_wait_for_ever),
+        cmocka_unit_test(a_call_is_sent_again_thrice_then_waits),
+        cmocka_unit_test(a_call_is_told_when_its_shard_has_gone),
+        cmocka_unit_test(a_caller_is_told_who_has_the_shard),
+        cmocka_unit_test(the_topology_knows_other_nodes),
+        cmocka_unit_test(a_parked_poll_is_parked_on_shards_that_come),
+        cmocka_unit_test(a_poll_that_looks_for_its_shard_can_be_stopped),
+        cmocka_unit_test(a_poll_that_was_stopped_is_not_sent_again),
+        cmocka_unit_test(a_poll_waits_no_longer_for_having_been_astray),
+        cmocka_unit_test(tasks_go_back_to_where_the_shard_is),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
