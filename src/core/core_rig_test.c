@@ -556,6 +556,14 @@ struct rig *open_watched(void)
     return rig;
 }
 
+struct rig *open_outside(struct fake_limiter *fake)
+{
+    fake_init(fake);
+    struct rig *rig = open_with(&(struct rig_options){.seed = 1, .limiter = fake});
+    slots_watch(rig);
+    return rig;
+}
+
 void core_rig_hold(struct rig *rig, uint32_t kinds)
 {
     core_rig_of(rig)->held = kinds;

@@ -46,6 +46,8 @@ struct rig *open_with(const struct rig_options *options);
 struct rig *open_plain(void);
 /* The same, and every batch is checked (slots_watch). */
 struct rig *open_watched(void);
+/* A watched one whose rate limits are answered by the fake limiter, which this makes ready. */
+struct rig *open_outside(struct fake_limiter *fake);
 /* Operations of these kinds do not end until it is called without them. */
 void core_rig_hold(struct rig *rig, uint32_t kinds);
 const struct rig_counts *core_rig_counts(const struct rig *rig);

@@ -108,6 +108,14 @@ struct call *job_call(const struct job_spec *spec)
     return call;
 }
 
+struct import_attempt failed_attempt(int64_t at_ms)
+{
+    return (struct import_attempt){.status = ATTEMPT_FAILED,
+                                   .started_ms = at_ms,
+                                   .finished_ms = at_ms + 1,
+                                   .error_code = BYTES_LIT("E")};
+}
+
 struct call *import_call(const struct job_spec *spec, const struct import_attempt *attempts,
                          size_t count)
 {

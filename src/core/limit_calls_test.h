@@ -58,6 +58,8 @@ struct job_spec {
 const struct limit_rec *limits_put(struct arena *arena, const struct job_limit *limits, size_t max,
                                    struct info *info);
 struct call *job_call(const struct job_spec *spec);
+/* An attempt that failed, begun then. */
+struct import_attempt failed_attempt(int64_t at_ms);
 struct call *import_call(const struct job_spec *spec, const struct import_attempt *attempts,
                          size_t count);
 /* Must succeed. */

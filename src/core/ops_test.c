@@ -29,7 +29,7 @@ static void start_keeping(struct rig *rig, int64_t completed_ms, int64_t termina
     assert_true(rig_is_open(rig));
 }
 
-static void reopen(struct rig *rig)
+static void close_and_open(struct rig *rig)
 {
     assert_int_equal(rig_stop(rig), SILO_OK);
     rig_start(rig);
@@ -180,7 +180,7 @@ static void test_expedite(void **state)
     enqueue(rig, "a", 5, rig->wall_ms + 3600000);
     enqueue(rig, "b", 5, rig->wall_ms + 3600000);
     assert_int_equal(poll_empty(rig), 0);
-    reopen(rig);
+    close_and_open(rig);
     rig_pass(rig, 10);
     assert_int_equal(on_job(rig, CMD_EXPEDITE_JOB, "a"), SILO_OK);
     struct call *call = get(rig, "a");
@@ -235,7 +235,7 @@ static void test_lease_job(void **state)
     call->cmd.args.enqueue.payload = large('p');
     assert_int_equal(finish(rig, call), SILO_OK);
     enqueue(rig, "b", 5, 0);
-    reopen(rig);
+    close_and_open(rig);
 
     call = lease_job_call("a");
     rig_do(rig, call);
@@ -265,8 +265,8 @@ static void test_lease_job(void **state)
 /* --- import --- */
 
 /* A history in letters: F failed, S succeeded, C cancelled, L failed with large data. */
-static struct call *import_call(const char *id, const char *history, uint32_t retries,
-                                int64_t start_ms)
+static struct call *history_call(const char *id, const char *history, uint32_t retries,
+                                 int64_t start_ms)
 {
     struct call *call = rig_call(CMD_IMPORT_JOB, T, id);
     struct import_args *args = &call->cmd.args.import;
@@ -301,7 +301,7 @@ static struct call *import_call(const char *id, const char *history, uint32_t re
 static enum job_status import(struct rig *rig, const char *id, const char *history,
                               uint32_t retries)
 {
-    struct call *call = import_call(id, history, retries, 0);
+    struct call *call = history_call(id, history, retries, 0);
     rig_do(rig, call);
     if (call->cmd.rc.code != SILO_OK) {
         fail_msg("import of %s: %s", id, call->cmd.error);
@@ -315,7 +315,7 @@ static enum job_status import(struct rig *rig, const char *id, const char *histo
 static void import_refused(struct rig *rig, const char *id, const char *history,
                            enum silo_code code, const char *text)
 {
-    refused(rig, import_call(id, history, 9, 0), code, text);
+    refused(rig, history_call(id, history, 9, 0), code, text);
 }
 
 static void test_import_new(void **state)
@@ -424,7 +424,7 @@ static void test_import_again(void **state)
             assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "a"), SILO_OK);
         }
         if (i % 2 != 0) {
-            reopen(rig);
+            close_and_open(rig);
         }
         assert_int_equal(import(rig, "a", cases[i].then, cases[i].retries), cases[i].status);
         struct call *call = get(rig, "a");
@@ -589,11 +589,11 @@ static void test_line(void **state)
                 "cannot expedite job b: no pending task to expedite (status: Scheduled)");
         lease_refused(rig, "c", "cannot lease job c: no pending task to lease (status: Scheduled)");
         assert_int_equal(poll_empty(rig), 0);
-        reopen(rig);
+        close_and_open(rig);
     }
     assert_int_equal(on_job(rig, CMD_CANCEL_JOB, "b"), SILO_OK);
     assert_int_equal(poll_empty(rig), 0);
-    reopen(rig);
+    close_and_open(rig);
     assert_int_equal(on_job(rig, CMD_RESTART_JOB, "b"), SILO_OK); /* behind c now */
     assert_int_equal(poll_empty(rig), 0);
     assert_int_equal(report(rig, &task_id, ATTEMPT_SUCCEEDED), SILO_OK);
@@ -610,13 +610,13 @@ static void test_line_import(void **state)
 {
     (void)state;
     struct rig *rig = open_plain();
-    struct call *call = import_call("a", "", 9, 0);
+    struct call *call = history_call("a", "", 9, 0);
     struct import_args *args = &call->cmd.args.import;
     args->limits = slot_limit(&call->arena, &args->info);
     assert_int_equal(finish(rig, call), SILO_OK);
     enqueue_slot(rig, "b", 0);
     assert_int_equal(import(rig, "a", "F", 9), JOB_SCHEDULED);
-    reopen(rig);
+    close_and_open(rig);
     const struct uuid task_id = lease_one(rig, "b");
     assert_int_equal(poll_empty(rig), 0);
     assert_int_equal(import(rig, "a", "FF", 9), JOB_SCHEDULED);

@@ -349,14 +349,6 @@ static void test_cancel_restart(void **state)
 
 /* --- a limiter outside --- */
 
-static struct rig *open_outside(struct fake_limiter *fake)
-{
-    fake_init(fake);
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1, .limiter = fake});
-    slots_watch(rig);
-    return rig;
-}
-
 static struct call *send_poll(struct rig *rig, uint32_t tasks_max, uint32_t wait_ms)
 {
     struct call *poll = poll_call(tasks_max, wait_ms);

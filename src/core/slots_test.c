@@ -604,14 +604,6 @@ static void test_restart_through_limits(void **state)
     close_checked(rig);
 }
 
-static struct import_attempt failed_attempt(int64_t at_ms)
-{
-    return (struct import_attempt){.status = ATTEMPT_FAILED,
-                                   .started_ms = at_ms,
-                                   .finished_ms = at_ms + 1,
-                                   .error_code = BYTES_LIT("E")};
-}
-
 static void test_import_into_full_queue(void **state)
 {
     (void)state;

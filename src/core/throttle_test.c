@@ -574,14 +574,6 @@ static void test_too_many(void **state)
 
 /* --- a limiter outside --- */
 
-static struct rig *open_outside(struct fake_limiter *fake)
-{
-    fake_init(fake);
-    struct rig *rig = open_with(&(struct rig_options){.seed = 1, .limiter = fake});
-    slots_watch(rig);
-    return rig;
-}
-
 static void answer(struct rig *rig, struct fake_limiter *fake, enum core_verdict verdict,
                    int64_t reset_ms)
 {

@@ -59,14 +59,6 @@ static void test_back_to_an_old_key(void **state)
     close_checked(rig);
 }
 
-static struct import_attempt failed_attempt(int64_t at_ms)
-{
-    return (struct import_attempt){.status = ATTEMPT_FAILED,
-                                   .started_ms = at_ms,
-                                   .finished_ms = at_ms + 1,
-                                   .error_code = BYTES_LIT("E")};
-}
-
 enum stage { STAGE_READY, STAGE_WAITING, STAGE_TICKET, STAGE_BACK_OFF, STAGES };
 
 /* An imported job with a slot of q (not the ticket) stands where the stage says. */
