@@ -315,9 +315,9 @@ MUTANTS = [
     # --- shards that come and go ---
     Mutant("stale-ref-accepted", "a request meets the shard it means, or none", EXECUTOR,
            "return shard != NULL && shard->ref.generation == ref.generation ? shard : NULL;", "return shard;", program=PLACES),
-    Mutant("due-shard-not-visited", "liveness: a shard whose time has come has its turn", VISITS,
+    Mutant("due-shard-not-visited", "a shard whose time has come has its turn", VISITS,
            "        shard_visit(CONTAINER_OF(node, struct shard, next));", ""),
-    Mutant("event-visits-nobody", "liveness: a shard whose storage answered has its turn", EXECUTOR,
+    Mutant("event-visits-nobody", "a shard whose storage answered has its turn", EXECUTOR,
            "    if (inc->phase != INC_DEAD) {\n        shard_visit(inc->shard);\n    }\n", ""),
     Mutant("idle-shards-visited", "an idle shard costs nothing", VISITS,
            "    const int64_t offset_ms = executor->wall_ms - executor->mono_ms;",
