@@ -100,6 +100,10 @@ static bool action_take(struct cluster *cluster, struct cluster_action *ret_acti
 static void consider_all(struct cluster *cluster)
 {
     cluster->changed = false;
+    cluster->takeovers = 0;
+    for (size_t i = 0; i < cluster->guard_count; i++) {
+        cluster->takeovers += guard_is_takeover(cluster->guards[i]) ? 1 : 0;
+    }
     for (size_t i = 0; i < cluster->guard_count; i++) {
         guard_consider(cluster, cluster->guards[i]);
     }

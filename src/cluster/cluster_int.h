@@ -87,6 +87,7 @@ struct cluster {
     struct map by_id;
     struct guard **guards; /* in order of the map, then as they came */
     size_t guard_count, guard_cap;
+    size_t takeovers;     /* under way, while what may be claimed is looked through */
     bool changed;         /* something may be claimed now that could not before */
     bool directory_dirty; /* PUBLISH is due */
 
@@ -127,6 +128,8 @@ struct guard *guard_add(struct cluster *cluster, const struct uuid *id);
 void guard_free(struct cluster *cluster, struct guard *guard);
 bool guard_is_self(const struct cluster *cluster, const char *holder);
 void guard_move(struct cluster *cluster, struct guard *guard, enum guard_phase phase);
+/* Whether a dead member's shard is on its way here. */
+bool guard_is_takeover(const struct guard *guard);
 /* Begins what may begin now. */
 void guard_consider(struct cluster *cluster, struct guard *guard);
 /* Whether this node may claim the shard; *ret_takeover: it is a dead member's. */

@@ -68,18 +68,10 @@ static struct cluster_action *guard_action(struct cluster *cluster, const struct
 
 /* --- claiming --- */
 
-static bool takeover_free(const struct cluster *cluster)
+bool guard_is_takeover(const struct guard *guard)
 {
-    size_t under_way = 0;
-    for (size_t i = 0; i < cluster->guard_count; i++) {
-        const struct guard *guard = cluster->guards[i];
-        under_way +=
-            guard->takeover && (guard->phase == GUARD_READING || guard->phase == GUARD_CLAIMING ||
-                                guard->phase == GUARD_OPENING)
-                ? 1
-                : 0;
-    }
-    return under_way < CLUSTER_TAKEOVERS_MAX;
+    return guard->takeover && (guard->phase == GUARD_READING || guard->phase == GUARD_CLAIMING ||
+                               guard->phase == GUARD_OPENING);
 }
 
 /* Whether the record lets this node have the shard; *ret_takeover: it is a dead member's. */
@@ -146,9 +138,11 @@ static void consider_idle(struct cluster *cluster, struct guard *guard)
         }
         return;
     }
-    if (!guard_claimable(cluster, guard, &takeover) || (takeover && !takeover_free(cluster))) {
+    if (!guard_claimable(cluster, guard, &takeover) ||
+        (takeover && cluster->takeovers >= CLUSTER_TAKEOVERS_MAX)) {
         return;
     }
+    cluster->takeovers += takeover ? 1 : 0;
     guard->takeover = takeover;
     if (cluster->guarded) {
         guard_move(cluster, guard, GUARD_READING);

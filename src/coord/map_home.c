@@ -45,7 +45,7 @@ void map_home_read(struct map_home *home)
 
 void map_home_commit(struct map_home *home, uint64_t number, struct bytes text)
 {
-    ASSERT(!home->commit_wanted && home->step != MAP_HOME_GET);
+    ASSERT(!home->commit_wanted && !home->read_wanted);
     home->commit_wanted = true;
     home->number = number;
     text_set(home, text);

@@ -15,7 +15,7 @@
  *
  * Ownership  the store is lent; an event is lent until the next map_home_event.
  * Threads    one at a time.
- * Limits     one commit at a time.
+ * Limits     one commit at a time, and none while a map is being read.
  */
 #ifndef SILO_COORD_MAP_HOME_H
 #define SILO_COORD_MAP_HOME_H
