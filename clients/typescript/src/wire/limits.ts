@@ -9,12 +9,15 @@ import {
   wholeInt64,
   wholeNumber,
 } from "../checks/numbers";
+import { checkLabels, checkTextMember } from "../checks/texts";
 import { InvalidOptionError } from "../errors/errors";
 import { GubernatorAlgorithm } from "../gen/silo";
 import type { GubernatorRateLimit, Limit } from "../gen/silo";
 import type { JobLimit, RateLimitConfig } from "../jobs/types";
 
 function rateLimitToProto(limit: RateLimitConfig, place: string): GubernatorRateLimit {
+  checkTextMember(limit.name, `${place}.name`);
+  checkTextMember(limit.uniqueKey, `${place}.uniqueKey`);
   const policy = limit.retryPolicy;
   const inPolicy = `${place}.retryPolicy`;
   return {
@@ -23,7 +26,12 @@ function rateLimitToProto(limit: RateLimitConfig, place: string): GubernatorRate
     limit: wholeInt64(limit.limit, `${place}.limit`),
     durationMs: durationMs(limit.durationMs, `${place}.durationMs`),
     hits: wholeNumber(limit.hits ?? 1, `${place}.hits`, MIN_INT32, MAX_INT32),
-    algorithm: limit.algorithm ?? GubernatorAlgorithm.TOKEN_BUCKET,
+    algorithm: wholeNumber(
+      limit.algorithm ?? GubernatorAlgorithm.TOKEN_BUCKET,
+      `${place}.algorithm`,
+      MIN_INT32,
+      MAX_INT32,
+    ),
     behavior: wholeNumber(limit.behavior ?? 0, `${place}.behavior`, MIN_INT32, MAX_INT32),
     retryPolicy: policy && {
       initialBackoffMs: durationMs(policy.initialBackoffMs, `${inPolicy}.initialBackoffMs`),
@@ -49,6 +57,7 @@ export function limitToProto(limit: JobLimit, place: string): Limit {
   switch (limit.type) {
     case "concurrency": {
       const { key } = limit;
+      checkTextMember(key, `${place}.key`);
       const most = `${place}.maxConcurrency`;
       const maxConcurrency = wholeNumber(limit.maxConcurrency, most, 0, MAX_UINT32);
       return { limit: { oneofKind: "concurrency", concurrency: { key, maxConcurrency } } };
@@ -56,7 +65,10 @@ export function limitToProto(limit: JobLimit, place: string): Limit {
     case "rateLimit":
       return { limit: { oneofKind: "rateLimit", rateLimit: rateLimitToProto(limit, place) } };
     case "floatingConcurrency": {
-      const { key, defaultMaxConcurrency: most, metadata = {} } = limit;
+      const { key, defaultMaxConcurrency: most } = limit;
+      const metadata = limit.metadata ?? {};
+      checkTextMember(key, `${place}.key`);
+      checkLabels(metadata, `${place}.metadata`);
       return {
         limit: {
           oneofKind: "floatingConcurrency",

@@ -1,7 +1,7 @@
 // Between the messages of silo.v1 and the public types.
 import { instantMs, wholeNumber } from "../checks/numbers";
-import { checkText } from "../checks/texts";
-import { JobNotTerminalError, ValueNotEncodableError } from "../errors/errors";
+import { checkLabels, checkTextMember } from "../checks/texts";
+import { JobNotTerminalError } from "../errors/errors";
 import type {
   EnqueueRequest,
   GetJobResponse,
@@ -30,21 +30,15 @@ const DEFAULT_PRIORITY = 50;
 const LAST_PRIORITY = 99;
 
 /**
- * Refuses a job with a text that would be stored as another one, as UTF-8 has no lone surrogates,
- * or read as none, as readers take a label named __proto__ for the prototype.
- * @throws ValueNotEncodableError
+ * Refuses a job with a text that is none, or would be stored as another one, as UTF-8 has no lone
+ * surrogates.
+ * @throws InvalidOptionError, ValueNotEncodableError
  */
 export function checkTexts(job: Partial<EnqueueJobOptions>): void {
-  checkText(job.id, "id");
-  checkText(job.tenant, "tenant");
-  checkText(job.taskGroup, "taskGroup");
-  for (const [key, value] of Object.entries(job.metadata ?? {})) {
-    checkText(key, "metadata");
-    if (key === "__proto__") {
-      throw new ValueNotEncodableError("cannot encode the key __proto__ at metadata", "metadata");
-    }
-    checkText(value, `metadata.${key}`);
-  }
+  checkTextMember(job.id, "id");
+  checkTextMember(job.tenant, "tenant");
+  checkTextMember(job.taskGroup, "taskGroup");
+  checkLabels(job.metadata, "metadata");
 }
 
 /** What jobs to enqueue and to import have in common of numbers. @throws InvalidOptionError */

@@ -84,6 +84,13 @@ test("times are numbers, bigints or dates", async () => {
 });
 
 test("what cannot be meant is refused by its name, and nothing is sent", async () => {
+  const rate: JobLimit = { type: "rateLimit", name: "n", uniqueKey: "u", limit: 1, durationMs: 1 };
+  const floating: JobLimit = {
+    type: "floatingConcurrency",
+    key: "f",
+    defaultMaxConcurrency: 1,
+    refreshIntervalMs: 1,
+  };
   const bad: [Partial<EnqueueJobOptions>, string][] = [
     [{ priority: 100 }, "priority: expected a whole number from 0 to 99, not 100"],
     [{ priority: 1.5 }, "priority: expected a whole number from 0 to 99, not 1.5"],
@@ -98,6 +105,24 @@ test("what cannot be meant is refused by its name, and nothing is sent", async (
     [{ retryPolicy: { maxIntervalMs: 2n ** 63n } }, "retryPolicy.maxIntervalMs: expected"],
     [{ retryPolicy: { backoffFactor: NaN } }, "retryPolicy.backoffFactor: expected a finite number"],
     [{ retryPolicy: { retries: 3 } as object }, "retryPolicy.retries: unknown; a retry policy has retryCount,"],
+    // A number among the labels made the call's deadline none, which ended the whole process.
+    [{ metadata: { user: 42 as never } }, "metadata.user: expected a text, not 42"],
+    [{ metadata: { user: null as never } }, "metadata.user: expected a text, not null"],
+    [{ metadata: "user=42" as never }, "metadata: expected an object of texts, not user=42"],
+    [{ id: 5 as never }, "id: expected a text, not 5"],
+    [{ tenant: 5 as never }, "tenant: expected a text, not 5"],
+    [{ taskGroup: 5 as never }, "taskGroup: expected a text, not 5"],
+    [
+      { limits: [{ type: "concurrency", key: 5 as never, maxConcurrency: 1 }] },
+      "limits[0].key: expected a text, not 5",
+    ],
+    [{ limits: [{ ...rate, name: 5 as never }] }, "limits[0].name: expected a text, not 5"],
+    [{ limits: [{ ...rate, uniqueKey: 5 as never }] }, "limits[0].uniqueKey: expected a text"],
+    [{ limits: [{ ...rate, algorithm: "x" as never }] }, "limits[0].algorithm: expected a whole"],
+    [
+      { limits: [{ ...floating, metadata: { a: 5 as never } }] },
+      "limits[0].metadata.a: expected a text, not 5",
+    ],
     [{ limits: [null as never] }, "limits[0]: expected a limit, not null"],
     [{ limits: ["k" as never] }, "limits[0]: expected a limit, not k"],
     [{ limits: [{ type: "queue" } as never] }, "limits[0]: Unknown limit type: queue"],
