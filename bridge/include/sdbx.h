@@ -238,9 +238,16 @@ struct sdbx_open_args {
     const char *settings_json;
     uint64_t max_queued_bytes;
     uint64_t tag;
-    uint32_t flags; /* 0 */
+    uint32_t flags; /* SDBX_OPEN_... */
     uint32_t reserved;
+    uint64_t expected_epoch; /* with SDBX_OPEN_GUARDED */
 };
+
+/*
+ * The open takes over from the writer with expected_epoch alone (0: nobody has written yet): when
+ * the newest one is another, SDBX_EFENCED, and nobody is fenced.
+ */
+#define SDBX_OPEN_GUARDED 1u
 
 /*
  * -> SDBX_EV_OPENED. Creates the database if it is not there; takes it over from whoever has it

@@ -55,7 +55,11 @@ pub struct OpenArgs {
     pub tag: u64,
     pub flags: u32,
     pub reserved: u32,
+    pub expected_epoch: u64,
 }
+
+/// The open takes over from the writer with `expected_epoch` and from no other.
+const OPEN_GUARDED: u32 = 1; // SDBX_OPEN_GUARDED
 
 /// What a close does not wait for any more.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -221,12 +225,14 @@ pub struct OpenPlan {
     settings: Settings,
     queued_bytes_max: u64,
     tag: u64,
+    /// Whose successor the open may be; `None`: anybody's.
+    expected: Option<u64>,
 }
 
 /// # Safety
 /// The strings of `args` live for the call.
 pub unsafe fn plan(args: &OpenArgs) -> Result<OpenPlan, Failure> {
-    if args.flags != 0 {
+    if args.flags & !OPEN_GUARDED != 0 {
         return Err(Failure::invalid("open flags: unknown bit"));
     }
     let store = resolve(&args.store)?;
@@ -240,7 +246,8 @@ pub unsafe fn plan(args: &OpenArgs) -> Result<OpenPlan, Failure> {
         0 => QUEUED_BYTES_DEFAULT,
         bytes => bytes,
     };
-    Ok(OpenPlan { store, wal_store, path, settings, queued_bytes_max, tag: args.tag })
+    let expected = (args.flags & OPEN_GUARDED != 0).then_some(args.expected_epoch);
+    Ok(OpenPlan { store, wal_store, path, settings, queued_bytes_max, tag: args.tag, expected })
 }
 
 /// What the engine needs from the environment; the environment itself stays with C.
@@ -251,7 +258,11 @@ struct Surroundings {
     merging: Account,
     /// The writer epoch that the open claims, once it is known.
     epoch: AtomicU64,
+    /// Whom it may take over from next: at first as the plan says, then itself. ANYBODY: whoever wrote last.
+    expected: AtomicU64,
 }
+
+const ANYBODY: u64 = u64::MAX;
 
 impl OpenPlan {
     pub fn wal_store(&self) -> &Arc<Store> {
@@ -358,12 +369,17 @@ async fn build_engine(
     recorder: Arc<DefaultMetricsRecorder>,
     activity: &Arc<Activity>,
     log: Option<LogDir>,
-) -> Result<(slatedb::Db, Option<LogHandle>), slatedb::Error> {
+) -> Result<(slatedb::Db, Option<LogHandle>), Failure> {
     // The shared cache tells databases apart by this number; an open never sees entries of an earlier one.
     static CACHE_ID: AtomicU64 = AtomicU64::new(1);
     let main = plan.store.objects.clone();
     let wal = plan.wal_objects();
     let last = last_writer(&plan.path, &main, wal.as_ref().unwrap_or(&main)).await?;
+    let expected = around.expected.load(Ordering::Acquire);
+    if expected != ANYBODY && expected != last.epoch {
+        let text = format!("{}: its newest writer is {}, not {expected}", plan.path, last.epoch);
+        return Err(Failure::new(crate::error::EFENCED, text));
+    }
     around.epoch.store(last.epoch + 1, Ordering::Release);
     let clock = Arc::new(EngineClock::starting_at_least(last.tick_ms, activity.clone()));
     let handle = Arc::new(OnceLock::new());
@@ -404,6 +420,9 @@ async fn build_engine(
         builder = builder.with_wal_object_store(wal);
     }
     let engine = builder.build().await?;
+    if expected != ANYBODY {
+        around.expected.store(last.epoch + 1, Ordering::Release);
+    }
     Ok((engine, handle.get().cloned()))
 }
 
@@ -517,6 +536,7 @@ pub unsafe extern "C" fn sdbx_open(env: *const Env, cq: *const Cq, args: *const 
             cache: env.cache.clone(),
             merging: env.merging.clone(),
             epoch: AtomicU64::new(0),
+            expected: AtomicU64::new(plan.expected.unwrap_or(ANYBODY)),
         };
         env.io().spawn(async move {
             let opened = open(plan, &around, cq.clone(), token, cancelled).await;

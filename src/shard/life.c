@@ -84,6 +84,8 @@ void life_open(struct shard *shard)
     struct store_open_args args = shard_place(shard);
     args.settings_json = shard->shards->options.settings_json;
     args.bytes_max = 2 * (size_t)SHARD_REPLIES_BYTES_MAX;
+    args.guarded = shard->guarded;
+    args.expected_epoch = shard->expected_epoch;
     struct silo_err err;
     struct store *store = shard_store(shard);
     if (store_ops_of(store)->open(store, shard->executor->queue, &args, (uintptr_t)op, &err).code !=
@@ -96,8 +98,13 @@ void life_open(struct shard *shard)
 void life_opened(struct incarnation *inc, const struct store_event *event)
 {
     ASSERT(inc->phase == INC_OPENING);
+    struct shard *shard = inc->shard;
+    const bool others = shard->epoch != 0 && event->epoch > shard->epoch + 1;
     if (event->epoch != 0) {
-        inc->shard->epoch = event->epoch;
+        shard->epoch = event->epoch;
+    }
+    if (others) { /* have had it since, and what was leased here may be leased anew */
+        undelivered_free(shard);
     }
     if (event->rc.code != SILO_OK) {
         life_fail(inc, event->rc.code, event->text);
@@ -303,6 +310,8 @@ static void control_start(struct shard *shard)
         if (inc != NULL && inc->phase == INC_OPEN) {
             control_done(shard, SILO_OK, "");
         } else if (inc == NULL) {
+            shard->guarded = shard->control->guarded;
+            shard->expected_epoch = shard->control->expected_epoch;
             reopen_begin(shard);
         } /* else it is opening already: done when it is loaded */
         return;

@@ -671,6 +671,36 @@ static void test_open_fenced(void **state)
     }
 }
 
+static enum silo_code open_after(struct rig *rig, uint64_t epoch)
+{
+    struct shard_control control = {
+        .done = control_nothing, .guarded = true, .expected_epoch = epoch};
+    shard_open(shard_rig_of(rig)->shards, shard_rig_of(rig)->ref, &control);
+    rig_pass(rig, 1000);
+    return control.rc.code;
+}
+
+/* An open that says whom it takes over from fences nobody else, now or when it is repeated. */
+static void test_guarded(void **state)
+{
+    (void)state;
+    struct rig *rig = shard_rig_open_plain(); /* epoch 1 */
+    assert_int_equal(shard_rig_control(rig, shard_close), SILO_OK);
+    shard_rig_fence(rig); /* 2 */
+    assert_int_equal(open_after(rig, 1), SILO_CONFLICT);
+    assert_int_equal(status_of(rig), SHARD_FENCED);
+    assert_int_equal(open_after(rig, 2), SILO_OK); /* 3 */
+    /* It fails, and is opened again by itself, as its own successor. */
+    store_mem_fail(shard_rig_of(rig)->store,
+                   &(struct store_mem_fault){.kind = STORE_MEM_FLUSH, .code = SILO_UNAVAILABLE});
+    struct call *call = enqueue_call("b", "g", 5, 0);
+    rig_do(rig, call);
+    rig_call_free(call);
+    rig_pass(rig, 60000);
+    assert_int_equal(status_of(rig), SHARD_OPEN);
+    close_all(rig);
+}
+
 /*
  * A shard that failed for another reason looks as well: the other process may have come meanwhile.
  */
@@ -740,6 +770,7 @@ int main(void)
         cmocka_unit_test(test_fenced),
         cmocka_unit_test(test_fenced_by_nobody),
         cmocka_unit_test(test_open_fenced),
+        cmocka_unit_test(test_guarded),
         cmocka_unit_test(test_taken_while_failed),
         cmocka_unit_test(test_reset_fails),
         cmocka_unit_test(test_reset_fails_and_goes_on),

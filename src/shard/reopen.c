@@ -15,6 +15,9 @@
  * one meanwhile looks like us. The shard is then opened, which takes it from that process; it stays
  * out, and so the two still settle.
  *
+ * A guarded opening names the writer it takes over from, and its repeats name the newest one that
+ * was read, which was that one or ourselves; so nobody who came in between is taken over.
+ *
  * A reset removes the data between a close and an open. What was begun to be removed is not opened
  * again: a removal that failed is repeated, with the same growing pause, while its caller knows
  * that it failed.
@@ -95,6 +98,12 @@ static void stay_out(struct shard *shard, uint64_t epoch)
     }
 }
 
+/* The writer that a guarded opening may take over from. */
+static bool is_predecessor(const struct shard *shard, uint64_t epoch)
+{
+    return shard->guarded && epoch == shard->expected_epoch;
+}
+
 void reopen_asked(struct shard *shard, const struct store_event *event)
 {
     shard->asking = false;
@@ -110,7 +119,7 @@ void reopen_asked(struct shard *shard, const struct store_event *event)
                      LOG_INT("times", times), LOG_END);
         }
         reopen_pause(shard);
-    } else if (event->seq > shard->epoch) {
+    } else if (event->seq > shard->epoch && !is_predecessor(shard, event->seq)) {
         stay_out(shard, event->seq);
     } else if (shard->doubt) {
         char text[sizeof shard->control->text];
@@ -118,6 +127,7 @@ void reopen_asked(struct shard *shard, const struct store_event *event)
         shard->doubt = false;
         control_done(shard, SILO_UNAVAILABLE, text);
     } else {
+        shard->expected_epoch = event->seq; /* itself, or whom it was to take over from */
         life_open(shard);
     }
 }
@@ -149,6 +159,7 @@ void reset_removed(struct shard *shard, enum silo_code code, const char *why)
         shard->wipe_due = false;
         shard->wiped = shard->control != NULL && shard->control->op == CONTROL_RESET;
         shard->epoch = 0;
+        shard->expected_epoch = 0;
         undelivered_free(shard);
         if (!closed) {
             life_open(shard);
@@ -194,7 +205,7 @@ void reopen_turn(struct shard *shard)
     if (reopen_next_mono_ms(shard) > shard->executor->mono_ms) {
         return;
     }
-    if (shard->epoch != 0 && !shard->wipe_due) {
+    if ((shard->epoch != 0 || shard->guarded) && !shard->wipe_due) {
         owner_ask(shard);
     } else {
         reopen_begin(shard);

@@ -119,6 +119,12 @@ struct shard_control {
     silo_rc rc;
     char text[STORE_TEXT_MAX];
     void (*done)(struct shard_control *control);
+    /*
+     * Of shard_open: it takes over from the writer with this epoch alone (0: there is none), and
+     * ends in CONFLICT when there is another.
+     */
+    bool guarded;
+    uint64_t expected_epoch;
 };
 
 struct shards *shards_new(const struct shards_options *options);

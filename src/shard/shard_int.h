@@ -128,6 +128,8 @@ struct shard {
     struct uuid *undelivered; /* leased perhaps, in storage; their workers do not know of them */
     size_t undelivered_count;
     uint64_t epoch;        /* that our newest opening claimed; 0: none since the data was made */
+    bool guarded;          /* it is opened only as the successor of this writer: */
+    uint64_t expected_epoch;
     bool doubt;            /* the open being served was fenced: is there another process? */
     bool asking;           /* for the epoch of the newest writer */
     bool wipe_due, wiping; /* data of a reset is still to be removed; the store is at it */

@@ -90,6 +90,12 @@ struct store_open_args {
     enum store_wal wal;        /* the same at each opening */
     const char *settings_json; /* engine settings to merge over the defaults, NULL = none */
     size_t bytes_max;          /* undurable bytes before store_write refuses */
+    /*
+     * The opening takes over from this writer and from no other: SILO_CONFLICT, with no epoch, when
+     * the newest one is another by now, and then nobody is fenced. 0: there was none.
+     */
+    bool guarded;
+    uint64_t expected_epoch;
 };
 
 struct store_scan_args {

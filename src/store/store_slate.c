@@ -537,6 +537,8 @@ static silo_rc slate_open(struct store *store, struct store_queue *queue,
     open_args.settings_json = args->settings_json;
     open_args.max_queued_bytes = args->bytes_max;
     open_args.tag = tag_of(db);
+    open_args.flags = args->guarded ? SDBX_OPEN_GUARDED : 0;
+    open_args.expected_epoch = args->expected_epoch;
     node_add(store, &store->dbs, &db->node);
     const int status = sdbx_open(store->env, queue->cq, &open_args, token);
     if (status != SDBX_OK) {

@@ -266,6 +266,36 @@ static void check_epoch(struct fix *f, uint64_t epoch)
     assert_int_equal(expect_seq(f, STORE_OBJECT, SILO_OK), epoch);
 }
 
+/* Ends like every opening, with the code it should have. */
+static struct store_event open_after(struct fix *f, uint64_t epoch, enum silo_code code)
+{
+    const struct store_open_args args = {.path = PATH, .guarded = true, .expected_epoch = epoch};
+    assert_int_equal(f->ops->open(f->store, f->queue, &args, ++f->token, NULL).code, SILO_OK);
+    return expect(f, STORE_OPENED, f->token, code);
+}
+
+/* Whoever expects another writer is refused, and has fenced nobody. */
+static void a_guarded_open_takes_over_from_one_writer_alone(void **state)
+{
+    (void)state;
+    struct fix *f = fix_disk();
+    struct store_event event = open_after(f, 0, SILO_OK);
+    struct store_db *db = event.db;
+    assert_int_equal(event.epoch, 1);
+    f->ops->event_free(&event);
+    event = open_after(f, 0, SILO_CONFLICT);
+    assert_int_equal(event.epoch, 0);
+    f->ops->event_free(&event);
+    put(f, db, "tkey", "kept");
+    flush(f, db, STORE_FLUSH_WAL);
+    event = open_after(f, 1, SILO_OK);
+    assert_int_equal(event.epoch, 2);
+    assert_string_equal(get(f, event.db, NULL, "tkey"), "kept");
+    close_db(f, event.db, STORE_CLOSE_DROP, SILO_OK);
+    f->ops->event_free(&event);
+    fix_free(f);
+}
+
 static void the_newest_writer_is_known_and_a_database_removed(void **state)
 {
     (void)state;
@@ -503,6 +533,7 @@ int main(void)
         cmocka_unit_test(durable_rows_survive_in_memory),
         cmocka_unit_test(durable_rows_survive_on_disk),
         cmocka_unit_test(second_open_fences_the_first),
+        cmocka_unit_test(a_guarded_open_takes_over_from_one_writer_alone),
         cmocka_unit_test(the_newest_writer_is_known_and_a_database_removed),
         cmocka_unit_test(scans_come_in_pages),
         cmocka_unit_test(snapshots_stand_still),

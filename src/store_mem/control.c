@@ -122,6 +122,14 @@ static void outage_set(struct store *store, uint32_t kinds, const char *text, bo
     mem_unlock(store);
 }
 
+void store_mem_cut(struct store_queue *queue, bool cut)
+{
+    mem_lock(queue->store);
+    queue->cut = cut;
+    mem_signal(queue->store);
+    mem_unlock(queue->store);
+}
+
 void store_mem_outage(struct store *store, uint32_t kinds, const char *text)
 {
     outage_set(store, kinds, text, false);

@@ -110,6 +110,30 @@ static void faults_can_be_taken_back(void **state)
     fix_free(f);
 }
 
+static void one_queue_is_cut_off(void **state)
+{
+    (void)state;
+    struct fix *f = fix_plain();
+    struct store_queue *other = NULL;
+    assert_int_equal(f->ops->queue_new(f->store, &other, NULL).code, SILO_OK);
+    struct store_db *db = open_db(f, PATH);
+    store_mem_cut(f->queue, true);
+    write_now(f, db, "a=1"); /* memory takes writes */
+    const uint64_t flush = call_flush(f, db);
+    expect_nothing(f, flush);
+    (void)call_open(f, other, "elsewhere");
+    struct store_event event;
+    assert_int_equal(f->ops->queue_drain(other, &event, 1), 1);
+    assert_int_equal(event.rc.code, SILO_OK);
+    f->ops->event_free(&event);
+    check_durable(f, "");
+    store_mem_cut(f->queue, false);
+    expect_drop(f, flush, STORE_FLUSHED, SILO_OK);
+    check_durable(f, "a=1 ");
+    f->ops->queue_free(other);
+    fix_free(f);
+}
+
 static void outage_is_silence(void **state)
 {
     (void)state;
@@ -431,6 +455,7 @@ int main(void)
         cmocka_unit_test(failed_reads_leave_the_database_up),
         cmocka_unit_test(faults_can_be_taken_back),
         cmocka_unit_test(outage_is_silence),
+        cmocka_unit_test(one_queue_is_cut_off),
         cmocka_unit_test(crash_loses_what_is_not_durable),
         cmocka_unit_test(crash_keeps_a_prefix),
         cmocka_unit_test(crash_of_one_process_leaves_the_others),

@@ -166,6 +166,10 @@ void db_down(struct store_db *db, enum silo_code code, const char *text)
 static void open_complete(struct store *store, struct mem_op *op)
 {
     struct mem_path *path = path_find(store, op->name);
+    if (op->guarded && op->expected_epoch != (path != NULL ? path->epoch : 0)) {
+        (void)op_event(op, SILO_CONFLICT, "another writer was first");
+        return;
+    }
     if (path == NULL) {
         path = xcalloc(1, sizeof *path);
         path->name = xstrdup(op->name);
@@ -187,6 +191,10 @@ static void open_complete(struct store *store, struct mem_op *op)
     entry->event.db = db;
     entry->event.epoch = epoch;
     entry->event.seq = db->image->durable;
+    const struct store_mem_watch *watch = &store->options.watch;
+    if (watch->opened != NULL) {
+        watch->opened(watch->context, op->queue, op->name, epoch);
+    }
 }
 
 static void close_complete(struct mem_op *op)
@@ -395,7 +403,8 @@ bool op_free_to_run(const struct store *store, const struct mem_op *op)
 {
     const bool drops = op->kind == STORE_MEM_CLOSE && op->close_how == STORE_CLOSE_DROP;
     const bool begins = op->kind == STORE_MEM_FLUSH && !op->started;
-    if ((store->outage & STORE_MEM_BIT(op->kind)) != 0 && !drops && !begins) {
+    const uint32_t outage = store->outage | (op->queue->cut ? STORE_MEM_REMOTE : 0);
+    if ((outage & STORE_MEM_BIT(op->kind)) != 0 && !drops && !begins) {
         return false;
     }
     if (op->kind == STORE_MEM_WRITE) {

@@ -69,7 +69,8 @@ struct store_mem_delay {
 
 /*
  * What somebody hears of the calls on a store, whichever process makes them. Each may be NULL. They
- * are called by whoever calls the store, who is not held up by them, and may ask the store.
+ * are called by whoever calls the store, who is not held up by them, and may ask the store but in
+ * `opened`.
  */
 struct store_mem_watch {
     /* Before a database is opened, or refused to be. */
@@ -77,6 +78,9 @@ struct store_mem_watch {
     /* Before a batch is taken, or refused. */
     void (*write)(void *context, const struct store_queue *queue, const struct store_db *db,
                   const struct store_buf *bufs, size_t count);
+    /* When an opening went well, and nobody knows yet; it must not call the store. */
+    void (*opened)(void *context, const struct store_queue *queue, const char *path,
+                   uint64_t epoch);
     /* When an event was drained, before its receiver has it. */
     void (*drained)(void *context, const struct store_queue *queue,
                     const struct store_event *event);
@@ -143,6 +147,12 @@ void store_mem_faults_clear(struct store *store);
  * kinds 0: lifts it.
  */
 void store_mem_outage(struct store *store, uint32_t kinds, const char *text);
+
+/*
+ * An outage for one process alone, the one that drains the queue: what it asks of the store does
+ * not end while it is cut off.
+ */
+void store_mem_cut(struct store_queue *queue, bool cut);
 
 /*
  * The same of a store that knows: requests fail rather than hang, and are repeated under it. kinds

@@ -61,6 +61,7 @@ struct store_queue {
     struct list events; /* struct mem_event */
     int fd;
     bool signalled;
+    bool cut; /* off from the store: what is remote does not end */
 };
 
 struct mem_event {
@@ -142,6 +143,8 @@ struct mem_op {
     char *name; /* object, or path to open */
     uint8_t *data;
     size_t data_len;
+    bool guarded; /* open */
+    uint64_t expected_epoch;
 };
 
 struct mem_fault {

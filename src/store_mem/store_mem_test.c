@@ -528,6 +528,31 @@ static void every_open_has_an_epoch(void **state)
     fix_free(f);
 }
 
+static uint64_t open_after(struct fix *f, uint64_t epoch, enum silo_code code)
+{
+    const struct store_open_args args = {.path = PATH, .guarded = true, .expected_epoch = epoch};
+    assert_int_equal(f->ops->open(f->store, f->queue, &args, ++f->token, NULL).code, SILO_OK);
+    struct store_event *event = expect(f, f->token, STORE_OPENED, code);
+    const uint64_t claimed = event->epoch;
+    event_drop(f, (size_t)(event - f->events));
+    return claimed;
+}
+
+static void a_guarded_open_takes_over_from_one_writer_alone(void **state)
+{
+    (void)state;
+    struct fix *f = fix_plain();
+    assert_int_equal(open_after(f, 0, SILO_OK), 1);
+    assert_int_equal(open_after(f, 0, SILO_CONFLICT), 0);
+    struct store_db *db = open_db(f, PATH);
+    assert_int_equal(open_after(f, 1, SILO_CONFLICT), 0);
+    write_now(f, db, "a=1"); /* the one that was refused has fenced nobody */
+    flush_now(f, db);
+    assert_int_equal(open_after(f, 2, SILO_OK), 3);
+    check_epoch(f, 3);
+    fix_free(f);
+}
+
 static void calls_and_rows_are_counted(void **state)
 {
     (void)state;
@@ -587,6 +612,7 @@ int main(void)
         cmocka_unit_test(objects_are_created_once),
         cmocka_unit_test(removing_empties_a_closed_database),
         cmocka_unit_test(every_open_has_an_epoch),
+        cmocka_unit_test(a_guarded_open_takes_over_from_one_writer_alone),
         cmocka_unit_test(calls_and_rows_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -352,6 +352,7 @@ pub fn with_args<T>(spec: &Spec, call: impl FnOnce(&OpenArgs) -> T) -> T {
         tag: TAG,
         flags: 0,
         reserved: 0,
+        expected_epoch: 0,
     })
 }
 
