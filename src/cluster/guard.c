@@ -214,6 +214,17 @@ void guard_open_failed(struct cluster *cluster, struct guard *guard, silo_rc rc)
     guard->retry_ms = cluster->now_ms + retry_pause_ms(guard->failures);
 }
 
+/* The opening that failed may be the newest writer by now: record and writer are read anew. */
+static void guard_open_again(struct cluster *cluster, struct guard *guard)
+{
+    if (cluster->guarded) {
+        guard_doubt(cluster, guard);
+        guard_ask(cluster, guard);
+    } else {
+        guard_open(cluster, guard);
+    }
+}
+
 void guard_consider(struct cluster *cluster, struct guard *guard)
 {
     switch (guard->phase) {
@@ -222,7 +233,7 @@ void guard_consider(struct cluster *cluster, struct guard *guard)
         return;
     case GUARD_WAITING:
         if (cluster->confirmed && cluster->now_ms >= guard->retry_ms) {
-            guard_open(cluster, guard);
+            guard_open_again(cluster, guard);
         }
         return;
     case GUARD_DOUBTED:
