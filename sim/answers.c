@@ -15,6 +15,14 @@ static bool is_ok(const struct item *item)
 #define ALREADY_EXISTS 6u
 #define PRECONDITION 9u
 
+/* It says nothing that must be true: it changed nothing, and was read where others write now. */
+static bool is_outdated(enum api api, const struct item *item)
+{
+    const bool reads = api == API_GET || api == API_RESULT || api == API_HEARTBEAT ||
+                       api == API_AWAIT || api == API_POLL;
+    return item->outdated && (reads || !is_ok(item));
+}
+
 /* --- questions --- */
 
 static void begin_history(struct model *m, enum api api, struct item *item)
@@ -456,10 +464,11 @@ static void job_ended(struct model *m, enum api api, struct item *item)
         item->task->renewed_us = *m->now_us;
     }
     /* An import says only that it failed. */
-    const bool failed_somehow =
-        item->code == RPC_STATUS_UNKNOWN && (m->troubled || m->troubles != item->troubles);
+    const bool failed_somehow = item->code == RPC_STATUS_UNKNOWN &&
+                                (m->troubled || m->troubles != item->troubles || item->astray);
     const bool unknown = !item->there || item->code == RPC_STATUS_UNAVAILABLE ||
-                         item->code == RPC_STATUS_UNIMPLEMENTED || failed_somehow;
+                         item->code == RPC_STATUS_UNIMPLEMENTED || failed_somehow ||
+                         is_outdated(api, item);
     if (unknown || m->verdict->failed) {
         return; /* an outage may have ended it before its batch was written */
     }
@@ -508,7 +517,7 @@ void answer_ended(struct model *m, enum api api, struct item *item)
     }
     if (item->there && item->code == RPC_STATUS_UNAVAILABLE) {
         m->seen.unknown++;
-        if (!m->troubled && item->troubles == m->troubles) {
+        if (!m->troubled && item->troubles == m->troubles && !item->astray) {
             (void)verdict_fail(m->verdict, "answer", "%s is UNAVAILABLE without a reason: %s",
                                api_name(api), item->text);
         }
@@ -521,7 +530,7 @@ void answer_ended(struct model *m, enum api api, struct item *item)
         return;
     }
     const bool unknown = !item->there || item->code == RPC_STATUS_UNAVAILABLE ||
-                         item->code == RPC_STATUS_UNIMPLEMENTED;
+                         item->code == RPC_STATUS_UNIMPLEMENTED || is_outdated(api, item);
     if (unknown || m->verdict->failed) {
         return;
     }

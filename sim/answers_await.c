@@ -133,7 +133,7 @@ void awaited_rest(struct model *m, const struct item *item)
             return;
         }
     }
-    if (m->awaits[item->shard] > SHARD_AWAITS_MAX) {
+    if (m->awaits[item->shard] > SHARD_AWAITS_MAX * m->processes) {
         (void)verdict_fail(m->verdict, "answer", "%u calls wait for cancellations",
                            m->awaits[item->shard]);
     }

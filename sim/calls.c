@@ -82,6 +82,8 @@ static void call_ended(struct rpc_call *rpc, bool there)
     for (size_t i = 0; i < call->count; i++) {
         struct item *item = &call->items[i];
         item->there = there;
+        item->astray = nodes_astray(call->world, rpc->host, item->shard);
+        item->outdated = nodes_outdated(call->world, rpc->host, item->shard);
         item_result(item, there ? rpc->status : RPC_STATUS_UNAVAILABLE, rpc->text);
         item->reply = call->reply;
     }
@@ -114,6 +116,7 @@ static void call_sent(struct rpc_call *rpc, bool sent)
 static void call_heard(struct rpc_call *rpc)
 {
     struct client_call *call = rpc->owner;
+    nodes_heard(call->world, rpc, call->items[0].shard);
     if (call->heard != NULL) {
         call->heard(call);
     }
@@ -130,7 +133,8 @@ void call_send(struct client_call *call, const char *name, const ProtobufCMessag
                const ProtobufCMessageDescriptor *reply_type, int64_t timeout_us)
 {
     struct world *world = call->world;
-    struct rpc_call *rpc = net_call(&world->processes[0].host, name, message, timeout_us);
+    struct rpc_call *rpc =
+        net_call(world_host(world, call->items[0].shard), name, message, timeout_us);
     rpc->owner = call;
     rpc->on_begun = call_begun;
     rpc->on_ended = call_ended;

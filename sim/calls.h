@@ -46,6 +46,8 @@ struct item {
     uint64_t batches; /* that were written by then */
     bool quiet;       /* and nothing was on its way but this call */
     uint32_t awaits;  /* calls that wait for cancellations there, with this one */
+    bool astray;      /* the process that answered does not serve the shard */
+    bool outdated;    /* it does as far as it can know, but another has opened it just now */
     /* The answer. there: somebody heard it. */
     bool there;
     uint32_t code;

@@ -12,7 +12,7 @@
 void faults_supervise(struct world *world)
 {
     struct process *p = &world->processes[0];
-    for (size_t i = 0; i < p->options.shard_count; i++) {
+    for (size_t i = 0; world->process_count == 1 && i < p->options.shard_count; i++) {
         const struct shard *shard = process_shard(p, i);
         const enum shard_status status = shard->status;
         const bool idle = shard->control == NULL;
@@ -30,14 +30,21 @@ void faults_supervise(struct world *world)
     }
 }
 
+static bool all_open(const struct world *world)
+{
+    return world->process_count > 1 ? nodes_open(world) : process_is_open(&world->processes[0]);
+}
+
 void faults_open_wait(struct world *world)
 {
-    for (int i = 0; i < 200 && !process_is_open(&world->processes[0]) && !world_failed(world);
-         i++) {
+    for (int i = 0; i < 200 && !all_open(world) && !world_failed(world); i++) {
         faults_supervise(world);
         world_pass(world, 500);
     }
-    if (!process_is_open(&world->processes[0])) {
+    if (!all_open(world)) {
+        if (world->process_count > 1) {
+            nodes_tell(world);
+        }
         (void)verdict_fail(&world->verdict, "open", "the shards do not open");
     }
 }
@@ -63,6 +70,10 @@ static void process_end(struct world *world)
 
 void faults_restart(struct world *world)
 {
+    if (world->process_count > 1) {
+        nodes_trouble(world);
+        return;
+    }
     const bool lasting = world->model.troubled;
     model_trouble(&world->model, "restart");
     world->model.troubled = true;
@@ -114,7 +125,9 @@ static void clock_moment(struct world *world)
     const int64_t off_ms = far_ms[below(world, 4)];
     trace_line(&world->trace, "the clock is %lld ms off for a moment", (long long)off_ms);
     world->wall_ms += off_ms;
+    world->clock_is_off = true;
     world_pass(world, 1 + below(world, STEADY_DOUBT_MS / 2));
+    world->clock_is_off = false;
     world->wall_ms -= off_ms;
 }
 
@@ -125,8 +138,8 @@ static void clock_jumps(struct world *world)
         return;
     }
     const int64_t jump = (int64_t)below(world, 20000) - (one_in(world, 2) ? 5000 : 0);
-    if (jump < 0) {
-        world_wall_fell(world); /* seen by the next life of the process */
+    if (jump < 0 || world->process_count > 1) {
+        world_wall_fell(world); /* seen by the next life of a process; others go by the old time */
     }
     world->wall_ms += jump;
 }
@@ -167,6 +180,10 @@ void faults_trouble(struct world *world)
     static const char *const names[] = {"fence",   "outage",     "store error", "store error",
                                         "limiter", "slow store", "clock"};
     const uint32_t what = below(world, 7);
+    if (what == 0 && world->process_count > 1) {
+        nodes_trouble(world);
+        return;
+    }
     if (what == 0 && world->outage) {
         return; /* nobody else gets in */
     }
@@ -199,6 +216,9 @@ void faults_calm(struct world *world)
 {
     struct store *store = world->store;
     trace_line(&world->trace, "calm");
+    if (world->process_count > 1) {
+        nodes_calm(world);
+    }
     store_mem_faults_clear(store);
     store_mem_outage(store, 0, NULL);
     for (int kind = 0; kind < STORE_MEM_KINDS; kind++) {

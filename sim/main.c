@@ -33,24 +33,30 @@ struct result {
 
 struct options {
     uint64_t seed, count;
-    uint32_t steps, jobs;
+    uint32_t steps, jobs, processes;
     bool trace, quiet, shrink, complete, stop;
 };
 
 /* --- one run --- */
 
-static void run_here(uint64_t seed, uint32_t steps, bool print, struct result *result)
+static void run_here(uint64_t seed, uint32_t steps, const struct options *chosen,
+                     struct result *result)
 {
     struct world *world = xcalloc(1, sizeof *world);
-    const struct world_options options = {
-        .seed = seed, .steps = steps, .print = print, .step = &result->step};
+    const struct world_options options = {.seed = seed,
+                                          .steps = steps,
+                                          .processes = chosen->processes,
+                                          .print = chosen->trace,
+                                          .step = &result->step};
     world_init(world, &options);
     result->failed = !world_run(world);
     result->steps = world->step;
     result->lacks = world->lacks;
     result->jobs = world->model.job_count;
     result->calls = world->net.next_number;
-    result->restarts = world->processes[0].starts;
+    for (size_t i = 0; i < world->process_count; i++) {
+        result->restarts += world->processes[i].starts;
+    }
     result->hash = trace_hash(&world->trace);
     result->lines = world->trace.lines;
     result->seen = world->model.seen;
@@ -63,14 +69,15 @@ static void run_here(uint64_t seed, uint32_t steps, bool print, struct result *r
     result->done = true;
 }
 
-static pid_t run_start(uint64_t seed, uint32_t steps, bool print, struct result *result)
+static pid_t run_start(uint64_t seed, uint32_t steps, const struct options *chosen,
+                       struct result *result)
 {
     *result = (struct result){0};
     (void)fflush(NULL);
     const pid_t pid = fork();
     if (pid == 0) {
         (void)alarm(RUN_SECONDS_MAX);
-        run_here(seed, steps, print, result);
+        run_here(seed, steps, chosen, result);
         (void)fflush(stdout);
         exit(0); /* not _exit: what is measured at exit counts, too */
     }
@@ -92,10 +99,11 @@ static void run_ended(struct result *result, int status)
                    signal_number, WIFEXITED(status) ? WEXITSTATUS(status) : -1);
 }
 
-static void run_wait(uint64_t seed, uint32_t steps, bool print, struct result *result)
+static void run_wait(uint64_t seed, uint32_t steps, const struct options *chosen,
+                     struct result *result)
 {
     int status = 0;
-    const pid_t pid = run_start(seed, steps, print, result);
+    const pid_t pid = run_start(seed, steps, chosen, result);
     ASSERT(pid > 0 && waitpid(pid, &status, 0) == pid);
     run_ended(result, status);
 }
@@ -119,13 +127,15 @@ static void failure_print(const struct options *options, uint64_t seed, const st
     printf("seed %llu: rule %s: %s\n", (unsigned long long)seed, found->rule, found->text);
     uint32_t bad = found->steps + 1 < options->steps ? found->steps + 1 : options->steps;
     uint32_t good = 0;
+    struct options quiet = *options;
+    quiet.trace = false;
     char rule[24];
     char text[600];
     memcpy(rule, found->rule, sizeof rule);
     memcpy(text, found->text, sizeof text);
     for (int tries = 0; options->shrink && good + 1 < bad && tries < SHRINK_TRIES_MAX; tries++) {
         const uint32_t steps = good + (bad - good) / 2;
-        run_wait(seed, steps, false, scratch);
+        run_wait(seed, steps, &quiet, scratch);
         if (scratch->failed) {
             bad = steps;
             memcpy(rule, scratch->rule, sizeof rule);
@@ -196,7 +206,7 @@ static void runs(const struct options *options, struct totals *totals)
                 runs_now[i].seed = options->seed + next++;
                 runs_now[i].result = &results[i];
                 runs_now[i].pid =
-                    run_start(runs_now[i].seed, options->steps, options->trace, runs_now[i].result);
+                    run_start(runs_now[i].seed, options->steps, options, runs_now[i].result);
                 ASSERT(runs_now[i].pid > 0);
                 running++;
             }
@@ -225,6 +235,7 @@ static void usage(FILE *to)
                 "  --seed N       the first seed (1)\n"
                 "  --count N      so many seeds from there on (1)\n"
                 "  --steps N      random steps of each run before it drains (220)\n"
+                "  --processes N  1, or up to 3 that share the shards by a coordinator (1)\n"
                 "  --jobs N       runs at a time (1)\n"
                 "  --trace        print every step\n"
                 "  --quiet        print failures and the last line only\n"
@@ -253,6 +264,7 @@ static bool options_read(int argc, char **argv, struct options *options)
                                           {"count", required_argument, NULL, 'c'},
                                           {"steps", required_argument, NULL, 'n'},
                                           {"jobs", required_argument, NULL, 'j'},
+                                          {"processes", required_argument, NULL, 'p'},
                                           {"trace", no_argument, NULL, 't'},
                                           {"quiet", no_argument, NULL, 'q'},
                                           {"no-shrink", no_argument, NULL, 'x'},
@@ -260,8 +272,8 @@ static bool options_read(int argc, char **argv, struct options *options)
                                           {"stop", no_argument, NULL, 'f'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    *options =
-        (struct options){.seed = 1, .count = 1, .steps = STEPS_DEFAULT, .jobs = 1, .shrink = true};
+    *options = (struct options){
+        .seed = 1, .count = 1, .steps = STEPS_DEFAULT, .jobs = 1, .processes = 1, .shrink = true};
     uint64_t value = 0;
     bool ok = true;
     int what = 0;
@@ -280,6 +292,10 @@ static bool options_read(int argc, char **argv, struct options *options)
         case 'j':
             ok = number(optarg, 1, JOBS_MAX, &value);
             options->jobs = (uint32_t)value;
+            break;
+        case 'p':
+            ok = number(optarg, 1, PROCESSES_MAX, &value);
+            options->processes = (uint32_t)value;
             break;
         case 't':
             options->trace = true;

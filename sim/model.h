@@ -153,6 +153,7 @@ struct model {
     struct verdict *verdict;
     struct trace *trace;
     struct store *store;
+    uint32_t processes;                                /* that may hold calls */
     const struct process *servers[PROCESS_SHARDS_MAX]; /* that opened the shard last */
     const int64_t *now_us;
     int64_t wall_max_ms; /* the latest that any process read */

@@ -1,6 +1,7 @@
 /* sim/net.c - see net.h. */
 #include "sim/net.h"
 
+#define PAUSED_US 20000       /* what arrives at a process that stands still looks again so often */
 #define LOST_AFTER_US 5000000 /* a client waits so long for an answer that does not come */
 
 static const struct rpc_call_ops call_ops; /* below */
@@ -94,6 +95,10 @@ static const struct rpc_method *method_find(const struct net_host *host, const c
 static void call_arrives(struct event *event)
 {
     struct rpc_call *call = CONTAINER_OF(event, struct rpc_call, arriving);
+    if (call->host->paused && !call->host->cut) {
+        event_at(call->net->events, &call->arriving, *call->net->now_us + PAUSED_US, call_arrives);
+        return;
+    }
     if (call->host->cut) {
         call->over = true;
         call_failed(call, RPC_STATUS_UNAVAILABLE, "lost on its way", LOST_AFTER_US);
@@ -169,6 +174,13 @@ static void call_unsent(struct rpc_call *call)
     release(call->release_context, false);
 }
 
+static void call_cancelled(struct rpc_call *call, enum rpc_cancel reason)
+{
+    if (call->begun && !call->answered && call->on_cancel != NULL) {
+        call->on_cancel(call, reason, call->cancel_context);
+    }
+}
+
 void net_leave(struct rpc_call *call, enum rpc_cancel reason)
 {
     if (call->gone || call->heard) {
@@ -178,8 +190,11 @@ void net_leave(struct rpc_call *call, enum rpc_cancel reason)
     event_cancel(call->net->events, &call->leaving);
     if (call->release != NULL) {
         call_unsent(call);
-    } else if (call->begun && !call->answered && call->on_cancel != NULL) {
-        call->on_cancel(call, reason, call->cancel_context);
+    } else if (call->host->paused) {
+        call->cancel_due = true;
+        call->reason = reason;
+    } else {
+        call_cancelled(call, reason);
     }
     event_cancel(call->net->events, &call->hearing);
     call_failed(call,
@@ -401,6 +416,19 @@ static const struct rpc_call_ops call_ops = {
 };
 
 /* --- ends --- */
+
+void net_host_pause(struct net_host *host, bool paused)
+{
+    host->paused = paused;
+    struct list *calls = &host->net->calls;
+    for (struct list_node *n = list_first(calls); n != NULL && !paused; n = list_next(calls, n)) {
+        struct rpc_call *call = CONTAINER_OF(n, struct rpc_call, node);
+        if (call->host == host && call->cancel_due) {
+            call->cancel_due = false;
+            call_cancelled(call, call->reason);
+        }
+    }
+}
 
 void net_host_break(struct net_host *host)
 {

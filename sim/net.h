@@ -32,9 +32,10 @@ struct net_host {
     struct mail *posted;
     const struct rpc_method *methods[NET_METHODS_MAX];
     size_t method_count;
-    bool up;    /* a process is there */
-    bool dying; /* it is being killed: answers do not leave */
-    bool cut;   /* no client reaches it, and it reaches none */
+    bool up;     /* a process is there */
+    bool dying;  /* it is being killed: answers do not leave */
+    bool cut;    /* no client reaches it, and it reaches none */
+    bool paused; /* the process stands still: what arrives waits */
 };
 
 struct rpc_call {
@@ -47,6 +48,8 @@ struct rpc_call {
     struct bytes request; /* malloced */
     int64_t until_us;     /* the caller waits no longer; 0: it waits for ever */
     bool begun, gone, answered, over, heard;
+    bool cancel_due; /* it left while the process stood still */
+    enum rpc_cancel reason;
     uint32_t status;
     char text[200];
     struct bytes reply; /* malloced */
@@ -87,6 +90,8 @@ void net_host_clear(struct net_host *host);
 void net_host_add(struct net_host *host, const struct rpc_method *method);
 /* What was posted to the loop; false when there was nothing. */
 bool net_host_run_posts(struct net_host *host);
+/* The process stands still, or goes on and hears of callers that left meanwhile. */
+void net_host_pause(struct net_host *host, bool paused);
 /* Every call that the process held is cut off. */
 void net_host_break(struct net_host *host);
 

@@ -2,6 +2,7 @@
 #include "sim/process.h"
 
 #include "shard/shard_int.h"
+#include "sim/member.h"
 
 static const char *const paths[PROCESS_SHARDS_MAX] = {"shard-0", "shard-1"};
 
@@ -9,6 +10,20 @@ const char *process_path(size_t shard)
 {
     ASSERT(shard < PROCESS_SHARDS_MAX);
     return paths[shard];
+}
+
+struct uuid process_shard_id(size_t shard)
+{
+    struct uuid id = {{0}};
+    id.b[3] = (uint8_t)shard;
+    id.b[6] = 0x40;
+    id.b[8] = 0x80;
+    return id;
+}
+
+size_t process_shard_number(const struct uuid *id)
+{
+    return id->b[3];
 }
 
 /* --- clocks --- */
@@ -102,7 +117,7 @@ void process_store_answers(struct process *p, const struct store_event *event)
             p->dbs[s].opening = false;
             if (event->rc.code == SILO_OK) {
                 take_handle(p, s, event->db);
-                p->options.on_open(p, s);
+                p->options.on_open(p, s, event->epoch);
             }
         }
     }
@@ -115,6 +130,7 @@ void process_init(struct process *p, const struct process_options *options)
     p->env =
         (struct env){.wall_ms = env_wall, .mono_us = env_mono, .random = env_bytes, .context = p};
     net_host_init(&p->host, options->net, &p->env);
+    (void)snprintf(p->name, sizeof p->name, "n%u", options->number);
 }
 
 void process_deinit(struct process *p)
@@ -146,21 +162,13 @@ static void control_all(struct process *p, void (*ask)(struct shards *shards, st
     }
 }
 
-static struct uuid id_of(size_t shard)
-{
-    struct uuid id = {{0}};
-    id.b[3] = (uint8_t)shard;
-    id.b[6] = 0x40;
-    id.b[8] = 0x80;
-    return id;
-}
-
 static void publish(struct process *p)
 {
     struct directory_builder builder;
     directory_builder_init(&builder, &(struct uuid){{0}});
     for (size_t i = 0; i < p->options.shard_count; i++) {
-        struct directory_shard shard = {.id = id_of(i), .place = PLACE_HERE, .ref = p->refs[i]};
+        struct directory_shard shard = {
+            .id = process_shard_id(i), .place = PLACE_HERE, .ref = p->refs[i]};
         if (p->options.tenancy && p->options.shard_count == 2) {
             memcpy(i == 0 ? shard.range_end : shard.range_start, "8000000000000000",
                    sizeof shard.range_start);
@@ -195,7 +203,7 @@ static void shards_make(struct process *p)
     p->shards = shards_new(&options);
     for (size_t i = 0; i < p->options.shard_count; i++) {
         const struct shard_options one = {
-            .id = id_of(i),
+            .id = process_shard_id(i),
             .path = paths[i],
             .order = p->options.order,
             .wal = {.flush_spacing_ms = p->options.flush_spacing_ms,
@@ -227,14 +235,18 @@ void process_start(struct process *p)
     for (size_t i = 0; (method = service_rpc_method(p->service, i)) != NULL; i++) {
         net_host_add(&p->host, method);
     }
+    p->host.up = true;
+    p->starts++;
+    p->next_us = 0;
+    if (p->options.coordinator != NULL) {
+        p->member = member_new(p, p->options.coordinator);
+        return;
+    }
     for (size_t i = 0; i < p->options.shard_count; i++) {
         p->dbs[i].told = true;
         p->dbs[i].taken = false;
     }
     control_all(p, shard_open);
-    p->host.up = true;
-    p->starts++;
-    p->next_us = 0;
 }
 
 void process_open(struct process *p, size_t shard)
@@ -247,11 +259,18 @@ void process_open(struct process *p, size_t shard)
 void process_close(struct process *p)
 {
     shards_release_polls(p->shards);
-    control_all(p, shard_close);
+    if (p->member != NULL) {
+        member_leave(p->member);
+    } else {
+        control_all(p, shard_close);
+    }
 }
 
 bool process_closed(const struct process *p)
 {
+    if (p->member != NULL) {
+        return member_left(p->member);
+    }
     for (size_t i = 0; i < p->options.shard_count; i++) {
         if (shard_status(p->shards, p->refs[i]) != SHARD_CLOSED) {
             return false;
@@ -317,6 +336,7 @@ void process_kill(struct process *p, enum store_mem_survival survival)
     net_host_break(&p->host);
     p->options.on_dying(p);
     store_mem_crash(p->options.store, executor->queue, survival);
+    process_pause(p, false);
     for (size_t i = 0; i < p->options.shard_count; i++) {
         p->dbs[i].db = NULL;
         p->dbs[i].opening = false;
@@ -328,6 +348,10 @@ void process_kill(struct process *p, enum store_mem_survival survival)
     }
     while (mail_end(executor) || net_host_run_posts(&p->host)) {
         /* an answer can lead to another request */
+    }
+    if (p->member != NULL) {
+        store_mem_crash(p->options.store, member_queue(p->member), survival);
+        p->member = member_free(p->member);
     }
     life_reap(executor);
     shards_stop(p->shards);
@@ -373,21 +397,57 @@ void process_fence(struct process *p, size_t shard, int64_t *now_us)
 
 /* --- turns --- */
 
+static int64_t sooner(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 bool process_turn(struct process *p)
 {
+    if (p->paused) {
+        return false;
+    }
     const int64_t next_us = executor_turn(p->executor);
     p->next_us = next_us == INT64_MAX ? next_us : next_us - p->options.mono_ahead_us;
-    return net_host_run_posts(&p->host);
+    bool moved = false;
+    if (p->member != NULL) {
+        moved = member_due(p->member);
+        p->next_us = sooner(member_turn(p->member), p->next_us);
+    }
+    return net_host_run_posts(&p->host) || moved;
 }
 
 int64_t process_next_us(const struct process *p)
 {
-    return process_lives(p) ? p->next_us : INT64_MAX;
+    if (!process_lives(p) || p->paused) {
+        return INT64_MAX;
+    }
+    return p->member != NULL && member_due(p->member) ? 0 : p->next_us;
+}
+
+void process_pause(struct process *p, bool paused)
+{
+    p->paused = paused;
+    p->next_us = 0;
+    net_host_pause(&p->host, paused);
+}
+
+void process_cut_store(struct process *p, bool cut)
+{
+    if (process_lives(p)) {
+        store_mem_cut(p->executor->queue, cut);
+        store_mem_cut(member_queue(p->member), cut);
+    }
 }
 
 struct shard *process_shard(const struct process *p, size_t shard)
 {
     return shards_shard(p->shards, p->refs[shard]);
+}
+
+bool process_serves(const struct process *p, size_t shard)
+{
+    return process_lives(p) && shard_status(p->shards, p->refs[shard]) == SHARD_OPEN;
 }
 
 bool process_is_open(const struct process *p)
@@ -402,7 +462,7 @@ bool process_is_open(const struct process *p)
 
 bool process_rests(const struct process *p, size_t shard)
 {
-    if (!process_lives(p) || shard_status(p->shards, p->refs[shard]) != SHARD_OPEN) {
+    if (!process_serves(p, shard) || p->paused) {
         return false;
     }
     const struct incarnation *inc = process_shard(p, shard)->inc;

@@ -23,8 +23,12 @@
 #define PROCESS_SHARDS_MAX 2u
 
 struct process;
+struct coordinator;
+struct member;
 
 struct process_options {
+    uint32_t number;                 /* which process it is */
+    struct coordinator *coordinator; /* says which shards it opens; NULL: all */
     size_t shard_count;
     bool tenancy;
     enum dispatch_order order;
@@ -39,7 +43,7 @@ struct process_options {
     int64_t mono_ahead_us, wall_ahead_ms;
     struct sim_random *random; /* of what the process asks for */
     /* Before the shard hears of it. */
-    void (*on_open)(struct process *process, size_t shard);
+    void (*on_open)(struct process *process, size_t shard, uint64_t epoch);
     void (*on_write)(struct process *process, size_t shard, bool lost, struct bytes batch);
     /* It read its clock, which may have fallen. */
     void (*on_clock)(struct process *process, bool fell);
@@ -50,6 +54,7 @@ struct process_options {
 
 struct process {
     struct process_options options;
+    char name[8];
     struct env env;
     struct net_host host;
     struct steady steady; /* as its executor's */
@@ -67,13 +72,17 @@ struct process {
     struct directory_home directory;
     struct executor *executor;
     struct service *service;
-    int64_t next_us; /* what the last turn said, in the world's time */
+    struct member *member; /* NULL: there is no coordinator */
+    bool paused;           /* it stands still, and knows nothing of it */
+    int64_t next_us;       /* what the last turn said, in the world's time */
     uint64_t starts;
 };
 
 void process_init(struct process *process, const struct process_options *options);
 void process_deinit(struct process *process);
 const char *process_path(size_t shard);
+struct uuid process_shard_id(size_t shard);
+size_t process_shard_number(const struct uuid *id);
 
 /* Starts and asks all shards to open; turning brings it about. */
 void process_start(struct process *process);
@@ -88,10 +97,16 @@ void process_store_opens(struct process *process, const char *path, uint64_t tok
 void process_store_writes(struct process *process, const struct store_db *db,
                           const struct store_buf *bufs, size_t count);
 void process_store_answers(struct process *process, const struct store_event *event);
+/* Whether the shard is open here as far as the process knows. */
+bool process_serves(const struct process *process, size_t shard);
 bool process_has_queue(const struct process *process, const struct store_queue *queue);
 
 /* Asks one shard to open: takes back what others took. */
 void process_open(struct process *process, size_t shard);
+/* It stands still from now on, or goes on. */
+void process_pause(struct process *process, bool paused);
+/* Cuts it off from the store, or lets it through again. */
+void process_cut_store(struct process *process, bool cut);
 /*
  * Begins an orderly end: polls are answered, shards close. process_closed tells; process_kill ends
  * what is left.

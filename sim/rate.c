@@ -7,6 +7,7 @@ struct rate_call {
     struct event event; /* first */
     struct list_node node;
     struct rate_limiter *rate;
+    const struct rate_door *door;
     struct limiter_check *check;
     bool lost; /* no answer comes */
 };
@@ -80,9 +81,11 @@ static void rate_call_due(struct event *event)
 
 static void rate_check(struct limiter *limiter, struct limiter_check *check)
 {
-    struct rate_limiter *rate = CONTAINER_OF(limiter, struct rate_limiter, limiter);
+    const struct rate_door *door = CONTAINER_OF(limiter, struct rate_door, limiter);
+    struct rate_limiter *rate = door->rate;
     struct rate_call *call = xcalloc(1, sizeof *call);
     call->rate = rate;
+    call->door = door;
     call->check = check;
     list_push_back(&rate->calls, &call->node);
     rate->call_count++;
@@ -106,15 +109,24 @@ static void rate_check(struct limiter *limiter, struct limiter_check *check)
 
 void rate_init(struct rate_limiter *rate)
 {
-    rate->limiter.check = rate_check;
+    for (size_t i = 0; i < RATE_DOORS_MAX; i++) {
+        rate->doors[i] = (struct rate_door){.limiter.check = rate_check, .rate = rate};
+    }
     list_init(&rate->calls);
     map_init(&rate->spans);
 }
 
-void rate_hang_up(struct rate_limiter *rate)
+void rate_hang_up(struct rate_limiter *rate, const struct rate_door *door)
 {
-    for (struct list_node *n = list_first(&rate->calls); n != NULL; n = list_first(&rate->calls)) {
-        rate_call_end(CONTAINER_OF(n, struct rate_call, node), true);
+    struct list_node *n = list_first(&rate->calls);
+    while (n != NULL) {
+        struct rate_call *call = CONTAINER_OF(n, struct rate_call, node);
+        if (call->door != door) {
+            n = list_next(&rate->calls, n);
+            continue;
+        }
+        rate_call_end(call, true);
+        n = list_first(&rate->calls); /* others may be asked or ended by what it led to */
     }
 }
 

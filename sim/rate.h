@@ -13,8 +13,18 @@
 
 enum rate_mood { RATE_FINE, RATE_SLOW, RATE_ERRORS, RATE_DOWN };
 
+#define RATE_DOORS_MAX 3u /* processes that ask it */
+
+struct rate_limiter;
+
+/* What the shards of one process see of it. */
+struct rate_door {
+    struct limiter limiter; /* first */
+    struct rate_limiter *rate;
+};
+
 struct rate_limiter {
-    struct limiter limiter; /* first: what the shards see */
+    struct rate_door doors[RATE_DOORS_MAX];
     struct events *events;
     struct sim_random *random;
     struct model *model;
@@ -29,6 +39,6 @@ struct rate_limiter {
 void rate_init(struct rate_limiter *rate);
 void rate_deinit(struct rate_limiter *rate);
 /* The process that asked is gone: every check comes back now, as an error. */
-void rate_hang_up(struct rate_limiter *rate);
+void rate_hang_up(struct rate_limiter *rate, const struct rate_door *door);
 
 #endif

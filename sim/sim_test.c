@@ -28,25 +28,32 @@ static unsigned seeds(void)
     return getenv("SILO_FEW_SEEDS") != NULL ? SEEDS_FEW : SEEDS;
 }
 
-static void run_seeds(const char *program, unsigned first)
+static void run_seeds(const char *program, unsigned first, unsigned count, unsigned processes)
 {
     char command[256];
     (void)snprintf(command, sizeof command,
-                   "\"$SILO_BIN_DIR\"/%s --seed %u --count %u --jobs 2 --quiet --complete", program,
-                   first, seeds());
+                   "\"$SILO_BIN_DIR\"/%s --seed %u --count %u --processes %u --jobs 2 --quiet "
+                   "--complete",
+                   program, first, count, processes);
     assert_int_equal(run(command), 0);
 }
 
 static void test_seeds(void **state)
 {
     (void)state;
-    run_seeds("silo-sim", 1);
+    run_seeds("silo-sim", 1, seeds(), 1);
 }
 
 static void test_seeds_small(void **state)
 {
     (void)state;
-    run_seeds("silo-sim-small", 1000001);
+    run_seeds("silo-sim-small", 1000001, seeds(), 1);
+}
+
+static void test_seeds_three_processes(void **state)
+{
+    (void)state;
+    run_seeds("silo-sim", 1, seeds() / SEEDS_THREE_PART, 3);
 }
 
 /*
@@ -59,10 +66,9 @@ static void test_same_trace(void **state)
     for (unsigned seed = 1; seed <= 6; seed++) {
         char command[512];
         (void)snprintf(command, sizeof command,
-                       "\"$SILO_BIN_DIR\"/silo-sim --seed %u --steps 120 --trace >once && "
-                       "\"$SILO_BIN_DIR\"/silo-sim --seed %u --steps 120 --trace >twice && "
-                       "cmp once twice && test -s once",
-                       seed, seed);
+                       "run() { \"$SILO_BIN_DIR\"/silo-sim --seed %u --processes %u --steps 120 "
+                       "--trace; } && run >once && run >twice && cmp once twice && test -s once",
+                       seed, seed % % 2 == 0 ? 3 : 1);
         assert_int_equal(run(command), 0);
     }
 }
@@ -86,13 +92,17 @@ static void test_command_line(void **state)
     assert_int_equal(run("\"$SILO_BIN_DIR\"/silo-sim --seed x 2>error"), 2);
     assert_int_equal(run("\"$SILO_BIN_DIR\"/silo-sim --no-such-option 2>error"), 2);
     assert_int_equal(run("\"$SILO_BIN_DIR\"/silo-sim surplus 2>error"), 2);
+    assert_int_equal(run("\"$SILO_BIN_DIR\"/silo-sim --processes 4 2>error"), 2);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_seeds),        cmocka_unit_test(test_seeds_small),
-        cmocka_unit_test(test_same_trace),   cmocka_unit_test(test_prefix),
+        cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_seeds_small),
+        cmocka_unit_test(test_seeds_three_processes),
+        cmocka_unit_test(test_same_trace),
+        cmocka_unit_test(test_prefix),
         cmocka_unit_test(test_command_line),
     };
     return cmocka_run_group_tests_name("simulator", tests, NULL, NULL);

@@ -41,19 +41,30 @@ static void on_clock(struct process *process, bool fell)
     }
 }
 
-static void on_open(struct process *process, size_t shard)
+/* Word of an opening may come when another has opened the shard since: then it tells nothing. */
+static void on_open(struct process *process, size_t shard, uint64_t epoch)
 {
-    model_open(&((struct world *)process->options.context)->model, process, shard);
+    struct world *world = process->options.context;
+    if (epoch <= world->epochs[shard]) {
+        return;
+    }
+    world->epochs[shard] = epoch;
+    model_open(&world->model, process, shard);
 }
 
 static void on_write(struct process *process, size_t shard, bool lost, struct bytes batch)
 {
-    model_write(&((struct world *)process->options.context)->model, shard, lost, batch);
+    struct world *world = process->options.context;
+    /* One that was paused writes for itself alone, until it hears what happened meanwhile. */
+    if (lost || world->model.servers[shard] == process) {
+        model_write(&world->model, shard, lost, batch);
+    }
 }
 
 static void on_dying(struct process *process)
 {
-    rate_hang_up(&((struct world *)process->options.context)->rate);
+    struct world *world = process->options.context;
+    rate_hang_up(&world->rate, &world->rate.doors[process->options.number]);
 }
 
 /* Whose call on the store it is; NULL: nobody's that counts. */
@@ -73,6 +84,21 @@ static void store_opens(void *context, const struct store_queue *queue, const ch
     struct process *process = process_of(context, queue);
     if (process != NULL) {
         process_store_opens(process, path, token);
+    }
+}
+
+static void store_opened(void *context, const struct store_queue *queue, const char *path,
+                         uint64_t epoch)
+{
+    struct world *world = context;
+    const struct process *process = process_of(world, queue);
+    (void)epoch;
+    for (size_t i = 0; world->process_count > 1 && i < world->profile.shard_count; i++) {
+        if (process != NULL && strcmp(path, process_path(i)) == 0) {
+            guards_opened(&world->guards, process->options.number, i);
+            world->opened_us[i] = world->now_us;
+            world->openers[i] = process->options.number;
+        }
     }
 }
 
@@ -109,6 +135,10 @@ static void profile_choose(struct world *world, struct process_options *options,
                           .operators = !random_one_in(&r, 3),
                           .cuts = !random_one_in(&r, 3),
                           .worker_count = 2 + random_below(&r, 4)};
+    if (world->process_count > 1) {
+        p->shard_count = 2;
+        p->skewed = world->run.seed % 2 == 1;
+    }
     world->specs = (struct spec_world){.salt = random_next(&r),
                                        .limits = !random_one_in(&r, 6),
                                        .rates = random_one_in(&r, 2),
@@ -139,16 +169,28 @@ static void store_init(struct world *world, struct store_mem_options *options)
 {
     world->env = (struct env){.mono_us = env_mono, .context = world};
     options->env = &world->env;
-    options->watch = (struct store_mem_watch){
-        .open = store_opens, .write = store_writes, .drained = store_answers, .context = world};
+    options->watch = (struct store_mem_watch){.open = store_opens,
+                                              .opened = store_opened,
+                                              .write = store_writes,
+                                              .drained = store_answers,
+                                              .context = world};
     world->store = store_mem_new(options);
+}
+
+/* Machines do not agree about the time; one alone has nobody to disagree with. */
+static void clock_choose(struct world *world, struct process_options *options)
+{
+    if (world->process_count > 1) {
+        options->mono_ahead_us = random_between(&world->random, 0, 1000000000);
+        options->wall_ahead_ms =
+            world->profile.skewed ? random_between(&world->random, -3000, 3000) : 0;
+    }
 }
 
 static void processes_init(struct world *world, struct process_options *options)
 {
     options->store = world->store;
     options->net = &world->net;
-    options->limiter = world->profile.external ? &world->rate.limiter : NULL;
     options->now_us = &world->now_us;
     options->wall_ms = &world->wall_ms;
     options->random = &world->env_random;
@@ -157,7 +199,11 @@ static void processes_init(struct world *world, struct process_options *options)
     options->on_clock = on_clock;
     options->on_dying = on_dying;
     options->context = world;
-    for (size_t i = 0; i < world->process_count; i++) {
+    options->coordinator = world->process_count > 1 ? &world->coordinator : NULL;
+    for (uint32_t i = 0; i < world->process_count; i++) {
+        options->number = i;
+        options->limiter = world->profile.external ? &world->rate.doors[i].limiter : NULL;
+        clock_choose(world, options);
         process_init(&world->processes[i], options);
     }
 }
@@ -170,18 +216,24 @@ static void parts_init(struct world *world, struct process_options *options)
                               .perfect = random_one_in(&world->random, 4),
                               .faulty = world->profile.faulty};
     net_init(&world->net);
-    world->rate = (struct rate_limiter){.events = &world->events,
-                                        .random = &world->random,
-                                        .model = &world->model,
-                                        .trace = &world->trace,
-                                        .now_us = &world->now_us,
-                                        .wall_ms = &world->processes[0].wall_ms};
+    world->rate = (struct rate_limiter){
+        .events = &world->events,
+        .random = &world->random,
+        .model = &world->model,
+        .trace = &world->trace,
+        .now_us = &world->now_us,
+        .wall_ms = world->process_count > 1 ? &world->true_ms : &world->processes[0].wall_ms};
     rate_init(&world->rate);
     processes_init(world, options);
     model_init(&world->model, options, &world->verdict, &world->trace);
     world->model.store = world->store;
+    world->model.processes = (uint32_t)world->process_count;
     world->model.now_us = &world->now_us;
     world->model.specs = &world->specs;
+    nodes_init(world);
+    if (world->profile.skewed) {
+        world_wall_fell(world); /* with each takeover it may */
+    }
     for (size_t i = 0; i < PROCESS_SHARDS_MAX; i++) {
         world->model.servers[i] = &world->processes[0]; /* until one opens it */
     }
@@ -189,7 +241,8 @@ static void parts_init(struct world *world, struct process_options *options)
 
 void world_init(struct world *world, const struct world_options *run)
 {
-    *world = (struct world){.run = *run, .now_us = 1000000, .wall_ms = START_WALL_MS};
+    *world = (struct world){
+        .run = *run, .now_us = 1000000, .wall_ms = START_WALL_MS, .true_ms = START_WALL_MS};
     world->random.state = run->seed * 0x9e3779b97f4a7c15ULL + 1;
     world->env_random.state = run->seed ^ 0x5851f42d4c957f2dULL;
     trace_init(&world->trace, run->print);
@@ -198,7 +251,7 @@ void world_init(struct world *world, const struct world_options *run)
     list_init(&world->held_awaits);
     struct process_options options;
     struct store_mem_options store;
-    world->process_count = 1;
+    world->process_count = run->processes;
     profile_choose(world, &options, &store);
     store_init(world, &store);
     world->options.tenancy = world->profile.tenancy;
@@ -224,6 +277,7 @@ void world_deinit(struct world *world)
     for (size_t i = 0; i < world->process_count; i++) {
         process_deinit(&world->processes[i]);
     }
+    nodes_deinit(world);
     store_ops_of(world->store)->free(world->store);
     for (size_t i = 0; i < world->profile.shard_count; i++) {
         struct audit *a = &world->model.audits[i];
@@ -299,6 +353,7 @@ static void polls_rest(struct world *world)
         for (size_t s = 0; s < m->shard_count; s++) {
             struct core_stats stats;
             if ((item->shard != s && item->shard != PROCESS_SHARDS_MAX) ||
+                !nodes_serves(world, call->rpc->host, s) ||
                 !process_stats(m->servers[s], s, &stats) || stats.leases >= SHARD_LEASES_MAX) {
                 continue;
             }
@@ -323,13 +378,15 @@ static void awaits_rest(struct world *world)
     for (struct list_node *n = list_first(&world->held_awaits); n != NULL && !world_failed(world);
          n = list_next(&world->held_awaits, n)) {
         const struct client_call *call = CONTAINER_OF(n, struct client_call, node);
-        if (call->rpc->gone) {
+        if (call->rpc->gone && !call->rpc->host->paused) {
             (void)verdict_fail(&world->verdict, "answer",
                                "call %llu waits for cancellations, and its caller has left",
                                (unsigned long long)call->rpc->number);
             return;
         }
-        awaited_rest(&world->model, &call->items[0]);
+        if (nodes_serves(world, call->rpc->host, call->items[0].shard)) {
+            awaited_rest(&world->model, &call->items[0]);
+        }
     }
 }
 
@@ -407,7 +464,9 @@ void world_pass(struct world *world, int64_t ms)
         const int64_t next_us = world_next_us(world);
         const int64_t to_us = next_us < end_us ? next_us : end_us;
         const int64_t step_us = to_us > world->now_us ? to_us - world->now_us : 1000;
-        world->wall_ms += (world->now_us + step_us) / 1000 - world->now_us / 1000;
+        const int64_t step_ms = (world->now_us + step_us) / 1000 - world->now_us / 1000;
+        world->wall_ms += step_ms;
+        world->true_ms += step_ms;
         world->now_us += step_us;
         if (world_next_us(world) <= world->now_us) {
             world_settle(world);
@@ -448,6 +507,8 @@ static void step(struct world *world)
         clients_step(world);
     } else if (what < 137) {
         operators_step(world);
+    } else if (world->process_count > 1 && what >= 178 && what < 186) {
+        nodes_trouble(world);
     } else if (what < 186) {
         /* only time passes */
     } else if (what < 188) {
@@ -566,6 +627,7 @@ static void calls_end(struct world *world)
 static void finish(struct world *world)
 {
     world->net.perfect = true;
+    world->finishing = true;
     faults_calm(world);
     world_pass(world, 3000);
     if (!world_failed(world)) {
@@ -588,7 +650,11 @@ static void finish(struct world *world)
 bool world_run(struct world *world)
 {
     world->model.troubled = true;
-    process_start(&world->processes[0]);
+    if (world->process_count > 1) {
+        nodes_start(world);
+    } else {
+        process_start(&world->processes[0]);
+    }
     workers_start(world);
     if (below(world, 3) != 0) {
         faults_open_wait(world);
@@ -602,7 +668,8 @@ bool world_run(struct world *world)
         trace_line(&world->trace, "step %u at %lld us, wall %lld", world->step,
                    (long long)world->now_us, (long long)world->wall_ms);
         step(world);
-        if (!world->profile.faulty && process_is_open(&world->processes[0])) {
+        if (world->process_count == 1 && !world->profile.faulty &&
+            process_is_open(&world->processes[0])) {
             world->model.troubled = false;
         }
     }

@@ -14,6 +14,8 @@
 #define SILO_SIM_WORLD_H
 
 #include "sim/calls.h"
+#include "sim/coordinator.h"
+#include "sim/guards.h"
 #include "sim/rate.h"
 
 #define WORKERS_MAX 6
@@ -22,6 +24,7 @@
 struct world_options {
     uint64_t seed;
     uint32_t steps;
+    uint32_t processes; /* 1, or as many as share the shards by a coordinator */
     bool print;
     /* Where the run reports how far it is; may be NULL. */
     volatile uint32_t *step;
@@ -30,7 +33,7 @@ struct world_options {
 /* What a seed makes of a run. */
 struct profile {
     size_t shard_count;
-    bool tenancy, faulty, external, retention, operators, cuts;
+    bool tenancy, faulty, external, retention, operators, cuts, skewed;
     uint32_t worker_count;
 };
 
@@ -71,6 +74,14 @@ struct work {
     bool returns; /* it is not begun: it goes back instead of being reported */
 };
 
+/* What happens to a process that is in trouble, and when that ends. */
+struct node_trouble {
+    struct event event; /* first */
+    struct world *world;
+    uint32_t process;
+    bool leaving; /* it was told to stop in order */
+};
+
 struct world {
     struct {
         bool tenancy;
@@ -84,11 +95,21 @@ struct world {
     struct verdict verdict;
     struct events events;
     int64_t now_us, wall_ms;
-    struct env env; /* the store's clock */
+    int64_t true_ms; /* as wall_ms, but that it never jumps */
+    struct env env;  /* the store's clock */
     struct store *store;
     struct net net;
     struct process processes[PROCESSES_MAX];
     size_t process_count;
+    /* With more than one process; nodes.c's. */
+    struct coordinator coordinator;
+    struct guards guards;
+    struct node_trouble troubles[PROCESSES_MAX];
+    struct event coordinator_returns;
+    uint32_t guess[PROCESS_SHARDS_MAX];    /* the process that clients ask first */
+    uint64_t epochs[PROCESS_SHARDS_MAX];   /* of the newest opening that was told of */
+    int64_t opened_us[PROCESS_SHARDS_MAX]; /* when a process opened it last, and which */
+    uint32_t openers[PROCESS_SHARDS_MAX];
     struct model model;
     struct rate_limiter rate;
     struct worker workers[WORKERS_MAX];
@@ -96,8 +117,9 @@ struct world {
     struct list held_polls;  /* struct client_call.node */
     struct list held_awaits; /* the same */
     uint32_t spec_count, fresh_count, step;
-    bool outage, draining, drop_under_way;
-    uint32_t lacks; /* bit: an api this build answers UNIMPLEMENTED */
+    bool outage, draining, finishing, drop_under_way;
+    bool clock_is_off; /* for a moment: a process that began now would believe it */
+    uint32_t lacks;    /* bit: an api this build answers UNIMPLEMENTED */
 };
 
 void world_init(struct world *world, const struct world_options *options);
@@ -161,5 +183,32 @@ void faults_restart(struct world *world);
 void faults_trouble(struct world *world);
 void faults_calm(struct world *world);
 void faults_supervise(struct world *world);
+
+/*
+ * nodes.c: several processes and their coordinator. One process alone has none: then only
+ * world_host and its two sisters are of use.
+ */
+void nodes_init(struct world *world);
+void nodes_deinit(struct world *world);
+void nodes_start(struct world *world);
+void nodes_trouble(struct world *world);
+/* Whatever ails them ends now. */
+void nodes_calm(struct world *world);
+/* Each shard is open where its record says. */
+bool nodes_open(const struct world *world);
+/* Into the trace: who has what. */
+void nodes_tell(struct world *world);
+/* Where a client's call about the shard goes; PROCESS_SHARDS_MAX: about all of them. */
+struct net_host *world_host(struct world *world, size_t shard);
+void nodes_heard(struct world *world, const struct rpc_call *rpc, size_t shard);
+/* Whoever answered does not serve the shard. */
+bool nodes_astray(const struct world *world, const struct net_host *host, size_t shard);
+/*
+ * Another process has opened the shard so short a time ago that this one's proof that it is its own
+ * still counts: what it reads may be outdated.
+ */
+bool nodes_outdated(const struct world *world, const struct net_host *host, size_t shard);
+/* Its clients' process of the shard is this one. */
+bool nodes_serves(const struct world *world, const struct net_host *host, size_t shard);
 
 #endif

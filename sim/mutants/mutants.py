@@ -12,9 +12,9 @@ UNITS = {PLACES, DIRECTORY, ROUTE}
 class Mutant:
     """One bug: `old` in `file` becomes `new`; `breaks` names the rules of docs/internals/rules.md."""
 
-    def __init__(self, name, breaks, file, old, new, program="silo-sim", seeds=400):
+    def __init__(self, name, breaks, file, old, new, program="silo-sim", seeds=400, processes=1):
         self.name, self.breaks, self.file, self.old, self.new = name, breaks, file, old, new
-        self.program, self.seeds = program, seeds
+        self.program, self.seeds, self.processes = program, seeds, processes
 
 
 TOKEN = "src/core/token.c"
@@ -57,6 +57,10 @@ LOOPS = "src/service/loops.c"
 LEASE_TASKS = "src/service/lease_tasks.c"
 CHECKS = "src/shard/checks.c"
 AWAIT = "src/service/await.c"
+GUARD = "src/cluster/guard.c"
+HEAR = "src/cluster/hear.c"
+CLUSTER = "src/cluster/cluster.c"
+LIFE = "src/shard/life.c"
 REPORTED = "src/service/report.c"
 ENCODE = "src/service/encode.c"
 CLUSTER = "src/cluster/cluster.c"
@@ -308,7 +312,8 @@ MUTANTS = [
            "        if (!batch->applied || batch->seq > seq) {", "        if (!batch->applied) {"),
     # --- other processes, clocks ---
     Mutant("fights-for-a-shard", "fence: what others took is left to them", REOPEN,
-           "    } else if (event->seq > shard->epoch) {", "    } else if (event->seq == UINT64_MAX) {"),
+           "    } else if (event->seq > shard->epoch && !is_predecessor(shard, event->seq)) {",
+           "    } else if (event->seq == UINT64_MAX && !is_predecessor(shard, event->seq)) {"),
     Mutant("believes-any-clock", "JF12, expiry, retry: a clock that is far off for a moment changes nothing", EXECUTOR,
            "    switch (news) {\n    case STEADY_NOTHING:", "    executor->wall_ms = env_wall_ms(executor->env);\n    switch (news) {\n    case STEADY_NOTHING:"),
 
@@ -368,4 +373,30 @@ MUTANTS = [
     Mutant("opening-not-tried-again", "an opening that failed is tried again", GUARD,
            "    guard->retry_ms = cluster->now_ms + retry_pause_ms(guard->failures);",
            "    guard->retry_ms = INT64_MAX + 0 * retry_pause_ms(guard->failures);", program=MEMBERS),
+    # --- several processes ---
+    Mutant("opens-unclaimed", "claimed: a shard is opened by whom its record names", HEAR,
+           "        guard->writer = event->epoch;\n        guard_claim(cluster, guard);",
+           "        guard->writer = event->epoch;\n        guard_open(cluster, guard);", processes=3),
+    Mutant("claims-when-lapsed", "member: whoever is no member claims nothing", CLUSTER,
+           "    cluster->confirmed = false;\n    cluster->map_fresh = false;\n    cluster->members_fresh = false;\n"
+           "    cluster->owners_fresh = false;\n    (void)action_add(cluster, ACTION_JOIN);",
+           "    (void)action_add(cluster, ACTION_JOIN);", processes=3),
+    Mutant("takes-over-from-anybody", "successor: an opening expects the writer that was read before the claim", GUARD,
+           "    action->guarded = cluster->guarded;\n", "    action->guarded = cluster == NULL;\n", processes=3),
+    Mutant("opening-forgets-whom", "successor: what the node says of an opening reaches the store", LIFE,
+           "    args.guarded = shard->guarded;\n", "    args.guarded = shard->guarded && shard->executor == NULL;\n", processes=3),
+    Mutant("fenced-opens-again", "successor: who was fenced opens again only if the record names it", HEAR,
+           "    if (guard_is_self(cluster, owner->holder)) {\n        record_set(cluster, guard, owner->holder, owner->epoch);",
+           "    if (guard->phase == GUARD_DOUBTED) {\n        record_set(cluster, guard, owner->holder, owner->epoch);", processes=3),
+    Mutant("released-before-closed", "release: a record goes when nothing of the shard runs", GUARD,
+           "        (void)guard_action(cluster, guard, ACTION_CLOSE);\n",
+           "        guard_action(cluster, guard, ACTION_RELEASE)->epoch = guard->epoch;\n"
+           "        (void)guard_action(cluster, guard, ACTION_CLOSE);\n", processes=3),
+    Mutant("dead-owners-for-ever", "open: a dead member's shards are taken over", GUARD,
+           "    return *ret_takeover && cluster->now_ms >= cluster->hold_until_ms;", "    return false;", processes=3),
+    Mutant("failed-opening-repeated", "open: an opening that failed may have become the newest writer", GUARD,
+           "    if (cluster->guarded) {\n        guard_doubt(cluster, guard);\n        guard_ask(cluster, guard);",
+           "    if (!cluster->guarded) {\n        guard_doubt(cluster, guard);\n        guard_ask(cluster, guard);", processes=3),
+    Mutant("others-leases-given-back", "refresh term, DI5: what was leased before another had the shard is that one's to end", LIFE,
+           "    if (others) {", "    if (others && shard->executor == NULL) {", seeds=1500, processes=3),
 ]

@@ -100,11 +100,13 @@ def hunt_unit(program):
     return None if done.returncode == 0 else (0, match.group(1) if match else f"exit status {done.returncode}")
 
 
-def hunt(program, seeds):
+def hunt(program, seeds, processes=1):
     """(seed, rule) of the first run that fails; None when all pass."""
     if os.path.basename(program) in UNITS:
         return hunt_unit(program)
     command = [program, "--count", str(seeds), "--stop", "--quiet", "--no-shrink"]
+    if processes > 1:
+        command += ["--processes", str(processes)]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace",
                               check=False, timeout=RUN_SECONDS)
@@ -120,7 +122,7 @@ def judge(build, mutant, link):
         program = make(build, mutant, link)
     except Broken as broken:
         return False, f"NOT MADE: {broken}"
-    found = hunt(program, mutant.seeds)
+    found = hunt(program, mutant.seeds, mutant.processes)
     os.remove(program)
     if found is None:
         return False, "SURVIVED" if mutant.program in UNITS else f"SURVIVED {mutant.seeds} seeds"
@@ -143,8 +145,8 @@ def main():
         sys.exit("no such mutant")
     build = os.path.abspath(args.build)
     links = {name: link_command(build, name) for name in sorted({mutant.program for mutant in chosen})}
-    for name in links:
-        found = hunt(os.path.join(build, program_path(name)), BASELINE_SEEDS)
+    for name, processes in sorted({(mutant.program, mutant.processes) for mutant in chosen}):
+        found = hunt(os.path.join(build, program_path(name)), BASELINE_SEEDS, processes)
         if found is not None:
             sys.exit(f"{name} fails without any planted bug: seed {found[0]}, rule {found[1]}")
     print(f"{'planted bug':<28} {'caught by':<30} what it breaks")
