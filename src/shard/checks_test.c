@@ -21,6 +21,7 @@ static void asked_check(struct limiter *limiter, struct limiter_check *check)
 static void asked_pass(struct asked *asked)
 {
     struct limiter_check *check = asked->last;
+    ASSERT(check != NULL);
     asked->last = NULL;
     check->verdict = LIMITER_UNDER;
     check->done(check);

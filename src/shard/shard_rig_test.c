@@ -339,7 +339,7 @@ void shard_rig_take_answer(struct rig *rig, const struct call *call)
     while (node != NULL && CONTAINER_OF(node, struct sent_call, kept)->call != call) {
         node = list_next(kept, node);
     }
-    assert_non_null(node);
+    ASSERT(node != NULL);
     list_remove(node);
     sent_free(CONTAINER_OF(node, struct sent_call, kept));
 }
