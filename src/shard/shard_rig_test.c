@@ -320,7 +320,8 @@ bool shard_rig_try_send(struct rig *rig, struct call *call)
     sent->request.cmd = call->cmd;
     sent->request.done = sent_done;
     call->sent = &sent->request.cmd;
-    const bool taken = shard_send(shard_rig_of(rig)->shards, shard_rig_of(rig)->ref, &sent->request);
+    const bool taken =
+        shard_send(shard_rig_of(rig)->shards, shard_rig_of(rig)->ref, &sent->request);
     if (!taken) {
         free(sent);
     }
