@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/memory.h"
 #include "server/notify.h"
 #include "server/server_int.h"
@@ -117,6 +118,16 @@ static enum close_result close_shards(struct server *server, int64_t deadline_ms
     }
 }
 
+/* With what the storage fails at, if it does: then waiting longer would not have helped. */
+static void log_close_timeout(struct server *server)
+{
+    char cause[OUTAGE_CAUSE_MAX] = "";
+    (void)store_ops_of(server->store)->trouble(server->store, cause, sizeof cause);
+    log_error("close_timeout",
+              LOG_STR("text", "exiting with shards not closed; nothing acknowledged is lost"),
+              LOG_STR("cause", cause[0] != '\0' ? cause : "the time was too short"), LOG_END);
+}
+
 int server_shutdown(struct server *server, int signal_number, bool *ret_clean)
 {
     const int64_t begin_ms = env_mono_ms(server->env);
@@ -145,9 +156,7 @@ int server_shutdown(struct server *server, int signal_number, bool *ret_clean)
     const enum close_result closed = close_shards(server, close_ms);
     *ret_clean = closed == CLOSED_ALL;
     if (closed == CLOSE_TIMED_OUT) {
-        log_error("close_timeout",
-                  LOG_STR("text", "exiting with shards not closed; nothing acknowledged is lost"),
-                  LOG_END);
+        log_close_timeout(server);
         return EXIT_FAILURE;
     }
     log_info("stopped", LOG_INT("after_ms", env_mono_ms(server->env) - begin_ms), LOG_END);

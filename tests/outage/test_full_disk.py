@@ -86,6 +86,22 @@ class FullDisk(unittest.TestCase):
             equal(manager.recv(4096), b"STATUS=serving")
         equal(manager.recv(4096), b"STOPPING=1")
 
+    def test_a_stop_says_why_it_takes_long(self):
+        """What is stuck stays so: the stop ends in time, and says that it was the disk."""
+        with self.server(**{"server.shutdown_timeout_ms": 3000}) as silo:
+            outage = Outage(silo)
+            self.disk.fill()
+            outage.begin(FULL, size=900)
+            silo.process.terminate()
+            equal(silo.process.wait(60), 1, "exit status")
+            said = [line for line in silo.log().splitlines() if "close_timeout" in line]
+            equal(len(said), 1, silo.log())
+            self.assertIn('cause="%s' % FULL, said[0])
+            self.assertNotIn("shard_close_failed", silo.log())
+            self.disk.free()
+            silo.start()
+            outage.all_there()
+
     def test_calls_that_wait_are_ended_and_tasks_come_back(self):
         """A poll that waits and is handed a job that cannot become durable ends; the job is leased again afterwards."""
         with self.server() as silo:
