@@ -94,12 +94,51 @@ static void test_slot_of_nobody(void **state)
     rig_free(rig);
 }
 
+/* Names of which no key can be made: the row is counted as corrupt, other jobs run. */
+static void test_names_too_long_for_a_key(void **state)
+{
+    (void)state;
+    static uint8_t name[KEY_BYTES_MAX];
+    memset(name, 'n', sizeof name);
+    for (int which = 0; which < 2; which++) {
+        struct rig *rig = open_plain();
+        const int64_t start_ms = which == 0 ? 0 : rig->wall_ms + 1000;
+        put_jobs(rig, JOB(.id = "a", .start_ms = start_ms), 3);
+        rig_kill(rig, RIG_LOSE);
+        struct key key, ref;
+        key_of_job(rig, which == 0 ? TABLE_READY : TABLE_TIMER, "a1", &key);
+        key_job_ref(&ref, BYTES_LIT(T), BYTES_LIT("a1"));
+        struct task_rec rec = {.job_ref = key_bytes(&ref), .attempt = 1, .relative = 1};
+        uint8_t long_ref[KEY_BYTES_MAX];
+        if (which == 0) {
+            memcpy(long_ref, name, sizeof name);
+            memcpy(long_ref, ref.b, ref.len);
+            rec.job_ref = bytes_of(long_ref, sizeof long_ref);
+        } else {
+            rec.group = bytes_of(name, sizeof name);
+        }
+        struct buf buf;
+        buf_init(&buf, 4 * sizeof name);
+        task_encode(&buf, &rec);
+        rig_tamper(rig, key_bytes(&key), buf_bytes(&buf));
+        buf_deinit(&buf);
+        rig_start(rig);
+        rig_settle(rig);
+        rig_pass(rig, 2000);
+        (void)lease_one(rig, "a0");
+        (void)lease_one(rig, "a2");
+        assert_true(core_stats(rig_core(rig)).corrupt_rows != 0);
+        rig_free(rig);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_job_without_info),
         cmocka_unit_test(test_rows_that_say_nothing),
         cmocka_unit_test(test_slot_of_nobody),
+        cmocka_unit_test(test_names_too_long_for_a_key),
     };
     return cmocka_run_group_tests_name("corrupt", tests, NULL, NULL);
 }
