@@ -102,7 +102,7 @@ void directory_builder_init(struct directory_builder *builder, const struct uuid
     *builder = (struct directory_builder){.directory = directory};
 }
 
-static const char *text_copy(struct arena *arena, const char *text)
+static const char *text_keep(struct arena *arena, const char *text)
 {
     return arena_str(arena, bytes_str(text != NULL ? text : ""));
 }
@@ -118,11 +118,11 @@ uint32_t directory_builder_node(struct directory_builder *builder,
     }
     const char **rings = arena_alloc(arena, (node->ring_count + 1) * sizeof *rings);
     for (size_t i = 0; i < node->ring_count; i++) {
-        rings[i] = text_copy(arena, node->rings[i]);
+        rings[i] = text_keep(arena, node->rings[i]);
     }
     builder->nodes[directory->node_count] =
-        (struct directory_node){.id = text_copy(arena, node->id),
-                                .address = text_copy(arena, node->address),
+        (struct directory_node){.id = text_keep(arena, node->id),
+                                .address = text_keep(arena, node->address),
                                 .rings = rings,
                                 .ring_count = node->ring_count};
     return (uint32_t)directory->node_count++;
@@ -159,7 +159,7 @@ static void shard_complete(struct arena *arena, struct directory_shard *shard)
     if (shard->place != PLACE_NODE && shard->place != PLACE_MOVING) {
         shard->node = DIRECTORY_NO_NODE;
     }
-    shard->holder = shard->place == PLACE_STRANDED ? text_copy(arena, shard->holder) : NULL;
+    shard->holder = shard->place == PLACE_STRANDED ? text_keep(arena, shard->holder) : NULL;
     if (shard->heir_count != 0) {
         shard->heirs = (const struct uuid *)arena_copy(
                            arena, bytes_of(shard->heirs, shard->heir_count * sizeof(struct uuid)))

@@ -37,7 +37,7 @@ static void loop_newer(struct rpc_mail *mail)
 }
 
 /* Whoever publishes. */
-static void loop_wake(void *context)
+static void loop_notified(void *context)
 {
     struct service_loop *loop = context;
     loop->newer.run = loop_newer;
@@ -54,7 +54,7 @@ static struct service_loop *loop_of(const struct call *call)
     if (loop->reader.home == NULL) {
         loop->rpc = rpc;
         list_init(&loop->watches);
-        directory_reader_init(&loop->reader, service->directory, loop_wake, loop);
+        directory_reader_init(&loop->reader, service->directory, loop_notified, loop);
     }
     return loop;
 }

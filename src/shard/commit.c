@@ -157,7 +157,7 @@ static void batch_submit(struct incarnation *inc)
     if (idle) {
         outage_progress(inc); /* the clock of an outage starts with the work */
     }
-    struct op *op = op_new(inc, OP_WRITE);
+    struct op *op = op_begin(inc, OP_WRITE);
     op->batch = batch->number;
     inc->writes++;
     struct silo_err err;
@@ -206,7 +206,7 @@ static uint64_t flushable(const struct incarnation *inc)
 
 static void flush_start(struct incarnation *inc, enum op_kind kind)
 {
-    struct op *op = op_new(inc, kind);
+    struct op *op = op_begin(inc, kind);
     op->batch = flushable(inc);
     const bool wal = kind == OP_FLUSH_WAL;
     const enum store_flush_what what = wal ? STORE_FLUSH_WAL : STORE_FLUSH_MEMTABLE;

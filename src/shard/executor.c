@@ -46,7 +46,7 @@ void request_fail(struct command *cmd, enum silo_code code, const char *text)
     request_answer(cmd);
 }
 
-struct op *op_new(struct incarnation *inc, enum op_kind kind)
+struct op *op_begin(struct incarnation *inc, enum op_kind kind)
 {
     struct op *op = xcalloc(1, sizeof *op);
     op->kind = kind;
@@ -68,7 +68,7 @@ void op_free(struct op *op)
  * The shard is not open: what the server asks of itself is done or kept, the rest comes too early
  * or too late.
  */
-static void request_refuse(struct shard_request *request)
+static void request_unready(struct shard_request *request)
 {
     struct command *cmd = &request->cmd;
     if (cmd->kind == CMD_POLL_STOP) { /* the poll was answered when its incarnation ended */
@@ -116,7 +116,7 @@ static void request_run(struct executor *executor, struct shard_request *request
     struct command *cmd = &request->cmd;
     const bool closes = inc != NULL && inc->phase == INC_DRAINING && cmd->kind == CMD_GIVE_BACK;
     if (!closes && (inc == NULL || inc->phase != INC_OPEN)) {
-        request_refuse(request);
+        request_unready(request);
         return;
     }
     if (command_changes(cmd->kind) && inc->outage) {

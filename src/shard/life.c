@@ -80,7 +80,7 @@ void life_open(struct shard *shard)
     shard_set_status(shard, SHARD_OPENING);
     struct incarnation *inc = inc_new(shard);
     shard->inc = inc;
-    struct op *op = op_new(inc, OP_OPEN);
+    struct op *op = op_begin(inc, OP_OPEN);
     struct store_open_args args = shard_place(shard);
     args.settings_json = shard->shards->options.settings_json;
     args.bytes_max = 2 * (size_t)SHARD_REPLIES_BYTES_MAX;
@@ -154,7 +154,7 @@ static void db_close(struct incarnation *inc, enum store_close_how how)
     if (inc->db == NULL) {
         return;
     }
-    struct op *op = op_new(inc, OP_CLOSE);
+    struct op *op = op_begin(inc, OP_CLOSE);
     if (store_ops_of(inc->db)->close(inc->db, how, (uintptr_t)op, NULL).code != SILO_OK) {
         op_free(op);
     }

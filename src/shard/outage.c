@@ -72,7 +72,7 @@ static void say_begun(struct shard *shard)
     }
 }
 
-static void report_begin(struct shard *shard)
+static void tell_begun(struct shard *shard)
 {
     struct outage *outage = &shard->shards->outage;
     pthread_mutex_lock(&outage->lock);
@@ -86,7 +86,7 @@ static void report_begin(struct shard *shard)
 }
 
 /* One that began too soon after another to have a line of its own gets it if it lasts. */
-static void report_lasting(struct shard *shard)
+static void tell_lasting(struct shard *shard)
 {
     struct outage *outage = &shard->shards->outage;
     pthread_mutex_lock(&outage->lock);
@@ -94,7 +94,7 @@ static void report_lasting(struct shard *shard)
     pthread_mutex_unlock(&outage->lock);
 }
 
-static void report_end(struct shard *shard)
+static void tell_ended(struct shard *shard)
 {
     struct outage *outage = &shard->shards->outage;
     pthread_mutex_lock(&outage->lock);
@@ -262,17 +262,17 @@ static bool unopened_out(struct shard *shard)
             now_ms(shard) >= not_before_awake(shard, shard->unopened_mono_ms) + OUTAGE_MS);
 }
 
-static void begin(struct shard *shard)
+static void out_begin(struct shard *shard)
 {
     shard->out = true;
     cause_ask(shard);
-    report_begin(shard);
+    tell_begun(shard);
 }
 
-static void end(struct shard *shard)
+static void out_end(struct shard *shard)
 {
     shard->out = false;
-    report_end(shard);
+    tell_ended(shard);
     shard->cause[0] = '\0';
 }
 
@@ -292,12 +292,12 @@ void outage_turn(struct shard *shard)
     const bool unopened = unopened_out(shard);
     const bool out = open ? unwritten || unread || shard->executor->trouble : unopened;
     if (out && !shard->out) {
-        begin(shard);
+        out_begin(shard);
     } else if (!out && shard->out) {
-        end(shard);
+        out_end(shard);
     } else if (out && now_ms(shard) - shard->cause_mono_ms >= CAUSE_FRESH_MS) {
         cause_ask(shard);
-        report_lasting(shard);
+        tell_lasting(shard);
     }
     if (open) {
         shard->away = false;

@@ -35,7 +35,7 @@ static void refresh_start(struct incarnation *inc)
         now_ms(inc) - inc->refresh_mono_ms < OWNERSHIP_RENEW_MS) {
         return;
     }
-    struct op *op = op_new(inc, OP_REFRESH);
+    struct op *op = op_begin(inc, OP_REFRESH);
     inc->refresh_mono_ms = now_ms(inc);
     inc->refreshing = true;
     if (store_ops_of(inc->db)->refresh(inc->db, (uintptr_t)op, NULL).code != SILO_OK) {

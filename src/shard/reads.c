@@ -21,7 +21,7 @@ void reads_turn(struct incarnation *inc)
 {
     struct core_read *read = NULL;
     while (inc->db != NULL && (read = core_read_next(inc->core)) != NULL) {
-        struct op *op = op_new(inc, OP_READ);
+        struct op *op = op_begin(inc, OP_READ);
         op->read = read;
         if (read_start(inc, op, NULL).code != SILO_OK) {
             op_free(op);

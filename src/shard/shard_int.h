@@ -252,7 +252,7 @@ void visits_forget(struct shard *shard);
 void executor_wake(void *executor);
 void request_answer(struct command *cmd);
 void request_fail(struct command *cmd, enum silo_code code, const char *text);
-struct op *op_new(struct incarnation *inc, enum op_kind kind);
+struct op *op_begin(struct incarnation *inc, enum op_kind kind);
 void op_free(struct op *op);
 
 /* growth.c */

@@ -138,7 +138,7 @@ static struct executor *executor_least(struct shards *shards)
 }
 
 /* A free place, or NULL. */
-static struct shard_slot *slot_take(struct shards *shards, uint32_t *ret_index)
+static struct shard_slot *slot_find_free(struct shards *shards, uint32_t *ret_index)
 {
     for (uint32_t i = 0; i < SHARDS_MAX; i++) {
         const uint32_t index = (shards->slot_next + i) % SHARDS_MAX;
@@ -185,7 +185,7 @@ static void control_own_done(struct shard_control *control)
 struct shard_ref shards_add(struct shards *shards, const struct shard_options *options)
 {
     uint32_t index = 0;
-    struct shard_slot *slot = slot_take(shards, &index);
+    struct shard_slot *slot = slot_find_free(shards, &index);
     if (slot == NULL) {
         return SHARD_REF_NONE;
     }

@@ -82,7 +82,7 @@ static bool slice_start(struct incarnation *inc, struct command *cmd, size_t end
     for (size_t i = 0; i < count; i++) {
         keys[i] = cmd->wants[cmd->want_at + i].key;
     }
-    struct op *op = op_new(inc, OP_WANTS);
+    struct op *op = op_begin(inc, OP_WANTS);
     op->cmd = cmd;
     op->want_end = end;
     const silo_rc rc = store_ops_of(inc->db)->mget(inc->db, NULL, keys, count, (uintptr_t)op, NULL);
