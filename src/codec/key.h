@@ -11,7 +11,7 @@
  * follow the table byte in the job's info, state and lease keys.
  *
  * Threads    no shared state.
- * Limits     KEY_BYTES_MAX; the limits of codec/limits.h keep every key below it.
+ * Limits     KEY_BYTES_MAX; those of base/limits.h keep every key below it.
  */
 #ifndef SILO_CODEC_KEY_H
 #define SILO_CODEC_KEY_H
@@ -38,7 +38,11 @@ enum key_table {
     TABLE_BLOB = 0x0e,   /* tenant, job, kind, attempt -> payload or result above BLOB_INLINE_MAX */
     TABLE_LIMITER =
         0x0f, /* tenant, name, unique key (512 bytes each), hash of both -> bucket record */
-    TABLE_EXPIRY = 0x10, /* time, job ref -> nothing: when an ended job's retention is over */
+    /*
+     * time, the row's own name in the form of a job ref -> expiry record: the jobs whose retention
+     * is over then; empty, as older builds wrote it: the job that the key names
+     */
+    TABLE_EXPIRY = 0x10,
 };
 
 enum key_meta {
