@@ -29,10 +29,10 @@
 
 int64_t grants_next_mono_ms(const struct core *core)
 {
-    int64_t next = list_empty(&core->queues.dirty) ? INT64_MAX : core->mono_ms;
+    int64_t next = list_empty(&core->queues.to_visit) ? INT64_MAX : core->mono_ms;
     for (struct list_node *n = list_first(&core->queues.sliced); n != NULL;
          n = list_next(&core->queues.sliced, n)) {
-        const struct queue *queue = CONTAINER_OF(n, struct queue, dirty);
+        const struct queue *queue = CONTAINER_OF(n, struct queue, to_visit);
         const int64_t when =
             queue->retry_mono_ms > core->mono_ms ? queue->retry_mono_ms : core->mono_ms;
         next = when < next ? when : next;
@@ -261,16 +261,16 @@ static enum visit queue_visit(struct core *core, struct command *cmd, struct que
 /* Queues that are not finished go on in the next turn, not after the next command. */
 static void queue_slice(struct core *core, struct queue *queue)
 {
-    list_remove(&queue->dirty);
-    list_push_back(&core->queues.sliced, &queue->dirty);
+    list_remove(&queue->to_visit);
+    list_push_back(&core->queues.sliced, &queue->to_visit);
 }
 
 void grants_run(struct core *core)
 {
     uint32_t budget = TURN_GRANTS_MAX;
     struct list_node *node = NULL;
-    while (core->phase == CORE_OPEN && (node = list_pop_front(&core->queues.dirty)) != NULL) {
-        struct queue *queue = CONTAINER_OF(node, struct queue, dirty);
+    while (core->phase == CORE_OPEN && (node = list_pop_front(&core->queues.to_visit)) != NULL) {
+        struct queue *queue = CONTAINER_OF(node, struct queue, to_visit);
         if (budget == 0 || queue->retry_mono_ms > core->mono_ms) {
             queue_mark_grant(core, queue, true);
             queue_slice(core, queue);
@@ -294,7 +294,7 @@ void grants_turn(struct core *core)
 {
     struct list_node *node = NULL;
     while ((node = list_pop_front(&core->queues.sliced)) != NULL) {
-        list_push_back(&core->queues.dirty, node);
+        list_push_back(&core->queues.to_visit, node);
     }
     grants_run(core);
 }
@@ -305,7 +305,7 @@ void grant_ended(struct core *core, const struct command *cmd)
     if (cmd->rc.code != SILO_OK) {
         queue->grant = NULL;
         queue->retry_mono_ms = core->mono_ms + READ_RETRY_MS;
-        queue_dirty(core, queue);
+        queue_visit_later(core, queue);
     }
 }
 

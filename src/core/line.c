@@ -154,7 +154,7 @@ static void line_page_end(struct core *core, struct core_read *read, bool ok, bo
     struct line *line = page->line;
     struct place last;
     line->loading = false;
-    queue_dirty(core, line->queue);
+    queue_visit_later(core, line->queue);
     if (!task_page_ok(core, &page->tasks, ok, more, &last)) {
         line->queue->retry_mono_ms = core->mono_ms + READ_RETRY_MS;
     } else if (!line->known || task_page_follows(&page->tasks, &line->window)) {

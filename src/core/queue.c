@@ -8,7 +8,7 @@ void queues_init(struct core *core)
 {
     map_init(&core->queues.by_ref);
     list_init(&core->queues.lru);
-    list_init(&core->queues.dirty);
+    list_init(&core->queues.to_visit);
     list_init(&core->queues.sliced);
     list_init(&core->queues.changed);
 }
@@ -104,10 +104,10 @@ void queue_changed(struct core *core, struct queue *queue)
     }
 }
 
-void queue_dirty(struct core *core, struct queue *queue)
+void queue_visit_later(struct core *core, struct queue *queue)
 {
-    if (!list_linked(&queue->dirty)) {
-        list_push_back(&core->queues.dirty, &queue->dirty);
+    if (!list_linked(&queue->to_visit)) {
+        list_push_back(&core->queues.to_visit, &queue->to_visit);
     }
 }
 
@@ -131,8 +131,8 @@ void queue_mark_grant(struct core *core, struct queue *queue, bool unfinished)
 void queue_freed(struct core *core, struct queue *queue)
 {
     queue->freed = true;
-    if (list_linked(&queue->dirty)) {
+    if (list_linked(&queue->to_visit)) {
         queue_mark_grant(core, queue, true); /* it may be one that is visited next turn only */
     }
-    queue_dirty(core, queue);
+    queue_visit_later(core, queue);
 }

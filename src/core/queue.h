@@ -61,10 +61,10 @@ struct floating {
 struct queue {
     struct map_node node; /* key: queue reference */
     struct list_node lru;
-    struct list_node dirty;   /* to be visited */
-    struct list_node changed; /* its record is to be written */
-    struct list_node drop;    /* its holders are being dropped */
-    struct list holders;      /* struct holder.in_queue, oldest first */
+    struct list_node to_visit; /* after this command, or in the next turn */
+    struct list_node changed;  /* its record is to be written */
+    struct list_node drop;     /* its holders are being dropped */
+    struct list holders;       /* struct holder.in_queue, oldest first */
     uint32_t holder_count;
     /* Of the holders, those whose tokens wait somewhere, best first. */
     struct holder **waiting;
@@ -108,7 +108,7 @@ bool queue_fits(const struct queue *queue, const struct limit *limit);
 bool queue_has_floating_waiters(const struct queue *queue);
 void queue_changed(struct core *core, struct queue *queue);
 /* Something about the line or its holders changed that a visit should look at. */
-void queue_dirty(struct core *core, struct queue *queue);
+void queue_visit_later(struct core *core, struct queue *queue);
 /* A slot became free, or the maximum rose. */
 void queue_freed(struct core *core, struct queue *queue);
 /* The queue's META_GRANT row is there exactly while a batch ends with it unfinished. */

@@ -35,7 +35,7 @@ static void queue_free(struct core *core, struct queue *queue)
     }
     map_remove(&core->queues.by_ref, &queue->node);
     list_remove(&queue->lru);
-    list_remove(&queue->dirty);
+    list_remove(&queue->to_visit);
     list_remove(&queue->changed);
     list_remove(&queue->drop);
     free(queue->waiting);
@@ -85,7 +85,7 @@ static void queue_take_rows(struct core *core, struct queue *queue, bool has_lin
     }
     floating_load(core, queue, has_floating, floating);
     if (queue->throttle != NULL) {
-        queue_dirty(core, queue); /* the place of its first token is known better now */
+        queue_visit_later(core, queue); /* the place of its first token is known better now */
     }
 }
 
@@ -157,7 +157,7 @@ static void load_end(struct core *core, struct core_read *base, bool ok, bool mo
         queue_take_rows(core, queue, read->has_lines, read->lines, read->has_floating,
                         read->floating);
     }
-    queue_dirty(core, queue);
+    queue_visit_later(core, queue);
 }
 
 void queue_load(struct core *core, struct queue *queue)
@@ -254,7 +254,7 @@ static bool queue_must_stay(const struct queue *queue)
 {
     const struct floating *floating = queue->floating;
     return queue->holder_count != 0 || queue->chains != 0 || queue->loading || queue->freed ||
-           queue->grant_stored || queue->grant != NULL || list_linked(&queue->dirty) ||
+           queue->grant_stored || queue->grant != NULL || list_linked(&queue->to_visit) ||
            list_linked(&queue->changed) || list_linked(&queue->drop) || queue->refresh_stored ||
            (queue->throttle != NULL && queue->throttle->stored) ||
            (floating != NULL && floating->rec.phase != REFRESH_NONE);
@@ -273,7 +273,7 @@ static bool queue_is_read(const struct queue *queue)
 /* Its windows are in use: a visit has seen them and goes on when what it missed has been read. */
 static bool queue_is_visited(const struct queue *queue)
 {
-    return queue->freed || queue->grant != NULL || list_linked(&queue->dirty) ||
+    return queue->freed || queue->grant != NULL || list_linked(&queue->to_visit) ||
            queue_is_read(queue);
 }
 

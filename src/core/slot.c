@@ -204,7 +204,7 @@ void chain_waits(struct core *core, struct chain *chain, struct queue *queue, st
          n = list_next(&chain->holders, n)) {
         struct holder *holder = CONTAINER_OF(n, struct holder, in_chain);
         waiting_insert(core, holder);
-        queue_dirty(core, holder->queue); /* a better waiter may want this slot */
+        queue_visit_later(core, holder->queue); /* a better waiter may want this slot */
     }
 }
 

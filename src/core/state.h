@@ -91,7 +91,7 @@ struct core {
     struct {
         struct map by_ref; /* struct queue */
         struct list lru;   /* all queues, unused longest first */
-        struct list dirty, sliced, changed;
+        struct list to_visit, sliced, changed;
     } queues;
     struct {
         struct map chains; /* struct chain */

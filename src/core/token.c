@@ -127,7 +127,7 @@ static void token_arrive_waiter(struct core *core, struct bytes job_ref, const s
      * push each other back for ever.
      */
     if (to->queue->waiting_count != 0) {
-        queue_dirty(core, to->queue);
+        queue_visit_later(core, to->queue);
     }
     struct chain *chain = chain_find(core, &to->task_id);
     if (chain != NULL && line_rules(to->queue, to->line)->gives_way) {
