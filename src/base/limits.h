@@ -74,8 +74,8 @@
 /* Lines of tokens that wait for a rate limit: limiters times task groups. */
 #define SHARD_THROTTLES_MAX 8192u
 #endif
-#ifndef GATE_WINDOW_MAX
-#define GATE_WINDOW_MAX 256u /* questions to one limiter at a time about tokens in its lines */
+#ifndef GATE_ASKED_MAX
+#define GATE_ASKED_MAX 256u /* questions to one limiter at a time about tokens in its lines */
 #endif
 #define SHARD_CHECKS_MAX 16384u /* rate limits asked and not answered */
 #ifndef SHARD_COMMANDS_MAX

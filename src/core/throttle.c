@@ -44,7 +44,7 @@ static struct gate *gate_get(struct core *core, struct bytes key)
         return gate;
     }
     gate = xmalloc(sizeof *gate + key.len);
-    *gate = (struct gate){.window = GATE_WINDOW_MAX, .key_len = key.len};
+    *gate = (struct gate){.asked_max = GATE_ASKED_MAX, .key_len = key.len};
     memcpy(gate->key, key.ptr, key.len);
     list_init(&gate->throttles);
     map_insert(&core->gates.by_limiter, &gate->node, bytes_of(gate->key, gate->key_len));
@@ -191,7 +191,7 @@ static bool throttle_turn_code(const struct core *core, const struct throttle *t
                                int64_t *ret_code)
 {
     const struct gate *gate = throttle->gate;
-    if (!throttle->stored || gate_is_shut(gate) || gate->asked >= gate->window) {
+    if (!throttle->stored || gate_is_shut(gate) || gate->asked >= gate->asked_max) {
         return false;
     }
     *ret_code = INT64_MIN; /* what is not known is read first */
@@ -301,7 +301,7 @@ void gate_asked(struct core *core, struct gate *gate)
 {
     if (gate != NULL) {
         gate->asked++;
-        if (gate->asked == gate->window) {
+        if (gate->asked == gate->asked_max) {
             gate_changed(core, gate);
         }
     }
@@ -310,7 +310,7 @@ void gate_asked(struct core *core, struct gate *gate)
 void gate_answered(struct core *core, struct gate *gate)
 {
     if (gate != NULL) {
-        if (gate->asked-- == gate->window) {
+        if (gate->asked-- == gate->asked_max) {
             gate_changed(core, gate);
         }
         gate_drop_unused(core, gate);
@@ -321,15 +321,15 @@ void gate_passed(struct core *core, struct gate *gate)
 {
     gate->refusals = 0;
     gate->errors = 0;
-    if (gate->window < GATE_WINDOW_MAX) {
-        gate->window++;
+    if (gate->asked_max < GATE_ASKED_MAX) {
+        gate->asked_max++;
         gate_changed(core, gate);
     }
 }
 
 static void gate_shut(struct core *core, struct gate *gate, int64_t wait_ms)
 {
-    gate->window = core->checks.external ? 1 : GATE_WINDOW_MAX;
+    gate->asked_max = core->checks.external ? 1 : GATE_ASKED_MAX;
     heap_insert(&core->gates.shut, &gate->opens, add_saturated(core->mono_ms, wait_ms));
     for (struct list_node *n = list_first(&gate->throttles); n != NULL;
          n = list_next(&gate->throttles, n)) {

@@ -38,7 +38,7 @@ struct gate {
     struct map_node node;      /* key: tenant part, limiter hash */
     struct list throttles;     /* struct throttle.in_gate */
     struct heap_node opens;    /* shut: monotonic time */
-    uint32_t asked, window;    /* questions under way, and how many there may be */
+    uint32_t asked, asked_max; /* questions under way, and how many there may be */
     uint32_t refusals, errors; /* in a row */
     struct gate_question refused;
     size_t key_len;

@@ -627,16 +627,16 @@ static void test_asked_at_a_time(void **state)
     struct fake_limiter fake;
     struct rig *rig = open_outside(&fake);
     rig->on_batch = NULL; /* too many rows to look at in every batch */
-    put_jobs(rig, JOB(.id = "a", .limits = {RATE("r", 1000, 5000)}), 2 * GATE_WINDOW_MAX);
-    struct call *poll = send_poll(rig, "g", 2 * GATE_WINDOW_MAX, 60000);
-    assert_int_equal(fake_waiting(&fake), GATE_WINDOW_MAX);
+    put_jobs(rig, JOB(.id = "a", .limits = {RATE("r", 1000, 5000)}), 2 * GATE_ASKED_MAX);
+    struct call *poll = send_poll(rig, "g", 2 * GATE_ASKED_MAX, 60000);
+    assert_int_equal(fake_waiting(&fake), GATE_ASKED_MAX);
     fake_answer(&fake, NULL, VERDICT_UNDER, 0);
     rig_settle(rig);
     assert_true(poll->done); /* with the one that passed; nobody wants more */
     rig_call_free(poll);
-    assert_int_equal(fake_waiting(&fake), GATE_WINDOW_MAX - 1);
-    poll = send_poll(rig, "g", 2 * GATE_WINDOW_MAX, 60000);
-    assert_int_equal(fake_waiting(&fake), GATE_WINDOW_MAX);
+    assert_int_equal(fake_waiting(&fake), GATE_ASKED_MAX - 1);
+    poll = send_poll(rig, "g", 2 * GATE_ASKED_MAX, 60000);
+    assert_int_equal(fake_waiting(&fake), GATE_ASKED_MAX);
     fake_answer_all(&fake, VERDICT_UNDER);
     rig_settle(rig);
     assert_true(poll->done);
