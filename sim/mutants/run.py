@@ -144,7 +144,10 @@ def main():
     if not chosen:
         sys.exit("no such mutant")
     build = os.path.abspath(args.build)
-    links = {name: link_command(build, name) for name in sorted({mutant.program for mutant in chosen})}
+    programs = sorted({mutant.program for mutant in chosen})
+    if subprocess.run(["ninja", "-C", build, *programs], stdout=subprocess.DEVNULL, check=False).returncode != 0:
+        sys.exit("they do not build without any planted bug")
+    links = {name: link_command(build, name) for name in programs}
     for name, processes in sorted({(mutant.program, mutant.processes) for mutant in chosen}):
         found = hunt(os.path.join(build, program_path(name)), BASELINE_SEEDS, processes)
         if found is not None:
