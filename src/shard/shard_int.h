@@ -127,8 +127,8 @@ struct shard {
     uint32_t reopen_tries;
     struct uuid *undelivered; /* leased perhaps, in storage; their workers do not know of them */
     size_t undelivered_count;
-    uint64_t epoch;        /* that our newest opening claimed; 0: none since the data was made */
-    bool guarded;          /* it is opened only as the successor of this writer: */
+    uint64_t epoch; /* that our newest opening claimed; 0: none since the data was made */
+    bool guarded;   /* it is opened only as the successor of this writer: */
     uint64_t expected_epoch;
     bool doubt;            /* the open being served was fenced: is there another process? */
     bool asking;           /* for the epoch of the newest writer */
