@@ -285,7 +285,7 @@ static void ops_end(struct incarnation *inc)
         struct op *op = CONTAINER_OF(n, struct op, node);
         if (op->kind == OP_READ) {
             core_read_end(inc->core, op->read, false, false);
-        } else if (op->kind == OP_WANTS) {
+        } else if (op->kind == OP_WANTS && op->cmd != NULL) { /* else it was failed before */
             request_fail(op->cmd, SILO_UNAVAILABLE, "the process died");
         }
         op_free(op);

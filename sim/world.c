@@ -181,7 +181,7 @@ static void store_init(struct world *world, struct store_mem_options *options)
 static void clock_choose(struct world *world, struct process_options *options)
 {
     if (world->process_count > 1) {
-        options->mono_ahead_us = random_between(&world->random, 0, 1000000000);
+        options->mono_ahead_us = 1000 * random_between(&world->random, 0, 1000000);
         options->wall_ahead_ms =
             world->profile.skewed ? random_between(&world->random, -3000, 3000) : 0;
     }
