@@ -141,10 +141,7 @@ struct bytes job_error_text(struct arena *arena, const char *text)
     out[0] = 0xda; /* a MessagePack str 16 */
     out[1] = (uint8_t)(len >> 8);
     out[2] = (uint8_t)len;
-    /*
-     * NOLINTNEXTLINE(bugprone-not-null-terminated-result): MessagePack strings have a length
-     * instead
-     */
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): the text has a length instead */
     memcpy(out + 3, text, len);
     return bytes_of(out, len + 3);
 }
