@@ -10,8 +10,7 @@
 #ifndef SILO_CODEC_RECORD_H
 #define SILO_CODEC_RECORD_H
 
-#include "base/buf.h"
-#include "base/uuid.h"
+#include "codec/field.h"
 #include "codec/key.h"
 
 /* Numbers as on the wire (JobStatus, AttemptStatus), so that they are stored as they are sent. */
@@ -229,13 +228,5 @@ bool expiry_decode(struct bytes value, struct bytes *ret_job_refs);
 void low_encode(struct buf *buf, int64_t due_ms, uint8_t priority, uint64_t arrival);
 bool low_decode(struct bytes value, int64_t *ret_due_ms, uint8_t *ret_priority,
                 uint64_t *ret_arrival);
-
-/* Building and walking info.metadata and info.limits; *at starts as the whole and is advanced. */
-void item_append(struct buf *buf, struct bytes item);
-bool item_next(struct bytes *at, struct bytes *ret_item);
-static inline bool pair_next(struct bytes *at, struct bytes *ret_name, struct bytes *ret_value)
-{
-    return item_next(at, ret_name) && item_next(at, ret_value);
-}
 
 #endif

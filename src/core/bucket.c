@@ -21,6 +21,7 @@
 
 #include "base/saturate.h"
 #include "base/steady.h"
+#include "codec/field.h"
 
 #define BUCKET_V1 1
 #define MINUTE_MS INT64_C(60000)
@@ -280,86 +281,28 @@ bool bucket_stale(const struct bucket *bucket, int64_t now_ms)
 
 /* --- the stored form --- */
 
-static void put_zig(struct buf *buf, int64_t v)
-{
-    uint64_t rest = ((uint64_t)v << 1) ^ (uint64_t)(v >> 63);
-    for (; rest > 0x7f; rest >>= 7) {
-        buf_u8(buf, (uint8_t)(rest | 0x80));
-    }
-    buf_u8(buf, (uint8_t)rest);
-}
-
-static void put_double(struct buf *buf, double v)
-{
-    uint64_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    for (int i = 0; i < 8; i++) {
-        buf_u8(buf, (uint8_t)(bits >> (8 * i)));
-    }
-}
-
 void bucket_encode(struct buf *buf, const struct bucket *bucket)
 {
     buf_u8(buf, BUCKET_V1);
     buf_u8(buf, (uint8_t)bucket->algorithm);
-    put_zig(buf, bucket->limit);
-    put_zig(buf, bucket->duration_ms);
-    put_double(buf, bucket->remaining);
-    put_zig(buf, bucket->updated_ms);
-    put_zig(buf, bucket->expire_ms);
-}
-
-/* Every get checks; false sticks in *ok and is looked at once, at the end. */
-static uint8_t get_u8(struct bytes *at, bool *ok)
-{
-    if (at->len == 0) {
-        *ok = false;
-        return 0;
-    }
-    at->len--;
-    return *at->ptr++;
-}
-
-static int64_t get_zig(struct bytes *at, bool *ok)
-{
-    uint64_t v = 0;
-    for (unsigned shift = 0; shift < 64; shift += 7) {
-        const uint8_t c = get_u8(at, ok);
-        if ((c == 0 && shift > 0) || (shift == 63 && c > 1)) { /* longer than it has to be */
-            break;
-        }
-        v |= (uint64_t)(c & 0x7f) << shift;
-        if ((c & 0x80) == 0) {
-            return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
-        }
-    }
-    *ok = false;
-    return 0;
-}
-
-static double get_double(struct bytes *at, bool *ok)
-{
-    uint64_t bits = 0;
-    for (int i = 0; i < 8; i++) {
-        bits |= (uint64_t)get_u8(at, ok) << (8 * i);
-    }
-    double v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
+    field_zig(buf, bucket->limit);
+    field_zig(buf, bucket->duration_ms);
+    field_double(buf, bucket->remaining);
+    field_zig(buf, bucket->updated_ms);
+    field_zig(buf, bucket->expire_ms);
 }
 
 bool bucket_decode(struct bytes value, struct bucket *ret)
 {
-    bool ok = true;
-    const uint8_t version = get_u8(&value, &ok);
-    const uint8_t algorithm = get_u8(&value, &ok);
+    struct decoder d = decoder_of(value, BUCKET_V1);
+    const uint8_t algorithm = decoder_u8(&d);
     struct bucket bucket = {.algorithm = (enum bucket_algorithm)algorithm};
-    bucket.limit = get_zig(&value, &ok);
-    bucket.duration_ms = get_zig(&value, &ok);
-    bucket.remaining = get_double(&value, &ok);
-    bucket.updated_ms = get_zig(&value, &ok);
-    bucket.expire_ms = get_zig(&value, &ok);
-    if (!ok || value.len != 0 || version != BUCKET_V1 || algorithm > BUCKET_LEAKY) {
+    bucket.limit = decoder_zig(&d);
+    bucket.duration_ms = decoder_zig(&d);
+    bucket.remaining = decoder_double(&d);
+    bucket.updated_ms = decoder_zig(&d);
+    bucket.expire_ms = decoder_zig(&d);
+    if (!decoder_done(&d) || algorithm > BUCKET_LEAKY) {
         return false;
     }
     if (bucket.limit < 1 || bucket.limit > BUCKET_LIMIT_MAX) {
