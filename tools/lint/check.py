@@ -3,6 +3,7 @@
 
   layers    who may include whom: a module includes base, itself, and what LAYERS grants it, and includes nobody's
             private headers (*_int.h) but its own
+            generated types (*.pb-c.h) stay in the modules of GENERATED, and out of the headers of codec
   storeys   which files of src/core may use which: storeys.py
   banned    calls that write or read without a bound or without an error: strcpy, strcat, sprintf, gets, atoi, ...;
             thrd_create, whose threads the thread sanitizer does not see
@@ -69,6 +70,9 @@ BRIDGE_FILE = re.compile(r"^store/store_slate(_\w+)?\.[ch]$")
 IMPURE = {"base/env.h", "base/log.h", "base/mailbox.h"}
 DENIED = {"core": IMPURE, "cluster": IMPURE}
 
+# Modules that use the types generated from the schema: all others work with plain structs.
+GENERATED = {"codec", "limiter", "service"}
+
 # Tests run against the store kept in memory; those of the service against everything below it.
 TEST_GRANTS = {"core": {"store_mem/ordered_rows.h"}, "shard": {"store_mem"}, "coord": {"store_mem"}, "node": {"store_mem"},
                "query": {"store", "store_mem", "core", "shard"}, "service": MODULES}
@@ -104,6 +108,11 @@ def granted(module, name, header, is_test):
     return target in (module, "base") or target in allowed or header in allowed
 
 
+def generated_granted(module, name):
+    """Whether src/<name> may use types that the schema generates; codec keeps them out of its headers."""
+    return module in GENERATED and (module != "codec" or name.endswith(".c"))
+
+
 def check_layers(path, text):
     if not path.startswith("src/"):
         return
@@ -115,6 +124,8 @@ def check_layers(path, text):
         if not match:
             continue
         header = match.group(1)
+        if header.endswith(".pb-c.h") and not is_test and not generated_granted(module, name):
+            yield number, f"{name} must not include {header}: types of the wire stay where bytes come and go"
         ours = header.split("/")[0] in MODULES and "/" in header and os.path.exists(os.path.join(SRC, header))
         if (ours or header.startswith("sdbx")) and not granted(module, name, header, is_test):
             yield number, f"{module} must not include {header}"
