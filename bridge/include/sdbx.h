@@ -110,8 +110,9 @@ struct sdbx_event {
     uint32_t kind; /* enum sdbx_event_kind */
     int32_t status;
     uint64_t token;
-    struct sdbx_db *db; /* the database it is about, NULL for SDBX_EV_OBJECT and a failed open */
-    uint64_t db_tag;    /* the tag of its open, of a failed one too */
+    /* the database it is about; NULL for SDBX_EV_OBJECT, a failed open and reads of a snapshot */
+    struct sdbx_db *db;
+    uint64_t db_tag; /* the tag of its open, of a failed one too; 0 for reads of a snapshot */
     struct sdbx_iter *iter;
     uint64_t iter_tag; /* SDBX_EV_ROWS of a scan or sdbx_iter_next: the tag of the scan */
     uint64_t seq;
@@ -174,7 +175,10 @@ size_t sdbx_log_drain(struct sdbx_env *env, struct sdbx_log_line *ret_lines, siz
 
 int sdbx_cq_new(struct sdbx_env *env, struct sdbx_cq **ret_cq);
 
-/* After every database bound to it was closed; what is left in it is freed with it. */
+/*
+ * After every database bound to it was closed; what is left in it is freed with it. Reads of
+ * snapshots lent to it may be under way: their answers are dropped.
+ */
 void sdbx_cq_free(struct sdbx_cq *cq);
 
 /*
@@ -326,13 +330,16 @@ int sdbx_refresh(struct sdbx_db *db, uint64_t token);
 
 /*
  * Pins a moment for reads. Ends at once. Keep it short: it holds back compaction. *ret_seq may be
- * NULL.
+ * NULL. Reads of the snapshot, and of iterators over it, are answered on `cq`, by events that name
+ * no database; so whoever is lent it needs neither the handle of the database nor its queue. After
+ * sdbx_close its reads get SDBX_ECLOSED.
  */
-int sdbx_snapshot(struct sdbx_db *db, struct sdbx_snap **ret_snap, uint64_t *ret_seq);
-void sdbx_snapshot_free(struct sdbx_snap *snap);
+int sdbx_snapshot(struct sdbx_db *db, struct sdbx_cq *cq, struct sdbx_snap **ret_snap,
+                  uint64_t *ret_seq);
+void sdbx_snapshot_free(struct sdbx_snap *snap); /* before sdbx_env_free */
 
 /*
- * Reads take snap NULL for the newest state. Packed rows:
+ * Reads take a database, for its newest state, or a snapshot; the other is NULL. Packed rows:
  *   u16 klen, u16 flags (0), u32 vlen, key, value                                   (little endian,
  *   packed)
  */

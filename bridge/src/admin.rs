@@ -1,11 +1,11 @@
 //! Databases without opening them: who wrote last, and removal of all that belongs to one.
 
 use crate::cq::{Cq, Event, EV_OBJECT};
-use crate::db::{plan, OpenArgs, OpenPlan};
 use crate::env::Env;
 use crate::error::{Failure, EINTERNAL, EINVAL, EUNAVAIL, OK};
-use crate::ffi::guard;
+use crate::ffi::{counted, guard};
 use crate::objects::{delete_prefix, done, run, Answer, EPOCH, REMOVE_DB};
+use crate::plan::{plan, OpenArgs, OpenPlan};
 use crate::store::Store;
 use crate::wal_log::forget_home;
 use bytes::Bytes;
@@ -13,7 +13,6 @@ use object_store::path::Path;
 use object_store::ObjectStoreExt;
 use slatedb::admin::Admin;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The epoch of the newest writer, as the newest manifest has it; 0: there is no database.
@@ -88,11 +87,9 @@ where
     W: FnOnce(OpenPlan) -> F,
     F: Future<Output = Result<Event, Failure>> + Send + 'static,
 {
-    let (Some(env), Some(args), false) = (env.as_ref(), args.as_ref(), cq.is_null()) else {
+    let (Some(env), Some(args), Some(cq)) = (env.as_ref(), args.as_ref(), counted(cq)) else {
         return EINVAL;
     };
-    Arc::increment_strong_count(cq);
-    let cq = Arc::from_raw(cq);
     match plan(args) {
         Ok(plan) => run(env, cq, answer, work(plan)),
         Err(failure) => {

@@ -4,12 +4,11 @@
 //! it, so a burst costs two system calls however long it is.
 
 use crate::buf::Buf;
-use crate::db::Db;
 use crate::env::Env;
-use crate::error::{Failure, EINVAL, OK};
+use crate::error::{Failure, EINTERNAL, EINVAL, OK};
 use crate::ffi::{guard, guard_or};
-use crate::read::Iter;
 use std::collections::{HashMap, VecDeque};
+use std::ffi::c_void;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
@@ -27,44 +26,72 @@ pub const EV_OBJECT: u32 = 10;
 
 pub const ROWS_MORE: u32 = 1;
 
-/// What an event says about the handle of its database.
+/// A counted reference on its way to C, or back from it. Of what, the queue need not know.
+pub struct Owned {
+    ptr: *const c_void,
+    release: unsafe fn(*const c_void),
+}
+
+// SAFETY: it stands for an `Arc` of something that any thread may have and drop.
+unsafe impl Send for Owned {}
+
+unsafe fn release<T>(ptr: *const c_void) {
+    drop(Arc::from_raw(ptr.cast::<T>()));
+}
+
+impl Owned {
+    pub fn new<T: Send + Sync>(of: Arc<T>) -> Owned {
+        Owned { ptr: Arc::into_raw(of).cast(), release: release::<T> }
+    }
+
+    /// The reference that C has held since it was given one; it ends with this.
+    ///
+    /// # Safety
+    /// C was given one, and this is called once for it.
+    pub unsafe fn held_by_c<T: Send + Sync>(of: &Arc<T>) -> Owned {
+        Owned { ptr: Arc::as_ptr(of).cast(), release: release::<T> }
+    }
+
+    fn give(self) -> *const c_void {
+        let ptr = self.ptr;
+        std::mem::forget(self);
+        ptr
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // SAFETY: made from an `Arc` of that type, whose count has one for this.
+        unsafe { (self.release)(self.ptr) };
+    }
+}
+
+/// What an event says about a handle, of a database or of an iterator.
 #[derive(Default)]
-pub enum DbRef {
+pub enum HandleRef {
     #[default]
     None,
     /// Names a handle that C holds.
     Lent(usize),
     /// Gives C its handle.
-    Gives(Arc<Db>),
+    Gives(Owned),
     /// The last event: the handle C holds ends with it.
-    Ends(Ending),
+    Ends(Owned),
 }
 
-/// The reference C was given by `DbRef::Gives`, to be let go when the last event leaves the queue.
-pub struct Ending(*const Db);
-
-// SAFETY: it stands for an `Arc<Db>`, which may be dropped on any thread.
-unsafe impl Send for Ending {}
-
-impl Ending {
-    pub fn of(db: &Arc<Db>) -> Ending {
-        Ending(Arc::as_ptr(db))
+impl HandleRef {
+    pub fn lent<T>(to: &Arc<T>) -> HandleRef {
+        HandleRef::Lent(Arc::as_ptr(to) as usize)
     }
-}
 
-impl Drop for Ending {
-    fn drop(&mut self) {
-        // SAFETY: C holds one reference, and a database ends once.
-        unsafe { drop(Arc::from_raw(self.0)) };
+    fn into_raw(self) -> *const c_void {
+        match self {
+            HandleRef::None => std::ptr::null(),
+            HandleRef::Lent(ptr) => ptr as *const c_void,
+            HandleRef::Gives(owned) => owned.give(),
+            HandleRef::Ends(owned) => owned.ptr, // C may compare the pointer, but not use it
+        }
     }
-}
-
-#[derive(Default)]
-pub enum IterRef {
-    #[default]
-    None,
-    Lent(usize),
-    Gives(Arc<Iter>),
 }
 
 #[derive(Default)]
@@ -72,9 +99,9 @@ pub struct Event {
     pub kind: u32,
     pub status: i32,
     pub token: u64,
-    pub db: DbRef,
+    pub db: HandleRef,
     pub db_tag: u64,
-    pub iter: IterRef,
+    pub iter: HandleRef,
     pub iter_tag: u64,
     pub seq: u64,
     pub nrows: u32,
@@ -91,12 +118,6 @@ impl Event {
     pub fn failed(kind: u32, token: u64, failure: Failure) -> Self {
         Event { kind, token, status: failure.status, data: failure.text.into_bytes(), ..Event::default() }
     }
-
-    pub fn of(mut self, db: &Arc<Db>) -> Self {
-        self.db = DbRef::Lent(Arc::as_ptr(db) as usize);
-        self.db_tag = db.tag;
-        self
-    }
 }
 
 #[repr(C)]
@@ -104,9 +125,9 @@ pub struct RawEvent {
     pub kind: u32,
     pub status: i32,
     pub token: u64,
-    pub db: *const Db,
+    pub db: *const c_void,
     pub db_tag: u64,
-    pub iter: *const Iter,
+    pub iter: *const c_void,
     pub iter_tag: u64,
     pub seq: u64,
     pub nrows: u32,
@@ -116,31 +137,20 @@ pub struct RawEvent {
 }
 
 impl RawEvent {
-    fn from(mut event: Event) -> RawEvent {
-        let db = match std::mem::take(&mut event.db) {
-            DbRef::None => std::ptr::null(),
-            DbRef::Lent(p) => p as *const Db,
-            DbRef::Gives(db) => Arc::into_raw(db),
-            DbRef::Ends(ending) => ending.0, // C may compare the pointer, but not use it
-        };
-        let iter = match std::mem::take(&mut event.iter) {
-            IterRef::None => std::ptr::null(),
-            IterRef::Lent(p) => p as *const Iter,
-            IterRef::Gives(iter) => Arc::into_raw(iter),
-        };
+    fn from(event: Event) -> RawEvent {
         RawEvent {
             kind: event.kind,
             status: event.status,
             token: event.token,
-            db,
+            db: event.db.into_raw(),
             db_tag: event.db_tag,
-            iter,
+            iter: event.iter.into_raw(),
             iter_tag: event.iter_tag,
             seq: event.seq,
             nrows: event.nrows,
             flags: event.flags,
             epoch: event.epoch,
-            data: Buf::from_vec(std::mem::take(&mut event.data)),
+            data: Buf::from_vec(event.data),
         }
     }
 }
@@ -154,8 +164,8 @@ struct Queue {
 pub struct Cq {
     queue: Mutex<Queue>,
     fd: OwnedFd,
-    /// Opens under way, by token: dropping or using the sender ends the open early.
-    pub opens: Mutex<HashMap<u64, oneshot::Sender<()>>>,
+    /// Calls under way that may be ended early, by token: using or dropping the sender ends one.
+    enders: Mutex<HashMap<u64, oneshot::Sender<()>>>,
 }
 
 impl Cq {
@@ -169,7 +179,7 @@ impl Cq {
             queue: Mutex::new(Queue { events: VecDeque::new(), signalled: false, closed: false }),
             // SAFETY: a fresh descriptor nobody else owns.
             fd: unsafe { OwnedFd::from_raw_fd(fd) },
-            opens: Mutex::new(HashMap::new()),
+            enders: Mutex::new(HashMap::new()),
         })
     }
 
@@ -211,7 +221,28 @@ impl Cq {
         let rest = std::mem::take(&mut queue.events);
         drop(queue);
         drop(rest);
-        self.opens.lock().unwrap_or_else(|e| e.into_inner()).clear();
+        self.enders().clear();
+    }
+
+    fn enders(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<()>>> {
+        self.enders.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// A call begins that may be ended early: it ends when what is returned says so.
+    pub fn may_end_early(&self, token: u64) -> oneshot::Receiver<()> {
+        let (sender, ends) = oneshot::channel();
+        self.enders().insert(token, sender);
+        ends
+    }
+
+    /// The call of `token` is over.
+    pub fn has_ended(&self, token: u64) {
+        self.enders().remove(&token);
+    }
+
+    /// False: no such call is under way.
+    pub fn end_early(&self, token: u64) -> bool {
+        self.enders().remove(&token).is_some_and(|sender| sender.send(()).is_ok())
     }
 }
 
@@ -230,7 +261,7 @@ pub unsafe extern "C" fn sdbx_cq_new(env: *const Env, ret_cq: *mut *const Cq) ->
             }
             Err(error) => {
                 log::error!("eventfd: {error}");
-                crate::error::EINTERNAL
+                EINTERNAL
             }
         }
     })
@@ -284,26 +315,4 @@ pub unsafe extern "C" fn sdbx_cq_wait(
     let mut poll = libc::pollfd { fd: (*cq).fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     libc::poll(&raw mut poll, 1, timeout);
     sdbx_cq_drain(cq, ret_events, max)
-}
-
-/// # Safety
-/// See sdbx.h.
-#[no_mangle]
-pub unsafe extern "C" fn sdbx_open_cancel(cq: *const Cq, token: u64) -> i32 {
-    guard(|| {
-        let Some(cq) = cq.as_ref() else { return EINVAL };
-        let sender = cq.opens.lock().unwrap_or_else(|e| e.into_inner()).remove(&token);
-        match sender {
-            Some(sender) => {
-                let _ = sender.send(());
-                OK
-            }
-            None => crate::error::ENOTFOUND,
-        }
-    })
-}
-
-#[no_mangle]
-pub extern "C" fn sdbx_strerror(status: i32) -> *const std::ffi::c_char {
-    crate::error::status_text(status).as_ptr().cast()
 }

@@ -143,6 +143,11 @@ pub fn status_text(status: i32) -> &'static [u8] {
     }
 }
 
+#[no_mangle]
+pub extern "C" fn sdbx_strerror(status: i32) -> *const std::ffi::c_char {
+    status_text(status).as_ptr().cast()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

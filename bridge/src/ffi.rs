@@ -5,6 +5,7 @@ use crate::error::{Failure, EINTERNAL, EINVAL, OK};
 use std::any::Any;
 use std::ffi::{c_char, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
 
 /// Runs the body of a call; a panic becomes SDBX_EINTERNAL, its text an error line in the log ring.
 pub fn guard(body: impl FnOnce() -> i32) -> i32 {
@@ -92,4 +93,16 @@ pub unsafe fn set_text(err: *mut Buf, text: String) {
 /// `p` is NULL or points to a live T for the call.
 pub unsafe fn handle<'a, T>(p: *const T) -> Result<&'a T, i32> {
     p.as_ref().ok_or(EINVAL)
+}
+
+/// Another reference to what is behind a handle.
+///
+/// # Safety
+/// `p` is NULL or a live handle that was made by `Arc::into_raw`.
+pub unsafe fn counted<T>(p: *const T) -> Option<Arc<T>> {
+    if p.is_null() {
+        return None;
+    }
+    Arc::increment_strong_count(p);
+    Some(Arc::from_raw(p))
 }

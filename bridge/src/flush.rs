@@ -6,25 +6,19 @@
 //! own task, so that building sorted files never holds up the WAL. Where the WAL is a log, its flushes go to the log.
 
 use crate::cq::{Event, EV_FLUSHED};
-use crate::db::{borrow, Db, GivenUp};
+use crate::db::{Db, GivenUp};
 use crate::error::{Failure, EAGAIN, ECLOSED, EINVAL, OK};
-use crate::ffi::guard;
-use crate::write::WriteMsg;
+use crate::ffi::{counted, guard};
+use crate::requests::{FlushMsg, WriteMsg};
 use slatedb::config::{FlushOptions, FlushType};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 const FLUSHES_MAX: usize = 1024; // SDBX_FLUSHES_MAX
 /// Two hand-overs between tasks; a timer cannot be shorter.
 const FLUSH_BEGINS_WITHIN: Duration = Duration::from_millis(1);
-
-pub enum FlushMsg {
-    /// A token, and how many writes had been accepted by then: all of them come along.
-    Flush(u64, u64),
-    Stop(oneshot::Sender<()>),
-}
 
 pub fn finish(db: &Arc<Db>, token: u64, result: Result<(), Failure>) {
     let event = match result {
@@ -32,7 +26,7 @@ pub fn finish(db: &Arc<Db>, token: u64, result: Result<(), Failure>) {
         Err(failure) => Event::failed(EV_FLUSHED, token, db.blame(failure)),
     };
     db.flushes.fetch_sub(1, Ordering::AcqRel);
-    db.cq.push(event.of(db));
+    db.answer(event);
 }
 
 /// The log of a database answers from its own thread, without the engine's tasks in between.
@@ -98,7 +92,7 @@ pub async fn run(db: Arc<Db>, mut requests: mpsc::UnboundedReceiver<FlushMsg>, w
 #[no_mangle]
 pub unsafe extern "C" fn sdbx_flush(db: *const Db, what: i32, token: u64) -> i32 {
     guard(|| {
-        let Some(db) = borrow(db) else { return EINVAL };
+        let Some(db) = counted(db) else { return EINVAL };
         let requests = match what {
             1 => &db.wal_flushes,
             2 => &db.memtable_flushes,

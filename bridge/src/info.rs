@@ -1,9 +1,9 @@
 //! What is going on in a database, as JSON; and the last error of its store.
 
 use crate::buf::Buf;
-use crate::db::{borrow, Db};
+use crate::db::Db;
 use crate::error::{EINVAL, OK};
-use crate::ffi::{guard, set_text};
+use crate::ffi::{counted, guard, set_text};
 use crate::store::give_health;
 use serde_json::{json, Value};
 use slatedb::manifest::{SortedRun, SsTableView};
@@ -64,7 +64,7 @@ fn describe(db: &Db) -> Value {
 #[no_mangle]
 pub unsafe extern "C" fn sdbx_info(db: *const Db, ret_json: *mut Buf) -> i32 {
     guard(|| {
-        let (Some(db), false) = (borrow(db), ret_json.is_null()) else { return EINVAL };
+        let (Some(db), false) = (counted(db), ret_json.is_null()) else { return EINVAL };
         set_text(ret_json, describe(&db).to_string());
         OK
     })
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn sdbx_last_error(
     ret_ok_ms: *mut i64,
 ) -> i32 {
     guard(|| {
-        let Some(db) = borrow(db) else { return EINVAL };
+        let Some(db) = counted(db) else { return EINVAL };
         let (mut error, mut ok_ms) = db.store.health.last();
         if let Some(wal) = &db.wal_store {
             let (wal_error, wal_ok_ms) = wal.health.last();

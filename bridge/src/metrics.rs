@@ -5,9 +5,9 @@
 //! by component and api).
 
 use crate::buf::Buf;
-use crate::db::{borrow, Db};
+use crate::db::Db;
 use crate::error::{EINVAL, OK};
-use crate::ffi::{guard, opt_str, set_text, status_of};
+use crate::ffi::{counted, guard, opt_str, set_text, status_of};
 use slatedb_common::metrics::{Metric, MetricValue};
 use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int};
@@ -259,7 +259,7 @@ pub unsafe extern "C" fn sdbx_metrics(
     ret_text: *mut Buf,
 ) -> i32 {
     guard(|| {
-        let (Some(db), false) = (borrow(db), ret_text.is_null()) else { return EINVAL };
+        let (Some(db), false) = (counted(db), ret_text.is_null()) else { return EINVAL };
         let labels = match opt_str(labels, "labels") {
             Ok(labels) => labels.unwrap_or(""),
             Err(failure) => return status_of(Err(failure)),

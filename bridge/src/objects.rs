@@ -4,8 +4,8 @@ use crate::buf::Buf;
 use crate::cq::{Cq, Event, EV_OBJECT};
 use crate::env::Env;
 use crate::error::{Failure, EEXIST, EINTERNAL, EINVAL, ENOTFOUND, EUNAVAIL, OK};
-use crate::ffi::{guard, panic_text, req_str, status_of};
-use crate::read::put_row;
+use crate::ffi::{counted, guard, panic_text, req_str, status_of};
+use crate::rows::put_row;
 use crate::store::{resolve, Kind, Store, StoreArgs};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt};
@@ -162,12 +162,10 @@ where
     W: FnOnce(Arc<Store>, Path) -> F + Send + 'static,
     F: Future<Output = Result<Event, Failure>> + Send + 'static,
 {
-    let (Some(env), Some(args), false) = (env.as_ref(), args.as_ref(), cq.is_null()) else {
+    let (Some(env), Some(args), Some(cq)) = (env.as_ref(), args.as_ref(), counted(cq)) else {
         return Err(Failure::invalid("objects: a handle is missing"));
     };
     let relative = req_str(path, "path")?;
-    Arc::increment_strong_count(cq);
-    let cq = Arc::from_raw(cq);
     let place = resolve(args).and_then(|store| Ok((store.locate(relative)?, store)));
     let (at, store) = match place {
         Ok(place) => place,

@@ -1,13 +1,16 @@
 //! Reads: point look-ups, multi-gets, scans page by page, snapshots.
 //!
+//! A snapshot is lent to whoever reads it: its reads are answered on the queue it was taken for and name no database,
+//! whose handle may be gone by then.
+//!
 //! A few look-ups are first polled on the caller's thread: what is in memory, or is ruled out by a filter, is
 //! answered without a hop. What has to wait goes on as a task.
 
-use crate::cq::{Event, IterRef, EV_ROWS, EV_VALUE, ROWS_MORE};
-use crate::db::{borrow, Db, GivenUp, ReadGuard};
-use crate::error::{Failure, EINTERNAL, EINVAL, ENOTFOUND, OK};
-use crate::ffi::{guard, guard_or, set, slice, status_of};
-use crate::write::VALUE_ABSENT;
+use crate::cq::{Cq, Event, HandleRef, Owned, EV_ROWS, EV_VALUE, ROWS_MORE};
+use crate::db::{Db, GivenUp, ReadGuard};
+use crate::error::{Failure, EINVAL, ENOTFOUND, OK};
+use crate::ffi::{counted, guard, guard_or, set, slice, status_of};
+use crate::rows::put_row;
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use slatedb::config::{DurabilityLevel, ReadOptions, ScanOptions};
@@ -30,29 +33,51 @@ const PAGE_BYTES_DEFAULT: u64 = 1 << 20;
 const PAGE_BYTES_MAX: u64 = 1 << 30;
 const READ_AHEAD_BYTES_MAX: u64 = 64 << 20;
 const FETCH_TASKS: usize = 4;
-const ROW_HEADER_BYTES: usize = 8;
 
-pub struct Snap(Arc<DbSnapshot>);
+/// One moment of a database, and whom its reads are answered.
+struct Moment {
+    db: Arc<Db>,
+    view: Arc<DbSnapshot>,
+    cq: Arc<Cq>,
+}
+
+pub struct Snap(Arc<Moment>);
 
 /// Where a read looks: a snapshot, or the newest state.
 #[derive(Clone)]
 enum Source {
     Newest(Arc<Db>),
-    Snapshot(Arc<DbSnapshot>),
+    Snapshot(Arc<Moment>),
 }
 
 impl Source {
-    unsafe fn of(db: &Arc<Db>, snap: *const Snap) -> Source {
-        match snap.as_ref() {
-            Some(snap) => Source::Snapshot(snap.0.clone()),
-            None => Source::Newest(db.clone()),
+    /// None unless exactly one of both is given.
+    unsafe fn of(db: *const Db, snap: *const Snap) -> Option<Source> {
+        match (counted(db), snap.as_ref()) {
+            (Some(db), None) => Some(Source::Newest(db)),
+            (None, Some(snap)) => Some(Source::Snapshot(snap.0.clone())),
+            _ => None,
+        }
+    }
+
+    fn db(&self) -> &Arc<Db> {
+        match self {
+            Source::Newest(db) => db,
+            Source::Snapshot(moment) => &moment.db,
+        }
+    }
+
+    fn answer(&self, event: Event) {
+        match self {
+            Source::Newest(db) => db.answer(event),
+            Source::Snapshot(moment) => moment.cq.push(event),
         }
     }
 
     async fn get(&self, key: &Bytes, options: &ReadOptions) -> Result<Option<Bytes>, Failure> {
         let value = match self {
             Source::Newest(db) => db.engine.get_with_options(key, options).await,
-            Source::Snapshot(snap) => snap.get_with_options(key, options).await,
+            Source::Snapshot(moment) => moment.view.get_with_options(key, options).await,
         };
         Ok(value?)
     }
@@ -60,7 +85,7 @@ impl Source {
     async fn scan(&self, range: Range, options: &ScanOptions) -> Result<DbIterator, Failure> {
         let iter = match self {
             Source::Newest(db) => db.engine.scan_with_options(range, options).await,
-            Source::Snapshot(snap) => snap.scan_with_options(range, options).await,
+            Source::Snapshot(moment) => moment.view.scan_with_options(range, options).await,
         };
         Ok(iter?)
     }
@@ -80,16 +105,6 @@ fn read_options(flags: u32) -> ReadOptions {
     ReadOptions { durability_filter: durability(flags), ..ReadOptions::default() }
 }
 
-pub fn put_row(out: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
-    let vlen = value.map_or(VALUE_ABSENT, |v| v.len() as u32);
-    out.reserve(ROW_HEADER_BYTES + key.len() + value.map_or(0, <[u8]>::len));
-    out.extend((key.len() as u16).to_le_bytes());
-    out.extend(0u16.to_le_bytes());
-    out.extend(vlen.to_le_bytes());
-    out.extend(key);
-    out.extend(value.unwrap_or_default());
-}
-
 /// What the event of a read will say whatever happens.
 struct Answer {
     kind: u32,
@@ -99,30 +114,31 @@ struct Answer {
 
 /// Runs `work` to its event. With `inline` it is polled once here first.
 fn drive(
-    db: Arc<Db>,
+    source: Source,
     reading: ReadGuard,
     answer: Answer,
     inline: bool,
     work: impl Future<Output = Result<Event, Failure>> + Send + 'static,
 ) {
-    let owner = db.clone();
+    let io = source.db().io.clone();
     let mut whole = Box::pin(async move {
-        let mut event = match owner.unless_given_up(GivenUp::All, work).await {
+        let db = source.db();
+        let mut event = match db.unless_given_up(GivenUp::All, work).await {
             Ok(event) => event,
-            Err(failure) => Event::failed(answer.kind, answer.token, owner.blame(failure)),
+            Err(failure) => Event::failed(answer.kind, answer.token, db.blame(failure)),
         };
         event.iter_tag = answer.tag;
-        owner.cq.push(event.of(&owner));
+        source.answer(event);
         drop(reading);
     });
     if inline {
-        let _entered = db.io.enter();
+        let _entered = io.enter();
         let mut context = Context::from_waker(Waker::noop());
         if let Poll::Ready(()) = whole.poll_unpin(&mut context) {
             return;
         }
     }
-    db.io.spawn(whole);
+    io.spawn(whole);
 }
 
 /// # Safety
@@ -137,18 +153,18 @@ pub unsafe extern "C" fn sdbx_get(
     token: u64,
 ) -> i32 {
     guard(|| {
-        let Some(db) = borrow(db) else { return EINVAL };
+        let Some(source) = Source::of(db, snap) else { return EINVAL };
         let Ok(key) = slice(key, key_len) else { return EINVAL };
         if key.is_empty() || key.len() > usize::from(u16::MAX) || flags & !READ_DURABLE != 0 {
             return EINVAL;
         }
-        let reading = match db.begin_read() {
+        let reading = match source.db().begin_read() {
             Ok(reading) => reading,
             Err(status) => return status,
         };
-        let (key, source) = (Bytes::copy_from_slice(key), Source::of(&db, snap));
-        drive(db, reading, Answer { kind: EV_VALUE, token, tag: 0 }, true, async move {
-            match source.get(&key, &read_options(flags)).await? {
+        let (key, place) = (Bytes::copy_from_slice(key), source.clone());
+        drive(source, reading, Answer { kind: EV_VALUE, token, tag: 0 }, true, async move {
+            match place.get(&key, &read_options(flags)).await? {
                 Some(value) => Ok(Event { data: value.to_vec(), ..Event::new(EV_VALUE, token) }),
                 None => Ok(Event { status: ENOTFOUND, ..Event::new(EV_VALUE, token) }),
             }
@@ -216,7 +232,7 @@ pub unsafe extern "C" fn sdbx_mget(
     token: u64,
 ) -> i32 {
     guard(|| {
-        let Some(db) = borrow(db) else { return EINVAL };
+        let Some(source) = Source::of(db, snap) else { return EINVAL };
         if flags & !READ_DURABLE != 0 {
             return EINVAL;
         }
@@ -224,14 +240,14 @@ pub unsafe extern "C" fn sdbx_mget(
             Ok(keys) => keys,
             Err(failure) => return status_of(Err(failure)),
         };
-        let reading = match db.begin_read() {
+        let reading = match source.db().begin_read() {
             Ok(reading) => reading,
             Err(status) => return status,
         };
-        let source = Source::of(&db, snap);
         let inline = keys.len() <= INLINE_KEYS_MAX;
         let answer = Answer { kind: EV_ROWS, token, tag: 0 };
-        drive(db, reading, answer, inline, get_all(source, keys, read_options(flags), token));
+        let work = get_all(source.clone(), keys, read_options(flags), token);
+        drive(source, reading, answer, inline, work);
         OK
     })
 }
@@ -257,7 +273,7 @@ struct Cursor {
 }
 
 pub struct Iter {
-    db: Arc<Db>,
+    source: Source,
     tag: u64,
     cursor: Mutex<Option<Cursor>>,
 }
@@ -303,11 +319,12 @@ async fn read_page(
     Ok(Page { data, nrows, rest: next.map(|ahead| Cursor { iter, ahead, keys_only }) })
 }
 
-fn first_page_event(db: &Arc<Db>, page: Page, tag: u64, token: u64) -> Event {
+fn first_page_event(source: Source, page: Page, tag: u64, token: u64) -> Event {
     let mut event = Event { data: page.data, nrows: page.nrows, ..Event::new(EV_ROWS, token) };
     if let Some(cursor) = page.rest {
         event.flags = ROWS_MORE;
-        event.iter = IterRef::Gives(Arc::new(Iter { db: db.clone(), tag, cursor: Mutex::new(Some(cursor)) }));
+        let iter = Iter { source, tag, cursor: Mutex::new(Some(cursor)) };
+        event.iter = HandleRef::Gives(Owned::new(Arc::new(iter)));
     }
     event
 }
@@ -349,26 +366,26 @@ pub unsafe extern "C" fn sdbx_scan(
     token: u64,
 ) -> i32 {
     guard(|| {
-        let (Some(db), Some(args)) = (borrow(db), args.as_ref()) else { return EINVAL };
+        let (Some(source), Some(args)) = (Source::of(db, snap), args.as_ref()) else { return EINVAL };
         if args.flags & !(READ_DURABLE | SCAN_DESC | SCAN_KEYS_ONLY | SCAN_CACHE) != 0 {
             return EINVAL;
         }
         let Ok(range) = scan_range(args) else { return EINVAL };
-        let reading = match db.begin_read() {
+        let reading = match source.db().begin_read() {
             Ok(reading) => reading,
             Err(status) => return status,
         };
-        let (options, source) = (scan_options(args), Source::of(&db, snap));
+        let options = scan_options(args);
         let keys_only = args.flags & SCAN_KEYS_ONLY != 0;
         let bounds = Bounds::new(args.max_rows, args.max_bytes);
-        let (owner, tag) = (db.clone(), args.tag);
-        drive(db, reading, Answer { kind: EV_ROWS, token, tag }, false, async move {
+        let (place, tag) = (source.clone(), args.tag);
+        drive(source, reading, Answer { kind: EV_ROWS, token, tag }, false, async move {
             if is_empty(&range) {
                 return Ok(Event::new(EV_ROWS, token));
             }
-            let iter = source.scan(range, &options).await?;
+            let iter = place.scan(range, &options).await?;
             let page = read_page(iter, None, keys_only, bounds).await?;
-            Ok(first_page_event(&owner, page, tag, token))
+            Ok(first_page_event(place, page, tag, token))
         });
         OK
     })
@@ -379,13 +396,9 @@ pub unsafe extern "C" fn sdbx_scan(
 #[no_mangle]
 pub unsafe extern "C" fn sdbx_iter_next(iter: *const Iter, max_rows: u32, max_bytes: u64, token: u64) -> i32 {
     guard(|| {
-        if iter.is_null() {
-            return EINVAL;
-        }
-        Arc::increment_strong_count(iter);
-        let iter = Arc::from_raw(iter);
-        let db = iter.db.clone();
-        let reading = match db.begin_read() {
+        let Some(iter) = counted(iter) else { return EINVAL };
+        let source = iter.source.clone();
+        let reading = match source.db().begin_read() {
             Ok(reading) => reading,
             Err(status) => return status,
         };
@@ -393,13 +406,13 @@ pub unsafe extern "C" fn sdbx_iter_next(iter: *const Iter, max_rows: u32, max_by
             return EINVAL; // at its end, failed, or a next is under way
         };
         let answer = Answer { kind: EV_ROWS, token, tag: iter.tag };
-        drive(db, reading, answer, false, async move {
+        drive(source, reading, answer, false, async move {
             let bounds = Bounds::new(max_rows, max_bytes);
             let page = read_page(cursor.iter, Some(cursor.ahead), cursor.keys_only, bounds).await?;
             let mut event = Event { data: page.data, nrows: page.nrows, ..Event::new(EV_ROWS, token) };
             if page.rest.is_some() {
                 event.flags = ROWS_MORE;
-                event.iter = IterRef::Lent(Arc::as_ptr(&iter) as usize);
+                event.iter = HandleRef::lent(&iter);
             }
             *iter.cursor.lock().unwrap_or_else(|e| e.into_inner()) = page.rest;
             Ok(event)
@@ -414,7 +427,10 @@ pub unsafe extern "C" fn sdbx_iter_next(iter: *const Iter, max_rows: u32, max_by
 pub unsafe extern "C" fn sdbx_iter_free(iter: *const Iter) {
     guard_or((), || {
         if !iter.is_null() {
-            drop(Arc::from_raw(iter));
+            let iter = Arc::from_raw(iter);
+            let io = iter.source.db().io.clone();
+            let _entered = io.enter(); // what the engine drops may want its runtime
+            drop(iter);
         }
     });
 }
@@ -422,20 +438,25 @@ pub unsafe extern "C" fn sdbx_iter_free(iter: *const Iter) {
 /// # Safety
 /// See sdbx.h.
 #[no_mangle]
-pub unsafe extern "C" fn sdbx_snapshot(db: *const Db, ret_snap: *mut *mut Snap, ret_seq: *mut u64) -> i32 {
+pub unsafe extern "C" fn sdbx_snapshot(
+    db: *const Db,
+    cq: *const Cq,
+    ret_snap: *mut *mut Snap,
+    ret_seq: *mut u64,
+) -> i32 {
     guard(|| {
-        let Some(db) = borrow(db) else { return EINVAL };
-        if ret_snap.is_null() {
+        let (Some(db), Some(cq), false) = (counted(db), counted(cq), ret_snap.is_null()) else {
             return EINVAL;
-        }
+        };
         if let Err(status) = db.check_open() {
             return status;
         }
         let _entered = db.io.enter();
         match db.engine.snapshot() {
-            Ok(snap) => {
-                set(ret_seq, snap.seq());
-                ret_snap.write(Box::into_raw(Box::new(Snap(snap))));
+            Ok(view) => {
+                set(ret_seq, view.seq());
+                let moment = Arc::new(Moment { db: db.clone(), view, cq });
+                ret_snap.write(Box::into_raw(Box::new(Snap(moment))));
                 OK
             }
             Err(error) => db.blame(Failure::from(error)).status,
@@ -447,10 +468,12 @@ pub unsafe extern "C" fn sdbx_snapshot(db: *const Db, ret_snap: *mut *mut Snap, 
 /// See sdbx.h.
 #[no_mangle]
 pub unsafe extern "C" fn sdbx_snapshot_free(snap: *mut Snap) {
-    guard_or(EINTERNAL, || {
+    guard_or((), || {
         if !snap.is_null() {
-            drop(Box::from_raw(snap));
+            let snap = Box::from_raw(snap);
+            let io = snap.0.db.io.clone();
+            let _entered = io.enter(); // as above
+            drop(snap);
         }
-        OK
     });
 }

@@ -2,35 +2,22 @@
 
 use crate::buf::Buf;
 use crate::cq::{Event, EV_APPLIED, EV_WRITE_FAILED};
-use crate::db::{borrow, Db, GivenUp};
+use crate::db::{Db, GivenUp};
 use crate::error::{Failure, EAGAIN, ECLOSED, EINVAL, OK};
-use crate::ffi::{guard, status_of};
+use crate::ffi::{counted, guard, status_of};
 use crate::flush;
+use crate::requests::{WriteMsg, WriteReq};
+use crate::rows::VALUE_ABSENT;
 use bytes::Bytes;
 use slatedb::WriteBatch;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 const OP_HEADER_BYTES: usize = 8;
 const OP_PUT: u8 = 0;
 const OP_DELETE: u8 = 1;
 const BUFS_MAX: usize = 65536;
-/// Kept out of values: an absent row of a multi-get says so with it.
-pub const VALUE_ABSENT: u32 = u32::MAX;
-
-pub struct WriteReq {
-    bufs: Vec<Bytes>,
-    bytes: u64,
-    token: u64,
-}
-
-pub enum WriteMsg {
-    Write(WriteReq),
-    /// A WAL flush, in its turn among the writes: what a database with a log does.
-    Flush(u64),
-    Stop(oneshot::Sender<()>),
-}
 
 struct Op {
     put: bool,
@@ -112,7 +99,7 @@ fn finish(db: &Arc<Db>, bytes: u64, token: u64, result: Result<u64, Failure>) {
             Event::failed(EV_WRITE_FAILED, token, db.blame(failure))
         }
     };
-    db.cq.push(event.of(db));
+    db.answer(event);
     db.note_write_ended();
 }
 
@@ -169,7 +156,7 @@ pub unsafe extern "C" fn sdbx_write(
     token: u64,
 ) -> i32 {
     guard(|| {
-        let (Some(db), false) = (borrow(db), bufs.is_null()) else { return EINVAL };
+        let (Some(db), false) = (counted(db), bufs.is_null()) else { return EINVAL };
         if bufs_count > BUFS_MAX {
             return EINVAL;
         }

@@ -4,11 +4,13 @@ mod common;
 
 use common::*;
 use sdbx::buf::Buf;
+use sdbx::close::*;
 use sdbx::cq::*;
 use sdbx::db::*;
 use sdbx::flush::sdbx_flush;
 use sdbx::info::{sdbx_info, sdbx_last_error};
 use sdbx::metrics::sdbx_metrics;
+use sdbx::open::*;
 use sdbx::read::*;
 use sdbx::write::sdbx_write;
 use std::ptr::null;
@@ -153,7 +155,7 @@ fn the_second_open_fences_the_first() {
         let failed = c.write(old, &[put("tmore", b"1")]);
         assert_eq!((failed.kind, failed.status), (EV_WRITE_FAILED, EFENCED));
         let mut snap = std::ptr::null_mut();
-        assert_eq!(unsafe { sdbx_snapshot(old, &mut snap, std::ptr::null_mut()) }, EFENCED);
+        assert_eq!(unsafe { sdbx_snapshot(old, c.cq, &mut snap, std::ptr::null_mut()) }, EFENCED);
         assert_eq!(c.close(old, WAL).status, EFENCED);
 
         assert_eq!(c.get(new, null(), "tstale"), None);
@@ -256,16 +258,14 @@ fn snapshots_stand_still() {
     both(|c, spec| {
         let db = c.open(spec);
         let before = c.write(db, &[put("ta", b"old"), put("tb", b"old")]);
-        let mut snap = std::ptr::null_mut();
-        let mut seq = 0;
-        assert_eq!(unsafe { sdbx_snapshot(db, &mut snap, &mut seq) }, 0);
+        let (snap, seq) = c.snapshot(db);
         assert_eq!(seq, before.seq);
         c.write(db, &[put("ta", b"new"), del("tb"), put("tc", b"new")]);
-        assert_eq!(c.get(db, snap, "ta").as_deref(), Some(&b"old"[..]));
+        assert_eq!(c.get(null(), snap, "ta").as_deref(), Some(&b"old"[..]));
         assert_eq!(c.get(db, null(), "ta").as_deref(), Some(&b"new"[..]));
-        assert_eq!(c.scan(db, snap, "t", "", 0, 0).keys(), ["ta", "tb"]);
+        assert_eq!(c.scan(null(), snap, "t", "", 0, 0).keys(), ["ta", "tb"]);
         assert_eq!(c.scan(db, null(), "t", "", 0, 0).keys(), ["ta", "tc"]);
-        let rows = c.mget(db, snap, &["tc", "tb"]).rows();
+        let rows = c.mget(null(), snap, &["tc", "tb"]).rows();
         assert_eq!(rows[0].1, None);
         assert_eq!(rows[1].1.as_deref(), Some(&b"old"[..]));
         unsafe { sdbx_snapshot_free(snap) };
@@ -279,15 +279,49 @@ fn a_snapshot_outlives_its_database() {
     let mut c = Caller::new();
     let db = c.open(&memory("outlives"));
     c.write(db, &[put("ta", b"1"), put("tb", b"1")]);
-    let mut snap = std::ptr::null_mut();
-    assert_eq!(unsafe { sdbx_snapshot(db, &mut snap, std::ptr::null_mut()) }, 0);
+    let (snap, _) = c.snapshot(db);
     let page = c.scan(db, null(), "t", "", 0, 1);
+    let lent = c.scan(null(), snap, "t", "", 0, 1);
     c.close(db, NO_FLUSH);
     assert_eq!(unsafe { sdbx_iter_next(page.iter, 0, 0, 1) }, ECLOSED);
+    assert_eq!(unsafe { sdbx_iter_next(lent.iter, 0, 0, 1) }, ECLOSED);
+    assert_eq!(unsafe { sdbx_get(null(), snap, b"ta".as_ptr(), 2, 0, 1) }, ECLOSED);
     unsafe {
         sdbx_iter_free(page.iter);
+        sdbx_iter_free(lent.iter);
         sdbx_snapshot_free(snap);
     }
+}
+
+#[test]
+fn a_snapshot_is_read_where_it_was_lent_to() {
+    both(|c, spec| {
+        let db = c.open(spec);
+        c.write(db, &[put("ta", b"old"), put("tb", b"old"), put("tc", b"old")]);
+        let mut reader = c.second();
+        let (snap, _) = reader.snapshot(db);
+        c.write(db, &[put("ta", b"new"), del("tb")]);
+        assert_eq!(reader.get(null(), snap, "ta").as_deref(), Some(&b"old"[..]));
+        let page = reader.scan(null(), snap, "t", "", 0, 2);
+        assert_eq!((page.keys(), page.db, page.db_tag), (vec!["ta".into(), "tb".into()], null(), 0));
+        let token = reader.token();
+        assert_eq!(unsafe { sdbx_iter_next(page.iter, 0, 0, token) }, 0);
+        assert_eq!(reader.wait(token).keys(), ["tc"]);
+        assert!(
+            c.drain_for(std::time::Duration::ZERO).is_empty(),
+            "nothing of it arrives at the database's queue"
+        );
+
+        let (both, neither) = (reader.token(), reader.token());
+        assert_eq!(unsafe { sdbx_get(db, snap, b"ta".as_ptr(), 2, 0, both) }, EINVAL);
+        assert_eq!(unsafe { sdbx_get(null(), null(), b"ta".as_ptr(), 2, 0, neither) }, EINVAL);
+        unsafe {
+            sdbx_iter_free(page.iter);
+            sdbx_snapshot_free(snap);
+        }
+        drop(reader);
+        c.close(db, NO_FLUSH);
+    });
 }
 
 #[test]

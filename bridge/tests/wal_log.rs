@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use sdbx::buf::Buf;
-use sdbx::db::sdbx_close;
+use sdbx::close::sdbx_close;
 use sdbx::info::sdbx_last_error;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -251,7 +251,10 @@ fn older_manifests(flushed: bool) {
         assert!([0, EDATA, EFENCED].contains(&got.status), "{} {}", got.status, got.text());
         got.status == 0
     });
-    assert!(got.is_some() || flushed, "the log has every row that no manifest knows, unless it was collected");
+    assert!(
+        got.is_some() || flushed,
+        "the log has every row that no manifest knows, unless it was collected"
+    );
     if let Some(got) = got {
         assert_eq!(found(&mut c, got.db, 0..20), (0..20).collect::<Vec<_>>());
         c.close(got.db, NO_FLUSH);

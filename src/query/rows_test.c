@@ -54,7 +54,8 @@ struct rows *rows_new(struct store *store)
     struct store_event event = rows_expect(rows, STORE_OPENED);
     rows->db = event.db;
     rows->ops->event_free(&event);
-    rows->reader = (struct snapshot_reader){.env = &rows->env, .queue = rows->queue};
+    assert_int_equal(rows->ops->queue_new(store, &rows->lent, NULL).code, SILO_OK);
+    rows->reader = (struct snapshot_reader){.env = &rows->env, .queue = rows->lent};
     return rows;
 }
 
@@ -63,7 +64,7 @@ struct rows *rows_new_mem(void)
     return rows_new(store_mem_new(NULL));
 }
 
-void rows_free(struct rows *rows)
+void rows_close(struct rows *rows)
 {
     assert_int_equal(rows->ops->close(rows->db, STORE_CLOSE_DROP, ++rows->token, NULL).code,
                      SILO_OK);
@@ -81,6 +82,15 @@ void rows_free(struct rows *rows)
             assert_int_equal(poll(&poller, 1, WAIT_MS), 1);
         }
     }
+    rows->db = NULL;
+}
+
+void rows_free(struct rows *rows)
+{
+    if (rows->db != NULL) {
+        rows_close(rows);
+    }
+    rows->ops->queue_free(rows->lent);
     rows->ops->queue_free(rows->queue);
     rows->ops->free(rows->store);
     arena_deinit(&rows->arena);
@@ -119,9 +129,16 @@ void rows_commit(struct rows *rows)
 
 struct snapshot rows_snapshot(struct rows *rows)
 {
+    return rows_snapshot_part(rows, 0, 0);
+}
+
+struct snapshot rows_snapshot_part(struct rows *rows, uint64_t hash_first, uint64_t hash_last)
+{
     struct snapshot snapshot;
     struct silo_err err;
-    const struct snapshot_options options = {.db = rows->db};
+    struct snapshot_options options = {.hash_first = hash_first, .hash_last = hash_last};
+    assert_int_equal(
+        rows->ops->snapshot(rows->db, rows->lent, &options.snap, &options.seq, &err).code, SILO_OK);
     assert_int_equal(snapshot_open(&snapshot, &rows->reader, &options, &err).code, SILO_OK);
     return snapshot;
 }

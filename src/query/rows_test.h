@@ -20,6 +20,7 @@ struct rows {
     struct store_db *db;
     struct env env;
     int64_t now_ms, mono_us, mono_step_us; /* the step: of each look at the clock */
+    struct store_queue *lent;              /* the reader's */
     struct snapshot_reader reader;
     struct store_buf batch;
     uint32_t batch_ops;
@@ -29,6 +30,8 @@ struct rows {
 
 struct rows *rows_new(struct store *store);
 struct rows *rows_new_mem(void);
+/* Closes the database, which rows_free does else. */
+void rows_close(struct rows *rows);
 void rows_free(struct rows *rows);
 
 void rows_put(struct rows *rows, const struct key *key, struct bytes value);
@@ -36,6 +39,8 @@ void rows_delete(struct rows *rows, const struct key *key);
 /* Applies what was put and deleted. */
 void rows_commit(struct rows *rows);
 struct snapshot rows_snapshot(struct rows *rows);
+/* Of the tenants with these hashes. */
+struct snapshot rows_snapshot_part(struct rows *rows, uint64_t hash_first, uint64_t hash_last);
 
 /* A job as its rows say it. */
 struct job_spec {

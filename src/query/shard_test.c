@@ -31,28 +31,12 @@ struct driven {
 
 struct world {
     struct rig *rig;
-    struct store_queue *queue; /* the executor's: between its turns the test drains it */
+    struct store_queue *queue; /* the reader's */
     struct store_db *db;
     struct snapshot_reader reader;
     struct driven jobs[JOBS * 2];
     size_t count;
 };
-
-static void nobody(void *context, struct store_event *event)
-{
-    (void)context;
-    fail_msg("an event of kind %d on its way while the shard rests", (int)event->kind);
-}
-
-static struct world *world_now; /* the store's calls carry no context */
-
-static silo_rc queue_noted(struct store *store, struct store_queue **ret_queue,
-                           struct silo_err *err)
-{
-    const silo_rc rc = shard_rig_of(world_now->rig)->real->queue_new(store, ret_queue, err);
-    world_now->queue = *ret_queue;
-    return rc;
-}
 
 static void db_noted(void *context, struct store_db *db)
 {
@@ -62,19 +46,24 @@ static void db_noted(void *context, struct store_db *db)
 static struct world *world_new(void)
 {
     struct world *world = xcalloc(1, sizeof *world);
-    world_now = world;
     world->rig = shard_rig_new(&(struct shard_rig_options){.seed = 1});
-    shard_rig_of(world->rig)->ops.queue_new = queue_noted;
     shard_rig_of(world->rig)->on_open = db_noted;
     shard_rig_of(world->rig)->context = world;
     rig_start(world->rig);
     rig_settle(world->rig);
     assert_true(rig_is_open(world->rig));
+    assert_int_equal(shard_rig_of(world->rig)
+                         ->real->queue_new(shard_rig_of(world->rig)->store, &world->queue, NULL)
+                         .code,
+                     SILO_OK);
+    world->reader =
+        (struct snapshot_reader){.env = &shard_rig_of(world->rig)->env, .queue = world->queue};
     return world;
 }
 
 static void world_free(struct world *world)
 {
+    shard_rig_of(world->rig)->real->queue_free(world->queue);
     close_all(world->rig);
     free(world);
 }
@@ -83,11 +72,12 @@ static struct snapshot look(struct world *world)
 {
     struct snapshot snapshot;
     rig_settle(world->rig);
-    world->reader = (struct snapshot_reader){.env = &shard_rig_of(world->rig)->env,
-                                             .queue = world->queue,
-                                             .foreign = nobody,
-                                             .reads = world->reader.reads};
-    const struct snapshot_options options = {.db = world->db};
+    struct snapshot_options options = {0};
+    assert_int_equal(
+        shard_rig_of(world->rig)
+            ->real->snapshot(world->db, world->queue, &options.snap, &options.seq, NULL)
+            .code,
+        SILO_OK);
     assert_int_equal(snapshot_open(&snapshot, &world->reader, &options, NULL).code, SILO_OK);
     return snapshot;
 }

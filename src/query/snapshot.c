@@ -1,10 +1,9 @@
 /*
  * query/snapshot.c - reads that wait.
  *
- * Tokens of ours have the top bit and a number of the reader, so a late answer to a read that was
- * given up is told from the answer waited for, and neither from what others ask of the same
- * database. No iterator outlives a read: the next page of a range is a scan of its own from the
- * last key on, so a statement that is given up leaves nothing busy behind.
+ * Each read has a number of the reader's as its token, so a late answer to one that was given up is
+ * told from the answer waited for. No iterator outlives a read: the next page of a range is a scan
+ * of its own from the last key on, so a statement that is given up leaves nothing busy behind.
  */
 #include "query/snapshot.h"
 
@@ -13,22 +12,16 @@
 #include "base/assert.h"
 #include "codec/record.h"
 
-#define TOKEN_OURS (1ULL << 63)
 #define WAIT_SLICE_MS 100 /* how long a cancelled statement may go unnoticed */
 
 static const struct store_ops *ops_of(const struct snapshot *snapshot)
 {
-    return store_ops_of(snapshot->options.db);
+    return store_ops_of(snapshot->options.snap);
 }
 
-/* An event that is not the answer waited for. */
-static void stray(const struct snapshot *snapshot, struct store_event *event)
+/* The late answer to a read that was given up. */
+static void drop(const struct snapshot *snapshot, struct store_event *event)
 {
-    const struct snapshot_reader *reader = snapshot->reader;
-    if ((event->token & TOKEN_OURS) == 0 && reader->foreign != NULL) {
-        reader->foreign(reader->context, event);
-        return;
-    }
     if (event->kind == STORE_ROWS) {
         ops_of(snapshot)->iter_free(event->iter);
     }
@@ -41,7 +34,7 @@ static bool take(const struct snapshot *snapshot, uint64_t token, struct store_e
         if (ret_event->token == token && ret_event->kind == STORE_ROWS) {
             return true;
         }
-        stray(snapshot, ret_event);
+        drop(snapshot, ret_event);
     }
     return false;
 }
@@ -108,8 +101,8 @@ SILO_RC snapshot_look_up(struct snapshot *snapshot, const struct bytes *keys, si
     ASSERT(count != 0 && count <= SNAPSHOT_KEYS_MAX);
     *ret_read = (struct read){0};
     TRY(may_read(snapshot, err));
-    const uint64_t token = TOKEN_OURS | ++snapshot->reader->reads;
-    TRY(ops_of(snapshot)->mget(snapshot->options.db, snapshot->snap, keys, count, token, err));
+    const uint64_t token = ++snapshot->reader->reads;
+    TRY(ops_of(snapshot)->mget(NULL, snapshot->options.snap, keys, count, token, err));
     TRY(finish(snapshot, token, ret_read, err));
     snapshot->rows_looked_up += count;
     if (ret_read->rows.count != count) {
@@ -124,7 +117,7 @@ SILO_RC snapshot_scan(struct snapshot *snapshot, struct bytes lo, struct bytes h
 {
     ASSERT(rows_max != 0);
     TRY(may_read(snapshot, err));
-    const uint64_t token = TOKEN_OURS | ++snapshot->reader->reads;
+    const uint64_t token = ++snapshot->reader->reads;
     const struct store_scan_args args = {
         .lo = lo,
         .hi = hi,
@@ -132,7 +125,7 @@ SILO_RC snapshot_scan(struct snapshot *snapshot, struct bytes lo, struct bytes h
         .rows_max = rows_max,
         .bytes_max = READ_BYTES_MAX,
     };
-    TRY(ops_of(snapshot)->scan(snapshot->options.db, snapshot->snap, &args, token, err));
+    TRY(ops_of(snapshot)->scan(NULL, snapshot->options.snap, &args, token, err));
     TRY(finish(snapshot, token, ret_read, err));
     snapshot->rows_scanned += ret_read->rows.count;
     return RC_OK;
@@ -177,7 +170,6 @@ SILO_RC snapshot_open(struct snapshot *snapshot, struct snapshot_reader *reader,
     if (snapshot->options.hash_first == 0 && snapshot->options.hash_last == 0) {
         snapshot->options.hash_last = UINT64_MAX;
     }
-    TRY(ops_of(snapshot)->snapshot(options->db, &snapshot->snap, &snapshot->seq, err));
     const silo_rc rc = facts_read(snapshot, err);
     if (rc.code != SILO_OK) {
         snapshot_close(snapshot);
@@ -187,8 +179,8 @@ SILO_RC snapshot_open(struct snapshot *snapshot, struct snapshot_reader *reader,
 
 void snapshot_close(struct snapshot *snapshot)
 {
-    if (snapshot->snap != NULL) {
-        ops_of(snapshot)->snapshot_free(snapshot->snap);
-        snapshot->snap = NULL;
+    if (snapshot->options.snap != NULL) {
+        ops_of(snapshot)->snapshot_free(snapshot->options.snap);
+        snapshot->options.snap = NULL;
     }
 }

@@ -1,20 +1,22 @@
 /*
  * query/snapshot.h - one moment of a shard, read by one thread that may wait.
  *
- * A reader waits on a queue of store events; snapshots are opened on it, one statement each, and
- * closed soon: an open snapshot holds back compaction. Reads return when the answer is there, the
- * deadline has passed (SILO_DEADLINE) or `cancelled` says so (SILO_CANCELLED). A read that was
- * given up goes on in the store; its answer is dropped when it comes.
+ * Whoever owns the database lends a moment of it to the reader's queue of store events
+ * (store_ops.snapshot); it is read and freed here, by a thread of its own, while the database goes
+ * on. One for each statement, and soon closed: an open snapshot holds back compaction. Reads return
+ * when the answer is there, the deadline has passed (SILO_DEADLINE) or `cancelled` says so
+ * (SILO_CANCELLED). A read that was given up goes on in the store; its answer is dropped when it
+ * comes. Once the database is closing, reads fail (SILO_UNAVAILABLE).
  *
  * The clock is read once, at open: `now_ms` tells Waiting from Scheduled for the whole statement. A
- * snapshot sees applied batches; what was read may be shown once the batch of `seq` is durable.
+ * snapshot sees applied batches; what was read may be shown once the batch of its `seq` is durable.
  *
  * Units      _ms milliseconds; deadlines are of the environment's monotonic clock.
- * Ownership  the queue is lent to the reader, the database to the snapshot: both must outlive it.
- *            What a read returns lives until read_free.
- * Threads    one: the reader's. It blocks, so never an executor. The queue is drained here and
- *            nowhere else while a read waits, and it must be where the database's events arrive;
- *            events that are not the reader's own go to `foreign`.
+ * Ownership  the queue is lent to the reader and must outlive it; what was lent to it is the
+ *            snapshot's from snapshot_open on, whatever that answers. What a read returns lives
+ *            until read_free.
+ * Threads    one: the reader's. It blocks, so never an executor. The reader's queue is drained here
+ *            and nowhere else.
  * Limits     SNAPSHOT_KEYS_MAX keys in one multi-get, READ_BYTES_MAX in one page of a scan (and the
  *            row that passes it).
  */
@@ -31,15 +33,13 @@
 
 struct snapshot_reader {
     const struct env *env;
-    struct store_queue *queue;
-    uint64_t reads; /* asked for so far */
-    /* Takes an event that is not ours; NULL: such events are freed. */
-    void (*foreign)(void *context, struct store_event *event);
-    void *context;
+    struct store_queue *queue; /* its own */
+    uint64_t reads;            /* asked for so far */
 };
 
 struct snapshot_options {
-    struct store_db *db;
+    struct store_snap *snap;          /* lent to the reader's queue */
+    uint64_t seq;                     /* of it */
     int64_t deadline_mono_ms;         /* 0: SNAPSHOT_WAIT_MS_MAX for each read */
     bool (*cancelled)(void *context); /* asked while waiting; NULL: never */
     void *context;
@@ -54,8 +54,6 @@ struct snapshot_options {
 struct snapshot {
     struct snapshot_reader *reader;
     struct snapshot_options options;
-    struct store_snap *snap;
-    uint64_t seq;
     int64_t now_ms;
     enum dispatch_order order; /* of the shard */
     int64_t created_ms;        /* of the shard; 0: not recorded */

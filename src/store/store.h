@@ -14,7 +14,8 @@
  * Ownership  store_write takes the buffers, whatever it answers. Events own their data:
  *            store_event_free.
  * Threads    calls from any thread; one queue is drained by one thread; one iterator is used by one
- *            caller at a time.
+ *            caller at a time. A database is its opener's: only the thread that drains its queue
+ *            knows how long the handle lives. A snapshot and its iterators are their reader's.
  * Limits     undurable bytes per database (`bytes_max` of the open arguments): more is
  *            SILO_EXHAUSTED.
  */
@@ -60,7 +61,7 @@ struct store_event {
     enum store_event_kind kind;
     silo_rc rc;
     uint64_t token;
-    struct store_db *db;
+    struct store_db *db; /* NULL for what is read of a snapshot */
     uint64_t seq;
     /* STORE_OPENED: the writer epoch it claimed or, on failure, was about to; 0: not so far */
     uint64_t epoch;
@@ -124,6 +125,10 @@ struct store_ops {
                      uint64_t token, struct silo_err *err);
     silo_rc (*flush)(struct store_db *db, enum store_flush_what what, uint64_t token,
                      struct silo_err *err);
+    /*
+     * mget and scan read a database, in its newest state, or a snapshot; the other is NULL. What is
+     * read of a snapshot is answered on the queue it was lent to.
+     */
     silo_rc (*mget)(struct store_db *db, struct store_snap *snap, const struct bytes *keys,
                     size_t count, uint64_t token, struct silo_err *err);
     silo_rc (*scan)(struct store_db *db, struct store_snap *snap,
@@ -132,8 +137,13 @@ struct store_ops {
                          uint64_t token, struct silo_err *err);
     void (*iter_free)(struct store_iter *iter);
     silo_rc (*refresh)(struct store_db *db, uint64_t token, struct silo_err *err);
-    silo_rc (*snapshot)(struct store_db *db, struct store_snap **ret_snap, uint64_t *ret_seq,
-                        struct silo_err *err);
+    /*
+     * Lends a moment of the database to whoever drains `queue`: another thread may read it there
+     * and free it, without a look at the database or its handle. Its events name no database. Once
+     * the database is closing, its reads are refused.
+     */
+    silo_rc (*snapshot)(struct store_db *db, struct store_queue *queue,
+                        struct store_snap **ret_snap, uint64_t *ret_seq, struct silo_err *err);
     void (*snapshot_free)(struct store_snap *snap);
     size_t (*queued_bytes)(struct store_db *db);
     /* The newest error of the object store under it, "" if none; copied. */

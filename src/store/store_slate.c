@@ -63,6 +63,14 @@ struct store_iter {
 
 struct store_snap {
     struct store_base base;
+    struct store *store;
+    struct sdbx_snap *snap;
+};
+
+/* What a read looks at: a database or a snapshot; one of both is NULL. */
+struct source {
+    struct store *store;
+    struct sdbx_db *db;
     struct sdbx_snap *snap;
 };
 
@@ -613,10 +621,24 @@ static size_t slate_queued_bytes(struct store_db *db)
 
 /* --- reads --- */
 
+static SILO_RC source_of(const struct store_db *db, const struct store_snap *snap,
+                         struct source *ret_source, struct silo_err *err)
+{
+    ASSERT((db == NULL) != (snap == NULL));
+    if (snap != NULL) {
+        *ret_source = (struct source){.store = snap->store, .snap = snap->snap};
+        return RC_OK;
+    }
+    TRY(db_check(db, err));
+    *ret_source = (struct source){.store = db->store, .db = db->db};
+    return RC_OK;
+}
+
 static silo_rc slate_mget(struct store_db *db, struct store_snap *snap, const struct bytes *keys,
                           size_t count, uint64_t token, struct silo_err *err)
 {
-    TRY(db_check(db, err));
+    struct source source;
+    TRY(source_of(db, snap, &source, err));
     if (count == 0 || count > SDBX_MGET_KEYS_MAX) {
         return FAIL(err, SILO_INVALID, "mget: %zu keys; 1..%u are possible", count,
                     SDBX_MGET_KEYS_MAX);
@@ -637,8 +659,7 @@ static silo_rc slate_mget(struct store_db *db, struct store_snap *snap, const st
         memcpy(packed + at + 2, keys[i].ptr, keys[i].len);
         at += 2 + keys[i].len;
     }
-    const int status = sdbx_mget(db->db, snap != NULL ? snap->snap : NULL, packed, size,
-                                 (uint32_t)count, 0, token);
+    const int status = sdbx_mget(source.db, source.snap, packed, size, (uint32_t)count, 0, token);
     if (packed != few) {
         free(packed);
     }
@@ -648,10 +669,11 @@ static silo_rc slate_mget(struct store_db *db, struct store_snap *snap, const st
 static silo_rc slate_scan(struct store_db *db, struct store_snap *snap,
                           const struct store_scan_args *args, uint64_t token, struct silo_err *err)
 {
-    TRY(db_check(db, err));
+    struct source source;
+    TRY(source_of(db, snap, &source, err));
     struct store_iter *iter = xcalloc(1, sizeof *iter);
     iter->base.ops = &slate_ops;
-    iter->store = db->store;
+    iter->store = source.store;
     const bool small = args->rows_max != 0 && args->rows_max <= SMALL_PAGE_ROWS;
     const struct sdbx_scan_args scan_args = {
         .lo = args->lo.ptr,
@@ -666,7 +688,7 @@ static silo_rc slate_scan(struct store_db *db, struct store_snap *snap,
         .tag = tag_of(iter),
     };
     node_add(iter->store, &iter->store->iters, &iter->node);
-    const int status = sdbx_scan(db->db, snap != NULL ? snap->snap : NULL, &scan_args, token);
+    const int status = sdbx_scan(source.db, source.snap, &scan_args, token);
     if (status != SDBX_OK) {
         slate_iter_free(iter);
     }
@@ -679,15 +701,15 @@ static silo_rc slate_iter_next(struct store_iter *iter, uint32_t rows_max, size_
     return answer(sdbx_iter_next(iter->iter, rows_max, bytes_max, token), "iterator", err);
 }
 
-static silo_rc slate_snapshot(struct store_db *db, struct store_snap **ret_snap, uint64_t *ret_seq,
-                              struct silo_err *err)
+static silo_rc slate_snapshot(struct store_db *db, struct store_queue *queue,
+                              struct store_snap **ret_snap, uint64_t *ret_seq, struct silo_err *err)
 {
     TRY(db_check(db, err));
     struct sdbx_snap *inner = NULL;
     uint64_t seq = 0;
-    TRY(answer(sdbx_snapshot(db->db, &inner, &seq), "snapshot", err));
+    TRY(answer(sdbx_snapshot(db->db, queue->cq, &inner, &seq), "snapshot", err));
     struct store_snap *snap = xcalloc(1, sizeof *snap);
-    *snap = (struct store_snap){.base = {&slate_ops}, .snap = inner};
+    *snap = (struct store_snap){.base = {&slate_ops}, .store = db->store, .snap = inner};
     *ret_snap = snap;
     if (ret_seq != NULL) {
         *ret_seq = seq;

@@ -369,13 +369,13 @@ static void snapshots_stand_still(void **state)
     const uint64_t seq = put(f, db, "tkey", "old");
     struct store_snap *snap = NULL;
     uint64_t snap_seq = 0;
-    assert_int_equal(f->ops->snapshot(db, &snap, &snap_seq, NULL).code, SILO_OK);
+    assert_int_equal(f->ops->snapshot(db, f->queue, &snap, &snap_seq, NULL).code, SILO_OK);
     assert_int_equal(snap_seq, seq);
     const char *const changes[2][2] = {{"tkey", NULL}, {"tnew", "new"}};
     assert_int_equal(write_pairs(f, db, changes, 2).code, SILO_OK);
     expect_seq(f, STORE_APPLIED, SILO_OK);
-    assert_string_equal(get(f, db, snap, "tkey"), "old");
-    assert_string_equal(get(f, db, snap, "tnew"), "");
+    assert_string_equal(get(f, NULL, snap, "tkey"), "old");
+    assert_string_equal(get(f, NULL, snap, "tnew"), "");
     assert_string_equal(get(f, db, NULL, "tkey"), "");
     assert_string_equal(get(f, db, NULL, "tnew"), "new");
     f->ops->snapshot_free(snap);

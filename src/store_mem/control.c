@@ -163,6 +163,7 @@ void store_mem_crash(struct store *store, struct store_queue *queue,
         next = list_next(&store->dbs, node);
         struct store_db *db = CONTAINER_OF(node, struct store_db, node);
         if (!db->dead && (queue == NULL || db->queue == queue)) {
+            ops_discard_db(db);
             db_kill(db, crash_seq(store, db->image, survival));
         }
     }

@@ -261,7 +261,7 @@ static void views_outlive_a_crash(void **state)
     struct store_iter *iter = expect(f, f->token, STORE_ROWS, SILO_OK)->iter;
     f->events[0].iter = NULL;
     struct store_snap *snap = NULL;
-    assert_int_equal(f->ops->snapshot(db, &snap, NULL, NULL).code, SILO_OK);
+    assert_int_equal(f->ops->snapshot(db, f->queue, &snap, NULL, NULL).code, SILO_OK);
     assert_int_equal(f->ops->iter_next(iter, 1, 0, ++f->token, NULL).code, SILO_OK);
     /* A first page nobody has drained, and one that was not even read. */
     assert_int_equal(f->ops->scan(db, NULL, &args, ++f->token, NULL).code, SILO_OK);

@@ -140,6 +140,18 @@ void ops_discard(struct store *store, const struct store_queue *queue)
     }
 }
 
+void ops_discard_db(struct store_db *db)
+{
+    struct list_node *next = NULL;
+    for (struct list_node *node = list_first(&db->store->pending); node != NULL; node = next) {
+        next = list_next(&db->store->pending, node);
+        struct mem_op *op = CONTAINER_OF(node, struct mem_op, node);
+        if (op->db == db) {
+            op_discard(db->store, op);
+        }
+    }
+}
+
 struct mem_event *event_push(struct store_queue *queue, enum store_event_kind kind,
                              enum silo_code code, uint64_t token, struct store_db *db)
 {

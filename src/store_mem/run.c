@@ -124,7 +124,8 @@ static enum store_event_kind op_event_kind(const struct mem_op *op)
 
 static struct mem_event *op_event(struct mem_op *op, enum silo_code code, const char *text)
 {
-    struct mem_event *entry = event_push(op->queue, op_event_kind(op), code, op->token, op->db);
+    struct store_db *named = op->lent ? NULL : op->db;
+    struct mem_event *entry = event_push(op->queue, op_event_kind(op), code, op->token, named);
     (void)snprintf(entry->event.text, sizeof entry->event.text, "%s", text);
     return entry;
 }

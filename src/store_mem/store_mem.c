@@ -100,6 +100,7 @@ static void mem_queue_free(struct store_queue *queue)
          node = list_next(&store->dbs, node)) {
         struct store_db *db = CONTAINER_OF(node, struct store_db, node);
         if (db->queue == queue && !db->dead) {
+            ops_discard_db(db);
             db_kill(db, db->image->durable);
         }
     }
@@ -378,6 +379,13 @@ static struct bytes *keys_copy(const struct bytes *keys, size_t count)
     return copy;
 }
 
+/* The database that is read, of which a snapshot may be a moment. */
+static struct store_db *read_db(struct store_db *db, const struct store_snap *snap)
+{
+    ASSERT((db == NULL) != (snap == NULL));
+    return snap != NULL ? snap->db : db;
+}
+
 static silo_rc mem_mget(struct store_db *db, struct store_snap *snap, const struct bytes *keys,
                         size_t count, uint64_t token, struct silo_err *err)
 {
@@ -388,11 +396,14 @@ static silo_rc mem_mget(struct store_db *db, struct store_snap *snap, const stru
     if (copy == NULL) {
         return FAIL(err, SILO_INVALID, "keys have 1 to 65535 bytes");
     }
+    db = read_db(db, snap);
     struct store *store = db->store;
     mem_lock(store);
     const silo_rc rc = read_check(db, err);
     if (rc.code == SILO_OK) {
-        struct mem_op *op = op_new(STORE_MEM_MGET, db->queue, db, token);
+        struct store_queue *queue = snap != NULL ? snap->queue : db->queue;
+        struct mem_op *op = op_new(STORE_MEM_MGET, queue, db, token);
+        op->lent = snap != NULL;
         op->keys = copy;
         op->keys_count = count;
         read_pin(store, db, snap, &op->view);
@@ -408,7 +419,8 @@ static void scan_enqueue(struct store_iter *iter, bool fresh, uint32_t rows_max,
                          uint64_t token)
 {
     struct store_db *db = iter->db;
-    struct mem_op *op = op_new(STORE_MEM_SCAN, db->queue, db, token);
+    struct mem_op *op = op_new(STORE_MEM_SCAN, iter->queue, db, token);
+    op->lent = iter->lent;
     op->iter = iter;
     op->iter_fresh = fresh;
     op->rows_max = rows_max;
@@ -420,6 +432,7 @@ static void scan_enqueue(struct store_iter *iter, bool fresh, uint32_t rows_max,
 static silo_rc mem_scan(struct store_db *db, struct store_snap *snap,
                         const struct store_scan_args *args, uint64_t token, struct silo_err *err)
 {
+    db = read_db(db, snap);
     struct store *store = db->store;
     mem_lock(store);
     const silo_rc rc = read_check(db, err);
@@ -427,6 +440,8 @@ static silo_rc mem_scan(struct store_db *db, struct store_snap *snap,
         struct store_iter *iter = xcalloc(1, sizeof *iter);
         iter->base = store->base;
         iter->db = db;
+        iter->queue = snap != NULL ? snap->queue : db->queue;
+        iter->lent = snap != NULL;
         db->refs++;
         store->views_count++;
         iter->lo = bytes_copy(args->lo);
@@ -466,8 +481,8 @@ static void mem_iter_free(struct store_iter *iter)
     }
 }
 
-static silo_rc mem_snapshot(struct store_db *db, struct store_snap **ret_snap, uint64_t *ret_seq,
-                            struct silo_err *err)
+static silo_rc mem_snapshot(struct store_db *db, struct store_queue *queue,
+                            struct store_snap **ret_snap, uint64_t *ret_seq, struct silo_err *err)
 {
     struct store *store = db->store;
     mem_lock(store);
@@ -476,6 +491,7 @@ static silo_rc mem_snapshot(struct store_db *db, struct store_snap **ret_snap, u
         struct store_snap *snap = xcalloc(1, sizeof *snap);
         snap->base = store->base;
         snap->db = db;
+        snap->queue = queue;
         db->refs++;
         store->views_count++;
         view_pin(&snap->view, db->image, db->image->applied);

@@ -167,7 +167,8 @@ void store_mem_trouble(struct store *store, uint32_t kinds, const char *text);
 enum store_mem_survival { STORE_MEM_LOSE, STORE_MEM_KEEP_SOME, STORE_MEM_KEEP_ALL };
 /*
  * The process that drains `queue` (NULL: every process) is gone: its handles die without a word
- * (calls on them are refused, UNAVAILABLE), its operations and events vanish. Iterators, snapshots
+ * (calls on them are refused, UNAVAILABLE), its operations and events vanish. Reads of snapshots
+ * that were lent to other queues vanish with their database. Iterators, snapshots
  * and the queue itself remain the caller's to free.
  */
 void store_mem_crash(struct store *store, struct store_queue *queue,

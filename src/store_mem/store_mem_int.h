@@ -91,14 +91,17 @@ struct store_db {
 struct store_snap {
     struct store_base base;
     struct store_db *db;
+    struct store_queue *queue; /* of its reader */
     struct mem_view view;
 };
 
 struct store_iter {
     struct store_base base;
     struct store_db *db;
-    struct mem_view view; /* pinned when the scan is executed, or when it was called */
-    uint8_t *lo, *hi;     /* what is left of the range; hi_len 0: no end */
+    struct store_queue *queue; /* where its pages arrive */
+    bool lent;                 /* over a snapshot: its events name no database */
+    struct mem_view view;      /* pinned when the scan is executed, or when it was called */
+    uint8_t *lo, *hi;          /* what is left of the range; hi_len 0: no end */
     size_t lo_len, hi_len;
     bool descending, keys_only;
     bool busy; /* an operation uses it */
@@ -120,6 +123,7 @@ struct mem_op {
     enum store_mem_kind kind;
     struct store_db *db; /* NULL: open and objects */
     struct store_queue *queue;
+    bool lent; /* reads a snapshot: its event names no database */
     uint64_t token;
     uint64_t turn_ready; /* the first turn it may complete in */
     int64_t due_ms;
@@ -222,6 +226,8 @@ void iter_release(struct store_iter *iter);
 void op_discard(struct store *store, struct mem_op *op);
 /* All operations of the queue (NULL: of every one). */
 void ops_discard(struct store *store, const struct store_queue *queue);
+/* All operations of the database, those of snapshots lent to other queues too. */
+void ops_discard_db(struct store_db *db);
 /* What was not drained goes away. */
 void queue_clear(struct store_queue *queue);
 /* The event is in the queue and the caller fills in the rest of it. */

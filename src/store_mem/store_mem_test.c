@@ -255,14 +255,14 @@ static void snapshots_stay(void **state)
     write_now(f, db, "k=1 gone=1");
     struct store_snap *snap = NULL;
     uint64_t seq = 0;
-    assert_int_equal(f->ops->snapshot(db, &snap, &seq, NULL).code, SILO_OK);
+    assert_int_equal(f->ops->snapshot(db, f->queue, &snap, &seq, NULL).code, SILO_OK);
     assert_int_equal(seq, store_mem_applied_seq(f->store, PATH));
     for (int i = 0; i < 50; i++) {
         write_now(f, db, "k=2 -gone");
         flush_now(f, db);
     }
-    expect_row(f, call_mget(f, db, snap, "k"), "1");
-    expect_row(f, call_mget(f, db, snap, "gone"), "1");
+    expect_row(f, call_mget(f, NULL, snap, "k"), "1");
+    expect_row(f, call_mget(f, NULL, snap, "gone"), "1");
     check_value(f, db, "k", "2");
     check_value(f, db, "gone", NULL);
     close_now(f, db, STORE_CLOSE_WAL, SILO_OK);

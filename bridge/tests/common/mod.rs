@@ -2,12 +2,15 @@
 #![allow(dead_code)]
 
 use sdbx::buf::{sdbx_buf_alloc, sdbx_buf_free, Buf};
+use sdbx::close::sdbx_close;
 use sdbx::cq::{sdbx_cq_free, sdbx_cq_new, sdbx_cq_wait, Cq, RawEvent};
-use sdbx::db::{sdbx_close, sdbx_open, Db, OpenArgs};
+use sdbx::db::Db;
 use sdbx::env::{sdbx_env_free, sdbx_env_new, Env};
 use sdbx::flush::sdbx_flush;
 use sdbx::metrics::sdbx_metrics;
-use sdbx::read::{sdbx_get, sdbx_mget, sdbx_scan, Iter, ScanArgs, Snap};
+use sdbx::open::sdbx_open;
+use sdbx::plan::OpenArgs;
+use sdbx::read::{sdbx_get, sdbx_mget, sdbx_scan, sdbx_snapshot, Iter, ScanArgs, Snap};
 use sdbx::store::StoreArgs;
 use sdbx::write::sdbx_write;
 use std::collections::VecDeque;
@@ -75,6 +78,7 @@ impl Got {
 pub struct Caller {
     pub env: *mut Env,
     pub cq: *const Cq,
+    owns_env: bool,
     pending: VecDeque<Got>,
     next_token: u64,
 }
@@ -146,7 +150,14 @@ impl Caller {
             assert_eq!(sdbx_env_new(json.as_ptr(), json.len(), &mut env, &mut err), 0);
             assert_eq!(sdbx_cq_new(env, &mut cq), 0);
         }
-        Caller { env, cq, pending: VecDeque::new(), next_token: 1 }
+        Caller { env, cq, owns_env: true, pending: VecDeque::new(), next_token: 1 }
+    }
+
+    /// Another caller in the same environment, with a queue of its own.
+    pub fn second(&self) -> Caller {
+        let mut cq = null();
+        unsafe { assert_eq!(sdbx_cq_new(self.env, &mut cq), 0) };
+        Caller { env: self.env, cq, owns_env: false, pending: VecDeque::new(), next_token: 1 << 32 }
     }
 
     pub fn token(&mut self) -> u64 {
@@ -166,9 +177,9 @@ impl Caller {
                 kind: event.kind,
                 status: event.status,
                 token: event.token,
-                db: event.db,
+                db: event.db.cast(),
                 db_tag: event.db_tag,
-                iter: event.iter,
+                iter: event.iter.cast(),
                 iter_tag: event.iter_tag,
                 seq: event.seq,
                 nrows: event.nrows,
@@ -287,6 +298,13 @@ impl Caller {
         self.wait(token)
     }
 
+    /// Its reads are answered here.
+    pub fn snapshot(&mut self, db: *const Db) -> (*mut Snap, u64) {
+        let (mut snap, mut seq) = (std::ptr::null_mut(), 0);
+        assert_eq!(unsafe { sdbx_snapshot(db, self.cq, &mut snap, &mut seq) }, 0);
+        (snap, seq)
+    }
+
     /// One of the database's metrics.
     pub fn metric(&self, db: *const Db, name: &str) -> f64 {
         let mut buf = Buf::EMPTY;
@@ -328,7 +346,9 @@ impl Drop for Caller {
     fn drop(&mut self) {
         unsafe {
             sdbx_cq_free(self.cq);
-            sdbx_env_free(self.env);
+            if self.owns_env {
+                sdbx_env_free(self.env);
+            }
         }
     }
 }
