@@ -366,6 +366,9 @@ int bench_finish(struct bench *bench)
         bench_fact(bench, (double)usage.rss_kb / 1024, "server_rss_mb");
         bench_fact(bench, (double)usage.rss_peak_kb / 1024, "server_rss_peak_mb");
     }
+    if (bench->control != NULL) {
+        bench_counts_say(bench);
+    }
     bench_fact(bench, bench->load_before, "load_average_before");
     bench_fact(bench, load_average(), "load_average_after");
     if (bench->errors != 0) {

@@ -145,6 +145,12 @@ struct usage {
     long written; /* bytes that the server gave to disks */
 };
 
+/* What the server has counted so far, all its threads and shards together. */
+struct server_counts {
+    uint64_t turns, calls, commands, batches, rows, bytes, flushes, reads;
+    uint64_t durable, batch_us; /* batches that became durable, and how long that took them */
+};
+
 struct bench_shard {
     char id[64], range_start[24], range_end[24];
 };
@@ -179,6 +185,9 @@ struct bench {
         const char *what;
     } progress;
     double load_before;
+    bool counts_known; /* the server answers GetCounters */
+    struct server_counts counts_before;
+    int64_t counts_us; /* when they were that */
     struct {
         void (*free)(void *thing);
         void *thing;
@@ -306,6 +315,10 @@ struct node_counts {
 };
 /* Main. Sums over the shards of the server. */
 struct node_counts bench_counts(struct bench *bench);
+/* Main, when connected. What the server counts from here on ... */
+void bench_counts_begin(struct bench *bench);
+/* ... to here becomes facts; nothing where it is an older one that does not tell. */
+void bench_counts_say(struct bench *bench);
 /* Main. Slots still held by the tenant on its shards (they are freed by asking). */
 uint64_t bench_holders(struct bench *bench, const char *tenant);
 

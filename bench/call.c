@@ -177,6 +177,7 @@ void bench_connect(struct bench *bench)
     bench->control = channel_make(bench);
     find_shards(bench);
     bench->tenancy = tenancy_probe(bench);
+    bench_counts_begin(bench);
 }
 
 void bench_disconnect(struct bench *bench)

@@ -42,6 +42,11 @@ bool mailbox_send_beyond(struct mailbox *box, struct mail *mail, size_t beyond);
 void mailbox_send_always(struct mailbox *box, struct mail *mail);
 /* All messages, oldest first, linked by next; NULL when empty. */
 struct mail *mailbox_take(struct mailbox *box);
+/* How many are inside, approximate while senders race. */
+static inline size_t mailbox_count(const struct mailbox *box)
+{
+    return atomic_load_explicit(&box->count, memory_order_relaxed);
+}
 /* Says that the reader will sleep. False when there is mail: do not sleep. */
 bool mailbox_sleep(struct mailbox *box);
 

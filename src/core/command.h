@@ -50,6 +50,7 @@ enum command_kind {
     CMD_REPORT,
     CMD_REPORT_REFRESH,
     CMD_TOTALS,
+    CMD_LEND, /* a moment of the database; the shard answers it, the core never sees it */
     /* Made by the core itself. */
     CMD_GRANT,   /* hands free slots of a queue to its waiters */
     CMD_LOCATE,  /* finds out where a token waits that holds slots */
@@ -277,6 +278,19 @@ struct totals_result {
     int64_t created_ms;
 };
 
+struct store_queue;
+struct store_snap;
+
+/* CMD_LEND */
+struct lend_args {
+    struct store_queue *queue; /* of the thread that will read */
+};
+
+struct lend_result {
+    struct store_snap *snap; /* the sender's, when rc is OK */
+    uint64_t seq;
+};
+
 /*
  * What the server asks of itself: it follows from commands that were taken before, and is never
  * refused for their number.
@@ -324,6 +338,7 @@ struct command {
         struct lease_job_args lease_job;
         struct import_args import;
         struct any_running_args any_running;
+        struct lend_args lend;
         struct inner_args *inner; /* the core's own commands */
     } args;
 
@@ -338,6 +353,7 @@ struct command {
         struct totals_result totals;
         struct import_result import;
         struct any_running_result any_running;
+        struct lend_result lent;
         uint64_t dropped; /* DROP_HOLDERS */
     } result;
 

@@ -38,6 +38,7 @@ static const struct command_type types[COMMAND_KINDS] = {
     [CMD_REPORT] = {.run = report_run, .changes = true, .keeps_work = true, .ended = expiry_ended},
     [CMD_REPORT_REFRESH] = {.run = report_refresh_run, .changes = true, .keeps_work = true},
     [CMD_TOTALS] = {.run = totals_run},
+    [CMD_LEND] = {.run = NULL}, /* never comes here: the shard answers it */
     [CMD_GRANT] = {.run = grant_run, .ended = grant_ended},
     [CMD_LOCATE] = {.run = locate_run, .ended = locate_ended},
     [CMD_CHECK] = {.run = check_run, .ended = check_ended},

@@ -80,6 +80,7 @@ struct rpc_call *call_new(struct server_conn *conn, int32_t stream_id)
     frame_reader_init(&call->reader, conn->server->options.message_bytes_max, &call->base.arena);
     list_push_back(&conn->calls, &call->node);
     conn->call_count++;
+    loop->counted.begun++;
     weight_update(call);
     return call;
 }
@@ -152,6 +153,40 @@ static void call_count(struct rpc_call *call, uint64_t bytes)
     call_count_bytes(call, bytes);
 }
 
+/* Whom a status concerns: nobody, the caller, those who wait, or us. */
+static void count_ended(struct loop_counters *counted, uint32_t status)
+{
+    switch ((enum rpc_status)status) {
+    case RPC_STATUS_OK:
+        counted->ended_ok++;
+        return;
+    case RPC_STATUS_CANCELLED:
+    case RPC_STATUS_DEADLINE_EXCEEDED:
+        counted->ended_left++;
+        return;
+    case RPC_STATUS_RESOURCE_EXHAUSTED:
+    case RPC_STATUS_UNAVAILABLE:
+        counted->ended_busy++;
+        return;
+    case RPC_STATUS_INVALID_ARGUMENT:
+    case RPC_STATUS_NOT_FOUND:
+    case RPC_STATUS_ALREADY_EXISTS:
+    case RPC_STATUS_PERMISSION_DENIED:
+    case RPC_STATUS_FAILED_PRECONDITION:
+    case RPC_STATUS_OUT_OF_RANGE:
+    case RPC_STATUS_UNIMPLEMENTED:
+    case RPC_STATUS_UNAUTHENTICATED:
+        counted->ended_refused++;
+        return;
+    case RPC_STATUS_UNKNOWN:
+    case RPC_STATUS_ABORTED:
+    case RPC_STATUS_INTERNAL:
+    case RPC_STATUS_DATA_LOSS:
+        break;
+    }
+    counted->ended_failed++;
+}
+
 /* The outcome is known: counters. */
 static void call_tell_done(struct rpc_call *call, uint32_t status)
 {
@@ -161,6 +196,7 @@ static void call_tell_done(struct rpc_call *call, uint32_t status)
     }
     call->told = true;
     call->status = status;
+    count_ended(&call->base.loop->counted, status);
     if (options->on_done != NULL && call->method != NULL) {
         options->on_done(options->context, call->method, status,
                          loop_now_us(call->base.loop) - call->start_us);

@@ -260,6 +260,7 @@ static void conn_read(struct conn *conn)
             break;
         }
         conn->read_us = loop_now_us(conn->loop);
+        conn->loop->counted.bytes_received += (uint64_t)n;
         conn_take(conn, bytes_of(conn->loop->read_buf, (size_t)n));
         total += (size_t)n;
         if (conn->ssl == NULL && (size_t)n < LOOP_READ_BYTES) {
@@ -408,6 +409,7 @@ static ssize_t conn_write(struct conn *conn, struct bytes data)
         }
         sent += (size_t)n;
     }
+    conn->loop->counted.bytes_sent += sent;
     if (sent == data.len) {
         conn->waits_us = 0;
     } else if (sent != 0 || conn->waits_us == 0) {

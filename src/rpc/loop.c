@@ -139,10 +139,18 @@ static bool loop_done(const struct rpc_loop *loop)
            atomic_load_explicit(&loop->held_calls, memory_order_relaxed) == 0;
 }
 
+static void loop_publish(struct rpc_loop *loop)
+{
+    loop->counted.turns++;
+    loop->counted.connections = atomic_load_explicit(&loop->conn_count, memory_order_relaxed);
+    published_put(loop->published, (const uint64_t *)&loop->counted);
+}
+
 static void loop_on_prepare(uv_prepare_t *handle)
 {
     struct rpc_loop *loop = handle->data;
     loop_flush(loop);
+    loop_publish(loop);
     loop_arm_timer(loop);
     if (loop_done(loop)) {
         uv_stop(&loop->uv);
@@ -189,6 +197,7 @@ SILO_RC loop_init(struct rpc_loop *loop, struct silo_err *err)
     list_init(&loop->watchers);
     buf_init(&loop->out, LOOP_OUT_BYTES_MAX);
     loop->read_buf = xmalloc(LOOP_READ_BYTES);
+    loop->published = published_new(sizeof loop->counted / sizeof(uint64_t));
     return RC_OK;
 }
 
@@ -266,6 +275,7 @@ void loop_deinit(struct rpc_loop *loop)
     ASSERT(uv_loop_close(&loop->uv) == 0);
     heap_deinit(&loop->timers);
     buf_deinit(&loop->out);
+    published_free(loop->published);
     free(loop->read_buf);
 }
 

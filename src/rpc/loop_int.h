@@ -15,6 +15,8 @@
 
 #include "base/buf.h"
 #include "base/burst.h"
+#include "metrics/counters.h"
+#include "metrics/published.h"
 #include "rpc/rpc.h"
 
 #define LOOP_READ_BYTES (128u << 10) /* one read(2) */
@@ -53,7 +55,9 @@ struct rpc_loop {
     atomic_uint held_calls; /* written by the loop, read by rpc_server_calls */
     uint32_t side_calls;    /* of those, RPC_RANK_SIDE */
     struct list watchers;   /* health watches on this loop */
-    bool running;           /* the thread was started */
+    struct loop_counters counted;
+    struct published *published; /* those of its newest turn */
+    bool running;                /* the thread was started */
     bool stopping;
 };
 

@@ -29,6 +29,7 @@
 #include "base/list.h"
 #include "base/mailbox.h"
 #include "base/rc.h"
+#include "metrics/source.h"
 
 #define RPC_MESSAGE_BYTES_DEFAULT (128u << 20) /* one message, either direction */
 #define RPC_HEADER_BYTES_DEFAULT (16u << 10)   /* names + values + 32 each, as HTTP/2 counts them */
@@ -79,12 +80,16 @@ enum rpc_status {
     RPC_STATUS_INVALID_ARGUMENT = 3,
     RPC_STATUS_DEADLINE_EXCEEDED = 4,
     RPC_STATUS_NOT_FOUND = 5,
+    RPC_STATUS_ALREADY_EXISTS = 6,
     RPC_STATUS_PERMISSION_DENIED = 7,
     RPC_STATUS_RESOURCE_EXHAUSTED = 8,
+    RPC_STATUS_FAILED_PRECONDITION = 9,
+    RPC_STATUS_ABORTED = 10,
     RPC_STATUS_OUT_OF_RANGE = 11,
     RPC_STATUS_UNIMPLEMENTED = 12,
     RPC_STATUS_INTERNAL = 13,
     RPC_STATUS_UNAVAILABLE = 14,
+    RPC_STATUS_DATA_LOSS = 15,
     RPC_STATUS_UNAUTHENTICATED = 16,
 };
 
@@ -475,6 +480,8 @@ struct rpc_loop *rpc_server_loop(struct rpc_server *server, uint32_t index);
 /* Any thread. Connections open now; calls that handlers hold now. */
 uint32_t rpc_server_conns(const struct rpc_server *server);
 uint32_t rpc_server_calls(const struct rpc_server *server);
+/* Any thread; read from rpc_server_start on. What the loops have counted. */
+struct counter_source rpc_server_counters(const struct rpc_server *server);
 /* Any thread. Request body bytes held now. */
 uint64_t rpc_server_inflight_bytes(const struct rpc_server *server);
 /* Any thread. Bytes reserved for replies, or ready and not yet sent, now. */

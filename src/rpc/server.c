@@ -217,6 +217,22 @@ struct rpc_loop *rpc_server_loop(struct rpc_server *server, uint32_t index)
     return &server->loops[index];
 }
 
+static bool loop_counters_read(const void *context, size_t index, char *ret_owner,
+                               uint64_t *ret_numbers)
+{
+    const struct rpc_server *server = context;
+    (void)snprintf(ret_owner, COUNTER_OWNER_BYTES, "%zu", index);
+    return published_get(server->loops[index].published, ret_numbers);
+}
+
+struct counter_source rpc_server_counters(const struct rpc_server *server)
+{
+    return (struct counter_source){.scope = SCOPE_LOOP,
+                                   .owners = server->options.loops,
+                                   .read = loop_counters_read,
+                                   .context = server};
+}
+
 uint32_t rpc_server_conns(const struct rpc_server *server)
 {
     return atomic_load_explicit(&server->conn_count, memory_order_relaxed);

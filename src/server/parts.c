@@ -69,6 +69,7 @@ void server_free(struct server *server)
 {
     server->rpc = rpc_server_free(server->rpc);
     server->service = service_free(server->service);
+    server->statements = statements_free(server->statements);
     /*
      * The shards are closed and send no checks; what is still out goes back while their executors
      * can take it.

@@ -22,6 +22,7 @@
 #include "directory/directory.h"
 #include "limiter/gubernator.h"
 #include "node/node.h"
+#include "query/statements.h"
 #include "rpc/rpc.h"
 #include "server/directory_lock.h"
 #include "service/service.h"
@@ -75,6 +76,7 @@ struct server {
     struct shards *shards;
     struct directory_home directory; /* of use while has_directory */
     bool has_directory;
+    struct statements *statements;
     struct service *service;
     struct rpc_server *rpc;
     uint32_t connections_max; /* what the configuration and the limit on open files allow */

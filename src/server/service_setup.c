@@ -67,7 +67,16 @@ SILO_RC server_build_service(struct server *server, struct silo_err *err)
 {
     const struct silo_config *config = server->config;
     const struct server_identity *identity = &server->identity;
+    TRY(statements_new(server->store, server->env, &server->statements, err));
+    const struct counter_source counters[] = {
+        shards_executor_counters(server->shards),
+        shards_counters(server->shards),
+        rpc_server_counters(server->rpc),
+    };
     const struct service_options options = {
+        .statements = server->statements,
+        .counters = counters,
+        .counters_count = sizeof counters / sizeof counters[0],
         .shards = server->shards,
         .directory = &server->directory,
         .loops = (uint32_t)config->server.io_loops,

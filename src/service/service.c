@@ -69,9 +69,11 @@ static const struct call_method methods[] = {
         .run = on_await_cancellations,
         .rank = RPC_RANK_SIDE,
     },
+    METHOD("GetCounters", get_counters_request, on_get_counters),
+    METHOD("ListTenants", list_tenants_request, on_list_tenants),
 };
 #define METHODS_COUNT (sizeof methods / sizeof methods[0])
-_Static_assert(METHODS_COUNT == 33, "29 methods of the contract and four of ours");
+_Static_assert(METHODS_COUNT == 35, "29 methods of the contract and six of ours");
 
 static char *text_new(const char *text)
 {
@@ -96,6 +98,12 @@ struct service *service_new(const struct service_options *options)
     service->env = options->env != NULL ? options->env : &env_system;
     service->tenancy = options->tenancy;
     service->dev_mode = options->dev_mode;
+    service->statements = options->statements;
+    ASSERT(options->counters_count <= SERVICE_COUNTERS_MAX);
+    service->counters_count = options->counters_count;
+    for (size_t i = 0; i < options->counters_count; i++) {
+        service->counters[i] = options->counters[i];
+    }
     service->node_id = text_new(options->node.id);
     service->grpc_addr = text_new(options->node.grpc_addr);
     service->as_dialled = options->node.as_dialled;

@@ -24,10 +24,14 @@
 #include "base/env.h"
 #include "base/rc.h"
 #include "directory/directory.h"
+#include "metrics/source.h"
 #include "rpc/rpc.h"
 #include "shard/shard.h"
 
+#define SERVICE_COUNTERS_MAX 4u /* scopes whose counters are told */
+
 struct service;
+struct statements;
 
 /* This node as GetClusterInfo and GetNodeInfo show it. */
 struct service_node {
@@ -46,6 +50,10 @@ struct service_options {
     bool tenancy;
     bool dev_mode; /* allows ResetShards */
     struct service_node node;
+    struct statements *statements; /* reads what is listed; lent; NULL: nothing can be listed */
+    /* What GetCounters tells; copied, and what they lend from must outlive the server. */
+    const struct counter_source *counters;
+    size_t counters_count; /* at most SERVICE_COUNTERS_MAX */
 };
 
 struct service *service_new(const struct service_options *options);

@@ -71,6 +71,9 @@ struct service {
     size_t ring_count;
     struct service_method *methods; /* as registered */
     size_t method_count;
+    struct statements *statements;
+    struct counter_source counters[SERVICE_COUNTERS_MAX];
+    size_t counters_count;
     struct burst refresh_lines, unreadable_lines; /* of the log */
 };
 
@@ -293,6 +296,8 @@ void on_await_cancellations(struct call *call);
 void on_cluster_info(struct call *call);
 void on_node_info(struct call *call);
 void on_reset_shards(struct call *call);
+void on_get_counters(struct call *call);
+void on_list_tenants(struct call *call);
 void on_unimplemented(struct call *call);
 
 /* Of ReportOutcome, shared with the bulk form: INVALID when the outcome is missing. */

@@ -57,26 +57,26 @@ static bool batch_full(const struct incarnation *inc)
     return view->open_rows >= BATCH_ROWS_MAX || view->open_bytes >= BATCH_BYTES_MAX;
 }
 
-/*
- * Takes the core's answers: each leaves at once, or waits for its batch or for a proof of
- * ownership.
- */
+void commit_answer(struct incarnation *inc, struct command *cmd)
+{
+    const bool waits = cmd->wait_batch > core_view(inc->core)->durable;
+    if (waits && inc->unwritten) {
+        outage_answer(inc->shard, cmd);
+    } else if (waits) {
+        reply_park(inc, cmd);
+    } else if (cmd->rc.code != SILO_UNAVAILABLE && !command_changes(cmd->kind) &&
+               cmd->kind != CMD_POLL_STOP && cmd->kind != CMD_GIVE_BACK && cmd->kind != CMD_RENEW) {
+        proof_answer(inc, cmd);
+    } else {
+        commit_release(inc, cmd);
+    }
+}
+
 void commit_answers(struct incarnation *inc)
 {
     struct command *cmd = NULL;
     while ((cmd = core_answered(inc->core)) != NULL) {
-        const bool waits = cmd->wait_batch > core_view(inc->core)->durable;
-        if (waits && inc->unwritten) {
-            outage_answer(inc->shard, cmd);
-        } else if (waits) {
-            reply_park(inc, cmd);
-        } else if (cmd->rc.code != SILO_UNAVAILABLE && !command_changes(cmd->kind) &&
-                   cmd->kind != CMD_POLL_STOP && cmd->kind != CMD_GIVE_BACK &&
-                   cmd->kind != CMD_RENEW) {
-            proof_answer(inc, cmd);
-        } else {
-            commit_release(inc, cmd);
-        }
+        commit_answer(inc, cmd);
     }
     if (inc->phase == INC_OPEN && batch_full(inc)) {
         batch_submit(inc);
@@ -153,13 +153,18 @@ static void batch_submit(struct incarnation *inc)
     struct store_buf buf;
     uint32_t ops = 0;
     const bool idle = list_empty(&inc->batches);
-    const struct batch *batch = batch_seal(inc, &buf, &ops);
+    struct batch *batch = batch_seal(inc, &buf, &ops);
     if (idle) {
         outage_progress(inc); /* the clock of an outage starts with the work */
     }
     struct op *op = op_begin(inc, OP_WRITE);
     op->batch = batch->number;
+    batch->start_mono_us = env_mono_us(inc->shard->executor->env);
     inc->writes++;
+    struct executor_counters *counted = &inc->shard->executor->counted;
+    counted->batches++;
+    counted->rows_written += ops;
+    counted->bytes_written += buf.len;
     struct silo_err err;
     const silo_rc rc = inc_ops(inc)->write(inc->db, &buf, 1, ops, (uintptr_t)op, &err);
     if (rc.code != SILO_OK) {
@@ -271,9 +276,13 @@ static void batches_durable(struct incarnation *inc, uint64_t seq)
     }
     view_durable(core_view(inc->core), durable);
     outage_progress(inc);
+    struct shard_counters *counted = &inc->shard->counted;
+    const int64_t now_us = env_mono_us(inc->shard->executor->env);
     struct list_node *node = NULL;
     while ((node = list_pop_front(&done)) != NULL) {
         struct batch *batch = CONTAINER_OF(node, struct batch, node);
+        counted->batches_durable++;
+        counted->batch_us += (uint64_t)(now_us - batch->start_mono_us);
         replies_send(inc, &batch->replies);
         free(batch);
     }

@@ -32,6 +32,9 @@ void request_answer(struct command *cmd)
         struct poll_result *result = &cmd->result.poll;
         result->age_ms = request->shard->executor->mono_ms - result->leased_mono_ms;
     }
+    if (cmd->kind == CMD_LEND && cmd->rc.code != SILO_OK) {
+        lend_take_back(cmd);
+    }
     request->done(request);
 }
 
@@ -52,6 +55,7 @@ struct op *op_begin(struct incarnation *inc, enum op_kind kind)
     op->kind = kind;
     op->inc = inc;
     op->start_mono_ms = inc->shard->executor->mono_ms;
+    count_call(inc->shard->executor, kind);
     list_push_back(&inc->ops, &op->node);
     return op;
 }
@@ -128,6 +132,11 @@ static void request_run(struct executor *executor, struct shard_request *request
         request_fail(cmd, SILO_EXHAUSTED, "too many bytes of this shard wait to become durable");
         return;
     }
+    count_command(executor, cmd->kind);
+    if (cmd->kind == CMD_LEND) {
+        lend(inc, cmd);
+        return;
+    }
     env_random(executor->env, cmd->seed, sizeof cmd->seed);
     core_submit(inc->core, cmd);
 }
@@ -152,6 +161,7 @@ static void executor_mail(struct executor *executor, struct mail *controls, stru
     while (requests != NULL) {
         struct shard_request *request = CONTAINER_OF(requests, struct shard_request, mail);
         requests = requests->next;
+        executor->counted.requests++;
         struct shard *shard = shard_here(executor, request->ref);
         if (shard == NULL) {
             request_astray(request);
@@ -241,7 +251,9 @@ static void executor_events(struct executor *executor)
     struct store_event events[EVENTS_PER_DRAIN];
     for (int drain = 0; drain < DRAINS_PER_TURN; drain++) {
         const size_t count = ops->queue_drain(executor->queue, events, EVENTS_PER_DRAIN);
+        executor->counted.events += count;
         for (size_t i = 0; i < count; i++) {
+            executor->counted.bytes_read += events[i].rows.data.len;
             executor_event(executor, &events[i]);
             ops->event_free(&events[i]);
         }
@@ -373,6 +385,7 @@ static void executor_visit(struct executor *executor)
         const uint32_t at = life_at(shard);
         shard_turn(shard);
         if (!shard->gone) {
+            shard_publish(shard);
             shard_plan(shard, life_at(shard) != at ? executor->mono_ms : shard_next(shard));
         }
     }
@@ -422,6 +435,7 @@ int64_t executor_turn(struct executor *executor)
     growth_turn(executor);
     const int64_t next =
         earlier(steady_next_mono_ms(&executor->steady), visits_next_mono_ms(executor));
+    executor_publish(executor);
     executor_expects(executor, next);
     return next > INT64_MAX / 1000 ? INT64_MAX : next * 1000;
 }

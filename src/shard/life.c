@@ -273,6 +273,7 @@ void life_add(struct shard *shard)
     ASSERT(executor->by_slot[shard->ref.slot] == NULL);
     executor->by_slot[shard->ref.slot] = shard;
     list_push_back(&executor->owned, &shard->owned);
+    executor->counted.shards++;
 }
 
 void control_astray(struct shard_control *control)
@@ -292,6 +293,7 @@ void life_remove(struct shard *shard)
     shard->gone = true;
     executor->by_slot[shard->ref.slot] = NULL;
     list_remove(&shard->owned);
+    executor->counted.shards--;
     list_push_back(&executor->leaving, &shard->owned);
     while (shard->waiting != NULL) {
         struct shard_control *control = CONTAINER_OF(shard->waiting, struct shard_control, mail);

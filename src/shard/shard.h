@@ -30,6 +30,7 @@
 #include "base/uuid.h"
 #include "codec/key.h"
 #include "core/command.h"
+#include "metrics/source.h"
 #include "shard/limiter.h"
 #include "store/store.h"
 
@@ -172,6 +173,10 @@ void shard_close(struct shards *shards, struct shard_ref ref, struct shard_contr
 void shard_reset(struct shards *shards, struct shard_ref ref, struct shard_control *control);
 /* Any thread. Whether the storage keeps a shard from taking changes: it is full, or away. */
 bool shards_out(struct shards *shards);
+/* Any thread. What the executors have counted. */
+struct counter_source shards_executor_counters(const struct shards *shards);
+/* Any thread. What the shards have counted; one that leaves takes its numbers along. */
+struct counter_source shards_counters(const struct shards *shards);
 /* Shutdown begins: every parked poll is answered now, later ones at once. */
 void shards_release_polls(struct shards *shards);
 

@@ -9,9 +9,11 @@
  *   commit.c     the open batch, writes, flushes, parked replies
  *   reads.c      the core's reads
  *   wants.c      the rows an answer wants
+ *   lend.c       a moment of the database for another thread
  *   undelivered.c  tasks whose poll failed, while the shard is not open
  *   checks.c     rate limits asked outside
  *   growth.c     a line now and then about what is kept
+ *   counted.c    counters, and who reads them
  *   proof.c      whether the shard is still ours, leases meanwhile
  *   outage.c     the storage is full, or away
  *
@@ -31,6 +33,7 @@
 #include "base/map.h"
 #include "base/steady.h"
 #include "core/core.h"
+#include "metrics/published.h"
 #include "shard/shard.h"
 
 enum control_op { CONTROL_OPEN, CONTROL_CLOSE, CONTROL_RESET, CONTROL_ADD, CONTROL_REMOVE };
@@ -63,6 +66,7 @@ struct op {
 struct batch {
     struct list_node node;
     uint64_t number, seq;
+    int64_t start_mono_us; /* when it was written */
     bool applied;
     size_t bytes;
     struct list replies; /* command.node */
@@ -141,6 +145,8 @@ struct shard {
     int64_t unopened_mono_ms; /* since when it should be open; INT64_MAX: it is, or should not */
     int64_t cause_mono_ms;
     char cause[OUTAGE_CAUSE_MAX]; /* of the outage, or of the failure */
+    struct shard_counters counted;
+    struct published *published; /* at its place */
 };
 
 /* Jobs in the open shards of an executor, and how many were forgotten since it runs. */
@@ -177,6 +183,8 @@ struct executor {
     int64_t growth_mono_ms; /* the next line about it is not due before; 0: not set */
     struct growth growth_said;
     int64_t awake_mono_ms; /* since it last stood still: what waited then waited for us */
+    struct executor_counters counted;
+    struct published *published; /* those of its newest turn */
 };
 
 /* What the process says about an outage of its shards. */
@@ -205,6 +213,8 @@ struct shard_slot {
      * for a free place. */
     atomic_bool taken;
     struct shard *shard; /* of who cleared or set taken last */
+    /* What the shard here publishes: made with the first one, kept to the end. */
+    _Atomic(struct published *) published;
 };
 
 struct shards {
@@ -255,6 +265,22 @@ void request_fail(struct command *cmd, enum silo_code code, const char *text);
 struct op *op_begin(struct incarnation *inc, enum op_kind kind);
 void op_free(struct op *op);
 
+/* counted.c */
+void count_command(struct executor *executor, enum command_kind kind);
+void count_call(struct executor *executor, enum op_kind kind);
+/* At the end of a turn. */
+void executor_publish(struct executor *executor);
+/* A shard has this place from now on, and leaves it. */
+void shard_count_in(struct shard *shard, struct shard_slot *slot);
+void shard_count_out(struct shard *shard);
+/* At the end of its turn. */
+void shard_publish(struct shard *shard);
+
+/* lend.c */
+void lend(struct incarnation *inc, struct command *cmd);
+/* The command failed: what it was lent goes back. */
+void lend_take_back(struct command *cmd);
+
 /* growth.c */
 void growth_turn(struct executor *executor);
 
@@ -291,6 +317,9 @@ void reset_remove(struct shard *shard);
 void reset_removed(struct shard *shard, enum silo_code code, const char *why);
 
 /* commit.c */
+/* An answer leaves at once, or waits for its batch or for a proof of ownership. */
+void commit_answer(struct incarnation *inc, struct command *cmd);
+/* All answers of the core. */
 void commit_answers(struct incarnation *inc);
 void commit_turn(struct incarnation *inc);
 void commit_written(struct incarnation *inc, const struct op *op, const struct store_event *event);

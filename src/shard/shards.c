@@ -17,6 +17,7 @@
 static void executor_init(struct executor *executor, struct shards *shards)
 {
     executor->shards = shards;
+    executor->published = published_new(sizeof executor->counted / sizeof(uint64_t));
     executor->env = shards->options.env;
     executor->wake_fd = -1;
     executor->next_mono_ms = INT64_MAX;
@@ -67,8 +68,12 @@ struct shards *shards_free(struct shards *shards)
         heap_deinit(&executor->times);
         map_deinit(&executor->databases);
         free(executor->by_slot);
+        published_free(executor->published);
     }
     outage_deinit(shards);
+    for (size_t i = 0; i < SHARDS_MAX; i++) {
+        published_free(atomic_load_explicit(&shards->slots[i].published, memory_order_relaxed));
+    }
     free(shards->executors);
     free(shards->slots);
     free(shards->settings_json);
@@ -170,6 +175,7 @@ void shard_free(struct shard *shard)
     ASSERT(shard->inc == NULL);
     struct shard_slot *slot = slot_of(shard->shards, shard->ref);
     slot->shard = NULL;
+    shard_count_out(shard);
     free(shard->path);
     undelivered_free(shard);
     free(shard);
@@ -196,6 +202,7 @@ struct shard_ref shards_add(struct shards *shards, const struct shard_options *o
     shard->executor = executor_least(shards);
     shard->executor->assigned++;
     slot->shard = shard;
+    shard_count_in(shard, slot);
     atomic_store_explicit(&slot->executor, shard->executor, memory_order_relaxed);
     atomic_store_explicit(&slot->state, state_of(ref.generation, SHARD_CLOSED),
                           memory_order_relaxed);

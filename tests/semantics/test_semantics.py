@@ -39,11 +39,12 @@ ROUTED = {
     "ReportOutcomes": {},
     "ReturnTasks": {},
     "AwaitCancellations": {"worker_id": "w"},
+    "ListTenants": {},
 }
 JOB_CALLS = ("GetJob", "GetJobResult", "DeleteJob", "CancelJob", "RestartJob", "ExpediteJob", "LeaseTask")
 CLIENT_CALLS = ("Enqueue", "DropTenantHolders") + JOB_CALLS
 WORKER_CALLS = ("ReportOutcome", "ReportRefreshOutcome", "Heartbeat")
-UNROUTED = {"GetClusterInfo", "GetNodeInfo", "ResetShards", "ImportJobs"}
+UNROUTED = {"GetClusterInfo", "GetNodeInfo", "ResetShards", "ImportJobs", "GetCounters"}
 ABSENT = (
     "Query QueryArrow CpuProfile HeapProfile RequestSplit GetSplitStatus ConfigureShard ForceReleaseShard CompactShard "
     "FlushShard GetShardStorageInfo DumpTasks"

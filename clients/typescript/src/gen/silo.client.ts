@@ -5,6 +5,10 @@
 import type { RpcTransport } from "@protobuf-ts/runtime-rpc";
 import type { ServiceInfo } from "@protobuf-ts/runtime-rpc";
 import { Silo } from "./silo";
+import type { ListTenantsResponse } from "./silo";
+import type { ListTenantsRequest } from "./silo";
+import type { GetCountersResponse } from "./silo";
+import type { GetCountersRequest } from "./silo";
 import type { AwaitCancellationsResponse } from "./silo";
 import type { AwaitCancellationsRequest } from "./silo";
 import type { ReturnTasksResponse } from "./silo";
@@ -310,6 +314,20 @@ export interface ISiloClient {
      * @generated from protobuf rpc: AwaitCancellations
      */
     awaitCancellations(input: AwaitCancellationsRequest, options?: RpcOptions): UnaryCall<AwaitCancellationsRequest, AwaitCancellationsResponse>;
+    /**
+     * Tells what this node has counted. No shard is asked, so it answers however busy they are; what
+     * it tells is at most one turn of its threads old.
+     *
+     * @generated from protobuf rpc: GetCounters
+     */
+    getCounters(input: GetCountersRequest, options?: RpcOptions): UnaryCall<GetCountersRequest, GetCountersResponse>;
+    /**
+     * Lists the tenants of a shard that have jobs, with how many each has. It is read of one moment of
+     * the shard, beside its work.
+     *
+     * @generated from protobuf rpc: ListTenants
+     */
+    listTenants(input: ListTenantsRequest, options?: RpcOptions): UnaryCall<ListTenantsRequest, ListTenantsResponse>;
 }
 /**
  * The job service. A node serves the shards it owns; a client finds the owner of each shard with
@@ -649,5 +667,25 @@ export class SiloClient implements ISiloClient, ServiceInfo {
     awaitCancellations(input: AwaitCancellationsRequest, options?: RpcOptions): UnaryCall<AwaitCancellationsRequest, AwaitCancellationsResponse> {
         const method = this.methods[32], opt = this._transport.mergeOptions(options);
         return stackIntercept<AwaitCancellationsRequest, AwaitCancellationsResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Tells what this node has counted. No shard is asked, so it answers however busy they are; what
+     * it tells is at most one turn of its threads old.
+     *
+     * @generated from protobuf rpc: GetCounters
+     */
+    getCounters(input: GetCountersRequest, options?: RpcOptions): UnaryCall<GetCountersRequest, GetCountersResponse> {
+        const method = this.methods[33], opt = this._transport.mergeOptions(options);
+        return stackIntercept<GetCountersRequest, GetCountersResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Lists the tenants of a shard that have jobs, with how many each has. It is read of one moment of
+     * the shard, beside its work.
+     *
+     * @generated from protobuf rpc: ListTenants
+     */
+    listTenants(input: ListTenantsRequest, options?: RpcOptions): UnaryCall<ListTenantsRequest, ListTenantsResponse> {
+        const method = this.methods[34], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListTenantsRequest, ListTenantsResponse>("unary", this._transport, method, opt, input);
     }
 }

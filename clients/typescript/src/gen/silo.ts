@@ -2394,6 +2394,147 @@ export interface CancelledTask {
     cancelledAtMs: bigint;
 }
 // ---------------------------------------------------------------------------------------------
+// Counters
+
+/**
+ * @generated from protobuf message silo.v1.GetCountersRequest
+ */
+export interface GetCountersRequest {
+    /**
+     * Only names that begin with this; empty: all.
+     *
+     * @generated from protobuf field: string name_prefix = 1
+     */
+    namePrefix: string;
+}
+/**
+ * @generated from protobuf message silo.v1.GetCountersResponse
+ */
+export interface GetCountersResponse {
+    /**
+     * In the order of docs/reference/counters.md.
+     *
+     * @generated from protobuf field: repeated silo.v1.Counter counters = 1
+     */
+    counters: Counter[];
+}
+/**
+ * One number. Names that end in `_total` only rise while the thread or shard lives that counts.
+ *
+ * @generated from protobuf message silo.v1.Counter
+ */
+export interface Counter {
+    /**
+     * @generated from protobuf field: string name = 1
+     */
+    name: string;
+    /**
+     * First who has counted: executor, loop or shard.
+     *
+     * @generated from protobuf field: repeated silo.v1.CounterLabel labels = 2
+     */
+    labels: CounterLabel[];
+    /**
+     * @generated from protobuf field: uint64 value = 3
+     */
+    value: bigint;
+}
+/**
+ * @generated from protobuf message silo.v1.CounterLabel
+ */
+export interface CounterLabel {
+    /**
+     * @generated from protobuf field: string name = 1
+     */
+    name: string;
+    /**
+     * @generated from protobuf field: string value = 2
+     */
+    value: string;
+}
+// ---------------------------------------------------------------------------------------------
+// Listings
+
+/**
+ * @generated from protobuf message silo.v1.ListTenantsRequest
+ */
+export interface ListTenantsRequest {
+    /**
+     * @generated from protobuf field: string shard = 1
+     */
+    shard: string;
+    /**
+     * Tenants of one answer, up to 1,000; 0 = 100.
+     *
+     * @generated from protobuf field: uint32 limit = 2
+     */
+    limit: number;
+    /**
+     * Of the answer before: where this one goes on. Empty: from the beginning.
+     *
+     * @generated from protobuf field: bytes cursor = 3
+     */
+    cursor: Uint8Array;
+    /**
+     * Counts the running jobs of each tenant, too, which takes a walk over them.
+     *
+     * @generated from protobuf field: bool with_running = 4
+     */
+    withRunning: boolean;
+}
+/**
+ * @generated from protobuf message silo.v1.ListTenantsResponse
+ */
+export interface ListTenantsResponse {
+    /**
+     * By the hash of their names.
+     *
+     * @generated from protobuf field: repeated silo.v1.TenantJobs tenants = 1
+     */
+    tenants: TenantJobs[];
+    /**
+     * For the next answer; empty: there is none.
+     *
+     * @generated from protobuf field: bytes cursor = 2
+     */
+    cursor: Uint8Array;
+}
+/**
+ * @generated from protobuf message silo.v1.TenantJobs
+ */
+export interface TenantJobs {
+    /**
+     * "-" while tenancy is off.
+     *
+     * @generated from protobuf field: string tenant = 1
+     */
+    tenant: string;
+    /**
+     * Jobs that have not ended.
+     *
+     * @generated from protobuf field: uint64 open = 2
+     */
+    open: bigint;
+    /**
+     * Of those, the ones that a worker has; 0 unless asked for.
+     *
+     * @generated from protobuf field: uint64 running = 3
+     */
+    running: bigint;
+    /**
+     * @generated from protobuf field: uint64 succeeded = 4
+     */
+    succeeded: bigint;
+    /**
+     * @generated from protobuf field: uint64 failed = 5
+     */
+    failed: bigint;
+    /**
+     * @generated from protobuf field: uint64 cancelled = 6
+     */
+    cancelled: bigint;
+}
+// ---------------------------------------------------------------------------------------------
 // Enumerations. They are open: a number that a peer does not know survives decoding.
 
 /**
@@ -9008,6 +9149,431 @@ class CancelledTask$Type extends MessageType<CancelledTask> {
  * @generated MessageType for protobuf message silo.v1.CancelledTask
  */
 export const CancelledTask = new CancelledTask$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class GetCountersRequest$Type extends MessageType<GetCountersRequest> {
+    constructor() {
+        super("silo.v1.GetCountersRequest", [
+            { no: 1, name: "name_prefix", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+    create(value?: PartialMessage<GetCountersRequest>): GetCountersRequest {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.namePrefix = "";
+        if (value !== undefined)
+            reflectionMergePartial<GetCountersRequest>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: GetCountersRequest): GetCountersRequest {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* string name_prefix */ 1:
+                    message.namePrefix = reader.string();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: GetCountersRequest, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* string name_prefix = 1; */
+        if (message.namePrefix !== "")
+            writer.tag(1, WireType.LengthDelimited).string(message.namePrefix);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.GetCountersRequest
+ */
+export const GetCountersRequest = new GetCountersRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class GetCountersResponse$Type extends MessageType<GetCountersResponse> {
+    constructor() {
+        super("silo.v1.GetCountersResponse", [
+            { no: 1, name: "counters", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => Counter }
+        ]);
+    }
+    create(value?: PartialMessage<GetCountersResponse>): GetCountersResponse {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.counters = [];
+        if (value !== undefined)
+            reflectionMergePartial<GetCountersResponse>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: GetCountersResponse): GetCountersResponse {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* repeated silo.v1.Counter counters */ 1:
+                    message.counters.push(Counter.internalBinaryRead(reader, reader.uint32(), options));
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: GetCountersResponse, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* repeated silo.v1.Counter counters = 1; */
+        for (let i = 0; i < message.counters.length; i++)
+            Counter.internalBinaryWrite(message.counters[i], writer.tag(1, WireType.LengthDelimited).fork(), options).join();
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.GetCountersResponse
+ */
+export const GetCountersResponse = new GetCountersResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class Counter$Type extends MessageType<Counter> {
+    constructor() {
+        super("silo.v1.Counter", [
+            { no: 1, name: "name", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "labels", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => CounterLabel },
+            { no: 3, name: "value", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ }
+        ]);
+    }
+    create(value?: PartialMessage<Counter>): Counter {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.name = "";
+        message.labels = [];
+        message.value = 0n;
+        if (value !== undefined)
+            reflectionMergePartial<Counter>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: Counter): Counter {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* string name */ 1:
+                    message.name = reader.string();
+                    break;
+                case /* repeated silo.v1.CounterLabel labels */ 2:
+                    message.labels.push(CounterLabel.internalBinaryRead(reader, reader.uint32(), options));
+                    break;
+                case /* uint64 value */ 3:
+                    message.value = reader.uint64().toBigInt();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: Counter, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* string name = 1; */
+        if (message.name !== "")
+            writer.tag(1, WireType.LengthDelimited).string(message.name);
+        /* repeated silo.v1.CounterLabel labels = 2; */
+        for (let i = 0; i < message.labels.length; i++)
+            CounterLabel.internalBinaryWrite(message.labels[i], writer.tag(2, WireType.LengthDelimited).fork(), options).join();
+        /* uint64 value = 3; */
+        if (message.value !== 0n)
+            writer.tag(3, WireType.Varint).uint64(message.value);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.Counter
+ */
+export const Counter = new Counter$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class CounterLabel$Type extends MessageType<CounterLabel> {
+    constructor() {
+        super("silo.v1.CounterLabel", [
+            { no: 1, name: "name", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "value", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+    create(value?: PartialMessage<CounterLabel>): CounterLabel {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.name = "";
+        message.value = "";
+        if (value !== undefined)
+            reflectionMergePartial<CounterLabel>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: CounterLabel): CounterLabel {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* string name */ 1:
+                    message.name = reader.string();
+                    break;
+                case /* string value */ 2:
+                    message.value = reader.string();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: CounterLabel, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* string name = 1; */
+        if (message.name !== "")
+            writer.tag(1, WireType.LengthDelimited).string(message.name);
+        /* string value = 2; */
+        if (message.value !== "")
+            writer.tag(2, WireType.LengthDelimited).string(message.value);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.CounterLabel
+ */
+export const CounterLabel = new CounterLabel$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListTenantsRequest$Type extends MessageType<ListTenantsRequest> {
+    constructor() {
+        super("silo.v1.ListTenantsRequest", [
+            { no: 1, name: "shard", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "limit", kind: "scalar", T: 13 /*ScalarType.UINT32*/ },
+            { no: 3, name: "cursor", kind: "scalar", T: 12 /*ScalarType.BYTES*/ },
+            { no: 4, name: "with_running", kind: "scalar", T: 8 /*ScalarType.BOOL*/ }
+        ]);
+    }
+    create(value?: PartialMessage<ListTenantsRequest>): ListTenantsRequest {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.shard = "";
+        message.limit = 0;
+        message.cursor = new Uint8Array(0);
+        message.withRunning = false;
+        if (value !== undefined)
+            reflectionMergePartial<ListTenantsRequest>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: ListTenantsRequest): ListTenantsRequest {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* string shard */ 1:
+                    message.shard = reader.string();
+                    break;
+                case /* uint32 limit */ 2:
+                    message.limit = reader.uint32();
+                    break;
+                case /* bytes cursor */ 3:
+                    message.cursor = reader.bytes();
+                    break;
+                case /* bool with_running */ 4:
+                    message.withRunning = reader.bool();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: ListTenantsRequest, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* string shard = 1; */
+        if (message.shard !== "")
+            writer.tag(1, WireType.LengthDelimited).string(message.shard);
+        /* uint32 limit = 2; */
+        if (message.limit !== 0)
+            writer.tag(2, WireType.Varint).uint32(message.limit);
+        /* bytes cursor = 3; */
+        if (message.cursor.length)
+            writer.tag(3, WireType.LengthDelimited).bytes(message.cursor);
+        /* bool with_running = 4; */
+        if (message.withRunning !== false)
+            writer.tag(4, WireType.Varint).bool(message.withRunning);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.ListTenantsRequest
+ */
+export const ListTenantsRequest = new ListTenantsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListTenantsResponse$Type extends MessageType<ListTenantsResponse> {
+    constructor() {
+        super("silo.v1.ListTenantsResponse", [
+            { no: 1, name: "tenants", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => TenantJobs },
+            { no: 2, name: "cursor", kind: "scalar", T: 12 /*ScalarType.BYTES*/ }
+        ]);
+    }
+    create(value?: PartialMessage<ListTenantsResponse>): ListTenantsResponse {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.tenants = [];
+        message.cursor = new Uint8Array(0);
+        if (value !== undefined)
+            reflectionMergePartial<ListTenantsResponse>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: ListTenantsResponse): ListTenantsResponse {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* repeated silo.v1.TenantJobs tenants */ 1:
+                    message.tenants.push(TenantJobs.internalBinaryRead(reader, reader.uint32(), options));
+                    break;
+                case /* bytes cursor */ 2:
+                    message.cursor = reader.bytes();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: ListTenantsResponse, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* repeated silo.v1.TenantJobs tenants = 1; */
+        for (let i = 0; i < message.tenants.length; i++)
+            TenantJobs.internalBinaryWrite(message.tenants[i], writer.tag(1, WireType.LengthDelimited).fork(), options).join();
+        /* bytes cursor = 2; */
+        if (message.cursor.length)
+            writer.tag(2, WireType.LengthDelimited).bytes(message.cursor);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.ListTenantsResponse
+ */
+export const ListTenantsResponse = new ListTenantsResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class TenantJobs$Type extends MessageType<TenantJobs> {
+    constructor() {
+        super("silo.v1.TenantJobs", [
+            { no: 1, name: "tenant", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "open", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 3, name: "running", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 4, name: "succeeded", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 5, name: "failed", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 6, name: "cancelled", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ }
+        ]);
+    }
+    create(value?: PartialMessage<TenantJobs>): TenantJobs {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.tenant = "";
+        message.open = 0n;
+        message.running = 0n;
+        message.succeeded = 0n;
+        message.failed = 0n;
+        message.cancelled = 0n;
+        if (value !== undefined)
+            reflectionMergePartial<TenantJobs>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: TenantJobs): TenantJobs {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* string tenant */ 1:
+                    message.tenant = reader.string();
+                    break;
+                case /* uint64 open */ 2:
+                    message.open = reader.uint64().toBigInt();
+                    break;
+                case /* uint64 running */ 3:
+                    message.running = reader.uint64().toBigInt();
+                    break;
+                case /* uint64 succeeded */ 4:
+                    message.succeeded = reader.uint64().toBigInt();
+                    break;
+                case /* uint64 failed */ 5:
+                    message.failed = reader.uint64().toBigInt();
+                    break;
+                case /* uint64 cancelled */ 6:
+                    message.cancelled = reader.uint64().toBigInt();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: TenantJobs, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* string tenant = 1; */
+        if (message.tenant !== "")
+            writer.tag(1, WireType.LengthDelimited).string(message.tenant);
+        /* uint64 open = 2; */
+        if (message.open !== 0n)
+            writer.tag(2, WireType.Varint).uint64(message.open);
+        /* uint64 running = 3; */
+        if (message.running !== 0n)
+            writer.tag(3, WireType.Varint).uint64(message.running);
+        /* uint64 succeeded = 4; */
+        if (message.succeeded !== 0n)
+            writer.tag(4, WireType.Varint).uint64(message.succeeded);
+        /* uint64 failed = 5; */
+        if (message.failed !== 0n)
+            writer.tag(5, WireType.Varint).uint64(message.failed);
+        /* uint64 cancelled = 6; */
+        if (message.cancelled !== 0n)
+            writer.tag(6, WireType.Varint).uint64(message.cancelled);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.TenantJobs
+ */
+export const TenantJobs = new TenantJobs$Type();
 /**
  * @generated ServiceType for protobuf service silo.v1.Silo
  */
@@ -9044,5 +9610,7 @@ export const Silo = new ServiceType("silo.v1.Silo", [
     { name: "EnqueueMany", options: {}, I: EnqueueManyRequest, O: EnqueueManyResponse },
     { name: "ReportOutcomes", options: {}, I: ReportOutcomesRequest, O: ReportOutcomesResponse },
     { name: "ReturnTasks", options: {}, I: ReturnTasksRequest, O: ReturnTasksResponse },
-    { name: "AwaitCancellations", options: {}, I: AwaitCancellationsRequest, O: AwaitCancellationsResponse }
+    { name: "AwaitCancellations", options: {}, I: AwaitCancellationsRequest, O: AwaitCancellationsResponse },
+    { name: "GetCounters", options: {}, I: GetCountersRequest, O: GetCountersResponse },
+    { name: "ListTenants", options: {}, I: ListTenantsRequest, O: ListTenantsResponse }
 ]);
