@@ -203,7 +203,7 @@ def main():
         found[path] = (list(check_layers(path, text)) + list(check_banned(text)) + list(check_width(text)) +
                        list(check_limits(path, text, names)))
     for path, number, violation in storeys.check_tree(ROOT):
-        found[path].append((number, violation))
+        found.setdefault(path, []).append((number, violation))
     for path, number, violation in bounds.check(texts):
         found[path].append((number, violation))
     if args.headers:

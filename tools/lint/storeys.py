@@ -1,8 +1,8 @@
 """The storeys of src/core: which of its files may use which.
 
 Every file stands in one storey, and within it in an order. A file includes headers that stand before its own place, and
-calls functions of such files alone; so no two files use one another. A name without an ending stands for the header and
-the source of that name. Tests stand outside.
+names functions of such files alone, be it to call them or to hand them on; so no two files use one another. A name
+without an ending stands for the header and the source of that name. Tests stand outside.
 """
 
 import os
@@ -38,6 +38,9 @@ OPAQUE = re.compile(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 # A function's head at the beginning of a line, and its body on the next.
 FUNCTION = re.compile(r"^(?!static\b|typedef\b|struct \w+ \{|#)[a-z][\w *]*?\b(\w+)\([^;{}]*\)\n\{", re.MULTILINE)
 
+# A name that is no member of something.
+USE = re.compile(r"(?<![\w.>])[a-z]\w*\b")
+
 
 def blank(text):
     """The text without comments and strings, with its lines where they were."""
@@ -55,6 +58,15 @@ def places(storeys, names):
     return found
 
 
+def absent(storeys, names):
+    """Files that have a place and are not there."""
+    for _, entries in storeys:
+        for entry in entries:
+            for file in [entry] if "." in entry else [entry + ".h", entry + ".c"]:
+                if file not in names:
+                    yield file
+
+
 def check(sources, storeys=None):
     """Yields (file, line, text) for `sources`: {name in src/core: its text}, tests left out."""
     place = places(STOREYS if storeys is None else storeys, sources)
@@ -68,10 +80,11 @@ def check(sources, storeys=None):
             if match.group(1) in sources and place.get(match.group(1), 0) >= place[name]:
                 yield name, line_of(sources[name], match.start()), f"includes {match.group(1)}, which stands above it"
         if name.endswith(".c"):
-            for match in re.finditer(r"\b\w+\b(?=\()", code[name]):
-                callee = home.get(match.group(0), name)
-                if place[callee] > place[name] and not own(code[name], match.group(0)):
-                    yield name, line_of(code[name], match.start()), f"calls {match.group(0)} of {callee}, which stands above it"
+            for match in USE.finditer(code[name]):
+                above = home.get(match.group(0), name)
+                if place[above] > place[name] and not own(code[name], match.group(0)):
+                    text = f"uses {match.group(0)} of {above}, which stands above it"
+                    yield name, line_of(code[name], match.start()), text
 
 
 def own(code, function):
@@ -91,5 +104,7 @@ def check_tree(root):
         if name.endswith((".c", ".h")) and not name.endswith(("_test.c", "_test.h")):
             with open(os.path.join(directory, name), encoding="utf-8") as file:
                 sources[name] = file.read()
+    for name in absent(STOREYS, sources):
+        yield "tools/lint/storeys.py", 1, f"{name} has a place, and is not there"
     for name, number, text in check(sources):
         yield f"{CORE}/{name}", number, text
