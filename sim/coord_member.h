@@ -1,6 +1,6 @@
 /*
- * sim/coord_member.h - a process's way to the coordinator: the backend of coord/coord.h that the
- * node driver is given in the simulator.
+ * sim/coord_member.h - a process's way to the coordinator: the backend of coord/coord.h by which
+ * sim/member.c talks to it.
  *
  * Questions travel both ways, late, and are lost when the process is cut off or by chance. What is
  * not answered in time is asked again, and a claim is settled first: one question about member and
@@ -8,7 +8,7 @@
  * changes in order; when it breaks it resumes at its revision, or, when that was compacted away,
  * everything is listed again.
  *
- * Everything that arrives waits for coord_turn, so that a process which stands still hears nothing.
+ * Everything that arrives waits for a turn, so that a process which stands still hears nothing.
  *
  * Units      _us of the world's clock.
  * Ownership  the coordinator is lent. coord_free breaks all that is on its way.

@@ -10,7 +10,8 @@ UNITS = {PLACES, DIRECTORY, ROUTE}
 
 
 class Mutant:
-    """One bug: `old` in `file` becomes `new`; `breaks` names the rules of docs/internals/rules.md."""
+    """One bug: `old` in `file` becomes `new`. `breaks` names the rules of docs/internals/rules.md, before the colon; of
+    MEMBERS and unit tests it says what should hold."""
 
     def __init__(self, name, breaks, file, old, new, program="silo-sim", seeds=400, processes=1):
         self.name, self.breaks, self.file, self.old, self.new = name, breaks, file, old, new
@@ -63,9 +64,6 @@ CLUSTER = "src/cluster/cluster.c"
 LIFE = "src/shard/life.c"
 REPORTED = "src/service/report.c"
 ENCODE = "src/service/encode.c"
-CLUSTER = "src/cluster/cluster.c"
-GUARD = "src/cluster/guard.c"
-HEAR = "src/cluster/hear.c"
 MAPPING = "src/cluster/mapping.c"
 
 MUTANTS = [

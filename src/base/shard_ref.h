@@ -4,6 +4,9 @@
  * Shards come and go while requests are on their way, so none carries a pointer. A place is used
  * again when its shard has gone, with a higher generation: who finds another generation there knows
  * that the shard he means is not here any more.
+ *
+ * Threads    no shared state.
+ * Limits     SHARDS_MAX places (base/limits.h).
  */
 #ifndef SILO_BASE_SHARD_REF_H
 #define SILO_BASE_SHARD_REF_H

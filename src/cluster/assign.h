@@ -5,6 +5,10 @@
  * from the highest on, a shard that has no node yet goes to the node unless that one has its share,
  * which is the mean, rounded up. Equal scores go by shard, then by node. So a node that comes or
  * goes moves few shards.
+ *
+ * Ownership  all arrays are the caller's.
+ * Threads    no shared state.
+ * Limits     memory for shards times nodes while it runs: those of cluster/cluster.h.
  */
 #ifndef SILO_CLUSTER_ASSIGN_H
 #define SILO_CLUSTER_ASSIGN_H

@@ -7,6 +7,10 @@
  *   guard.c     one shard: from free to open and back
  *   hear.c      what is told about one shard
  *   publish.c   the directory
+ *
+ * Units      _ms of a clock that never steps.
+ * Ownership  the cluster owns guards, members and maps; a guard's settings are lent by the map.
+ * Threads    as cluster/cluster.h.
  */
 #ifndef SILO_CLUSTER_INT_H
 #define SILO_CLUSTER_INT_H

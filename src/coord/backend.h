@@ -1,6 +1,10 @@
 /*
  * coord/backend.h - the coordinators there are, by name. A further one is a folder beside none/ and
  * a row in backend.c.
+ *
+ * Units      _ms: milliseconds.
+ * Ownership  the coordinator is the caller's, to be ended by coord_free.
+ * Threads    no shared state.
  */
 #ifndef SILO_COORD_BACKEND_H
 #define SILO_COORD_BACKEND_H

@@ -6,15 +6,16 @@
  * into a compare-and-swap of its own kind and each change it hears of into an event; it decides
  * nothing. It reconnects by itself, and says that the membership lapsed instead of ending.
  *
- *     <backend>_new -> (calls, coord_turn, coord_next_event until false, wait for coord_fd or the
- *                      time it said) ... -> coord_free
+ *     coord_new -> (calls, turn, next_event until false, wait for fd or the time it said) ...
+ *               -> coord_free
  *
  * Calls return at once; what they lead to stands beside each action in cluster/event.h. A claim
  * whose answer was lost is the backend's to settle: it is granted or lost, never unknown. Order
  * holds: events about one shard come as the records changed, and answers after what they rest on.
  *
+ * Units      epochs and map numbers as in cluster/event.h; times in us of the monotonic clock.
  * Ownership  whoever made a backend frees it. An event and all it points to is lent until the next
- *            coord_next_event.
+ *            next_event.
  * Threads    one at a time, the same as the node's.
  * Limits     those of cluster/cluster.h.
  */

@@ -310,7 +310,7 @@ static void act(struct node *node, const struct cluster_action *action)
     case ACTION_READ_WRITER:
         break;
     }
-    ASSERT(false); /* it is not guarded */
+    ASSERT(false); /* asked for only when guarded: see node_options.cluster */
 }
 
 int64_t node_turn(struct node *node)

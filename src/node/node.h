@@ -5,8 +5,9 @@
  *     node_new -> (node_turn, wait for node_fd, the options' wake or the time it said) ...
  *              -> node_leave -> (the same until node_left) -> node_free
  *
- * It has no thread: the server's main thread turns it, the simulator turns many of them.
+ * It has no thread: the server's main thread turns it.
  *
+ * Units      _us of the monotonic clock.
  * Ownership  coordinator, shards and home are lent and outlive the node, but for the executors'
  *            threads, which must have ended before node_free. The options' strings are copied.
  * Threads    one at a time; node_told: any.
@@ -28,7 +29,7 @@ struct node_options {
     struct coord *coord;
     struct shards *shards; /* made with node_told as what is told of shards */
     struct directory_home *home;
-    /* Openings do not name the writer they expect: guarded must be false. */
+    /* guarded must be false: the writer of a database is not read here. */
     struct cluster_options cluster;
     /* How the shard is opened here. ret_options->path is malloc'd: the node frees it. */
     void (*describe)(void *context, const struct cluster_shard *shard, const char *id,

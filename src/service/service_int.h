@@ -2,8 +2,8 @@
  * service/service_int.h - what the files of the service share: a call on its way, the pipeline
  * every call takes, and the checks of its fields.
  *
- * Pipeline (rpc-semantics 1): auth (rpc layer), decode, shard, tenant, range, fields, shard
- * command, answer.
+ * Pipeline, in this order, so that of several faults the first is told: auth (rpc layer), decode,
+ * shard, tenant, range, fields, the shard's command, answer.
  *
  * Ownership  a call lives in its arena, from on_call until it is answered. Whoever answers may not
  *            touch it afterwards. While a command that uses the call's arena is at a shard, the
@@ -217,8 +217,9 @@ SILO_RC message_check(const ProtobufCMessageDescriptor *type, struct bytes wire,
 /* --- validate.c: the fields of a new job --- */
 
 /*
- * Checks a job in the order of rpc-semantics 3 and fills what the shard wants of it. job_ref and
- * the id are not part of it; the arena holds what was encoded, the rest is lent from the message.
+ * Checks a job, field by field as validate.c lists them, and fills what the shard wants of it.
+ * job_ref and the id are not part of it; the arena holds what was encoded, the rest is lent from
+ * the message.
  */
 SILO_RC validate_job(struct arena *arena, const Silo__V1__EnqueueRequest *request,
                      struct enqueue_args *ret_args, struct silo_err *err);

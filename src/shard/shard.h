@@ -93,9 +93,8 @@ struct shard_notice {
 
 /* What calls to a fenced shard are told. */
 #define SHARD_FENCED_TEXT                                                                        \
-    "shard not here: another process opened it, so this server stays out of it; call that one, " \
-    "or "                                                                                        \
-    "stop it and restart this one"
+    "shard not here: another process opened it, so this server stays out of it; " \
+    "call that one, or stop it and restart this one"
 
 /* What travels. The sender fills cmd (see core/command.h) and done. */
 struct shard_request {

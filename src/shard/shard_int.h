@@ -20,6 +20,11 @@
  * An *incarnation* is one opening of a shard: its core, its database and all that is on its way.
  * When it fails it is dropped whole and another is opened; events of a dropped one only release
  * memory.
+ *
+ * Units      _ms: Unix time; _mono_ms: a clock that never steps.
+ * Ownership  the set owns executors and places; a shard is freed when nothing of it is on its way.
+ * Threads    an executor and its shards are its own thread's, but for mailboxes and atomics; places
+ *            are the node's thread's, but for their atomics.
  */
 #ifndef SILO_SHARD_SHARD_INT_H
 #define SILO_SHARD_SHARD_INT_H
