@@ -35,29 +35,27 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 SRC = os.path.join(ROOT, "src")
 
 MODULES = {"base", "codec", "metrics", "config", "rpc", "store", "store_mem", "core", "shard", "limiter", "directory",
-           "cluster", "coord", "node", "query", "service", "web", "server", "client"}
+           "cluster", "coord", "node", "query", "service", "server"}
 
-# What a module may include besides base and itself; "module/file.h" grants that header alone. Tests may in addition
-# include what TESTS grants everybody.
+# What a module may include besides base and itself; "module/file.h" grants that header alone. It is the table of folders
+# in docs/internals/architecture.md. Tests may in addition include what TEST_GRANTS says.
 LAYERS = {
     "base": set(),
     "codec": set(),
     "metrics": set(),
     "config": {"sdbx_toml.h", "sdbx_settings.h"},
     "core": {"codec"},
-    "store": {"codec", "metrics"},
+    "store": set(),
     "store_mem": {"store/store.h"},
-    "rpc": {"codec", "metrics"},
+    "rpc": {"metrics"},
     "shard": {"core", "codec", "metrics", "store/store.h"},
     "limiter": {"shard/limiter.h", "rpc"},
     "cluster": {"codec", "directory"},
-    "coord": {"cluster", "codec", "store/store.h"},  # the map lies in the object store
-    "node": {"cluster", "coord", "directory", "shard/shard.h", "store/store.h", "codec"},
+    "coord": {"cluster", "store/store.h"},  # the map lies in the object store
+    "node": {"cluster", "coord", "directory", "shard/shard.h"},
     "directory": {"codec"},
-    "query": {"codec", "directory/directory.h", "store/store.h"},
-    "service": {"shard/shard.h", "directory/directory.h", "query", "codec", "metrics", "config", "rpc"},
-    "web": {"shard/shard.h", "directory/directory.h", "query", "codec", "metrics", "config", "rpc"},
-    "client": {"codec", "rpc"},
+    "query": {"codec", "store/store.h"},
+    "service": {"shard/shard.h", "directory/directory.h", "query", "codec", "metrics", "rpc"},
     "server": (MODULES - {"store_mem"}) | {"sdbx.h", "sdbx_toml.h", "sdbx_settings.h"},
 }
 
