@@ -92,7 +92,7 @@ struct shard_notice {
 };
 
 /* What calls to a fenced shard are told. */
-#define SHARD_FENCED_TEXT                                                                        \
+#define SHARD_FENCED_TEXT                                                         \
     "shard not here: another process opened it, so this server stays out of it; " \
     "call that one, or stop it and restart this one"
 
