@@ -60,6 +60,8 @@ void fake_start(size_t shard_count, bool tenancy, bool dev_mode);
 void fake_stop(void);
 /* A newer directory, of the places and refs that fake.shards have now; the loop hears of it. */
 void fake_publish(void);
+/* The loop has not come to hear of it when this returns: fake_run. */
+void fake_publish_unheard(void);
 const char *fake_shard_id(size_t index);
 /* Begins a call of the named method. The call ends with fake_free. */
 struct rpc_call *fake_call(const char *method, const ProtobufCMessage *request);

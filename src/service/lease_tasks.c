@@ -11,8 +11,8 @@
  *     visit ... visit -> park all -> one is back with tasks, or the caller left -> stop the others
  *     -> all back -> reply
  *
- * While a poll of all shards is parked, each newer directory parks it on the shards that have come
- * since, in a round of their own.
+ * A poll of all shards is parked on those that have come since it began, too, in a round of their
+ * own: when it parks, and at each newer directory while it is parked.
  *
  * Invariants
  *   1. The reply leaves, and the call ends, when no command is out: polls and stops lie in the
@@ -278,10 +278,11 @@ static void poll_call_newer(struct svc_watch *watch)
 
 static void poll_call_park(struct poll_call *poll, struct directory_shard *shards, size_t count)
 {
+    round_add(poll, shards, count);
     if (poll->all) {
         svc_watch(poll->call, &poll->watch, poll_call_newer);
+        poll_call_newer(&poll->watch); /* what came while it visited the others */
     }
-    round_add(poll, shards, count);
 }
 
 /* --- the reply --- */

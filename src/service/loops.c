@@ -22,6 +22,8 @@
 static void loop_newer(struct rpc_mail *mail)
 {
     struct service_loop *loop = CONTAINER_OF(mail, struct service_loop, newer);
+    /* Before the directory is read: what is published from here on sends word again. */
+    (void)atomic_exchange_explicit(&loop->newer_sent, false, memory_order_acq_rel);
     (void)directory_read(&loop->reader);
     struct list turn; /* each once, whatever the others do */
     list_init(&turn);
@@ -36,12 +38,17 @@ static void loop_newer(struct rpc_mail *mail)
     }
 }
 
-/* Whoever publishes. */
+/*
+ * Whoever publishes. A call may read the directory while word of it is on its way to the loop, so
+ * the reader's wake alone does not say that the mail is free.
+ */
 static void loop_notified(void *context)
 {
     struct service_loop *loop = context;
-    loop->newer.run = loop_newer;
-    rpc_loop_post(loop->rpc, &loop->newer);
+    if (!atomic_exchange_explicit(&loop->newer_sent, true, memory_order_acq_rel)) {
+        loop->newer.run = loop_newer;
+        rpc_loop_post(loop->rpc, &loop->newer);
+    }
 }
 
 static struct service_loop *loop_of(const struct call *call)

@@ -231,6 +231,52 @@ static void a_parked_poll_is_parked_on_shards_that_come(void **state)
     fake_stop();
 }
 
+/* It has visited the shards that were open when it came; one opens meanwhile, and no more come. */
+static void a_poll_is_parked_on_what_came_while_it_visited(void **state)
+{
+    (void)state;
+    fake_start(3, false, false);
+    fake.shards[2].status = SHARD_OPENING;
+    struct rpc_call *call = poll(NULL, 20000);
+    fake.shards[2].status = SHARD_OPEN;
+    fake_publish();
+    fake_answer(fake_take(CMD_POLL), SILO_OK, NULL);
+    fake_answer(fake_take(CMD_POLL), SILO_OK, NULL);
+    bool parked[3] = {false};
+    assert_int_equal(fake.request_count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        parked[fake.requests[i]->ref.slot] = true;
+    }
+    assert_true(parked[0] && parked[1] && parked[2]);
+    while (fake.request_count != 0) {
+        fake_answer(fake_take(CMD_POLL), SILO_OK, NULL);
+    }
+    assert_true(call->done);
+    fake_free(call);
+    fake_stop();
+}
+
+/* A call of the same turn sees the newer directory before the loop hears of it. */
+static void a_loop_is_told_once_of_what_it_has_not_heard(void **state)
+{
+    (void)state;
+    fake_start(2, false, false);
+    struct rpc_call *waits = enqueue(0);
+    wrong(CMD_ENQUEUE);
+    fake_publish_unheard();
+    struct rpc_call *call = enqueue(1);
+    fake.shards[0].ref.generation++;
+    fake_publish_unheard(); /* while word of the one before is on its way */
+    fake_run();
+    answer_well(call);
+    answer_well(waits);
+    struct rpc_call *next = enqueue(0); /* and again of what comes later */
+    wrong(CMD_ENQUEUE);
+    move(0);
+    answer_well(next);
+    fake_stop();
+}
+
 static void a_poll_that_looks_for_its_shard_can_be_stopped(void **state)
 {
     (void)state;
@@ -312,6 +358,8 @@ int main(void)
         cmocka_unit_test(a_caller_is_told_who_has_the_shard),
         cmocka_unit_test(the_topology_knows_other_nodes),
         cmocka_unit_test(a_parked_poll_is_parked_on_shards_that_come),
+        cmocka_unit_test(a_poll_is_parked_on_what_came_while_it_visited),
+        cmocka_unit_test(a_loop_is_told_once_of_what_it_has_not_heard),
         cmocka_unit_test(a_poll_that_looks_for_its_shard_can_be_stopped),
         cmocka_unit_test(a_poll_that_was_stopped_is_not_sent_again),
         cmocka_unit_test(a_poll_waits_no_longer_for_having_been_astray),

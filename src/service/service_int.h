@@ -14,6 +14,8 @@
 #ifndef SILO_SERVICE_INT_H
 #define SILO_SERVICE_INT_H
 
+#include <stdatomic.h>
+
 #include "base/burst.h"
 #include "base/limits.h"
 #include "service/service.h"
@@ -47,8 +49,9 @@
 struct service_loop {
     struct rpc_loop *rpc;
     struct directory_reader reader;
-    struct rpc_mail newer; /* on its way when the reader is woken */
-    struct list watches;   /* struct svc_watch.node */
+    struct rpc_mail newer;  /* says that there is a newer directory */
+    atomic_bool newer_sent; /* it is on its way: set by whoever publishes, cleared by the loop */
+    struct list watches;    /* struct svc_watch.node */
 };
 
 /* Something on a loop that wants to know of each newer directory. */
