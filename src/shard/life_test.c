@@ -476,6 +476,33 @@ static void test_outage_soon_after_another(void **state)
     (void)close(fds[1]);
 }
 
+/* Nothing comes for a shard whose opening hangs; what it says of the cause is new all the same. */
+static void test_outage_cause_while_opening(void **state)
+{
+    (void)state;
+    struct rig *rig = shard_rig_open_plain();
+    struct store *store = shard_rig_of(rig)->store;
+    store_mem_fail(store,
+                   &(struct store_mem_fault){.kind = STORE_MEM_FLUSH, .code = SILO_UNAVAILABLE});
+    (void)finish(rig, enqueue_call("a", "g", 5, 0));
+    store_mem_trouble(store, STORE_MEM_BIT(STORE_MEM_OPEN), "the disk is full");
+    rig_pass(rig, 1000);
+    assert_int_equal(status_of(rig), SHARD_OPENING);
+    assert_true(shards_out(shard_rig_of(rig)->shards));
+    store_mem_trouble(store, STORE_MEM_BIT(STORE_MEM_OPEN), "the disk is gone");
+    rig_pass(rig, 60000);
+    struct call *refused = enqueue_call("b", "g", 5, 0);
+    rig_send(rig, refused);
+    rig_turn(rig);
+    assert_true(refused->done);
+    assert_non_null(strstr(refused->cmd.error, "the disk is gone"));
+    rig_call_free(refused);
+    store_mem_trouble(store, 0, NULL);
+    rig_settle(rig);
+    assert_true(rig_is_open(rig));
+    close_all(rig);
+}
+
 static void ignore_control(struct shard_control *control)
 {
     (void)control;
@@ -777,6 +804,7 @@ int main(void)
         cmocka_unit_test(test_read_failure),
         cmocka_unit_test(test_outage_known),
         cmocka_unit_test(test_outage_soon_after_another),
+        cmocka_unit_test(test_outage_cause_while_opening),
         cmocka_unit_test(test_outage_of_a_reset),
         cmocka_unit_test(test_outage_of_a_failed_shard),
         cmocka_unit_test(test_outage_of_reads),

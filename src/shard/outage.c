@@ -327,17 +327,19 @@ void outage_look(struct executor *executor)
 int64_t outage_next_mono_ms(const struct shard *shard)
 {
     const struct incarnation *inc = shard->inc;
+    /* Once it is out its cause is looked at again, whatever else comes for it. */
+    const int64_t cause = shard->out ? shard->cause_mono_ms + CAUSE_FRESH_MS : INT64_MAX;
     if (inc != NULL && inc->phase == INC_OPEN) {
         const int64_t now = now_ms(shard);
         const int64_t times[] = {batches_mono_ms(inc), reads_mono_ms(inc), inc->unread_mono_ms};
-        int64_t next = INT64_MAX;
+        int64_t next = cause;
         for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
             next = times[i] > now && times[i] < next ? times[i] : next;
         }
         return next;
     }
     if (shard->out || !shard->away || shard->unopened_mono_ms == INT64_MAX) {
-        return INT64_MAX;
+        return cause;
     }
     return not_before_awake(shard, shard->unopened_mono_ms) + OUTAGE_MS;
 }
