@@ -26,6 +26,7 @@
 static const char *const order_names[] = {[ORDER_PRIORITY] = "priority", [ORDER_START] = "start"};
 #define ORDER_COUNT 2
 #define RECORD_FORMAT 1
+#define BOUND_LEAST "0000000000000000"
 
 void cluster_record_name(uint64_t number, char ret_name[CLUSTER_RECORD_NAME_MAX])
 {
@@ -172,8 +173,8 @@ static SILO_RC ranges_check(const char *name, const struct cluster_map *map, str
                         "%s: gap or overlap between the ranges of shards %zu and %zu", name, i,
                         i + 1);
         }
-        /* The first start is "", which sorts before every bound. */
-        if (strcmp(shards[i].range_start, shards[i].range_end) >= 0) {
+        const char *start = i != 0 ? shards[i].range_start : BOUND_LEAST; /* "" is as much */
+        if (strcmp(start, shards[i].range_end) >= 0) {
             return FAIL(err, SILO_CORRUPT, "%s: the range of shard %zu is empty", name, i);
         }
     }

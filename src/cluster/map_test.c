@@ -120,6 +120,9 @@ static void bad_records_are_refused(void **state)
              "8000000000000000") "," SHARD("0a0b0c0d-0000-4000-8000-000000000003",
                                            "8000000000000000", "") "]}",
          SILO_CORRUPT, "is empty"},
+        /* Nothing is below the first bound there is, so this is no range either. */
+        {HEAD "[" SHARD(ID1, "", "0000000000000000") "," SHARD(ID2, "0000000000000000", "") "]}",
+         SILO_CORRUPT, "is empty"},
         {HEAD "[{\"id\":\"" ID1
               "\",\"range_start\":\"\",\"range_end\":\"\",\"dispatch_order\":\"lifo\","
               "\"wal_url\":null}]}",
