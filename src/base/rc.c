@@ -8,13 +8,11 @@
 
 struct code_row {
     uint32_t grpc;
-    bool retry;
     const char *name;
 };
 
 static const struct code_row code_rows[] = {
-#define SILO_CODE_ROW(id, grpc_, retry_, text_) \
-    [SILO_##id] = {.grpc = (grpc_), .retry = (retry_), .name = (text_)},
+#define SILO_CODE_ROW(id, grpc_, text_) [SILO_##id] = {.grpc = (grpc_), .name = (text_)},
     SILO_CODES(SILO_CODE_ROW)
 #undef SILO_CODE_ROW
 };
@@ -53,11 +51,6 @@ silo_rc silo_fail(struct silo_err *err, enum silo_code code, const char *where, 
 uint32_t silo_code_grpc(enum silo_code code)
 {
     return code_rows[code].grpc;
-}
-
-bool silo_code_retries(enum silo_code code)
-{
-    return code_rows[code].retry;
 }
 
 const char *silo_code_name(enum silo_code code)

@@ -3,8 +3,7 @@
  *
  * A function that can fail returns SILO_RC (a struct, so it never mixes with a count or a
  * descriptor) and fills the caller's struct silo_err on failure only. Programs branch on the code;
- * people read the text. One table (SILO_CODES) gives each code its gRPC status and says whether a
- * retry can help; server, client and tools read it.
+ * people read the text. One table (SILO_CODES) gives each code its gRPC status and its name.
  *
  * Ownership  struct silo_err is the caller's storage and may be NULL; `where` is static storage.
  * Threads    no shared state.
@@ -19,31 +18,31 @@
 #define SILO_ERR_TEXT_MAX 512
 
 /*
- * code, gRPC status number, a retry can help, name. ROUTED_WRONG is between service and shards: a
- * caller is never told it.
+ * Code, gRPC status number, name. ROUTED_WRONG is between service and shards: a caller is never
+ * told it.
  */
-#define SILO_CODES(X)                                \
-    X(OK, 0, false, "ok")                            \
-    X(INVALID, 3, false, "invalid argument")         \
-    X(NOT_FOUND, 5, false, "not found")              \
-    X(NOT_OWNER, 5, true, "not owner")               \
-    X(EXISTS, 6, false, "already exists")            \
-    X(PRECONDITION, 9, false, "failed precondition") \
-    X(EXHAUSTED, 8, true, "resource exhausted")      \
-    X(CONFLICT, 10, true, "aborted")                 \
-    X(OUT_OF_RANGE, 11, false, "out of range")       \
-    X(UNIMPLEMENTED, 12, false, "unimplemented")     \
-    X(UNAVAILABLE, 14, true, "unavailable")          \
-    X(DEADLINE, 4, true, "deadline exceeded")        \
-    X(CANCELLED, 1, false, "cancelled")              \
-    X(NO_AUTH, 16, false, "unauthenticated")         \
-    X(DENIED, 7, false, "permission denied")         \
-    X(CORRUPT, 15, false, "data loss")               \
-    X(INTERNAL, 13, false, "internal")               \
-    X(ROUTED_WRONG, 14, true, "routed wrong")
+#define SILO_CODES(X)                         \
+    X(OK, 0, "ok")                            \
+    X(INVALID, 3, "invalid argument")         \
+    X(NOT_FOUND, 5, "not found")              \
+    X(NOT_OWNER, 5, "not owner")              \
+    X(EXISTS, 6, "already exists")            \
+    X(PRECONDITION, 9, "failed precondition") \
+    X(EXHAUSTED, 8, "resource exhausted")     \
+    X(CONFLICT, 10, "aborted")                \
+    X(OUT_OF_RANGE, 11, "out of range")       \
+    X(UNIMPLEMENTED, 12, "unimplemented")     \
+    X(UNAVAILABLE, 14, "unavailable")         \
+    X(DEADLINE, 4, "deadline exceeded")       \
+    X(CANCELLED, 1, "cancelled")              \
+    X(NO_AUTH, 16, "unauthenticated")         \
+    X(DENIED, 7, "permission denied")         \
+    X(CORRUPT, 15, "data loss")               \
+    X(INTERNAL, 13, "internal")               \
+    X(ROUTED_WRONG, 14, "routed wrong")
 
 enum silo_code {
-#define SILO_CODE_ENUM(name, grpc, retry, text) SILO_##name,
+#define SILO_CODE_ENUM(name, grpc, text) SILO_##name,
     SILO_CODES(SILO_CODE_ENUM)
 #undef SILO_CODE_ENUM
 };
@@ -94,8 +93,6 @@ static inline void rc_ignore(silo_rc rc, const char *why)
 
 /* gRPC status number of a code. */
 uint32_t silo_code_grpc(enum silo_code code);
-/* Whether the same call may succeed later. */
-bool silo_code_retries(enum silo_code code);
 /* Short lower-case name, for logs. Static storage. */
 const char *silo_code_name(enum silo_code code);
 /* gRPC's own upper-snake name of a status number, "UNKNOWN" for others. Static storage. */

@@ -51,8 +51,6 @@ static void codes_have_their_grpc_status(void **state)
     assert_int_equal(silo_code_grpc(SILO_INVALID), 3);
     assert_int_equal(silo_code_grpc(SILO_NOT_OWNER), 5);
     assert_int_equal(silo_code_grpc(SILO_UNAVAILABLE), 14);
-    assert_true(silo_code_retries(SILO_UNAVAILABLE));
-    assert_false(silo_code_retries(SILO_EXISTS));
     assert_string_equal(silo_code_name(SILO_PRECONDITION), "failed precondition");
     assert_string_equal(grpc_status_name(9), "FAILED_PRECONDITION");
     assert_string_equal(grpc_status_name(16), "UNAUTHENTICATED");

@@ -77,12 +77,6 @@ void key_metadata_start(struct key *key, struct bytes tenant_part, struct bytes 
     key->len -= STR_END_LEN;
 }
 
-void key_job_attempts(struct key *key, struct bytes job_ref)
-{
-    key_attempt(key, job_ref, 0);
-    key->len -= sizeof(uint32_t);
-}
-
 bool key_split(struct bytes key, struct bytes *ret_tenant_part, struct bytes *ret_rest)
 {
     const size_t head = 1 + sizeof(uint64_t);
@@ -136,17 +130,6 @@ bool key_metadata_parse(struct bytes key, struct bytes *ret_tenant_part, struct 
     }
     *ret_tenant_part = tenant_part;
     *ret_job_id = bytes_of(rest.ptr + sizeof(uint64_t), rest.len - sizeof(uint64_t));
-    return true;
-}
-
-bool key_attempt_parse(struct bytes key, uint32_t *ret_attempt)
-{
-    struct bytes tenant_part;
-    struct bytes rest;
-    if (!key_split(key, &tenant_part, &rest) || !str_cut(&rest) || rest.len != sizeof(uint32_t)) {
-        return false;
-    }
-    *ret_attempt = (uint32_t)bytes_be(rest.ptr, sizeof(uint32_t));
     return true;
 }
 

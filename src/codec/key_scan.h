@@ -35,7 +35,6 @@ void key_metadata_value(struct key *key, struct bytes tenant_part, struct bytes 
 /* Rows of one metadata name whose value begins with `start`, as far as it is indexed. */
 void key_metadata_start(struct key *key, struct bytes tenant_part, struct bytes name,
                         struct bytes start);
-void key_job_attempts(struct key *key, struct bytes job_ref);
 
 /* --- parts of keys --- */
 
@@ -53,8 +52,6 @@ struct bytes key_tenant_name(struct bytes tenant_part, uint8_t *out);
 bool key_index_parse(struct bytes key, enum key_index *ret_kind, int64_t *ret_time_ms,
                      struct bytes *ret_tenant_part, struct bytes *ret_job_id);
 bool key_metadata_parse(struct bytes key, struct bytes *ret_tenant_part, struct bytes *ret_job_id);
-/* Of an attempt key. */
-bool key_attempt_parse(struct bytes key, uint32_t *ret_attempt);
 /* Of a holder, waiter or queue key: its queue reference and what follows. */
 bool key_queue_split(struct bytes key, struct bytes *ret_queue_ref, struct bytes *ret_rest);
 /* Of what follows the queue reference in a waiter key. */

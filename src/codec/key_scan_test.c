@@ -133,23 +133,6 @@ static void metadata_beyond_the_index(void **state)
     }
 }
 
-static void attempts_come_back(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < NAMES; i++) {
-        const struct key ref = ref_of(names[i], names[NAMES - 1 - i]);
-        struct key prefix, key;
-        uint32_t attempt = 0;
-        key_attempt(&key, key_bytes(&ref), 0x01020304);
-        key_job_attempts(&prefix, key_bytes(&ref));
-        assert_true(starts(&key, &prefix));
-        assert_int_equal(key.len, prefix.len + 4);
-        assert_true(key_attempt_parse(key_bytes(&key), &attempt));
-        assert_int_equal(attempt, 0x01020304);
-        assert_false(key_attempt_parse(bytes_of(key.b, key.len - 1), &attempt));
-    }
-}
-
 static void queue_keys_come_back(void **state)
 {
     (void)state;
@@ -194,7 +177,6 @@ static void any_bytes_are_survived(void **state)
         struct bytes part, rest;
         enum key_index kind;
         int64_t time;
-        uint32_t attempt;
         struct line_id line;
         struct place place;
         uint8_t scratch[64];
@@ -210,7 +192,6 @@ static void any_bytes_are_survived(void **state)
             (void)key_waiter_rest(rest, ORDER_PRIORITY, &line, &place);
         }
         (void)key_metadata_parse(key, &part, &rest);
-        (void)key_attempt_parse(key, &attempt);
         free(b);
     }
 }
@@ -220,8 +201,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tenants_are_told_apart),    cmocka_unit_test(hashes_bound_tenants),
         cmocka_unit_test(index_keys_come_back),      cmocka_unit_test(metadata_prefixes),
-        cmocka_unit_test(metadata_beyond_the_index), cmocka_unit_test(attempts_come_back),
-        cmocka_unit_test(queue_keys_come_back),      cmocka_unit_test(any_bytes_are_survived),
+        cmocka_unit_test(metadata_beyond_the_index), cmocka_unit_test(queue_keys_come_back),
+        cmocka_unit_test(any_bytes_are_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

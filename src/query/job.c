@@ -4,25 +4,6 @@
 #include "codec/key_scan.h"
 #include "query/jobs_int.h"
 
-const char *job_shown_name(enum job_shown shown)
-{
-    switch (shown) {
-    case SHOWN_SCHEDULED:
-        return "Scheduled";
-    case SHOWN_WAITING:
-        return "Waiting";
-    case SHOWN_RUNNING:
-        return "Running";
-    case SHOWN_SUCCEEDED:
-        return "Succeeded";
-    case SHOWN_FAILED:
-        return "Failed";
-    case SHOWN_CANCELLED:
-        return "Cancelled";
-    }
-    ASSERT(!"a status out of range");
-}
-
 static enum job_shown shown_of(enum job_status status, int64_t due_ms, int64_t now_ms)
 {
     switch (status) {

@@ -42,9 +42,6 @@ enum job_shown {
 #define SHOWN_BIT(shown) (1u << (shown))
 #define SHOWN_ANY ((1u << SHOWN_COUNT) - 1)
 
-/* "Scheduled", "Waiting", ... Static storage. */
-const char *job_shown_name(enum job_shown shown);
-
 struct job_row {
     struct bytes tenant, id;
     enum job_shown status;

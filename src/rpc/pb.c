@@ -87,7 +87,7 @@ struct bytes pb_find(struct bytes message, uint32_t number)
     return BYTES_LIT("");
 }
 
-void pb_put_varint(struct buf *out, uint64_t value)
+static void put_varint(struct buf *out, uint64_t value)
 {
     while (value >= 0x80) {
         buf_u8(out, (uint8_t)(value | 0x80));
@@ -98,13 +98,13 @@ void pb_put_varint(struct buf *out, uint64_t value)
 
 void pb_put_uint(struct buf *out, uint32_t number, uint64_t value)
 {
-    pb_put_varint(out, (uint64_t)number << 3);
-    pb_put_varint(out, value);
+    put_varint(out, (uint64_t)number << 3);
+    put_varint(out, value);
 }
 
 void pb_put_bytes(struct buf *out, uint32_t number, struct bytes bytes)
 {
-    pb_put_varint(out, (uint64_t)number << 3 | 2);
-    pb_put_varint(out, bytes.len);
+    put_varint(out, (uint64_t)number << 3 | 2);
+    put_varint(out, bytes.len);
     buf_append(out, bytes.ptr, bytes.len);
 }

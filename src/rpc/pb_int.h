@@ -25,7 +25,7 @@ bool pb_next(struct bytes *in, struct pb_field *ret_field);
 /* The first length-delimited field of that number; empty if absent. */
 struct bytes pb_find(struct bytes message, uint32_t number);
 
-void pb_put_varint(struct buf *out, uint64_t value);
+/* Append a field to a message. */
 void pb_put_uint(struct buf *out, uint32_t number, uint64_t value);
 void pb_put_bytes(struct buf *out, uint32_t number, struct bytes bytes);
 

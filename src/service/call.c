@@ -97,18 +97,13 @@ void svc_reply(struct call *call, const ProtobufCMessage *reply)
     }
 }
 
-void svc_reply_empty(struct call *call)
-{
-    rpc_call_reply(call->rpc, BYTES_LIT(""));
-}
-
 void svc_answer_empty(struct call *call)
 {
     if (call->request.cmd.rc.code != SILO_OK) {
         svc_fail_command(call, &call->request.cmd);
         return;
     }
-    svc_reply_empty(call);
+    rpc_call_reply(call->rpc, BYTES_LIT("")); /* any message without fields */
 }
 
 /* --- shard and tenant --- */

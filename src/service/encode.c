@@ -19,7 +19,7 @@ char *encode_uuid(struct arena *arena, const struct uuid *uuid)
     return text;
 }
 
-Silo__V1__SerializedBytes *encode_serialized(struct arena *arena, struct bytes data)
+static Silo__V1__SerializedBytes *encode_serialized(struct arena *arena, struct bytes data)
 {
     Silo__V1__SerializedBytes *value = arena_alloc(arena, sizeof *value);
     silo__v1__serialized_bytes__init(value);

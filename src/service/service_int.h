@@ -120,8 +120,6 @@ void svc_fail(struct call *call, enum silo_code code, const char *text);
 void svc_fail_err(struct call *call, const struct silo_err *err);
 void svc_fail_command(struct call *call, const struct command *cmd);
 void svc_reply(struct call *call, const ProtobufCMessage *reply);
-/* Any message without fields. */
-void svc_reply_empty(struct call *call);
 /* Answer of calls that change something and have nothing to say: empty, or the command's error. */
 void svc_answer_empty(struct call *call);
 
@@ -259,7 +257,6 @@ Silo__V1__Limit **limits_show(struct arena *arena, const struct info *info, size
 
 char *encode_text(struct arena *arena, struct bytes text);
 char *encode_uuid(struct arena *arena, const struct uuid *uuid);
-Silo__V1__SerializedBytes *encode_serialized(struct arena *arena, struct bytes data);
 /* Stored pairs as map entries of the given type; NULL when they are malformed. */
 void *encode_map(struct arena *arena, struct bytes pairs, uint32_t count,
                  const ProtobufCMessageDescriptor *type);

@@ -15,7 +15,7 @@
 #include "base/buf.h"
 #include "store_mem/store_mem_int.h"
 
-int64_t mem_now_ms(const struct store *store)
+static int64_t mem_now_ms(const struct store *store)
 {
     return store->options.env != NULL ? env_mono_ms(store->options.env) : 0;
 }

@@ -236,7 +236,6 @@ struct mem_event *event_push(struct store_queue *queue, enum store_event_kind ki
 void event_release(struct store_event *event);
 
 /* run.c */
-int64_t mem_now_ms(const struct store *store);
 /* A number below `bound`, from the seed. */
 uint64_t mem_random_below(struct store *store, uint64_t bound);
 /* Last step of a call: numbers and counts it, finds its fault, puts it at the end of the lists. */
