@@ -145,7 +145,7 @@ MUTANTS = [
     Mutant("marked-job-retried", "JA10, W9: a cancelled job is not retried", REPORT,
            "!args->final && !lease->has_mark &&", "!args->final &&"),
     Mutant("retry-keeps-task-id", "JA20; bugs 2, 10: a retry is a new chain", REPORT,
-           "    const struct uuid task_id = id_from_seed(cmd->seed, 0);\n    const struct limits",
+           "    const struct uuid task_id = uuid_from_seed(cmd->seed, 0);\n    const struct limits",
            "    const struct uuid task_id = lease->rec.task_id;\n    const struct limits"),
     Mutant("failed-attempt-lost", "SE12: attempts are 1..n", REPORT,
            "    attempt_encode(&core->scratch, &attempt);\n    view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), false);\n    to->place",

@@ -1,6 +1,8 @@
 /* base/uuid.c - text and bytes of ids. */
 #include "base/uuid.h"
 
+#include <xxhash.h>
+
 struct uuid uuid_v4(const uint8_t random[16])
 {
     struct uuid u;
@@ -8,6 +10,16 @@ struct uuid uuid_v4(const uint8_t random[16])
     u.b[6] = (uint8_t)((u.b[6] & 0x0f) | 0x40);
     u.b[8] = (uint8_t)((u.b[8] & 0x3f) | 0x80);
     return u;
+}
+
+struct uuid uuid_from_seed(const uint8_t seed[16], uint64_t n)
+{
+    uint8_t bytes[16];
+    const uint64_t a = XXH64(seed, 16, 2 * n);
+    const uint64_t b = XXH64(seed, 16, 2 * n + 1);
+    memcpy(bytes, &a, 8);
+    memcpy(bytes + 8, &b, 8);
+    return uuid_v4(bytes);
 }
 
 struct uuid uuid_v7(int64_t now_ms, const uint8_t random[16])

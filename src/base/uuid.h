@@ -1,6 +1,8 @@
 /*
  * base/uuid.h - 128-bit ids (RFC 9562): text forms and versions 4 and 7 made from given random
  * bytes.
+ *
+ * Threads    no shared state.
  */
 #ifndef SILO_BASE_UUID_H
 #define SILO_BASE_UUID_H
@@ -15,6 +17,8 @@ struct uuid {
 
 /* Version 4 from 16 random bytes. */
 struct uuid uuid_v4(const uint8_t random[16]);
+/* Version 4, number `n` of those that follow from the seed. */
+struct uuid uuid_from_seed(const uint8_t seed[16], uint64_t n);
 /* Version 7: 48-bit Unix time in ms, the rest from 16 random bytes. */
 struct uuid uuid_v7(int64_t now_ms, const uint8_t random[16]);
 /* Lower-case hyphenated form; writes 36 bytes and a NUL. */

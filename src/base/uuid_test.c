@@ -77,6 +77,21 @@ static void lenient_forms(void **state)
     assert_false(uuid_parse_lenient(BYTES_LIT("urn:uuid:"), &want));
 }
 
+static void a_seed_gives_ids_that_differ(void **state)
+{
+    (void)state;
+    static const uint8_t seed[16] = {9};
+    static const uint8_t other[16] = {8};
+    const struct uuid a = uuid_from_seed(seed, 0);
+    const struct uuid again = uuid_from_seed(seed, 0);
+    const struct uuid b = uuid_from_seed(seed, 1);
+    const struct uuid c = uuid_from_seed(other, 0);
+    assert_true(uuid_eq(&a, &again));
+    assert_false(uuid_eq(&a, &b));
+    assert_false(uuid_eq(&a, &c));
+    assert_int_equal(a.b[6] >> 4, 4); /* version 4 */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -84,6 +99,7 @@ int main(void)
         cmocka_unit_test(version_7_sorts_by_time),
         cmocka_unit_test(strict_form_only),
         cmocka_unit_test(lenient_forms),
+        cmocka_unit_test(a_seed_gives_ids_that_differ),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

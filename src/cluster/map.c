@@ -3,17 +3,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <xxhash.h>
 
 #include "base/assert.h"
-
-static struct uuid id_draw(const uint8_t seed[CLUSTER_SEED_BYTES], uint64_t n)
-{
-    const XXH128_hash_t hash = XXH3_128bits_withSeed(seed, CLUSTER_SEED_BYTES, n);
-    XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, hash);
-    return uuid_v4(canonical.digest);
-}
 
 SILO_RC cluster_map_make(const struct cluster_settings *settings,
                          const uint8_t seed[CLUSTER_SEED_BYTES], struct cluster_map *ret_map,
@@ -29,13 +20,13 @@ SILO_RC cluster_map_make(const struct cluster_settings *settings,
                     "the place of the write-ahead log is too long: a URL of %zu bytes, at most %u",
                     strlen(settings->wal_url), CLUSTER_WAL_URL_MAX);
     }
-    struct cluster_map map = {.cluster_id = id_draw(seed, 0),
+    struct cluster_map map = {.cluster_id = uuid_from_seed(seed, 0),
                               .number = 1,
                               .shards = xcalloc(count, sizeof *map.shards),
                               .shard_count = count};
     for (uint32_t i = 0; i < count; i++) {
         struct cluster_shard *shard = &map.shards[i];
-        shard->id = id_draw(seed, i + 1);
+        shard->id = uuid_from_seed(seed, i + 1);
         shard->order = settings->order;
         shard->wal_url = settings->wal_url != NULL ? xstrdup(settings->wal_url) : NULL;
         if (i != 0) {

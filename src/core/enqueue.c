@@ -85,7 +85,7 @@ enum run enqueue_run(struct core *core, struct command *cmd)
         .relative = 1,
     };
     struct limits limits;
-    const struct uuid task_id = id_from_seed(cmd->seed, 0);
+    const struct uuid task_id = uuid_from_seed(cmd->seed, 0);
     limits_make(cmd->arena, args->limits, info.limit_count, info.limits, &limits);
     token_begin(&to, &task_id, &limits);
     struct tenant_count *count = count_find(core, cmd->job_ref, cmd);

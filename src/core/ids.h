@@ -5,7 +5,7 @@
  * are reserved in blocks by a row, so that no number is given twice, whatever incarnation gives
  * it.
  *
- * Threads    the shard's executor only; id_from_seed: any.
+ * Threads    the shard's executor only.
  * Limits     ARRIVAL_BLOCK numbers are lost when a shard is opened anew.
  */
 #ifndef SILO_CORE_IDS_H
@@ -16,8 +16,9 @@
 struct core;
 
 void ids_init(struct core *core, const uint8_t seed[16]);
-struct uuid id_from_seed(const uint8_t seed[16], uint64_t n);
+/* A new id for something that no caller asked for. */
 struct uuid core_make_id(struct core *core);
+/* A number higher than all before. Writes the row that reserves the next block when it has to. */
 uint64_t arrival_next(struct core *core);
 
 #endif

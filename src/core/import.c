@@ -69,7 +69,7 @@ static struct attempt history_attempt(const struct command *cmd, uint32_t number
     const struct import_attempt *from = &cmd->args.import.attempts[number - 1];
     struct attempt attempt = {
         .relative = number,
-        .task_id = id_from_seed(cmd->seed, number),
+        .task_id = uuid_from_seed(cmd->seed, number),
         .started_ms = from->started_ms,
         .outcome = {.status = from->status, .finished_ms = from->finished_ms},
     };
@@ -139,7 +139,7 @@ static void import_begin(struct core *core, struct command *cmd, const struct in
         .attempt = plan->count + 1,
         .relative = plan->count + 1,
     };
-    const struct uuid task_id = id_from_seed(cmd->seed, 0);
+    const struct uuid task_id = uuid_from_seed(cmd->seed, 0);
     token_begin(&plan->to, &task_id, limits);
 }
 

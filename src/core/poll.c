@@ -12,7 +12,6 @@
 #include "core/commands.h"
 #include "core/floating.h"
 #include "core/group.h"
-#include "core/ids.h"
 #include "core/marks.h"
 #include "core/queue.h"
 #include "core/run.h"
@@ -130,7 +129,7 @@ static bool poll_lease(struct core *core, struct poll *poll, struct task *task)
     struct command *cmd = poll->command;
     poll_room(poll);
     struct leased_task *out = &cmd->result.poll.tasks[cmd->result.poll.count];
-    *out = (struct leased_task){.task_id = id_from_seed(cmd->seed, cmd->result.poll.count)};
+    *out = (struct leased_task){.task_id = uuid_from_seed(cmd->seed, cmd->result.poll.count)};
     const struct bytes row = blob_bytes(task->info);
     const struct bytes ref = task_ref(task);
     leased_task_fill(cmd, ref, row, out);

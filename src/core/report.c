@@ -111,7 +111,7 @@ static enum run report_retry_token(struct core *core, struct command *cmd, struc
     if (there == VIEW_UNKNOWN) {
         return RUN_NEED;
     }
-    const struct uuid task_id = id_from_seed(cmd->seed, 0);
+    const struct uuid task_id = uuid_from_seed(cmd->seed, 0);
     const struct limits *limits =
         there == VIEW_FOUND && info_decode(row, &info) ? limits_of(core, &info) : NULL;
     if (limits == NULL) {

@@ -78,7 +78,7 @@ enum run restart_run(struct core *core, struct command *cmd)
         .relative = 1,
     };
     const struct limits *limits = limits_of(core, &job.info);
-    const struct uuid task_id = id_from_seed(cmd->seed, 0);
+    const struct uuid task_id = uuid_from_seed(cmd->seed, 0);
     if (limits == NULL) {
         return malformed(cmd);
     }
@@ -259,7 +259,7 @@ enum run lease_job_run(struct core *core, struct command *cmd)
         return run_fail(cmd, SILO_EXHAUSTED, "the shard has as many running jobs as it can hold");
     }
     struct leased_task *out = ARENA_NEW(cmd->arena, struct leased_task);
-    out->task_id = id_from_seed(cmd->seed, 0); /* unless it has one already */
+    out->task_id = uuid_from_seed(cmd->seed, 0); /* unless it has one already */
     const struct bytes info_row = job_own(core, cmd, &job);
     from.group = job.info.group;
     leased_task_fill(cmd, cmd->job_ref, info_row, out);

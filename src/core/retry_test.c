@@ -3,7 +3,6 @@
 #include <xxhash.h>
 
 #include "base/test.h"
-#include "core/ids.h"
 #include "core/retry.h"
 
 static const struct uuid task = {.b = {1, 2, 3}};
@@ -74,28 +73,12 @@ static void test_jitter(void **state)
     assert_int_equal(delay(policy, 1), llround(1000 * (1 + u)));
 }
 
-static void test_ids(void **state)
-{
-    (void)state;
-    static const uint8_t seed[16] = {9};
-    static const uint8_t other[16] = {8};
-    const struct uuid a = id_from_seed(seed, 0);
-    const struct uuid again = id_from_seed(seed, 0);
-    const struct uuid b = id_from_seed(seed, 1);
-    const struct uuid c = id_from_seed(other, 0);
-    assert_true(uuid_eq(&a, &again));
-    assert_false(uuid_eq(&a, &b));
-    assert_false(uuid_eq(&a, &c));
-    assert_int_equal(a.b[6] >> 4, 4); /* version 4 */
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_overflow),
         cmocka_unit_test(test_jitter),
-        cmocka_unit_test(test_ids),
     };
     return cmocka_run_group_tests_name("retry", tests, NULL, NULL);
 }
