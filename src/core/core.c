@@ -1,13 +1,8 @@
 /*
- * core/core.c - commands in, answers out.
+ * core/core.c - the whole core: made and freed, turned; commands in, answers out.
  *
- *   submit ──► run ──ANSWER──► answered ──► driver
- *               │ ▲
- *          NEED │ │ all reads there
- *               ▼ │
- *             blocked ──► woken            run ──PARK──► parked (poll, watch) ──► answered or woken
- *
- * Woken commands run before fresh ones. What the states of a command mean: core/run.h.
+ * What can become of a command between them is drawn in core/run.h. Those that were woken run
+ * before fresh ones.
  */
 #include "core/core.h"
 
@@ -272,7 +267,7 @@ int64_t core_next_mono_ms(const struct core *core)
     return earlier(next, expiry_next_mono_ms(core));
 }
 
-/* --- commands of the core's own --- */
+/* --- answers --- */
 
 struct command *core_answered(struct core *core)
 {

@@ -23,7 +23,7 @@ struct inner_args {
     int64_t reset_ms;
 };
 
-/* A command of the core's own, to be submitted; freed when it is answered. */
+/* To be filled and woken; freed when it is answered. */
 struct command *inner_new(struct core *core, enum command_kind kind, struct bytes job_ref);
 /* Runs soon: with the woken ones. */
 void inner_wake(struct core *core, struct command *cmd);

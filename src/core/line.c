@@ -52,8 +52,7 @@ static void line_add(struct core *core, struct line *line, struct task *task)
                                ? info_scarce(LINE_INFO_AHEAD)
                                : LINE_INFO_AHEAD;
     if (task->info != NULL && line->window.count >= ahead) {
-        core->tasks.info_bytes -= task->info->len;
-        task->info = blob_unref(task->info);
+        task_drop_info(core, task);
     }
     task->line = line;
     task_index(core, task);

@@ -89,7 +89,7 @@ static void low_raise(const struct lane *window, struct low *low)
     }
 }
 
-void low_write_group(struct core *core, struct group *group)
+static void low_write_group(struct core *core, struct group *group)
 {
     struct key key;
     key_low_ready(&key, blob_bytes(group->name), 0);

@@ -26,7 +26,6 @@ void low_group_decode(struct core *core, struct group *group, bool present, stru
 void low_note_insert(struct core *core, struct group *group, const struct place *place);
 void low_note_remove(struct core *core, struct group *group, struct group_lane *gl,
                      const struct place *place);
-void low_write_group(struct core *core, struct group *group);
 void low_write_timers(struct core *core);
 void low_turn(struct core *core);
 int64_t low_next_mono_ms(const struct core *core);

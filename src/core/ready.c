@@ -23,10 +23,9 @@ void group_add(struct core *core, struct group *group, struct task *task)
         group_hot(core, group); /* a parked poll has it read */
         return;
     }
-    if (task->info != NULL && core->tasks.info_bytes > SHARD_INFO_BYTES_MAX &&
+    if (core->tasks.info_bytes > SHARD_INFO_BYTES_MAX &&
         gl->window.count >= info_scarce(INFO_AHEAD)) {
-        core->tasks.info_bytes -= task->info->len;
-        task->info = blob_unref(task->info);
+        task_drop_info(core, task);
     }
     task->group = group;
     task_index(core, task);

@@ -64,19 +64,22 @@ void task_set_info(struct core *core, struct task *task, struct blob *info)
     core->tasks.info_bytes += info->len;
 }
 
+void task_drop_info(struct core *core, struct task *task)
+{
+    if (task->info != NULL) {
+        core->tasks.info_bytes -= task->info->len;
+        task->info = blob_unref(task->info);
+    }
+}
+
 void task_discard(struct core *core, struct task *task)
 {
     map_remove(&core->tasks.by_job, &task->by_job);
-    if (task->info != NULL) {
-        core->tasks.info_bytes -= task->info->len;
-    }
-    task_free(task);
+    task_free_loose(core, task);
 }
 
 void task_free_loose(struct core *core, struct task *task)
 {
-    if (task->info != NULL) {
-        core->tasks.info_bytes -= task->info->len;
-    }
+    task_drop_info(core, task);
     task_free(task);
 }

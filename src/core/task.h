@@ -25,9 +25,15 @@ struct task *task_of_row(struct core *core, struct bytes value, const struct pla
 const struct limit *task_limit(struct core *core, const struct task *task);
 /* The task of a job; NULL: its token is in no window. */
 struct task *task_find(const struct core *core, struct bytes job_ref);
+/* From now on task_find finds it. */
 void task_index(struct core *core, struct task *task);
+/* Keeps its job's info row with it; it has none. */
 void task_set_info(struct core *core, struct task *task, struct blob *info);
-void task_discard(struct core *core, struct task *task); /* out of the index, and freed */
+/* Lets go of the row, if it has one. */
+void task_drop_info(struct core *core, struct task *task);
+/* Out of the index, and freed. */
+void task_discard(struct core *core, struct task *task);
+/* Freed; it is in no index. */
 void task_free_loose(struct core *core, struct task *task);
 
 #endif

@@ -32,16 +32,10 @@ void timer_add(struct core *core, struct task *task)
         low_write_timers(core);
     }
     if (!core->timers.known || !lane_covers(&core->timers.window, &task->place)) {
-        if (task->info != NULL) {
-            core->tasks.info_bytes -= task->info->len;
-        }
-        task_free(task);
+        task_free_loose(core, task);
         return;
     }
-    if (task->info != NULL) { /* read again when it is due: the wait may be long */
-        core->tasks.info_bytes -= task->info->len;
-        task->info = blob_unref(task->info);
-    }
+    task_drop_info(core, task); /* read again when it is due: the wait may be long */
     task_index(core, task);
     struct task *dropped = lane_insert(&core->timers.window, task);
     if (dropped != NULL) {
