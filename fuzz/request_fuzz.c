@@ -233,7 +233,7 @@ static void put(struct seeds *seeds, uint8_t type, const void *message)
 }
 
 /* One limit of each kind. */
-static Silo__V1__Limit **limits_make(struct arena *arena)
+static Silo__V1__Limit **wire_limits(struct arena *arena)
 {
     Silo__V1__Limit **limits = arena_alloc(arena, 3 * sizeof(Silo__V1__Limit *));
     for (size_t i = 0; i < 3; i++) {
@@ -289,7 +289,7 @@ static void seeds_jobs(struct seeds *seeds, struct arena *arena)
     job.metadata = entries;
     put(seeds, type_enqueue, &job);
     job.n_limits = 3;
-    job.limits = limits_make(arena);
+    job.limits = wire_limits(arena);
     put(seeds, type_enqueue, &job);
     Silo__V1__EnqueueRequest *jobs[] = {&job, &job};
     Silo__V1__EnqueueManyRequest many = SILO__V1__ENQUEUE_MANY_REQUEST__INIT;
