@@ -71,10 +71,15 @@ void cluster_refuse(struct cluster *cluster, enum silo_code code, const char *te
  */
 static bool action_fill(const struct cluster *cluster, struct cluster_action *action)
 {
-    if (action->kind != ACTION_OPEN && action->kind != ACTION_CLOSE) {
+    if (action->kind != ACTION_OPEN && action->kind != ACTION_CLOSE &&
+        action->kind != ACTION_READ_WRITER) {
         return true;
     }
     const struct guard *guard = guard_find(cluster, &action->shard);
+    if (guard == NULL) {
+        ASSERT(action->kind == ACTION_READ_WRITER);
+        return false;
+    }
     if (action->kind == ACTION_OPEN && guard->phase != GUARD_OPENING) {
         return false;
     }

@@ -122,7 +122,7 @@ enum cluster_action_kind {
 
     /* --- to the node --- */
 
-    /* shard: EVENT_WRITER or EVENT_WRITER_FAILED. */
+    /* shard, settings (NULL: the map has it no more): EVENT_WRITER or EVENT_WRITER_FAILED. */
     ACTION_READ_WRITER,
     /*
      * shard, ref (none: give it a place first, EVENT_OPENING), settings, and if `guarded` expected:

@@ -8,9 +8,11 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/burst.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "node/writers.h"
 
 /* A shard that has a place among the executors. */
 struct holding {
@@ -38,6 +40,8 @@ struct node {
     struct holding *by_slot[SHARDS_MAX];
     /* From the executors: opens that ended, closes that ended, struct shard_notice. */
     struct mailbox opens, closes, notices;
+    struct writers writers;
+    struct burst writer_lines;
     struct silo_err refused; /* code OK: it was not */
     bool left;
 };
@@ -52,7 +56,7 @@ static void node_wake(void *context)
 
 struct node *node_new(const struct node_options *options)
 {
-    ASSERT(!options->cluster.guarded);
+    ASSERT(!options->cluster.guarded || options->queue != NULL);
     struct node *node = xcalloc(1, sizeof *node);
     node->env = options->env;
     node->coord = options->coord;
@@ -66,6 +70,7 @@ struct node *node_new(const struct node_options *options)
     mailbox_init(&node->opens, SHARDS_MAX, node_wake, node);
     mailbox_init(&node->closes, SHARDS_MAX, node_wake, node);
     mailbox_init(&node->notices, SHARDS_MAX, node_wake, node);
+    writers_init(&node->writers, options->store, options->queue);
     return node;
 }
 
@@ -97,6 +102,7 @@ struct node *node_free(struct node *node)
         }
     }
     map_deinit(&node->by_id);
+    writers_deinit(&node->writers);
     node->cluster = cluster_free(node->cluster);
     free(node);
     return NULL;
@@ -166,7 +172,8 @@ static void act_open(struct node *node, const struct cluster_action *action)
         tell_shard(node, EVENT_OPEN_FAILED, &action->shard, (silo_rc){SILO_EXHAUSTED});
         return;
     }
-    holding->open = (struct shard_control){.done = open_done};
+    holding->open = (struct shard_control){
+        .done = open_done, .guarded = action->guarded, .expected_epoch = action->expected};
     shard_open(node->shards, holding->ref, &holding->open);
 }
 
@@ -253,6 +260,58 @@ static bool take_shards(struct node *node)
     return any;
 }
 
+/* --- writers --- */
+
+static void writer_unknown(struct node *node, const struct uuid *shard, silo_rc rc,
+                           const char *text)
+{
+    const uint32_t times = burst_add(&node->writer_lines, env_mono_us(node->env));
+    if (times != 0) {
+        char id[UUID_TEXT_LEN + 1];
+        uuid_format(shard, id);
+        log_warn("shard_writer_unknown", LOG_STR("shard", id), LOG_STR("reason", text),
+                 LOG_STR("instead", "asking again"), LOG_INT("times", times), LOG_END);
+    }
+    tell_shard(node, EVENT_WRITER_FAILED, shard, rc);
+}
+
+static void act_read_writer(struct node *node, const struct cluster_action *action)
+{
+    const struct uuid id = action->shard;
+    if (action->settings == NULL) { /* and so it is not opened */
+        tell_shard(node, EVENT_WRITER_FAILED, &id, (silo_rc){SILO_NOT_FOUND});
+        return;
+    }
+    char id_text[UUID_TEXT_LEN + 1];
+    uuid_format(&id, id_text);
+    struct shard_options options = {.id = id};
+    node->describe(node->context, action->settings, id_text, &options);
+    const struct store_open_args place = {.path = options.path, .wal = options.wal.place};
+    struct silo_err err = {0};
+    const silo_rc rc = writers_ask(&node->writers, &id, &place, &err);
+    free((char *)options.path);
+    if (rc.code != SILO_OK) {
+        writer_unknown(node, &id, rc, err.text);
+    }
+}
+
+static bool take_writers(struct node *node)
+{
+    bool any = false;
+    struct writers_answer answer;
+    while (writers_next(&node->writers, &answer)) {
+        any = true;
+        if (answer.rc.code != SILO_OK) {
+            writer_unknown(node, &answer.shard, answer.rc, answer.text);
+            continue;
+        }
+        const struct cluster_event event = {
+            .kind = EVENT_WRITER, .shard = answer.shard, .epoch = answer.epoch};
+        cluster_event(node->cluster, &event);
+    }
+    return any;
+}
+
 /* --- a turn --- */
 
 static void act_refuse(struct node *node, const struct cluster_action *action)
@@ -308,9 +367,9 @@ static void act(struct node *node, const struct cluster_action *action)
         node->left = true;
         return;
     case ACTION_READ_WRITER:
-        break;
+        act_read_writer(node, action);
+        return;
     }
-    ASSERT(false); /* asked for only when guarded: see node_options.cluster */
 }
 
 int64_t node_turn(struct node *node)
@@ -319,8 +378,9 @@ int64_t node_turn(struct node *node)
     struct cluster_action action;
     int64_t coord_us = INT64_MAX;
     for (bool again = true; again;) {
-        again = take_shards(node);
         cluster_set_time(node->cluster, env_mono_ms(node->env));
+        again = take_shards(node);
+        again |= take_writers(node);
         coord_us = node->coord->ops->turn(node->coord);
         while (node->coord->ops->next_event(node->coord, &event)) {
             cluster_event(node->cluster, &event);
@@ -336,9 +396,10 @@ int64_t node_turn(struct node *node)
     return coord_us < cluster_us ? coord_us : cluster_us;
 }
 
-int node_fd(const struct node *node)
+void node_fds(const struct node *node, int ret_fds[NODE_FDS])
 {
-    return node->coord->ops->fd(node->coord);
+    ret_fds[0] = node->coord->ops->fd(node->coord);
+    ret_fds[1] = writers_fd(&node->writers);
 }
 
 bool node_sleep(struct node *node)

@@ -2,14 +2,15 @@
  * node/node.h - one member of the cluster at work: what the coordinator and the shards tell goes to
  * `cluster`, what `cluster` asks for is done.
  *
- *     node_new -> (node_turn, wait for node_fd, the options' wake or the time it said) ...
+ *     node_new -> (node_turn, wait for node_fds, the options' wake or the time it said) ...
  *              -> node_leave -> (the same until node_left) -> node_free
  *
  * It has no thread: the server's main thread turns it.
  *
  * Units      _us of the monotonic clock.
- * Ownership  coordinator, shards and home are lent and outlive the node, but for the executors'
- *            threads, which must have ended before node_free. The options' strings are copied.
+ * Ownership  coordinator, shards, store queue and home are lent and outlive the node, but for the
+ *            executors' threads, which must have ended before node_free. The options' strings are
+ *            copied.
  * Threads    one at a time; node_told: any.
  * Limits     those of cluster/cluster.h.
  */
@@ -29,8 +30,13 @@ struct node_options {
     struct coord *coord;
     struct shards *shards; /* made with node_told as what is told of shards */
     struct directory_home *home;
-    /* guarded must be false: the writer of a database is not read here. */
     struct cluster_options cluster;
+    /*
+     * If the cluster is guarded: where it is read who opened a database last, on a queue that the
+     * node alone drains. Else NULL.
+     */
+    struct store *store;
+    struct store_queue *queue;
     /* How the shard is opened here. ret_options->path is malloc'd: the node frees it. */
     void (*describe)(void *context, const struct cluster_shard *shard, const char *id,
                      struct shard_options *ret_options);
@@ -57,8 +63,9 @@ struct node *node_free(struct node *node);
  * monotonic us; INT64_MAX: when it is woken.
  */
 int64_t node_turn(struct node *node);
-/* Readable: turn it. -1: there is nothing of that kind to wait for. Changes from turn to turn. */
-int node_fd(const struct node *node);
+/* Readable: turn it. -1: there is nothing of that kind to wait for. They change at each turn. */
+#define NODE_FDS 2
+void node_fds(const struct node *node, int ret_fds[NODE_FDS]);
 /*
  * Before the caller sleeps: false when there is something to be turned for already. Else the
  * options' wake is called when there is.

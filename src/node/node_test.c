@@ -1,6 +1,7 @@
 /*
  * node/node_test.c - one node from the first map to the end: with shards, a store in memory and no
- * coordinator, all turned by hand.
+ * coordinator, all turned by hand. A guarded one has a coordinator that grants all, too, and says
+ * that what is read is the node's own.
  */
 #include "node/node.h"
 
@@ -25,7 +26,14 @@ struct rig {
     struct env env;
     int64_t now_ms;
     uint64_t random;
+    bool guarded;
+    struct store_queue *queue; /* of the guarded one */
     struct coord *coord;
+    struct coord_ops coord_ops; /* its own, but for what is kept here */
+    const struct coord_ops *coord_none;
+    struct cluster_owner owner;
+    bool ours; /* records name the node */
+    void (*claimed)(struct rig *rig);
     struct shards *shards;
     struct directory_home home;
     struct node *node;
@@ -63,12 +71,53 @@ static void told(void *context, struct shard_notice *notice)
     node_told(((const struct rig *)context)->node, notice);
 }
 
+/* The test that runs. */
+static struct rig *the_rig;
+
+static void coord_claim(struct coord *coord, const struct uuid *shard, uint64_t expected,
+                        uint64_t map)
+{
+    if (the_rig->claimed != NULL) {
+        void (*claimed)(struct rig * rig) = the_rig->claimed;
+        the_rig->claimed = NULL;
+        claimed(the_rig);
+    }
+    the_rig->coord_none->claim(coord, shard, expected, map);
+}
+
+static bool coord_next_event(struct coord *coord, struct cluster_event *ret_event)
+{
+    if (!the_rig->coord_none->next_event(coord, ret_event)) {
+        return false;
+    }
+    if (ret_event->kind == EVENT_OWNER_READ && the_rig->ours) {
+        the_rig->owner = ret_event->owners[0];
+        the_rig->owner.holder = "me";
+        ret_event->owners = &the_rig->owner;
+    }
+    return true;
+}
+
+static void coord_start(struct rig *rig, const struct cluster_member *self)
+{
+    const struct coord_options options = {
+        .env = &rig->env, .store = rig->store, .self = *self, .store_timeout_ms = TIMEOUT_MS};
+    assert_int_equal(coord_new("none", &options, &rig->coord, NULL).code, SILO_OK);
+    rig->coord_none = rig->coord->ops;
+    rig->coord_ops = *rig->coord->ops;
+    rig->coord_ops.claim = coord_claim;
+    rig->coord_ops.next_event = coord_next_event;
+    rig->coord->ops = &rig->coord_ops;
+    if (rig->guarded) {
+        const struct store_ops *ops = store_ops_of(rig->store);
+        assert_int_equal(ops->queue_new(rig->store, &rig->queue, NULL).code, SILO_OK);
+    }
+}
+
 static void node_start(struct rig *rig, enum dispatch_order order)
 {
     const struct cluster_member self = {.id = "me", .nonce = 1, .address = "a:1"};
-    const struct coord_options coord = {
-        .env = &rig->env, .store = rig->store, .self = self, .store_timeout_ms = TIMEOUT_MS};
-    assert_int_equal(coord_new("none", &coord, &rig->coord, NULL).code, SILO_OK);
+    coord_start(rig, &self);
     const struct shards_options shards = {.env = &rig->env,
                                           .store = rig->store,
                                           .executors = 1,
@@ -78,13 +127,16 @@ static void node_start(struct rig *rig, enum dispatch_order order)
     rig->shards = shards_new(&shards);
     assert_int_equal(shards_start(rig->shards, NULL).code, SILO_OK);
     directory_home_init(&rig->home);
-    struct node_options options = {
-        .env = &rig->env,
-        .coord = rig->coord,
-        .shards = rig->shards,
-        .home = &rig->home,
-        .cluster = {.self = self, .settings = {.shard_count = SHARDS, .order = order}},
-        .describe = describe};
+    struct node_options options = {.env = &rig->env,
+                                   .coord = rig->coord,
+                                   .shards = rig->shards,
+                                   .home = &rig->home,
+                                   .cluster = {.self = self,
+                                               .settings = {.shard_count = SHARDS, .order = order},
+                                               .guarded = rig->guarded},
+                                   .store = rig->store,
+                                   .queue = rig->queue,
+                                   .describe = describe};
     rig_random(rig, options.cluster.seed, sizeof options.cluster.seed);
     rig->node = node_new(&options);
 }
@@ -113,11 +165,17 @@ static void node_end(struct rig *rig)
     rig->shards = shards_free(rig->shards);
     directory_home_deinit(&rig->home);
     rig->coord = coord_free(rig->coord);
+    if (rig->queue != NULL) {
+        store_ops_of(rig->store)->queue_free(rig->queue);
+        rig->queue = NULL;
+    }
 }
 
-static int setup(void **state)
+static int rig_setup(void **state, bool guarded)
 {
     struct rig *rig = xcalloc(1, sizeof *rig);
+    the_rig = rig;
+    rig->guarded = guarded;
     log_set_level(LOG_ERROR);
     rig->now_ms = 1000;
     rig->random = 42;
@@ -127,6 +185,16 @@ static int setup(void **state)
     node_start(rig, ORDER_PRIORITY);
     *state = rig;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return rig_setup(state, false);
+}
+
+static int setup_guarded(void **state)
+{
+    return rig_setup(state, true);
 }
 
 static int teardown(void **state)
@@ -154,28 +222,51 @@ static size_t placed(struct rig *rig, enum directory_place place)
     return count;
 }
 
-/* Somebody else opens the database and leaves it again. */
-static void fence(struct rig *rig, size_t shard)
+/* Somebody else opens the database of shard number `shard`, on a queue of its own. */
+static struct store_db *foreign_open(struct rig *rig, size_t shard, struct store_queue **ret_queue)
 {
     char path[UUID_TEXT_LEN + 1];
     uuid_format(&node_map(rig->node)->shards[shard].id, path);
     const struct store_ops *ops = store_ops_of(rig->store);
-    struct store_queue *queue = NULL;
-    assert_int_equal(ops->queue_new(rig->store, &queue, NULL).code, SILO_OK);
+    assert_int_equal(ops->queue_new(rig->store, ret_queue, NULL).code, SILO_OK);
     const struct store_open_args args = {.path = path, .wal = STORE_WAL_WITH_DATA};
-    assert_int_equal(ops->open(rig->store, queue, &args, 1, NULL).code, SILO_OK);
+    assert_int_equal(ops->open(rig->store, *ret_queue, &args, 1, NULL).code, SILO_OK);
     struct store_event event;
     (void)store_mem_settle(rig->store);
-    assert_int_equal(ops->queue_drain(queue, &event, 1), 1);
+    assert_int_equal(ops->queue_drain(*ret_queue, &event, 1), 1);
     assert_int_equal(event.rc.code, SILO_OK);
-    assert_int_equal(ops->close(event.db, STORE_CLOSE_DROP, 2, NULL).code, SILO_OK);
+    struct store_db *db = event.db;
     ops->event_free(&event);
+    return db;
+}
+
+/* Leaves it again. True: nobody had taken it meanwhile. */
+static bool foreign_close(struct rig *rig, struct store_db *db, struct store_queue *queue)
+{
+    const struct store_ops *ops = store_ops_of(rig->store);
+    store_mem_notice_fences(rig->store);
+    bool kept = true;
+    struct store_event event;
+    while (ops->queue_drain(queue, &event, 1) == 1) {
+        kept = kept && event.kind != STORE_DOWN;
+        ops->event_free(&event);
+    }
+    assert_int_equal(ops->close(db, STORE_CLOSE_DROP, 2, NULL).code, SILO_OK);
     (void)store_mem_settle(rig->store);
     while (ops->queue_drain(queue, &event, 1) == 1) {
         ops->event_free(&event);
     }
     ops->queue_free(queue);
+    return kept;
+}
+
+/* Somebody else opens the database and leaves it again. */
+static void fence(struct rig *rig, size_t shard)
+{
+    struct store_queue *queue = NULL;
+    struct store_db *db = foreign_open(rig, shard, &queue);
     store_mem_notice_fences(rig->store);
+    assert_true(foreign_close(rig, db, queue));
 }
 
 static void from_nothing_to_serving_and_back(void **state)
@@ -286,6 +377,64 @@ static void it_leaves_while_shards_are_opened(void **state)
     assert_true(node_left(rig->node));
 }
 
+/* --- guarded --- */
+
+static void a_guarded_node_takes_over_from_itself(void **state)
+{
+    struct rig *rig = *state;
+    for (int life = 0; life < 3; life++) {
+        pass(rig, 1000);
+        assert_int_equal(node_counts(rig->node).open, SHARDS);
+        node_end(rig);
+        node_start(rig, ORDER_PRIORITY);
+    }
+}
+
+static struct store_queue *foreign_queue;
+static struct store_db *foreign_db;
+
+static void somebody_comes(struct rig *rig)
+{
+    foreign_db = foreign_open(rig, 2, &foreign_queue);
+}
+
+/* The writers of all shards are read by then, and a claim that has come late opens nothing. */
+static void who_came_after_the_writer_was_read_is_not_fenced(void **state)
+{
+    struct rig *rig = *state;
+    rig->claimed = somebody_comes;
+    pass(rig, 3000);
+    assert_int_equal(node_counts(rig->node).open, SHARDS - 1);
+    assert_int_equal(node_counts(rig->node).lost, 1);
+    assert_true(foreign_close(rig, foreign_db, foreign_queue));
+}
+
+/* Its record names it still, so it takes over from whoever is the newest writer now. */
+static void a_fenced_shard_that_is_ours_opens_again(void **state)
+{
+    struct rig *rig = *state;
+    rig->ours = true;
+    pass(rig, 1000);
+    fence(rig, 1);
+    pass(rig, 3000);
+    assert_int_equal(node_counts(rig->node).open, SHARDS);
+}
+
+static void a_writer_that_cannot_be_read_is_asked_for_again(void **state)
+{
+    struct rig *rig = *state;
+    /* Before, the store is tested, records are listed, and one is made. */
+    store_mem_fail(rig->store, &(struct store_mem_fault){.kind = STORE_MEM_OBJECT,
+                                                         .nth = 4,
+                                                         .times = 3 * SHARDS,
+                                                         .code = SILO_UNAVAILABLE});
+    pass(rig, 2 * CLUSTER_CLAIM_RETRY_MS);
+    assert_non_null(node_map(rig->node));
+    assert_int_equal(node_counts(rig->node).open + node_counts(rig->node).unopened, 0);
+    pass(rig, 2 * CLUSTER_CLAIM_RETRY_MS);
+    assert_int_equal(node_counts(rig->node).open, SHARDS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +446,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_opening_that_failed_is_tried_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_fenced_shard_stays_out, setup, teardown),
         cmocka_unit_test_setup_teardown(it_leaves_while_shards_are_opened, setup, teardown),
+        cmocka_unit_test_setup_teardown(from_nothing_to_serving_and_back, setup_guarded, teardown),
+        cmocka_unit_test_setup_teardown(a_guarded_node_takes_over_from_itself, setup_guarded,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(who_came_after_the_writer_was_read_is_not_fenced,
+                                        setup_guarded, teardown),
+        cmocka_unit_test_setup_teardown(a_fenced_shard_that_is_ours_opens_again, setup_guarded,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_writer_that_cannot_be_read_is_asked_for_again,
+                                        setup_guarded, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,10 +23,14 @@ void server_sleep(struct server *server, int64_t until_mono_us, bool signals)
     if (left_us < wait_ms * 1000) {
         wait_ms = left_us > 0 ? (left_us + 999) / 1000 : 0;
     }
-    struct pollfd fds[3] = {{.fd = server->wake_fd, .events = POLLIN},
-                            {.fd = node_fd(server->node), .events = POLLIN},
-                            {.fd = signals ? server->signal_fd : -1, .events = POLLIN}};
-    (void)poll(fds, 3, (int)wait_ms);
+    struct pollfd fds[2 + NODE_FDS] = {{.fd = server->wake_fd, .events = POLLIN},
+                                       {.fd = signals ? server->signal_fd : -1, .events = POLLIN}};
+    int node[NODE_FDS];
+    node_fds(server->node, node);
+    for (size_t i = 0; i < NODE_FDS; i++) {
+        fds[2 + i] = (struct pollfd){.fd = node[i], .events = POLLIN};
+    }
+    (void)poll(fds, 2 + NODE_FDS, (int)wait_ms);
     uint64_t count;
     const ssize_t n = read(server->wake_fd, &count, sizeof count);
     (void)n; /* nothing to read is fine: what came is in the node's mailboxes */

@@ -52,7 +52,7 @@ LAYERS = {
     "limiter": {"shard/limiter.h", "rpc"},
     "cluster": {"codec", "directory"},
     "coord": {"cluster", "store/store.h"},  # the map lies in the object store
-    "node": {"cluster", "coord", "directory", "shard/shard.h"},
+    "node": {"cluster", "coord", "directory", "shard/shard.h", "store/store.h"},
     "directory": {"codec"},
     "query": {"codec", "store/store.h"},
     "service": {"shard/shard.h", "directory/directory.h", "query", "codec", "metrics", "rpc"},
