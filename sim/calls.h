@@ -2,7 +2,7 @@
  * sim/calls.h - calls as clients make them: one message of silo.v1, what it is about, and who waits
  * for its answer.
  *
- * Ownership  a call is the net's from calls_send until its `heard`; it is freed after that.
+ * Ownership  a call is the net's from call_send until its `heard`; it is freed after that.
  * Threads    one.
  */
 #ifndef SILO_SIM_CALLS_H

@@ -1,8 +1,8 @@
 /*
  * base/assert.h - checks of our own invariants. ASSERT stays on in release builds: a process that
  * is wrong stops before it writes. ASSERT_SLOW walks whole structures, in debug builds and
- * simulation. Bytes from outside are never asserted. CHECK_ALLOC ends the process when memory runs
- * out: no code of ours goes on half done.
+ * simulation. Bytes from outside are never asserted. xmalloc and its kin end the process when
+ * memory runs out: no code of ours goes on half done.
  */
 #ifndef SILO_BASE_ASSERT_H
 #define SILO_BASE_ASSERT_H

@@ -1,7 +1,7 @@
 /*
  * base/buf.h - a growing byte buffer with a maximum set at init.
  *
- * Ownership  the buffer owns its memory; buf_take gives it away (free() it).
+ * Ownership  the buffer owns its memory, until buf_deinit.
  * Threads    one at a time.
  * Limits     max_bytes: appending past it marks the buffer `full` and appends nothing; the writer
  *            checks once, at the end.

@@ -92,7 +92,7 @@ struct state {
     int64_t mark_ms; /* when the job was cancelled */
     /* SCHEDULED: the pending attempt and its place. Otherwise the last pending or the final one. */
     uint32_t attempt, relative;
-    bool has_next; /* next_attempt_starts_after is shown */
+    bool has_next; /* when the next attempt starts is shown */
     int64_t due_ms;
     uint64_t arrival;
     bool has_outcome; /* terminal: how the job ended */

@@ -18,8 +18,8 @@ enum queue_span { QUEUES_OF_SHARD, QUEUES_OF_TENANT, QUEUE_ONE };
 
 struct queue_scope {
     enum queue_span span;
-    struct bytes tenant; /* OF_TENANT, ONE */
-    struct bytes queue;  /* ONE */
+    struct bytes tenant; /* QUEUES_OF_TENANT, QUEUE_ONE */
+    struct bytes queue;  /* QUEUE_ONE */
 };
 
 struct holder_row {

@@ -137,8 +137,7 @@ struct rpc_call {
     bool answered;    /* an answer was decided; nothing more of the request matters */
     bool request_end; /* END_STREAM came */
     bool headers_sent;
-    bool end; /* no more messages: trailers follow the queue */
-    bool trailers_sent;
+    bool end;      /* no more messages: trailers follow the queue */
     bool was_full; /* a writable notice is owed */
     bool told;     /* on_done was called */
     bool given_up; /* the peer did not take the answer: a reset is on its way */

@@ -8,11 +8,11 @@
  * Nothing is grouped, paced, retried or flushed by the store itself.
  *
  * Rows       keys are 1..65,535 bytes, ordered bytewise; the first byte is the table. Batches are
- *            atomic and applied in the order of store_write. APPLIED means visible to every read
+ *            atomic and applied in the order of `write`. APPLIED means visible to every read
  *            that starts later. A flush covers every write called before it; FLUSHED carries the
  *            sequence up to which all is durable.
- * Ownership  store_write takes the buffers, whatever it answers. Events own their data:
- *            store_event_free.
+ * Ownership  `write` takes the buffers, whatever it answers. Events own their data until
+ *            `event_free`.
  * Threads    calls from any thread; one queue is drained by one thread; one iterator is used by one
  *            caller at a time. A database is its opener's: only the thread that drains its queue
  *            knows how long the handle lives. A snapshot and its iterators are their reader's.
@@ -40,7 +40,7 @@ enum store_event_kind {
     STORE_REFRESHED, /* the database was still ours */
     STORE_DOWN,      /* unsolicited, once, token 0: fenced (SILO_CONFLICT) or failed */
     STORE_OBJECT,    /* answer to the object calls, db_epoch and db_remove: data in `rows.data` */
-    STORE_TESTED,    /* answer to store_selftest */
+    STORE_TESTED,    /* answer to selftest */
 };
 
 /*
@@ -71,7 +71,7 @@ struct store_event {
     void *owned[3];            /* the implementation's */
 };
 
-/* Memory of one batch or part of it; from store_buf_alloc. */
+/* Memory of one batch or part of it; from buf_alloc. */
 struct store_buf {
     uint8_t *ptr;
     size_t len, cap;
@@ -90,7 +90,7 @@ struct store_open_args {
     const char *path;          /* of the database, below the store's root */
     enum store_wal wal;        /* the same at each opening */
     const char *settings_json; /* engine settings to merge over the defaults, NULL = none */
-    size_t bytes_max;          /* undurable bytes before store_write refuses */
+    size_t bytes_max;          /* undurable bytes before `write` refuses */
     /*
      * The opening takes over from this writer and from no other: SILO_CONFLICT, with no epoch, when
      * the newest one is another by now, and then nobody is fenced. 0: there was none.
