@@ -33,7 +33,8 @@ extern "C" {
 #define SDBX_ABI_VERSION 4u
 
 #define SDBX_KEY_BYTES_MAX 65535u
-#define SDBX_MGET_KEYS_MAX 65536u /* keys in one sdbx_mget */
+#define SDBX_MGET_KEYS_MAX 65536u         /* keys in one sdbx_mget */
+#define SDBX_OBJECT_BYTES_MAX (64u << 20) /* of an object that is read with sdbx_obj_get */
 /* reads under way on one database; one more is SDBX_EAGAIN */
 #define SDBX_READS_MAX 8192u
 /* flushes under way on one database; one more is SDBX_EAGAIN */
@@ -461,7 +462,7 @@ int sdbx_log_check(const uint8_t *files, size_t files_len, uint64_t replayed, ui
 
 /* Each -> SDBX_EV_OBJECT on cq. Error text in data on failure. */
 
-/* data = the object's bytes; SDBX_ENOTFOUND. */
+/* data = the object's bytes; SDBX_ENOTFOUND; SDBX_EINVAL: larger than SDBX_OBJECT_BYTES_MAX. */
 int sdbx_obj_get(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_store_args *store,
                  const char *path, uint64_t token);
 

@@ -21,6 +21,8 @@ use std::sync::Arc;
 /// try may have worked and its answer got lost.
 const PUT_ID: Attribute = Attribute::Metadata(std::borrow::Cow::Borrowed("silo-put-id"));
 
+const GET_BYTES_MAX: u64 = 64 << 20; // SDBX_OBJECT_BYTES_MAX
+
 /// Differs between processes (time, process id) and calls.
 fn fresh_id() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -197,6 +199,10 @@ pub unsafe extern "C" fn sdbx_obj_get(
         let answer = Answer { call: GET, token };
         status_of(start(env, cq, store, path, answer, |store, at| async move {
             let object = store.objects.get(&at).await?;
+            if object.meta.size > GET_BYTES_MAX {
+                let text = format!("{at}: {} bytes are more than is read at once", object.meta.size);
+                return Err(Failure::invalid(text));
+            }
             Ok(Event { data: object.bytes().await?.to_vec(), ..done() })
         }))
     })

@@ -87,3 +87,18 @@ fn on_disk() {
     let url = CString::new(format!("file://{}/new/store", dir.path().display())).unwrap();
     exercise(&mut Objects { caller: &mut caller, url });
 }
+
+/// Whoever may write to the store cannot make a server read as much as he likes.
+#[test]
+fn what_is_too_large_is_not_read() {
+    let dir = TempDir::new();
+    let mut caller = Caller::new();
+    let url = CString::new(format!("file://{}", dir.path().display())).unwrap();
+    std::fs::File::create(dir.path().join("large")).unwrap().set_len(8 << 30).unwrap();
+    std::fs::File::create(dir.path().join("largest")).unwrap().set_len(64 << 20).unwrap();
+    let mut objects = Objects { caller: &mut caller, url };
+    let got = objects.get("large");
+    assert_eq!(got.status, EINVAL);
+    assert!(got.text().contains("more than is read at once"), "{}", got.text());
+    assert_eq!(objects.get("largest").data.len(), 64 << 20);
+}

@@ -162,7 +162,10 @@ struct store_ops {
     char *(*info_json)(struct store_db *db);
     char *(*metrics_text)(struct store_db *db, const char *label);
 
-    /* Objects beside the databases, names relative to the store's root. */
+    /*
+     * Objects beside the databases, names relative to the store's root. INVALID in the event: it is
+     * larger than anything that is read at once (bridge: SDBX_OBJECT_BYTES_MAX).
+     */
     silo_rc (*object_get)(struct store *store, struct store_queue *queue, const char *name,
                           uint64_t token, struct silo_err *err);
     /* Create if absent: SILO_EXISTS in the event when it is there. */
