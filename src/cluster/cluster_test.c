@@ -334,6 +334,23 @@ static void an_old_answer_is_no_answer(void **state)
     rig_free(&rig);
 }
 
+/* The shard was unknown in between, and so was its question: the next one has its answer. */
+static void an_answer_that_nobody_waits_for_is_none(void **state)
+{
+    (void)state;
+    struct rig rig = rig_open(true);
+    tell_shard(&rig, EVENT_WRITER, 0);
+    tell_owner(&rig, EVENT_OWNER_READ, 0, SELF);
+    nothing_next(&rig);
+    tell_shard(&rig, EVENT_FENCED, 0);
+    (void)next(&rig, ACTION_READ_WRITER);
+    tell_shard(&rig, EVENT_WRITER, 0);
+    (void)count_next(&rig, ACTION_PUBLISH);
+    tell_owner(&rig, EVENT_OWNER_READ, 0, SELF);
+    (void)next(&rig, ACTION_OPEN);
+    rig_free(&rig);
+}
+
 static void a_dead_members_shards_are_taken_a_few_at_a_time(void **state)
 {
     (void)state;
@@ -389,6 +406,7 @@ int main(void)
         cmocka_unit_test(without_a_coordinator_a_fenced_shard_stays_out),
         cmocka_unit_test(a_fenced_shard_is_opened_if_its_record_says_so),
         cmocka_unit_test(an_old_answer_is_no_answer),
+        cmocka_unit_test(an_answer_that_nobody_waits_for_is_none),
         cmocka_unit_test(a_dead_members_shards_are_taken_a_few_at_a_time),
         cmocka_unit_test(a_lapsed_node_waits),
     };

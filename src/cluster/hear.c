@@ -58,11 +58,20 @@ void hear_owners(struct cluster *cluster, const struct cluster_event *event)
     cluster->changed = true;
 }
 
+/* An answer has come: whether it is the one to the last question that was asked. */
+static bool is_last_answer(uint32_t *questions)
+{
+    if (*questions == 0) { /* it was asked of a guard that is no more */
+        return false;
+    }
+    (*questions)--;
+    return *questions == 0;
+}
+
 static void hear_owner_read(struct cluster *cluster, struct guard *guard,
                             const struct cluster_owner *owner)
 {
-    guard->owner_questions--;
-    if (guard->owner_questions > 0 || guard->phase != GUARD_DOUBTED) {
+    if (!is_last_answer(&guard->owner_questions) || guard->phase != GUARD_DOUBTED) {
         return; /* to a question that has lost its meaning */
     }
     if (guard_is_self(cluster, owner->holder)) {
@@ -79,8 +88,7 @@ static void hear_writer(struct cluster *cluster, struct guard *guard,
                         const struct cluster_event *event)
 {
     bool takeover = false;
-    guard->writer_questions--;
-    if (guard->writer_questions > 0) {
+    if (!is_last_answer(&guard->writer_questions)) {
         return; /* to a question that has lost its meaning */
     }
     if (guard->phase == GUARD_DOUBTED && event->kind == EVENT_WRITER) {
