@@ -25,8 +25,8 @@ enum key_table {
     TABLE_STATE = 0x02,   /* job ref -> state record */
     TABLE_ATTEMPT = 0x03, /* tenant, job, attempt number -> attempt record */
     TABLE_INDEX = 0x04,   /* tenant, kind, inverted time, job -> nothing */
-    TABLE_METADATA =
-        0x05, /* tenant, name, value (first 512 bytes), hash of the value, job -> nothing */
+    /* tenant, name, value (first 512 bytes), hash of the value, job -> nothing */
+    TABLE_METADATA = 0x05,
     TABLE_READY = 0x06,  /* group, priority, due, arrival -> task record */
     TABLE_TIMER = 0x07,  /* due, priority, arrival -> task record */
     TABLE_LEASE = 0x08,  /* job ref -> lease record */
@@ -36,8 +36,8 @@ enum key_table {
     TABLE_COUNT = 0x0c,  /* tenant -> counter record */
     TABLE_META = 0x0d,   /* facts of the shard */
     TABLE_BLOB = 0x0e,   /* tenant, job, kind, attempt -> payload or result above BLOB_INLINE_MAX */
-    TABLE_LIMITER =
-        0x0f, /* tenant, name, unique key (512 bytes each), hash of both -> bucket record */
+    /* tenant, name, unique key (512 bytes each), hash of both -> bucket record */
+    TABLE_LIMITER = 0x0f,
     /*
      * time, the row's own name in the form of a job ref -> expiry record: the jobs whose retention
      * is over then; empty, as older builds wrote it: the job that the key names
@@ -52,8 +52,8 @@ enum key_meta {
     META_LOW_READY = 'L', /* group, priority -> low-water mark of a ready lane */
     META_LOW_TIMER = 'M', /* low-water mark of the timers */
     META_GRANT = 'G',     /* queue ref -> nothing: free slots are still to be handed to waiters */
-    META_REFRESH =
-        'F', /* queue ref -> nothing: the floating limit has waiters or a refresh under way */
+    /* queue ref -> nothing: the floating limit has waiters or a refresh under way */
+    META_REFRESH = 'F',
     META_REFRESH_LEASE = 'H', /* task id -> queue ref: the refresh that a worker holds */
     META_DROP = 'D',          /* tenant -> nothing: its holders are being dropped */
     META_THROTTLE = 'R',      /* throttle ref -> nothing: tokens wait for a rate limit there */
