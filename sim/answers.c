@@ -161,22 +161,40 @@ static bool has_rate(const struct model *m, const struct mversion *v)
     return false;
 }
 
+static bool explains_enqueue(const struct item *item, const struct mversion *v)
+{
+    if (!v->exists) {
+        return is_ok(item);
+    }
+    /* An import may have replaced the retry policy, so that equal specs are two different jobs. */
+    if (item->return_existing && v->spec == item->spec && item->job->revivals == 0) {
+        return is_ok(item);
+    }
+    return is(item, ALREADY_EXISTS, "job already exists") ||
+           (item->return_existing && v->spec == item->spec && is_ok(item));
+}
+
+static bool explains_return(const struct item *item, const struct mversion *v)
+{
+    if (!v->has_lease || !uuid_eq(&v->task_id, &item->task->id)) {
+        return is(item, RPC_STATUS_NOT_FOUND, "lease not found");
+    }
+    /* Another worker may have it since, under the same id. */
+    if (is_ok(item)) {
+        return strcmp(item->worker, item->holder) == 0 ||
+               strcmp(item->worker, item->task->worker) == 0;
+    }
+    return is(item, PRECONDITION, "lease owner mismatch") &&
+           (strcmp(item->worker, item->holder) != 0 ||
+            strcmp(item->worker, item->task->worker) != 0);
+}
+
 static bool explains_change(const struct model *m, enum api api, const struct item *item,
                             const struct mversion *v)
 {
     switch (api) {
     case API_ENQUEUE:
-        if (!v->exists) {
-            return is_ok(item);
-        }
-        /*
-         * An import may have replaced the retry policy, so that equal specs are two different jobs.
-         */
-        if (item->return_existing && v->spec == item->spec && item->job->revivals == 0) {
-            return is_ok(item);
-        }
-        return is(item, ALREADY_EXISTS, "job already exists") ||
-               (item->return_existing && v->spec == item->spec && is_ok(item));
+        return explains_enqueue(item, v);
     case API_CANCEL:
         if (!v->exists) {
             return is(item, RPC_STATUS_NOT_FOUND, "job not found");
@@ -194,17 +212,7 @@ static bool explains_change(const struct model *m, enum api api, const struct it
                    ? is_ok(item)
                    : is(item, RPC_STATUS_NOT_FOUND, "lease not found");
     case API_RETURN:
-        if (!v->has_lease || !uuid_eq(&v->task_id, &item->task->id)) {
-            return is(item, RPC_STATUS_NOT_FOUND, "lease not found");
-        }
-        /* Another worker may have it since, under the same id. */
-        if (is_ok(item)) {
-            return strcmp(item->worker, item->holder) == 0 ||
-                   strcmp(item->worker, item->task->worker) == 0;
-        }
-        return is(item, PRECONDITION, "lease owner mismatch") &&
-               (strcmp(item->worker, item->holder) != 0 ||
-                strcmp(item->worker, item->task->worker) != 0);
+        return explains_return(item, v);
     case API_EXPEDITE:
         if (!v->exists) {
             return is(item, RPC_STATUS_NOT_FOUND, NULL);

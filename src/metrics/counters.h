@@ -44,8 +44,7 @@ enum counter_unit { UNIT_ONE, UNIT_BYTES, UNIT_MICROSECONDS };
     X(EXECUTOR_BYTES_READ, "silo_executor_bytes_read_total", TOTAL, BYTES, "",                     \
       "bytes of rows that the store answered")                                                     \
     X(LOOP_TURNS, "silo_loop_turns_total", TOTAL, ONE, "", "turns of the I/O loop")                \
-    X(LOOP_CALLS_BEGUN, "silo_loop_calls_begun_total", TOTAL, ONE, "",                             \
-      "calls that arrived")                                                   \
+    X(LOOP_CALLS_BEGUN, "silo_loop_calls_begun_total", TOTAL, ONE, "", "calls that arrived")       \
     X(LOOP_CALLS_ENDED, "silo_loop_calls_ended_total", TOTAL, ONE, "status",                       \
       "calls that ended, by the class of their status")                                            \
     X(LOOP_CONNECTIONS, "silo_loop_connections", GAUGE, ONE, "", "open connections")               \
