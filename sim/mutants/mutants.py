@@ -6,7 +6,8 @@ MEMBERS = "silo-sim-members"  # many nodes of src/cluster, and nothing else
 PLACES = "shard_places_test"  # unit tests, for what the simulator has no world for
 DIRECTORY = "directory_directory_test"
 ROUTE = "service_route"
-UNITS = {PLACES, DIRECTORY, ROUTE}
+READS_FAIL = "core_reads_fail_test"
+UNITS = {PLACES, DIRECTORY, ROUTE, READS_FAIL}
 
 
 class Mutant:
@@ -46,6 +47,7 @@ CANCEL = "src/core/cancel.c"
 REFRESH = "src/core/refresh.c"
 CHECK = "src/core/check.c"
 DUE = "src/core/due.c"
+TIMER = "src/core/timer.c"
 BEST = "src/core/best.c"
 QUEUE_ROWS = "src/core/queue_rows.c"
 RETRY = "src/core/retry.c"
@@ -170,6 +172,17 @@ MUTANTS = [
     Mutant("late-expiry-counts", "lease term, DEFECT-3: an expiry that comes after a renewal is void", REPORT,
            "    if (lease == NULL || (cmd->internal && !lease->expiring)) {",
            "    if (lease == NULL) {", SMALL, 6000),
+    Mutant("ends-counted-for-ever", "lease term: leases end however many have ended before", EXPIRY,
+           "    core->leases.expiries--;\n", "", SMALL),
+    Mutant("failed-end-forgotten", "lease term: an end that could not read its rows is tried again", EXPIRY,
+           "        heap_update(&core->leases.expiry, &lease->expiry, core->mono_ms + OWNERSHIP_RENEW_MS);\n", "",
+           program=READS_FAIL),
+    Mutant("failed-timers-forgotten", "due: timers that could not be read are read again", TIMER,
+           "        core->timers.retry_mono_ms = core->mono_ms + READ_RETRY_MS;",
+           "        core->timers.retry_mono_ms = INT64_MAX;", program=READS_FAIL),
+    Mutant("failed-limits-forgotten", "refreshed: limits that could not be read after open are read again", REFRESH,
+           "    if (!ok) {\n        core->refreshes.scan = SCAN_WAITS;", "    if (!ok) {\n        core->refreshes.scan = SCAN_DONE;",
+           program=READS_FAIL),
     # --- cancel, delete, restart, expedite, import ---
     Mutant("cancel-without-mark", "T8: a cancel leaves its mark", CANCEL,
            "        .has_mark = true,\n        .mark_ms = core->wall_ms,\n        .attempt = token.attempt,",

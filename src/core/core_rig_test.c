@@ -43,7 +43,7 @@ struct core_rig {
     struct list parked; /* struct command, answered, their batch not durable */
     struct list ops;    /* struct rig_op, oldest first */
     bool writing, flushing;
-    uint32_t held;
+    uint32_t held, failing;
     struct rig_counts counts;
 };
 
@@ -216,14 +216,23 @@ static void flush_end(struct core_rig *cr)
     parked_release(cr);
 }
 
+static void read_complete(struct core_rig *cr, const struct rig_op *op)
+{
+    if ((cr->failing & (uint32_t)op->kind) != 0) {
+        core_read_end(cr->core, op->read, false, false);
+    } else if (op->kind == RIG_GET) {
+        get_end(cr, op->read);
+    } else {
+        scan_end(cr, op->read);
+    }
+}
+
 static void op_complete(struct core_rig *cr, struct rig_op *op)
 {
     switch (op->kind) {
     case RIG_GET:
-        get_end(cr, op->read);
-        break;
     case RIG_SCAN:
-        scan_end(cr, op->read);
+        read_complete(cr, op);
         break;
     case RIG_WRITE:
         write_end(cr, op);
@@ -567,6 +576,11 @@ struct rig *open_outside(struct fake_limiter *fake)
 void core_rig_hold(struct rig *rig, uint32_t kinds)
 {
     core_rig_of(rig)->held = kinds;
+}
+
+void core_rig_fail(struct rig *rig, uint32_t kinds)
+{
+    core_rig_of(rig)->failing = kinds;
 }
 
 const struct rig_counts *core_rig_counts(const struct rig *rig)

@@ -50,6 +50,8 @@ struct rig *open_watched(void);
 struct rig *open_outside(struct fake_limiter *fake);
 /* Operations of these kinds do not end until it is called without them. */
 void core_rig_hold(struct rig *rig, uint32_t kinds);
+/* Reads of these kinds fail until it is called without them. */
+void core_rig_fail(struct rig *rig, uint32_t kinds);
 const struct rig_counts *core_rig_counts(const struct rig *rig);
 void core_rig_counts_reset(struct rig *rig);
 /* Those of the next life may be changed. */
