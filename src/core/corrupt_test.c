@@ -33,6 +33,46 @@ static void test_job_without_info(void **state)
     close_all(rig);
 }
 
+/*
+ * Between the moment in which it is seen that the job is not there, and the end of its stray task,
+ * somebody makes a job of that name: the new job keeps its token.
+ */
+static void test_name_made_again(void **state)
+{
+    (void)state;
+    struct rig *rig = open_plain();
+    enqueue(rig, "lost", 5, 0);
+    rig_kill(rig, RIG_LOSE);
+    struct key key;
+    key_of_job(rig, TABLE_INFO, "lost", &key);
+    rig_tamper(rig, key_bytes(&key), BYTES_NONE);
+    rig_start(rig);
+    rig_settle(rig);
+    core_rig_hold(rig, RIG_SCAN);
+    struct call *poll = poll_call(1, 60000);
+    rig_send(rig, poll);
+    rig_settle(rig);
+    core_rig_hold(rig, RIG_SCAN | RIG_GET);
+    struct call *again = enqueue_call("lost", "g", 5, rig->wall_ms + 5000);
+    rig_send(rig, again); /* what it reads is asked for first */
+    rig_settle(rig);
+    core_rig_hold(rig, RIG_GET);
+    rig_settle(rig);
+    core_rig_hold(rig, 0);
+    rig_settle(rig);
+    assert_true(again->done);
+    assert_int_equal(again->cmd.rc.code, SILO_OK);
+    rig_call_free(again);
+    assert_false(poll->done);
+    assert_int_equal(rows_in(rig, TABLE_READY), 0);
+    assert_int_equal(rows_in(rig, TABLE_TIMER), 1);
+    rig_pass(rig, 6000);
+    assert_true(poll->done);
+    assert_int_equal(poll_count(poll), 1);
+    rig_call_free(poll);
+    close_all(rig);
+}
+
 /* A token's row that says nothing, or a job's: that one is out, the others run (DEFECT-10). */
 static void test_rows_that_say_nothing(void **state)
 {
@@ -135,9 +175,8 @@ static void test_names_too_long_for_a_key(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_job_without_info),
-        cmocka_unit_test(test_rows_that_say_nothing),
-        cmocka_unit_test(test_slot_of_nobody),
+        cmocka_unit_test(test_job_without_info),         cmocka_unit_test(test_name_made_again),
+        cmocka_unit_test(test_rows_that_say_nothing),    cmocka_unit_test(test_slot_of_nobody),
         cmocka_unit_test(test_names_too_long_for_a_key),
     };
     return cmocka_run_group_tests_name("corrupt", tests, NULL, NULL);

@@ -30,7 +30,7 @@ static void info_row(struct core *core, struct core_read *read, struct bytes key
     }
     struct info check;
     if (!present || !info_decode(value, &check)) {
-        inner_wake(core, inner_new(core, CMD_ORPHAN, task_ref(task)));
+        inner_wake_first(core, inner_new(core, CMD_ORPHAN, task_ref(task)));
         return;
     }
     struct blob *blob = blob_new(value);

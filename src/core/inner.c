@@ -31,6 +31,12 @@ void inner_wake(struct core *core, struct command *cmd)
     list_push_back(&core->run.woken, &cmd->node);
 }
 
+void inner_wake_first(struct core *core, struct command *cmd)
+{
+    core->run.command_count++;
+    list_push_front(&core->run.woken, &cmd->node);
+}
+
 void inner_free(struct command *cmd)
 {
     struct arena *arena = cmd->arena;

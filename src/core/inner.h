@@ -27,6 +27,8 @@ struct inner_args {
 struct command *inner_new(struct core *core, enum command_kind kind, struct bytes job_ref);
 /* Runs soon: with the woken ones. */
 void inner_wake(struct core *core, struct command *cmd);
+/* Before all that are woken: what a read has just said would not hold any more behind them. */
+void inner_wake_first(struct core *core, struct command *cmd);
 /* It has ended. */
 void inner_free(struct command *cmd);
 

@@ -1,6 +1,7 @@
 /*
  * core/orphan.c - a token without its job cannot run: it goes, wherever it waits, with its slots.
- * Loading of info rows (core/info.c) finds it.
+ * Loading of info rows (core/info.c) finds it; the command runs before any other, or a job of that
+ * name could be made meanwhile and lose its own token.
  */
 #include "core/commands.h"
 #include "core/state.h"
