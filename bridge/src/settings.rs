@@ -4,8 +4,8 @@
 //! place, and the nearest known one. `false` where the engine has an optional part switches that part off (TOML has no
 //! null). Scheduler options are text to the engine; numbers are accepted and turned into text.
 
-use crate::compaction::{Policy, POLICY_KEYS};
 use crate::buf::Buf;
+use crate::compaction::{Policy, POLICY_KEYS};
 use crate::error::{Failure, EINTERNAL, EINVAL, OK};
 use crate::ffi::{guard, opt_str, req_str, set};
 use crate::spelling::nearest;
@@ -158,9 +158,7 @@ fn check(user: &mut Value, known: &Value, place: &str) -> Result<(), Misfit> {
             Ok(())
         }
         (Value::Null | Value::Bool(false), _) => Ok(()),
-        (_, Value::Object(_)) => {
-            Err(Misfit::at(place, "must be a table or false"))
-        }
+        (_, Value::Object(_)) => Err(Misfit::at(place, "must be a table or false")),
         _ => Ok(()),
     }
 }
@@ -209,8 +207,7 @@ pub fn build(user_json: &str, kind: Kind) -> Result<Settings, Misfit> {
     merge(&mut ours, base(kind));
     let mut user = match user_json {
         "" => json!({}),
-        text => serde_json::from_str(text)
-            .map_err(|e| Misfit::at("", format!("not JSON: {e}")))?,
+        text => serde_json::from_str(text).map_err(|e| Misfit::at("", format!("not JSON: {e}")))?,
     };
     if !user.is_object() {
         return Err(Misfit::at("", "not a JSON object"));
@@ -300,9 +297,11 @@ mod tests {
             refused(r#"{"flush_intervall":1}"#),
             "engine settings: flush_intervall is not a key of the storage engine, did you mean flush_interval?"
         );
-        assert_eq!(refused(r#"{"compactor_options":{"worker":{"max_fetch_task":1}}}"#),
+        assert_eq!(
+            refused(r#"{"compactor_options":{"worker":{"max_fetch_task":1}}}"#),
             "engine settings: compactor_options.worker.max_fetch_task is not a key of the storage engine, \
-             did you mean max_fetch_tasks?");
+             did you mean max_fetch_tasks?"
+        );
         assert_eq!(
             refused(r#"{"compactor_options":{"scheduler_options":{"min_compaction_source":2}}}"#),
             "engine settings: compactor_options.scheduler_options.min_compaction_source is not a key of the \

@@ -726,7 +726,9 @@ fn a_disk_that_fails_is_not_filled() {
     let mut writer = world.open(&dir, 2, 0);
     world.write_all(&mut writer, 1..=5);
     let before = segments(&memory).len();
-    for (number, pattern) in (6..).zip([0o1111, 0o2222, 0o4444, 0b1010_1010, 0b1111_1111, 0o1247, 0o7421, 0o5263]) {
+    for (number, pattern) in
+        (6..).zip([0o1111, 0o2222, 0o4444, 0b1010_1010, 0b1111_1111, 0o1247, 0o7421, 0o5263])
+    {
         memory.fail_syncs(pattern);
         world.write(&mut writer, number).unwrap();
     }

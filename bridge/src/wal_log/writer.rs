@@ -133,7 +133,11 @@ impl LogWriter {
             runtime: Handle::current(),
             figures,
             state: Mutex::new(state),
-            place: Mutex::new(Place { segment: start.segment, noted_size: Some(0), last_crc: start.last_crc }),
+            place: Mutex::new(Place {
+                segment: start.segment,
+                noted_size: Some(0),
+                last_crc: start.last_crc,
+            }),
             closing: AtomicBool::new(false),
             round_ended: Notify::new(),
         }))
