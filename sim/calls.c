@@ -79,12 +79,14 @@ static void call_ended(struct rpc_call *rpc, bool there)
         call->reply = net_reply(rpc, call->reply_type);
         ASSERT(call->reply != NULL);
     }
+    /* Who has the shard not is like one who cannot serve it now. */
+    const bool served = there && !nodes_elsewhere(call->world, rpc);
     for (size_t i = 0; i < call->count; i++) {
         struct item *item = &call->items[i];
         item->there = there;
         item->astray = nodes_astray(call->world, rpc->host, item->shard);
         item->outdated = nodes_outdated(call->world, rpc->host, item->shard);
-        item_result(item, there ? rpc->status : RPC_STATUS_UNAVAILABLE, rpc->text);
+        item_result(item, served ? rpc->status : RPC_STATUS_UNAVAILABLE, rpc->text);
         item->reply = call->reply;
     }
     if (call->many && call->reply != NULL) {

@@ -290,22 +290,6 @@ static bool state_stale(struct coord_member *member, const struct coordinator_st
     return stale;
 }
 
-static void tell_all(struct coord_member *member, const struct coordinator_state *state)
-{
-    memcpy(member->members, state->members, sizeof member->members);
-    member->member_count = state->member_count;
-    tell_members(member);
-    struct told *told = tell(member, EVENT_OWNERS);
-    for (size_t i = 0; i < state->owner_count; i++) {
-        (void)record_newer(member, &state->owners[i].shard, state->revision);
-        if (state->owners[i].epoch != 0) {
-            told_owner(told, &state->owners[i]);
-        }
-    }
-    member->watched = state->revision;
-    member->watching = true;
-}
-
 /* --- the watch --- */
 
 static void watch_brings(struct event *event);
@@ -355,6 +339,23 @@ void coord_members_watch(struct coordinator *co)
         struct coord_member *member = CONTAINER_OF(n, struct coord_member, node);
         watch_later(member, random_one_in(co->random, 6) ? LAG_US_MAX : 10000);
     }
+}
+
+static void tell_all(struct coord_member *member, const struct coordinator_state *state)
+{
+    memcpy(member->members, state->members, sizeof member->members);
+    member->member_count = state->member_count;
+    tell_members(member);
+    struct told *told = tell(member, EVENT_OWNERS);
+    for (size_t i = 0; i < state->owner_count; i++) {
+        (void)record_newer(member, &state->owners[i].shard, state->revision);
+        if (state->owners[i].epoch != 0) {
+            told_owner(told, &state->owners[i]);
+        }
+    }
+    member->watched = state->revision;
+    member->watching = true;
+    watch_later(member, 10000); /* what has changed since the listing */
 }
 
 static void members_change(struct coord_member *member, const struct coordinator_change *change)
@@ -593,7 +594,8 @@ static int64_t member_turn(struct coord *coord)
                !asks(member, TO_JOIN)) {
         ask(member, TO_JOIN, ASK_JOIN);
     }
-    return next_us(member);
+    const int64_t next = next_us(member);
+    return next == INT64_MAX ? next : next + member->ahead_us;
 }
 
 static bool member_next_event(struct coord *coord, struct cluster_event *ret)
@@ -715,12 +717,14 @@ static const struct coord_ops member_ops = {
     .check = member_check,
 };
 
-struct coord_member *coord_member_new(struct coordinator *co, const char *id, uint64_t nonce)
+struct coord_member *coord_member_new(struct coordinator *co, const char *id, uint64_t nonce,
+                                      int64_t ahead_us)
 {
     struct coord_member *member = xcalloc(1, sizeof *member);
     member->coord.ops = &member_ops;
     member->coordinator = co;
     member->nonce = nonce;
+    member->ahead_us = ahead_us;
     (void)snprintf(member->id, sizeof member->id, "%s", id);
     list_init(&member->asked);
     list_init(&member->arrived);

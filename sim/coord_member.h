@@ -1,6 +1,6 @@
 /*
  * sim/coord_member.h - a process's way to the coordinator: the backend of coord/coord.h by which
- * sim/member.c talks to it.
+ * its node talks to it.
  *
  * Questions travel both ways, late, and are lost when the process is cut off or by chance. What is
  * not answered in time is asked again, and a claim is settled first: one question about member and
@@ -29,6 +29,7 @@ struct coord_member {
     struct coordinator *coordinator;
     char id[COORDINATOR_ID_MAX];
     uint64_t nonce;
+    int64_t ahead_us;
     bool cut;       /* off from the coordinator */
     bool wanted;    /* it was told to join */
     bool joined;    /* it has a lease, as far as it knows */
@@ -56,8 +57,9 @@ struct coord_member {
     void *context;
 };
 
+/* ahead_us: of the process's clock, before the world's. */
 struct coord_member *coord_member_new(struct coordinator *coordinator, const char *id,
-                                      uint64_t nonce);
+                                      uint64_t nonce, int64_t ahead_us);
 /* Changes were made: their watches will hear of them. */
 void coord_members_watch(struct coordinator *coordinator);
 /* Something waits for a turn. */

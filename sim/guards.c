@@ -50,7 +50,7 @@ void guards_claims(struct guards *guards, const struct coord_member *member, siz
 void guards_releases(struct guards *guards, const struct process *process, size_t shard)
 {
     const struct shard *here = process_shard(process, shard);
-    if (here->inc != NULL || here->reopen || here->doubt) {
+    if (here != NULL && (here->inc != NULL || here->reopen || here->doubt)) {
         (void)verdict_fail(guards->verdict, "release", "%s gives up shard %zu, which runs there",
                            process->name, shard);
     }

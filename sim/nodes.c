@@ -5,10 +5,12 @@
  * Each trouble has an end of its own, so that the processes find back by themselves, too.
  */
 #include "base/limits.h"
+#include "cluster/map.h"
 #include "core/core.h"
-#include "sim/member.h"
+#include "sim/coord_member.h"
 #include "sim/world.h"
 
+#define NOBODY UINT32_MAX
 #define LATER_US 100000
 #define LEAVE_US 100000 /* so often it is looked whether a process that stops is done */
 
@@ -108,9 +110,8 @@ static void node_start(struct world *world, uint32_t index)
     struct process *process = &world->processes[index];
     guards_began(&world->guards, index);
     process_start(process);
-    struct coord_member *coord = member_coord(process->member);
-    coord->on_claim = on_claim;
-    coord->on_release = on_release;
+    process->coord->on_claim = on_claim;
+    process->coord->on_release = on_release;
     trace_line(&world->trace, "process %u starts", index);
 }
 
@@ -147,7 +148,7 @@ static void node_heal(struct world *world, uint32_t index)
         node_start(world, index);
         return;
     }
-    member_coord(process->member)->cut = false;
+    process->coord->cut = false;
     process_cut_store(process, false);
     process_pause(process, false);
 }
@@ -224,7 +225,7 @@ static void cut(struct world *world, uint32_t index)
     const uint32_t party = below(world, 3);
     trace_line(&world->trace, "process %u is cut off from the %s", index, parties[party]);
     if (party == 0) {
-        member_coord(process->member)->cut = true;
+        process->coord->cut = true;
     } else if (party == 1) {
         process_cut_store(process, true);
     } else {
@@ -265,15 +266,32 @@ void nodes_trouble(struct world *world)
     }
 }
 
+/* At the end of some runs a machine never comes back, and the others have all to themselves. */
+static uint32_t machine_gone(struct world *world)
+{
+    if (!world->finishing || one_in(world, 2)) {
+        return NOBODY;
+    }
+    const uint32_t gone = below(world, (uint32_t)world->process_count);
+    trace_line(&world->trace, "process %u is gone for good", gone);
+    if (process_lives(&world->processes[gone])) {
+        node_kill(world, gone, STORE_MEM_LOSE);
+    }
+    return gone;
+}
+
 void nodes_calm(struct world *world)
 {
     event_cancel(&world->events, &world->coordinator_returns);
     if (world->coordinator.away) {
         coordinator_returns(&world->coordinator, false);
     }
+    const uint32_t gone = machine_gone(world);
     for (uint32_t i = 0; i < world->process_count && !world_failed(world); i++) {
         const struct process *process = &world->processes[i];
-        if (world->troubles[i].event.place != 0 || !process_lives(process)) {
+        if (i == gone) {
+            event_cancel(&world->events, &world->troubles[i].event);
+        } else if (world->troubles[i].event.place != 0 || !process_lives(process)) {
             node_heal(world, i);
         }
     }
@@ -304,7 +322,7 @@ void nodes_tell(struct world *world)
             const struct process *process = &world->processes[p];
             if (process_lives(process)) {
                 trace_line(&world->trace, "  process %zu: status %d%s", p,
-                           (int)shard_status(process->shards, process->refs[i]),
+                           (int)process_status(process, i),
                            process->paused ? ", stands still" : "");
             }
         }
@@ -332,6 +350,13 @@ static const struct process *process_at(const struct net_host *host)
     return CONTAINER_OF(host, const struct process, host);
 }
 
+bool nodes_elsewhere(const struct world *world, const struct rpc_call *rpc)
+{
+    static const char text[] = "shard not found: ";
+    return several(world) && rpc->status == RPC_STATUS_NOT_FOUND &&
+           strncmp(rpc->text, text, sizeof text - 1) == 0;
+}
+
 /* Who does not answer, or not well, is not asked next time. */
 void nodes_heard(struct world *world, const struct rpc_call *rpc, size_t shard)
 {
@@ -339,7 +364,7 @@ void nodes_heard(struct world *world, const struct rpc_call *rpc, size_t shard)
         return;
     }
     const uint32_t index = process_at(rpc->host)->options.number;
-    if (rpc->status != RPC_STATUS_UNAVAILABLE) {
+    if (rpc->status != RPC_STATUS_UNAVAILABLE && !nodes_elsewhere(world, rpc)) {
         world->guess[shard] = index;
     } else if (world->guess[shard] == index) {
         world->guess[shard] = below(world, (uint32_t)world->process_count);

@@ -1,8 +1,9 @@
 /* sim/process.c - see process.h. */
 #include "sim/process.h"
 
+#include "node/node.h"
 #include "shard/shard_int.h"
-#include "sim/member.h"
+#include "sim/coord_member.h"
 
 static const char *const paths[PROCESS_SHARDS_MAX] = {"shard-0", "shard-1"};
 
@@ -181,10 +182,26 @@ static void publish(struct process *p)
 /* What has opened is polled by those who wait. */
 static void told(void *context, struct shard_notice *notice)
 {
+    struct process *p = context;
+    if (p->node != NULL) {
+        node_told(p->node, notice);
+        return;
+    }
     if (notice->status == SHARD_OPEN) {
-        publish(context);
+        publish(p);
     }
     free(notice);
+}
+
+static struct shard_options options_of(const struct process *p, size_t shard)
+{
+    return (struct shard_options){
+        .id = process_shard_id(shard),
+        .path = paths[shard],
+        .order = p->options.order,
+        .wal = {.flush_spacing_ms = p->options.flush_spacing_ms,
+                .objects_max = p->options.wal_objects_max},
+    };
 }
 
 static void shards_make(struct process *p)
@@ -201,16 +218,75 @@ static void shards_make(struct process *p)
         .context = p,
     };
     p->shards = shards_new(&options);
+}
+
+/* --- a node --- */
+
+static const struct store_ops *store_ops(const struct process *p)
+{
+    return store_ops_of(p->options.store);
+}
+
+static void describe(void *context, const struct cluster_shard *shard, const char *id,
+                     struct shard_options *ret_options)
+{
+    (void)id;
+    *ret_options = options_of(context, process_shard_number(&shard->id));
+    ret_options->path = xstrdup(ret_options->path);
+    ret_options->order = shard->order;
+}
+
+static void node_begin(struct process *p)
+{
+    const uint64_t nonce = p->starts * 16 + p->options.number;
+    p->coord = coord_member_new(p->options.coordinator, p->name, nonce, p->options.mono_ahead_us);
+    ASSERT(store_ops(p)->queue_new(p->options.store, &p->queue, NULL).code == SILO_OK);
+    const struct node_options options = {
+        .env = &p->env,
+        .coord = &p->coord->coord,
+        .shards = p->shards,
+        .home = &p->directory,
+        .cluster = {.self = {.id = p->name, .nonce = nonce, .address = p->name},
+                    .settings = {.shard_count = (uint32_t)p->options.shard_count,
+                                 .order = p->options.order},
+                    .guarded = true,
+                    .ttl_ms = COORDINATOR_TTL_US / 1000},
+        .store = p->options.store,
+        .queue = p->queue,
+        .describe = describe,
+        .context = p,
+    };
+    p->node = node_new(&options);
+}
+
+static void node_end(struct process *p, enum store_mem_survival survival)
+{
+    store_mem_crash(p->options.store, p->queue, survival);
+    p->node = node_free(p->node);
+    (void)coord_free(&p->coord->coord);
+    p->coord = NULL;
+    store_ops(p)->queue_free(p->queue);
+    p->queue = NULL;
+}
+
+/* Something waits for a turn of the node, or waits for the executor because of the last one. */
+static bool node_due(const struct process *p)
+{
+    return p->node != NULL && (coord_member_due(p->coord) || !node_sleep(p->node) ||
+                               mailbox_count(&p->executor->controls) != 0);
+}
+
+/* --- begin and end --- */
+
+static void all_begin(struct process *p)
+{
     for (size_t i = 0; i < p->options.shard_count; i++) {
-        const struct shard_options one = {
-            .id = process_shard_id(i),
-            .path = paths[i],
-            .order = p->options.order,
-            .wal = {.flush_spacing_ms = p->options.flush_spacing_ms,
-                    .objects_max = p->options.wal_objects_max},
-        };
-        p->refs[i] = shards_add(p->shards, &one);
+        const struct shard_options options = options_of(p, i);
+        p->refs[i] = shards_add(p->shards, &options);
+        p->dbs[i].told = true;
+        p->dbs[i].taken = false;
     }
+    publish(p);
 }
 
 void process_start(struct process *p)
@@ -223,7 +299,9 @@ void process_start(struct process *p)
     ASSERT(shards_start(p->shards, &err).code == SILO_OK);
     p->executor = shards_executor(p->shards, 0);
     directory_home_init(&p->directory);
-    publish(p);
+    if (p->options.coordinator == NULL) {
+        all_begin(p);
+    }
     const struct service_options options = {.shards = p->shards,
                                             .directory = &p->directory,
                                             .loops = 1,
@@ -235,17 +313,13 @@ void process_start(struct process *p)
     for (size_t i = 0; (method = service_rpc_method(p->service, i)) != NULL; i++) {
         net_host_add(&p->host, method);
     }
-    p->host.up = true;
     p->starts++;
     p->next_us = 0;
     if (p->options.coordinator != NULL) {
-        p->member = member_new(p, p->options.coordinator);
+        node_begin(p);
         return;
     }
-    for (size_t i = 0; i < p->options.shard_count; i++) {
-        p->dbs[i].told = true;
-        p->dbs[i].taken = false;
-    }
+    p->host.up = true;
     control_all(p, shard_open);
 }
 
@@ -259,8 +333,8 @@ void process_open(struct process *p, size_t shard)
 void process_close(struct process *p)
 {
     shards_release_polls(p->shards);
-    if (p->member != NULL) {
-        member_leave(p->member);
+    if (p->node != NULL) {
+        node_leave(p->node);
     } else {
         control_all(p, shard_close);
     }
@@ -268,11 +342,11 @@ void process_close(struct process *p)
 
 bool process_closed(const struct process *p)
 {
-    if (p->member != NULL) {
-        return member_left(p->member);
+    if (p->node != NULL) {
+        return node_left(p->node);
     }
     for (size_t i = 0; i < p->options.shard_count; i++) {
-        if (shard_status(p->shards, p->refs[i]) != SHARD_CLOSED) {
+        if (process_status(p, i) != SHARD_CLOSED) {
             return false;
         }
     }
@@ -340,7 +414,11 @@ void process_kill(struct process *p, enum store_mem_survival survival)
     for (size_t i = 0; i < p->options.shard_count; i++) {
         p->dbs[i].db = NULL;
         p->dbs[i].opening = false;
-        shard_end(process_shard(p, i));
+    }
+    struct list_node *next = NULL;
+    for (struct list_node *n = list_first(&executor->owned); n != NULL; n = next) {
+        next = list_next(&executor->owned, n); /* one that is being removed goes */
+        shard_end(CONTAINER_OF(n, struct shard, owned));
     }
     for (struct list_node *n = list_first(&executor->dead); n != NULL;
          n = list_next(&executor->dead, n)) {
@@ -349,9 +427,8 @@ void process_kill(struct process *p, enum store_mem_survival survival)
     while (mail_end(executor) || net_host_run_posts(&p->host)) {
         /* an answer can lead to another request */
     }
-    if (p->member != NULL) {
-        store_mem_crash(p->options.store, member_queue(p->member), survival);
-        p->member = member_free(p->member);
+    if (p->node != NULL) {
+        node_end(p, survival);
     }
     life_reap(executor);
     shards_stop(p->shards);
@@ -407,13 +484,13 @@ bool process_turn(struct process *p)
     if (p->paused) {
         return false;
     }
-    const int64_t next_us = executor_turn(p->executor);
-    p->next_us = next_us == INT64_MAX ? next_us : next_us - p->options.mono_ahead_us;
-    bool moved = false;
-    if (p->member != NULL) {
-        moved = member_due(p->member);
-        p->next_us = sooner(member_turn(p->member), p->next_us);
+    int64_t next_us = executor_turn(p->executor);
+    const bool moved = node_due(p);
+    if (p->node != NULL) {
+        next_us = sooner(node_turn(p->node), next_us);
+        p->host.up = p->host.up || node_map(p->node) != NULL;
     }
+    p->next_us = next_us == INT64_MAX ? next_us : next_us - p->options.mono_ahead_us;
     return net_host_run_posts(&p->host) || moved;
 }
 
@@ -422,7 +499,7 @@ int64_t process_next_us(const struct process *p)
     if (!process_lives(p) || p->paused) {
         return INT64_MAX;
     }
-    return p->member != NULL && member_due(p->member) ? 0 : p->next_us;
+    return node_due(p) ? 0 : p->next_us;
 }
 
 void process_pause(struct process *p, bool paused)
@@ -436,28 +513,42 @@ void process_cut_store(struct process *p, bool cut)
 {
     if (process_lives(p)) {
         store_mem_cut(p->executor->queue, cut);
-        store_mem_cut(member_queue(p->member), cut);
+        store_mem_cut(p->queue, cut);
     }
 }
 
 struct shard *process_shard(const struct process *p, size_t shard)
 {
-    return shards_shard(p->shards, p->refs[shard]);
+    if (p->node == NULL) {
+        return shards_shard(p->shards, p->refs[shard]);
+    }
+    struct shard *found = NULL;
+    for (struct list_node *n = list_first(&p->executor->owned); n != NULL;
+         n = list_next(&p->executor->owned, n)) {
+        struct shard *one = CONTAINER_OF(n, struct shard, owned);
+        found = strcmp(one->path, paths[shard]) == 0 ? one : found;
+    }
+    return found;
+}
+
+enum shard_status process_status(const struct process *p, size_t shard)
+{
+    const struct shard *found = process_lives(p) ? process_shard(p, shard) : NULL;
+    return found != NULL ? found->status : SHARD_CLOSED;
 }
 
 bool process_serves(const struct process *p, size_t shard)
 {
-    return process_lives(p) && shard_status(p->shards, p->refs[shard]) == SHARD_OPEN;
+    return process_status(p, shard) == SHARD_OPEN;
 }
 
 bool process_is_open(const struct process *p)
 {
-    for (size_t i = 0; process_lives(p) && i < p->options.shard_count; i++) {
-        if (shard_status(p->shards, p->refs[i]) != SHARD_OPEN) {
-            return false;
-        }
+    bool open = process_lives(p);
+    for (size_t i = 0; i < p->options.shard_count; i++) {
+        open = open && process_serves(p, i);
     }
-    return process_lives(p);
+    return open;
 }
 
 bool process_rests(const struct process *p, size_t shard)
@@ -472,7 +563,8 @@ bool process_rests(const struct process *p, size_t shard)
 
 bool process_stats(const struct process *p, size_t shard, struct core_stats *ret)
 {
-    const struct incarnation *inc = process_lives(p) ? process_shard(p, shard)->inc : NULL;
+    const struct shard *found = process_lives(p) ? process_shard(p, shard) : NULL;
+    const struct incarnation *inc = found != NULL ? found->inc : NULL;
     if (inc == NULL || inc->phase != INC_OPEN) {
         return false;
     }

@@ -3,6 +3,9 @@
  * shares with others, with clocks and a place in the network of its own. It is started, turned,
  * killed at any moment with all that is on its way, and started again on the same store.
  *
+ * With a coordinator it is a node of a cluster, and its shards come and go as that says; the port
+ * opens with the first map, as a server's does. Without one it has all shards from the beginning.
+ *
  * Of the store's calls those of any process are told to process_store_opens and its two sisters;
  * the process whose calls they are tells its world of every database a shard opens and of every
  * batch it writes.
@@ -24,7 +27,8 @@
 
 struct process;
 struct coordinator;
-struct member;
+struct coord_member;
+struct node;
 
 struct process_options {
     uint32_t number;                 /* which process it is */
@@ -68,13 +72,16 @@ struct process {
     } dbs[PROCESS_SHARDS_MAX];
     bool took_back;        /* a shard that others had taken was opened by itself */
     struct shards *shards; /* NULL: it is dead */
-    struct shard_ref refs[PROCESS_SHARDS_MAX];
+    struct shard_ref refs[PROCESS_SHARDS_MAX]; /* where there is no node */
     struct directory_home directory;
     struct executor *executor;
     struct service *service;
-    struct member *member; /* NULL: there is no coordinator */
-    bool paused;           /* it stands still, and knows nothing of it */
-    int64_t next_us;       /* what the last turn said, in the world's time */
+    /* NULL: there is no coordinator. */
+    struct node *node;
+    struct coord_member *coord;
+    struct store_queue *queue; /* what the node asks of the store */
+    bool paused;               /* it stands still, and knows nothing of it */
+    int64_t next_us;           /* what the last turn said, in the world's time */
     uint64_t starts;
 };
 
@@ -121,7 +128,9 @@ bool process_turn(struct process *process);
 /* The world's time of its next event, in the past if one is ready; the store's own are not its. */
 int64_t process_next_us(const struct process *process);
 
+/* NULL: it has no place there. */
 struct shard *process_shard(const struct process *process, size_t shard);
+enum shard_status process_status(const struct process *process, size_t shard);
 bool process_is_open(const struct process *process);
 /* The shard is open, and nothing of it is on its way, undurable or asked of the store. */
 bool process_rests(const struct process *process, size_t shard);

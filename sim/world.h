@@ -201,6 +201,8 @@ void nodes_tell(struct world *world);
 /* Where a client's call about the shard goes; PROCESS_SHARDS_MAX: about all of them. */
 struct net_host *world_host(struct world *world, size_t shard);
 void nodes_heard(struct world *world, const struct rpc_call *rpc, size_t shard);
+/* The answer says that the shard is another node's. */
+bool nodes_elsewhere(const struct world *world, const struct rpc_call *rpc);
 /* Whoever answered does not serve the shard. */
 bool nodes_astray(const struct world *world, const struct net_host *host, size_t shard);
 /*

@@ -7,7 +7,9 @@ PLACES = "shard_places_test"  # unit tests, for what the simulator has no world 
 DIRECTORY = "directory_directory_test"
 ROUTE = "service_route"
 READS_FAIL = "core_reads_fail_test"
-UNITS = {PLACES, DIRECTORY, ROUTE, READS_FAIL}
+CLUSTER_TEST = "cluster_cluster_test"
+NODE_TEST = "node_node_test"
+UNITS = {PLACES, DIRECTORY, ROUTE, READS_FAIL, CLUSTER_TEST, NODE_TEST}
 
 
 class Mutant:
@@ -63,6 +65,7 @@ AWAIT = "src/service/await.c"
 GUARD = "src/cluster/guard.c"
 HEAR = "src/cluster/hear.c"
 CLUSTER = "src/cluster/cluster.c"
+NODE = "src/node/node.c"
 LIFE = "src/shard/life.c"
 REPORTED = "src/service/report.c"
 ENCODE = "src/service/encode.c"
@@ -408,6 +411,13 @@ MUTANTS = [
     Mutant("failed-opening-repeated", "open: an opening that failed may have become the newest writer", GUARD,
            "    if (cluster->guarded) {\n        guard_doubt(cluster, guard);\n        guard_ask(cluster, guard);",
            "    if (!cluster->guarded) {\n        guard_doubt(cluster, guard);\n        guard_ask(cluster, guard);", processes=3),
+    Mutant("asked-for-after-the-lapse", "what was decided before the lapse is not asked for after it", CLUSTER,
+           "    forget_requests(cluster);\n", "    (void)forget_requests;\n", program=CLUSTER_TEST),
+    Mutant("node-forgets-whom", "successor: what the cluster says of an opening reaches the shard", NODE,
+           ".guarded = action->guarded,", ".guarded = action == NULL,", seeds=1500, processes=3),
+    Mutant("node-tells-no-fence", "a fenced shard whose record names the node opens again", NODE,
+           "    if (notice->status == SHARD_FENCED) {", "    if (notice->status == SHARD_FENCED && !holding->opened) {",
+           program=NODE_TEST),
     Mutant("others-leases-given-back", "refresh term, DI5: what was leased before another had the shard is that one's to end", LIFE,
            "    if (others) {", "    if (others && shard->executor == NULL) {", seeds=1500, processes=3),
 ]

@@ -151,8 +151,25 @@ bool cluster_action_next(struct cluster *cluster, struct cluster_action *ret_act
 
 /* --- events and the time --- */
 
+/* What only a member may ask for, and was not asked for yet. */
+static void forget_requests(struct cluster *cluster)
+{
+    struct list_node *next = NULL;
+    for (struct list_node *node = list_first(&cluster->actions); node != NULL; node = next) {
+        next = list_next(&cluster->actions, node);
+        struct action_node *action = CONTAINER_OF(node, struct action_node, node);
+        const enum cluster_action_kind kind = action->action.kind;
+        if (kind == ACTION_CLAIM || kind == ACTION_RELEASE) {
+            guard_move(cluster, guard_find(cluster, &action->action.shard), GUARD_IDLE);
+            list_remove(node);
+            free(action);
+        }
+    }
+}
+
 static void lapsed(struct cluster *cluster)
 {
+    forget_requests(cluster);
     cluster->confirmed = false;
     cluster->map_fresh = false;
     cluster->members_fresh = false;

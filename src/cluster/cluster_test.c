@@ -378,6 +378,32 @@ static void a_dead_members_shards_are_taken_a_few_at_a_time(void **state)
     rig_free(&rig);
 }
 
+/* The news came before the request had left. */
+static void what_was_decided_before_the_lapse_is_not_asked_for(void **state)
+{
+    (void)state;
+    struct rig rig = rig_joined(1, true);
+    skip_all(&rig);
+    tell_shard(&rig, EVENT_WRITER, 0);
+    tell(&rig, (struct cluster_event){.kind = EVENT_LAPSED});
+    (void)next(&rig, ACTION_JOIN); /* and no claim */
+    (void)next(&rig, ACTION_PUBLISH);
+    nothing_next(&rig);
+    rig_free(&rig);
+
+    rig = rig_open(true);
+    tell(&rig, (struct cluster_event){.kind = EVENT_LEAVE});
+    assert_int_equal(count_next(&rig, ACTION_CLOSE), 1);
+    tell_shard(&rig, EVENT_CLOSED, 0);
+    tell(&rig, (struct cluster_event){.kind = EVENT_LAPSED});
+    (void)next(&rig, ACTION_REMOVE); /* and no release */
+    (void)next(&rig, ACTION_JOIN);
+    (void)next(&rig, ACTION_PUBLISH);
+    (void)next(&rig, ACTION_LEFT);
+    nothing_next(&rig);
+    rig_free(&rig);
+}
+
 static void a_lapsed_node_waits(void **state)
 {
     (void)state;
@@ -408,6 +434,7 @@ int main(void)
         cmocka_unit_test(an_old_answer_is_no_answer),
         cmocka_unit_test(an_answer_that_nobody_waits_for_is_none),
         cmocka_unit_test(a_dead_members_shards_are_taken_a_few_at_a_time),
+        cmocka_unit_test(what_was_decided_before_the_lapse_is_not_asked_for),
         cmocka_unit_test(a_lapsed_node_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
