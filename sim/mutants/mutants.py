@@ -7,9 +7,10 @@ PLACES = "shard_places_test"  # unit tests, for what the simulator has no world 
 DIRECTORY = "directory_directory_test"
 ROUTE = "service_route"
 READS_FAIL = "core_reads_fail_test"
+UNDELIVERED = "shard_undelivered_test"
 CLUSTER_TEST = "cluster_cluster_test"
 NODE_TEST = "node_node_test"
-UNITS = {PLACES, DIRECTORY, ROUTE, READS_FAIL, CLUSTER_TEST, NODE_TEST}
+UNITS = {PLACES, DIRECTORY, ROUTE, READS_FAIL, UNDELIVERED, CLUSTER_TEST, NODE_TEST}
 
 
 class Mutant:
@@ -418,6 +419,6 @@ MUTANTS = [
     Mutant("node-tells-no-fence", "a fenced shard whose record names the node opens again", NODE,
            "    if (notice->status == SHARD_FENCED) {", "    if (notice->status == SHARD_FENCED && !holding->opened) {",
            program=NODE_TEST),
-    Mutant("others-leases-given-back", "refresh term, DI5: what was leased before another had the shard is that one's to end", LIFE,
-           "    if (others) {", "    if (others && shard->executor == NULL) {", seeds=1500, processes=3),
+    Mutant("others-leases-given-back", "what was leased before another had the shard is that one's to end", LIFE,
+           "    if (others) {", "    if (others && shard->executor == NULL) {", program=UNDELIVERED),
 ]

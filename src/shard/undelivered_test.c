@@ -277,6 +277,28 @@ static void test_give_back_not_open(void **state)
     close_all(rig);
 }
 
+/* Whoever had the shard meanwhile may have leased the same task anew: the lease is left to end. */
+static void test_others_had_it(void **state)
+{
+    (void)state;
+    for (int others = 0; others < 2; others++) {
+        struct rig *rig = shard_rig_open_plain();
+        enqueue(rig, "a", 5, 0);
+        const struct uuid task = lease_one(rig, "a");
+        assert_int_equal(shard_rig_control(rig, shard_close), SILO_OK);
+        struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
+        call->cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
+        assert_int_equal(finish(rig, call), SILO_OK);
+        if (others != 0) {
+            shard_rig_fence(rig);
+        }
+        assert_int_equal(shard_rig_control(rig, shard_open), SILO_OK);
+        rig_settle(rig);
+        assert_int_equal(status(rig, "a"), others != 0 ? JOB_RUNNING : JOB_SCHEDULED);
+        close_all(rig);
+    }
+}
+
 static void test_notes_are_bounded(void **state)
 {
     (void)state;
@@ -355,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_give_back_not_open),
         cmocka_unit_test(test_reply_room),
         cmocka_unit_test(test_answer_room),
+        cmocka_unit_test(test_others_had_it),
         cmocka_unit_test(test_notes_are_bounded),
     };
     return cmocka_run_group_tests_name("undelivered", tests, NULL, NULL);
