@@ -71,6 +71,8 @@ SUMS = ("lost", "over-granted", "leaked", "ran after completion", "stuck", "spen
 CRASHED = "WORKER_CRASHED"
 STANDSTILLS = {"kill", "restart", "pause", "takeover"}  # the server hears nobody; a bad link or a wrong clock is none
 
+STARTS = {"kill", "restart"}
+
 
 def overlap(spans, begin, end):
     """Seconds of the span from begin to end that lie in others."""
@@ -144,7 +146,7 @@ class Logs:
         self.refreshes = collections.defaultdict(list)  # key -> (Call, value)
         self.nameless = 0  # jobs that may exist under an id nobody was told
         self.faults = []  # (kind, begin, end)
-        self.standstills = []  # (begin, end)
+        self.standstills = []  # (kind, begin, end)
         self.shifts_ms = {0}  # by which the server's wall clock was off at times
         self.wall_ms = 0  # wall clock minus monotonic clock
         self.open_polls = []  # polls whose outcome is unknown
@@ -188,7 +190,7 @@ class Logs:
         began, ended = event["at"]
         self.faults.append((event["kind"], began, ended))
         if event["kind"] in STANDSTILLS:
-            self.standstills.append((began, event.get("served", ended)))
+            self.standstills.append((event["kind"], began, event.get("served", ended)))
         self.shifts_ms.add(1000 * event.get("ahead", 0))
         self.wall_ms = 1000 * (event["wall"] - event["at"][1])
 
@@ -394,9 +396,22 @@ class Audit:
             lease = logs.leases.get(task)
             if lease is None or lease.returned or self.struck(sent, answered) or self.told_before(lease, sent):
                 continue
-            silent = sent - lease.renewed - overlap(logs.standstills, lease.renewed, sent)
-            if silent < LEASE_SECONDS - SLACK_SECONDS:
-                self.violation("lease lost early", "%s of task %s of %s, %.3f s after its renewal" % (what, task, lease.job, silent))
+            early = self.term_end(lease.renewed, sent) - SLACK_SECONDS - sent
+            if early > 0:
+                self.violation("lease lost early", "%s of task %s of %s, %.3f s before its term was over" % (what, task, lease.job, early))
+
+    def term_end(self, renewed, sent):
+        """
+        Until when a lease is there whose worker asked for it last at `renewed`: for its term; after a standstill of the
+        server for at least as long as that took, in which nobody could be heard; and for a whole term after a start.
+        """
+        end = renewed + LEASE_SECONDS
+        for kind, begin, until in self.logs.standstills:
+            if renewed < until and begin < sent:
+                end = max(end, until + min(until - max(begin, renewed), LEASE_SECONDS))
+                if kind in STARTS and renewed < begin:
+                    end = max(end, begin + LEASE_SECONDS)
+        return end
 
     def struck(self, begin, end):
         """Whether the server, or the link to it, was struck in that span."""

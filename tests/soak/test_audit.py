@@ -565,6 +565,28 @@ class Spent(unittest.TestCase):
         self.crashed("t")
         self.story.finds(lease_lost_early=1)
 
+    def test_a_pause_in_the_middle_of_a_term_does_not_make_it_longer(self):
+        """The worker could be heard before it and for long enough after it."""
+        self.story.lease("t", "j", 1, last=False)
+        self.story.fault("pause", 3, 6)
+        self.story.beat("t", 12, "NOT_FOUND")
+        self.crashed("t")
+        self.story.finds()
+
+    def test_a_pause_near_the_end_of_a_term_does(self):
+        self.story.lease("t", "j", 1, last=False)
+        self.story.fault("pause", 6, 10)
+        self.story.beat("t", 12, "NOT_FOUND")
+        self.crashed("t")
+        self.story.finds(lease_lost_early=1)
+
+    def test_a_start_begins_a_whole_term(self):
+        self.story.lease("t", "j", 1, last=False)
+        self.story.fault("kill", 8, 8.5)
+        self.story.beat("t", 15, "NOT_FOUND")
+        self.crashed("t")
+        self.story.finds(lease_lost_early=1)
+
     def test_a_server_that_was_replaced_hears_again_when_the_other_serves(self):
         self.story.lease("t", "j", 1, last=False)
         self.story.fault("takeover", 3, 9, served=3.5)
