@@ -14,8 +14,8 @@ certain from its receipt to LEASE_SECONDS after the last acknowledged renewal wa
 longer. A worker's own end may come before that, never the other way round.
 
 An attempt is *spent* if it ended without its worker's doing, though no worker neglected it: it was handed out to nobody who began
-it, or its lease was refused before it could have run out by the worker's silence. Seconds in which the server stood still do not
-count as silence; those of a bad link or of a wrong clock do.
+it, or its lease was refused before it could have run out by the worker's silence. After the server stood still a lease is there for
+at least as long as that took, and after a start for a whole term; a bad link or a wrong clock makes none longer.
 """
 
 import argparse
