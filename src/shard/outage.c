@@ -28,11 +28,6 @@
 
 #define CAUSE_FRESH_MS 1000 /* the cause is asked for so often */
 
-static int64_t now_ms(const struct shard *shard)
-{
-    return shard->executor->mono_ms;
-}
-
 /* What stood still with the whole process is not the storage's fault. */
 static int64_t not_before_awake(const struct shard *shard, int64_t since)
 {
@@ -61,7 +56,8 @@ bool shards_out(struct shards *shards)
 static void say_begun(struct shard *shard)
 {
     struct outage *outage = &shard->shards->outage;
-    const uint32_t times = outage->said ? 0 : burst_due(&outage->lines, now_ms(shard) * 1000);
+    const uint32_t times =
+        outage->said ? 0 : burst_due(&outage->lines, shard_mono_ms(shard) * 1000);
     if (times != 0) {
         outage->said = true;
         log_error("outage_begins", LOG_STR("cause", shard->cause), LOG_STR("shard", shard->id_text),
@@ -77,7 +73,7 @@ static void tell_begun(struct shard *shard)
     struct outage *outage = &shard->shards->outage;
     pthread_mutex_lock(&outage->lock);
     if (atomic_fetch_add_explicit(&outage->shards, 1, memory_order_relaxed) == 0) {
-        outage->begin_mono_ms = now_ms(shard);
+        outage->begin_mono_ms = shard_mono_ms(shard);
         outage->said = false;
         burst_count(&outage->lines);
     }
@@ -104,7 +100,8 @@ static void tell_ended(struct shard *shard)
         const uint64_t unknown =
             atomic_exchange_explicit(&outage->unknown, 0, memory_order_relaxed);
         if (outage->said) {
-            log_warn("outage_ends", LOG_INT("lasted_ms", now_ms(shard) - outage->begin_mono_ms),
+            log_warn("outage_ends",
+                     LOG_INT("lasted_ms", shard_mono_ms(shard) - outage->begin_mono_ms),
                      LOG_INT("refused", refused), LOG_INT("outcome_unknown", unknown),
                      LOG_STR("cause", shard->cause),
                      LOG_STR("now", shard->status == SHARD_OPEN
@@ -133,7 +130,7 @@ static void cause_ask(struct shard *shard)
     } else if (shard->cause[0] == '\0') {
         (void)snprintf(shard->cause, sizeof shard->cause, "no answer for %d s", OUTAGE_MS / 1000);
     }
-    shard->cause_mono_ms = now_ms(shard);
+    shard->cause_mono_ms = shard_mono_ms(shard);
 }
 
 void outage_note_failure(struct shard *shard, enum silo_code code, const char *why)
@@ -141,7 +138,7 @@ void outage_note_failure(struct shard *shard, enum silo_code code, const char *w
     shard->away = code == SILO_UNAVAILABLE;
     if (shard->away) {
         (void)snprintf(shard->cause, sizeof shard->cause, "%s", why);
-        shard->cause_mono_ms = now_ms(shard);
+        shard->cause_mono_ms = shard_mono_ms(shard);
     }
 }
 
@@ -168,7 +165,7 @@ void outage_answer(struct shard *shard, struct command *cmd)
 
 void outage_progress(struct incarnation *inc)
 {
-    inc->progress_mono_ms = now_ms(inc->shard);
+    inc->progress_mono_ms = shard_mono_ms(inc->shard);
 }
 
 static int64_t too_long_mono_ms(const struct incarnation *inc, int64_t since)
@@ -201,7 +198,7 @@ static void wants_give_up(struct incarnation *inc)
     for (struct list_node *n = list_first(&inc->ops); n != NULL; n = list_next(&inc->ops, n)) {
         struct op *op = CONTAINER_OF(n, struct op, node);
         if (op->kind == OP_WANTS && op->cmd != NULL &&
-            now_ms(inc->shard) >= too_long_mono_ms(inc, op->start_mono_ms)) {
+            shard_mono_ms(inc->shard) >= too_long_mono_ms(inc, op->start_mono_ms)) {
             struct command *cmd = op->cmd;
             op->cmd = NULL;
             outage_answer(inc->shard, cmd);
@@ -212,7 +209,7 @@ static void wants_give_up(struct incarnation *inc)
 static void reads_give_up(struct incarnation *inc)
 {
     struct shard *shard = inc->shard;
-    const int64_t until = now_ms(shard) - OUTAGE_MS;
+    const int64_t until = shard_mono_ms(shard) - OUTAGE_MS;
     const bool stood_still = until < shard->executor->awake_mono_ms;
     int64_t oldest = INT64_MAX;
     const size_t given_up =
@@ -255,11 +252,11 @@ static bool unopened_out(struct shard *shard)
         return false;
     }
     if (shard->unopened_mono_ms == INT64_MAX) {
-        shard->unopened_mono_ms = now_ms(shard);
+        shard->unopened_mono_ms = shard_mono_ms(shard);
     }
     return shard->out || shard->executor->trouble ||
            (shard->away &&
-            now_ms(shard) >= not_before_awake(shard, shard->unopened_mono_ms) + OUTAGE_MS);
+            shard_mono_ms(shard) >= not_before_awake(shard, shard->unopened_mono_ms) + OUTAGE_MS);
 }
 
 static void out_begin(struct shard *shard)
@@ -287,15 +284,15 @@ void outage_turn(struct shard *shard)
 {
     struct incarnation *inc = shard->inc;
     const bool open = inc != NULL && inc->phase == INC_OPEN;
-    const bool unwritten = open && now_ms(shard) >= batches_mono_ms(inc);
-    const bool unread = open && now_ms(shard) >= reads_mono_ms(inc);
+    const bool unwritten = open && shard_mono_ms(shard) >= batches_mono_ms(inc);
+    const bool unread = open && shard_mono_ms(shard) >= reads_mono_ms(inc);
     const bool unopened = unopened_out(shard);
     const bool out = open ? unwritten || unread || shard->executor->trouble : unopened;
     if (out && !shard->out) {
         out_begin(shard);
     } else if (!out && shard->out) {
         out_end(shard);
-    } else if (out && now_ms(shard) - shard->cause_mono_ms >= CAUSE_FRESH_MS) {
+    } else if (out && shard_mono_ms(shard) - shard->cause_mono_ms >= CAUSE_FRESH_MS) {
         cause_ask(shard);
         tell_lasting(shard);
     }
@@ -330,7 +327,7 @@ int64_t outage_next_mono_ms(const struct shard *shard)
     /* Once it is out its cause is looked at again, whatever else comes for it. */
     const int64_t cause = shard->out ? shard->cause_mono_ms + CAUSE_FRESH_MS : INT64_MAX;
     if (inc != NULL && inc->phase == INC_OPEN) {
-        const int64_t now = now_ms(shard);
+        const int64_t now = shard_mono_ms(shard);
         const int64_t times[] = {batches_mono_ms(inc), reads_mono_ms(inc), inc->unread_mono_ms};
         int64_t next = cause;
         for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {

@@ -9,11 +9,6 @@
  */
 #include "shard/shard_int.h"
 
-static int64_t now_ms(const struct incarnation *inc)
-{
-    return inc->shard->executor->mono_ms;
-}
-
 static int64_t awake_ms(const struct incarnation *inc)
 {
     return inc->shard->executor->awake_mono_ms;
@@ -26,17 +21,17 @@ static int64_t later(int64_t a, int64_t b)
 
 static bool proof_fresh(const struct incarnation *inc)
 {
-    return now_ms(inc) - inc->proof_mono_ms <= OWNERSHIP_MS;
+    return shard_mono_ms(inc->shard) - inc->proof_mono_ms <= OWNERSHIP_MS;
 }
 
 static void refresh_start(struct incarnation *inc)
 {
     if (inc->refreshing || inc->db == NULL ||
-        now_ms(inc) - inc->refresh_mono_ms < OWNERSHIP_RENEW_MS) {
+        shard_mono_ms(inc->shard) - inc->refresh_mono_ms < OWNERSHIP_RENEW_MS) {
         return;
     }
     struct op *op = op_begin(inc, OP_REFRESH);
-    inc->refresh_mono_ms = now_ms(inc);
+    inc->refresh_mono_ms = shard_mono_ms(inc->shard);
     inc->refreshing = true;
     if (store_ops_of(inc->db)->refresh(inc->db, (uintptr_t)op, NULL).code != SILO_OK) {
         inc->refreshing = false;
@@ -46,7 +41,7 @@ static void refresh_start(struct incarnation *inc)
 
 void proof_answer(struct incarnation *inc, struct command *cmd)
 {
-    if (now_ms(inc) - inc->proof_mono_ms > OWNERSHIP_RENEW_MS) {
+    if (shard_mono_ms(inc->shard) - inc->proof_mono_ms > OWNERSHIP_RENEW_MS) {
         refresh_start(inc);
     }
     if (proof_fresh(inc)) {
@@ -84,7 +79,7 @@ void proof_refreshed(struct incarnation *inc, const struct op *op, const struct 
         life_fail(inc, event->rc.code, event->text);
         return;
     }
-    if (now_ms(inc) - op->start_mono_ms > OWNERSHIP_MS) {
+    if (shard_mono_ms(inc->shard) - op->start_mono_ms > OWNERSHIP_MS) {
         core_renew_leases(inc->core, LEASE_MS); /* it was away for longer than a proof lasts */
         refresh_start(inc);
     }
@@ -95,7 +90,7 @@ void proof_refreshed(struct incarnation *inc, const struct op *op, const struct 
 static void unproved_fail(struct incarnation *inc)
 {
     if (list_empty(&inc->unproved) || !inc->refreshing ||
-        now_ms(inc) - later(inc->refresh_mono_ms, awake_ms(inc)) < OWNERSHIP_MS) {
+        shard_mono_ms(inc->shard) - later(inc->refresh_mono_ms, awake_ms(inc)) < OWNERSHIP_MS) {
         return;
     }
     struct list_node *node = NULL;
@@ -134,7 +129,9 @@ int64_t proof_next_mono_ms(const struct incarnation *inc)
     if (!list_empty(&inc->unproved) || inc->leases_held) {
         const int64_t renew =
             inc->refresh_mono_ms + (inc->refreshing ? OWNERSHIP_MS : OWNERSHIP_RENEW_MS);
-        const int64_t soon = renew > now_ms(inc) ? renew : now_ms(inc) + OWNERSHIP_RENEW_MS;
+        const int64_t soon = renew > shard_mono_ms(inc->shard)
+                                 ? renew
+                                 : shard_mono_ms(inc->shard) + OWNERSHIP_RENEW_MS;
         next = soon < next ? soon : next;
     }
     return next;

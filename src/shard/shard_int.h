@@ -232,6 +232,12 @@ struct shards {
     struct outage outage;
 };
 
+/* The monotonic time of its executor's turn. */
+static inline int64_t shard_mono_ms(const struct shard *shard)
+{
+    return shard->executor->mono_ms;
+}
+
 static inline struct store *shard_store(const struct shard *shard)
 {
     return shard->shards->options.store;
