@@ -1,6 +1,7 @@
 /* sim/process.c - see process.h. */
 #include "sim/process.h"
 
+#include "base/saturate.h"
 #include "node/node.h"
 #include "shard/shard_int.h"
 #include "sim/coord_member.h"
@@ -474,11 +475,6 @@ void process_fence(struct process *p, size_t shard, int64_t *now_us)
 
 /* --- turns --- */
 
-static int64_t sooner(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 bool process_turn(struct process *p)
 {
     if (p->paused) {
@@ -487,7 +483,7 @@ bool process_turn(struct process *p)
     int64_t next_us = executor_turn(p->executor);
     const bool moved = node_due(p);
     if (p->node != NULL) {
-        next_us = sooner(node_turn(p->node), next_us);
+        next_us = earlier(node_turn(p->node), next_us);
         p->host.up = p->host.up || node_map(p->node) != NULL;
     }
     p->next_us = next_us == INT64_MAX ? next_us : next_us - p->options.mono_ahead_us;

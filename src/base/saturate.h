@@ -1,6 +1,6 @@
 /*
- * base/saturate.h - sums that stop at the ends of their type instead of going round: for times,
- * where "for ever" is INT64_MAX and durations come from outside.
+ * base/saturate.h - arithmetic of times, where "never" is INT64_MAX and durations come from
+ * outside: sums that stop at the ends of their type instead of going round, the earlier of two.
  */
 #ifndef SILO_BASE_SATURATE_H
 #define SILO_BASE_SATURATE_H
@@ -14,6 +14,11 @@ static inline int64_t add_saturated(int64_t a, int64_t b)
         return b < 0 ? INT64_MIN : INT64_MAX;
     }
     return sum;
+}
+
+static inline int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
 }
 
 #endif

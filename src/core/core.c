@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/limits.h"
+#include "base/saturate.h"
 #include "core/buckets.h"
 #include "core/check.h"
 #include "core/commands.h"
@@ -241,11 +242,6 @@ void core_turn(struct core *core)
     groups_shrink(core);
     queues_shrink(core);
     limit_table_shrink(&core->limits, SHARD_LIMITS_BYTES_MAX);
-}
-
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 int64_t core_next_mono_ms(const struct core *core)

@@ -14,6 +14,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/saturate.h"
 #include "shard/shard_int.h"
 
 #define EVENTS_PER_DRAIN 64
@@ -264,11 +265,6 @@ static void executor_events(struct executor *executor)
 }
 
 /* --- the turn --- */
-
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* A core's wall clock never falls, so an incarnation ends with the time it was opened in. */
 static void executor_wall_fell(struct executor *executor)
