@@ -235,6 +235,11 @@ static void flush_start(struct incarnation *inc, enum op_kind kind)
     }
 }
 
+void commit_flush_memtable(struct incarnation *inc)
+{
+    flush_start(inc, OP_FLUSH_MEMTABLE);
+}
+
 static int64_t flush_spacing(const struct incarnation *inc)
 {
     return inc->shard->wal.flush_spacing_ms;
@@ -304,6 +309,9 @@ void commit_flushed(struct incarnation *inc, const struct op *op, const struct s
     }
     proof_gained(inc, op->start_mono_ms);
     batches_durable(inc, event->seq);
+    if (op->kind == OP_FLUSH_MEMTABLE) {
+        prepare_flushed(inc);
+    }
 }
 
 void commit_turn(struct incarnation *inc)

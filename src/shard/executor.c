@@ -83,6 +83,8 @@ static void request_unready(struct shard_request *request)
         undelivered_note(request->shard, cmd->args.give_back.task_ids, cmd->args.give_back.count);
         cmd->rc = RC_OK;
         request_answer(cmd);
+    } else if (request->shard->moved) {
+        request_fail(cmd, SILO_ROUTED_WRONG, NULL);
     } else if (request->shard->out) {
         outage_refuse(request->shard, cmd);
     } else {
@@ -119,8 +121,10 @@ static void request_run(struct executor *executor, struct shard_request *request
 {
     struct incarnation *inc = request->shard->inc;
     struct command *cmd = &request->cmd;
-    const bool closes = inc != NULL && inc->phase == INC_DRAINING && cmd->kind == CMD_GIVE_BACK;
-    if (!closes && (inc == NULL || inc->phase != INC_OPEN)) {
+    const bool open = inc != NULL && inc->phase == INC_OPEN;
+    const bool takes = open && !request->shard->moved;
+    const bool ends = inc != NULL && (open || inc->phase == INC_DRAINING);
+    if (!takes && !(ends && cmd->kind == CMD_GIVE_BACK)) {
         request_unready(request);
         return;
     }

@@ -76,6 +76,7 @@ void life_open(struct shard *shard)
     ASSERT(shard->inc == NULL);
     shard->reopen = false;
     shard->doubt = false;
+    shard->moved = false;
     shard->ask_number++; /* an answer under way is about an earlier opening */
     shard_set_status(shard, SHARD_OPENING);
     struct incarnation *inc = inc_new(shard);
@@ -258,10 +259,12 @@ void life_closed(struct incarnation *inc, const struct store_event *event)
         life_remove(shard);
         return;
     case CONTROL_OPEN:
+    case CONTROL_PREPARE:
     case CONTROL_CLOSE:
     case CONTROL_ADD:
         break;
     }
+    shard->control->empty = event->rc.code == SILO_OK;
     control_done(shard, event->rc.code, event->text);
 }
 
@@ -317,8 +320,12 @@ static void control_start(struct shard *shard)
             reopen_begin(shard);
         } /* else it is opening already: done when it is loaded */
         return;
+    case CONTROL_PREPARE:
+        prepare_begin(shard);
+        return;
     case CONTROL_CLOSE:
         shard->reopen = false;
+        shard->moved = shard->control->how == SHARD_CLOSE_MOVE;
         if (inc == NULL) {
             shard_set_status(shard, SHARD_CLOSED);
             control_done(shard, SILO_OK, "");
@@ -364,7 +371,17 @@ void life_control(struct shard *shard, struct shard_control *control)
     }
     control->mail.next = NULL;
     *at = &control->mail;
-    control_next(shard);
+    if (shard->control != NULL && shard->control->op == CONTROL_PREPARE) {
+        prepare_give_up(shard);
+    } else {
+        control_next(shard);
+    }
+}
+
+/* Whether it ends the incarnation. */
+static bool control_ends(const struct shard_control *control)
+{
+    return control != NULL && control->op != CONTROL_OPEN && control->op != CONTROL_PREPARE;
 }
 
 void life_turn(struct shard *shard)
@@ -381,9 +398,10 @@ void life_turn(struct shard *shard)
         life_fail(inc, SILO_CORRUPT, core_broken(inc->core));
         return;
     }
-    if (inc->phase == INC_OPEN && shard->control != NULL && shard->control->op != CONTROL_OPEN) {
+    if (inc->phase == INC_OPEN && control_ends(shard->control)) {
         life_drain(inc);
     }
+    prepare_turn(inc);
     if (inc->phase == INC_DRAINING && life_drained(inc)) {
         life_close(inc);
     }

@@ -59,7 +59,7 @@ void reopen_control_failed(struct shard *shard, enum silo_code code, const char 
         life_remove(shard);
         return;
     }
-    if (control->op == CONTROL_RESET) {
+    if (control->op == CONTROL_RESET || control->op == CONTROL_PREPARE) {
         reopen_later(shard); /* it was open before, and its caller does not open it */
     }
     control_done(shard, SILO_UNAVAILABLE, why);

@@ -7,16 +7,16 @@
  * (executor_turn), which is how tests and the simulator run it.
  *
  *     shards_new -> shards_start -> shards_stop -> shards_free
- *     each shard, meanwhile: shards_add -> shard_open ... shard_send ... shard_close ->
- *     shards_remove
+ *     each shard, meanwhile: shards_add -> shard_open ... shard_send ... (shard_prepare) ->
+ *     shard_close -> shards_remove
  *
  * Shards come and go while requests are on their way, so whoever means one carries its place and
  * generation (struct shard_ref). The executor answers SILO_ROUTED_WRONG when another shard has the
  * place by then, or none.
  *
  * Ownership  `struct shards` owns executors and shards.
- * Threads    shards_add, shards_remove: one, that of the node. shard_send, shard_open, shard_close,
- *            shard_reset, shard_status: any.
+ * Threads    shards_add, shards_remove: one, that of the node. shard_send, shard_open,
+ *            shard_prepare, shard_close, shard_reset, shard_status: any.
  * Limits     SHARDS_MAX shards; MAILBOX_MESSAGES_MAX requests on the way to one executor;
  *            SHARD_COMMANDS_MAX waiting in one shard; ANSWERS_BYTES_MAX of large values read for
  *            answers that were not taken yet.
@@ -107,10 +107,17 @@ struct shard_request {
     void (*done)(struct shard_request *request);
 };
 
+/* What a shard is closed for. */
+enum shard_close_how {
+    SHARD_CLOSE_STOP, /* it stays away: calls are told so, and all rows are moved into tables */
+    SHARD_CLOSE_MOVE, /* another process opens it next: calls go there, and it is to be soon */
+};
+
 /*
- * Answer to shard_open, shard_close and shard_reset; rc and text are set when done runs (on the
- * executor thread). SILO_CONFLICT from shard_open: another process opened the shard meanwhile;
- * opening again would take it from that one. SILO_ROUTED_WRONG: there is no such shard any more.
+ * Answer to shard_open, shard_prepare, shard_close and shard_reset; rc and text are set when done
+ * runs (on the executor thread). SILO_CONFLICT from shard_open: another process opened the shard
+ * meanwhile; opening again would take it from that one. SILO_ROUTED_WRONG: there is no such shard
+ * any more.
  */
 struct shard_control {
     struct mail mail;
@@ -125,6 +132,13 @@ struct shard_control {
      */
     bool guarded;
     uint64_t expected_epoch;
+    /* Of shard_close, the sender's. */
+    enum shard_close_how how;
+    /*
+     * Of shard_close, the answer: whoever opens the shard next finds all of it in tables, and
+     * nothing in its log that would have to be replayed.
+     */
+    bool empty;
 };
 
 struct shards *shards_new(const struct shards_options *options);
@@ -163,7 +177,22 @@ bool shard_send(struct shards *shards, struct shard_ref ref, struct shard_reques
 void shard_answer_taken(struct shard_request *request);
 
 void shard_open(struct shards *shards, struct shard_ref ref, struct shard_control *control);
-/* Answers parked polls and waits with what is there now, flushes, closes. */
+/*
+ * Before a close for a move: moves what the log has into tables, while the shard goes on serving,
+ * so that its successor has little to replay. OK: it did. UNAVAILABLE: it could not, or another
+ * control came meanwhile, which does not wait for it; closing is as safe as after OK, and slower.
+ */
+void shard_prepare(struct shards *shards, struct shard_ref ref, struct shard_control *control);
+/*
+ * Ends the shard here, as control->how says.
+ *
+ * STOP: parked polls and waits are answered with what is there now, later calls with UNAVAILABLE.
+ *
+ * MOVE: from here on it takes no more work. What has changed nothing is answered
+ * SILO_ROUTED_WRONG at once, be it parked, waiting for reads or still to come; what has changed
+ * something becomes durable and is answered as ever; nothing expires and nobody gets a task any
+ * more.
+ */
 void shard_close(struct shards *shards, struct shard_ref ref, struct shard_control *control);
 /*
  * Closes, removes all data of the shard, opens it empty. One that fails half-way goes on by itself

@@ -5,6 +5,7 @@
  *   executor.c   the thread: mailboxes, store events, turns
  *   visits.c     which shards a turn visits
  *   life.c       opening, closing, failing; controls
+ *   prepare.c    before a move: the log's rows into tables
  *   reopen.c     what follows a failure: is it still ours, opening again; the data of a reset
  *   commit.c     the open batch, writes, flushes, parked replies
  *   reads.c      the core's reads
@@ -41,7 +42,14 @@
 #include "metrics/published.h"
 #include "shard/shard.h"
 
-enum control_op { CONTROL_OPEN, CONTROL_CLOSE, CONTROL_RESET, CONTROL_ADD, CONTROL_REMOVE };
+enum control_op {
+    CONTROL_OPEN,
+    CONTROL_PREPARE,
+    CONTROL_CLOSE,
+    CONTROL_RESET,
+    CONTROL_ADD,
+    CONTROL_REMOVE
+};
 
 enum op_kind {
     OP_OPEN,
@@ -77,6 +85,9 @@ struct batch {
     struct list replies; /* command.node */
 };
 
+/* A preparation: wants a memtable flush, and has one on its way that began after it. */
+enum prepare { PREPARE_NONE, PREPARE_WANTED, PREPARE_FLUSHING };
+
 enum inc_phase { INC_OPENING, INC_LOADING, INC_OPEN, INC_DRAINING, INC_CLOSING, INC_DEAD };
 
 struct incarnation {
@@ -99,6 +110,8 @@ struct incarnation {
     size_t wal_bytes;
     int64_t memtable_mono_ms;
     bool memtable_flushing;
+    enum prepare prepare; /* prepare.c */
+    uint32_t prepare_rounds;
 
     int64_t progress_mono_ms; /* last time the store got on with our work */
     bool outage, unwritten;  /* outage.c: changes are refused; and their batch waits for too long */
@@ -129,6 +142,7 @@ struct shard {
     uint64_t visits;                    /* turns of it, for tests */
     struct incarnation *inc;
     struct shard_control *control; /* the one being served */
+    bool moved;                    /* closed for a move, or about to be; until it opens again */
     bool wiped;                    /* a reset has removed the data and opens the shard again */
     struct mail *waiting;          /* later ones, oldest first */
     bool reopen;                   /* it failed and is opened again by itself */
@@ -310,6 +324,15 @@ void life_open(struct shard *shard);
 /* Answers the control being served and begins the next one. */
 void control_done(struct shard *shard, enum silo_code code, const char *text);
 
+/* prepare.c */
+/* Serves the control that asks for it. */
+void prepare_begin(struct shard *shard);
+void prepare_turn(struct incarnation *inc);
+/* A memtable flush has ended well. */
+void prepare_flushed(struct incarnation *inc);
+/* Another control has come: it does not wait for this one. */
+void prepare_give_up(struct shard *shard);
+
 /* reopen.c: shards without an incarnation */
 void reopen_later(struct shard *shard);
 /* The control that was being served has failed. */
@@ -336,6 +359,7 @@ void commit_turn(struct incarnation *inc);
 void commit_written(struct incarnation *inc, const struct op *op, const struct store_event *event);
 void commit_flushed(struct incarnation *inc, const struct op *op, const struct store_event *event);
 void commit_abandon(struct incarnation *inc);
+void commit_flush_memtable(struct incarnation *inc);
 /* Answers what waits for batches; they go on. */
 void commit_give_up(struct incarnation *inc);
 bool commit_idle(const struct incarnation *inc);

@@ -255,6 +255,11 @@ void shard_open(struct shards *shards, struct shard_ref ref, struct shard_contro
     control_send(shards, ref, control, CONTROL_OPEN);
 }
 
+void shard_prepare(struct shards *shards, struct shard_ref ref, struct shard_control *control)
+{
+    control_send(shards, ref, control, CONTROL_PREPARE);
+}
+
 void shard_close(struct shards *shards, struct shard_ref ref, struct shard_control *control)
 {
     control_send(shards, ref, control, CONTROL_CLOSE);
