@@ -81,6 +81,13 @@ enum sdbx_event_kind {
 /* flag of SDBX_EV_ROWS: more rows follow; iter goes on, and must be freed */
 #define SDBX_ROWS_MORE 1u
 
+/*
+ * flag of SDBX_EV_CLOSED: nothing is left to replay. All that was ever written is in sorted files,
+ * which the newest manifest names, and that is still of this handle's epoch. Without it that is not
+ * so, or not known.
+ */
+#define SDBX_CLOSED_EMPTY 1u
+
 /* flags of SDBX_EV_OBJECT: which call it answers. */
 enum sdbx_object_call {
     SDBX_OBJECT_GET = 1,

@@ -538,6 +538,11 @@ void shards_stop(struct shards *shards)
     }
 }
 
+void shards_set_strict(struct shards *shards, bool strict)
+{
+    atomic_store_explicit(&shards->strict, strict, memory_order_relaxed);
+}
+
 void shards_release_polls(struct shards *shards)
 {
     for (uint32_t i = 0; i < shards->options.executors; i++) {

@@ -205,6 +205,13 @@ bool shards_out(struct shards *shards);
 struct counter_source shards_executor_counters(const struct shards *shards);
 /* Any thread. What the shards have counted; one that leaves takes its numbers along. */
 struct counter_source shards_counters(const struct shards *shards);
+/*
+ * Any thread. Strict: what an answer rests on is proved by something that began after the answer
+ * was made, and so after its call arrived; for a node whose membership is not confirmed, so that
+ * whoever took its shards over has the last word. Shards whose log lies on this machine's disk are
+ * always strict.
+ */
+void shards_set_strict(struct shards *shards, bool strict);
 /* Shutdown begins: every parked poll is answered now, later ones at once. */
 void shards_release_polls(struct shards *shards);
 

@@ -33,7 +33,7 @@ struct store_snap;  /* a read view of one database at one sequence */
 
 enum store_event_kind {
     STORE_OPENED,    /* db, seq, epoch */
-    STORE_CLOSED,    /* the handle is dead */
+    STORE_CLOSED,    /* the handle is dead; what is left behind: `empty` */
     STORE_APPLIED,   /* seq of the batch; rc on failure: the outcome is unknown */
     STORE_FLUSHED,   /* seq: all up to it is durable */
     STORE_ROWS,      /* answer to mget (its keys in the order asked) and scan */
@@ -65,6 +65,12 @@ struct store_event {
     uint64_t seq;
     /* STORE_OPENED: the writer epoch it claimed or, on failure, was about to; 0: not so far */
     uint64_t epoch;
+    /*
+     * STORE_CLOSED: nothing is left to replay. All that was ever written is in sorted files, which
+     * the newest manifest names, and that is still this handle's. False when it is not known: after
+     * a failure, after STORE_CLOSE_DROP, and when time ran out.
+     */
+    bool empty;
     struct store_rows rows;
     struct store_iter *iter;   /* STORE_ROWS: there is more; the receiver's to free */
     char text[STORE_TEXT_MAX]; /* what went wrong, when rc is not OK */
@@ -78,7 +84,22 @@ struct store_buf {
 };
 
 enum store_flush_what { STORE_FLUSH_WAL, STORE_FLUSH_MEMTABLE };
-enum store_close_how { STORE_CLOSE_DROP, STORE_CLOSE_WAL, STORE_CLOSE_MEMTABLE };
+
+/*
+ * What a close does with what was accepted before it. A shard that moves closes with WAL where its
+ * log is shared, so that nothing is uploaded twice after a memtable flush that came just before;
+ * with MEMTABLE where its log stays behind on this machine. Neither writes anything when there is
+ * nothing left to write.
+ */
+enum store_close_how {
+    STORE_CLOSE_DROP, /* what is not durable is lost */
+    STORE_CLOSE_WAL,  /* all is durable */
+    /*
+     * All is in sorted files, too, so that the event is `empty`; but what takes more than half of
+     * the time a close may take stays in the write-ahead log, and the event says so.
+     */
+    STORE_CLOSE_MEMTABLE
+};
 
 /* Where a database's write-ahead log lies. */
 enum store_wal {

@@ -457,6 +457,7 @@ static void translate(struct sdbx_event *from, struct store_event *to)
         .token = from->kind == SDBX_EV_DB_DOWN ? 0 : from->token,
         .seq = from->seq,
         .epoch = from->epoch,
+        .empty = from->kind == SDBX_EV_CLOSED && (from->flags & SDBX_CLOSED_EMPTY) != 0,
         .owned = {from->data.p, handle_of(from->data.cap)},
     };
     if (from->status == SDBX_OK) {

@@ -140,6 +140,13 @@ void store_mem_trouble(struct store *store, uint32_t kinds, const char *text)
     outage_set(store, kinds, text, true);
 }
 
+void store_mem_hurry(struct store *store, bool hurry)
+{
+    mem_lock(store);
+    store->hurried = hurry;
+    mem_unlock(store);
+}
+
 static uint64_t crash_seq(struct store *store, const struct mem_image *image,
                           enum store_mem_survival survival)
 {

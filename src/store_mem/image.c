@@ -60,6 +60,7 @@ struct mem_image *image_cut(const struct mem_image *image, uint64_t seq)
     (void)ordered_rows_free(cut->rows);
     cut->rows = ordered_rows_clone(image->rows, seq);
     cut->applied = cut->durable = seq;
+    cut->sorted = image->sorted;
     return cut;
 }
 
@@ -122,6 +123,14 @@ void image_flush(struct mem_image *image, uint64_t seq)
         image->durable = seq;
         batches_drop(image, seq);
         ordered_rows_tidy(image->rows, image_floor(image));
+    }
+}
+
+void image_sort(struct mem_image *image, uint64_t seq)
+{
+    image_flush(image, seq);
+    if (seq > image->sorted) {
+        image->sorted = seq;
     }
 }
 

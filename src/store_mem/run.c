@@ -212,9 +212,13 @@ static void close_complete(struct mem_op *op)
         code = SILO_CONFLICT;
     } else if (flushes && (op->fault == SILO_OK || op->fault_effect)) {
         image_flush(db->image, db->image->applied);
+        if (op->close_how == STORE_CLOSE_MEMTABLE && !db->store->hurried) {
+            image_sort(db->image, db->image->applied);
+        }
     }
     struct mem_event *entry = op_event(op, code, code != SILO_OK ? code_text(code) : "");
     entry->event.seq = db->image->durable;
+    entry->event.empty = code == SILO_OK && flushes && db->image->sorted == db->image->applied;
     op->db = NULL;
     db->ops_count--;
     db_kill(db, db->image->durable);
@@ -245,6 +249,9 @@ static void flush_complete(struct mem_op *op)
     }
     if (op->fault == SILO_OK || op->fault_effect) {
         image_flush(db->image, op->seq);
+        if (op->memtable) {
+            image_sort(db->image, op->seq);
+        }
     }
     op_event(op, op->fault, op->fault != SILO_OK ? code_text(op->fault) : "")->event.seq =
         db->image->durable;

@@ -311,7 +311,6 @@ static silo_rc mem_write(struct store_db *db, struct store_buf *bufs, size_t cou
 static silo_rc mem_flush(struct store_db *db, enum store_flush_what what, uint64_t token,
                          struct silo_err *err)
 {
-    (void)what; /* in memory both mean the same: what is applied becomes durable */
     struct store *store = db->store;
     mem_lock(store);
     silo_rc rc = db_check(db, err);
@@ -319,7 +318,9 @@ static silo_rc mem_flush(struct store_db *db, enum store_flush_what what, uint64
         rc = FAIL(err, SILO_EXHAUSTED, "too many flushes under way");
     }
     if (rc.code == SILO_OK) {
-        op_enqueue(store, op_new(STORE_MEM_FLUSH, db->queue, db, token));
+        struct mem_op *op = op_new(STORE_MEM_FLUSH, db->queue, db, token);
+        op->memtable = what == STORE_FLUSH_MEMTABLE;
+        op_enqueue(store, op);
     }
     mem_unlock(store);
     return rc;

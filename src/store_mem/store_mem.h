@@ -161,6 +161,12 @@ void store_mem_cut(struct store_queue *queue, bool cut);
 void store_mem_trouble(struct store *store, uint32_t kinds, const char *text);
 
 /*
+ * Closes run out of time before they have put anything into sorted files: what they leave is to be
+ * replayed.
+ */
+void store_mem_hurry(struct store *store, bool hurry);
+
+/*
  * What survives a crash of the batches that were applied and not durable; always a prefix of each
  * database's.
  */

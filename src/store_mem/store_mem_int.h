@@ -28,6 +28,7 @@ struct mem_image {
     uint32_t refs;
     struct ordered_rows *rows;
     uint64_t applied, durable; /* sequences; durable <= applied */
+    uint64_t sorted;           /* up to here nothing is to be replayed; <= durable */
     struct list batches;       /* struct mem_batch: applied, not durable, oldest first */
     size_t undurable_bytes;
     struct list views; /* struct mem_view */
@@ -133,8 +134,9 @@ struct mem_op {
     struct store_buf *bufs; /* write */
     size_t bufs_count;
     size_t bytes;
-    bool started; /* flush: its turn came */
-    uint64_t seq; /* flush: what it makes durable */
+    bool memtable; /* flush: into sorted files */
+    bool started;  /* flush: its turn came */
+    uint64_t seq;  /* flush: what it makes durable */
     enum store_close_how close_how;
     struct mem_view view; /* mget, when it reads as of its call or a snapshot */
     struct bytes *keys;   /* mget; one allocation with their bytes */
@@ -173,6 +175,7 @@ struct store {
     uint64_t faults_fired;
     uint32_t outage; /* kinds */
     bool trouble;    /* the store knows of it */
+    bool hurried;    /* closes have no time for sorted files */
     char last_error[256];
     uint32_t views_count; /* iterators and snapshots not freed */
     struct store_mem_counts counts;
@@ -202,6 +205,8 @@ void image_apply(struct mem_image *image, const struct store_buf *bufs, size_t b
                  size_t bytes, struct store_mem_counts *counts);
 /* Everything up to seq is durable. */
 void image_flush(struct mem_image *image, uint64_t seq);
+/* And in sorted files. */
+void image_sort(struct mem_image *image, uint64_t seq);
 void view_pin(struct mem_view *view, struct mem_image *image, uint64_t seq);
 void view_unpin(struct mem_view *view);
 

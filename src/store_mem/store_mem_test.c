@@ -178,6 +178,51 @@ static void close_ends_what_came_before(void **state)
     }
 }
 
+static bool close_empty(struct fix *f, struct store_db *db, enum store_close_how how,
+                        enum silo_code code)
+{
+    assert_int_equal(f->ops->close(db, how, ++f->token, NULL).code, SILO_OK);
+    struct store_event *event = expect(f, f->token, STORE_CLOSED, code);
+    const bool empty = event->empty;
+    event_drop(f, (size_t)(event - f->events));
+    return empty;
+}
+
+static void flush_memtable(struct fix *f, struct store_db *db)
+{
+    assert_int_equal(f->ops->flush(db, STORE_FLUSH_MEMTABLE, ++f->token, NULL).code, SILO_OK);
+    expect_drop(f, f->token, STORE_FLUSHED, SILO_OK);
+}
+
+static void a_close_says_whether_there_is_anything_to_replay(void **state)
+{
+    (void)state;
+    struct fix *f = fix_plain();
+    assert_true(close_empty(f, open_db(f, PATH), STORE_CLOSE_WAL, SILO_OK));
+    struct store_db *db = open_db(f, PATH);
+    write_now(f, db, "a=1");
+    assert_false(close_empty(f, db, STORE_CLOSE_WAL, SILO_OK));
+    assert_false(close_empty(f, open_db(f, PATH), STORE_CLOSE_WAL, SILO_OK)); /* nobody sorted it */
+    assert_true(close_empty(f, open_db(f, PATH), STORE_CLOSE_MEMTABLE, SILO_OK));
+    db = open_db(f, PATH);
+    write_now(f, db, "a=2");
+    flush_memtable(f, db);
+    assert_true(close_empty(f, db, STORE_CLOSE_WAL, SILO_OK));
+    db = open_db(f, PATH);
+    flush_memtable(f, db);
+    assert_false(close_empty(f, db, STORE_CLOSE_DROP, SILO_OK)); /* nobody looked */
+    db = open_db(f, PATH);
+    write_now(f, db, "a=3");
+    store_mem_hurry(f->store, true);
+    assert_false(close_empty(f, db, STORE_CLOSE_MEMTABLE, SILO_OK));
+    store_mem_hurry(f->store, false);
+    db = open_db(f, PATH);
+    check_value(f, db, "a", "3");
+    (void)open_db(f, PATH);
+    assert_false(close_empty(f, db, STORE_CLOSE_MEMTABLE, SILO_CONFLICT));
+    fix_free(f);
+}
+
 static void dropping_close_fails_what_cannot_end(void **state)
 {
     (void)state;
@@ -600,6 +645,7 @@ int main(void)
         cmocka_unit_test(undurable_bytes_are_bounded),
         cmocka_unit_test(flush_covers_what_was_applied_at_its_turn),
         cmocka_unit_test(close_ends_what_came_before),
+        cmocka_unit_test(a_close_says_whether_there_is_anything_to_replay),
         cmocka_unit_test(dropping_close_fails_what_cannot_end),
         cmocka_unit_test(mget_answers_in_the_order_asked),
         cmocka_unit_test(reads_see_the_state_of_their_start_or_end),
