@@ -8,6 +8,7 @@ fails them.
 """
 
 import fcntl
+import getpass
 import os
 import shutil
 import subprocess
@@ -36,7 +37,7 @@ def _built(name, version, build):
             build(target)
             made = [os.path.join(target, at, name) for at in (".", "bin")]
             os.replace(next(path for path in made if os.path.exists(path)), binary)
-        except (OSError, subprocess.CalledProcessError, StopIteration) as error:
+        except (OSError, ValueError, subprocess.CalledProcessError, StopIteration) as error:
             raise missing("%s %s could not be built: %s" % (name, version, error)) from error
         finally:
             shutil.rmtree(target, ignore_errors=True)
@@ -55,6 +56,37 @@ def go_program(name, package, version):
         subprocess.run(["go", "install", "%s@%s" % (package, version)], check=True, env=env)
 
     return _built(name, version, build)
+
+
+def go_module_program(name, module, version):
+    """The command at the root of a Go module that cannot be installed by its path, because it replaces modules of its own
+    repository while it is developed. It is built as what another module needs."""
+    def build(target):
+        env = dict(os.environ, CGO_ENABLED="0", GOFLAGS="-mod=mod", GOWORK="off")
+        for command in (["mod", "init", "silo.invalid/" + name], ["get", "%s@%s" % (module, version)],
+                        ["build", "-o", name, module]):
+            subprocess.run(["go", *command], check=True, env=env, cwd=target)
+
+    return _built(name, version, build)
+
+
+def debian_program(name, package, path):
+    """A program of a Debian package which is not installed: an installed one would run as a service of this machine."""
+    def fetch(target):
+        apt = ["apt-get", "-q", "-o", "APT::Sandbox::User=" + getpass.getuser()]
+        if subprocess.run([*apt, "download", package], cwd=target, stdin=subprocess.DEVNULL).returncode != 0:
+            # Without lists of packages, or with old ones: with lists of our own.
+            apt += ["-o", "Dir::State=" + os.path.join(target, "state"), "-o", "Dir::Cache=" + os.path.join(target, "cache"),
+                    "-o", "Dir::State::Status=/var/lib/dpkg/status"]
+            for part in ("state/lists/partial", "cache/archives/partial"):
+                os.makedirs(os.path.join(target, part))
+            for command in (["update"], ["download", package]):
+                subprocess.run([*apt, *command], check=True, cwd=target, stdin=subprocess.DEVNULL)
+        archive, = (os.path.join(target, file) for file in os.listdir(target) if file.endswith(".deb"))
+        subprocess.run(["dpkg-deb", "-x", archive, os.path.join(target, "files")], check=True)
+        os.replace(os.path.join(target, "files", path), os.path.join(target, name))
+
+    return _built(name, "debian", fetch)
 
 
 def cargo_program(name, version, *options):

@@ -44,6 +44,8 @@ def free_port():
 def toml_value(value):
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return "[%s]" % ", ".join(map(toml_value, value))
     return str(value) if isinstance(value, int) else '"%s"' % value
 
 
