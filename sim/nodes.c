@@ -352,7 +352,7 @@ static const struct process *process_at(const struct net_host *host)
 
 bool nodes_elsewhere(const struct world *world, const struct rpc_call *rpc)
 {
-    static const char text[] = "shard not found: ";
+    static const char text[] = "shard not found";
     return several(world) && rpc->status == RPC_STATUS_NOT_FOUND &&
            strncmp(rpc->text, text, sizeof text - 1) == 0;
 }

@@ -13,7 +13,8 @@ static void publish_nodes(const struct cluster *cluster, struct directory_builde
         const struct directory_node node = {.id = member->id,
                                             .address = member->address,
                                             .rings = member->rings,
-                                            .ring_count = member->ring_count};
+                                            .ring_count = member->ring_count,
+                                            .leaving = member->leaving};
         nodes[i] = directory_builder_node(builder, &node);
     }
     if (members->self != CLUSTER_NOBODY) {
@@ -56,6 +57,7 @@ struct directory *cluster_directory(const struct cluster *cluster)
     }
     struct directory_builder builder;
     directory_builder_init(&builder, &cluster->map.cluster_id);
+    directory_builder_map(&builder, cluster->map.number);
     uint32_t *nodes = xcalloc(cluster->members.count + 1, sizeof *nodes);
     publish_nodes(cluster, &builder, nodes);
     for (size_t i = 0; i < cluster->map.shard_count; i++) {

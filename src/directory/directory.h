@@ -33,11 +33,12 @@
 #define DIRECTORY_SHARDS_MAX SHARDS_MAX
 #define DIRECTORY_BOUND_LEN 16
 #define DIRECTORY_NO_NODE UINT32_MAX
+#define DIRECTORY_RING_DEFAULT "default" /* what a node's list calls the default ring */
 
 enum directory_place {
     PLACE_HERE,       /* this process: ref */
     PLACE_NODE,       /* another node: node */
-    PLACE_MOVING,     /* on its way to another node: node */
+    PLACE_MOVING,     /* on its way to a node, another one or this one: node */
     PLACE_SPLITTING,  /* here, being cut in two: ref */
     PLACE_STRANDED,   /* its write-ahead log lies with a node that is away: holder */
     PLACE_RETIRED,    /* split: heirs have its tenants */
@@ -49,6 +50,7 @@ struct directory_node {
     const char *address; /* as clients dial it */
     const char *const *rings;
     size_t ring_count; /* 0 = the default ring only */
+    bool leaving;      /* it gives up what it has and takes nothing more */
 };
 
 struct directory_shard {
@@ -56,6 +58,7 @@ struct directory_shard {
     char id_text[UUID_TEXT_LEN + 1];
     char range_start[DIRECTORY_BOUND_LEN + 1], range_end[DIRECTORY_BOUND_LEN + 1];
     enum dispatch_order order;
+    const char *ring; /* of nodes that may have it; NULL = the default ring */
     enum directory_place place;
     struct shard_ref ref;     /* HERE, SPLITTING; else SHARD_REF_NONE */
     uint32_t node;            /* NODE, MOVING: of the table's nodes; else DIRECTORY_NO_NODE */
@@ -69,7 +72,8 @@ struct directory_shard {
 struct directory {
     atomic_size_t references;
     struct arena arena;
-    uint64_t version; /* 1 for the first that a home publishes, and so on */
+    uint64_t version;    /* 1 for the first that a home publishes, and so on */
+    uint64_t map_number; /* of the map record it was made from; 0: not said */
     struct uuid cluster_id;
     const struct directory_node *nodes;
     size_t node_count;
@@ -91,6 +95,8 @@ const struct directory_shard *directory_find_hash(const struct directory *direct
 bool directory_shard_owns(const struct directory_shard *shard, uint64_t hash);
 /* Whether the shard is one of this process; else its ref says nothing. */
 bool directory_shard_here(const struct directory_shard *shard);
+/* Whether a node may have shards of that ring (NULL: the default one). */
+bool directory_node_in_ring(const struct directory_node *node, const char *ring);
 
 struct directory *directory_ref(const struct directory *directory);
 /* NULL is fine. Returns NULL. */
@@ -110,6 +116,7 @@ void directory_builder_init(struct directory_builder *builder, const struct uuid
 uint32_t directory_builder_node(struct directory_builder *builder,
                                 const struct directory_node *node);
 void directory_builder_self(struct directory_builder *builder, uint32_t node);
+void directory_builder_map(struct directory_builder *builder, uint64_t map_number);
 /*
  * Copies the shard. Its id must not be there yet, its bounds are "" or 16 hex digits; id_text and
  * the range's numbers are the builder's to fill.

@@ -150,7 +150,7 @@ static void nodes_and_holders_are_copied(void **state)
     char name[] = "n0", address[] = "10.0.0.1:50051", ring[] = "gpu";
     const char *rings[] = {ring};
     const struct directory_node own = {
-        .id = name, .address = address, .rings = rings, .ring_count = 1};
+        .id = name, .address = address, .rings = rings, .ring_count = 1, .leaving = true};
     for (int i = 0; i < 9; i++) {
         name[1] = (char)('0' + i);
         assert_int_equal(directory_builder_node(&builder, &own), i);
@@ -158,8 +158,10 @@ static void nodes_and_holders_are_copied(void **state)
     directory_builder_self(&builder, 4);
     struct directory_shard shard = {.id = id_of(0), .place = PLACE_NODE, .node = 8};
     directory_builder_shard(&builder, &shard);
-    shard = (struct directory_shard){.id = id_of(1), .place = PLACE_STRANDED, .holder = name};
+    shard = (struct directory_shard){
+        .id = id_of(1), .place = PLACE_STRANDED, .holder = name, .ring = ring};
     directory_builder_shard(&builder, &shard);
+    directory_builder_map(&builder, 12);
     struct directory *directory = directory_builder_finish(&builder);
     memset(name, 0, sizeof name);
     memset(address, 0, sizeof address);
@@ -173,6 +175,9 @@ static void nodes_and_holders_are_copied(void **state)
     assert_string_equal(directory->nodes[found->node].rings[0], "gpu");
     found = directory_find(directory, &stranded);
     assert_string_equal(found->holder, "n8");
+    assert_string_equal(found->ring, "gpu");
+    assert_true(directory->nodes[0].leaving);
+    assert_int_equal(directory->map_number, 12);
     assert_int_equal(found->node, DIRECTORY_NO_NODE);
     assert_false(directory_shard_here(found));
     (void)directory_unref(directory);
@@ -307,6 +312,22 @@ static void readers_on_other_threads_see_whole_tables_in_order(void **state)
     directory_home_deinit(&home);
 }
 
+static void a_node_is_in_the_rings_it_lists(void **state)
+{
+    (void)state;
+    static const char *const gpu[] = {"gpu"}, *const both[] = {"gpu", "default"};
+    const struct directory_node plain = {.id = "a"};
+    const struct directory_node special = {.id = "b", .rings = gpu, .ring_count = 1};
+    const struct directory_node mixed = {.id = "c", .rings = both, .ring_count = 2};
+    assert_true(directory_node_in_ring(&plain, NULL));
+    assert_false(directory_node_in_ring(&plain, "gpu"));
+    assert_false(directory_node_in_ring(&special, NULL));
+    assert_true(directory_node_in_ring(&special, "gpu"));
+    assert_false(directory_node_in_ring(&special, "cpu"));
+    assert_true(directory_node_in_ring(&mixed, NULL));
+    assert_true(directory_node_in_ring(&mixed, "gpu"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +339,7 @@ int main(void)
         cmocka_unit_test(a_reader_has_the_newest_table_and_is_woken_once),
         cmocka_unit_test(a_table_outlives_its_home_while_it_is_counted),
         cmocka_unit_test(readers_on_other_threads_see_whole_tables_in_order),
+        cmocka_unit_test(a_node_is_in_the_rings_it_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

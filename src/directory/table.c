@@ -69,6 +69,17 @@ bool directory_shard_here(const struct directory_shard *shard)
     return false;
 }
 
+bool directory_node_in_ring(const struct directory_node *node, const char *ring)
+{
+    const char *wanted = ring != NULL ? ring : DIRECTORY_RING_DEFAULT;
+    for (size_t i = 0; i < node->ring_count; i++) {
+        if (strcmp(node->rings[i], wanted) == 0) {
+            return true;
+        }
+    }
+    return ring == NULL && node->ring_count == 0;
+}
+
 /* --- references --- */
 
 struct directory *directory_ref(const struct directory *directory)
@@ -124,7 +135,8 @@ uint32_t directory_builder_node(struct directory_builder *builder,
         (struct directory_node){.id = text_keep(arena, node->id),
                                 .address = text_keep(arena, node->address),
                                 .rings = rings,
-                                .ring_count = node->ring_count};
+                                .ring_count = node->ring_count,
+                                .leaving = node->leaving};
     return (uint32_t)directory->node_count++;
 }
 
@@ -132,6 +144,11 @@ void directory_builder_self(struct directory_builder *builder, uint32_t node)
 {
     ASSERT(node < builder->directory->node_count);
     builder->directory->self = node;
+}
+
+void directory_builder_map(struct directory_builder *builder, uint64_t map_number)
+{
+    builder->directory->map_number = map_number;
 }
 
 static uint64_t bound_hash(const char *text)
@@ -159,6 +176,7 @@ static void shard_complete(struct arena *arena, struct directory_shard *shard)
     if (shard->place != PLACE_NODE && shard->place != PLACE_MOVING) {
         shard->node = DIRECTORY_NO_NODE;
     }
+    shard->ring = shard->ring != NULL ? text_keep(arena, shard->ring) : NULL;
     shard->holder = shard->place == PLACE_STRANDED ? text_keep(arena, shard->holder) : NULL;
     if (shard->heir_count != 0) {
         shard->heirs = (const struct uuid *)arena_copy(

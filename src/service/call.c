@@ -68,7 +68,10 @@ struct bytes svc_error_text(const char *text, enum silo_code code)
 
 void svc_fail(struct call *call, enum silo_code code, const char *text)
 {
-    rpc_call_finish(call->rpc, silo_code_grpc(code), svc_error_text(text, code), NULL, 0);
+    char retry[ROUTE_RETRY_TEXT_MAX];
+    struct rpc_header trailers[ROUTE_TRAILERS_MAX];
+    const size_t count = call->told != NULL ? route_trailers(call->told, retry, trailers) : 0;
+    rpc_call_finish(call->rpc, silo_code_grpc(code), svc_error_text(text, code), trailers, count);
 }
 
 void svc_fail_err(struct call *call, const struct silo_err *err)
@@ -108,38 +111,40 @@ void svc_answer_empty(struct call *call)
 
 /* --- shard and tenant --- */
 
-/* The error, and who has the shard: a caller who is told sends its calls there. */
-static void fail_elsewhere(struct call *call, const struct directory *directory,
-                           const struct directory_shard *shard, const struct silo_err *err)
+void svc_tell(struct call *call, const struct route *route)
 {
-    struct rpc_header owner[2];
-    size_t count = 0;
-    if (err->code == SILO_NOT_OWNER) {
-        const struct directory_node *node = &directory->nodes[shard->node];
-        owner[count++] = (struct rpc_header){.name = BYTES_LIT("x-silo-shard-owner-addr"),
-                                             .value = bytes_str(node->address)};
-        owner[count++] = (struct rpc_header){.name = BYTES_LIT("x-silo-shard-owner-node"),
-                                             .value = bytes_str(node->id)};
-    }
-    rpc_call_finish(call->rpc, silo_code_grpc(err->code), svc_error_text(err->text, err->code),
-                    owner, count);
+    struct route *told = ARENA_NEW(call->arena, struct route);
+    told->owner_id =
+        route->owner_id != NULL ? arena_str(call->arena, bytes_str(route->owner_id)) : NULL;
+    told->owner_address = route->owner_address != NULL
+                              ? arena_str(call->arena, bytes_str(route->owner_address))
+                              : NULL;
+    told->retry_ms = route->retry_ms;
+    call->told = told;
 }
 
 bool svc_route(struct call *call, const char *shard)
 {
-    struct silo_err err;
+    struct route route;
     const struct directory *directory = svc_directory(call);
     const struct directory_shard *found = NULL;
-    if (route_name(directory, bytes_str(shard), &found, &err).code != SILO_OK) {
-        svc_fail_err(call, &err);
+    if (route_name(directory, bytes_str(shard), &found, &route.err).code != SILO_OK) {
+        svc_fail_err(call, &route.err);
         return false;
     }
-    if (route_ready(call->service, found, &err).code != SILO_OK) {
-        fail_elsewhere(call, directory, found, &err);
-        return false;
+    route_judge(call->service, directory, found, &route);
+    switch (route.verdict) {
+    case ROUTE_RUN:
+        call->shard = *found;
+        return true;
+    case ROUTE_HOLD:
+    case ROUTE_REDIRECT:
+    case ROUTE_REFUSE:
+        break;
     }
-    call->shard = *found;
-    return true;
+    svc_tell(call, &route);
+    svc_fail_err(call, &route.err);
+    return false;
 }
 
 bool svc_tenant(struct call *call, bool present, const char *tenant)

@@ -192,9 +192,20 @@ static bool call_reply(struct rpc_call *call, const struct rpc_piece *pieces, si
 static bool call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
                         const struct rpc_header *trailers, size_t trailer_count)
 {
+    const struct {
+        const char *name;
+        char *text;
+        size_t size;
+    } known[] = {
+        {"x-silo-shard-owner-addr", call->owner, sizeof call->owner},
+        {"x-silo-shard-owner-node", call->owner_node, sizeof call->owner_node},
+        {"x-silo-retry-after-ms", call->retry_ms, sizeof call->retry_ms},
+    };
     for (size_t i = 0; i < trailer_count; i++) {
-        if (bytes_eq(trailers[i].name, BYTES_LIT("x-silo-shard-owner-addr"))) {
-            (void)snprintf(call->owner, sizeof call->owner, "%.*s", BYTES_FMT(trailers[i].value));
+        for (size_t k = 0; k < sizeof known / sizeof known[0]; k++) {
+            if (bytes_eq(trailers[i].name, bytes_str(known[k].name))) {
+                (void)snprintf(known[k].text, known[k].size, "%.*s", BYTES_FMT(trailers[i].value));
+            }
         }
     }
     return call_done(call, status, text, BYTES_NONE);
@@ -220,7 +231,9 @@ void fake_publish_unheard(void)
 {
     struct directory_builder builder;
     directory_builder_init(&builder, &(struct uuid){{0}});
+    static const struct directory_node self = {.id = "node-1", .address = "127.0.0.1:1"};
     static const struct directory_node other = {.id = "node-2", .address = "10.0.0.2:50051"};
+    directory_builder_self(&builder, directory_builder_node(&builder, &self));
     uint32_t node = DIRECTORY_NO_NODE;
     for (size_t i = 0; i < fake.shard_count; i++) {
         if ((fake.shards[i].place == PLACE_NODE || fake.shards[i].place == PLACE_MOVING) &&
@@ -231,6 +244,7 @@ void fake_publish_unheard(void)
             .id = fake.shards[i].id,
             .place = fake.shards[i].place,
             .ref = fake.shards[i].ref,
+            .ring = fake.shards[i].ring,
             .node = node,
             .holder = other.id,
         };

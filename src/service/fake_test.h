@@ -22,6 +22,7 @@ struct fake_shard {
     struct shard_ref ref;
     enum directory_place place;
     enum shard_status status;
+    const char *ring;
     bool full; /* its mailbox */
 };
 
@@ -31,8 +32,9 @@ struct rpc_call {
     uint32_t status;
     char *text;
     struct bytes reply; /* malloced copy */
-    char owner[64];     /* of the shard, as the trailers have it; "" = not told */
-    uint64_t counted;   /* as bytes of its request, beyond those */
+    /* Of the shard, as the trailers have it, and when to ask again; "" = not told. */
+    char owner[64], owner_node[64], retry_ms[16];
+    uint64_t counted; /* as bytes of its request, beyond those */
     void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason, void *context);
     void *cancel_context;
     void (*release)(void *context, bool sent); /* of the reply's piece, until fake_sent */

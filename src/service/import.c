@@ -90,6 +90,18 @@ static void import_answer(struct import_call *import)
 
 /* --- checks --- */
 
+/* An item's result has no trailers: its text says whom to ask. */
+static SILO_RC item_route(const struct call *call, const struct directory *directory,
+                          const struct directory_shard *shard, struct silo_err *err)
+{
+    struct route route;
+    route_judge(call->service, directory, shard, &route);
+    if (route.verdict == ROUTE_RUN) {
+        return RC_OK;
+    }
+    return FAIL(err, route.err.code, "%s", route_text(call->arena, &route));
+}
+
 static SILO_RC item_check(const struct call *call, const struct directory *directory,
                           const Silo__V1__ImportJobRequest *job, struct import_item *ret_item,
                           struct silo_err *err)
@@ -100,7 +112,7 @@ static SILO_RC item_check(const struct call *call, const struct directory *direc
     TRY(route_name(directory, bytes_str(job->shard), &ret_item->shard, err));
     TRY(route_client_tenant(service, ret_item->shard, given, &tenant, err));
     TRY(validate_import(call->arena, job, &ret_item->args, err));
-    TRY(route_ready(service, ret_item->shard, err));
+    TRY(item_route(call, directory, ret_item->shard, err));
     ret_item->job_ref = job_ref_make(call->arena, tenant, bytes_str(job->id));
     return RC_OK;
 }

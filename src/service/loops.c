@@ -174,18 +174,33 @@ static void stray_wait(struct stray *stray)
     svc_watch(stray->call, &stray->watch, stray_newer);
 }
 
+/*
+ * What a new call would be told. The text alone goes into the result of one item of many, so that
+ * one says whom to ask by itself.
+ */
+static void stray_tell(struct stray *stray, const struct route *route)
+{
+    struct call *call = stray->call;
+    if (stray->shard == &call->shard) {
+        svc_tell(call, route);
+    }
+    const char *text = stray->request == &call->request
+                           ? arena_str(call->arena, bytes_str(route->err.text))
+                           : route_text(call->arena, route);
+    stray_fail(stray, route->err.code, text);
+}
+
 static void stray_go_on(struct stray *stray)
 {
     struct call *call = stray->call;
     const struct directory *directory = svc_directory(call);
     const struct directory_shard *shard = directory_find(directory, &stray->shard->id);
-    struct silo_err err;
     if (!rpc_call_alive(call->rpc)) {
         stray_fail(stray, SILO_CANCELLED, "the caller left");
     } else if (shard == NULL || !directory_shard_here(shard)) {
-        const silo_rc rc = route_ready(call->service, shard, &err);
-        ASSERT(rc.code != SILO_OK);
-        stray_fail(stray, rc.code, arena_str(call->arena, bytes_str(err.text)));
+        struct route route;
+        route_judge(call->service, directory, shard, &route);
+        stray_tell(stray, &route);
     } else if (!shard_ref_eq(shard->ref, stray->request->ref) && stray->tries < STRAY_TRIES_MAX) {
         stray_send(stray, shard);
     } else {

@@ -1,50 +1,151 @@
 /*
- * service/route.c - from what a request names to a shard and a stored tenant.
+ * service/route.c - from what a request names to a shard and a stored tenant, and what its caller
+ * is told when the shard is not open here.
+ *
+ *   where the shard is              verdict   status       message          told besides
+ *   here, open                      RUN
+ *   here, opening, closing, closed  HOLD      UNAVAILABLE  shard not ready  when to ask again
+ *   moving                          HOLD      UNAVAILABLE  shard not ready  ... and whom
+ *   another node has it             REDIRECT  NOT_FOUND    shard not found  whom to ask
+ *   its log is with a node away     REFUSE    UNAVAILABLE  shard not ready  which, and when
+ *   here, failed or fenced          REFUSE    UNAVAILABLE  shard not ...    when
+ *   nobody's, its ring has nodes    REFUSE    UNAVAILABLE  shard not ready  when
+ *   nobody's, its ring has none     REFUSE    NOT_FOUND    shard not found  when
+ *   unknown, or retired by a split  REFUSE    NOT_FOUND    shard not found
+ *
+ * All of it comes from ownership records, by the directory, never from who should have the shard.
  */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "service/service_int.h"
 
-static SILO_RC route_status(enum shard_status status, struct silo_err *err)
+#define NOT_FOUND_TEXT "shard not found" /* clients tell by it that they asked the wrong node */
+#define NOT_READY_TEXT "shard not ready: acquisition in progress"
+#define SPLIT_TEXT "shard is temporarily unavailable: split in progress"
+
+/* --- who has the shard, and what a caller is told --- */
+
+static void route_fail(struct route *route, enum route_verdict verdict, enum silo_code code,
+                       const char *text, uint32_t retry_ms)
 {
-    switch (status) {
-    case SHARD_OPEN:
-        return RC_OK;
-    case SHARD_CLOSED:
-    case SHARD_OPENING:
-        break;
-    case SHARD_CLOSING:
-        return FAIL(err, SILO_UNAVAILABLE, "shard not ready: it is being closed");
-    case SHARD_FAILED:
-        return FAIL(err, SILO_UNAVAILABLE, "shard not ready: it could not be opened");
-    case SHARD_FENCED:
-        return FAIL(err, SILO_UNAVAILABLE, SHARD_FENCED_TEXT);
-    }
-    return FAIL(err, SILO_UNAVAILABLE, "shard not ready: acquisition in progress");
+    route->verdict = verdict;
+    route->retry_ms = retry_ms;
+    rc_ignore(FAIL(&route->err, code, "%s", text), "it fills what the caller is told");
 }
 
-SILO_RC route_ready(const struct service *service, const struct directory_shard *shard,
-                    struct silo_err *err)
+/* One of this process. */
+static void route_here(const struct service *service, const struct directory_shard *shard,
+                       struct route *route)
 {
-    if (shard == NULL) {
-        return FAIL(err, SILO_NOT_FOUND, "shard not found");
+    const char *changing = shard->place == PLACE_SPLITTING ? SPLIT_TEXT : NOT_READY_TEXT;
+    switch (shard_status(service->shards, shard->ref)) {
+    case SHARD_OPEN:
+        route->verdict = ROUTE_RUN;
+        return;
+    case SHARD_CLOSED:
+    case SHARD_OPENING:
+    case SHARD_CLOSING:
+        route_fail(route, ROUTE_HOLD, SILO_UNAVAILABLE, changing, ROUTE_RETRY_MOVE_MS);
+        return;
+    case SHARD_FAILED:
+        route_fail(route, ROUTE_REFUSE, SILO_UNAVAILABLE, "shard not ready: it could not be opened",
+                   ROUTE_RETRY_FAILED_MS);
+        return;
+    case SHARD_FENCED:
+        route_fail(route, ROUTE_REFUSE, SILO_UNAVAILABLE, SHARD_FENCED_TEXT, ROUTE_RETRY_FAILED_MS);
+        return;
+    }
+}
+
+static bool ring_has_nodes(const struct directory *directory, const char *ring)
+{
+    for (size_t i = 0; i < directory->node_count; i++) {
+        if (directory_node_in_ring(&directory->nodes[i], ring)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Nobody has it: either one of its ring will, or there is none. */
+static void route_unassigned(const struct directory *directory, const struct directory_shard *shard,
+                             struct route *route)
+{
+    if (ring_has_nodes(directory, shard->ring)) {
+        route_fail(route, ROUTE_REFUSE, SILO_UNAVAILABLE, NOT_READY_TEXT, ROUTE_RETRY_TAKEOVER_MS);
+    } else {
+        route_fail(route, ROUTE_REFUSE, SILO_NOT_FOUND, NOT_FOUND_TEXT, ROUTE_RETRY_STRANDED_MS);
+    }
+}
+
+void route_judge(const struct service *service, const struct directory *directory,
+                 const struct directory_shard *shard, struct route *ret_route)
+{
+    ret_route->owner_id = ret_route->owner_address = NULL;
+    ret_route->retry_ms = 0;
+    if (shard == NULL || shard->place == PLACE_RETIRED) {
+        route_fail(ret_route, ROUTE_REFUSE, SILO_NOT_FOUND, NOT_FOUND_TEXT, 0);
+        return;
+    }
+    if (shard->node != DIRECTORY_NO_NODE && shard->node != directory->self) {
+        ret_route->owner_id = directory->nodes[shard->node].id;
+        ret_route->owner_address = directory->nodes[shard->node].address;
     }
     switch (shard->place) {
     case PLACE_HERE:
     case PLACE_SPLITTING:
-        return route_status(shard_status(service->shards, shard->ref), err);
+        route_here(service, shard, ret_route);
+        return;
     case PLACE_NODE:
-        return FAIL(err, SILO_NOT_OWNER, "shard not found: another node has it");
-    case PLACE_RETIRED:
-        return FAIL(err, SILO_NOT_FOUND, "shard not found: it was split");
+        route_fail(ret_route, ROUTE_REDIRECT, SILO_NOT_OWNER, NOT_FOUND_TEXT, 0);
+        return;
     case PLACE_MOVING:
-        return FAIL(err, SILO_UNAVAILABLE, "shard not ready: it is moving to another node");
+        route_fail(ret_route, ROUTE_HOLD, SILO_UNAVAILABLE, NOT_READY_TEXT, ROUTE_RETRY_MOVE_MS);
+        return;
     case PLACE_STRANDED:
-        return FAIL(err, SILO_UNAVAILABLE, "shard not ready: its log lies with node %s",
-                    shard->holder);
+        route_fail(ret_route, ROUTE_REFUSE, SILO_UNAVAILABLE,
+                   "shard not ready: its log lies with a node that is away",
+                   ROUTE_RETRY_STRANDED_MS);
+        ret_route->owner_id = shard->holder;
+        return;
     case PLACE_UNASSIGNED:
+    case PLACE_RETIRED:
         break;
     }
-    return FAIL(err, SILO_UNAVAILABLE, "shard not ready: no node serves it yet");
+    route_unassigned(directory, shard, ret_route);
 }
+
+size_t route_trailers(const struct route *route, char retry[ROUTE_RETRY_TEXT_MAX],
+                      struct rpc_header ret_trailers[ROUTE_TRAILERS_MAX])
+{
+    size_t count = 0;
+    if (route->owner_address != NULL) {
+        ret_trailers[count++] = (struct rpc_header){.name = BYTES_LIT("x-silo-shard-owner-addr"),
+                                                    .value = bytes_str(route->owner_address)};
+    }
+    if (route->owner_id != NULL) {
+        ret_trailers[count++] = (struct rpc_header){.name = BYTES_LIT("x-silo-shard-owner-node"),
+                                                    .value = bytes_str(route->owner_id)};
+    }
+    if (route->retry_ms != 0) {
+        (void)snprintf(retry, ROUTE_RETRY_TEXT_MAX, "%" PRIu32, route->retry_ms);
+        ret_trailers[count++] = (struct rpc_header){.name = BYTES_LIT("x-silo-retry-after-ms"),
+                                                    .value = bytes_str(retry)};
+    }
+    return count;
+}
+
+const char *route_text(struct arena *arena, const struct route *route)
+{
+    if (route->owner_address != NULL) {
+        return arena_printf(arena, "%s; node %s at %s has it", route->err.text, route->owner_id,
+                            route->owner_address);
+    }
+    return arena_str(arena, bytes_str(route->err.text));
+}
+
+/* --- the names in a request --- */
 
 SILO_RC route_name(const struct directory *directory, struct bytes text,
                    const struct directory_shard **ret_shard, struct silo_err *err)
@@ -68,7 +169,7 @@ static SILO_RC route_range(const struct directory_shard *shard, struct bytes ten
     const size_t shown = tenant.len < 256 ? tenant.len : 0; /* worker calls bring any length */
     return FAIL(err, SILO_PRECONDITION,
                 "tenant '%.*s' is not within shard %s range [%s, %s); "
-                "refresh the topology and send the call to the shard that owns the tenant",
+                "refresh topology and retry",
                 (int)shown, (const char *)tenant.ptr, shard->id_text,
                 *start != 0 ? start : "-\u221e", *end != 0 ? end : "+\u221e");
 }
@@ -79,7 +180,7 @@ SILO_RC route_client_tenant(const struct service *service, const struct director
     if (!service->tenancy) {
         if (tenant.len != 0) {
             return FAIL(err, SILO_PRECONDITION,
-                        "a tenant was given, but tenancy is disabled on this server");
+                        "tenant must not be provided when tenancy is disabled on the server");
         }
         *ret_tenant = TENANT_NONE;
         return RC_OK;
@@ -109,7 +210,8 @@ SILO_RC route_worker_tenant(const struct service *service, const struct director
         return RC_OK;
     }
     if (tenant.len == 0) {
-        return FAIL(err, SILO_INVALID, "tenant_id is required");
+        return FAIL(err, SILO_INVALID,
+                    "tenant_id is required for worker operations when tenancy is enabled");
     }
     return route_range(shard, tenant, err);
 }

@@ -132,37 +132,136 @@ static void a_call_is_told_when_its_shard_has_gone(void **state)
     fake.shards[0].place = PLACE_NODE;
     fake_publish();
     fake_run();
-    fake_failed(late, 5, "another node has it");
+    fake_failed(late, 5, "shard not found");
+    assert_string_equal(late->owner, "10.0.0.2:50051");
     fake_free(late);
     fake_answer(request, SILO_ROUTED_WRONG, NULL);
     fake_failed(call, 5, "shard not found");
+    assert_string_equal(call->owner, "10.0.0.2:50051");
+    assert_string_equal(call->owner_node, "node-2");
     fake_free(call);
     fake_stop();
 }
 
-static void a_caller_is_told_who_has_the_shard(void **state)
+/* Where a shard may be, and what its callers are told then. */
+static const struct where {
+    enum directory_place place;
+    enum shard_status status;
+    const char *ring;
+    uint32_t code;
+    const char *text, *address, *node, *retry_ms;
+} wheres[] = {
+    {PLACE_NODE, SHARD_CLOSED, NULL, 5, "shard not found", "10.0.0.2:50051", "node-2", ""},
+    {PLACE_MOVING, SHARD_CLOSED, NULL, 14, "shard not ready: acquisition in progress",
+     "10.0.0.2:50051", "node-2", "100"},
+    {PLACE_HERE, SHARD_OPENING, NULL, 14, "shard not ready: acquisition in progress", "", "",
+     "100"},
+    {PLACE_HERE, SHARD_CLOSED, NULL, 14, "shard not ready: acquisition in progress", "", "", "100"},
+    {PLACE_HERE, SHARD_CLOSING, NULL, 14, "shard not ready: acquisition in progress", "", "",
+     "100"},
+    {PLACE_HERE, SHARD_FAILED, NULL, 14, "shard not ready: it could not be opened", "", "", "1000"},
+    {PLACE_HERE, SHARD_FENCED, NULL, 14, "shard not here", "", "", "1000"},
+    {PLACE_SPLITTING, SHARD_CLOSED, NULL, 14, "shard is temporarily unavailable: split in progress",
+     "", "", "100"},
+    {PLACE_STRANDED, SHARD_CLOSED, NULL, 14,
+     "shard not ready: its log lies with a node that is away", "", "node-2", "5000"},
+    {PLACE_RETIRED, SHARD_CLOSED, NULL, 5, "shard not found", "", "", ""},
+    {PLACE_UNASSIGNED, SHARD_CLOSED, NULL, 14, "shard not ready: acquisition in progress", "", "",
+     "500"},
+    {PLACE_UNASSIGNED, SHARD_CLOSED, "gpu", 5, "shard not found", "", "", "5000"},
+};
+#define WHERES_COUNT (sizeof wheres / sizeof wheres[0])
+
+static void put(size_t shard, const struct where *where)
+{
+    fake.shards[shard].place = where->place;
+    fake.shards[shard].status = where->status;
+    fake.shards[shard].ring = where->ring;
+    fake_publish();
+}
+
+static void told(struct rpc_call *call, const struct where *where)
+{
+    fake_failed(call, where->code, where->text);
+    assert_string_equal(call->owner, where->address);
+    assert_string_equal(call->owner_node, where->node);
+    assert_string_equal(call->retry_ms, where->retry_ms);
+    fake_free(call);
+}
+
+/* Every call that names a shard, by a request with nothing else in it. */
+static void a_caller_is_told_who_has_the_shard_and_when_to_ask(void **state)
 {
     (void)state;
     fake_start(2, false, false);
-    static const struct {
-        enum directory_place place;
-        uint32_t status;
-        const char *text, *owner;
-    } cases[] = {
-        {PLACE_NODE, 5, "shard not found", "10.0.0.2:50051"},
-        {PLACE_MOVING, 14, "moving to another node", ""},
-        {PLACE_STRANDED, 14, "its log lies with node node-2", ""},
-        {PLACE_RETIRED, 5, "shard not found", ""},
-        {PLACE_UNASSIGNED, 14, "no node serves it yet", ""},
+    static const char *const methods[] = {
+        "Enqueue",   "GetJob",        "GetJobResult",   "DeleteJob",
+        "CancelJob", "RestartJob",    "ExpediteJob",    "DropTenantHolders",
+        "LeaseTask", "ReportOutcome", "ReportOutcomes", "ReportRefreshOutcome",
+        "Heartbeat", "ReturnTasks",   "EnqueueMany",    "AwaitCancellations",
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        fake.shards[1].place = cases[i].place;
-        fake_publish();
-        struct rpc_call *call = enqueue(1);
-        fake_failed(call, cases[i].status, cases[i].text);
-        assert_string_equal(call->owner, cases[i].owner);
-        fake_free(call);
+    uint8_t wire[2 + UUID_TEXT_LEN] = {1 << 3 | 2, UUID_TEXT_LEN}; /* all: field 1, a text */
+    memcpy(wire + 2, fake_shard_id(1), UUID_TEXT_LEN);
+    for (size_t i = 0; i < WHERES_COUNT; i++) {
+        put(1, &wheres[i]);
+        for (size_t k = 0; k < sizeof methods / sizeof methods[0]; k++) {
+            told(fake_call_bytes(methods[k], bytes_of(wire, sizeof wire)), &wheres[i]);
+        }
+        told(poll(fake_shard_id(1), 1000), &wheres[i]);
     }
+    fake_stop();
+}
+
+/* An import has no trailers for each of its jobs. */
+static void the_result_of_an_imported_job_says_who_has_its_shard(void **state)
+{
+    (void)state;
+    fake_start(2, false, false);
+    fake.shards[1].place = PLACE_NODE;
+    fake_publish();
+    Silo__V1__ImportJobRequest job = SILO__V1__IMPORT_JOB_REQUEST__INIT;
+    job.shard = (char *)fake_shard_id(1);
+    job.id = (char *)"a";
+    job.task_group = (char *)"g";
+    Silo__V1__ImportJobRequest *jobs[] = {&job};
+    Silo__V1__ImportJobsRequest request = SILO__V1__IMPORT_JOBS_REQUEST__INIT;
+    request.jobs = jobs;
+    request.n_jobs = 1;
+    struct rpc_call *call = fake_call("ImportJobs", &request.base);
+    Silo__V1__ImportJobsResponse *reply =
+        fake_reply(call, &silo__v1__import_jobs_response__descriptor);
+    assert_string_equal(reply->results[0]->error,
+                        "shard not found; node node-2 at 10.0.0.2:50051 has it");
+    silo__v1__import_jobs_response__free_unpacked(reply, NULL);
+    fake_free(call);
+    fake_stop();
+}
+
+/* It was routed well, and while it was with the shard that went away. */
+static void the_results_of_many_say_who_has_their_shard_now(void **state)
+{
+    (void)state;
+    fake_start(2, false, false);
+    Silo__V1__ReportOutcomeRequest outcome = SILO__V1__REPORT_OUTCOME_REQUEST__INIT;
+    outcome.outcome_case = SILO__V1__REPORT_OUTCOME_REQUEST__OUTCOME_CANCELLED;
+    Silo__V1__Cancelled cancelled = SILO__V1__CANCELLED__INIT;
+    outcome.cancelled = &cancelled;
+    Silo__V1__ReportOutcomeRequest *outcomes[] = {&outcome};
+    Silo__V1__ReportOutcomesRequest request = SILO__V1__REPORT_OUTCOMES_REQUEST__INIT;
+    request.shard = (char *)fake_shard_id(1);
+    request.outcomes = outcomes;
+    request.n_outcomes = 1;
+    struct rpc_call *call = fake_call("ReportOutcomes", &request.base);
+    fake.shards[1].place = PLACE_NODE;
+    fake_publish();
+    wrong(CMD_REPORT);
+    Silo__V1__ReportOutcomesResponse *reply =
+        fake_reply(call, &silo__v1__report_outcomes_response__descriptor);
+    assert_int_equal(reply->results[0]->code, 5);
+    assert_string_equal(reply->results[0]->message,
+                        "shard not found; node node-2 at 10.0.0.2:50051 has it");
+    silo__v1__report_outcomes_response__free_unpacked(reply, NULL);
+    fake_free(call);
     fake_stop();
 }
 
@@ -355,7 +454,9 @@ int main(void)
         cmocka_unit_test(a_call_does_not_wait_for_ever),
         cmocka_unit_test(a_call_is_sent_again_thrice_then_waits),
         cmocka_unit_test(a_call_is_told_when_its_shard_has_gone),
-        cmocka_unit_test(a_caller_is_told_who_has_the_shard),
+        cmocka_unit_test(a_caller_is_told_who_has_the_shard_and_when_to_ask),
+        cmocka_unit_test(the_result_of_an_imported_job_says_who_has_its_shard),
+        cmocka_unit_test(the_results_of_many_say_who_has_their_shard_now),
         cmocka_unit_test(the_topology_knows_other_nodes),
         cmocka_unit_test(a_parked_poll_is_parked_on_shards_that_come),
         cmocka_unit_test(a_poll_is_parked_on_what_came_while_it_visited),

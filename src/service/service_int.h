@@ -81,6 +81,7 @@ struct service {
 };
 
 struct call;
+struct route;
 struct stray;
 
 /* One method: how its request is decoded and who handles it. */
@@ -105,7 +106,8 @@ struct call {
     struct bytes tenant; /* from svc_tenant */
     struct shard_request request;
     struct rpc_mail mail;
-    struct stray *stray; /* of the request, when it met no shard */
+    struct stray *stray;      /* of the request, when it met no shard */
+    const struct route *told; /* goes with an error: whom to ask, and when; NULL: nothing */
     void (*answer)(struct call *call);
     void *state; /* the handler's */
 };
@@ -123,6 +125,8 @@ void svc_reply(struct call *call, const ProtobufCMessage *reply);
 /* Answer of calls that change something and have nothing to say: empty, or the command's error. */
 void svc_answer_empty(struct call *call);
 
+/* If the call fails, its caller is told whom to ask and when, too. */
+void svc_tell(struct call *call, const struct route *route);
 /* False: the call was answered with the error. */
 bool svc_route(struct call *call, const char *shard);
 bool svc_tenant(struct call *call, bool present, const char *tenant);
@@ -177,12 +181,42 @@ bool svc_again_stop(struct stray *stray);
 
 /* --- route.c: shard and tenant, without a call --- */
 
-/* *ret_shard is NULL for an id that no shard has; route_ready says what is wrong with it. */
+#define ROUTE_RETRY_MOVE_MS 100      /* a move takes less than a second */
+#define ROUTE_RETRY_TAKEOVER_MS 500  /* until another node has a dead one's shards: some seconds */
+#define ROUTE_RETRY_FAILED_MS 1000   /* an opening that failed is tried again by itself */
+#define ROUTE_RETRY_STRANDED_MS 5000 /* until somebody has done something about it */
+#define ROUTE_RETRY_TEXT_MAX 16
+#define ROUTE_TRAILERS_MAX 3
+
+enum route_verdict {
+    ROUTE_RUN,      /* the shard is open here */
+    ROUTE_HOLD,     /* it comes or goes: a newer directory will tell */
+    ROUTE_REDIRECT, /* another node has it: owner */
+    ROUTE_REFUSE,   /* and nothing that is waited for changes that soon */
+};
+
+struct route {
+    enum route_verdict verdict;
+    const char *owner_id;      /* who has it, or will; NULL: not known */
+    const char *owner_address; /* as clients dial it; NULL: not known, or it is away */
+    uint32_t retry_ms;         /* when it is worth asking again; 0: not by itself */
+    struct silo_err err;       /* not for RUN. HOLD: what is told to who cannot be held */
+};
+
+/* *ret_shard is NULL for an id that no shard has; route_judge says what is wrong with it. */
 SILO_RC route_name(const struct directory *directory, struct bytes text,
                    const struct directory_shard **ret_shard, struct silo_err *err);
-/* Whether the shard is one of this process, and open. NOT_OWNER: another node has it. */
-SILO_RC route_ready(const struct service *service, const struct directory_shard *shard,
-                    struct silo_err *err);
+/*
+ * What becomes of a call for that shard (NULL: there is none). The owner is lent from the
+ * directory.
+ */
+void route_judge(const struct service *service, const struct directory *directory,
+                 const struct directory_shard *shard, struct route *ret_route);
+/* How many trailers tell whom to ask and when; `retry` is the memory of one of them. */
+size_t route_trailers(const struct route *route, char retry[ROUTE_RETRY_TEXT_MAX],
+                      struct rpc_header ret_trailers[ROUTE_TRAILERS_MAX]);
+/* The text with whom to ask in it, for answers that have no trailers. */
+const char *route_text(struct arena *arena, const struct route *route);
 /* shard NULL: its range is not known and not checked. */
 SILO_RC route_client_tenant(const struct service *service, const struct directory_shard *shard,
                             struct bytes tenant, struct bytes *ret_tenant, struct silo_err *err);
