@@ -102,14 +102,11 @@ void answer_begun(struct model *m, enum api api, struct item *item)
             item->no_retry && item->status == ATTEMPT_FAILED;
     }
     if (api == API_RETURN && item->task != NULL) {
-        memcpy(item->holder, item->task->worker, sizeof item->holder);
         item->task->returned = true;
-        item->task->delivered = false; /* another worker may get it */
     }
     if (item->refresh != NULL) {
         struct mrefresh *refresh = item->refresh;
         item->was_live = refresh->leased;
-        refresh->delivered = refresh->delivered && api != API_RETURN;
         refresh->returned = refresh->returned || api == API_RETURN;
         if (api == API_REFRESHED && refresh->report_count < REPORTS_MAX) {
             refresh->reports[refresh->report_count].success = item->success;
@@ -179,14 +176,8 @@ static bool explains_return(const struct item *item, const struct mversion *v)
     if (!v->has_lease || !uuid_eq(&v->task_id, &item->task->id)) {
         return is(item, RPC_STATUS_NOT_FOUND, "lease not found");
     }
-    /* Another worker may have it since, under the same id. */
-    if (is_ok(item)) {
-        return strcmp(item->worker, item->holder) == 0 ||
-               strcmp(item->worker, item->task->worker) == 0;
-    }
-    return is(item, PRECONDITION, "lease owner mismatch") &&
-           (strcmp(item->worker, item->holder) != 0 ||
-            strcmp(item->worker, item->task->worker) != 0);
+    return strcmp(item->worker, v->worker) == 0 ? is_ok(item)
+                                                : is(item, PRECONDITION, "lease owner mismatch");
 }
 
 static bool explains_change(const struct model *m, enum api api, const struct item *item,
@@ -376,7 +367,7 @@ static void task_done(struct model *m, size_t shard, const Silo__V1__Task *task)
         (void)verdict_fail(m->verdict, "JF11", "a task of %s that has no lease", task->job_id);
         return;
     }
-    if (known->delivered && !known->returned) {
+    if (known->delivered) {
         (void)verdict_fail(m->verdict, "JA1", "the task of %s was delivered twice", job->id);
     }
     const struct mversion *v = model_newest(job);
@@ -409,7 +400,7 @@ static void refresh_done(struct model *m, const Silo__V1__RefreshFloatingLimitTa
         (void)verdict_fail(m->verdict, "SE10", "a refresh of %s that has no lease",
                            task->queue_key);
     }
-    if (refresh->delivered && !refresh->returned) {
+    if (refresh->delivered) {
         (void)verdict_fail(m->verdict, "JA1", "a refresh of %s was delivered twice",
                            task->queue_key);
     }
@@ -436,12 +427,10 @@ static void refreshed_check(struct model *m, enum api api, const struct item *it
 {
     const struct mrefresh *refresh = item->refresh;
     const bool there = is_ok(item) || is(item, PRECONDITION, "lease owner mismatch");
-    const bool live = item->was_live || refresh->returned;
-    if (there ? !live : !is(item, RPC_STATUS_NOT_FOUND, "lease not found")) {
+    if (there ? !item->was_live : !is(item, RPC_STATUS_NOT_FOUND, "lease not found")) {
         (void)verdict_fail(m->verdict, "answer", "%s of a refresh of %s: code %u (%s)",
                            api_name(api), refresh->queue, item->code, item->text);
-    } else if (!there && item->was_live && refresh->leased && !refresh->returned &&
-               item->troubles == m->troubles) {
+    } else if (!there && item->was_live && refresh->leased && item->troubles == m->troubles) {
         (void)verdict_fail(m->verdict, "answer", "the lease of a refresh of %s was denied",
                            refresh->queue);
     }

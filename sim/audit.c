@@ -476,13 +476,45 @@ static bool lease_is_new(const struct audit *a, const struct row_op *op)
            !uuid_eq(&was.task_id, &is.task_id);
 }
 
+static void left_note(struct audit *a, const struct row_op *op)
+{
+    const struct stored_row *row = rows_find(&a->rows, op->key);
+    struct lease_rec was;
+    struct lease_rec is;
+    if (op->key.ptr[0] != TABLE_LEASE || row == NULL || !lease_decode(row->value, &was) ||
+        (!op->del && lease_decode(op->value, &is) && uuid_eq(&was.task_id, &is.task_id))) {
+        return;
+    }
+    if (a->left_count == a->left_cap) {
+        a->left_cap = a->left_cap != 0 ? a->left_cap * 2 : 4;
+        a->left = xrealloc(a->left, a->left_cap * sizeof a->left[0]);
+    }
+    struct audit_left *left = &a->left[a->left_count++];
+    *left = (struct audit_left){
+        .job.len = op->key.len - 1, .task_id = was.task_id, .attempt = was.attempt};
+    memcpy(left->job.b, op->key.ptr + 1, left->job.len);
+}
+
+const struct uuid *audit_given_back(const struct audit *a, const struct audit_job *job)
+{
+    for (size_t i = 0; i < a->left_count; i++) {
+        if (bytes_eq(key_bytes(&a->left[i].job), job->ref)) {
+            return a->left[i].attempt == job->attempt && job->tokens != 0 ? &a->left[i].task_id
+                                                                          : NULL;
+        }
+    }
+    return NULL;
+}
+
 bool audit_batch(struct audit *a, struct bytes batch)
 {
     struct rows fresh = {0};
+    a->left_count = 0;
     struct bytes rest = batch;
     struct row_op op;
     struct bytes first = batch;
     while (row_op_next(&rest, &op)) {
+        left_note(a, &op);
         if (lease_is_new(a, &op)) {
             rows_apply(&fresh, bytes_of(first.ptr, first.len - rest.len));
         }
@@ -492,7 +524,9 @@ bool audit_batch(struct audit *a, struct bytes batch)
     rows_apply(&a->rows, batch);
     const bool ok = audit_check(a) && dispatch_check(a, batch, &fresh);
     rows_deinit(&fresh);
-    return audit_grants_end(a, grants) && ok;
+    const bool granted = audit_grants_end(a, grants);
+    a->left_count = 0;
+    return granted && ok;
 }
 
 void audit_deinit(struct audit *a)
@@ -500,6 +534,7 @@ void audit_deinit(struct audit *a)
     rows_deinit(&a->rows);
     free(a->jobs);
     free(a->queues);
+    free(a->left);
     struct map *const maps[] = {&a->notes, &a->dropped};
     for (size_t i = 0; i < 2; i++) {
         for (struct map_node *n = map_next(maps[i], NULL); n != NULL; n = map_next(maps[i], NULL)) {

@@ -75,6 +75,13 @@ struct audit_queue {
     struct floating_rec floating;
 };
 
+/* A lease that the batch at hand takes away: who gives a task back has its slots filed anew. */
+struct audit_left {
+    struct key job; /* reference */
+    struct uuid task_id;
+    uint32_t attempt;
+};
+
 struct audit_note; /* a job's history */
 
 struct audit {
@@ -91,6 +98,8 @@ struct audit {
     struct bytes dropping
         [4]; /* tenant parts whose holders an operator may be dropping; owned by the caller */
     size_t dropping_count;
+    struct audit_left *left; /* of the batch at hand */
+    size_t left_count, left_cap;
     struct verdict *verdict;
 };
 
@@ -156,6 +165,9 @@ bool audit_low_ready(struct audit *audit, const struct stored_row *row, const st
 bool audit_low_timer(struct audit *audit, const struct place *place);
 bool audit_job_check(struct audit *audit, const struct audit_job *job, struct audit_tally *tally);
 bool audit_counters(struct audit *audit);
+
+/* The id that the job's task had before it was given back in this batch; NULL: it was not. */
+const struct uuid *audit_given_back(const struct audit *audit, const struct audit_job *job);
 
 /* audit_limits.c */
 const struct limits *audit_limits(struct audit *audit, struct bytes raw, uint32_t count);

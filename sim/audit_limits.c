@@ -206,6 +206,18 @@ bool audit_waiter(struct audit *a, const struct audit_job *job, const struct sto
     return true;
 }
 
+/* The slot had been dropped before its task was given back: it is not taken again. */
+static bool dropped_before(const struct audit *a, const struct audit_job *job, struct bytes ref)
+{
+    const struct uuid *was = audit_given_back(a, job);
+    if (was == NULL) {
+        return false;
+    }
+    struct key key;
+    key_holder(&key, ref, was);
+    return map_find(&a->dropped, key_bytes(&key)) != NULL;
+}
+
 /*
  * SE1, JA13, JF18: the slots of the limits it has passed, no others (those are found by their
  * number).
@@ -225,8 +237,8 @@ bool audit_holders(struct audit *a, const struct audit_job *job, struct audit_ta
         limit_queue(&ref, job, i);
         key_holder(&key, key_bytes(&ref), &job->task_id);
         const struct stored_row *row = rows_find(&a->rows, key_bytes(&key));
-        if (row == NULL && drops(a, job->tenant)) {
-            audit_dropped(a, key_bytes(&key)); /* taken and dropped in one batch */
+        if (row == NULL && (drops(a, job->tenant) || dropped_before(a, job, key_bytes(&ref)))) {
+            audit_dropped(a, key_bytes(&key)); /* or: taken and dropped in one batch */
         }
         if (row == NULL) {
             RULE(a, map_find(&a->dropped, key_bytes(&key)) != NULL, "SE1",
@@ -414,6 +426,7 @@ struct grant {
     uint64_t capacity;
     bool was_there;
     struct place was; /* of its token before the batch */
+    bool carried;     /* no grant: a slot that it held, filed anew */
 };
 
 struct audit_grants {
@@ -443,9 +456,18 @@ static void grant_before(struct audit *a, struct bytes value, struct grant *gran
     memcpy(ref.b, tenant.ptr, tenant.len);
     memcpy(ref.b + tenant.len, rec.job_id.ptr, rec.job_id.len);
     const struct audit_job *job = audit_find(a, key_bytes(&ref));
-    if (job != NULL) {
-        grant->was_there = true;
-        grant->was = job->place;
+    if (job == NULL) {
+        return;
+    }
+    grant->was_there = true;
+    grant->was = job->place;
+    struct bytes queue;
+    struct uuid task_id;
+    if (audit_given_back(a, job) != NULL &&
+        key_holder_parse(key_bytes(&grant->key), &queue, &task_id)) {
+        struct key held;
+        key_holder(&held, queue, &job->task_id);
+        grant->carried = rows_find(&a->rows, key_bytes(&held)) != NULL;
     }
 }
 
@@ -510,6 +532,7 @@ static bool grant_resolve(struct audit *a, const struct audit_grants *g, struct 
     grant->queue = audit_queue_find(a, ref);
     grant->job = audit_find(a, key_bytes(&job_key));
     ASSERT(grant->queue != NULL && grant->job != NULL); /* the holders were checked */
+    grant->carried = grant->carried && audit_given_back(a, grant->job) != NULL;
     grant->line = grant->job->limits->items[rec.index].line;
     grant->capacity = audit_capacity(grant->queue, grant->line);
     for (size_t i = 0; grant->line.floating && i < g->value_count; i++) {
@@ -552,7 +575,7 @@ static bool grant_fits(struct audit *a, const struct audit_grants *g, const stru
     uint64_t fresh = 0;
     uint64_t not_wider = 0;
     for (size_t i = 0; i < g->count; i++) {
-        if (g->items[i].queue == grant->queue) {
+        if (g->items[i].queue == grant->queue && !g->items[i].carried) {
             fresh++;
             not_wider += g->items[i].capacity <= grant->capacity;
         }
@@ -604,7 +627,8 @@ bool audit_grants_end(struct audit *a, struct audit_grants *g)
         ok = grant_resolve(a, g, &g->items[i]);
     }
     for (size_t i = 0; ok && i < g->count; i++) {
-        ok = grant_fits(a, g, &g->items[i]) && grant_in_order(a, g, &g->items[i]);
+        ok = g->items[i].carried ||
+             (grant_fits(a, g, &g->items[i]) && grant_in_order(a, g, &g->items[i]));
     }
     free(g->items);
     free(g);

@@ -39,9 +39,8 @@ struct item {
     size_t version;
     uint32_t crossed, ends, revivals;
     uint64_t troubles;
-    bool clear;      /* nothing else about the job was under way */
-    bool was_live;   /* the lease it is about was in the rows */
-    char holder[16]; /* the worker that had the task to be given back */
+    bool clear;    /* nothing else about the job was under way */
+    bool was_live; /* the lease it is about was in the rows */
     int64_t begun_us;
     uint64_t batches; /* that were written by then */
     bool quiet;       /* and nothing was on its way but this call */

@@ -278,7 +278,6 @@ static struct mversion version_of(struct model *m, const struct mjob *job)
                          .passed = stored->passed,
                          .due_ms = stored->place.due_ms,
                          .expire_ms = stored->has_state ? stored->state.expire_ms : 0,
-                         .leased_ms = stored->where == AT_LEASE ? stored->lease.started_ms : 0,
                          .has_task = token && (stored->has_chain || stored->where == AT_LEASE)};
     if (v.has_task) {
         v.task_id = stored->task_id;
@@ -295,15 +294,20 @@ static bool version_eq(const struct mversion *v, const struct mversion *w)
     return v->exists == w->exists && v->mark == w->mark && v->has_lease == w->has_lease &&
            v->status == w->status && v->where == w->where && v->arrival == w->arrival &&
            v->attempt == w->attempt && v->attempts == w->attempts && v->passed == w->passed &&
-           v->due_ms == w->due_ms && v->expire_ms == w->expire_ms && v->leased_ms == w->leased_ms &&
+           v->due_ms == w->due_ms && v->expire_ms == w->expire_ms &&
            uuid_eq(&v->task_id, &w->task_id) && strcmp(v->worker, w->worker) == 0;
 }
 
-/* A task that was given back may be leased again under the same id. */
 static bool lease_same(const struct mversion *v, const struct mversion *w)
 {
-    return v->has_lease && w->has_lease && v->leased_ms == w->leased_ms &&
-           uuid_eq(&v->task_id, &w->task_id) && strcmp(v->worker, w->worker) == 0;
+    return v->has_lease && w->has_lease && uuid_eq(&v->task_id, &w->task_id);
+}
+
+bool model_same_chain(const struct mversion *was, const struct mversion *is)
+{
+    const bool given_back =
+        was->has_lease && is->arrival == was->arrival && is->attempt == was->attempt;
+    return was->has_task && is->has_task && (given_back || uuid_eq(&was->task_id, &is->task_id));
 }
 
 /*
@@ -367,8 +371,7 @@ static void job_take(struct model *m, struct mjob *job, bool moves)
     const struct mversion was = *model_newest(job);
     struct mversion v = version_of(m, job);
     v.spec = was.spec;
-    const bool same_chain = was.has_task && v.has_task && uuid_eq(&was.task_id, &v.task_id);
-    v.paid = same_chain && was.paid > v.passed ? was.paid : v.passed;
+    v.paid = model_same_chain(&was, &v) && was.paid > v.passed ? was.paid : v.passed;
     if (version_eq(&was, &v)) {
         return;
     }

@@ -50,9 +50,8 @@ struct mversion {
     uint32_t paid; /* rate limits below it have let this chain through */
     int64_t due_ms, expire_ms;
     int64_t mark_ms;
-    int64_t since_us;  /* it was written then */
-    char worker[16];   /* that has the lease */
-    int64_t leased_ms; /* a task that was given back is leased again under the same id */
+    int64_t since_us; /* it was written then */
+    char worker[16];  /* that has the lease */
     bool has_task;
     struct uuid task_id; /* of the chain or the lease */
 };
@@ -112,7 +111,7 @@ struct mrefresh {
     size_t shard;
     char tenant[16], queue[16], worker[16];
     bool leased, delivered, ended;
-    bool returned; /* a worker has asked to give it back: others may have it under the same id */
+    bool returned; /* a worker has asked to give it back */
     int64_t alive_us;
     struct {
         bool success;
@@ -186,6 +185,8 @@ void model_write(struct model *model, size_t shard, bool lost, struct bytes batc
 struct mjob *model_job(struct model *model, size_t shard, const char *tenant, const char *id);
 struct mjob *model_job_by_ref(struct model *model, size_t shard, struct bytes ref);
 const struct mversion *model_newest(const struct mjob *job);
+/* The token goes on with the slots it has; one that was given back has them under another id. */
+bool model_same_chain(const struct mversion *was, const struct mversion *is);
 struct mtask *model_task(const struct model *model, const struct uuid *id);
 /* The task, bound to its job for ever; NULL and a failure when it was another's. */
 struct mtask *model_task_note(struct model *model, const struct uuid *id, struct mjob *job);

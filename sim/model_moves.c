@@ -65,7 +65,10 @@ static void move_lease_end(struct model *m, struct mjob *job, const struct mvers
     }
 }
 
-/* JF11: one task id from the first limit to the lease; another one for the next attempt. */
+/*
+ * JF11: one task id from the first limit to the lease; another one for the next attempt, and for a
+ * task that was given back.
+ */
 static void move_task_id(struct model *m, const struct mjob *job, const struct mversion *was,
                          const struct mversion *is)
 {
@@ -74,9 +77,12 @@ static void move_task_id(struct model *m, const struct mjob *job, const struct m
     }
     const struct audit_job *stored = audit_find(&m->audits[job->shard], job->ref);
     const bool same = uuid_eq(&was->task_id, &is->task_id);
-    const bool given_back = was->has_lease && is->attempt == was->attempt;
-    if (is->attempt == was->attempt && !same && stored->history == 0 && !given_back) {
+    if (is->attempt == was->attempt && !same && stored->history == 0 && !was->has_lease) {
         (void)verdict_fail(m->verdict, "JF11", "the task id of %s changed on its way", job->id);
+    }
+    if (same && was->has_lease && (!is->has_lease || strcmp(was->worker, is->worker) != 0)) {
+        (void)verdict_fail(m->verdict, "JF11", "%s was given back under the id that its worker has",
+                           job->id);
     }
     if (is->attempt > was->attempt && same) {
         (void)verdict_fail(m->verdict, "JA20", "%s goes on under the task id of attempt %u",
@@ -113,7 +119,7 @@ static void move_rates(struct model *m, const struct mjob *job, const struct mve
                        const struct mversion *is)
 {
     const struct audit_job *stored = audit_find(&m->audits[job->shard], job->ref);
-    const bool same = was->has_task && uuid_eq(&was->task_id, &is->task_id);
+    const bool same = model_same_chain(was, is);
     const uint32_t from =
         same ? was->paid : 0; /* a hit counts, though the slots before it were lost since */
     for (uint32_t i = from; is->has_task && i < is->passed && i < stored->limits->count; i++) {
@@ -241,7 +247,7 @@ static void refresh_end(struct model *m, const struct floating_rec *was,
             (void)verdict_fail(m->verdict, "reported value",
                                "%s was refreshed and still counts failures", refresh->queue);
         }
-    } else if (refresh->delivered &&
+    } else if (refresh->delivered && !refresh->returned &&
                *m->now_us - refresh->alive_us < (int64_t)LEASE_MS * 1000 - 1000) {
         (void)verdict_fail(m->verdict, "refresh term",
                            "the lease of a refresh of %s ended after %lld ms", refresh->queue,
@@ -260,13 +266,8 @@ static void queue_move(struct model *m, size_t shard, const struct audit_queue *
         (void)verdict_fail(m->verdict, "first value", "a floating limit begins with %u, not %u",
                            is->value, is->default_max);
     }
-    /*
-     * One that was given back may be leased and reported again within the batch, under the same id.
-     */
-    const bool may_report = was_leased || (known && was->phase == REFRESH_TASK &&
-                                           model_refresh(m, &was->task_id)->returned);
     if (known && is->value != was->value &&
-        !(may_report && refresh_reported(model_refresh(m, &was->task_id), true, is->value))) {
+        !(was_leased && refresh_reported(model_refresh(m, &was->task_id), true, is->value))) {
         (void)verdict_fail(m->verdict, "reported value",
                            "a floating limit went from %u to %u, unreported", was->value,
                            is->value);

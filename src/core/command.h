@@ -142,7 +142,6 @@ struct give_back_args {
     const struct uuid *task_ids;
     size_t count;
     const char *unreadable;
-    bool *done; /* the shard's own; the sender leaves it NULL */
 };
 
 /* The tasks reach their worker only now: the terms of their leases begin anew. */

@@ -98,6 +98,9 @@ static void floating_set_phase(struct core *core, struct floating *floating,
 {
     floating_mark_lease(core, floating, phase == REFRESH_LEASE);
     floating_unlink(core, floating);
+    if (phase == REFRESH_TASK) {
+        floating->rec.task_id = core_make_id(core); /* who gave it back may still report that one */
+    }
     floating->rec.phase = phase;
     floating->rec.since_ms = core->wall_ms;
     if (phase == REFRESH_NONE) {
@@ -194,7 +197,6 @@ void floating_update(struct core *core, struct queue *queue)
 void floating_offer_to(struct core *core, struct floating *floating, struct bytes group)
 {
     if (floating->rec.phase == REFRESH_NONE) {
-        floating->rec.task_id = core_make_id(core);
         blob_replace(&floating->group, &floating->rec.group, group);
         floating_set_phase(core, floating, REFRESH_TASK);
         return;

@@ -570,16 +570,14 @@ static void test_give_back(void **state)
     assert_int_equal(finish(rig, call), SILO_OK);
     assert_int_equal(refresh_report(rig, &task, true, 3), SILO_NOT_FOUND);
     const struct uuid again = refresh_one(rig);
-    assert_true(uuid_eq(&task, &again));
+    assert_false(uuid_eq(&task, &again));
+    assert_int_equal(refresh_report(rig, &task, true, 4), SILO_NOT_FOUND); /* it has it no more */
     assert_int_equal(refresh_report(rig, &again, true, 3), SILO_OK);
     assert_int_equal(drain(rig), 1);
     close_checked(rig);
 }
 
-/*
- * One of a list goes back at once and is leased again under its id, while another one's rows are
- * read.
- */
+/* One of a list goes back at once and is leased again, while another one's rows are read. */
 static void test_give_back_once(void **state)
 {
     (void)state;
@@ -597,10 +595,12 @@ static void test_give_back_once(void **state)
     assert_int_equal(finish(rig, call), SILO_OK);
     assert_true(poll->done);
     assert_int_equal(poll->cmd.result.poll.refresh_count, 1);
+    const struct uuid again = poll->cmd.result.poll.refreshes[0].task_id;
     rig_call_free(poll);
     assert_int_equal(status(rig, "b"), JOB_SCHEDULED);
-    assert_int_equal(heartbeat(rig, &tasks[0], "w1"), SILO_OK); /* the second worker has it */
-    assert_int_equal(refresh_report(rig, &tasks[0], true, 3), SILO_OK);
+    assert_int_equal(heartbeat(rig, &tasks[0], "w1"), SILO_NOT_FOUND);
+    assert_int_equal(heartbeat(rig, &again, "w1"), SILO_OK); /* the second worker has it */
+    assert_int_equal(refresh_report(rig, &again, true, 3), SILO_OK);
     assert_int_equal(drain(rig), 2);
     close_checked(rig);
 }
@@ -621,7 +621,8 @@ static void test_return(void **state)
     assert_int_equal(finish(rig, call), SILO_OK);
     assert_int_equal(refresh_report(rig, &task, true, 3), SILO_NOT_FOUND);
     const struct uuid again = refresh_one(rig);
-    assert_true(uuid_eq(&task, &again));
+    assert_false(uuid_eq(&task, &again));
+    assert_int_equal(refresh_report(rig, &task, true, 4), SILO_NOT_FOUND); /* it has it no more */
     assert_int_equal(refresh_report(rig, &again, true, 3), SILO_OK);
     assert_int_equal(drain(rig), 1);
     close_checked(rig);

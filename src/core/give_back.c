@@ -1,6 +1,7 @@
 /*
  * core/give_back.c - leases undone: the task stands where it stood before, under the same attempt
- * number, as if nobody had taken it.
+ * number, as if nobody had taken it. Only its id is new: who had it may still report it by the old
+ * one, while another worker runs it.
  *
  * Two ask for it: the service, for tasks that never reached their worker (GIVE_BACK), and a worker,
  * for tasks that it has not begun (RETURN_TASK). A lease of an undelivered task that cannot go back
@@ -17,6 +18,7 @@
 #include "core/read.h"
 #include "core/refresh.h"
 #include "core/run.h"
+#include "core/slot.h"
 #include "core/state.h"
 #include "core/token.h"
 #include "core/walk.h"
@@ -55,9 +57,9 @@ static bool back_was_due(struct core *core, struct command *cmd, const struct le
     return true;
 }
 
-/* Its own place, behind the limits it has passed. */
+/* Its own place, behind the limits it has passed, under another id. */
 static enum run back_token(struct core *core, struct command *cmd, const struct lease *lease,
-                           struct token *to)
+                           const struct uuid *task_id, struct token *to)
 {
     const struct lease_rec *rec = &lease->rec;
     bool due = false;
@@ -87,7 +89,7 @@ static enum run back_token(struct core *core, struct command *cmd, const struct 
     if (limits == NULL) {
         return run_fail(cmd, SILO_CORRUPT, "the stored job is corrupt");
     }
-    token_begin(to, &rec->task_id, limits);
+    token_begin(to, task_id, limits);
     to->passed = rec->passed;
     return RUN_ANSWER;
 }
@@ -119,15 +121,17 @@ static enum run back_cancelled(struct core *core, struct command *cmd, struct le
     return RUN_ANSWER;
 }
 
-/* ANSWER with cmd->rc OK: the lease is gone. */
-static enum run back_one(struct core *core, struct command *cmd, struct lease *lease)
+/* ANSWER with cmd->rc OK: the lease is gone. `number`: which of the command's tasks it is. */
+static enum run back_one(struct core *core, struct command *cmd, struct lease *lease,
+                         uint64_t number)
 {
+    const struct uuid task_id = uuid_from_seed(cmd->seed, number);
     cmd->rc = RC_OK;
     if (lease->rec.has_mark) {
         return back_cancelled(core, cmd, lease);
     }
     struct token to;
-    if (back_token(core, cmd, lease, &to) == RUN_NEED) {
+    if (back_token(core, cmd, lease, &task_id, &to) == RUN_NEED) {
         return RUN_NEED;
     }
     if (cmd->rc.code != SILO_OK) {
@@ -137,6 +141,8 @@ static enum run back_one(struct core *core, struct command *cmd, struct lease *l
     if (!walk_ready(core, cmd, lease->job_ref, &to)) {
         return RUN_NEED;
     }
+    slots_rename(core, &lease->rec.task_id, &task_id);
+    lease_rename(core, lease, &task_id);
     const struct token from = {.where = TOKEN_LEASE, .lease = lease};
     walk_move(core, lease->job_ref, &from, &to);
     return RUN_ANSWER;
@@ -145,8 +151,9 @@ static enum run back_one(struct core *core, struct command *cmd, struct lease *l
 /* --- never delivered --- */
 
 /* False: rows were asked for. */
-static bool undelivered_back(struct core *core, struct command *cmd, const struct uuid *task_id)
+static bool undelivered_back(struct core *core, struct command *cmd, size_t index)
 {
+    const struct uuid *task_id = &cmd->args.give_back.task_ids[index];
     struct lease *lease = lease_find(core, task_id);
     if (lease == NULL) {
         struct floating *floating = NULL;
@@ -166,23 +173,15 @@ static bool undelivered_back(struct core *core, struct command *cmd, const struc
         return true;
     }
     lease->undelivered = true;
-    return back_one(core, cmd, lease) == RUN_ANSWER;
+    return back_one(core, cmd, lease, index) == RUN_ANSWER;
 }
 
-/*
- * Each task goes back alone: those that miss nothing do not wait for the others' rows. One that
- * went back is not looked at again: it may be leased to another worker by then, under the same id.
- */
+/* Each task goes back alone: those that miss nothing do not wait for the others' rows. */
 enum run give_back_run(struct core *core, struct command *cmd)
 {
-    struct give_back_args *args = &cmd->args.give_back;
-    if (args->done == NULL) {
-        args->done = arena_zalloc(cmd->arena, args->count * sizeof args->done[0]);
-    }
     bool all = true;
-    for (size_t i = 0; i < args->count; i++) {
-        args->done[i] = args->done[i] || undelivered_back(core, cmd, &args->task_ids[i]);
-        all = all && args->done[i];
+    for (size_t i = 0; i < cmd->args.give_back.count; i++) {
+        all = undelivered_back(core, cmd, i) && all;
     }
     return all ? run_changed(cmd) : RUN_NEED;
 }
@@ -219,6 +218,6 @@ enum run return_task_run(struct core *core, struct command *cmd)
     if (!bytes_eq(lease->rec.worker_id, args->worker_id)) {
         return run_fail(cmd, SILO_PRECONDITION, "lease owner mismatch");
     }
-    const enum run run = back_one(core, cmd, lease);
+    const enum run run = back_one(core, cmd, lease, 0);
     return run == RUN_ANSWER && cmd->rc.code == SILO_OK ? run_changed(cmd) : run;
 }

@@ -75,6 +75,13 @@ void lease_write(struct core *core, struct lease *lease, bool fresh)
     lease->batch = core->view.open;
 }
 
+void lease_rename(struct core *core, struct lease *lease, const struct uuid *task_id)
+{
+    map_remove(&core->leases.by_task, &lease->by_task);
+    lease->rec.task_id = *task_id;
+    map_insert(&core->leases.by_task, &lease->by_task, uuid_bytes(&lease->rec.task_id));
+}
+
 void lease_renew(struct core *core, struct lease *lease)
 {
     const bool held = !lease->undelivered && lease->unreadable == NULL;

@@ -37,6 +37,8 @@ struct lease *lease_of_job(const struct core *core, struct bytes job_ref);
 struct lease *lease_add(struct core *core, struct bytes job_ref, const struct lease_rec *rec);
 void lease_remove(struct core *core, struct lease *lease);
 void lease_write(struct core *core, struct lease *lease, bool fresh);
+/* It is found by another task id from now on; its row is not written. */
+void lease_rename(struct core *core, struct lease *lease, const struct uuid *task_id);
 void lease_renew(struct core *core, struct lease *lease);
 /* Its job cannot be run: `why` (static) ends it. */
 void lease_spoil(struct core *core, struct lease *lease, const char *why);

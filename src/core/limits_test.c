@@ -609,7 +609,10 @@ static void test_crash_releases(void **state)
     close_checked(rig);
 }
 
-/* Its worker never heard of it: slots, place and attempt stay. */
+/*
+ * Its worker never heard of it: slots, place and attempt stay. If it did hear after all, it cannot
+ * end what another one runs by then.
+ */
 static void test_give_back(void **state)
 {
     (void)state;
@@ -623,7 +626,11 @@ static void test_give_back(void **state)
     assert_int_equal(rows_in(rig, TABLE_HOLDER), 2);
     assert_int_equal(waiters(rig, "q"), 1);
     const struct uuid again = lease_one(rig, "a");
-    assert_true(uuid_eq(&task, &again));
+    assert_false(uuid_eq(&task, &again));
+    slots_check(rig);
+    assert_int_equal(report(rig, &task, ATTEMPT_FAILED), SILO_NOT_FOUND);
+    assert_int_equal(heartbeat(rig, &task, "w1"), SILO_NOT_FOUND);
+    assert_int_equal(status(rig, "a"), JOB_RUNNING);
     end_job(rig, "a", ATTEMPT_SUCCEEDED);
     assert_int_equal(drain(rig), 1);
     close_checked(rig);
@@ -643,11 +650,32 @@ static void test_give_back_keeps(void **state)
     assert_int_equal(waiters(rig, "q"), 1);
     reopen(rig);
     const struct uuid again = lease_one(rig, "a");
-    assert_true(uuid_eq(&task, &again));
+    assert_false(uuid_eq(&task, &again));
     end_job(rig, "a", ATTEMPT_SUCCEEDED);
     (void)lease_one(rig, "urgent");
     end_job(rig, "urgent", ATTEMPT_SUCCEEDED);
     assert_int_equal(drain(rig), 0);
+    close_checked(rig);
+}
+
+/* Its slot was dropped while it ran: back in its place it has none, and takes none. */
+static void test_give_back_dropped(void **state)
+{
+    (void)state;
+    struct rig *rig = open_watched();
+    LIMITED(rig, "a", FIXED("q", 1), FIXED("p", 1));
+    LIMITED(rig, "b", FIXED("q", 1));
+    const struct uuid task = lease_one(rig, "a");
+    assert_int_equal(drop_holders(rig, T), 2);
+    assert_int_equal(holders(rig, "q"), 1); /* b's */
+    struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
+    call->cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
+    assert_int_equal(finish(rig, call), SILO_OK);
+    assert_int_equal(rows_in(rig, TABLE_HOLDER), 1);
+    (void)lease_one(rig, "a");
+    end_job(rig, "a", ATTEMPT_SUCCEEDED);
+    (void)lease_one(rig, "b");
+    end_job(rig, "b", ATTEMPT_SUCCEEDED);
     close_checked(rig);
 }
 
@@ -721,6 +749,7 @@ int main(void)
         cmocka_unit_test(test_crash_releases),
         cmocka_unit_test(test_give_back),
         cmocka_unit_test(test_give_back_keeps),
+        cmocka_unit_test(test_give_back_dropped),
         cmocka_unit_test(test_one_batch),
         cmocka_unit_test(test_many_waiters),
     };

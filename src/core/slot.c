@@ -79,8 +79,8 @@ static void slot_add(struct core *core, struct chain *chain, struct queue *queue
     core->slots.taken++;
 }
 
-void slot_take(struct core *core, struct bytes job_ref, const struct uuid *task_id,
-               struct queue *queue, uint32_t index)
+static void slot_write(struct core *core, struct bytes job_ref, const struct uuid *task_id,
+                       const struct queue *queue, uint32_t index)
 {
     const struct bytes tenant = job_ref_tenant(job_ref);
     const struct holder_rec rec = {
@@ -93,6 +93,19 @@ void slot_take(struct core *core, struct bytes job_ref, const struct uuid *task_
     buf_reset(&core->scratch);
     holder_encode(&core->scratch, &rec);
     view_put(&core->view, key_bytes(&key), buf_bytes(&core->scratch), true);
+}
+
+static void slot_erase(struct core *core, const struct holder *holder)
+{
+    struct key key;
+    key_holder(&key, queue_ref(holder->queue), &holder->chain->task_id);
+    view_del(&core->view, key_bytes(&key));
+}
+
+void slot_take(struct core *core, struct bytes job_ref, const struct uuid *task_id,
+               struct queue *queue, uint32_t index)
+{
+    slot_write(core, job_ref, task_id, queue, index);
     slot_add(core, chain_get(core, job_ref, task_id), queue, index);
     if (!queue->known) {
         queue_load(core, queue); /* by the time the slot is free again, its line is known */
@@ -162,9 +175,7 @@ void slot_release(struct core *core, struct holder *holder)
 {
     struct chain *chain = holder->chain;
     struct queue *queue = holder->queue;
-    struct key key;
-    key_holder(&key, queue_ref(queue), &chain->task_id);
-    view_del(&core->view, key_bytes(&key));
+    slot_erase(core, holder);
     if (chain->waits != NULL) {
         waiting_remove(core, holder);
     }
@@ -189,6 +200,23 @@ void slots_release(struct core *core, const struct uuid *task_id, uint32_t from)
         }
         slot_release(core, last);
     }
+}
+
+void slots_rename(struct core *core, const struct uuid *from, const struct uuid *to)
+{
+    struct chain *chain = chain_find(core, from);
+    if (chain == NULL) {
+        return;
+    }
+    for (struct list_node *n = list_first(&chain->holders); n != NULL;
+         n = list_next(&chain->holders, n)) {
+        const struct holder *holder = CONTAINER_OF(n, struct holder, in_chain);
+        slot_erase(core, holder);
+        slot_write(core, chain_ref(chain), to, holder->queue, holder->index);
+    }
+    map_remove(&core->slots.chains, &chain->node);
+    chain->task_id = *to;
+    map_insert(&core->slots.chains, &chain->node, uuid_bytes(&chain->task_id));
 }
 
 void chain_waits(struct core *core, struct chain *chain, struct queue *queue, struct line_id line,

@@ -57,6 +57,8 @@ void slot_loaded(struct core *core, struct bytes queue_ref, const struct uuid *t
 void slot_release(struct core *core, struct holder *holder);
 /* Releases the slots of limits[from] and later. */
 void slots_release(struct core *core, const struct uuid *task_id, uint32_t from);
+/* Files what is held under `from` under `to` instead; no slot is free in between. */
+void slots_rename(struct core *core, const struct uuid *from, const struct uuid *to);
 /*
  * The chain's token waits in a line: its slots may be taken over. `rec` is its waiter row's value.
  */
