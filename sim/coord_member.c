@@ -614,8 +614,9 @@ static bool member_next_event(struct coord *coord, struct cluster_event *ret)
     return true;
 }
 
-static void member_join(struct coord *coord)
+static void member_join(struct coord *coord, bool replace)
 {
+    (void)replace; /* earlier lives are waited for */
     struct coord_member *member = member_of(coord);
     member->wanted = true;
     member->renew_us = now_us(member);
@@ -665,6 +666,24 @@ static void member_release(struct coord *coord, const struct uuid *shard, uint64
     ask_about(member, TO_RELEASE, ASK_RELEASE, shard, epoch, 0);
 }
 
+static void member_hand_over(struct coord *coord, const struct uuid *shard, uint64_t epoch,
+                             const char *to)
+{
+    (void)epoch;
+    (void)to;
+    tell_about(member_of(coord), EVENT_HAND_OVER_LOST, shard, 0);
+}
+
+static void member_force_release(struct coord *coord, const struct uuid *shard, uint64_t expected,
+                                 bool force)
+{
+    (void)expected;
+    (void)force;
+    struct told *told = tell(member_of(coord), EVENT_FORCED);
+    told->event.shard = *shard;
+    told->event.rc.code = SILO_UNAVAILABLE;
+}
+
 static int member_fd(const struct coord *coord)
 {
     (void)coord;
@@ -711,6 +730,8 @@ static const struct coord_ops member_ops = {
     .read_owner = member_read_owner,
     .claim = member_claim,
     .release = member_release,
+    .hand_over = member_hand_over,
+    .force_release = member_force_release,
     .turn = member_turn,
     .next_event = member_next_event,
     .fd = member_fd,

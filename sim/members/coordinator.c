@@ -229,6 +229,11 @@ bool coordinator_serve(struct world *world, int node)
     case ACTION_PUBLISH:
     case ACTION_REFUSE:
     case ACTION_LEFT:
+    case ACTION_PREPARE:
+    case ACTION_HAND_OVER:
+    case ACTION_FORCE_RELEASE:
+    case ACTION_STRICT:
+    case ACTION_ANSWER:
         ASSERT(false); /* not the coordinator's */
     }
     letter_free(request);

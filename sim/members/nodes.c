@@ -121,6 +121,12 @@ static void see(struct world *world, int node, const struct cluster_event *event
     case EVENT_OPEN_FAILED:
     case EVENT_CLOSED:
     case EVENT_LEAVE:
+    case EVENT_HANDED_OVER:
+    case EVENT_HAND_OVER_LOST:
+    case EVENT_FORCED:
+    case EVENT_PREPARED:
+    case EVENT_JOIN_TAKEN:
+    case EVENT_QUESTION:
         return; /* no rule rests on them */
     }
 }
@@ -247,6 +253,11 @@ static void act(struct world *world, int node, struct cluster_action *action)
         directory_unref(cluster_directory(life->cluster));
         return;
     case ACTION_REMOVE:
+    case ACTION_PREPARE:
+    case ACTION_HAND_OVER:
+    case ACTION_FORCE_RELEASE:
+    case ACTION_STRICT:
+    case ACTION_ANSWER:
         return;
     case ACTION_REFUSE:
         world_fail(world, "refuse", "%s: %.*s", node_name(node), BYTES_FMT(action->text));

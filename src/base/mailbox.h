@@ -17,9 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct mail {
-    struct mail *next;
-};
+#include "base/mail.h"
 
 struct mailbox {
     _Atomic(struct mail *)

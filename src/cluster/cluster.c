@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "cluster/cluster_int.h"
+#include "cluster/question.h"
 
 struct cluster *cluster_new(const struct cluster_options *options, int64_t now_mono_ms)
 {
@@ -189,6 +190,13 @@ static void leave(struct cluster *cluster)
     }
 }
 
+static void question_refuse(struct cluster *cluster, struct cluster_question *question)
+{
+    question->rc = (silo_rc){SILO_UNIMPLEMENTED};
+    (void)snprintf(question->text, sizeof question->text, "this node does not do that yet");
+    action_add(cluster, ACTION_ANSWER)->question = question;
+}
+
 void cluster_event(struct cluster *cluster, const struct cluster_event *event)
 {
     switch (event->kind) {
@@ -218,11 +226,21 @@ void cluster_event(struct cluster *cluster, const struct cluster_event *event)
     case EVENT_LEAVE:
         leave(cluster);
         return;
+    case EVENT_QUESTION:
+        question_refuse(cluster, event->question);
+        return;
+    case EVENT_JOIN_TAKEN:
+        cluster_refuse(cluster, SILO_EXISTS, "another process is a member under this node's id");
+        return;
     case EVENT_OWNER:
     case EVENT_OWNER_READ:
     case EVENT_CLAIMED:
     case EVENT_CLAIM_LOST:
     case EVENT_RELEASED:
+    case EVENT_HANDED_OVER:
+    case EVENT_HAND_OVER_LOST:
+    case EVENT_FORCED:
+    case EVENT_PREPARED:
     case EVENT_WRITER:
     case EVENT_WRITER_FAILED:
     case EVENT_OPENING:

@@ -55,6 +55,8 @@ struct cluster_options {
     bool guarded;
     /* How long a member may be silent: many that vanish at once are waited for that long. */
     int64_t ttl_ms;
+    /* Whoever is a member under this node's id is known to be dead: nobody waits for its lease. */
+    bool replaces;
 };
 
 struct cluster *cluster_new(const struct cluster_options *options, int64_t now_mono_ms);

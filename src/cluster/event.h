@@ -21,6 +21,9 @@
 /* Whoever has it is not known: without a coordinator nobody says who fenced a shard. */
 #define CLUSTER_HOLDER_UNKNOWN "?"
 
+struct cluster_shard;
+struct cluster_question;
+
 struct cluster_member {
     const char *id;
     uint64_t nonce;      /* of this life of the node: another one is another process */
@@ -59,6 +62,18 @@ enum cluster_event_kind {
     EVENT_CLAIM_LOST,
     /* shard: the record does not name this node any more; the answer to ACTION_RELEASE. */
     EVENT_RELEASED,
+    /* shard, epoch (the new one): the successor's record now; the answer to ACTION_HAND_OVER. */
+    EVENT_HANDED_OVER,
+    /* shard: it was not handed over. The successor is no member, or the record is another. */
+    EVENT_HAND_OVER_LOST,
+    /*
+     * shard, rc, text; the answer to ACTION_FORCE_RELEASE. OK: nobody holds it. PRECONDITION: its
+     * holder is a member, whose id the text is. CONFLICT: the record is another. Anything else: it
+     * is not known.
+     */
+    EVENT_FORCED,
+    /* number: the nonce of another process that is a member under this node's id. */
+    EVENT_JOIN_TAKEN,
     /* This node is a member from now on; is none until it is confirmed again. */
     EVENT_CONFIRMED,
     EVENT_LAPSED,
@@ -75,13 +90,22 @@ enum cluster_event_kind {
     EVENT_OPENED,
     /* rc, text; CONFLICT: another process opened it meanwhile. */
     EVENT_OPEN_FAILED,
-    /* The answer to ACTION_CLOSE, whether it went well or not: nothing of the shard runs here. */
+    /* The answer to ACTION_PREPARE. rc: not OK when closing will take as long as it takes. */
+    EVENT_PREPARED,
+    /*
+     * empty; the answer to ACTION_CLOSE, whether it went well or not: nothing of the shard runs
+     * here. Empty: its write-ahead log holds nothing that is not in the database.
+     */
     EVENT_CLOSED,
     /* Another process opened an open shard's database. Nothing of the shard runs here. */
     EVENT_FENCED,
 
+    /* --- from people --- */
+
     /* The node is to give up all it has: begin. */
     EVENT_LEAVE,
+    /* question: kept until ACTION_ANSWER names it. */
+    EVENT_QUESTION,
 };
 
 /* What each kind uses is said there. */
@@ -97,12 +121,17 @@ struct cluster_event {
     size_t owner_count;
     struct shard_ref ref;
     silo_rc rc;
+    bool empty;
+    struct cluster_question *question;
 };
 
 enum cluster_action_kind {
     /* --- to the coordinator --- */
 
-    /* Become a member, or one again: EVENT_CONFIRMED, EVENT_MEMBERS, EVENT_OWNERS. */
+    /*
+     * Become a member, or one again: EVENT_CONFIRMED, EVENT_MEMBERS, EVENT_OWNERS; or
+     * EVENT_JOIN_TAKEN. replace: whoever is a member under this node's id is known to be dead.
+     */
     ACTION_JOIN,
     /* EVENT_MAP. Later ones come by themselves where the coordinator can tell. */
     ACTION_READ_MAP,
@@ -117,6 +146,16 @@ enum cluster_action_kind {
     ACTION_CLAIM,
     /* shard, epoch. */
     ACTION_RELEASE,
+    /*
+     * shard, epoch, to: the id of the node that is to have it. Granted only while the record is of
+     * that epoch and the successor is a member: EVENT_HANDED_OVER or EVENT_HAND_OVER_LOST.
+     */
+    ACTION_HAND_OVER,
+    /*
+     * shard, expected (the record's epoch), force: the record goes, unless it is another by now, or
+     * its holder is a member and force is not set: EVENT_FORCED.
+     */
+    ACTION_FORCE_RELEASE,
     /* Others are told that this node takes nothing more. It stays a member. */
     ACTION_LEAVE,
 
@@ -129,7 +168,12 @@ enum cluster_action_kind {
      * the writer it takes over from. EVENT_OPENED or EVENT_OPEN_FAILED.
      */
     ACTION_OPEN,
-    /* shard, ref: also while it is being opened, whose answer comes first then. EVENT_CLOSED. */
+    /* shard, ref: it goes on serving, and makes its close short: EVENT_PREPARED. */
+    ACTION_PREPARE,
+    /*
+     * shard, ref: also while it is being opened, whose answer comes first then. EVENT_CLOSED.
+     * moving: another node has it next, so what was not begun is left to that one.
+     */
     ACTION_CLOSE,
     /* shard, ref: closed; its place can be used again. */
     ACTION_REMOVE,
@@ -139,9 +183,14 @@ enum cluster_action_kind {
     ACTION_REFUSE,
     /* All that this node had is closed and, as far as it may, released. */
     ACTION_LEFT,
+    /*
+     * strict: from now on whatever shows that this node may answer for its shards must have begun
+     * after the call it answers, for others may have taken them unheard.
+     */
+    ACTION_STRICT,
+    /* question: its answer is in it, and it is its asker's again. */
+    ACTION_ANSWER,
 };
-
-struct cluster_shard;
 
 struct cluster_action {
     enum cluster_action_kind kind;
@@ -149,10 +198,12 @@ struct cluster_action {
     uint64_t number;
     struct bytes text;
     uint64_t epoch, expected, map;
-    bool guarded;
+    bool guarded, moving, force, replace, strict;
+    const char *to;
     struct shard_ref ref;
     const struct cluster_shard *settings;
     silo_rc rc;
+    struct cluster_question *question;
 };
 
 #endif

@@ -189,7 +189,14 @@ static void hear_of(struct cluster *cluster, struct guard *guard, const struct c
     case EVENT_CONFIRMED:
     case EVENT_LAPSED:
     case EVENT_LEAVE:
+    case EVENT_JOIN_TAKEN:
+    case EVENT_QUESTION:
         return; /* not about a shard */
+    case EVENT_HANDED_OVER:
+    case EVENT_HAND_OVER_LOST:
+    case EVENT_FORCED:
+    case EVENT_PREPARED:
+        return; /* nothing of that kind is asked for */
     }
 }
 

@@ -29,6 +29,7 @@ SILO_RC cluster_map_make(const struct cluster_settings *settings,
         shard->id = uuid_from_seed(seed, i + 1);
         shard->order = settings->order;
         shard->wal_url = settings->wal_url != NULL ? xstrdup(settings->wal_url) : NULL;
+        shard->wal = cluster_wal_of(settings->wal_url);
         if (i != 0) {
             const unsigned __int128 bound = ((unsigned __int128)i << 64) / count;
             (void)snprintf(shard->range_start, sizeof shard->range_start, "%016llx",
@@ -44,9 +45,65 @@ void cluster_map_deinit(struct cluster_map *map)
 {
     for (size_t i = 0; i < map->shard_count; i++) {
         free(map->shards[i].wal_url);
+        free(map->shards[i].ring);
     }
     free(map->shards);
     *map = (struct cluster_map){0};
+}
+
+struct cluster_map cluster_map_copy(const struct cluster_map *map)
+{
+    struct cluster_map copy = *map;
+    copy.shards = xcalloc(map->shard_count + 1, sizeof *copy.shards);
+    for (size_t i = 0; i < map->shard_count; i++) {
+        const struct cluster_shard *shard = &map->shards[i];
+        copy.shards[i] = *shard;
+        copy.shards[i].wal_url = shard->wal_url != NULL ? xstrdup(shard->wal_url) : NULL;
+        copy.shards[i].ring = shard->ring != NULL ? xstrdup(shard->ring) : NULL;
+    }
+    return copy;
+}
+
+struct cluster_shard *cluster_map_find(const struct cluster_map *map, const struct uuid *shard)
+{
+    for (size_t i = 0; i < map->shard_count; i++) {
+        if (uuid_eq(&map->shards[i].id, shard)) {
+            return &map->shards[i];
+        }
+    }
+    return NULL;
+}
+
+enum cluster_wal cluster_wal_of(const char *wal_url)
+{
+    const struct bytes url = bytes_str(wal_url != NULL ? wal_url : "");
+    const bool own =
+        bytes_starts(url, BYTES_LIT("file:")) || bytes_starts(url, BYTES_LIT("memory:"));
+    return own ? WAL_PINNED : WAL_SHARED;
+}
+
+bool cluster_ring_valid(struct bytes ring)
+{
+    size_t chars = 0;
+    bool plain = ring.len <= RING_BYTES_MAX && bytes_utf8(ring, &chars);
+    for (size_t i = 0; i < ring.len; i++) {
+        plain = plain && ring.ptr[i] >= ' ' && ring.ptr[i] != 0x7f;
+    }
+    return plain;
+}
+
+SILO_RC cluster_shard_set_ring(struct cluster_shard *shard, const char *ring, struct silo_err *err)
+{
+    if (!cluster_ring_valid(bytes_str(ring))) {
+        return FAIL(err, SILO_INVALID,
+                    "the name of a placement ring is UTF-8 of at most %u bytes without control "
+                    "characters",
+                    RING_BYTES_MAX);
+    }
+    free(shard->ring);
+    const bool named = ring[0] != '\0' && strcmp(ring, CLUSTER_RING_DEFAULT) != 0;
+    shard->ring = named ? xstrdup(ring) : NULL;
+    return RC_OK;
 }
 
 static const char *order_name(enum dispatch_order order)

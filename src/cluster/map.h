@@ -14,6 +14,7 @@
 #ifndef SILO_CLUSTER_MAP_H
 #define SILO_CLUSTER_MAP_H
 
+#include "base/bytes.h"
 #include "base/limits.h"
 #include "base/rc.h"
 #include "base/uuid.h"
@@ -29,11 +30,16 @@
 #define CLUSTER_RECORD_PREFIX "cluster"
 #define CLUSTER_RECORD_NAME_MAX 64
 
+/* Who can read a shard's write-ahead log: every node, or the one that wrote it. */
+enum cluster_wal { WAL_SHARED, WAL_PINNED };
+
 struct cluster_shard {
     struct uuid id;
     char range_start[CLUSTER_BOUND_LEN + 1], range_end[CLUSTER_BOUND_LEN + 1];
     enum dispatch_order order;
+    enum cluster_wal wal;
     char *wal_url; /* template of where its WAL lies; NULL: with the rest */
+    char *ring;    /* of the nodes it may go to; NULL: the default one */
 };
 
 /* Shards in order of their ranges, which cover the whole space without gap or overlap. */
@@ -43,6 +49,9 @@ struct cluster_map {
     struct cluster_shard *shards;
     size_t shard_count;
 };
+
+/* As a ring is written: NULL for the default one, whose name is "default" for people. */
+#define CLUSTER_RING_DEFAULT "default"
 
 /* What the configuration says of shards: the first map is made so, later ones must agree. */
 struct cluster_settings {
@@ -60,6 +69,17 @@ SILO_RC cluster_map_make(const struct cluster_settings *settings,
                          const uint8_t seed[CLUSTER_SEED_BYTES], struct cluster_map *ret_map,
                          struct silo_err *err);
 void cluster_map_deinit(struct cluster_map *map);
+struct cluster_map cluster_map_copy(const struct cluster_map *map);
+/* NULL when the map has no such shard. */
+struct cluster_shard *cluster_map_find(const struct cluster_map *map, const struct uuid *shard);
+/*
+ * The shard is one of that ring's from now on; "" and "default": of the default one. INVALID for
+ * what is no name of a ring: more than RING_BYTES_MAX bytes, no UTF-8, or control characters.
+ */
+SILO_RC cluster_shard_set_ring(struct cluster_shard *shard, const char *ring, struct silo_err *err);
+bool cluster_ring_valid(struct bytes ring);
+/* A log in a directory or in memory is its node's; one that everybody reaches by its URL is not. */
+enum cluster_wal cluster_wal_of(const char *wal_url);
 /* PRECONDITION, with the shard, when a setting contradicts what the map says of a shard. */
 SILO_RC cluster_map_check(const struct cluster_map *map, const struct cluster_settings *settings,
                           struct silo_err *err);

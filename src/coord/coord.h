@@ -9,9 +9,11 @@
  *     coord_new -> (calls, turn, next_event until false, wait for fd or the time it said) ...
  *               -> coord_free
  *
- * Calls return at once; what they lead to stands beside each action in cluster/event.h. A claim
- * whose answer was lost is the backend's to settle: it is granted or lost, never unknown. Order
- * holds: events about one shard come as the records changed, and answers after what they rest on.
+ * Calls return at once; what they lead to stands beside each action in cluster/event.h. A claim or
+ * a hand-over whose answer was lost is the backend's to settle: it is granted or lost, never
+ * unknown. A hand-over's answer comes before any other event of that record, and the record that
+ * names the successor is the successor's EVENT_OWNER. Order holds: events about one shard come as
+ * the records changed, and answers after what they rest on. What it is told is copied.
  *
  * Units      epochs and map numbers as in cluster/event.h; times in us of the monotonic clock.
  * Ownership  whoever made a backend frees it. An event and all it points to is lent until the next
@@ -28,14 +30,17 @@ struct coord;
 
 struct coord_ops {
     void (*free)(struct coord *coord);
-    void (*join)(struct coord *coord);
+    void (*join)(struct coord *coord, bool replace);
     void (*leave)(struct coord *coord);
     void (*read_map)(struct coord *coord);
-    /* The text is copied. */
     void (*commit_map)(struct coord *coord, uint64_t number, struct bytes text);
     void (*read_owner)(struct coord *coord, const struct uuid *shard);
     void (*claim)(struct coord *coord, const struct uuid *shard, uint64_t expected, uint64_t map);
     void (*release)(struct coord *coord, const struct uuid *shard, uint64_t epoch);
+    void (*hand_over)(struct coord *coord, const struct uuid *shard, uint64_t epoch,
+                      const char *to);
+    void (*force_release)(struct coord *coord, const struct uuid *shard, uint64_t expected,
+                          bool force);
     /*
      * Takes what came and goes on with what is due. Returns when to be called again at the latest,
      * monotonic us; INT64_MAX: only when the descriptor is readable.

@@ -40,6 +40,7 @@ struct node {
     struct holding *by_slot[SHARDS_MAX];
     /* From the executors: opens that ended, closes that ended, struct shard_notice. */
     struct mailbox opens, closes, notices;
+    struct mailbox questions; /* struct cluster_question, of any thread */
     struct writers writers;
     struct burst writer_lines;
     struct silo_err refused; /* code OK: it was not */
@@ -70,6 +71,7 @@ struct node *node_new(const struct node_options *options)
     mailbox_init(&node->opens, SHARDS_MAX, node_wake, node);
     mailbox_init(&node->closes, SHARDS_MAX, node_wake, node);
     mailbox_init(&node->notices, SHARDS_MAX, node_wake, node);
+    mailbox_init(&node->questions, CLUSTER_QUESTIONS_MAX, node_wake, node);
     writers_init(&node->writers, options->store, options->queue);
     return node;
 }
@@ -90,10 +92,23 @@ static void notices_free(struct mail *mail)
     }
 }
 
+static void question_refuse(struct cluster_question *question, enum silo_code code,
+                            const char *text)
+{
+    question->rc = (silo_rc){code};
+    (void)snprintf(question->text, sizeof question->text, "%s", text);
+    question->done(question);
+}
+
 struct node *node_free(struct node *node)
 {
     if (node == NULL) {
         return NULL;
+    }
+    for (struct mail *mail = mailbox_take(&node->questions); mail != NULL;) {
+        struct cluster_question *question = CONTAINER_OF(mail, struct cluster_question, mail);
+        mail = mail->next;
+        question_refuse(question, SILO_UNAVAILABLE, "server is shutting down");
     }
     notices_free(mailbox_take(&node->notices));
     for (uint32_t i = 0; i < SHARDS_MAX; i++) {
@@ -260,6 +275,28 @@ static bool take_shards(struct node *node)
     return any;
 }
 
+/* --- questions --- */
+
+void node_ask(struct node *node, struct cluster_question *question)
+{
+    if (!mailbox_send(&node->questions, &question->mail)) {
+        question_refuse(question, SILO_EXHAUSTED, "too many questions to the cluster at a time");
+    }
+}
+
+static bool take_questions(struct node *node)
+{
+    struct mail *mail = mailbox_take(&node->questions);
+    const bool any = mail != NULL;
+    while (mail != NULL) {
+        struct cluster_question *question = CONTAINER_OF(mail, struct cluster_question, mail);
+        mail = mail->next;
+        const struct cluster_event event = {.kind = EVENT_QUESTION, .question = question};
+        cluster_event(node->cluster, &event);
+    }
+    return any;
+}
+
 /* --- writers --- */
 
 static void writer_unknown(struct node *node, const struct uuid *shard, silo_rc rc,
@@ -328,7 +365,7 @@ static void act(struct node *node, const struct cluster_action *action)
     const struct coord_ops *coord = node->coord->ops;
     switch (action->kind) {
     case ACTION_JOIN:
-        coord->join(node->coord);
+        coord->join(node->coord, action->replace);
         return;
     case ACTION_READ_MAP:
         coord->read_map(node->coord);
@@ -344,6 +381,12 @@ static void act(struct node *node, const struct cluster_action *action)
         return;
     case ACTION_RELEASE:
         coord->release(node->coord, &action->shard, action->epoch);
+        return;
+    case ACTION_HAND_OVER:
+        coord->hand_over(node->coord, &action->shard, action->epoch, action->to);
+        return;
+    case ACTION_FORCE_RELEASE:
+        coord->force_release(node->coord, &action->shard, action->expected, action->force);
         return;
     case ACTION_LEAVE:
         coord->leave(node->coord);
@@ -369,6 +412,14 @@ static void act(struct node *node, const struct cluster_action *action)
     case ACTION_READ_WRITER:
         act_read_writer(node, action);
         return;
+    case ACTION_PREPARE:
+        tell_shard(node, EVENT_PREPARED, &action->shard, RC_OK);
+        return;
+    case ACTION_STRICT:
+        return;
+    case ACTION_ANSWER:
+        action->question->done(action->question);
+        return;
     }
 }
 
@@ -381,6 +432,7 @@ int64_t node_turn(struct node *node)
         cluster_set_time(node->cluster, env_mono_ms(node->env));
         again = take_shards(node);
         again |= take_writers(node);
+        again |= take_questions(node);
         coord_us = node->coord->ops->turn(node->coord);
         while (node->coord->ops->next_event(node->coord, &event)) {
             cluster_event(node->cluster, &event);
@@ -405,7 +457,7 @@ void node_fds(const struct node *node, int ret_fds[NODE_FDS])
 bool node_sleep(struct node *node)
 {
     return mailbox_sleep(&node->opens) && mailbox_sleep(&node->closes) &&
-           mailbox_sleep(&node->notices);
+           mailbox_sleep(&node->notices) && mailbox_sleep(&node->questions);
 }
 
 /* --- what it is like --- */

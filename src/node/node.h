@@ -11,7 +11,7 @@
  * Ownership  coordinator, shards, store queue and home are lent and outlive the node, but for the
  *            executors' threads, which must have ended before node_free. The options' strings are
  *            copied.
- * Threads    one at a time; node_told: any.
+ * Threads    one at a time; node_told, node_ask: any.
  * Limits     those of cluster/cluster.h.
  */
 #ifndef SILO_NODE_NODE_H
@@ -19,6 +19,7 @@
 
 #include "base/env.h"
 #include "cluster/cluster.h"
+#include "cluster/question.h"
 #include "coord/coord.h"
 #include "directory/directory.h"
 #include "shard/shard.h"
@@ -84,6 +85,11 @@ bool node_made_map(const struct node *node);
  */
 SILO_RC node_check(const struct node *node, struct silo_err *err);
 struct node_counts node_counts(const struct node *node);
+
+/*
+ * Any thread. The question is answered, also when the node ends before: by node_free at the latest.
+ */
+void node_ask(struct node *node, struct cluster_question *question);
 
 /* Begins to close all shards and to give them up. */
 void node_leave(struct node *node);

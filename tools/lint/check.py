@@ -52,10 +52,10 @@ LAYERS = {
     "limiter": {"shard/limiter.h", "rpc"},
     "cluster": {"codec", "directory"},
     "coord": {"cluster", "store/store.h"},  # the map lies in the object store
-    "node": {"cluster", "coord", "directory", "shard/shard.h", "store/store.h"},
+    "node": {"cluster", "coord", "directory", "metrics", "shard/shard.h", "store/store.h"},
     "directory": {"codec"},
     "query": {"codec", "store/store.h"},
-    "service": {"shard/shard.h", "directory/directory.h", "query", "codec", "metrics", "rpc"},
+    "service": {"shard/shard.h", "directory/directory.h", "cluster/question.h", "query", "codec", "metrics", "rpc"},
     "server": (MODULES - {"store_mem"}) | {"sdbx.h", "sdbx_toml.h", "sdbx_settings.h"},
 }
 

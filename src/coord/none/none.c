@@ -53,8 +53,9 @@ static void none_free(struct coord *coord)
 }
 
 /* Alone it takes every shard, whatever its rings. */
-static void none_join(struct coord *coord)
+static void none_join(struct coord *coord, bool replace)
 {
+    (void)replace; /* nobody else is known */
     struct none *none = none_of(coord);
     (void)news_add(none, EVENT_CONFIRMED);
     struct cluster_event *members = news_add(none, EVENT_MEMBERS);
@@ -104,6 +105,24 @@ static void none_release(struct coord *coord, const struct uuid *shard, uint64_t
     news_add(none_of(coord), EVENT_RELEASED)->shard = *shard;
 }
 
+/* There is no other member. */
+static void none_hand_over(struct coord *coord, const struct uuid *shard, uint64_t epoch,
+                           const char *to)
+{
+    (void)epoch;
+    (void)to;
+    news_add(none_of(coord), EVENT_HAND_OVER_LOST)->shard = *shard;
+}
+
+/* There is no record that could name a node that is gone. */
+static void none_force_release(struct coord *coord, const struct uuid *shard, uint64_t expected,
+                               bool force)
+{
+    (void)expected;
+    (void)force;
+    news_add(none_of(coord), EVENT_FORCED)->shard = *shard;
+}
+
 static int64_t none_turn(struct coord *coord)
 {
     struct none *none = none_of(coord);
@@ -144,6 +163,8 @@ static const struct coord_ops none_ops = {.free = none_free,
                                           .read_owner = none_read_owner,
                                           .claim = none_claim,
                                           .release = none_release,
+                                          .hand_over = none_hand_over,
+                                          .force_release = none_force_release,
                                           .turn = none_turn,
                                           .next_event = none_next_event,
                                           .fd = none_fd,

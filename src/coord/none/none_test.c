@@ -57,7 +57,7 @@ static void act(struct node *node, const struct cluster_action *action)
 {
     const struct coord_ops *ops = node->coord->ops;
     if (action->kind == ACTION_JOIN) {
-        ops->join(node->coord);
+        ops->join(node->coord, action->replace);
     } else if (action->kind == ACTION_READ_MAP) {
         ops->read_map(node->coord);
     } else if (action->kind == ACTION_COMMIT_MAP) {
