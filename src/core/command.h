@@ -303,6 +303,9 @@ bool command_keeps_work(enum command_kind kind);
 /* Such a command exists to change rows. Of those a sender can send. */
 bool command_changes(enum command_kind kind);
 
+/* As it was before it was sent: one that came back with nothing done may be sent again. */
+void command_rewind(struct command *cmd);
+
 /*
  * A row the answer needs that is read after it became durable (attempts, payloads and results of
  * their own).

@@ -67,6 +67,16 @@ void command_ended(struct core *core, const struct command *cmd)
     }
 }
 
+void command_rewind(struct command *cmd)
+{
+    const struct command was = *cmd;
+    *cmd = (struct command){.kind = was.kind,
+                            .arena = was.arena,
+                            .job_ref = was.job_ref,
+                            .args = was.args,
+                            .rc = was.rc};
+}
+
 bool command_changes(enum command_kind kind)
 {
     return type_of(kind)->changes;

@@ -22,6 +22,7 @@
 #include "core/ids.h"
 #include "core/inner.h"
 #include "core/lease.h"
+#include "core/leave.h"
 #include "core/locate.h"
 #include "core/low.h"
 #include "core/marks.h"
@@ -182,6 +183,8 @@ void core_submit(struct core *core, struct command *cmd)
         (void)run_fail(cmd, SILO_UNAVAILABLE, "shard not ready: acquisition in progress");
         view_begin(&core->view);
         core_answer(core, cmd);
+    } else if (core->run.leaving && cmd->kind != CMD_GIVE_BACK) {
+        core_send_away(core, cmd);
     } else if (core->run.command_count > commands_max(cmd)) {
         (void)run_fail(cmd, SILO_EXHAUSTED, "too many requests are waiting in this shard");
         view_begin(&core->view);
@@ -220,6 +223,11 @@ void core_turn(struct core *core)
     if (core->phase != CORE_OPEN) {
         return;
     }
+    if (core->run.leaving) {
+        leave_turn(core);
+        core_run_woken(core);
+        return;
+    }
     core_run_woken(core);
     due_turn(core);
     expiry_turn(core);
@@ -251,6 +259,9 @@ int64_t core_next_mono_ms(const struct core *core)
     }
     if (!list_empty(&core->run.woken) || !list_empty(&core->drops.waiting)) {
         return core->mono_ms;
+    }
+    if (core->run.leaving) {
+        return INT64_MAX;
     }
     int64_t next =
         earlier(poll_next_mono_ms(core), earlier(due_next_mono_ms(core), low_next_mono_ms(core)));
@@ -316,13 +327,7 @@ void core_abandon(struct core *core, const char *why)
 {
     core_break(core, "%s", why);
     view_begin(&core->view);
-    for (struct map_node *n = map_next(&core->watches, NULL); n != NULL;
-         n = map_next(&core->watches, NULL)) {
-        const struct job_watch *watch = CONTAINER_OF(n, struct job_watch, node);
-        struct command *cmd = LIST_ENTRY(list_first(&watch->commands), struct command, node);
-        watch_remove(core, cmd); /* the last one takes the watch with it */
-        list_push_back(&core->run.blocked, &cmd->node);
-    }
+    watches_abandon(core, &core->run.blocked);
     marks_abandon(core, &core->run.blocked);
     core_abandon_list(core, &core->run.blocked, why);
     core_abandon_list(core, &core->run.woken, why);

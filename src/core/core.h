@@ -115,6 +115,14 @@ void core_before_seal(struct core *core);
 
 /* Shutdown: parked polls are answered with what is there, later ones do not park. */
 void core_release_polls(struct core *core);
+/*
+ * The shard goes to another process: the core begins nothing any more. What waits inside, or is
+ * submitted, and has changed nothing is answered SILO_ROUTED_WRONG; the rest as ever. Tasks that do
+ * not reach their worker still go back.
+ */
+void core_leave(struct core *core);
+/* Whether no such task is on its way back. */
+bool core_left(const struct core *core);
 /* While ownership is unproved no lease expires. */
 void core_freeze_leases(struct core *core, bool frozen);
 /* After an outage or a stall: every lease lasts for at least term_ms (0 to LEASE_MS) from now. */

@@ -14,7 +14,7 @@
 #include "core/state.h"
 
 struct drop {
-    struct command *command; /* NULL: resumed after open */
+    struct command *command; /* of the core's own when it was resumed after open */
     struct list queues;      /* struct queue.drop: those that had holders when it began */
     uint64_t before;         /* slots taken since it began stay */
     uint64_t dropped;
@@ -131,5 +131,23 @@ void drop_turn(struct core *core)
         drop_end(core, drop);
     } else {
         drop_mark(core, drop, true);
+    }
+}
+
+void drops_leave(struct core *core)
+{
+    const struct drop *drop = core->drops.now;
+    if (drop != NULL && drop->dropped != 0) {
+        struct command *cmd = drop->command;
+        list_remove(&cmd->node);
+        view_begin(&core->view);
+        (void)run_fail(cmd, SILO_UNAVAILABLE,
+                       "the shard moves to another node, which goes on dropping the holders");
+        core_answer(core, cmd);
+    }
+    drop_free(core);
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&core->drops.waiting)) != NULL) {
+        core_send_away(core, CONTAINER_OF(node, struct command, node));
     }
 }

@@ -14,6 +14,11 @@ struct core;
 void drops_init(struct core *core);
 void drop_resume(struct core *core, struct bytes tenant_part);
 void drop_turn(struct core *core);
+/*
+ * Sends away who waits for a drop. One that has begun goes on where the shard goes, and its caller
+ * is told so.
+ */
+void drops_leave(struct core *core);
 void drop_free(struct core *core);
 
 #endif

@@ -25,19 +25,6 @@ static struct command *expiry_give_back(struct core *core, const struct uuid *ta
     return cmd;
 }
 
-void core_undelivered(struct core *core, const struct uuid *task_id, const char *unreadable)
-{
-    struct lease *lease = lease_find(core, task_id);
-    if (lease != NULL && unreadable != NULL) {
-        lease_spoil(core, lease, unreadable);
-    } else if (lease != NULL) {
-        lease->undelivered = true;
-        lease_renew(core, lease);
-    } else if (unreadable == NULL) { /* it may refresh a limit */
-        expiry_begin(core, expiry_give_back(core, task_id));
-    }
-}
-
 /* What happened; the worker id is cut to what fits. */
 static struct bytes expiry_text(const struct core *core, const struct lease *lease,
                                 struct arena *arena)
@@ -79,6 +66,31 @@ static void lease_expire(struct core *core, struct lease *lease)
     expiry_begin(core, cmd);
 }
 
+/* Its task goes back now, if it is not on its way already. */
+static void lease_back(struct core *core, struct lease *lease)
+{
+    if (lease->unreadable == NULL && !lease->expiring) {
+        lease_expire(core, lease);
+    }
+}
+
+void core_undelivered(struct core *core, const struct uuid *task_id, const char *unreadable)
+{
+    struct lease *lease = lease_find(core, task_id);
+    if (lease != NULL && unreadable != NULL) {
+        lease_spoil(core, lease, unreadable);
+    } else if (lease != NULL) {
+        lease->undelivered = true;
+        if (core->run.leaving) {
+            lease_back(core, lease);
+        } else {
+            lease_renew(core, lease);
+        }
+    } else if (unreadable == NULL) { /* it may refresh a limit */
+        expiry_begin(core, expiry_give_back(core, task_id));
+    }
+}
+
 void expiry_turn(struct core *core)
 {
     if (core->leases.frozen) {
@@ -90,6 +102,17 @@ void expiry_turn(struct core *core)
             return;
         }
         lease_expire(core, CONTAINER_OF(node, struct lease, expiry));
+    }
+}
+
+void expiry_leave(struct core *core)
+{
+    for (struct map_node *n = map_next(&core->leases.by_job, NULL); n != NULL;
+         n = map_next(&core->leases.by_job, n)) {
+        struct lease *lease = CONTAINER_OF(n, struct lease, by_job);
+        if (lease->undelivered) {
+            lease_back(core, lease);
+        }
     }
 }
 

@@ -17,6 +17,8 @@ struct core;
 
 void expiry_turn(struct core *core);
 int64_t expiry_next_mono_ms(const struct core *core);
+/* Tasks that are known not to reach their worker go back now. */
+void expiry_leave(struct core *core);
 /* The command that was to end a lease is over, well or not. */
 void expiry_ended(struct core *core, const struct command *cmd);
 

@@ -271,6 +271,22 @@ void poll_turn(struct core *core)
     }
 }
 
+void polls_leave(struct core *core)
+{
+    struct list_node *node = NULL;
+    while ((node = list_first(&core->run.parked)) != NULL) {
+        struct command *cmd = CONTAINER_OF(node, struct command, node);
+        if (cmd->result.poll.count != 0 || cmd->result.poll.refresh_count != 0) {
+            poll_answer(core, cmd->parked);
+            continue;
+        }
+        list_remove(&cmd->parked->node);
+        core_unpark(core, cmd);
+        cmd->parked = NULL;
+        core_send_away(core, cmd);
+    }
+}
+
 int64_t poll_next_mono_ms(const struct core *core)
 {
     int64_t next = INT64_MAX;

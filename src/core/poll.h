@@ -27,6 +27,8 @@ struct poll {
 
 void poll_answer(struct core *core, struct poll *poll);
 void poll_turn(struct core *core);
+/* Every parked poll leaves: with what it has, if that is anything, else to where the shard goes. */
+void polls_leave(struct core *core);
 int64_t poll_next_mono_ms(const struct core *core);
 /* Fills what the worker is told about the job; the bytes are copied. Changes nothing. */
 void leased_task_fill(struct command *cmd, struct bytes job_ref, struct bytes info_row,

@@ -62,6 +62,13 @@ void core_answer(struct core *core, struct command *cmd)
     list_push_back(&core->run.answered, &cmd->node);
 }
 
+void core_send_away(struct core *core, struct command *cmd)
+{
+    view_begin(&core->view);
+    (void)run_fail(cmd, SILO_ROUTED_WRONG, NULL);
+    core_answer(core, cmd);
+}
+
 bool core_crowded(const struct core *core)
 {
     return core->run.deadlines.count >= SHARD_PARKED_MAX;

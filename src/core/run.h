@@ -34,6 +34,8 @@ enum run run_ok(struct command *cmd);
 enum run run_changed(struct command *cmd);
 /* Its rows are let go of, and its answer leaves when what it changed or saw is durable. */
 void core_answer(struct core *core, struct command *cmd);
+/* Nothing was done: it is to be sent to where the shard goes. */
+void core_send_away(struct core *core, struct command *cmd);
 /* It waits, until something happens or its time is up. */
 void core_park(struct core *core, struct command *cmd, int64_t deadline_mono_ms);
 /* It waits no longer, and is its caller's to run or to answer. */

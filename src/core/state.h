@@ -40,7 +40,7 @@ struct core {
         struct list woken, blocked, parked;
         struct heap deadlines; /* parked commands */
         size_t command_count;  /* inside the core, not answered */
-        bool polls_released;
+        bool polls_released, leaving;
     } run;
     struct {
         uint8_t seed[16]; /* ids of the core's own making come from it */

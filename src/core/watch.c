@@ -53,6 +53,17 @@ void watch_remove(struct core *core, struct command *cmd)
     }
 }
 
+void watches_abandon(struct core *core, struct list *to)
+{
+    for (struct map_node *n = map_next(&core->watches, NULL); n != NULL;
+         n = map_next(&core->watches, NULL)) {
+        const struct job_watch *watch = CONTAINER_OF(n, struct job_watch, node);
+        struct command *cmd = LIST_ENTRY(list_first(&watch->commands), struct command, node);
+        watch_remove(core, cmd); /* the last one takes the watch with it */
+        list_push_back(to, &cmd->node);
+    }
+}
+
 void watch_fire(struct core *core, struct bytes job_ref)
 {
     struct job_watch *watch = NULL;

@@ -26,6 +26,8 @@ void watches_init(struct core *core);
 void watches_free(struct core *core);
 void watch_add(struct core *core, struct command *cmd);
 void watch_remove(struct core *core, struct command *cmd);
+/* Moves every parked wait to a list. */
+void watches_abandon(struct core *core, struct list *to);
 void watch_fire(struct core *core, struct bytes job_ref);
 
 #endif

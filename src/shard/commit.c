@@ -64,8 +64,8 @@ void commit_answer(struct incarnation *inc, struct command *cmd)
         outage_answer(inc->shard, cmd);
     } else if (waits) {
         reply_park(inc, cmd);
-    } else if (cmd->rc.code != SILO_UNAVAILABLE && !command_changes(cmd->kind) &&
-               cmd->kind != CMD_POLL_STOP && cmd->kind != CMD_GIVE_BACK && cmd->kind != CMD_RENEW) {
+    } else if (cmd->rc.code != SILO_UNAVAILABLE && cmd->rc.code != SILO_ROUTED_WRONG &&
+               !command_changes(cmd->kind) && !command_is_own(cmd->kind)) {
         proof_answer(inc, cmd);
     } else {
         commit_release(inc, cmd);

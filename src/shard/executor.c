@@ -36,6 +36,9 @@ void request_answer(struct command *cmd)
     if (cmd->kind == CMD_LEND && cmd->rc.code != SILO_OK) {
         lend_take_back(cmd);
     }
+    if (cmd->rc.code == SILO_ROUTED_WRONG) {
+        command_rewind(cmd);
+    }
     request->done(request);
 }
 
@@ -121,10 +124,8 @@ static void request_run(struct executor *executor, struct shard_request *request
 {
     struct incarnation *inc = request->shard->inc;
     struct command *cmd = &request->cmd;
-    const bool open = inc != NULL && inc->phase == INC_OPEN;
-    const bool takes = open && !request->shard->moved;
-    const bool ends = inc != NULL && (open || inc->phase == INC_DRAINING);
-    if (!takes && !(ends && cmd->kind == CMD_GIVE_BACK)) {
+    const bool closes = inc != NULL && inc->phase == INC_DRAINING && cmd->kind == CMD_GIVE_BACK;
+    if (!closes && (inc == NULL || inc->phase != INC_OPEN)) {
         request_unready(request);
         return;
     }

@@ -220,21 +220,31 @@ static void life_drain(struct incarnation *inc)
     inc->phase = INC_DRAINING;
     inc->drain_until_mono_ms = inc->shard->executor->mono_ms + DRAIN_MS;
     shard_set_status(inc->shard, SHARD_CLOSING);
-    core_release_polls(inc->core);
+    if (inc->shard->moved) {
+        core_leave(inc->core);
+        checks_forget(inc);
+        proof_leave(inc);
+    } else {
+        core_release_polls(inc->core);
+    }
 }
 
+/* Whether nothing is on its way that the next owner would not know of, or that has an answer. */
 static bool life_drained(const struct incarnation *inc)
 {
-    return (commit_idle(inc) && core_stats(inc->core).commands == 0) ||
+    const bool core_done =
+        inc->shard->moved ? core_left(inc->core) : core_stats(inc->core).commands == 0;
+    return (core_done && commit_idle(inc) && wants_idle(inc)) ||
            inc->shard->executor->mono_ms >= inc->drain_until_mono_ms;
 }
 
 static void life_close(struct incarnation *inc)
 {
     const bool reset = inc->shard->control->op == CONTROL_RESET;
+    const bool moved = inc->shard->moved;
     commit_abandon(inc); /* what is left ran out of time */
     inc->phase = INC_CLOSING;
-    db_close(inc, reset ? STORE_CLOSE_DROP : STORE_CLOSE_MEMTABLE);
+    db_close(inc, reset ? STORE_CLOSE_DROP : moved ? STORE_CLOSE_WAL : STORE_CLOSE_MEMTABLE);
 }
 
 void life_closed(struct incarnation *inc, const struct store_event *event)
@@ -309,7 +319,7 @@ void life_remove(struct shard *shard)
 
 static void control_start(struct shard *shard)
 {
-    const struct incarnation *inc = shard->inc;
+    struct incarnation *inc = shard->inc;
     switch ((enum control_op)shard->control->op) {
     case CONTROL_OPEN:
         if (inc != NULL && inc->phase == INC_OPEN) {
@@ -329,7 +339,9 @@ static void control_start(struct shard *shard)
         if (inc == NULL) {
             shard_set_status(shard, SHARD_CLOSED);
             control_done(shard, SILO_OK, "");
-        } /* else life_turn drains it as soon as it is open */
+        } else if (shard->moved && inc->phase == INC_OPEN) {
+            life_drain(inc); /* before anything else that came in this turn */
+        }                    /* else life_turn drains it as soon as it is open */
         return;
     case CONTROL_RESET:
         shard->reopen = false;

@@ -101,6 +101,14 @@ static void unproved_fail(struct incarnation *inc)
     }
 }
 
+void proof_leave(struct incarnation *inc)
+{
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&inc->unproved)) != NULL) {
+        request_fail(CONTAINER_OF(node, struct command, node), SILO_ROUTED_WRONG, NULL);
+    }
+}
+
 void proof_turn(struct incarnation *inc)
 {
     if (inc->phase != INC_OPEN) {

@@ -374,6 +374,8 @@ void reads_done(struct incarnation *inc, struct op *op, struct store_event *even
 
 /* wants.c */
 void wants_start(struct incarnation *inc, struct command *cmd);
+/* No answer waits for rows. */
+bool wants_idle(const struct incarnation *inc);
 void wants_done(struct incarnation *inc, struct op *op, struct store_event *event);
 
 /*
@@ -412,6 +414,8 @@ void proof_answer(struct incarnation *inc, struct command *cmd);
 void proof_gained(struct incarnation *inc, int64_t since_mono_ms);
 void proof_refreshed(struct incarnation *inc, const struct op *op, const struct store_event *event);
 void proof_turn(struct incarnation *inc);
+/* The shard goes to another process: what waits for a proof is asked there. */
+void proof_leave(struct incarnation *inc);
 int64_t proof_next_mono_ms(const struct incarnation *inc);
 
 #endif

@@ -117,6 +117,18 @@ void wants_start(struct incarnation *inc, struct command *cmd)
     wants_go(inc, cmd);
 }
 
+bool wants_idle(const struct incarnation *inc)
+{
+    for (const struct list_node *n = list_first(&inc->ops); n != NULL;
+         n = list_next(&inc->ops, n)) {
+        const struct op *op = CONTAINER_OF(n, struct op, node);
+        if (op->kind == OP_WANTS && op->cmd != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void slice_take(struct command *cmd, size_t end, struct store_rows rows)
 {
     struct store_row row;
