@@ -274,7 +274,7 @@ void life_closed(struct incarnation *inc, const struct store_event *event)
     case CONTROL_ADD:
         break;
     }
-    shard->control->empty = event->rc.code == SILO_OK;
+    shard->control->empty = event->empty;
     control_done(shard, event->rc.code, event->text);
 }
 
