@@ -196,7 +196,7 @@ static void channel_back_off(struct rpc_channel *channel, const char *why)
 }
 
 /* A socket on its way to the address; -1 with errno. */
-static int channel_dial(const struct addrinfo *address)
+static int channel_dial(const struct rpc_channel *channel, const struct addrinfo *address)
 {
     const int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
@@ -204,6 +204,10 @@ static int channel_dial(const struct addrinfo *address)
     }
     const int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    const unsigned silence_ms = (unsigned)(channel->options.user_timeout_us / 1000);
+    if (silence_ms != 0) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof silence_ms);
+    }
     if (connect(fd, address->ai_addr, address->ai_addrlen) == 0 || errno == EINPROGRESS) {
         return fd;
     }
@@ -239,7 +243,7 @@ static bool channel_dial_next(struct rpc_channel *channel, const char **ret_why)
     while (channel->next_address != NULL) {
         const struct addrinfo *address = channel->next_address;
         channel->next_address = address->ai_next;
-        const int fd = channel_dial(address);
+        const int fd = channel_dial(channel, address);
         if (fd < 0) {
             *ret_why = strerror(errno);
         } else if (client_conn_new(channel, fd)) {

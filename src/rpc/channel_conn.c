@@ -317,7 +317,7 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     stream->closed = true;
     struct rpc_request *request = stream->request;
     if (request != NULL && error_code == NGHTTP2_REFUSED_STREAM && !request->own.retried &&
-        conn->channel != NULL) {
+        !request->own.sent_more && conn->channel != NULL) {
         request->own.retried = true;
         request->own.stream = NULL;
         client_stream_leave(stream);
@@ -365,8 +365,11 @@ static ssize_t stream_read(nghttp2_session *session, int32_t stream_id, uint8_t 
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* a reset is on its way */
     }
     const size_t n = stream->queue.bytes < length ? stream->queue.bytes : length;
+    if (n == 0 && stream->goes_on) {
+        return NGHTTP2_ERR_DEFERRED; /* until something is sent, or it ends */
+    }
     *data_flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (n == stream->queue.bytes) {
+    if (n == stream->queue.bytes && !stream->goes_on) {
         *data_flags |= NGHTTP2_DATA_FLAG_EOF;
     }
     return (ssize_t)n;
@@ -415,7 +418,8 @@ static struct client_stream *stream_new(struct rpc_channel *channel, struct rpc_
     } else {
         stream = xmalloc(sizeof *stream);
     }
-    *stream = (struct client_stream){.conn = channel->conn, .request = request, .arena = arena};
+    *stream = (struct client_stream){
+        .conn = channel->conn, .request = request, .arena = arena, .goes_on = request->goes_on};
     frame_reader_init(&stream->reader, channel->options.message_bytes_max,
                       request->on_message == NULL ? &stream->arena : NULL);
     list_push_back(&channel->conn->streams, &stream->node);

@@ -1,6 +1,7 @@
 /*
  * rpc/channel_int.h - what channel.c (connecting, waiting calls), channel_conn.c (nghttp2's
- * callbacks) and channel_wait.c (blocking calls, freeing) share.
+ * callbacks), channel_send.c (requests that go on) and channel_wait.c (blocking calls, freeing)
+ * share.
  *
  * Ownership  a channel has at most one connection that takes new calls; older ones live until their
  *            calls ended. A connection or look-up whose channel is NULL has been left behind and
@@ -71,6 +72,7 @@ struct client_stream {
     int32_t id;
     struct arena arena;
     struct frame_queue queue; /* the request */
+    bool goes_on;             /* and it has not ended: an empty queue is not its end */
     struct frame_reader reader;
     uint32_t messages;
     struct rpc_header *headers;

@@ -71,6 +71,7 @@
 #define RPC_TRAILERS_MAX 8u               /* extra trailers of one answer */
 #define RPC_STREAM_QUEUE_BYTES (1u << 20) /* a server stream above this is not writable */
 #define RPC_BIDI_QUEUE_BYTES (64u << 10)  /* the same of a bidi call: its requests wait then, too */
+#define RPC_SEND_QUEUE_BYTES (1u << 20) /* of a client's request that goes on, waiting to be sent */
 
 /* gRPC status numbers used by name; silo_code_grpc gives those of our own codes. */
 enum rpc_status {
@@ -536,6 +537,11 @@ struct rpc_channel_options {
     /* calls waiting or running; 0 = 65,536; one more fails RESOURCE_EXHAUSTED */
     uint32_t calls_max;
     int64_t connect_timeout_us; /* 0 = 5 s */
+    /*
+     * The system gives a connection up when what was sent on it is not acknowledged for so long; 0
+     * = the system's own time, which is many minutes.
+     */
+    int64_t user_timeout_us;
 };
 
 /*
@@ -546,7 +552,9 @@ struct rpc_channel_options {
 struct rpc_request {
     const char *path;
     struct bytes message; /* lent until on_done */
-    int64_t timeout_us;   /* from rpc_channel_call on; 0 = none; also sent as grpc-timeout */
+    /* The request goes on: further messages by rpc_channel_send, and it ends by rpc_channel_end. */
+    bool goes_on;
+    int64_t timeout_us; /* from rpc_channel_call on; 0 = none; also sent as grpc-timeout */
     const struct rpc_header *headers; /* lent until on_done */
     size_t header_count;
     /*
@@ -567,7 +575,7 @@ struct rpc_request {
         struct rpc_timer timer;
         void *stream;
         int64_t deadline_us;
-        bool posted, cancelled, retried;
+        bool posted, cancelled, retried, sent_more;
     } own;
 };
 
@@ -586,6 +594,14 @@ void rpc_channel_call(struct rpc_channel *channel, struct rpc_request *request);
  * when the call had not reached the loop yet, as soon as it does.
  */
 void rpc_channel_cancel(struct rpc_channel *channel, struct rpc_request *request);
+/*
+ * Loop. One more message of a request that goes on; it is copied. Nothing is sent if it fails:
+ * EXHAUSTED, more than RPC_SEND_QUEUE_BYTES wait to be sent already; UNAVAILABLE, the call has no
+ * connection yet; PRECONDITION, the request has ended.
+ */
+SILO_RC rpc_channel_send(struct rpc_request *request, struct bytes message, struct silo_err *err);
+/* Loop. A request that goes on ends here; answers may still come. Again is fine. */
+void rpc_channel_end(struct rpc_request *request);
 /* Loop, in on_done. A trailer (or header) of the answer; ptr NULL if absent. */
 struct bytes rpc_request_trailer(const struct rpc_request *request, const char *name);
 /* Any thread; a moment's truth. */
