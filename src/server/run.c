@@ -139,6 +139,7 @@ int server_shutdown(struct server *server, int signal_number, bool *ret_clean)
 
     rpc_health_set(server->rpc, SILO_SERVICE_NAME, false);
     shards_release_polls(server->shards);
+    service_release(server->service);
     rpc_server_drain(server->rpc);
     const int64_t left_ms = left_until(server, deadline_ms);
     const bool drained =

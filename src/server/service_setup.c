@@ -86,6 +86,7 @@ SILO_RC server_build_service(struct server *server, struct silo_err *err)
         .node = {.id = identity->id,
                  .grpc_addr = identity->address,
                  .as_dialled = config->coordination.advertised_grpc_addr == NULL,
+                 .life = identity->nonce,
                  .rings = config->coordination.placement_rings.items,
                  .ring_count = config->coordination.placement_rings.count}};
     advertised_say(server);

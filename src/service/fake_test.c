@@ -143,6 +143,16 @@ static struct rpc_loop {
     struct rpc_loop_base base;
 } fake_loop = {{.ops = &loop_ops}};
 
+static void reply_keep(struct rpc_call *call, struct bytes reply)
+{
+    uint8_t *copy = xmalloc(reply.len + 1);
+    if (reply.len != 0) {
+        memcpy(copy, reply.ptr, reply.len);
+    }
+    free((void *)call->reply.ptr);
+    call->reply = bytes_of(copy, reply.len);
+}
+
 static bool call_done(struct rpc_call *call, uint32_t status, struct bytes text, struct bytes reply)
 {
     assert_false(call->done);
@@ -150,11 +160,7 @@ static bool call_done(struct rpc_call *call, uint32_t status, struct bytes text,
     call->status = status;
     call->text = xcalloc(1, text.len + 1);
     memcpy(call->text, text.ptr, text.len);
-    uint8_t *copy = xmalloc(reply.len + 1);
-    if (reply.len != 0) {
-        memcpy(copy, reply.ptr, reply.len);
-    }
-    call->reply = bytes_of(copy, reply.len);
+    reply_keep(call, reply);
     return !call->gone;
 }
 
@@ -211,7 +217,33 @@ static bool call_finish(struct rpc_call *call, uint32_t status, struct bytes tex
     return call_done(call, status, text, BYTES_NONE);
 }
 
+static bool call_send(struct rpc_call *call, const struct rpc_piece *pieces, size_t count,
+                      bool copy)
+{
+    assert_true(count == 1 && copy);
+    assert_false(call->stuffed);
+    reply_keep(call, pieces[0].bytes);
+    call->sent++;
+    return !call->gone;
+}
+
+static bool call_writable(const struct rpc_call *call)
+{
+    return !call->stuffed;
+}
+
+static void call_on_writable(struct rpc_call *call,
+                             void (*on_writable)(struct rpc_call *call, void *context),
+                             void *context)
+{
+    call->on_writable = on_writable;
+    call->writable_context = context;
+}
+
 static const struct rpc_call_ops call_ops = {
+    .send = call_send,
+    .writable = call_writable,
+    .on_writable = call_on_writable,
     .authority = call_authority,
     .alive = call_alive,
     .on_cancel = call_on_cancel,
@@ -231,8 +263,10 @@ void fake_publish_unheard(void)
 {
     struct directory_builder builder;
     directory_builder_init(&builder, &(struct uuid){{0}});
+    directory_builder_map(&builder, FAKE_MAP);
     static const struct directory_node self = {.id = "node-1", .address = "127.0.0.1:1"};
-    static const struct directory_node other = {.id = "node-2", .address = "10.0.0.2:50051"};
+    static const struct directory_node other = {
+        .id = "node-2", .address = "10.0.0.2:50051", .leaving = true};
     directory_builder_self(&builder, directory_builder_node(&builder, &self));
     uint32_t node = DIRECTORY_NO_NODE;
     for (size_t i = 0; i < fake.shard_count; i++) {
@@ -288,7 +322,8 @@ void fake_start(size_t shard_count, bool tenancy, bool dev_mode)
                  .grpc_addr = "127.0.0.1:1",
                  .as_dialled = true,
                  .rings = rings,
-                 .ring_count = 1},
+                 .ring_count = 1,
+                 .life = FAKE_LIFE},
     };
     fake.service = service_new(&options);
 }
@@ -370,6 +405,13 @@ void fake_cancel(struct rpc_call *call)
     fake_run();
 }
 
+void fake_read(struct rpc_call *call)
+{
+    call->stuffed = false;
+    call->on_writable(call, call->writable_context);
+    fake_run();
+}
+
 void fake_sent(struct rpc_call *call, bool sent)
 {
     assert_non_null(call->release);
@@ -380,7 +422,7 @@ void fake_sent(struct rpc_call *call, bool sent)
 
 void *fake_reply(struct rpc_call *call, const ProtobufCMessageDescriptor *type)
 {
-    assert_true(call->done);
+    assert_true(call->done || call->sent != 0);
     if (call->status != 0) {
         fail_msg("status %u: %s", call->status, call->text);
     }

@@ -14,6 +14,8 @@
 #define FAKE_SHARDS_MAX 4
 #define FAKE_REQUESTS_MAX 4096
 
+#define FAKE_MAP 12u  /* number of the map */
+#define FAKE_LIFE 77u /* of the node */
 #define FAKE_BOUND "4000000000000000"
 
 struct fake_shard {
@@ -31,7 +33,11 @@ struct rpc_call {
     bool done, gone;
     uint32_t status;
     char *text;
-    struct bytes reply; /* malloced copy */
+    struct bytes reply; /* malloced copy; of a stream the newest message */
+    size_t sent;        /* messages of a stream */
+    bool stuffed;       /* the caller does not read */
+    void (*on_writable)(struct rpc_call *call, void *context);
+    void *writable_context;
     /* Of the shard, as the trailers have it, and when to ask again; "" = not told. */
     char owner[64], owner_node[64], retry_ms[16];
     uint64_t counted; /* as bytes of its request, beyond those */
@@ -78,11 +84,16 @@ void fake_answer(struct shard_request *request, enum silo_code code, const char 
 void fake_run(void);
 /* The client leaves. */
 void fake_cancel(struct rpc_call *call);
+/* The client of a stuffed stream reads again. */
+void fake_read(struct rpc_call *call);
 /* Time passes; timers fire. */
 void fake_pass(int64_t us);
 /* The reply's bytes left, or did not. */
 void fake_sent(struct rpc_call *call, bool sent);
-/* Decoded reply of a call that ended well; free with protobuf_c_message_free_unpacked. */
+/*
+ * Decoded reply of a call that ended well, or the newest message of a stream; free with
+ * protobuf_c_message_free_unpacked.
+ */
 void *fake_reply(struct rpc_call *call, const ProtobufCMessageDescriptor *type);
 /* Asserts that the call ended with the status and that its text contains `text`. */
 void fake_failed(struct rpc_call *call, uint32_t status, const char *text);

@@ -51,7 +51,7 @@ static void loop_notified(void *context)
     }
 }
 
-static struct service_loop *loop_of(const struct call *call)
+struct service_loop *svc_loop(const struct call *call)
 {
     const struct service *service = call->service;
     struct rpc_loop *rpc = rpc_call_loop(call->rpc);
@@ -61,9 +61,35 @@ static struct service_loop *loop_of(const struct call *call)
     if (loop->reader.home == NULL) {
         loop->rpc = rpc;
         list_init(&loop->watches);
+        list_init(&loop->streams);
         directory_reader_init(&loop->reader, service->directory, loop_notified, loop);
+        atomic_store_explicit(&loop->met, true, memory_order_seq_cst);
     }
     return loop;
+}
+
+/* Loop. */
+static void loop_release(struct rpc_mail *mail)
+{
+    topology_streams_end(CONTAINER_OF(mail, struct service_loop, release));
+}
+
+/*
+ * A loop that is met later reads `releasing` after it said that it was met, so one of the two sees
+ * the other.
+ */
+void service_release(struct service *service)
+{
+    if (atomic_exchange_explicit(&service->releasing, true, memory_order_seq_cst)) {
+        return;
+    }
+    for (uint32_t i = 0; i < service->loop_count; i++) {
+        struct service_loop *loop = &service->loops[i];
+        if (atomic_load_explicit(&loop->met, memory_order_seq_cst)) {
+            loop->release.run = loop_release;
+            rpc_loop_post(loop->rpc, &loop->release);
+        }
+    }
 }
 
 void service_detach(struct service *service)
@@ -72,22 +98,23 @@ void service_detach(struct service *service)
         struct service_loop *loop = &service->loops[i];
         if (loop->reader.home != NULL) {
             ASSERT(list_empty(&loop->watches));
+            ASSERT(list_empty(&loop->streams));
             directory_reader_deinit(&loop->reader);
-            *loop = (struct service_loop){0};
+            memset(loop, 0, sizeof *loop);
         }
     }
 }
 
 const struct directory *svc_directory(const struct call *call)
 {
-    return directory_read(&loop_of(call)->reader);
+    return directory_read(&svc_loop(call)->reader);
 }
 
 void svc_watch(const struct call *call, struct svc_watch *watch,
                void (*newer)(struct svc_watch *watch))
 {
     watch->newer = newer;
-    list_push_back(&loop_of(call)->watches, &watch->node);
+    list_push_back(&svc_loop(call)->watches, &watch->node);
 }
 
 void svc_unwatch(struct svc_watch *watch)

@@ -265,28 +265,6 @@ static void the_results_of_many_say_who_has_their_shard_now(void **state)
     fake_stop();
 }
 
-static void the_topology_knows_other_nodes(void **state)
-{
-    (void)state;
-    fake_start(3, false, false);
-    fake.shards[1].place = PLACE_NODE;
-    fake.shards[2].place = PLACE_UNASSIGNED;
-    fake_publish();
-    struct rpc_call *call = fake_call_bytes("GetClusterInfo", BYTES_LIT(""));
-    Silo__V1__GetClusterInfoResponse *info =
-        fake_reply(call, &silo__v1__get_cluster_info_response__descriptor);
-    assert_int_equal(info->num_shards, 3);
-    assert_int_equal(info->n_shard_owners, 2);
-    assert_string_equal(info->shard_owners[0]->node_id, "node-1");
-    assert_string_equal(info->shard_owners[1]->node_id, "node-2");
-    assert_string_equal(info->shard_owners[1]->grpc_addr, "10.0.0.2:50051");
-    assert_int_equal(info->n_members, 2);
-    assert_string_equal(info->members[1]->node_id, "node-2");
-    silo__v1__get_cluster_info_response__free_unpacked(info, NULL);
-    fake_free(call);
-    fake_stop();
-}
-
 /* --- polls --- */
 
 static void a_parked_poll_is_parked_on_shards_that_come(void **state)
@@ -457,7 +435,6 @@ int main(void)
         cmocka_unit_test(a_caller_is_told_who_has_the_shard_and_when_to_ask),
         cmocka_unit_test(the_result_of_an_imported_job_says_who_has_its_shard),
         cmocka_unit_test(the_results_of_many_say_who_has_their_shard_now),
-        cmocka_unit_test(the_topology_knows_other_nodes),
         cmocka_unit_test(a_parked_poll_is_parked_on_shards_that_come),
         cmocka_unit_test(a_poll_is_parked_on_what_came_while_it_visited),
         cmocka_unit_test(a_loop_is_told_once_of_what_it_has_not_heard),

@@ -69,11 +69,19 @@ static const struct call_method methods[] = {
         .run = on_await_cancellations,
         .rank = RPC_RANK_SIDE,
     },
+    {
+        .name = "WatchTopology",
+        .request = &silo__v1__watch_topology_request__descriptor,
+        .run = on_watch_topology,
+        .server_streaming = true,
+        .calls_per_conn_max = TOPOLOGY_STREAMS_PER_CONN_MAX,
+        .rank = RPC_RANK_SIDE,
+    },
     METHOD("GetCounters", get_counters_request, on_get_counters),
     METHOD("ListTenants", list_tenants_request, on_list_tenants),
 };
 #define METHODS_COUNT (sizeof methods / sizeof methods[0])
-_Static_assert(METHODS_COUNT == 35, "29 methods of the contract and six of ours");
+_Static_assert(METHODS_COUNT == 36, "29 methods of the contract and seven of ours");
 
 static char *text_new(const char *text)
 {
@@ -107,6 +115,7 @@ struct service *service_new(const struct service_options *options)
     service->node_id = text_new(options->node.id);
     service->grpc_addr = text_new(options->node.grpc_addr);
     service->as_dialled = options->node.as_dialled;
+    service->life = options->node.life;
     service->ring_count = options->node.ring_count;
     service->rings = xcalloc(service->ring_count + 1, sizeof *service->rings);
     for (size_t i = 0; i < service->ring_count; i++) {
@@ -123,6 +132,7 @@ struct service *service_new(const struct service_options *options)
         slot->rpc = (struct rpc_method){
             .path = slot->path,
             .rank = methods[i].rank,
+            .calls_per_conn_max = methods[i].calls_per_conn_max,
             .server_streaming = methods[i].server_streaming,
             .needs_auth = true,
             .on_call = svc_begin,

@@ -15,7 +15,7 @@
  *            outlive the server that has its methods, the shards must outlive it: an answer that
  *            never left gives its tasks back to them.
  * Threads    service_new, service_rpc_method, service_detach, service_free: one, while no call
- *            runs. Calls run on the loops of the server.
+ *            runs. Calls run on the loops of the server; service_release comes while they do.
  * Limits     service/service_int.h.
  */
 #ifndef SILO_SERVICE_SERVICE_H
@@ -40,6 +40,7 @@ struct service_node {
     bool as_dialled;       /* a caller that says what it dialled is told that instead */
     const char *const *rings;
     size_t ring_count; /* 0 = the default ring only */
+    uint64_t life;     /* another one each time it starts */
 };
 
 struct service_options {
@@ -57,6 +58,11 @@ struct service_options {
 };
 
 struct service *service_new(const struct service_options *options);
+/*
+ * Any one thread, before the server drains: calls that would wait for news as long as the server
+ * runs end now.
+ */
+void service_release(struct service *service);
 /*
  * The server it was registered with is gone, and with it the loops. Before another directory is
  * published.

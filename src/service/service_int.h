@@ -42,6 +42,10 @@
 #define STRAY_TRIES_MAX 3u
 #define STRAY_MS 5000 /* ... and so long in all, or to the end of its caller's patience */
 
+#define TOPOLOGY_STREAMS_MAX 4096u         /* of WatchTopology, of one server ... */
+#define TOPOLOGY_STREAMS_PER_CONN_MAX 16u  /* ... and of one connection */
+#define TOPOLOGY_SPACING_US (100 * 1000LL) /* between two messages of a stream */
+
 /* The tenant that stands for "none" while tenancy is off. */
 #define TENANT_NONE BYTES_LIT("-")
 
@@ -52,6 +56,9 @@ struct service_loop {
     struct rpc_mail newer;  /* says that there is a newer directory */
     atomic_bool newer_sent; /* it is on its way: set by whoever publishes, cleared by the loop */
     struct list watches;    /* struct svc_watch.node */
+    atomic_bool met;        /* a call came there: set by the loop, read by service_release */
+    struct rpc_mail release;
+    struct list streams; /* of WatchTopology: struct topology_stream.node */
 };
 
 /* Something on a loop that wants to know of each newer directory. */
@@ -69,6 +76,7 @@ struct service {
     bool tenancy;
     bool dev_mode;
     char *node_id, *grpc_addr;
+    uint64_t life;
     bool as_dialled;
     char **rings;
     size_t ring_count;
@@ -77,6 +85,8 @@ struct service {
     struct statements *statements;
     struct counter_source counters[SERVICE_COUNTERS_MAX];
     size_t counters_count;
+    atomic_uint streams;                          /* of WatchTopology, on all loops */
+    atomic_bool releasing;                        /* set once, by service_release */
     struct burst refresh_lines, unreadable_lines; /* of the log */
 };
 
@@ -91,6 +101,7 @@ struct call_method {
     void (*run)(struct call *call);
     uint32_t items; /* bulk calls: number of the request's repeated field; 0: none */
     bool server_streaming;
+    uint32_t calls_per_conn_max; /* 0: as many as there are */
     enum rpc_rank rank;
 };
 
@@ -162,6 +173,8 @@ size_t svc_pieces(struct arena *arena, const ProtobufCMessage *reply, size_t siz
 
 /* --- loops.c --- */
 
+/* The call's. */
+struct service_loop *svc_loop(const struct call *call);
 /* Loop. The newest directory, lent until this is called again: for one event of the loop. */
 const struct directory *svc_directory(const struct call *call);
 /* Loop. newer runs for each newer directory, until svc_unwatch; no-op for one that is not there. */
@@ -330,10 +343,14 @@ void on_return_tasks(struct call *call);
 void on_await_cancellations(struct call *call);
 void on_cluster_info(struct call *call);
 void on_node_info(struct call *call);
+void on_watch_topology(struct call *call);
 void on_reset_shards(struct call *call);
 void on_get_counters(struct call *call);
 void on_list_tenants(struct call *call);
 void on_unimplemented(struct call *call);
+
+/* Loop. The server stops: all streams of WatchTopology there end. */
+void topology_streams_end(struct service_loop *loop);
 
 /* Of ReportOutcome, shared with the bulk form: INVALID when the outcome is missing. */
 SILO_RC report_args_fill(const Silo__V1__ReportOutcomeRequest *request,

@@ -1,162 +1,191 @@
 /*
- * service/topology.c - GetClusterInfo and GetNodeInfo, as the directory has it: this node owns the
- * shards that are here, but those that another process took over.
+ * service/topology.c - GetClusterInfo, as the directory has it: which node has which shard and what
+ * is the matter with it, and who the members are. Nobody else is asked, so it answers at once,
+ * whatever is away.
  *
  * By which address a caller reaches this node only the caller knows: port forwards, translated
  * addresses and names of certificates lie between. So each is told the one it dialled, unless the
  * operator set one for all. What a caller says it dialled goes back to that caller alone, and only
  * if it is a plain host:port.
  */
-#include <stdlib.h>
-
 #include "base/address.h"
-#include "service/call_int.h"
+#include "service/topology_int.h"
+
+/* One answer on its way: what is read, where it is made, and this node as the caller dials it. */
+struct topology {
+    const struct service *service;
+    const struct directory *directory;
+    struct arena *arena;
+    char *address;
+};
 
 /* This node's address as the caller can use it. */
-static char *addr_for(const struct call *call)
+static char *addr_for(const struct call *call, struct arena *arena)
 {
     const struct bytes dialled = rpc_call_authority(call->rpc);
     if (call->service->as_dialled && address_connectable(dialled)) {
-        return arena_str(call->arena, dialled);
+        return arena_str(arena, dialled);
     }
     return call->service->grpc_addr;
 }
 
-/* Who serves the shard, as far as this node knows: false where it does not. */
-static bool owner_fill(const struct call *call, const struct directory *directory,
-                       const struct directory_shard *shard, Silo__V1__ShardOwner *owner)
+static void owner_self(const struct topology *topology, Silo__V1__ShardOwner *owner)
 {
-    const struct service *service = call->service;
-    if (shard->place == PLACE_NODE) {
-        const struct directory_node *node = &directory->nodes[shard->node];
-        owner->grpc_addr = (char *)node->address; /* only read, here and below */
-        owner->node_id = (char *)node->id;
-        return true;
-    }
-    owner->grpc_addr = addr_for(call);
-    owner->node_id = service->node_id;
-    /* A fenced one another process has; which one is not known here. */
-    return directory_shard_here(shard) && shard_status(service->shards, shard->ref) != SHARD_FENCED;
+    owner->grpc_addr = topology->address;
+    owner->node_id = topology->service->node_id;
 }
 
-static void owners_fill(const struct call *call, const struct directory *directory,
-                        Silo__V1__GetClusterInfoResponse *reply)
+/* Texts of the directory are only read, here and below. */
+static void owner_node(const struct topology *topology, uint32_t number,
+                       Silo__V1__ShardOwner *owner)
 {
-    const size_t count = directory->shard_count;
-    reply->shard_owners = arena_alloc(call->arena, (count + 1) * sizeof *reply->shard_owners);
-    for (size_t i = 0; i < count; i++) {
-        const struct directory_shard *shard = directory->shards[i];
-        Silo__V1__ShardOwner *owner = arena_alloc(call->arena, sizeof *owner);
-        silo__v1__shard_owner__init(owner);
-        owner->shard_id = (char *)shard->id_text;
-        owner->range_start = (char *)shard->range_start;
-        owner->range_end = (char *)shard->range_end;
-        if (owner_fill(call, directory, shard, owner)) {
-            reply->shard_owners[reply->n_shard_owners++] = owner;
-        }
-    }
-    reply->num_shards = (uint32_t)count;
+    const struct directory_node *node = &topology->directory->nodes[number];
+    owner->grpc_addr = (char *)node->address;
+    owner->node_id = (char *)node->id;
 }
 
-static Silo__V1__ClusterMember *member_new(const struct call *call)
+/* A shard of this process. */
+static void owner_here(const struct topology *topology, const struct directory_shard *shard,
+                       Silo__V1__ShardOwner *owner)
 {
-    Silo__V1__ClusterMember *member = arena_alloc(call->arena, sizeof *member);
+    owner_self(topology, owner);
+    switch (shard_status(topology->service->shards, shard->ref)) {
+    case SHARD_OPEN:
+        owner->state = SILO__V1__SHARD_STATE__SHARD_STATE_SERVING;
+        return;
+    case SHARD_FAILED:
+        owner->state = SILO__V1__SHARD_STATE__SHARD_STATE_FAILED;
+        return;
+    case SHARD_FENCED: /* another process has it; which one is not known here */
+        owner->grpc_addr = owner->node_id = (char *)"";
+        owner->state = SILO__V1__SHARD_STATE__SHARD_STATE_UNASSIGNED;
+        return;
+    case SHARD_CLOSED:
+    case SHARD_OPENING:
+    case SHARD_CLOSING:
+        break;
+    }
+    owner->state = SILO__V1__SHARD_STATE__SHARD_STATE_OPENING;
+}
+
+/*
+ * Until the record says otherwise a shard that leaves here is still this node's; of one that comes
+ * here the record says so already.
+ */
+static void owner_moving(const struct topology *topology, const struct directory_shard *shard,
+                         Silo__V1__ShardOwner *owner)
+{
+    owner_self(topology, owner);
+    owner->state = SILO__V1__SHARD_STATE__SHARD_STATE_MOVING;
+    owner->moving_to_node_id = (char *)topology->directory->nodes[shard->node].id;
+}
+
+static void owner_state(const struct topology *topology, const struct directory_shard *shard,
+                        Silo__V1__ShardOwner *owner)
+{
+    switch (shard->place) {
+    case PLACE_HERE:
+        owner_here(topology, shard, owner);
+        return;
+    case PLACE_SPLITTING:
+        owner_here(topology, shard, owner);
+        owner->state = SILO__V1__SHARD_STATE__SHARD_STATE_SPLITTING;
+        return;
+    case PLACE_NODE:
+        owner_node(topology, shard->node, owner);
+        owner->state = SILO__V1__SHARD_STATE__SHARD_STATE_SERVING;
+        return;
+    case PLACE_MOVING:
+        owner_moving(topology, shard, owner);
+        return;
+    case PLACE_STRANDED:
+        owner->state = SILO__V1__SHARD_STATE__SHARD_STATE_STRANDED;
+        owner->holder_node_id = (char *)shard->holder;
+        return;
+    case PLACE_RETIRED:
+    case PLACE_UNASSIGNED:
+        break;
+    }
+    owner->state = SILO__V1__SHARD_STATE__SHARD_STATE_UNASSIGNED;
+}
+
+static Silo__V1__ShardOwner *owner_new(const struct topology *topology,
+                                       const struct directory_shard *shard)
+{
+    Silo__V1__ShardOwner *owner = arena_alloc(topology->arena, sizeof *owner);
+    silo__v1__shard_owner__init(owner);
+    owner->shard_id = (char *)shard->id_text;
+    owner->range_start = (char *)shard->range_start;
+    owner->range_end = (char *)shard->range_end;
+    if (shard->ring != NULL) {
+        owner->placement_ring_opt_case = SILO__V1__SHARD_OWNER__PLACEMENT_RING_OPT_PLACEMENT_RING;
+        owner->placement_ring = (char *)shard->ring;
+    }
+    owner_state(topology, shard, owner);
+    return owner;
+}
+
+static Silo__V1__ClusterMember *member_new(const struct topology *topology,
+                                           const struct directory_node *node)
+{
+    Silo__V1__ClusterMember *member = arena_alloc(topology->arena, sizeof *member);
     silo__v1__cluster_member__init(member);
+    member->node_id = (char *)node->id;
+    member->grpc_addr = (char *)node->address;
+    member->placement_rings = (char **)node->rings;
+    member->n_placement_rings = node->ring_count;
+    member->leaving = node->leaving;
     return member;
 }
 
 /* This node as it knows itself, then the others. */
-static void members_fill(const struct call *call, const struct directory *directory,
-                         Silo__V1__GetClusterInfoResponse *reply)
+static void members_fill(const struct topology *topology, Silo__V1__GetClusterInfoResponse *reply)
 {
-    const struct service *service = call->service;
-    reply->members = arena_alloc(call->arena, (directory->node_count + 1) * sizeof *reply->members);
-    Silo__V1__ClusterMember *self = member_new(call);
-    self->node_id = service->node_id;
-    self->grpc_addr = reply->this_grpc_addr;
-    self->placement_rings = service->rings;
-    self->n_placement_rings = service->ring_count;
-    reply->members[reply->n_members++] = self;
+    const struct service *service = topology->service;
+    const struct directory *directory = topology->directory;
+    const bool known = directory->self != DIRECTORY_NO_NODE;
+    reply->members =
+        arena_alloc(topology->arena, (directory->node_count + 1) * sizeof *reply->members);
+    const struct directory_node self = {.id = service->node_id,
+                                        .address = topology->address,
+                                        .rings = (const char *const *)service->rings,
+                                        .ring_count = service->ring_count,
+                                        .leaving =
+                                            known && directory->nodes[directory->self].leaving};
+    reply->members[reply->n_members++] = member_new(topology, &self);
     for (size_t i = 0; i < directory->node_count; i++) {
-        const struct directory_node *node = &directory->nodes[i];
         if (i != directory->self) {
-            Silo__V1__ClusterMember *other = member_new(call);
-            other->node_id = (char *)node->id;
-            other->grpc_addr = (char *)node->address;
-            other->placement_rings = (char **)node->rings;
-            other->n_placement_rings = node->ring_count;
-            reply->members[reply->n_members++] = other;
+            reply->members[reply->n_members++] = member_new(topology, &directory->nodes[i]);
         }
     }
 }
 
+void topology_fill(const struct call *call, const struct directory *directory, struct arena *arena,
+                   Silo__V1__GetClusterInfoResponse *ret_reply)
+{
+    const struct topology topology = {.service = call->service,
+                                      .directory = directory,
+                                      .arena = arena,
+                                      .address = addr_for(call, arena)};
+    silo__v1__get_cluster_info_response__init(ret_reply);
+    ret_reply->this_node_id = call->service->node_id;
+    ret_reply->this_grpc_addr = topology.address;
+    ret_reply->version = directory->version;
+    ret_reply->life = call->service->life;
+    ret_reply->map_number = directory->map_number;
+    const size_t count = directory->shard_count;
+    ret_reply->num_shards = (uint32_t)count;
+    ret_reply->shard_owners = arena_alloc(arena, (count + 1) * sizeof *ret_reply->shard_owners);
+    for (size_t i = 0; i < count; i++) {
+        ret_reply->shard_owners[ret_reply->n_shard_owners++] =
+            owner_new(&topology, directory->shards[i]);
+    }
+    members_fill(&topology, ret_reply);
+}
+
 void on_cluster_info(struct call *call)
 {
-    const struct directory *directory = svc_directory(call);
-    Silo__V1__GetClusterInfoResponse reply = SILO__V1__GET_CLUSTER_INFO_RESPONSE__INIT;
-    reply.this_node_id = call->service->node_id;
-    reply.this_grpc_addr = addr_for(call);
-    owners_fill(call, directory, &reply);
-    members_fill(call, directory, &reply);
+    Silo__V1__GetClusterInfoResponse reply;
+    topology_fill(call, svc_directory(call), call->arena, &reply);
     svc_reply(call, &reply.base);
-}
-
-/* --- GetNodeInfo --- */
-
-static int owned_cmp(const void *a, const void *b)
-{
-    const Silo__V1__OwnedShardInfo *x = *(Silo__V1__OwnedShardInfo *const *)a;
-    const Silo__V1__OwnedShardInfo *y = *(Silo__V1__OwnedShardInfo *const *)b;
-    return strcmp(x->shard_id, y->shard_id);
-}
-
-/* A shard whose counters cannot be read shows zeroes. */
-static Silo__V1__OwnedShardInfo *owned_new(struct arena *arena, const struct fan_part *part)
-{
-    Silo__V1__OwnedShardInfo *owned = arena_alloc(arena, sizeof *owned);
-    silo__v1__owned_shard_info__init(owned);
-    owned->shard_id = part->shard->id_text;
-    owned->cleanup_status = (char *)"CompactionDone";
-    const struct command *cmd = &part->request.cmd;
-    if (cmd->rc.code == SILO_OK) {
-        const struct counts *counts = &cmd->result.totals.counts;
-        const uint64_t completed = counts->succeeded + counts->failed + counts->cancelled;
-        owned->completed_jobs = (int64_t)completed;
-        owned->total_jobs = (int64_t)(completed + counts->open);
-        owned->created_at_ms = cmd->result.totals.created_ms;
-    }
-    return owned;
-}
-
-static void node_info_answer(struct fan *fan)
-{
-    struct call *call = fan->call;
-    const struct service *service = call->service;
-    Silo__V1__GetNodeInfoResponse reply = SILO__V1__GET_NODE_INFO_RESPONSE__INIT;
-    reply.node_id = service->node_id;
-    reply.placement_rings = service->rings;
-    reply.n_placement_rings = service->ring_count;
-    reply.owned_shards = arena_alloc(call->arena, (fan->count + 1) * sizeof *reply.owned_shards);
-    for (size_t i = 0; i < fan->count; i++) {
-        reply.owned_shards[reply.n_owned_shards++] = owned_new(call->arena, &fan->parts[i]);
-    }
-    qsort(reply.owned_shards, reply.n_owned_shards, sizeof reply.owned_shards[0], owned_cmp);
-    fan_deinit(fan);
-    svc_reply(call, &reply.base);
-}
-
-void on_node_info(struct call *call)
-{
-    size_t count = 0;
-    struct directory_shard *open =
-        route_open(call->service, svc_directory(call), call->arena, &count);
-    struct fan *fan = fan_new(call, count, node_info_answer);
-    if (count == 0) {
-        node_info_answer(fan);
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        fan->parts[i].request.cmd.kind = CMD_TOTALS;
-        fan_send(&fan->parts[i], &open[i]);
-    }
 }

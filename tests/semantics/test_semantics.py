@@ -44,7 +44,7 @@ ROUTED = {
 JOB_CALLS = ("GetJob", "GetJobResult", "DeleteJob", "CancelJob", "RestartJob", "ExpediteJob", "LeaseTask")
 CLIENT_CALLS = ("Enqueue", "DropTenantHolders") + JOB_CALLS
 WORKER_CALLS = ("ReportOutcome", "ReportRefreshOutcome", "Heartbeat")
-UNROUTED = {"GetClusterInfo", "GetNodeInfo", "ResetShards", "ImportJobs", "GetCounters"}
+UNROUTED = {"GetClusterInfo", "GetNodeInfo", "ResetShards", "ImportJobs", "GetCounters", "WatchTopology"}
 ABSENT = (
     "Query QueryArrow CpuProfile HeapProfile RequestSplit GetSplitStatus ConfigureShard ForceReleaseShard CompactShard "
     "FlushShard GetShardStorageInfo DumpTasks"

@@ -1,0 +1,16 @@
+/*
+ * service/topology_int.h - what GetClusterInfo and WatchTopology tell.
+ *
+ * Ownership  the message lies in the arena given, and lends from directory, service and call.
+ * Threads    the call's loop.
+ */
+#ifndef SILO_SERVICE_TOPOLOGY_INT_H
+#define SILO_SERVICE_TOPOLOGY_INT_H
+
+#include "service/call_int.h"
+
+/* The cluster as the directory has it, for that caller. */
+void topology_fill(const struct call *call, const struct directory *directory, struct arena *arena,
+                   Silo__V1__GetClusterInfoResponse *ret_reply);
+
+#endif
