@@ -63,6 +63,13 @@ static SILO_RC methods_add(struct server *server, struct silo_err *err)
     return RC_OK;
 }
 
+/* Any thread. */
+static void question_ask(void *context, struct cluster_question *question)
+{
+    const struct server *server = context;
+    node_ask(server->node, question);
+}
+
 SILO_RC server_build_service(struct server *server, struct silo_err *err)
 {
     const struct silo_config *config = server->config;
@@ -75,6 +82,8 @@ SILO_RC server_build_service(struct server *server, struct silo_err *err)
     };
     const struct service_options options = {
         .statements = server->statements,
+        .ask = question_ask,
+        .ask_context = server,
         .counters = counters,
         .counters_count = sizeof counters / sizeof counters[0],
         .shards = server->shards,

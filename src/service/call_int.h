@@ -20,6 +20,7 @@
 #define ERROR_REPLY_TOO_LARGE                                                                   \
     "the reply is too large: more than 128 MiB; omit_payload and omit_results of GetJob leave " \
     "out what is large"
+#define ERROR_SHARD_ID "invalid shard ID: not a UUID"
 #define ERROR_ID_TOO_LONG "id too long: at most 4096 bytes"
 #define ERROR_WORKER_TOO_LONG "worker_id too long: at most 4096 bytes"
 

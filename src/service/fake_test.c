@@ -294,6 +294,23 @@ void fake_publish(void)
     fake_run();
 }
 
+static void ask(void *context, struct cluster_question *question)
+{
+    assert_ptr_equal(context, &fake);
+    assert_null(fake.question);
+    fake.question = question;
+}
+
+void fake_decide(enum silo_code code)
+{
+    struct cluster_question *question = fake.question;
+    assert_non_null(question);
+    fake.question = NULL;
+    question->rc = (silo_rc){code};
+    question->done(question);
+    fake_run();
+}
+
 void fake_start(size_t shard_count, bool tenancy, bool dev_mode)
 {
     memset(&fake, 0, sizeof fake);
@@ -318,6 +335,8 @@ void fake_start(size_t shard_count, bool tenancy, bool dev_mode)
         .loops = 1,
         .tenancy = tenancy,
         .dev_mode = dev_mode,
+        .ask = ask,
+        .ask_context = &fake,
         .node = {.id = "node-1",
                  .grpc_addr = "127.0.0.1:1",
                  .as_dialled = true,

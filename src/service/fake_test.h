@@ -54,6 +54,7 @@ struct fake {
     size_t request_count;
     struct shard_control *controls[FAKE_SHARDS_MAX];
     size_t control_count;
+    struct cluster_question *question; /* asked last */
     int64_t now_us;
     struct bytes authority; /* of calls that begin */
     bool no_room;           /* connections take no large reply */
@@ -82,6 +83,8 @@ struct shard_request *fake_take(enum command_kind kind);
 /* The shard is done with it; what the loop does then is run. */
 void fake_answer(struct shard_request *request, enum silo_code code, const char *error);
 void fake_run(void);
+/* The cluster answers the question; text and previous_ring are set. */
+void fake_decide(enum silo_code code);
 /* The client leaves. */
 void fake_cancel(struct rpc_call *call);
 /* The client of a stuffed stream reads again. */

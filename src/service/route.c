@@ -18,7 +18,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "service/service_int.h"
+#include "service/call_int.h"
 
 #define NOT_FOUND_TEXT "shard not found" /* clients tell by it that they asked the wrong node */
 #define NOT_READY_TEXT "shard not ready: acquisition in progress"
@@ -152,7 +152,7 @@ SILO_RC route_name(const struct directory *directory, struct bytes text,
 {
     struct uuid id;
     if (!uuid_parse_lenient(text, &id)) {
-        return FAIL(err, SILO_INVALID, "invalid shard ID: not a UUID");
+        return FAIL(err, SILO_INVALID, ERROR_SHARD_ID);
     }
     *ret_shard = directory_find(directory, &id);
     return RC_OK;

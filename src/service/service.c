@@ -49,10 +49,10 @@ static const struct call_method methods[] = {
     METHOD("HeapProfile", heap_profile_request, on_unimplemented),
     METHOD("RequestSplit", request_split_request, on_unimplemented),
     METHOD("GetSplitStatus", get_split_status_request, on_unimplemented),
-    METHOD("ConfigureShard", configure_shard_request, on_unimplemented),
+    METHOD("ConfigureShard", configure_shard_request, on_configure_shard),
     BULK("ImportJobs", import_jobs_request, 1, on_import_jobs, RPC_RANK_WORK),
     METHOD("ResetShards", reset_shards_request, on_reset_shards),
-    METHOD("ForceReleaseShard", force_release_shard_request, on_unimplemented),
+    METHOD("ForceReleaseShard", force_release_shard_request, on_force_release),
     METHOD("CompactShard", compact_shard_request, on_unimplemented),
     METHOD("FlushShard", flush_shard_request, on_unimplemented),
     METHOD("GetShardStorageInfo", get_shard_storage_info_request, on_unimplemented),
@@ -107,6 +107,8 @@ struct service *service_new(const struct service_options *options)
     service->tenancy = options->tenancy;
     service->dev_mode = options->dev_mode;
     service->statements = options->statements;
+    service->ask = options->ask;
+    service->ask_context = options->ask_context;
     ASSERT(options->counters_count <= SERVICE_COUNTERS_MAX);
     service->counters_count = options->counters_count;
     for (size_t i = 0; i < options->counters_count; i++) {

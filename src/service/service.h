@@ -23,6 +23,7 @@
 
 #include "base/env.h"
 #include "base/rc.h"
+#include "cluster/question.h"
 #include "directory/directory.h"
 #include "metrics/source.h"
 #include "rpc/rpc.h"
@@ -51,6 +52,9 @@ struct service_options {
     bool tenancy;
     bool dev_mode; /* allows ResetShards */
     struct service_node node;
+    /* Any thread. Asks the cluster; NULL: there is nobody to ask. */
+    void (*ask)(void *ask_context, struct cluster_question *question);
+    void *ask_context;
     struct statements *statements; /* reads what is listed; lent; NULL: nothing can be listed */
     /* What GetCounters tells; copied, and what they lend from must outlive the server. */
     const struct counter_source *counters;

@@ -80,6 +80,8 @@ struct service {
     bool as_dialled;
     char **rings;
     size_t ring_count;
+    void (*ask)(void *ask_context, struct cluster_question *question);
+    void *ask_context;
     struct service_method *methods; /* as registered */
     size_t method_count;
     struct statements *statements;
@@ -344,6 +346,8 @@ void on_await_cancellations(struct call *call);
 void on_cluster_info(struct call *call);
 void on_node_info(struct call *call);
 void on_watch_topology(struct call *call);
+void on_configure_shard(struct call *call);
+void on_force_release(struct call *call);
 void on_reset_shards(struct call *call);
 void on_get_counters(struct call *call);
 void on_list_tenants(struct call *call);

@@ -44,9 +44,10 @@ ROUTED = {
 JOB_CALLS = ("GetJob", "GetJobResult", "DeleteJob", "CancelJob", "RestartJob", "ExpediteJob", "LeaseTask")
 CLIENT_CALLS = ("Enqueue", "DropTenantHolders") + JOB_CALLS
 WORKER_CALLS = ("ReportOutcome", "ReportRefreshOutcome", "Heartbeat")
-UNROUTED = {"GetClusterInfo", "GetNodeInfo", "ResetShards", "ImportJobs", "GetCounters", "WatchTopology"}
+UNROUTED = {"GetClusterInfo", "GetNodeInfo", "ResetShards", "ImportJobs", "GetCounters", "WatchTopology",
+            "ConfigureShard", "ForceReleaseShard"}
 ABSENT = (
-    "Query QueryArrow CpuProfile HeapProfile RequestSplit GetSplitStatus ConfigureShard ForceReleaseShard CompactShard "
+    "Query QueryArrow CpuProfile HeapProfile RequestSplit GetSplitStatus CompactShard "
     "FlushShard GetShardStorageInfo DumpTasks"
 ).split()
 
