@@ -31,13 +31,15 @@ BUCKET = "silo-test"
 
 
 class S3Server:
-    """s3s-fs: a bucket is a directory."""
+    """s3s-fs: a bucket is a directory. `host` and `within` as for SiloServer."""
 
     scheme = "s3"
     backend = "s3"
     start_seconds = 30
 
-    def __init__(self):
+    def __init__(self, host="127.0.0.1", within=()):
+        self.host = host
+        self.within = list(within)
         self.directory = tempfile.mkdtemp(prefix="silo-s3-")
         self.port = free_port()
         self.process = None
@@ -45,7 +47,7 @@ class S3Server:
     def command(self):
         os.makedirs(os.path.join(self.directory, BUCKET), exist_ok=True)
         binary = real_parts.cargo_program("s3s-fs", S3S_VERSION, "--features", "binary")
-        return [binary, "--host", "127.0.0.1", "--port", str(self.port), "--access-key", ACCESS_KEY,
+        return [binary, "--host", self.host, "--port", str(self.port), "--access-key", ACCESS_KEY,
                 "--secret-key", SECRET_KEY, self.directory]
 
     def server_environment(self):
@@ -53,7 +55,7 @@ class S3Server:
 
     @property
     def url(self):
-        return "http://127.0.0.1:%d" % self.port
+        return "http://%s:%d" % (self.host, self.port)
 
     def environment(self):
         """What a client finds its credentials and its endpoint by."""
@@ -61,7 +63,7 @@ class S3Server:
                 "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT": self.url, "AWS_ALLOW_HTTP": "true"}
 
     def start(self):
-        command = self.command()
+        command = self.within + self.command()
         with open(os.path.join(self.directory, "s3.log"), "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=dict(os.environ, **self.server_environment()))
@@ -101,7 +103,7 @@ class S3Server:
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         day, path = now[:8], "/" + BUCKET + ("/" + urllib.parse.quote(key) if key else "")
         digest = hashlib.sha256(body).hexdigest()
-        signed = {"host": "127.0.0.1:%d" % self.port, "x-amz-content-sha256": digest, "x-amz-date": now}
+        signed = {"host": "%s:%d" % (self.host, self.port), "x-amz-content-sha256": digest, "x-amz-date": now}
         names = ";".join(sorted(signed))
         canonical = "\n".join([method, path, query, *("%s:%s" % (n, signed[n]) for n in sorted(signed)), "", names, digest])
         scope = "%s/%s/s3/aws4_request" % (day, REGION)
@@ -112,7 +114,7 @@ class S3Server:
         signature = hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
         authorization = "AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s" % (
             ACCESS_KEY, scope, names, signature)
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
         try:
             target = path + ("?" + query if query else "")
             connection.request(method, target, body, dict(signed, authorization=authorization, **(headers or {})))
@@ -154,7 +156,7 @@ class MinioServer(S3Server):
 
     def command(self):
         binary = real_parts.go_program("minio", "github.com/minio/minio", MINIO_VERSION)
-        return [binary, "server", "--quiet", "--address", "127.0.0.1:%d" % self.port,
+        return [binary, "server", "--quiet", "--address", "%s:%d" % (self.host, self.port),
                 "--console-address", "127.0.0.1:%d" % free_port(), os.path.join(self.directory, "minio")]
 
     def server_environment(self):

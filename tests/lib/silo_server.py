@@ -51,13 +51,15 @@ def toml_value(value):
 
 class SiloServer:
     """Settings are dotted keys of the configuration, for example {"server.dev_mode": True}. open_files is (soft, hard);
-    environment comes beside that of the test."""
+    environment comes beside that of the test. `host` and `within` (a command to run it by) serve those who give it a network
+    of its own."""
 
     def __init__(self, tenancy=False, shards=None, token=None, settings=None, directory=None, open_files=None,
-                 environment=None):
+                 environment=None, host="127.0.0.1", within=()):
         self.directory = directory or tempfile.mkdtemp(prefix="silo-test-")
         self.owns_directory = directory is None
-        self.address = "127.0.0.1:%d" % free_port()
+        self.address = "%s:%d" % (host, free_port())
+        self.within = list(within)
         self.token = token
         self.open_files = open_files
         self.environment = environment or {}
@@ -103,7 +105,7 @@ class SiloServer:
         config = self.write_config()
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [program(), "--config", config], cwd=self.directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                self.within + [program(), "--config", config], cwd=self.directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 preexec_fn=self._limit_files if self.open_files is not None else None,
                 env=dict(os.environ, **self.environment),
             )

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""The auditor's eyes: asks a server that is at rest how every job of the logs ended, and whether every slot is free.
+"""The auditor's eyes: asks servers that are at rest how every job of the logs ended, and whether every slot is free.
 
-    collect.py --server HOST:PORT LOGS
+    collect.py --server HOST:PORT [--server ...] [--tenancy] LOGS
+
+With tenancy the names of jobs and queues in the logs begin with their tenant's and a slash. Each shard is asked at its owner.
 
 Writes LOGS/final.jsonl, one JSON object a line; `sum` and `result` are CRC-32 of bytes:
 
@@ -27,12 +29,15 @@ import time
 import zlib
 
 import grpc
+import xxhash
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 IN_FLIGHT = 200
 GROUP = "probe"
 FLOATING_SLOTS = 12  # more than any refresh of the load answered
 PROBE_SECONDS = 30
+PATIENCE_SECONDS = 30  # with a shard that moves
+WRONG_SHARD = "shard not found"
 SUCCEEDED = 2
 
 
@@ -47,36 +52,88 @@ def compile_messages():
 pb = compile_messages()
 
 
-class Server:
-    def __init__(self, address):
-        self.channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
-        self.shard = self.call("GetClusterInfo", pb.GetClusterInfoRequest()).shard_owners[0].shard_id
+class Servers:
+    """Who owns which shard is asked again whenever one says that it has not the shard it was asked for."""
 
-    def stub(self, method):
+    def __init__(self, addresses, tenancy):
+        self.addresses = addresses
+        self.tenancy = tenancy
+        self.channels = {address: grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
+                         for address in addresses}
+        self.owners = []  # (first hash, shard, address), the last first
+        self.refresh()
+
+    def refresh(self):
+        info = self.stub("GetClusterInfo", self.addresses[0])(pb.GetClusterInfoRequest(), timeout=30)
+        self.owners = sorted(((owner.range_start, owner.shard_id, owner.grpc_addr) for owner in info.shard_owners), reverse=True)
+
+    def tenant_of(self, name):
+        """(tenant or None, the name that the servers know)."""
+        return name.split("/", 1) if self.tenancy else (None, name)
+
+    def place(self, tenant):
+        """(shard, address) of a tenant."""
+        wanted = xxhash.xxh64_hexdigest(tenant.encode()) if tenant is not None else ""
+        return next((shard, address) for first, shard, address in self.owners if first <= wanted)
+
+    def stub(self, method, address):
         service = pb.DESCRIPTOR.services_by_name["Silo"]
         reply = getattr(pb, service.methods_by_name[method].output_type.name)
-        return self.channel.unary_unary("/silo.v1.Silo/" + method, lambda m: m.SerializeToString(), reply.FromString)
+        channel = self.channels.get(address)
+        if channel is None:
+            channel = self.channels[address] = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
+        return channel.unary_unary("/silo.v1.Silo/" + method, lambda m: m.SerializeToString(), reply.FromString)
 
-    def call(self, method, message):
-        return self.stub(method)(message, timeout=30)
+    def call(self, method, whose, **fields):
+        """One call on the shard of a tenant, which is told the shard, but not the tenant."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            shard, address = self.place(whose)
+            message = getattr(pb, method + "Request")(shard=shard, **fields)
+            try:
+                return self.stub(method, address)(message, timeout=30)
+            except grpc.RpcError as error:
+                if WRONG_SHARD not in (error.details() or "") or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
+            self.refresh()
 
-    def calls(self, method, messages):
-        """(code name, reply or None) of each, in order, many on their way at a time."""
-        stub = self.stub(method)
+    def calls(self, method, names, **fields):
+        """(code name, reply or None) of a call for each job, in order, many on their way at a time."""
         flying = []
-        for message in messages:
-            flying.append(stub.future(message, timeout=60))
+        for name in names:
+            flying.append((name, self.start(method, name, fields)))
             if len(flying) >= IN_FLIGHT:
-                for future in flying[: IN_FLIGHT // 2]:
-                    yield answer(future)
+                for named, future in flying[: IN_FLIGHT // 2]:
+                    yield self.answer(method, named, fields, future)
                 del flying[: IN_FLIGHT // 2]
-        for future in flying:
-            yield answer(future)
+        for named, future in flying:
+            yield self.answer(method, named, fields, future)
 
+    def start(self, method, name, fields):
+        tenant, job = self.tenant_of(name)
+        shard, address = self.place(tenant)
+        message = getattr(pb, method + "Request")(shard=shard, tenant=tenant, id=job, **fields)
+        return self.stub(method, address).future(message, timeout=60)
 
-def answer(future):
-    error = future.exception()
-    return ("OK", future.result()) if error is None else (error.code().name, None)
+    def answer(self, method, name, fields, future):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            error = future.exception()
+            if error is None:
+                return "OK", future.result()
+            if WRONG_SHARD not in (error.details() or ""):
+                return error.code().name, None
+            if time.monotonic() > deadline:
+                raise error
+            time.sleep(0.1)
+            self.refresh()
+            future = self.start(method, name, fields)
+
+    def open_shards(self):
+        """What every server says of the shards that are open at it."""
+        for address in self.addresses:
+            yield from self.stub("GetNodeInfo", address)(pb.GetNodeInfoRequest(), timeout=30).owned_shards
 
 
 # ---- what the logs name -----------------------------------------------------------------------------------------
@@ -140,12 +197,12 @@ def outcome(job, code, reply):
     return [reply.status, None, None]
 
 
-def collect_jobs(server, jobs, write):
-    gets = server.calls("GetJob", (pb.GetJobRequest(shard=server.shard, id=job, include_attempts=True) for job in jobs))
-    results = server.calls("GetJobResult", (pb.GetJobResultRequest(shard=server.shard, id=job) for job in jobs))
+def collect_jobs(servers, jobs, write):
+    gets = servers.calls("GetJob", jobs, include_attempts=True)
+    results = servers.calls("GetJobResult", jobs)
     for job, got, result in zip(jobs, gets, results):
         write(dict(state(job, *got), outcome=outcome(job, *result)))
-    shards = server.call("GetNodeInfo", pb.GetNodeInfoRequest()).owned_shards
+    shards = list(servers.open_shards())
     write({"totals": [sum(s.total_jobs for s in shards), sum(s.completed_jobs for s in shards)]})
 
 
@@ -159,104 +216,110 @@ def probe_limit(kind, key, slots):
     return pb.Limit(floating_concurrency=limit)
 
 
-def lease(server, wait_ms):
-    """Tasks of the probe; refreshes are answered."""
-    message = pb.LeaseTasksRequest(shard=server.shard, worker_id=GROUP, max_tasks=1000, task_group=GROUP, wait_ms=wait_ms)
-    reply = server.call("LeaseTasks", message)
-    for task in reply.refresh_tasks:
-        success = pb.RefreshSuccess(new_max_concurrency=FLOATING_SLOTS)
-        server.call("ReportRefreshOutcome",
-                    pb.ReportRefreshOutcomeRequest(shard=server.shard, task_id=task.id, success=success))
-    return list(reply.tasks), len(reply.refresh_tasks)
+class Probe:
+    """What is done with jobs of one tenant, in a task group that nobody else has."""
+
+    def __init__(self, servers, tenant):
+        self.servers = servers
+        self.tenant = tenant
+
+    def lease(self, wait_ms):
+        """Tasks of the probe; refreshes are answered."""
+        reply = self.servers.call("LeaseTasks", self.tenant, worker_id=GROUP, max_tasks=1000, task_group=GROUP, wait_ms=wait_ms)
+        for task in reply.refresh_tasks:
+            success = pb.RefreshSuccess(new_max_concurrency=FLOATING_SLOTS)
+            self.servers.call("ReportRefreshOutcome", self.tenant, tenant_id=self.tenant, task_id=task.id, success=success)
+        return list(reply.tasks), len(reply.refresh_tasks)
+
+    def finish(self, tasks):
+        shard, _ = self.servers.place(self.tenant)
+        outcomes = [pb.ReportOutcomeRequest(shard=shard, tenant_id=self.tenant, task_id=t.id, success=pb.SerializedBytes())
+                    for t in tasks]
+        reply = self.servers.call("ReportOutcomes", self.tenant, outcomes=outcomes)
+        if any(result.code for result in reply.results):
+            raise RuntimeError("a report of a probe was refused: %s" % reply)
+
+    def enqueue(self, kind, key, slots, count):
+        limit = probe_limit(kind, key, slots)
+        jobs = [pb.EnqueueRequest(tenant=self.tenant, task_group=GROUP, priority=50, limits=[limit]) for _ in range(count)]
+        reply = self.servers.call("EnqueueMany", self.tenant, jobs=jobs)
+        if any(result.code for result in reply.results):
+            raise RuntimeError("a probe was not enqueued: %s" % reply)
+
+    def fixed(self, key, slots):
+        """All slots at one look, and after them none."""
+        self.enqueue("c", key, slots, slots + 1)
+        tasks, _ = self.lease(0)
+        more, _ = self.lease(0)
+        leased = len(tasks) + len(more)
+        self.finish_all(tasks + more, slots + 1)
+        return leased
+
+    def floating(self, key):
+        """The same, once the refresh has been answered and no more slots come."""
+        count = FLOATING_SLOTS + 1
+        self.enqueue("f", key, FLOATING_SLOTS, count)
+        tasks = []
+        refreshed = 0
+        deadline = time.monotonic() + PROBE_SECONDS  # an unanswered refresh of the load keeps its lease, or a back-off, so long
+        while time.monotonic() < deadline and (refreshed == 0 or len(tasks) < FLOATING_SLOTS):
+            new, refreshes = self.lease(200)
+            self.keep_alive(tasks)
+            tasks += new
+            refreshed += refreshes
+        tasks += self.lease(0)[0]
+        leased = len(tasks)
+        self.finish_all(tasks, count)
+        return leased
+
+    def keep_alive(self, tasks):
+        for task in tasks:
+            self.servers.call("Heartbeat", self.tenant, tenant_id=self.tenant, worker_id=GROUP, task_id=task.id)
+
+    def finish_all(self, tasks, count):
+        """Ends the jobs of a probe, those that waited too."""
+        done = 0
+        deadline = time.monotonic() + PROBE_SECONDS
+        while True:
+            if tasks:
+                self.finish(tasks)
+            done += len(tasks)
+            if done >= count or time.monotonic() > deadline:
+                return
+            tasks, _ = self.lease(200)
 
 
-def finish(server, tasks):
-    outcomes = [pb.ReportOutcomeRequest(shard=server.shard, task_id=t.id, success=pb.SerializedBytes()) for t in tasks]
-    reply = server.call("ReportOutcomes", pb.ReportOutcomesRequest(shard=server.shard, outcomes=outcomes))
-    if any(result.code for result in reply.results):
-        raise RuntimeError("a report of a probe was refused: %s" % reply)
-
-
-def enqueue_probes(server, kind, key, slots, count):
-    limit = probe_limit(kind, key, slots)
-    jobs = [pb.EnqueueRequest(task_group=GROUP, priority=50, limits=[limit]) for _ in range(count)]
-    reply = server.call("EnqueueMany", pb.EnqueueManyRequest(shard=server.shard, jobs=jobs))
-    if any(result.code for result in reply.results):
-        raise RuntimeError("a probe was not enqueued: %s" % reply)
-
-
-def probe_fixed(server, key, slots):
-    """All slots at one look, and after them none."""
-    enqueue_probes(server, "c", key, slots, slots + 1)
-    tasks, _ = lease(server, 0)
-    more, _ = lease(server, 0)
-    leased = len(tasks) + len(more)
-    finish_all(server, tasks + more, slots + 1)
-    return leased
-
-
-def probe_floating(server, key):
-    """The same, once the refresh has been answered and no more slots come."""
-    count = FLOATING_SLOTS + 1
-    enqueue_probes(server, "f", key, FLOATING_SLOTS, count)
-    tasks = []
-    refreshed = 0
-    deadline = time.monotonic() + PROBE_SECONDS  # an unanswered refresh of the load keeps its lease, or a back-off, so long
-    while time.monotonic() < deadline and (refreshed == 0 or len(tasks) < FLOATING_SLOTS):
-        new, refreshes = lease(server, 200)
-        keep_alive(server, tasks)
-        tasks += new
-        refreshed += refreshes
-    tasks += lease(server, 0)[0]
-    leased = len(tasks)
-    finish_all(server, tasks, count)
-    return leased
-
-
-def keep_alive(server, tasks):
-    for task in tasks:
-        server.call("Heartbeat", pb.HeartbeatRequest(shard=server.shard, worker_id=GROUP, task_id=task.id))
-
-
-def finish_all(server, tasks, count):
-    """Ends the jobs of a probe, those that waited too."""
-    done = 0
-    deadline = time.monotonic() + PROBE_SECONDS
-    while True:
-        if tasks:
-            finish(server, tasks)
-        done += len(tasks)
-        if done >= count or time.monotonic() > deadline:
-            return
-        tasks, _ = lease(server, 200)
-
-
-def collect_slots(server, queues, write):
-    for (kind, key), maximum in sorted(queues.items()):
+def collect_slots(servers, queues, write):
+    tenants = {}
+    for (kind, name), maximum in sorted(queues.items()):
+        tenant, key = servers.tenant_of(name)
+        probe = tenants.setdefault(tenant, Probe(servers, tenant))
         slots = maximum if kind == "c" else FLOATING_SLOTS
-        leased = probe_fixed(server, key, slots) if kind == "c" else probe_floating(server, key)
-        write({"probe": key, "kind": kind, "slots": slots, "leased": leased})
-    reply = server.call("DropTenantHolders", pb.DropTenantHoldersRequest(shard=server.shard))
-    write({"dropped": reply.holders_dropped})
+        leased = probe.fixed(key, slots) if kind == "c" else probe.floating(key)
+        write({"probe": name, "kind": kind, "slots": slots, "leased": leased})
+    dropped = [servers.call("DropTenantHolders", tenant, tenant=tenant).holders_dropped
+               for tenant in tenants or ([] if servers.tenancy else [None])]
+    write({"dropped": sum(dropped)})
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--server", required=True)
+    parser.add_argument("--server", action="append", required=True)
+    parser.add_argument("--tenancy", action="store_true")
     parser.add_argument("logs")
     args = parser.parse_args()
     final = os.path.join(args.logs, "final.jsonl")
     if os.path.exists(final):
         os.unlink(final)
     jobs, queues = read_names(args.logs)
-    server = Server(args.server)
+    servers = Servers(args.server, args.tenancy)
     with open(final, "w", encoding="utf-8") as file:
 
         def write(line):
             file.write(json.dumps(line, separators=(",", ":")) + "\n")
 
-        collect_jobs(server, jobs, write)
-        collect_slots(server, queues, write)
+        collect_jobs(servers, jobs, write)
+        collect_slots(servers, queues, write)
     return 0
 
 

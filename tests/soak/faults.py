@@ -18,6 +18,7 @@ import signal
 import time
 
 from relay import Relay
+from routes import World
 from silo_server import SiloServer
 
 KINDS = ("kill", "restart", "pause", "takeover", "clock", "slow", "silence", "cut")
@@ -26,7 +27,10 @@ STEPS_SECONDS = (3600, 10 * 24 * 3600, 30, -30, -3600)
 LOG_HEADER_BYTES = 64
 LOG_RECORD_HEADER_BYTES = 48
 SLOW_BYTES_PER_SECOND = 10 * 1024
-SETTLE_SECONDS = 30
+FAULT_SECONDS = (2, 6)
+QUIET_SECONDS = (12, 14)  # longer than a lease: each start of the server prolongs the leases of workers that are gone
+FAULTS_BETWEEN_QUIET = 5
+CALL_SECONDS = 30
 
 
 def clock_can_step():
@@ -36,10 +40,14 @@ def clock_can_step():
 class Victim:
     """The server and the link to it. Every fault returns what there is to say of it."""
 
-    def __init__(self, directory, rng, steps_clock):
+    within = []  # a command that clients are run by
+
+    def __init__(self, directory, rng, kinds, lose):
         self.directory = directory
         self.rng = rng
-        self.steps_clock = steps_clock
+        self.kinds = kinds
+        self.lose = lose  # records of the log that each kill destroys
+        self.steps_clock = "clock" in kinds
         self.relay = Relay().start()
         self.servers = 0
         self.server = self.new_server()
@@ -55,6 +63,13 @@ class Victim:
             "database.path": os.path.join(self.directory, "data", "%shard%"),
             "coordination.advertised_grpc_addr": self.relay.address,
         })
+
+    def world(self):
+        return World([self.relay.address], [""], None, CALL_SECONDS)
+
+    def addresses(self):
+        """Those that the auditor asks, when all is at rest."""
+        return [self.server.address]
 
     # ---- the clock ----
 
@@ -89,12 +104,42 @@ class Victim:
         self.relay.stop()
         self.server.close()
 
+    def end(self):
+        """An orderly end of all, after the audit; what was wrong with it, or nothing."""
+        server = self.server
+        status = server.stop()
+        return "" if status == 0 else "the server ended with %d:\n%s" % (status, server.log()[-4000:])
+
+    def totals(self):
+        """(jobs, jobs that ended), None while that cannot be said."""
+        shards = self.server.api.GetNodeInfo().owned_shards
+        return sum(s.total_jobs for s in shards), sum(s.completed_jobs for s in shards)
+
+    # ---- when it is struck, and with what ----
+
+    def schedule(self):
+        """(seconds until it is struck, kind) without end: every kind once, in some order, and again; every second is a kill."""
+        number = 0
+        while True:
+            for kind in self.rng.sample(self.kinds, len(self.kinds)):
+                for strike in [kind, "kill"] if kind != "kill" and "kill" in self.kinds else [kind]:
+                    number += 1
+                    quiet = number % (FAULTS_BETWEEN_QUIET + 1) == 0
+                    yield self.rng.uniform(*(QUIET_SECONDS if quiet else FAULT_SECONDS)), strike
+
+    def strike(self, kind):
+        return getattr(self, kind)()
+
+    def last_strike(self):
+        """After the drain: what nobody waits for any more has to be there nevertheless. (kind, what there is to say)."""
+        return "kill", self.kill()
+
     # ---- faults ----
 
-    def kill(self, lose=0):
+    def kill(self):
         self.server.kill()
-        if lose > 0:
-            self.lose_records(lose)
+        if self.lose > 0:
+            self.lose_records(self.lose)
         self.start()
         return {}
 

@@ -1,6 +1,6 @@
 """The clients of a soak: producers, operators and workers, each a thread with a connection and a log of its own.
 
-A process runs several of them. They go on while the server is killed and started again: a call that failed with a status
+With tenancy the names of jobs and queues begin with their tenant's and a slash. A process runs several clients. They go on while the server is killed and started again: a call that failed with a status
 that leaves its outcome open is logged as such and, where a good client would, sent again.
 
 The log has one JSON object a line, in the order in which things ended; `at` is [sent, answered] or [begin, end] on the
@@ -33,7 +33,8 @@ import grpc
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from silo_api import METHODS, blob, pb  # noqa: E402
+from routes import Routes, enter, named  # noqa: E402
+from silo_api import blob, pb  # noqa: E402
 
 RUN, DRAIN, STOP = range(3)  # phases of a soak, set by its driver
 OPEN_OUTCOME = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN"}
@@ -50,7 +51,6 @@ FLOATING_MAX = 8
 REFRESH_MS = 700
 RATES = [("rate-0", 40, 0), ("rate-1", 40, 0), ("rate-2", 5, 2)]  # name, hits a second, checks before the job fails
 
-CALL_SECONDS = 30
 RETRY_SECONDS = 0.1
 BACKLOG_LIMITED = 1500  # open jobs from which on none with limits is added: queues whose holders are gone fill up with kills
 BACKLOG_MAX = 4000  # and from which on none at all
@@ -61,23 +61,15 @@ RARE = 0.2
 
 
 class Client:
-    """One connection, one log, one thread that calls `work` until it returns."""
+    """Connections of its own, one log, one thread that calls `work` until it returns."""
 
-    def __init__(self, name, address, shard, directory, phase, seed):
+    def __init__(self, name, world, directory, phase, seed):
         self.name = name
-        self.shard = shard
+        self.world = world
         self.phase = phase
         self.rng = random.Random("%s/%s" % (seed, name))
         self.log = open(os.path.join(directory, name + ".jsonl"), "w", encoding="utf-8")
-        self.channel = grpc.insecure_channel(address, options=[
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.enable_retries", 0),
-            ("grpc.enable_http_proxy", 0),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 300),
-        ])
-        self.stubs = {}
+        self.routes = Routes(world, self.rng)
         self.thread = threading.Thread(target=self.main, name=name)
 
     def main(self):
@@ -88,26 +80,17 @@ class Client:
             raise
         finally:
             self.log.close()
-            self.channel.close()
+            self.routes.close()
 
     def write(self, **fields):
         self.log.write(json.dumps(fields, separators=(",", ":")) + "\n")
 
-    def call(self, method, message):
+    def call(self, method, message, shard):
         """(status name, reply or None, [sent, answered])."""
-        stub = self.stubs.get(method)
-        if stub is None:
-            reply = getattr(pb, METHODS[method].output_type.name)
-            stub = self.stubs[method] = self.channel.unary_unary(
-                "/silo.v1.Silo/" + method, lambda m: m.SerializeToString(), reply.FromString)
-        sent = time.monotonic()
-        try:
-            reply = stub(message, timeout=CALL_SECONDS)
-            code = "OK"
-        except grpc.RpcError as error:
-            reply = None
-            code = error.code().name
-        return code, reply, [sent, time.monotonic()]
+        return self.routes.call(method, message, shard)
+
+    def any_shard(self):
+        return self.routes.shard_of(self.rng.choice(self.world.tenants))
 
 
 # ---- producers --------------------------------------------------------------------------------------------------
@@ -158,7 +141,7 @@ class Producer(Client):
         self.numbers = itertools.count()
         self.open = 0  # jobs, when it was last asked
 
-    def draw(self):
+    def draw(self, tenant):
         """(request, what is logged of it)."""
         rng = self.rng
         number = next(self.numbers)
@@ -170,7 +153,7 @@ class Producer(Client):
             payload = b"\xc6" + len(payload).to_bytes(4, "big") + payload  # MessagePack: bytes
         drawn = draw_limits(rng) if self.open < BACKLOG_LIMITED else []
         request = pb.EnqueueRequest(
-            shard=self.shard, priority=rng.choice((10, 50, 50, 50, 90)), payload=blob(payload),
+            shard=self.routes.shard_of(tenant), tenant=tenant or None, priority=rng.choice((10, 50, 50, 50, 90)), payload=blob(payload),
             task_group=group, limits=[limit for limit, _ in drawn])
         if rng.random() < 0.6:
             request.id = "%s-%d" % (self.name, number)
@@ -180,7 +163,8 @@ class Producer(Client):
             request.retry_policy.CopyFrom(pb.RetryPolicy(
                 retry_count=rng.choice((1, 3, 10)), initial_interval_ms=rng.choice((1, 20, 200)), max_interval_ms=2000,
                 backoff_factor=2, randomize_interval=rng.random() < 0.5))
-        return request, {"id": request.id, "sum": zlib.crc32(payload), "limits": [text for _, text in drawn]}
+        limits = [[kind, named(tenant, key), maximum] for _, (kind, key, maximum) in drawn]
+        return request, {"id": named(tenant, request.id) if request.id else "", "sum": zlib.crc32(payload), "limits": limits}
 
     def work(self):
         began = time.monotonic()
@@ -201,13 +185,16 @@ class Producer(Client):
                 continue
             began = max(began, now - made / self.per_second - 1)  # what an outage cost is not made up for at once
             count = self.rng.randrange(2, 40) if self.rng.random() < 0.15 else 1
-            self.enqueue([self.draw() for _ in range(count)])
+            tenant = self.rng.choice(self.world.tenants)
+            if self.routes.shard_of(tenant) is None:
+                continue
+            self.enqueue([self.draw(tenant) for _ in range(count)])
             made += count
 
     def look(self):
-        code, reply, _ = self.call("GetNodeInfo", pb.GetNodeInfoRequest())
-        if code == "OK":
-            self.open = sum(s.total_jobs - s.completed_jobs for s in reply.owned_shards)
+        totals = self.routes.totals()
+        if totals is not None:
+            self.open = totals
 
     def enqueue(self, jobs):
         """Sends them until each has an outcome. A job without an id of ours is not sent again: it might exist twice."""
@@ -225,17 +212,19 @@ class Producer(Client):
 
     def send(self, jobs, again):
         if len(jobs) == 1:
-            code, reply, at = self.call("Enqueue", jobs[0][0])
+            code, reply, at = self.call("Enqueue", jobs[0][0], jobs[0][0].shard)
             results = [(code, reply.id if reply else "")]
         else:
-            message = pb.EnqueueManyRequest(shard=self.shard, jobs=[request for request, _ in jobs])
-            code, reply, at = self.call("EnqueueMany", message)
+            shard = jobs[0][0].shard
+            message = pb.EnqueueManyRequest(shard=shard, jobs=[request for request, _ in jobs])
+            code, reply, at = self.call("EnqueueMany", message, shard)
             results = [(CODES[r.code], r.id) for r in reply.results] if reply else [(code, "")] * len(jobs)
         logged = []
         for (request, text), (code, got) in zip(jobs, results):
-            logged.append(dict(text, code=code, id=got or request.id, again=again))
+            name = got or request.id
+            logged.append(dict(text, code=code, id=named(request.tenant, name) if name else "", again=again))
             if code == "OK":
-                self.known.append(got)
+                self.known.append((request.tenant, got))
         self.write(op="enqueue", at=at, jobs=logged)
         return [code for code, _ in results]
 
@@ -265,8 +254,12 @@ class Operator(Client):
 
     def operate(self, op, job):
         method = self.METHODS[op]
-        code, _, at = self.call(method, getattr(pb, method + "Request")(shard=self.shard, id=job))
-        self.write(op=op, at=at, code=code, job=job)
+        tenant, name = job
+        shard = self.routes.shard_of(tenant)
+        if shard is None:
+            return
+        code, _, at = self.call(method, getattr(pb, method + "Request")(shard=shard, tenant=tenant or None, id=name), shard)
+        self.write(op=op, at=at, code=code, job=named(tenant, name))
         if op == "cancel" and code == "OK":
             self.cancelled.append(job)
 
@@ -321,17 +314,20 @@ class Worker(Client):
     def poll(self, wait_ms):
         message = pb.LeaseTasksRequest(worker_id=self.name, max_tasks=min(16, self.slots - len(self.running)),
                                        task_group=self.group, wait_ms=wait_ms)
-        if self.rng.random() < 0.5:
-            message.shard = self.shard
-        code, reply, at = self.call("LeaseTasks", message)
+        shard = self.any_shard() if self.rng.random() < 0.5 else None
+        if shard is not None:
+            message.shard = shard
+            code, reply, at = self.call("LeaseTasks", message, shard)
+        else:
+            code, reply, at = self.routes.poll(message, self.routes.any_address())
         if code != "OK":
             self.write(op="lease", at=at, code=code, tasks=[])
             time.sleep(RETRY_SECONDS)
             return
         if reply.tasks:
             self.write(op="lease", at=at, code=code, tasks=[
-                {"task": t.id, "job": t.job_id, "attempt": t.attempt_number, "last": t.is_last_attempt,
-                 "sum": zlib.crc32(t.payload.msgpack), "limits": [limit_text(limit) for limit in t.limits]}
+                {"task": t.id, "job": named(t.tenant_id, t.job_id), "attempt": t.attempt_number, "last": t.is_last_attempt,
+                 "sum": zlib.crc32(t.payload.msgpack), "limits": [limit_text(limit, t.tenant_id) for limit in t.limits]}
                 for t in reply.tasks])
         for task in reply.tasks:
             self.begin(task, at[1])
@@ -369,8 +365,8 @@ class Worker(Client):
         task = running.task
         if task.id not in self.running:
             return
-        message = pb.HeartbeatRequest(shard=task.shard, worker_id=self.name, task_id=task.id)
-        code, reply, at = self.call("Heartbeat", message)
+        message = pb.HeartbeatRequest(shard=task.shard, tenant_id=task.tenant_id or None, worker_id=self.name, task_id=task.id)
+        code, reply, at = self.call("Heartbeat", message, task.shard)
         self.write(op="heartbeat", at=at, code=code, task=task.id)
         if code == "NOT_FOUND":
             running.kind = "silence"  # somebody else may be at the job by now
@@ -385,7 +381,7 @@ class Worker(Client):
         task = running.task
         if self.running.pop(task.id, None) is None:
             return
-        self.write(op="run", at=[running.begin, time.monotonic()], task=task.id, job=task.job_id)
+        self.write(op="run", at=[running.begin, time.monotonic()], task=task.id, job=named(task.tenant_id, task.job_id))
         if running.kind != "silence":
             self.reports.append((task, self.outcome(running)))
 
@@ -393,8 +389,8 @@ class Worker(Client):
         """(request, what is logged of it)."""
         task = running.task
         data = task.id.encode() + bytes(self.rng.choice((0, 0, 0, 5000)) if self.rng.random() < 0.1 else 0)
-        request = pb.ReportOutcomeRequest(shard=task.shard, task_id=task.id)
-        text = {"task": task.id, "job": task.job_id, "kind": running.kind, "error": None, "sum": zlib.crc32(data)}
+        request = pb.ReportOutcomeRequest(shard=task.shard, tenant_id=task.tenant_id or None, task_id=task.id)
+        text = {"task": task.id, "job": named(task.tenant_id, task.job_id), "kind": running.kind, "error": None, "sum": zlib.crc32(data)}
         if running.kind == "success":
             request.success.CopyFrom(blob(data))
         elif running.kind == "failure":
@@ -406,14 +402,18 @@ class Worker(Client):
 
     def send_reports(self):
         while self.reports:
-            count = min(len(self.reports), 32 if self.rng.random() < 0.7 else 1)
-            batch, self.reports = self.reports[:count], self.reports[count:]
+            count = 32 if self.rng.random() < 0.7 else 1
+            shard = self.reports[0][0].shard
+            here = [item for item in self.reports if item[0].shard == shard]
+            elsewhere = [item for item in self.reports if item[0].shard != shard]
+            batch, self.reports = here[:count], here[count:] + elsewhere
+            count = len(batch)
             if count == 1:
-                code, _, at = self.call("ReportOutcome", batch[0][1][0])
+                code, _, at = self.call("ReportOutcome", batch[0][1][0], shard)
                 codes = [code]
             else:
-                message = pb.ReportOutcomesRequest(shard=self.shard, outcomes=[request for _, (request, _) in batch])
-                code, reply, at = self.call("ReportOutcomes", message)
+                message = pb.ReportOutcomesRequest(shard=shard, outcomes=[request for _, (request, _) in batch])
+                code, reply, at = self.call("ReportOutcomes", message, shard)
                 codes = [CODES[r.code] for r in reply.results] if reply else [code] * count
             self.write(op="report", at=at, items=[dict(text, code=code) for (_, (_, text)), code in zip(batch, codes)])
             for item, code in zip(batch, codes):
@@ -424,35 +424,35 @@ class Worker(Client):
         dice = self.rng.random() if self.phase.value == RUN else 1
         if dice < 0.05:
             return  # the lease of the refresh runs out
-        request = pb.ReportRefreshOutcomeRequest(shard=task.shard, task_id=task.id)
+        request = pb.ReportRefreshOutcomeRequest(shard=task.shard, tenant_id=task.tenant_id or None, task_id=task.id)
         if dice < 0.10:
             value = None
             request.failure.CopyFrom(pb.RefreshFailure(code="NO", message="not now"))
         else:
             value = self.rng.randrange(1, FLOATING_MAX + 1)
             request.success.CopyFrom(pb.RefreshSuccess(new_max_concurrency=value))
-        self.send_refresh((request, task.queue_key, value))
+        self.send_refresh((request, named(task.tenant_id, task.queue_key), value))
 
     def send_refresh(self, item):
         request, key, value = item
-        code, _, at = self.call("ReportRefreshOutcome", request)
+        code, _, at = self.call("ReportRefreshOutcome", request, request.shard)
         self.write(op="refresh", at=at, code=code, key=key, value=value)
         if code in OPEN_OUTCOME:
             self.later(at[1] + RETRY_SECONDS, self.send_refresh, item)
 
 
 def slots_of(limit):
-    kind, _, maximum = limit_text(limit)
+    kind, _, maximum = limit_text(limit, "")
     return 1 if kind == "r" else maximum
 
 
-def limit_text(limit):
+def limit_text(limit, tenant):
     kind = limit.WhichOneof("limit")
     if kind == "concurrency":
-        return ["c", limit.concurrency.key, limit.concurrency.max_concurrency]
+        return ["c", named(tenant, limit.concurrency.key), limit.concurrency.max_concurrency]
     if kind == "floating_concurrency":
-        return ["f", limit.floating_concurrency.key, limit.floating_concurrency.default_max_concurrency]
-    return ["r", limit.rate_limit.name, limit.rate_limit.limit]
+        return ["f", named(tenant, limit.floating_concurrency.key), limit.floating_concurrency.default_max_concurrency]
+    return ["r", named(tenant, limit.rate_limit.name), limit.rate_limit.limit]
 
 
 # ---- processes --------------------------------------------------------------------------------------------------
@@ -465,17 +465,19 @@ def run_clients(clients):
         client.thread.join()
 
 
-def producer_process(number, address, shard, directory, phase, seed, threads, per_second):
+def producer_process(number, world, directory, phase, seed, threads, per_second):
+    enter(world.network)
     known = collections.deque(maxlen=20000)
 
     def common(name):
-        return "%s%d" % (name, number), address, shard, directory, phase, seed
+        return "%s%d" % (name, number), world, directory, phase, seed
 
     clients = [Producer(*common("producer-%d-" % n), per_second=per_second / threads, known=known) for n in range(threads)]
     clients.append(Operator(*common("operator-"), per_second=per_second * OPERATIONS_PER_JOB, known=known))
     run_clients(clients)
 
 
-def worker_process(number, address, shard, directory, phase, seed, threads, slots):
-    run_clients([Worker("worker-%d-%d" % (n, number), address, shard, directory, phase, seed,
+def worker_process(number, world, directory, phase, seed, threads, slots):
+    enter(world.network)
+    run_clients([Worker("worker-%d-%d" % (n, number), world, directory, phase, seed,
                         group=GROUPS[(number + n) % len(GROUPS)], slots=slots) for n in range(threads)])

@@ -27,9 +27,6 @@ sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import faults  # noqa: E402
 import load  # noqa: E402
 
-FAULT_SECONDS = (2, 6)
-QUIET_SECONDS = (12, 14)  # longer than a lease: each start of the server prolongs the leases of workers that are gone
-FAULTS_BETWEEN_QUIET = 5
 DRAIN_SECONDS = 180
 STOP_SECONDS = 60
 PRODUCERS = 2  # processes, and threads in each
@@ -41,17 +38,16 @@ NODE_WORKERS = 2
 
 
 class Soak:
-    def __init__(self, seconds, kinds, rate, seed, directory, lose=0):
+    """Load on a subject, strikes at it, a drain, an audit. The subject is a server or a cluster: what faults.Victim shows."""
+
+    def __init__(self, subject, seconds, rate, seed, directory):
+        self.subject = subject
         self.seconds = seconds
-        self.kinds = kinds
         self.rate = rate
         self.seed = seed
-        self.rng = random.Random(seed)
-        self.lose = lose
         self.directory = directory
         self.logs = os.path.join(directory, "logs")
         os.makedirs(self.logs)
-        self.victim = faults.Victim(directory, self.rng, "clock" in kinds)
         self.phase = None
         self.producers = []
         self.workers = []
@@ -74,7 +70,8 @@ class Soak:
         context = multiprocessing.get_context("spawn")
         self.phase = context.Value("i", load.RUN)
         self.set_phase(load.RUN)
-        common = (self.victim.relay.address, self.victim.server.shard_ids()[0], self.logs, self.phase, self.seed)
+        world = self.subject.world()
+        common = (world, self.logs, self.phase, self.seed)
         self.producers = [
             context.Process(target=load.producer_process, args=(n, *common, PRODUCER_THREADS, self.rate / PRODUCERS))
             for n in range(PRODUCERS)]
@@ -86,49 +83,39 @@ class Soak:
         for number in range(NODE_WORKERS):
             with open(os.path.join(self.directory, "node-%d.out" % number), "wb") as out:
                 self.nodes.append(subprocess.Popen(
-                    ["node", os.path.join(HERE, "worker.cjs"), self.victim.relay.address, load.NODE_GROUP,
+                    [*self.subject.within, "node", os.path.join(HERE, "worker.cjs"), ",".join(world.addresses), load.NODE_GROUP,
                      "node-worker-%d" % number, self.logs, self.phase_file],
                     stdin=subprocess.DEVNULL, stdout=out, stderr=out))
 
     # ---- the run ----
 
     def run(self):
-        self.victim.start()
+        self.subject.start()
         self.start_clients()
         end = time.monotonic() + self.seconds
         with open(os.path.join(self.logs, "server.jsonl"), "w", encoding="utf-8") as log:
-            for number, kind in enumerate(self.sequence(), 1):
-                quiet = number % (FAULTS_BETWEEN_QUIET + 1) == 0
-                pause = self.rng.uniform(*(QUIET_SECONDS if quiet else FAULT_SECONDS))
+            for pause, kind in self.subject.schedule():
                 time.sleep(max(0.0, min(end - time.monotonic(), pause)))
                 if time.monotonic() >= end:
                     break
-                self.strike(kind, log)
+                self.strike(log, lambda kind=kind: (kind, self.subject.strike(kind)))
             self.set_phase(load.DRAIN)
             self.join(self.producers)
             self.drain()
             self.set_phase(load.STOP)
             self.join(self.workers)
             self.join_nodes()
-            self.strike("kill", log)
+            self.strike(log, self.subject.last_strike)
 
-    def sequence(self):
-        """Every kind once, in some order, and again; every second fault is a kill."""
-        while True:
-            for kind in self.rng.sample(self.kinds, len(self.kinds)):
-                yield kind
-                if kind != "kill" and "kill" in self.kinds:
-                    yield "kill"
-
-    def strike(self, kind, log):
+    def strike(self, log, blow):
         self.check_alive()
         began = time.monotonic()
-        did = self.victim.kill(self.lose) if kind == "kill" else getattr(self.victim, kind)()
+        kind, did = blow()
         log.write(json.dumps(dict(did, op="fault", kind=kind, at=[began, time.monotonic()], wall=time.time())) + "\n")
         log.flush()
 
     def check_alive(self):
-        self.victim.check_alive()
+        self.subject.check_alive()
         for number, node in enumerate(self.nodes):
             if node.poll() is not None and self.phase.value != load.STOP:
                 self.node_failed(number)
@@ -146,20 +133,17 @@ class Soak:
             if ended != 0:
                 self.node_failed(number)
 
-    def totals(self):
-        shards = self.victim.server.api.GetNodeInfo().owned_shards
-        return sum(s.total_jobs for s in shards), sum(s.completed_jobs for s in shards)
-
     def drain(self):
         """Jobs that are open after this are the auditor's to report."""
         deadline = time.monotonic() + DRAIN_SECONDS
+        totals = None
         while time.monotonic() < deadline:
             self.check_alive()
-            total, completed = self.totals()
-            if total == completed:
+            totals = self.subject.totals()
+            if totals is not None and totals[0] == totals[1]:
                 return
             time.sleep(0.2)
-        print("after a drain of %d s %d jobs are open" % (DRAIN_SECONDS, total - completed), flush=True)
+        print("after a drain of %d s jobs and those that ended are %s" % (DRAIN_SECONDS, totals), flush=True)
 
     @staticmethod
     def join(processes):
@@ -169,18 +153,21 @@ class Soak:
                 raise RuntimeError("a process of clients ended with %s" % process.exitcode)
 
     def audit(self):
-        server = self.victim.server
-        programs = (["collect.py", "--server", server.address, self.logs], ["audit.py", self.logs])
+        collect = ["collect.py", self.logs]
+        for address in self.subject.addresses():
+            collect += ["--server", address]
+        if self.subject.world().tenants != [""]:
+            collect.append("--tenancy")
         status = 0
-        for program, *arguments in programs:
+        for program, *arguments in (collect, ["audit.py", self.logs]):
             command = [sys.executable, "-B", os.path.join(HERE, program), *arguments]
             status = subprocess.run(command, check=False).returncode
             if status != 0:
                 break
-        ended = server.stop()
-        if ended != 0:
-            print("the server ended with %d:\n%s" % (ended, server.log()[-4000:]), flush=True)
-        return status or ended
+        wrong = self.subject.end()
+        if wrong:
+            print(wrong, flush=True)
+        return status or int(bool(wrong))
 
     def close(self):
         """Whatever happened: no process of ours is left behind."""
@@ -193,7 +180,7 @@ class Soak:
             if node.poll() is None:
                 node.kill()
             node.wait()
-        self.victim.close()
+        self.subject.close()
 
 
 def kinds_of(text):
@@ -223,7 +210,9 @@ def main():
     with tempfile.TemporaryDirectory(prefix="silo-soak-", ignore_cleanup_errors=True) as temporary:
         if args.keep:
             os.makedirs(args.keep)
-        soak = Soak(args.seconds, kinds, args.rate, seed, args.keep or temporary, args.lose)
+        directory = args.keep or temporary
+        subject = faults.Victim(directory, random.Random(seed), kinds, args.lose)
+        soak = Soak(subject, args.seconds, args.rate, seed, directory)
         began = time.monotonic()
         try:
             soak.run()

@@ -1,5 +1,5 @@
 // Workers of the TypeScript client in a soak: real handlers, a log in the form of load.py's, and orderly stops now and then.
-// Usage: node worker.cjs ADDRESS GROUP NAME LOGS PHASE_FILE
+// Usage: node worker.cjs ADDRESS,... GROUP NAME LOGS PHASE_FILE
 "use strict";
 const fs = require("node:fs");
 const path = require("node:path");
@@ -8,7 +8,7 @@ const root = process.env.SILO_ROOT || path.join(__dirname, "..", "..");
 const { SiloGRPCClient, SiloWorker } = require(path.join(root, "clients", "typescript"));
 const { bytesOf, serialize } = require(path.join(root, "clients", "typescript", "dist", "wire", "codec.js"));
 
-const [address, group, name, logs, phaseFile] = process.argv.slice(2);
+const [addresses, group, name, logs, phaseFile] = process.argv.slice(2);
 const STOP = 2;
 const SLOTS = 32;
 const STOP_EVERY_MS = [8_000, 25_000];
@@ -54,14 +54,21 @@ function codeOf(error) {
   return known[error.name] ?? known[error.constructor.name] ?? "UNKNOWN";
 }
 
-function limitText({ limit }) {
+/** What logs call a job or a queue of a tenant. */
+const named = (tenant, name) => (tenant ? `${tenant}/${name}` : name);
+
+function limitText({ limit }, tenant) {
   switch (limit.oneofKind) {
     case "concurrency":
-      return ["c", limit.concurrency.key, Number(limit.concurrency.maxConcurrency)];
+      return ["c", named(tenant, limit.concurrency.key), Number(limit.concurrency.maxConcurrency)];
     case "floatingConcurrency":
-      return ["f", limit.floatingConcurrency.key, Number(limit.floatingConcurrency.defaultMaxConcurrency)];
+      return [
+        "f",
+        named(tenant, limit.floatingConcurrency.key),
+        Number(limit.floatingConcurrency.defaultMaxConcurrency),
+      ];
     default:
-      return ["r", limit.rateLimit.name, Number(limit.rateLimit.limit)];
+      return ["r", named(tenant, limit.rateLimit.name), Number(limit.rateLimit.limit)];
   }
 }
 
@@ -69,15 +76,16 @@ function limitText({ limit }) {
 const jobs = new Map();
 
 function leasedText(task) {
-  jobs.set(task.id, task.jobId);
+  const job = named(task.tenantId, task.jobId);
+  jobs.set(task.id, job);
   const bytes = task.payload?.encoding.oneofKind === "msgpack" ? task.payload.encoding.msgpack : new Uint8Array();
   return {
     task: task.id,
-    job: task.jobId,
+    job,
     attempt: task.attemptNumber,
     last: task.isLastAttempt,
     sum: crc32(bytes),
-    limits: task.limits.map(limitText),
+    limits: task.limits.map((limit) => limitText(limit, task.tenantId)),
   };
 }
 
@@ -181,7 +189,7 @@ async function handler({ task, cancellationSignal }) {
   try {
     return await work(task, cancellationSignal);
   } finally {
-    write({ op: "run", at: [begin, now()], task: task.id, job: task.jobId });
+    write({ op: "run", at: [begin, now()], task: task.id, job: jobs.get(task.id) });
   }
 }
 
@@ -209,7 +217,7 @@ function phase() {
 }
 
 async function main() {
-  const client = new LoggedClient({ servers: [address], useTls: false });
+  const client = new LoggedClient({ servers: addresses.split(","), useTls: false });
   const worker = new SiloWorker({
     client,
     workerId: name,
@@ -219,7 +227,7 @@ async function main() {
     pollIntervalMs: 250,
     heartbeatIntervalMs: 3000,
     refreshHandler: async ({ task }) => {
-      refreshKeys.set(task.id, task.queueKey);
+      refreshKeys.set(task.id, named(task.tenant, task.queueKey));
       return 1 + Math.floor(Math.random() * 8);
     },
     onError: () => {}, // the audit finds what matters
