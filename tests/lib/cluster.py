@@ -31,12 +31,13 @@ LAST_WORDS = 3000
 
 
 class Node(SiloServer):
-    """One process. `settings` come last and win."""
+    """One process."""
 
-    def __init__(self, node_id, directory, settings, environment=None):
-        super().__init__(directory=directory, settings=settings, environment=environment)
+    def __init__(self, node_id, directory, settings, environment=None, **place):
+        super().__init__(directory=directory, settings=settings, environment=environment, **place)
         self.node_id = node_id
         self.settings["coordination.node_id"] = node_id
+        self.settings["coordination.advertised_grpc_addr"] = self.address
         self.paused = False
 
     @property
@@ -76,10 +77,10 @@ class Node(SiloServer):
 
 class Cluster:
     """etcd may be one that runs already, which then stays; store is None for a shared directory, or an S3 server that does
-    not run yet. Settings are for all nodes."""
+    not run yet. Settings are for all nodes. `places` has {"host", "within"} for nodes that have a network of their own."""
 
     def __init__(self, nodes=3, shards=12, etcd=None, store=None, settings=None, tenancy=True, etcd_version="3.4",
-                 etcd_members=1, ttl_seconds=TTL_SECONDS, directory=None):
+                 etcd_members=1, ttl_seconds=TTL_SECONDS, directory=None, places=None):
         self.stack = contextlib.ExitStack()
         self.owns_directory = directory is None
         self.directory = directory or tempfile.mkdtemp(prefix="silo-cluster-")
@@ -103,6 +104,7 @@ class Cluster:
             self.common["database.backend"] = store.backend
             self.common["database.path"] = "%s://%s/%s/%%shard%%" % (store.scheme, BUCKET, self.prefix)
         self.common.update(settings or {})
+        self.places = places or {}
         self.nodes = {}
         for number in range(nodes):
             self.add("n%d" % number)
@@ -112,7 +114,8 @@ class Cluster:
         directory = os.path.join(self.directory, node_id)
         os.makedirs(directory, exist_ok=True)
         own = {name.replace("__", "."): value for name, value in settings.items()}
-        node = Node(node_id, directory, dict(self.common, **own), self.store.environment() if self.store else None)
+        node = Node(node_id, directory, dict(self.common, **own), self.store.environment() if self.store else None,
+                    **self.places.get(node_id, {}))
         self.nodes[node_id] = node
         return node
 

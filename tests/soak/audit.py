@@ -9,7 +9,8 @@ counted, examples of each violation, and as the last line
     audit: N jobs, N runs, N faults, 0 lost, 0 over-granted, 0 leaked, 0 ran after completion, 0 stuck, 0 spent
 
 The status is 1 if anything was found. Only what is certain counts. A call happened at some time between its being sent and
-its answer; without an answer it may have happened or not, until OPEN_SECONDS after the client gave up. A lease lives for
+its answer; without an answer it may have happened or not, until OPEN_SECONDS after the client gave up, or after what kept it on its
+way has been over for as long as it lasted: that is how long a connection waits before it sends again. A lease lives for
 certain from its receipt to LEASE_SECONDS after the last acknowledged renewal was SENT: a restart of the server only makes it
 longer. A worker's own end may come before that, never the other way round.
 
@@ -266,6 +267,7 @@ class Logs:
 
     def join(self):
         """Ends and renewals to their leases: the logs of different clients come in any order."""
+        self.delay_open_calls()
         for task, end in self.runs:
             if task in self.leases:
                 self.leases[task].end = max(self.leases[task].end, end)
@@ -281,6 +283,19 @@ class Logs:
                 lease.renewed = max(lease.renewed, sent)
         for job in self.jobs.values():
             job.leases.sort(key=lambda lease: lease.answered)
+
+
+    def delay_open_calls(self):
+        """What was on its way to a server that stood still, or on a link that was cut, may arrive when all is well again."""
+        calls = [call for call in self.open_polls if not call.certain]
+        for job in self.jobs.values():
+            calls += [call for call in job.reports + job.cancels + job.restarts + job.deletes if not call.certain]
+        for refreshes in self.refreshes.values():
+            calls += [call for call, _ in refreshes if not call.certain]
+        for call in calls:
+            for _, begin, end in self.faults:
+                if begin <= call.answered and end >= call.sent:
+                    call.late = max(call.late, end + (end - begin) + OPEN_SECONDS)
 
 
 class Final:

@@ -41,6 +41,7 @@ class Victim:
     """The server and the link to it. Every fault returns what there is to say of it."""
 
     within = []  # a command that clients are run by
+    talks = False  # whether each fault is worth a line while it runs
 
     def __init__(self, directory, rng, kinds, lose):
         self.directory = directory

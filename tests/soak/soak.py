@@ -2,8 +2,9 @@
 """Load on a real server to which bad things happen, then an audit of what it had promised.
 
     soak.py [SECONDS] [--faults KIND,...] [--rate JOBS_PER_SECOND] [--seed N] [--keep DIRECTORY] [--lose N]
+    soak.py [SECONDS] --nodes N [--brief] [--etcd VERSION] [--etcd-members N] ...
 
-SECONDS (600) is the length of the load; faults.py says what happens meanwhile. After it comes the drain, in which workers end
+SECONDS is the length of the load; faults.py says what happens meanwhile, cluster_faults.py what happens to several nodes. After it comes the drain, in which workers end
 all that is left, one more kill, and the audit, by programs that share nothing with this one: collect.py reads the final state
 of all jobs and probes every queue, audit.py compares it with the logs of the clients. The status is 0 only if the audit finds
 nothing. --lose shows that it would find something: each kill takes the last N records of the write-ahead log with it.
@@ -24,8 +25,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 
+import cluster_faults  # noqa: E402
 import faults  # noqa: E402
 import load  # noqa: E402
+import network  # noqa: E402
+from etcd_server import VERSIONS  # noqa: E402
 
 DRAIN_SECONDS = 180
 STOP_SECONDS = 60
@@ -35,6 +39,7 @@ WORKERS = 2
 WORKER_THREADS = 4
 WORKER_SLOTS = 64
 NODE_WORKERS = 2
+SKIPPED = 77  # the status when this machine cannot do it
 
 
 class Soak:
@@ -48,6 +53,7 @@ class Soak:
         self.directory = directory
         self.logs = os.path.join(directory, "logs")
         os.makedirs(self.logs)
+        self.began = None
         self.phase = None
         self.producers = []
         self.workers = []
@@ -92,6 +98,7 @@ class Soak:
     def run(self):
         self.subject.start()
         self.start_clients()
+        self.began = time.monotonic()
         end = time.monotonic() + self.seconds
         with open(os.path.join(self.logs, "server.jsonl"), "w", encoding="utf-8") as log:
             for pause, kind in self.subject.schedule():
@@ -111,8 +118,17 @@ class Soak:
         self.check_alive()
         began = time.monotonic()
         kind, did = blow()
-        log.write(json.dumps(dict(did, op="fault", kind=kind, at=[began, time.monotonic()], wall=time.time())) + "\n")
+        did = dict({"at": [began, time.monotonic()]}, **did)
+        log.write(json.dumps(dict(did, op="fault", kind=kind, wall=time.time() - time.monotonic() + did["at"][1])) + "\n")
         log.flush()
+        self.say(kind, did)
+
+    def say(self, kind, did):
+        """What a long run shows of itself."""
+        if self.subject.talks:
+            told = {key: round(value, 2) if isinstance(value, float) else value for key, value in did.items() if key != "at"}
+            began, ended = did["at"]
+            print("  %7.1f s  %-12s %5.1f s  %s" % (began - self.began, kind, ended - began, told), flush=True)
 
     def check_alive(self):
         self.subject.check_alive()
@@ -183,36 +199,55 @@ class Soak:
         self.subject.close()
 
 
-def kinds_of(text):
+def kinds_of(text, known):
     """The faults that --faults names; without it all that this machine can do."""
     if text is None:
-        return [kind for kind in faults.KINDS if kind != "clock" or faults.clock_can_step()]
+        return [kind for kind in known if kind != "clock" or faults.clock_can_step()]
     kinds = text.split(",")
-    unknown = set(kinds) - set(faults.KINDS)
+    unknown = set(kinds) - set(known)
     if unknown:
-        raise argparse.ArgumentTypeError("no such fault: %s; there are %s" % (", ".join(unknown), ", ".join(faults.KINDS)))
+        raise SystemExit("no such fault: %s; there are %s" % (", ".join(unknown), ", ".join(known)))
     return kinds
+
+
+def subject_of(args, kinds, rng, directory):
+    if args.nodes == 1:
+        return faults.Victim(directory, rng, kinds, args.lose)
+    return cluster_faults.ClusterVictim(directory, rng, kinds, args.nodes, args.etcd_members, args.brief, args.etcd)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("seconds", nargs="?", type=float, default=600)
-    parser.add_argument("--faults", metavar="KIND,...", type=kinds_of, default=None, help="only these: " + ", ".join(faults.KINDS))
-    parser.add_argument("--rate", type=float, default=800, help="jobs enqueued in a second")
+    parser.add_argument("seconds", nargs="?", type=float, help="of load: 600, with several nodes 1800")
+    parser.add_argument("--faults", metavar="KIND,...", help="only these: %s; with several nodes %s" % (
+        ", ".join(faults.KINDS), ", ".join(cluster_faults.KINDS)))
+    parser.add_argument("--rate", type=float, help="jobs enqueued in a second: 800, with several nodes 100")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--keep", metavar="DIRECTORY", help="new directory for logs and data, which are then kept")
     parser.add_argument("--lose", metavar="N", type=int, default=0, help="records of the log that each kill destroys")
+    parser.add_argument("--nodes", type=int, default=1, help="more than one: a cluster on an S3 server, with etcd, each in a network of its own")
+    parser.add_argument("--etcd", choices=VERSIONS, default="3.4")
+    parser.add_argument("--etcd-members", type=int, default=3)
+    parser.add_argument("--brief", action="store_true", help="of several nodes: faults that last a third, and follow each other so")
     args = parser.parse_args()
+    many = args.nodes > 1
+    if many:
+        reason = network.why_not() if network.INSIDE not in os.environ else None
+        if reason is not None:
+            print("soak: %s" % reason, flush=True)
+            return SKIPPED
+        network.isolate()
+    seconds = args.seconds or (1800 if many else 600)
+    rate = args.rate or (100 if many else 800)
     seed = random.randrange(1 << 32) if args.seed is None else args.seed
+    kinds = kinds_of(args.faults, cluster_faults.KINDS if many else faults.KINDS)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    kinds = args.faults or kinds_of(None)
-    print("soak: %.0f s at %.0f jobs/s, seed %d, faults %s" % (args.seconds, args.rate, seed, ", ".join(kinds)), flush=True)
+    print("soak: %.0f s at %.0f jobs/s, seed %d, faults %s" % (seconds, rate, seed, ", ".join(kinds)), flush=True)
     with tempfile.TemporaryDirectory(prefix="silo-soak-", ignore_cleanup_errors=True) as temporary:
         if args.keep:
             os.makedirs(args.keep)
         directory = args.keep or temporary
-        subject = faults.Victim(directory, random.Random(seed), kinds, args.lose)
-        soak = Soak(subject, args.seconds, args.rate, seed, directory)
+        soak = Soak(subject_of(args, kinds, random.Random(seed), directory), seconds, rate, seed, directory)
         began = time.monotonic()
         try:
             soak.run()

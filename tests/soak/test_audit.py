@@ -515,6 +515,26 @@ class Spent(unittest.TestCase):
         self.crashed("t")
         self.story.finds(attempt_nobody_began=1)
 
+    def test_a_poll_that_a_standing_server_hears_later(self):
+        """The client gave up at 4; the server went on at 12, and heard it then."""
+        self.story.fault("node-pause", 1, 12)
+        self.poll(2, 4, code="DEADLINE_EXCEEDED")
+        self.crashed("t", started=12.5)
+        self.story.finds()
+
+    def test_a_poll_that_a_connection_sends_again(self):
+        """After an outage of 10 s it may take 10 s more before what was lost is sent again."""
+        self.story.fault("link", 1, 11)
+        self.poll(2, 4, code="DEADLINE_EXCEEDED")
+        self.crashed("t", started=20)
+        self.story.finds()
+
+    def test_a_poll_of_an_outage_long_ago_is_no_excuse(self):
+        self.story.fault("link", 1, 11)
+        self.poll(2, 4, code="DEADLINE_EXCEEDED")
+        self.crashed("t", started=24)
+        self.story.finds(attempt_nobody_began=1)
+
     def test_a_poll_while_the_clock_was_ahead(self):
         self.story.fault("clock", 10, 13, ahead=3600)
         self.poll(11, 12)

@@ -5,7 +5,8 @@ ROOT=$PWD
 APT_BUILD=(gcc libc6-dev lld cmake ninja-build pkg-config python3 util-linux
     libnghttp2-dev libuv1-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libjansson-dev libmsgpack-dev
     libxxhash-dev libssl-dev libcmocka-dev)
-APT_TEST=(python3-grpcio python3-protobuf python3-msgpack python3-xxhash protobuf-compiler-grpc openssl faketime jq)
+APT_TEST=(python3-grpcio python3-protobuf python3-msgpack python3-xxhash protobuf-compiler-grpc openssl faketime jq
+    iproute2 nftables)
 APT_LINT=(clang-format clang-tidy)
 APT_PROFILE=(linux-perf)
 APT_COVERAGE=(lcov)
