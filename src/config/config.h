@@ -33,6 +33,7 @@
 
 enum config_backend { CONFIG_FS, CONFIG_S3, CONFIG_GCS, CONFIG_MEMORY, CONFIG_URL };
 enum config_coordination { CONFIG_COORD_NONE, CONFIG_COORD_ETCD, CONFIG_COORD_K8S };
+enum config_forward { CONFIG_FORWARD_NEVER, CONFIG_FORWARD_ASKED, CONFIG_FORWARD_ALWAYS };
 enum config_order { CONFIG_ORDER_PRIORITY, CONFIG_ORDER_START };
 enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 
@@ -103,6 +104,9 @@ struct config_coord {
     const char *k8s_namespace;
     struct config_list placement_rings;
     const char *node_id; /* NULL = draw one */
+    enum config_forward forward;
+    const char *peer_tls_ca;   /* PEM file; NULL = the system's */
+    const char *peer_tls_name; /* NULL = host of the address */
 };
 
 struct config_gubernator {

@@ -135,6 +135,13 @@ const struct config_key config_keys[] = {
          "rings that this node is said to serve; it serves every shard all the same"),
     TEXT("coordination.node_id", coordination.node_id, NULL, 0,
          "name of this node that clients are told; unset = a new random one at each start"),
+    CHOICE("coordination.forward", coordination.forward, "asked", "never|asked|always", 0,
+           "calls for another node's shard: answered with a redirect, or sent on to that node; "
+           "asked = those with the header x-silo-forward"),
+    TEXT("coordination.peer_tls_ca", coordination.peer_tls_ca, NULL, 0,
+         "PEM file of the authorities of other nodes' certificates; unset = the system's"),
+    TEXT("coordination.peer_tls_name", coordination.peer_tls_name, NULL, 0,
+         "name to find in other nodes' certificates; unset = the host of their address"),
 
     BOOL("tenancy.enabled", tenancy_enabled, "false", 0,
          "on: every request names its tenant; off: none does"),

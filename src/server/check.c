@@ -37,6 +37,20 @@ static void check_tls(const struct config_server *server, size_t *errors)
     }
 }
 
+/* What other nodes' certificates are looked at with. */
+static void check_peers(const struct silo_config *config, size_t *errors)
+{
+    struct silo_err err = {0};
+    const char *ca = config->coordination.peer_tls_ca;
+    if (config->server.tls_cert == NULL || ca == NULL) {
+        return;
+    }
+    const silo_rc rc = rpc_tls_check(config->server.tls_cert, config->server.tls_key, ca, &err);
+    if (rc.code != SILO_OK) {
+        check_error("coordination.peer_tls_ca", err.text, errors);
+    }
+}
+
 static void check_limiter(const struct config_gubernator *config, size_t *errors)
 {
     struct gubernator *gubernator = NULL;
@@ -148,6 +162,7 @@ int server_check(const struct silo_config *config, const struct config_warnings 
     size_t errors = 0;
     print_warnings(warnings);
     check_tls(&config->server, &errors);
+    check_peers(config, &errors);
     check_limiter(&config->gubernator, &errors);
     check_directories(&config->database, &arena, &errors);
     check_credentials(&config->database);

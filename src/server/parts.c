@@ -68,6 +68,7 @@ bool server_can_free(const struct server *server)
 void server_free(struct server *server)
 {
     server->rpc = rpc_server_free(server->rpc);
+    server->peers = peers_free(server->peers);
     server->service = service_free(server->service);
     server->statements = statements_free(server->statements);
     /*

@@ -22,6 +22,7 @@
 #include "directory/directory.h"
 #include "limiter/gubernator.h"
 #include "node/node.h"
+#include "peers/peers.h"
 #include "query/statements.h"
 #include "rpc/rpc.h"
 #include "server/directory_lock.h"
@@ -77,6 +78,7 @@ struct server {
     struct directory_home directory; /* of use while has_directory */
     bool has_directory;
     struct statements *statements;
+    struct peers *peers; /* NULL = calls are never forwarded */
     struct service *service;
     struct rpc_server *rpc;
     uint32_t connections_max; /* what the configuration and the limit on open files allow */

@@ -70,10 +70,51 @@ static void question_ask(void *context, struct cluster_question *question)
     node_ask(server->node, question);
 }
 
+static bool call_forward(void *context, struct rpc_call *call, const char *path, const char *id,
+                         const char *address)
+{
+    const struct server *server = context;
+    return peers_forward(server->peers, call, path, id, address);
+}
+
+static enum peers_mode forward_mode(const struct silo_config *config)
+{
+    switch (config->coordination.forward) {
+    case CONFIG_FORWARD_NEVER:
+        return PEERS_NEVER;
+    case CONFIG_FORWARD_ASKED:
+        return PEERS_ASKED;
+    case CONFIG_FORWARD_ALWAYS:
+        return PEERS_ALWAYS;
+    }
+    return PEERS_NEVER;
+}
+
+/* Nodes talk to each other as their callers talk to them. */
+static SILO_RC build_peers(struct server *server, struct silo_err *err)
+{
+    const struct silo_config *config = server->config;
+    const struct peers_options options = {
+        .mode = forward_mode(config),
+        .directory = &server->directory,
+        .node_id = server->identity.id,
+        .tls = config->server.tls_cert != NULL,
+        .tls_ca = config->coordination.peer_tls_ca,
+        .tls_cert = config->server.tls_client_ca != NULL ? config->server.tls_cert : NULL,
+        .tls_key = config->server.tls_client_ca != NULL ? config->server.tls_key : NULL,
+        .tls_name = config->coordination.peer_tls_name,
+        .auth_token = config->server.auth_token};
+    if (config->coordination.backend == CONFIG_COORD_NONE || options.mode == PEERS_NEVER) {
+        return RC_OK; /* there is no other node, or it is not to be asked */
+    }
+    return peers_new(&options, &server->peers, err);
+}
+
 SILO_RC server_build_service(struct server *server, struct silo_err *err)
 {
     const struct silo_config *config = server->config;
     const struct server_identity *identity = &server->identity;
+    TRY(build_peers(server, err));
     TRY(statements_new(server->store, server->env, &server->statements, err));
     const struct counter_source counters[] = {
         shards_executor_counters(server->shards),
@@ -84,6 +125,8 @@ SILO_RC server_build_service(struct server *server, struct silo_err *err)
         .statements = server->statements,
         .ask = question_ask,
         .ask_context = server,
+        .forward = server->peers != NULL ? call_forward : NULL,
+        .forward_context = server,
         .counters = counters,
         .counters_count = sizeof counters / sizeof counters[0],
         .shards = server->shards,

@@ -32,6 +32,7 @@ void svc_begin(struct rpc_call *rpc, struct bytes request, void *context)
     struct call *call = ARENA_NEW(rpc_call_arena(rpc), struct call);
     call->service = slot->service;
     call->method = slot->method;
+    call->path = slot->path;
     call->rpc = rpc;
     call->arena = rpc_call_arena(rpc);
 
@@ -123,6 +124,15 @@ void svc_tell(struct call *call, const struct route *route)
     call->told = told;
 }
 
+bool svc_forward(struct call *call, const struct route *route)
+{
+    const struct service *service = call->service;
+    return route->verdict == ROUTE_REDIRECT && service->forward != NULL &&
+           !call->method->hands_out &&
+           service->forward(service->forward_context, call->rpc, call->path, route->owner_id,
+                            route->owner_address);
+}
+
 bool svc_route(struct call *call, const char *shard)
 {
     struct route route;
@@ -137,8 +147,12 @@ bool svc_route(struct call *call, const char *shard)
     case ROUTE_RUN:
         call->shard = *found;
         return true;
-    case ROUTE_HOLD:
     case ROUTE_REDIRECT:
+        if (svc_forward(call, &route)) {
+            return false;
+        }
+        break;
+    case ROUTE_HOLD:
     case ROUTE_REFUSE:
         break;
     }

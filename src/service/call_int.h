@@ -27,7 +27,7 @@
 struct service_method {
     struct service *service;
     const struct call_method *method;
-    char *path;
+    char *path; /* lives as long as the service */
     struct rpc_method rpc;
 };
 

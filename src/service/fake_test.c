@@ -301,6 +301,27 @@ static void ask(void *context, struct cluster_question *question)
     fake.question = question;
 }
 
+static bool forward(void *context, struct rpc_call *call, const char *path, const char *id,
+                    const char *address)
+{
+    assert_ptr_equal(context, &fake);
+    if (!fake.forwards) {
+        return false;
+    }
+    assert_null(fake.forwarded);
+    fake.forwarded = call;
+    (void)snprintf(fake.forward_to, sizeof fake.forward_to, "%s %s %s", path, id, address);
+    return true;
+}
+
+void fake_came_back(void)
+{
+    struct rpc_call *call = fake.forwarded;
+    assert_non_null(call);
+    fake.forwarded = NULL;
+    (void)call_done(call, 0, BYTES_LIT(""), BYTES_LIT(""));
+}
+
 void fake_decide(enum silo_code code)
 {
     struct cluster_question *question = fake.question;
@@ -337,6 +358,8 @@ void fake_start(size_t shard_count, bool tenancy, bool dev_mode)
         .dev_mode = dev_mode,
         .ask = ask,
         .ask_context = &fake,
+        .forward = forward,
+        .forward_context = &fake,
         .node = {.id = "node-1",
                  .grpc_addr = "127.0.0.1:1",
                  .as_dialled = true,

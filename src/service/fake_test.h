@@ -55,6 +55,9 @@ struct fake {
     struct shard_control *controls[FAKE_SHARDS_MAX];
     size_t control_count;
     struct cluster_question *question; /* asked last */
+    bool forwards;                     /* calls to other nodes */
+    struct rpc_call *forwarded;        /* the newest such, and where it goes */
+    char forward_to[128];
     int64_t now_us;
     struct bytes authority; /* of calls that begin */
     bool no_room;           /* connections take no large reply */
@@ -85,6 +88,8 @@ void fake_answer(struct shard_request *request, enum silo_code code, const char 
 void fake_run(void);
 /* The cluster answers the question; text and previous_ring are set. */
 void fake_decide(enum silo_code code);
+/* The other node has answered the call that was forwarded. */
+void fake_came_back(void);
 /* The client leaves. */
 void fake_cancel(struct rpc_call *call);
 /* The client of a stuffed stream reads again. */

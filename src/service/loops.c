@@ -208,6 +208,10 @@ static void stray_wait(struct stray *stray)
 static void stray_tell(struct stray *stray, const struct route *route)
 {
     struct call *call = stray->call;
+    if (stray->request == &call->request && svc_forward(call, route)) {
+        stray_settle(stray);
+        return;
+    }
     if (stray->shard == &call->shard) {
         svc_tell(call, route);
     }

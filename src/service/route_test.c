@@ -265,6 +265,68 @@ static void the_results_of_many_say_who_has_their_shard_now(void **state)
     fake_stop();
 }
 
+/* --- calls that go on to another node --- */
+
+static void a_call_goes_on_to_who_has_its_shard(void **state)
+{
+    (void)state;
+    fake_start(2, false, false);
+    fake.forwards = true;
+    put(1, &wheres[0]);
+    struct rpc_call *call = enqueue(1);
+    assert_false(call->done);
+    assert_ptr_equal(fake.forwarded, call);
+    assert_string_equal(fake.forward_to, "/silo.v1.Silo/Enqueue node-2 10.0.0.2:50051");
+    fake_came_back();
+    fake_free(call);
+    fake.forwards = false; /* it need not be taken */
+    told(enqueue(1), &wheres[0]);
+    fake_stop();
+}
+
+/* Nothing of it was done here: its shard had gone when it came there. */
+static void a_call_that_met_its_shard_gone_goes_on(void **state)
+{
+    (void)state;
+    fake_start(2, false, false);
+    fake.forwards = true;
+    struct rpc_call *call = enqueue(1);
+    put(1, &wheres[0]);
+    wrong(CMD_ENQUEUE);
+    assert_false(call->done);
+    assert_ptr_equal(fake.forwarded, call);
+    fake_came_back();
+    fake_free(call);
+    fake_stop();
+}
+
+/* What is leased must reach its worker, and who hands it out must know whether it did. */
+static void what_hands_tasks_out_goes_nowhere(void **state)
+{
+    (void)state;
+    fake_start(2, false, false);
+    fake.forwards = true;
+    put(1, &wheres[0]);
+    told(poll(fake_shard_id(1), 1000), &wheres[0]);
+    Silo__V1__LeaseTaskRequest request = SILO__V1__LEASE_TASK_REQUEST__INIT;
+    request.shard = (char *)fake_shard_id(1);
+    request.id = request.worker_id = (char *)"w";
+    told(fake_call("LeaseTask", &request.base), &wheres[0]);
+    fake_stop();
+}
+
+static void only_a_shard_that_another_node_has_is_asked_for_there(void **state)
+{
+    (void)state;
+    fake_start(2, false, false);
+    fake.forwards = true;
+    for (size_t i = 1; i < WHERES_COUNT; i++) {
+        put(1, &wheres[i]);
+        told(enqueue(1), &wheres[i]);
+    }
+    fake_stop();
+}
+
 /* --- polls --- */
 
 static void a_parked_poll_is_parked_on_shards_that_come(void **state)
@@ -435,6 +497,10 @@ int main(void)
         cmocka_unit_test(a_caller_is_told_who_has_the_shard_and_when_to_ask),
         cmocka_unit_test(the_result_of_an_imported_job_says_who_has_its_shard),
         cmocka_unit_test(the_results_of_many_say_who_has_their_shard_now),
+        cmocka_unit_test(a_call_goes_on_to_who_has_its_shard),
+        cmocka_unit_test(a_call_that_met_its_shard_gone_goes_on),
+        cmocka_unit_test(what_hands_tasks_out_goes_nowhere),
+        cmocka_unit_test(only_a_shard_that_another_node_has_is_asked_for_there),
         cmocka_unit_test(a_parked_poll_is_parked_on_shards_that_come),
         cmocka_unit_test(a_poll_is_parked_on_what_came_while_it_visited),
         cmocka_unit_test(a_loop_is_told_once_of_what_it_has_not_heard),

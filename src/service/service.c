@@ -14,6 +14,11 @@
     {                                                                                   \
         .name = (name_), .request = &silo__v1__##request_##__descriptor, .run = (run_), \
     }
+#define HANDS_OUT(name_, request_, run_)                                                \
+    {                                                                                   \
+        .name = (name_), .request = &silo__v1__##request_##__descriptor, .run = (run_), \
+        .hands_out = true,                                                              \
+    }
 
 /* Room for these is kept wherever they pass. */
 #define URGENT(name_, request_, run_)                                                   \
@@ -33,8 +38,8 @@ static const struct call_method methods[] = {
     METHOD("DropTenantHolders", drop_tenant_holders_request, on_drop_holders),
     METHOD("RestartJob", restart_job_request, on_restart_job),
     METHOD("ExpediteJob", expedite_job_request, on_expedite_job),
-    METHOD("LeaseTask", lease_task_request, on_lease_task),
-    METHOD("LeaseTasks", lease_tasks_request, on_lease_tasks),
+    HANDS_OUT("LeaseTask", lease_task_request, on_lease_task),
+    HANDS_OUT("LeaseTasks", lease_tasks_request, on_lease_tasks),
     URGENT("ReportOutcome", report_outcome_request, on_report),
     URGENT("ReportRefreshOutcome", report_refresh_outcome_request, on_report_refresh),
     URGENT("Heartbeat", heartbeat_request, on_heartbeat),
@@ -109,6 +114,8 @@ struct service *service_new(const struct service_options *options)
     service->statements = options->statements;
     service->ask = options->ask;
     service->ask_context = options->ask_context;
+    service->forward = options->forward;
+    service->forward_context = options->forward_context;
     ASSERT(options->counters_count <= SERVICE_COUNTERS_MAX);
     service->counters_count = options->counters_count;
     for (size_t i = 0; i < options->counters_count; i++) {

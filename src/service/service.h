@@ -55,6 +55,13 @@ struct service_options {
     /* Any thread. Asks the cluster; NULL: there is nobody to ask. */
     void (*ask)(void *ask_context, struct cluster_question *question);
     void *ask_context;
+    /*
+     * The call's loop. Sends a call on to the node that has its shard, and ends it: then true.
+     * NULL: none is. `path` is static; id and address are copied.
+     */
+    bool (*forward)(void *forward_context, struct rpc_call *call, const char *path, const char *id,
+                    const char *address);
+    void *forward_context;
     struct statements *statements; /* reads what is listed; lent; NULL: nothing can be listed */
     /* What GetCounters tells; copied, and what they lend from must outlive the server. */
     const struct counter_source *counters;

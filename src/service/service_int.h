@@ -82,6 +82,9 @@ struct service {
     size_t ring_count;
     void (*ask)(void *ask_context, struct cluster_question *question);
     void *ask_context;
+    bool (*forward)(void *forward_context, struct rpc_call *call, const char *path, const char *id,
+                    const char *address);
+    void *forward_context;
     struct service_method *methods; /* as registered */
     size_t method_count;
     struct statements *statements;
@@ -103,6 +106,7 @@ struct call_method {
     void (*run)(struct call *call);
     uint32_t items; /* bulk calls: number of the request's repeated field; 0: none */
     bool server_streaming;
+    bool hands_out; /* tasks: what it answers must reach the worker, so it is never forwarded */
     uint32_t calls_per_conn_max; /* 0: as many as there are */
     enum rpc_rank rank;
 };
@@ -110,6 +114,7 @@ struct call_method {
 struct call {
     struct service *service;
     const struct call_method *method;
+    const char *path;
     struct rpc_call *rpc;
     struct arena *arena;
     const void *message;       /* the decoded request */
@@ -140,7 +145,12 @@ void svc_answer_empty(struct call *call);
 
 /* If the call fails, its caller is told whom to ask and when, too. */
 void svc_tell(struct call *call, const struct route *route);
-/* False: the call was answered with the error. */
+/*
+ * Whether the call has gone on to the node that has the shard: then it is not ours any more.
+ * Nothing of it may have been done here.
+ */
+bool svc_forward(struct call *call, const struct route *route);
+/* False: the call was answered with the error, or has gone on to another node. */
 bool svc_route(struct call *call, const char *shard);
 bool svc_tenant(struct call *call, bool present, const char *tenant);
 bool svc_worker_tenant(struct call *call, bool present, const char *tenant);

@@ -1,0 +1,46 @@
+/*
+ * peers/peers_int.h - what forward.c and channels.c share.
+ *
+ * Threads    struct peers: its atomics any, `channels` the module's loop, the rest is constant.
+ */
+#ifndef SILO_PEERS_INT_H
+#define SILO_PEERS_INT_H
+
+#include <stdatomic.h>
+
+#include "peers/peers.h"
+
+/* One other node, by its address. */
+struct peer {
+    char *address;
+    struct rpc_channel *channel;
+    uint32_t calls;  /* under way: it is not closed meanwhile */
+    int64_t used_us; /* last */
+    bool gone;       /* no member has the address */
+};
+
+struct peers {
+    struct peers_options options; /* strings are own */
+    struct rpc_loop *loop;
+    struct peer *all[PEERS_MAX];
+    size_t count;
+    atomic_size_t calls;        /* under way */
+    atomic_uint_fast64_t bytes; /* of their requests and answers */
+    struct directory_reader reader;
+    struct rpc_mail newer; /* there is a newer directory */
+};
+
+/* --- channels.c. All on the module's loop --- */
+
+/* Begins to hear of members. */
+SILO_RC channels_init(struct peers *peers, struct silo_err *err);
+/* Before the loop ends, from another thread. */
+void channels_deinit(struct peers *peers);
+/*
+ * The peer with a call more under way; NULL with a reason: too many are busy, or that is no
+ * address.
+ */
+struct peer *channels_take(struct peers *peers, const char *address, struct silo_err *err);
+void channels_give_back(struct peers *peers, struct peer *peer);
+
+#endif
