@@ -140,6 +140,9 @@ static void move_rates(struct model *m, const struct mjob *job, const struct mve
         }
     }
     m->seen.takeovers += same && is->passed < was->passed;
+    if (same && !was->has_lease && is->passed < was->passed && stored->rates_paid < was->passed) {
+        (void)verdict_fail(m->verdict, "limiter", "%s lost a slot, and what it has paid", job->id);
+    }
     if (same && is->passed < was->passed && stored->rates_paid <= was->passed &&
         was->where == AT_WAITER && stored->limits->items[was->passed].kind == LIMIT_RATE) {
         (void)verdict_fail(m->verdict, "kept slots", "%s lost a slot while a rate limit refused it",

@@ -7,10 +7,14 @@ PLACES = "shard_places_test"  # unit tests, for what the simulator has no world 
 DIRECTORY = "directory_directory_test"
 ROUTE = "service_route"
 READS_FAIL = "core_reads_fail_test"
+TOKENS = "core_tokens_test"
+RATES = "core_rates_test"
+RETENTION_TEST = "core_retention_test"
+CLOCK_TEST = "shard_clock_test"
 UNDELIVERED = "shard_undelivered_test"
 CLUSTER_TEST = "cluster_cluster_test"
 NODE_TEST = "node_node_test"
-UNITS = {PLACES, DIRECTORY, ROUTE, READS_FAIL, UNDELIVERED, CLUSTER_TEST, NODE_TEST}
+UNITS = {PLACES, DIRECTORY, ROUTE, READS_FAIL, TOKENS, RATES, RETENTION_TEST, CLOCK_TEST, UNDELIVERED, CLUSTER_TEST, NODE_TEST}
 
 
 class Mutant:
@@ -293,6 +297,11 @@ MUTANTS = [
            "    state_write(core, cmd->job_ref, &state);\n", "    (void)state;\n"),
     Mutant("second-check-not-asked", "DI10: two rate limits in one job", CHECK,
            "uuid_eq(&task->task_id, &check->task_id)) {\n", "uuid_eq(&task->task_id, &check->task_id) &&\n        task->passed == check->passed) {\n"),
+    Mutant("paid-twice", "limiter: who lost its slot has paid", GRANT,
+           "    to.rates_paid = from.passed > from.rates_paid ? from.passed : from.rates_paid;",
+           "    to.rates_paid = from.rates_paid;"),
+    Mutant("buckets-swept-once", "a bucket that one sweep leaves goes with a later one", "src/core/buckets.c",
+           "!sweep_advance(&core->buckets.sweep) && none", "!sweep_advance(&core->buckets.sweep) || none", RATES),
     # --- lines behind rate limits ---
     Mutant("throttle-note-left", "throttle: open finds the lines that have tokens, and no others", THROTTLE,
            "        core->gates.throttle_count--;\n        view_del(&core->view, key_bytes(&key));", "        core->gates.throttle_count--;"),
@@ -313,9 +322,31 @@ MUTANTS = [
            "    if (expire_ms > core->wall_ms + 1500) {\n        bound_note(expire, expire_ms);\n        expire_cursor_set(&expire->after, expire_ms, BYTES_NONE);\n        return;"),
     Mutant("old-reminder-counts", "JF12, expiry: a job that ended once more has its whole time again", EXPIRE,
            " || job.state.expire_ms == 0 ||\n        job.state.expire_ms > core->wall_ms) {", " || job.state.expire_ms == 0) {"),
+    Mutant("due-rows-passed-over", "expiry: what a page has no room for is left to the next", EXPIRE,
+           "        if (behind) {\n            expire_cursor_set(&expire->after, expire_ms, BYTES_NONE);\n        }\n",
+           "", SMALL, 1500),
+    Mutant("end-in-a-sweep-passed-over", "a job that ends while a page is dealt with is forgotten in time",
+           "src/core/retention.c",
+           "    if (expire->phase == EXPIRE_PAGE && expire_cursor_behind(&expire->after, key_bytes(&key))) {\n"
+           "        expire_cursor_set(&expire->after, expire_ms, BYTES_NONE);\n    }\n", "", RETENTION_TEST),
+    Mutant("redates-one-page", "every retry that was stamped ahead is stamped anew", "src/core/redate.c",
+           "sweep_advance(&redate->sweep) ? REDATE_WAITS : REDATE_OFF;",
+           "sweep_advance(&redate->sweep) ? REDATE_OFF : REDATE_OFF;", CLOCK_TEST),
+    Mutant("ready-low-row-stale", "low water: the row is lowered, not only memory", LOW,
+           "        gl->low.place = *place;\n        low_write_group(core, group);", "        gl->low.place = *place;"),
+    Mutant("ready-low-not-raised", "a low-water mark follows what is taken away", LOW,
+           "            low_raise(&group->lanes[i]->window, &group->lanes[i]->low);", "            (void)low_raise;", TOKENS),
     Mutant("ready-low-not-lowered", "low water: read before the first insert, lowered with it", LOW,
            "    if (gl != NULL && gl->low.has && place_cmp(gl->window.by_priority, place, &gl->low.place) < 0) {",
            "    if (gl == NULL && core == NULL) {"),
+    Mutant("grant-tried-once", "a grant whose rows could not be read is tried again", GRANT,
+           "        queue_visit_later(core, queue);\n    }\n}\n\nenum run grant_run", "    }\n}\n\nenum run grant_run", READS_FAIL),
+    Mutant("grant-ends-for-ever", "a grant whose rows could not be read is tried again", GRANT,
+           "        queue->grant = NULL;\n        queue->retry", "        queue->retry", READS_FAIL),
+    Mutant("chain-looked-for-once", "takeover: where a token waits is looked up until it is known", "src/core/locate.c",
+           "        list_push_back(&core->locate.chains, &chain->unlocated); /* its rows could not be read */\n", ""),
+    Mutant("undelivered-refresh-lost", "refresh work that did not arrive goes back when the shard is open again", EXPIRY,
+           "        expiry_begin(core, expiry_give_back(core, task_id));\n", "        (void)expiry_give_back;\n", UNDELIVERED),
     Mutant("timer-late", "due: a due task does not wait", DUE,
            "        if (task->place.due_ms > core->wall_ms) {\n            break;", "        if (task->place.due_ms + 1500 > core->wall_ms) {\n            break;"),
     Mutant("worst-priority-first", "order: 0 is most urgent", BEST,

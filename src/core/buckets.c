@@ -110,8 +110,7 @@ static void bucket_swept(struct core *core, struct bytes key, struct bytes value
     struct bucket_entry *entry =
         MAP_ENTRY(map_find(&core->buckets.by_key, key), struct bucket_entry, node);
     if (entry != NULL) {
-        if (!list_linked(&entry->dirty) && entry->stored && entry->exists &&
-            bucket_stale(&entry->bucket, core->wall_ms)) {
+        if (entry->stored && entry->exists && bucket_stale(&entry->bucket, core->wall_ms)) {
             bucket_forget(core, entry);
             view_del(&core->view, key);
         }

@@ -94,6 +94,32 @@ static void test_floating_limits(void **state)
     close_checked(rig);
 }
 
+/* A slot is free, and what its best waiter comes to next cannot be read. */
+static void test_grants(void **state)
+{
+    (void)state;
+    struct rig *rig = open_watched();
+    LIMITED(rig, "holds p", FIXED("p", 1));
+    (void)lease_one(rig, "holds p");
+    LIMITED(rig, "a", FIXED("q", 2));
+    const struct uuid first = lease_one(rig, "a");
+    LIMITED(rig, "b", FIXED("q", 2));
+    const struct uuid second = lease_one(rig, "b");
+    LIMITED(rig, "c", FIXED("q", 2));
+    LIMITED(rig, "d", FIXED("q", 2), FIXED("p", 1));
+    reopen(rig);
+    assert_int_equal(report(rig, &first, ATTEMPT_SUCCEEDED), SILO_OK); /* the line of q is read */
+    core_rig_fail(rig, READS);
+    assert_int_equal(report(rig, &second, ATTEMPT_SUCCEEDED), SILO_OK);
+    rig_pass(rig, AWAY_MS);
+    assert_int_equal(waiters(rig, "p"), 0);
+    read_again(rig);
+    assert_int_equal(waiters(rig, "p"), 1);
+    assert_int_equal(holders(rig, "q"), 2);
+    assert_int_equal(drain(rig), 2); /* the lease of the one that holds p ends */
+    close_checked(rig);
+}
+
 static void test_what_is_to_be_forgotten(void **state)
 {
     (void)state;
@@ -112,11 +138,9 @@ static void test_what_is_to_be_forgotten(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_timers),
-        cmocka_unit_test(test_ready_tasks),
-        cmocka_unit_test(test_ends_of_leases),
-        cmocka_unit_test(test_floating_limits),
-        cmocka_unit_test(test_what_is_to_be_forgotten),
+        cmocka_unit_test(test_timers),         cmocka_unit_test(test_ready_tasks),
+        cmocka_unit_test(test_ends_of_leases), cmocka_unit_test(test_floating_limits),
+        cmocka_unit_test(test_grants),         cmocka_unit_test(test_what_is_to_be_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -160,6 +160,35 @@ static void test_death_in_a_sweep(void **state)
     }
 }
 
+/*
+ * A job that ends while a page is dealt with is to be forgotten before the row that ended the page.
+ */
+static void test_end_in_a_sweep(void **state)
+{
+    (void)state;
+    struct rig *rig = open_with(&(struct rig_options){
+        .seed = 1, .completed_expire_ms = KEPT_MS, .terminal_expire_ms = 10 * KEPT_MS});
+    put_job(rig, JOB(.id = "failed"));
+    assert_int_equal(end_together(rig, ATTEMPT_FAILED), 1);
+    put_job(rig, JOB(.id = "first"));
+    assert_int_equal(end_together(rig, ATTEMPT_SUCCEEDED), 1);
+    reopen(rig);
+    rig_pass(rig, KEPT_MS - 1000);
+    put_job(rig, JOB(.id = "second"));
+    const struct uuid task = lease_one(rig, "second");
+    core_rig_hold(rig, RIG_GET);
+    rig_pass(rig, 2000);
+    assert_int_equal(report(rig, &task, ATTEMPT_SUCCEEDED), SILO_OK);
+    assert_int_equal(rows_in(rig, TABLE_INFO), 3); /* the page waits for the first one's rows */
+    core_rig_hold(rig, 0);
+    rig_settle(rig);
+    assert_int_equal(rows_in(rig, TABLE_INFO), 2);
+    rig_pass(rig, KEPT_MS + 1000);
+    assert_int_equal(there(rig, "second"), SILO_NOT_FOUND);
+    assert_int_equal(there(rig, "failed"), SILO_OK);
+    close_all(rig);
+}
+
 /* Earlier versions wrote a row for each job, which named it in its key. */
 static void test_rows_of_one_job(void **state)
 {
@@ -211,9 +240,10 @@ static void test_damaged_row(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_row),         cmocka_unit_test(test_large_rows),
-        cmocka_unit_test(test_old_reminders),   cmocka_unit_test(test_death_in_a_sweep),
-        cmocka_unit_test(test_rows_of_one_job), cmocka_unit_test(test_damaged_row),
+        cmocka_unit_test(test_one_row),        cmocka_unit_test(test_large_rows),
+        cmocka_unit_test(test_old_reminders),  cmocka_unit_test(test_death_in_a_sweep),
+        cmocka_unit_test(test_end_in_a_sweep), cmocka_unit_test(test_rows_of_one_job),
+        cmocka_unit_test(test_damaged_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

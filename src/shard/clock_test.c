@@ -157,6 +157,42 @@ static void test_stamped_ahead(void **state)
     }
 }
 
+#define MANY 600u
+
+/* A poll gets no more than a turn hands over. */
+static size_t lease_many(struct rig *rig, struct uuid *tasks)
+{
+    size_t count = 0;
+    for (size_t got = 1; got != 0; count += got) {
+        got = lease_some(rig, (uint32_t)(MANY - count), tasks + count);
+    }
+    return count;
+}
+
+/* More of them than are dated anew at a time. */
+static void test_many_stamped_ahead(void **state)
+{
+    (void)state;
+    static struct uuid tasks[MANY];
+    struct rig *rig = shard_rig_open_plain();
+    rig->wall_ms += 10 * DAY_MS;
+    restart(rig);
+    for (uint32_t i = 0; i < MANY; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof id, "r%u", i);
+        enqueue_retrying(rig, id, 5, 500);
+    }
+    assert_int_equal(lease_many(rig, tasks), MANY);
+    for (uint32_t i = 0; i < MANY; i++) {
+        assert_int_equal(report(rig, &tasks[i], ATTEMPT_FAILED), SILO_OK);
+    }
+    rig->wall_ms -= 10 * DAY_MS;
+    restart(rig);
+    rig_pass(rig, 5000);
+    assert_int_equal(lease_many(rig, tasks), MANY);
+    close_all(rig);
+}
+
 static int64_t keep_ms(void)
 {
     return 7 * DAY_MS;
@@ -401,6 +437,7 @@ int main(void)
         cmocka_unit_test(test_future),
         cmocka_unit_test(test_set),
         cmocka_unit_test(test_stamped_ahead),
+        cmocka_unit_test(test_many_stamped_ahead),
         cmocka_unit_test(test_retention),
         cmocka_unit_test(test_rate_limits),
         cmocka_unit_test(test_rate_backoff),

@@ -4,6 +4,7 @@
  */
 #include "base/limits.h"
 #include "base/test.h"
+#include "core/limit_calls_test.h"
 #include "shard/shard_int.h"
 #include "shard/shard_rig_test.h"
 
@@ -277,6 +278,23 @@ static void test_give_back_not_open(void **state)
     close_all(rig);
 }
 
+/* Work that refreshes a limit is no different. */
+static void test_refresh_not_open(void **state)
+{
+    (void)state;
+    struct rig *rig = shard_rig_open_plain();
+    LIMITED(rig, "a", FLOATS("f", 0, 60000));
+    const struct uuid task = refresh_one(rig);
+    assert_int_equal(shard_rig_control(rig, shard_close), SILO_OK);
+    struct call *call = rig_call(CMD_GIVE_BACK, NULL, NULL);
+    call->cmd.args.give_back = (struct give_back_args){.task_ids = &task, .count = 1};
+    assert_int_equal(finish(rig, call), SILO_OK);
+    assert_int_equal(shard_rig_control(rig, shard_open), SILO_OK);
+    rig_settle(rig);
+    (void)refresh_one(rig); /* at once, and not when its lease would have ended */
+    close_all(rig);
+}
+
 /* Whoever had the shard meanwhile may have leased the same task anew: the lease is left to end. */
 static void test_others_had_it(void **state)
 {
@@ -375,6 +393,7 @@ int main(void)
         cmocka_unit_test(test_give_back_later),
         cmocka_unit_test(test_shard_fails),
         cmocka_unit_test(test_give_back_not_open),
+        cmocka_unit_test(test_refresh_not_open),
         cmocka_unit_test(test_reply_room),
         cmocka_unit_test(test_answer_room),
         cmocka_unit_test(test_others_had_it),
