@@ -270,7 +270,7 @@ int64_t bucket_ready_ms(const struct bucket *bucket, bool exists,
     const double wait = ceil(missing * (double)span.length_ms / (double)bucket->limit);
     const int64_t ready =
         add_saturated(at_ms, wait < 0x1p63 ? (wait > 0 ? (int64_t)wait : 0) : INT64_MAX);
-    return ready < bucket->expire_ms ? ready : bucket->expire_ms;
+    return earlier(ready, bucket->expire_ms);
 }
 
 /* One that was full as it was made stays so if the clock is set back. */

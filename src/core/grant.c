@@ -15,6 +15,7 @@
 #include "core/grant.h"
 
 #include "base/limits.h"
+#include "base/saturate.h"
 #include "core/commands.h"
 #include "core/inner.h"
 #include "core/line.h"
@@ -35,7 +36,7 @@ int64_t grants_next_mono_ms(const struct core *core)
         const struct queue *queue = CONTAINER_OF(n, struct queue, to_visit);
         const int64_t when =
             queue->retry_mono_ms > core->mono_ms ? queue->retry_mono_ms : core->mono_ms;
-        next = when < next ? when : next;
+        next = earlier(when, next);
     }
     return next;
 }

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/limits.h"
+#include "base/saturate.h"
 #include "core/best.h"
 #include "core/commands.h"
 #include "core/floating.h"
@@ -295,7 +296,7 @@ int64_t poll_next_mono_ms(const struct core *core)
         const struct group *group = CONTAINER_OF(n, struct group, hot);
         const int64_t when =
             group->retry_mono_ms > core->mono_ms ? group->retry_mono_ms : core->mono_ms;
-        next = when < next ? when : next;
+        next = earlier(when, next);
     }
     return next;
 }

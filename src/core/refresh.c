@@ -242,18 +242,13 @@ int64_t floating_next_mono_ms(const struct core *core)
     const struct heap_node *expiry = core->leases.frozen ? NULL : heap_min(&core->refreshes.expiry);
     const struct heap_node *offer = heap_min(&core->refreshes.offers);
     int64_t next = expiry != NULL ? expiry->key : INT64_MAX;
-    if (offer != NULL && offer->key < next) {
-        next = offer->key;
-    }
+    next = earlier(next, offer != NULL ? offer->key : INT64_MAX);
     if (due != NULL) {
         const int64_t wait = due->key > core->wall_ms ? due->key - core->wall_ms : 0;
         const int64_t at = add_saturated(core->mono_ms, wait);
-        next = at < next ? at : next;
+        next = earlier(at, next);
     }
-    if (core->refreshes.scan == SCAN_WAITS && core->refreshes.retry_mono_ms < next) {
-        next = core->refreshes.retry_mono_ms;
-    }
-    return next;
+    return core->refreshes.scan == SCAN_WAITS ? earlier(next, core->refreshes.retry_mono_ms) : next;
 }
 
 /* --- outcomes --- */
