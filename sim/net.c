@@ -396,8 +396,11 @@ static bool call_reply(struct rpc_call *call, const struct rpc_piece *pieces, si
 static bool call_finish(struct rpc_call *call, uint32_t status, struct bytes text,
                         const struct rpc_header *trailers, size_t trailer_count)
 {
-    (void)trailers;
-    (void)trailer_count;
+    for (size_t i = 0; i < trailer_count; i++) {
+        if (bytes_eq(trailers[i].name, BYTES_LIT("x-silo-shard-owner-node"))) {
+            (void)snprintf(call->holder, sizeof call->holder, "%.*s", BYTES_FMT(trailers[i].value));
+        }
+    }
     const bool heard = call_answered(call, status, text, BYTES_NONE);
     if (heard) {
         call_sent(&call->sending);

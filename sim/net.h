@@ -52,6 +52,7 @@ struct rpc_call {
     enum rpc_cancel reason;
     uint32_t status;
     char text[200];
+    char holder[16]; /* who has the shard, as the trailers say; "" = they do not */
     struct bytes reply; /* malloced */
     void (*on_cancel)(struct rpc_call *call, enum rpc_cancel reason, void *context);
     void *cancel_context;

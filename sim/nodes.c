@@ -357,13 +357,26 @@ bool nodes_elsewhere(const struct world *world, const struct rpc_call *rpc)
            strncmp(rpc->text, text, sizeof text - 1) == 0;
 }
 
-/* Who does not answer, or not well, is not asked next time. */
+/*
+ * Who is named is asked next time; else who does not answer, or not well, is not. Who says that
+ * another has a shard says who that is.
+ */
 void nodes_heard(struct world *world, const struct rpc_call *rpc, size_t shard)
 {
     if (!several(world) || shard == PROCESS_SHARDS_MAX) {
         return;
     }
     const uint32_t index = process_at(rpc->host)->options.number;
+    const bool named = rpc->holder[0] != '\0';
+    if (nodes_elsewhere(world, rpc) && (!named || number_of(rpc->holder) == index)) {
+        (void)verdict_fail(&world->verdict, "redirect", "process %u sends callers of shard %zu %s",
+                           index, shard, named ? "to itself" : "nowhere");
+        return;
+    }
+    if (named) {
+        world->guess[shard] = number_of(rpc->holder);
+        return;
+    }
     if (rpc->status != RPC_STATUS_UNAVAILABLE && !nodes_elsewhere(world, rpc)) {
         world->guess[shard] = index;
     } else if (world->guess[shard] == index) {

@@ -14,7 +14,10 @@ CLOCK_TEST = "shard_clock_test"
 UNDELIVERED = "shard_undelivered_test"
 CLUSTER_TEST = "cluster_cluster_test"
 NODE_TEST = "node_node_test"
-UNITS = {PLACES, DIRECTORY, ROUTE, READS_FAIL, TOKENS, RATES, RETENTION_TEST, CLOCK_TEST, UNDELIVERED, CLUSTER_TEST, NODE_TEST}
+TOPOLOGY_TEST = "service_topology"
+PEERS_TEST = "peers_peers_test"
+UNITS = {PLACES, DIRECTORY, ROUTE, TOPOLOGY_TEST, PEERS_TEST, READS_FAIL, TOKENS, RATES, RETENTION_TEST, CLOCK_TEST, UNDELIVERED,
+         CLUSTER_TEST, NODE_TEST}
 
 
 class Mutant:
@@ -75,6 +78,11 @@ LIFE = "src/shard/life.c"
 REPORTED = "src/service/report.c"
 ENCODE = "src/service/encode.c"
 MAPPING = "src/cluster/mapping.c"
+ROUTES = "src/service/route.c"
+CALL = "src/service/call.c"
+WATCH_TOPOLOGY = "src/service/watch_topology.c"
+FORWARD = "src/peers/forward.c"
+CHANNELS = "src/peers/channels.c"
 
 MUTANTS = [
     # --- tokens and slots ---
@@ -399,6 +407,31 @@ MUTANTS = [
            "stray->tries < STRAY_TRIES_MAX", "true", program=ROUTE),
     Mutant("poll-not-parked-again", "a poll of all shards gets what shards that come have", LEASE_TASKS,
            "        svc_watch(poll->call, &poll->watch, poll_call_newer);", "        (void)poll_call_newer;", program=ROUTE),
+
+    # --- what clients are told ---
+    Mutant("redirect-names-nobody", "redirect: who does not have a shard says who has", ROUTES,
+           "        ret_route->owner_id = directory->nodes[shard->node].id;\n", "", processes=3),
+    Mutant("redirect-to-itself", "redirect: nobody is sent to and fro", ROUTES,
+           "        ret_route->owner_id = directory->nodes[shard->node].id;\n",
+           "        ret_route->owner_id = directory->nodes[directory->self].id;\n", processes=3),
+    Mutant("stray-told-nothing", "a call that met its shard gone is told who has it", LOOPS,
+           "        svc_tell(call, route);\n", "        (void)svc_tell;\n", program=ROUTE),
+    Mutant("polls-are-forwarded", "what hands tasks out is not sent on", CALL,
+           "!call->method->hands_out &&", "", program=ROUTE),
+    Mutant("slow-reader-is-sent-all", "a stream that is not read gets the newest only", WATCH_TOPOLOGY,
+           " || !rpc_call_writable(rpc)) {", ") {", program=TOPOLOGY_TEST),
+    Mutant("every-version-is-sent", "many changes at a time are one message", WATCH_TOPOLOGY,
+           "rpc_loop_now_us(rpc_call_loop(call->rpc)) + TOPOLOGY_SPACING_US;", "0;", program=TOPOLOGY_TEST),
+    Mutant("streams-outlive-the-server", "streams end when the server stops", LOOPS,
+           "    topology_streams_end(CONTAINER_OF(mail, struct service_loop, release));", "    (void)mail;",
+           program=TOPOLOGY_TEST),
+    Mutant("forwarded-for-ever", "what was sent on is not sent on again", FORWARD,
+           " || rpc_call_header(call, HEADER_MARK).ptr != NULL) {", ") {", program=PEERS_TEST),
+    Mutant("forwarded-without-patience", "the caller's deadline goes with the call", FORWARD,
+           "        deadline_us != 0 ? deadline_us : ", "        ", program=PEERS_TEST),
+    Mutant("channels-of-the-gone-are-kept", "a channel is closed when no member has its address", CHANNELS,
+           "        peers->all[i]->gone = !is_member(directory, peers->all[i]->address);",
+           "        peers->all[i]->gone = peers->all[i]->gone && is_member(directory, \"\");", program=PEERS_TEST),
 
     # --- who may serve what ---
     Mutant("claims-while-lapsed", "a node that is no member claims nothing", CLUSTER,
