@@ -5,20 +5,19 @@ use crate::env::Env;
 use crate::error::{Failure, EINTERNAL, EINVAL, EUNAVAIL, OK};
 use crate::ffi::{counted, guard};
 use crate::objects::{delete_prefix, done, run, Answer, EPOCH, REMOVE_DB};
+use crate::place::Place;
 use crate::plan::{plan, OpenArgs, OpenPlan};
 use crate::store::Store;
 use crate::wal_log::forget_home;
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::ObjectStoreExt;
-use slatedb::admin::Admin;
 use std::future::Future;
 use std::time::Duration;
 
 /// The epoch of the newest writer, as the newest manifest has it; 0: there is no database.
 async fn newest_epoch(plan: OpenPlan) -> Result<Event, Failure> {
-    let admin = Admin::builder(plan.path.clone(), plan.store.objects.clone()).build();
-    let epoch = admin.read_manifest(None).await?.map_or(0, |manifest| manifest.writer_epoch());
+    let epoch = plan.place.newest_manifest().await?.map_or(0, |manifest| manifest.writer_epoch());
     Ok(Event { seq: epoch, ..done() })
 }
 
@@ -39,32 +38,32 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// An object says first that the removal began, so that an open finishes it (`finish_removal`) should it end half-way. It
 /// goes with the files that no manifest names any more, after the write-ahead log and the manifests.
-async fn remove_all(plan: &OpenPlan) -> Result<u64, Failure> {
-    let wal_place = match &plan.wal_store {
-        Some(wal) => wal.base.parts().chain(plan.path.parts()).collect(),
-        None => plan.path.clone(),
+async fn remove_all(place: &Place) -> Result<u64, Failure> {
+    let wal_place = match &place.wal_store {
+        Some(wal) => wal.base.parts().chain(place.path.parts()).collect(),
+        None => place.path.clone(),
     };
-    let wal_store = plan.wal_store();
+    let wal_store = place.wal_store();
     let begun = Bytes::from_static(b"this database is being removed\n");
-    plan.store.objects.put(&plan.path.clone().join(REMOVAL), begun.into()).await?;
-    forget_home(&plan.path, &plan.store.objects).await?; // from here on no open misses the log
-    remove_log(wal_store, &plan.path).await?;
+    place.store.objects.put(&place.path.clone().join(REMOVAL), begun.into()).await?;
+    forget_home(&place.path, &place.store.objects).await?; // from here on no open misses the log
+    remove_log(wal_store, &place.path).await?;
     let mut removed = delete_prefix(wal_store, &wal_place.clone().join("wal")).await?;
-    removed += delete_prefix(&plan.store, &plan.path.clone().join("manifest")).await?;
-    removed += delete_prefix(&plan.store, &plan.path).await?;
+    removed += delete_prefix(&place.store, &place.path.clone().join("manifest")).await?;
+    removed += delete_prefix(&place.store, &place.path).await?;
     removed += delete_prefix(wal_store, &wal_place).await?;
     Ok(removed)
 }
 
 async fn remove(plan: OpenPlan) -> Result<Event, Failure> {
-    Ok(Event { seq: remove_all(&plan).await?, ..done() })
+    Ok(Event { seq: remove_all(&plan.place).await?, ..done() })
 }
 
 /// Waits for a store that does not answer, as the engine does; its health says so meanwhile.
-async fn removal_began(plan: &OpenPlan) -> bool {
+async fn removal_began(place: &Place) -> bool {
     let mut pause = RETRY_FIRST;
     loop {
-        match plan.store.objects.head(&plan.path.clone().join(REMOVAL)).await {
+        match place.store.objects.head(&place.path.clone().join(REMOVAL)).await {
             Ok(_) => return true,
             Err(object_store::Error::NotFound { .. }) => return false,
             Err(_) => tokio::time::sleep(pause).await,
@@ -74,12 +73,12 @@ async fn removal_began(plan: &OpenPlan) -> bool {
 }
 
 /// What a removal that was cut off left goes before the database is made anew.
-pub async fn finish_removal(plan: &OpenPlan) -> Result<(), Failure> {
-    if !removal_began(plan).await {
+pub async fn finish_removal(place: &Place) -> Result<(), Failure> {
+    if !removal_began(place).await {
         return Ok(());
     }
-    log::warn!("{}: a removal that was cut off is finished", plan.path);
-    remove_all(plan).await.map(|_| ())
+    log::warn!("{}: a removal that was cut off is finished", place.path);
+    remove_all(place).await.map(|_| ())
 }
 
 unsafe fn start<W, F>(env: *const Env, cq: *const Cq, args: *const OpenArgs, answer: Answer, work: W) -> i32

@@ -1,17 +1,23 @@
 //! Closing a database: what was accepted ends, then the engine; or both are given up.
 
-use crate::cq::{Event, HandleRef, Owned, EV_CLOSED};
+use crate::cq::{Event, HandleRef, Owned, CLOSED_EMPTY, EV_CLOSED};
 use crate::db::{Db, GivenUp};
 use crate::error::{close_status, Failure, ECLOSED, EINTERNAL, EINVAL, EUNAVAIL, OK};
 use crate::ffi::{counted, guard, guard_or, panic_text};
+use crate::flush::flush_memtable;
 use crate::requests::{FlushMsg, WriteMsg};
+use bytes::Bytes;
 use futures::FutureExt;
-use slatedb::config::{CloseOptions, FlushOptions, FlushType};
+use slatedb::config::{CloseOptions, FlushType};
+use slatedb::WriteBatch;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+
+/// Of a close without a time limit; longer than any process lives.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 async fn stop_writer(db: &Arc<Db>) {
     let (done, rx) = oneshot::channel();
@@ -38,14 +44,42 @@ async fn settle(db: &Arc<Db>) {
     db.reads_ended().await;
 }
 
+/// All that was written goes into sorted files. Nobody writes to the database any more.
+async fn sort_all(db: &Arc<Db>) -> Result<(), Failure> {
+    flush_memtable(&db.engine).await?;
+    let sorted = db.engine.manifest();
+    let has_replay = match &db.log {
+        Some(log) => log.flushed_id() > sorted.replay_after_wal_id(),
+        None => db.place.has_replay(&sorted).await?,
+    };
+    if has_replay && touch(db).await? {
+        flush_memtable(&db.engine).await?;
+    }
+    Ok(())
+}
+
+/// Writes a row as it is, or as it is not. The rows of the newest records may have gone into a sorted file before the
+/// records were durable, with a note that they are to be replayed; the next memtable has a better one, if it has a row.
+async fn touch(db: &Arc<Db>) -> Result<bool, Failure> {
+    let manifest = db.engine.manifest();
+    let Some(segment) = manifest.segments().first() else { return Ok(false) };
+    let key = Bytes::from([segment.prefix(), &[0xff][..]].concat());
+    let mut batch = WriteBatch::new();
+    match db.engine.get(&key).await? {
+        Some(value) => batch.put_bytes(key, value),
+        None => batch.delete(&key),
+    }
+    db.note_applied(db.engine.write(batch).await?.seqnum(), 0);
+    Ok(true)
+}
+
 /// Flushes memtables for the last time if that is wanted; says what is left to flush. They wait for merges when there are too
 /// many files to add another: what they cannot write in time stays in the write-ahead log, from where the next open reads it.
 async fn end_memtables(db: &Arc<Db>, flush: Option<FlushType>, within: Duration) -> Option<FlushType> {
     let ending = async {
         stop_flusher(&db.memtable_flushes).await;
         if matches!(flush, Some(FlushType::MemTable)) {
-            let options = FlushOptions { flush_type: FlushType::MemTable };
-            let _ = db.engine.flush_with_options(options).await; // the close that follows meets the same failure
+            let _ = sort_all(db).await; // the close that follows meets the same failure
         }
     };
     if tokio::time::timeout(within, ending).await.is_ok() {
@@ -56,10 +90,9 @@ async fn end_memtables(db: &Arc<Db>, flush: Option<FlushType>, within: Duration)
     flush.map(|_| FlushType::Wal)
 }
 
-async fn close_engine(db: &Arc<Db>, flush: Option<FlushType>, timeout_ms: u32) -> Result<(), Failure> {
+async fn close_engine(db: &Arc<Db>, flush: Option<FlushType>, within: Duration) -> Result<(), Failure> {
     stop_writer(db).await;
-    let half = Duration::from_millis(u64::from(timeout_ms / 2));
-    let flush = if timeout_ms == 0 { flush } else { end_memtables(db, flush, half).await };
+    let flush = end_memtables(db, flush, within / 2).await;
     settle(db).await;
     let reason = db.status.borrow().close_reason;
     let closed = db.engine.close_with_options(CloseOptions::default().with_flush_type(flush)).await;
@@ -71,14 +104,9 @@ async fn close_engine(db: &Arc<Db>, flush: Option<FlushType>, timeout_ms: u32) -
     }
 }
 
-async fn close(db: &Arc<Db>, flush: Option<FlushType>, timeout_ms: u32) -> Result<(), Failure> {
-    let orderly = AssertUnwindSafe(close_engine(db, flush, timeout_ms)).catch_unwind();
-    let result = if timeout_ms == 0 {
-        Ok(orderly.await)
-    } else {
-        tokio::time::timeout(Duration::from_millis(timeout_ms.into()), orderly).await
-    };
-    match result {
+async fn close(db: &Arc<Db>, flush: Option<FlushType>, within: Duration) -> Result<(), Failure> {
+    let orderly = AssertUnwindSafe(close_engine(db, flush, within)).catch_unwind();
+    match tokio::time::timeout(within, orderly).await {
         Ok(Ok(result)) => result,
         Ok(Err(payload)) => Err(Failure::new(EINTERNAL, panic_text(payload.as_ref()))),
         Err(_) => {
@@ -87,8 +115,38 @@ async fn close(db: &Arc<Db>, flush: Option<FlushType>, timeout_ms: u32) -> Resul
                 log.give_up();
             }
             settle(db).await;
-            Err(Failure::new(EUNAVAIL, format!("not closed within {timeout_ms} ms; given up")))
+            Err(Failure::new(EUNAVAIL, format!("not closed within {} ms; given up", within.as_millis())))
         }
+    }
+}
+
+/// Was everything that was ever written found in sorted files, by the newest manifest, and is that still this handle's?
+async fn left_nothing(db: &Arc<Db>) -> Result<bool, Failure> {
+    let written = db.applied.load(Ordering::Acquire);
+    if db.engine.manifest().last_l0_seq() < written {
+        return Ok(false); // no need to ask
+    }
+    let newest = db.place.newest_manifest().await?;
+    let Some(newest) = newest.filter(|newest| newest.writer_epoch() == db.epoch) else { return Ok(false) };
+    if newest.last_l0_seq() < written {
+        return Ok(false);
+    }
+    match &db.log {
+        Some(log) => Ok(log.flushed_id() <= newest.replay_after_wal_id()),
+        None => Ok(!db.place.has_replay(&newest).await?),
+    }
+}
+
+/// The same; a doubt is a no.
+async fn is_empty(db: &Arc<Db>, within: Duration) -> bool {
+    let looking = AssertUnwindSafe(left_nothing(db)).catch_unwind();
+    match tokio::time::timeout(within, looking).await {
+        Ok(Ok(Ok(empty))) => empty,
+        Ok(Ok(Err(failure))) => {
+            log::warn!("{}: closed; what is left to replay is not known: {}", db.place.path, failure.text);
+            false
+        }
+        Ok(Err(_)) | Err(_) => false,
     }
 }
 
@@ -107,13 +165,22 @@ pub unsafe extern "C" fn sdbx_close(db: *const Db, flush: i32, timeout_ms: u32, 
         if db.closing.swap(true, Ordering::AcqRel) {
             return ECLOSED;
         }
+        let within = match timeout_ms {
+            0 => FOR_EVER,
+            ms => Duration::from_millis(ms.into()),
+        };
         db.io.clone().spawn(async move {
-            let result = close(&db, flush, timeout_ms).await;
+            let begun = Instant::now();
+            let asks = flush.is_some();
+            let result = close(&db, flush, within).await;
             db.end_watch().await;
             let mut event = match result {
                 Ok(()) => Event::new(EV_CLOSED, token),
                 Err(failure) => Event::failed(EV_CLOSED, token, failure),
             };
+            if event.status == OK && asks && is_empty(&db, within.saturating_sub(begun.elapsed())).await {
+                event.flags = CLOSED_EMPTY;
+            }
             event.seq = db.note_durable();
             // SAFETY: C was given one by EV_OPENED, and a database is closed once.
             event.db = HandleRef::Ends(unsafe { Owned::held_by_c(&db) });

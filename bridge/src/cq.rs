@@ -25,6 +25,7 @@ pub const EV_DB_DOWN: u32 = 9;
 pub const EV_OBJECT: u32 = 10;
 
 pub const ROWS_MORE: u32 = 1;
+pub const CLOSED_EMPTY: u32 = 1; // SDBX_CLOSED_EMPTY
 
 /// A counted reference on its way to C, or back from it. Of what, the queue need not know.
 pub struct Owned {

@@ -9,8 +9,9 @@ use crate::activity::Activity;
 use crate::cq::{Cq, Event, HandleRef, EV_DB_DOWN, EV_REFRESHED};
 use crate::error::{close_status, Failure, EAGAIN, ECLOSED, EFENCED, EINTERNAL, EINVAL, OK};
 use crate::ffi::{counted, guard, handle, panic_text};
+use crate::place::Place;
 use crate::requests::{FlushMsg, WriteMsg};
-use crate::store::Store;
+use crate::store::Kind;
 use crate::until::until;
 use crate::wal_log::LogHandle;
 use futures::FutureExt;
@@ -41,8 +42,9 @@ pub struct Db {
     pub io: Handle,
     pub activity: Arc<Activity>,
     pub recorder: Arc<DefaultMetricsRecorder>,
-    pub store: Arc<Store>,
-    pub wal_store: Option<Arc<Store>>,
+    pub place: Place,
+    /// The writer epoch this handle claimed.
+    pub epoch: u64,
     /// The WAL, where that is a log.
     pub log: Option<LogHandle>,
     pub writes: mpsc::UnboundedSender<WriteMsg>,
@@ -79,8 +81,8 @@ pub struct Opened {
     pub recorder: Arc<DefaultMetricsRecorder>,
     pub cq: Arc<Cq>,
     pub io: Handle,
-    pub store: Arc<Store>,
-    pub wal_store: Option<Arc<Store>>,
+    pub place: Place,
+    pub epoch: u64,
     pub queued_bytes_max: u64,
     pub tag: u64,
     pub open_token: u64,
@@ -117,8 +119,8 @@ impl Db {
             io: opened.io,
             activity: opened.activity,
             recorder: opened.recorder,
-            store: opened.store,
-            wal_store: opened.wal_store,
+            place: opened.place,
+            epoch: opened.epoch,
             log: opened.log,
             writes,
             wal_flushes,
@@ -238,6 +240,30 @@ impl Db {
         }
     }
 
+    /// Is the database still this handle's? Says so as of a moment after the call.
+    ///
+    /// Where all of it lies on this machine the answer is in the log's directory: whoever takes over has marked this
+    /// writer there before it serves. Without a log it is the newest manifest, listed anew.
+    async fn prove(&self) -> Result<(), Failure> {
+        if self.place.store.kind != Kind::Local {
+            return Ok(self.engine.refresh_manifest().await?);
+        }
+        if let Some(reason) = self.status.borrow().close_reason {
+            return Err(Failure::new(close_status(reason), "the database has failed"));
+        }
+        let is_ours = match &self.log {
+            Some(log) => log.is_current().await?,
+            None => {
+                let newest = self.place.newest_manifest().await?;
+                newest.is_some_and(|newest| newest.writer_epoch() == self.epoch)
+            }
+        };
+        match is_ours {
+            true => Ok(()),
+            false => Err(Failure::new(EFENCED, "somebody else opened this database")),
+        }
+    }
+
     pub fn is_watched_by(&self, watcher: JoinHandle<()>) {
         *self.watcher.lock().unwrap_or_else(|e| e.into_inner()) = Some(watcher);
     }
@@ -276,8 +302,7 @@ pub unsafe extern "C" fn sdbx_refresh(db: *const Db, token: u64) -> i32 {
             Err(status) => return status,
         };
         db.io.clone().spawn(async move {
-            let refreshing = async { db.engine.refresh_manifest().await.map_err(Failure::from) };
-            let event = match db.unless_given_up(GivenUp::All, refreshing).await {
+            let event = match db.unless_given_up(GivenUp::All, db.prove()).await {
                 Ok(()) => Event { seq: db.note_durable(), ..Event::new(EV_REFRESHED, token) },
                 Err(failure) => Event::failed(EV_REFRESHED, token, db.blame(failure)),
             };

@@ -8,7 +8,6 @@ use crate::error::{Failure, EDATA, EFENCED, EUNAVAIL};
 use crate::plan::OpenPlan;
 use crate::settings;
 use crate::wal_log::{end_log, end_objects, holds_more, LogDir, LogGc, LogHandle, LogInit};
-use slatedb::admin::Admin;
 use slatedb::config::{CloseOptions, FlushType};
 use slatedb::{CompactorBuilder, GarbageCollectorBuilder, PrefixExtractor, PrefixTarget};
 use slatedb_common::metrics::DefaultMetricsRecorder;
@@ -51,23 +50,25 @@ pub const ANYBODY: u64 = u64::MAX;
 
 /// A WAL left behind in the other form is replayed from there into sorted files first.
 async fn convert_wal(plan: &OpenPlan, around: &Surroundings, log: &LogDir) -> Result<(), Failure> {
-    let admin = Admin::builder(plan.path.clone(), plan.store.objects.clone()).build();
+    let admin = plan.place.admin();
     let Some(manifest) = admin.read_manifest(None).await? else { return Ok(()) };
     let replayed = manifest.replay_after_wal_id();
-    let in_objects = has_wal_objects(&plan.path, &plan.wal_or_main_objects(), replayed + 1).await?;
-    if plan.wants_log() && !in_objects {
+    let in_objects =
+        has_wal_objects(&plan.place.path, &plan.place.wal_or_main_objects(), replayed + 1).await?;
+    if plan.place.wants_log() && !in_objects {
         return Ok(()); // what is in the log is read by the open
     }
-    let other = match (plan.wants_log(), holds_more(log.clone(), replayed).await?) {
+    let other = match (plan.place.wants_log(), holds_more(log.clone(), replayed).await?) {
         (false, false) => return Ok(()),
         (false, true) if !in_objects => Some(log.clone()),
         (true, false) => None,
         _ => {
-            let text = format!("{}: the write-ahead log has records both as a log and as objects", plan.path);
+            let text =
+                format!("{}: the write-ahead log has records both as a log and as objects", plan.place.path);
             return Err(Failure::new(EDATA, text));
         }
     };
-    log::info!("{}: the write-ahead log is converted", plan.path);
+    log::info!("{}: the write-ahead log is converted", plan.place.path);
     let (engine, _) = build_engine(plan, around, Arc::default(), &Arc::new(Activity::new()), other).await?;
     let options = CloseOptions::default().with_flush_type(Some(FlushType::MemTable));
     Ok(engine.close_with_options(options).await?)
@@ -77,12 +78,12 @@ async fn convert_wal(plan: &OpenPlan, around: &Surroundings, log: &LogDir) -> Re
 async fn other_form_has_more(plan: &OpenPlan, engine: &slatedb::Db, log: &LogDir) -> Result<bool, Failure> {
     let manifest = engine.manifest();
     let replayed = manifest.replay_after_wal_id();
-    if !plan.wants_log() {
+    if !plan.place.wants_log() {
         return Ok(end_log(log.clone(), manifest.writer_epoch(), replayed).await?);
     }
-    let objects = plan.wal_or_main_objects();
-    end_objects(log.clone(), &plan.path, &objects, replayed).await?;
-    Ok(has_wal_objects(&plan.path, &objects, replayed + 1).await?)
+    let objects = plan.place.wal_or_main_objects();
+    end_objects(log.clone(), &plan.place.path, &objects, replayed).await?;
+    Ok(has_wal_objects(&plan.place.path, &objects, replayed + 1).await?)
 }
 
 /// The engine over the WAL in the form that is wanted, with nothing left in the other one and nobody writing there.
@@ -92,13 +93,13 @@ pub async fn open_engine(
     recorder: &Arc<DefaultMetricsRecorder>,
     activity: &Arc<Activity>,
 ) -> Result<(slatedb::Db, Option<LogHandle>), Failure> {
-    finish_removal(plan).await?;
+    finish_removal(&plan.place).await?;
     for _ in 0..CONVERSIONS_MAX {
-        let log = plan.log_dir().await?;
+        let log = plan.place.log_dir().await?;
         if let Some(log) = &log {
             convert_wal(plan, around, log).await?;
         }
-        let wanted = log.clone().filter(|_| plan.wants_log());
+        let wanted = log.clone().filter(|_| plan.place.wants_log());
         let (engine, handle) = build_engine(plan, around, recorder.clone(), activity, wanted).await?;
         let Some(log) = log else { return Ok((engine, handle)) };
         match other_form_has_more(plan, &engine, &log).await {
@@ -122,18 +123,18 @@ async fn build_engine(
 ) -> Result<(slatedb::Db, Option<LogHandle>), Failure> {
     // The shared cache tells databases apart by this number; an open never sees entries of an earlier one.
     static CACHE_ID: AtomicU64 = AtomicU64::new(1);
-    let main = plan.store.objects.clone();
-    let wal = plan.wal_objects();
-    let last = last_writer(&plan.path, &main, wal.as_ref().unwrap_or(&main)).await?;
+    let main = plan.place.store.objects.clone();
+    let wal = plan.place.wal_objects();
+    let last = last_writer(&plan.place.path, &main, wal.as_ref().unwrap_or(&main)).await?;
     let expected = around.expected.load(Ordering::Acquire);
     if expected != ANYBODY && expected != last.epoch {
-        let text = format!("{}: its newest writer is {}, not {expected}", plan.path, last.epoch);
+        let text = format!("{}: its newest writer is {}, not {expected}", plan.place.path, last.epoch);
         return Err(Failure::new(EFENCED, text));
     }
     around.epoch.store(last.epoch + 1, Ordering::Release);
     let clock = Arc::new(EngineClock::starting_at_least(last.tick_ms, activity.clone()));
     let handle = Arc::new(OnceLock::new());
-    let mut builder = slatedb::Db::builder(plan.path.clone(), main.clone())
+    let mut builder = slatedb::Db::builder(plan.place.path.clone(), main.clone())
         .with_settings(plan.settings.clone())
         .with_expected_epoch(last.epoch) // so the epoch is known, whatever happens to the claim
         .with_db_cache(around.cache.clone(), CACHE_ID.fetch_add(1, Ordering::Relaxed))
@@ -144,12 +145,13 @@ async fn build_engine(
     if let Some(dir) = log {
         if let Some(mut options) = plan.settings.garbage_collector_options.clone() {
             settings::for_log(&mut options);
-            let gc = GarbageCollectorBuilder::new(plan.path.clone(), main.clone()).with_options(options);
+            let gc =
+                GarbageCollectorBuilder::new(plan.place.path.clone(), main.clone()).with_options(options);
             builder = builder.with_gc_builder(gc.with_wal_gc(Arc::new(LogGc::new(handle.clone()))));
         }
         builder = builder.with_wal_writer(Box::new(LogInit {
             dir,
-            health: plan.wal_store().health.clone(),
+            health: plan.place.wal_store().health.clone(),
             clock,
             recorder,
             record_bytes_max: plan.settings.l0_sst_size_bytes,
@@ -160,7 +162,7 @@ async fn build_engine(
         let pace = Arc::new(Pace::new(around.merging.clone()));
         let paced = Arc::new(PacedStore { inner: main, pace: pace.clone() });
         builder = builder.with_compactor_builder(
-            CompactorBuilder::new(plan.path.clone(), paced)
+            CompactorBuilder::new(plan.place.path.clone(), paced)
                 .with_runtime(around.bg.clone())
                 .with_scheduler_supplier(Arc::new(Supplier { activity: activity.clone(), pace }))
                 .with_options(with_spare_place(options)),

@@ -38,9 +38,9 @@ pub fn through_log(db: &Arc<Db>, token: u64) {
 
 /// The engine freezes its WAL buffer twice: when it takes the request, and when its WAL task takes the work. A write that
 /// is applied in between makes a second object, and the flush takes twice as long. So writes rest until it has begun.
-async fn flush_at_rest(db: &Db, options: FlushOptions) -> Result<(), slatedb::Error> {
+async fn flush_at_rest(db: &Db) -> Result<(), slatedb::Error> {
     let rest = db.write_gate.lock().await;
-    let flushing = db.engine.flush_with_options(options);
+    let flushing = db.engine.flush_with_options(FlushOptions { flush_type: FlushType::Wal });
     tokio::pin!(flushing);
     tokio::select! {
         biased;
@@ -51,6 +51,13 @@ async fn flush_at_rest(db: &Db, options: FlushOptions) -> Result<(), slatedb::Er
     flushing.await
 }
 
+/// The engine notes with a memtable which records its rows are in: those that are durable when it is frozen, no later ones
+/// that are on their way. So the WAL is flushed before, or the newest would be replayed for nothing.
+pub async fn flush_memtable(engine: &slatedb::Db) -> Result<(), slatedb::Error> {
+    engine.flush_with_options(FlushOptions { flush_type: FlushType::Wal }).await?;
+    engine.flush_with_options(FlushOptions { flush_type: FlushType::MemTable }).await
+}
+
 pub async fn run(db: Arc<Db>, mut requests: mpsc::UnboundedReceiver<FlushMsg>, what: FlushType) {
     let with = match what {
         FlushType::Wal => GivenUp::All,
@@ -59,13 +66,12 @@ pub async fn run(db: Arc<Db>, mut requests: mpsc::UnboundedReceiver<FlushMsg>, w
     while let Some(message) = requests.recv().await {
         match message {
             FlushMsg::Flush(token, writes) => {
-                let options = FlushOptions { flush_type: what.clone() };
                 let flushing = async {
                     let _work = db.activity.work();
                     db.writes_ended(writes).await;
                     let flushed = match what {
-                        FlushType::Wal => flush_at_rest(&db, options).await,
-                        FlushType::MemTable => db.engine.flush_with_options(options).await,
+                        FlushType::Wal => flush_at_rest(&db).await,
+                        FlushType::MemTable => flush_memtable(&db.engine).await,
                     };
                     flushed.map_err(Failure::from)
                 };

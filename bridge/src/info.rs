@@ -81,8 +81,8 @@ pub unsafe extern "C" fn sdbx_last_error(
 ) -> i32 {
     guard(|| {
         let Some(db) = counted(db) else { return EINVAL };
-        let (mut error, mut ok_ms) = db.store.health.last();
-        if let Some(wal) = &db.wal_store {
+        let (mut error, mut ok_ms) = db.place.store.health.last();
+        if let Some(wal) = &db.place.wal_store {
             let (wal_error, wal_ok_ms) = wal.health.last();
             ok_ms = ok_ms.min(wal_ok_ms); // both are needed
             let when = |e: &Option<(String, i64)>| e.as_ref().map_or(0, |(_, ms)| *ms);

@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod objects;
 pub mod open;
 mod os_clock;
+pub mod place;
 pub mod plan;
 pub mod read;
 mod requests;

@@ -237,7 +237,7 @@ fn collect(db: &Db) -> Text {
     text.number("slatedb_manifest_revisions_total", "counter", "Manifest versions", number(manifest_id));
     let queued = db.queued_bytes.load(Ordering::Acquire);
     text.number("slatedb_queued_bytes", "gauge", "Writes accepted and not yet durable", number(queued));
-    let health = &db.store.health;
+    let health = &db.place.store.health;
     let (requests, errors) = (health.requests.load(Ordering::Relaxed), health.errors.load(Ordering::Relaxed));
     text.number(
         "slatedb_store_requests_total",

@@ -2,15 +2,11 @@
 
 use crate::error::Failure;
 use crate::ffi::{opt_str, req_str};
+use crate::place::Place;
 use crate::settings;
-use crate::store::{resolve, Store, StoreArgs};
-use crate::wal_log::{at_home, LogDir};
-use object_store::path::Path;
-use object_store::prefix::PrefixStore;
-use object_store::ObjectStore;
+use crate::store::{resolve, StoreArgs};
 use slatedb::config::Settings;
 use std::ffi::c_char;
-use std::sync::Arc;
 
 const QUEUED_BYTES_DEFAULT: u64 = 64 << 20; // SDBX_QUEUED_BYTES_DEFAULT
 
@@ -32,10 +28,7 @@ const OPEN_GUARDED: u32 = 1; // SDBX_OPEN_GUARDED
 
 /// The arguments of an open, checked.
 pub struct OpenPlan {
-    pub store: Arc<Store>,
-    /// Where the WAL lies, if not with the rest.
-    pub wal_store: Option<Arc<Store>>,
-    pub path: Path,
+    pub place: Place,
     pub settings: Settings,
     pub queued_bytes_max: u64,
     pub tag: u64,
@@ -61,40 +54,6 @@ pub unsafe fn plan(args: &OpenArgs) -> Result<OpenPlan, Failure> {
         bytes => bytes,
     };
     let expected = (args.flags & OPEN_GUARDED != 0).then_some(args.expected_epoch);
-    Ok(OpenPlan { store, wal_store, path, settings, queued_bytes_max, tag: args.tag, expected })
-}
-
-impl OpenPlan {
-    pub fn wal_store(&self) -> &Arc<Store> {
-        self.wal_store.as_ref().unwrap_or(&self.store)
-    }
-
-    /// The WAL's store if it is not the main one.
-    pub fn wal_objects(&self) -> Option<Arc<dyn ObjectStore>> {
-        self.wal_store.as_ref().map(|wal| {
-            if wal.base.parts().next().is_none() {
-                wal.objects.clone()
-            } else {
-                Arc::new(PrefixStore::new(wal.objects.clone(), wal.base.clone())) as Arc<dyn ObjectStore>
-            }
-        })
-    }
-
-    /// The WAL's objects, be it that it is a log now.
-    pub fn wal_or_main_objects(&self) -> Arc<dyn ObjectStore> {
-        self.wal_objects().unwrap_or_else(|| self.store.objects.clone())
-    }
-
-    /// Is the WAL to be a log?
-    pub fn wants_log(&self) -> bool {
-        self.wal_store().wants_log()
-    }
-
-    /// The log, where there is one or is to be one.
-    pub async fn log_dir(&self) -> Result<Option<LogDir>, Failure> {
-        match self.wal_store().log_dir(&self.path) {
-            Some(dir) => at_home(dir, &self.path, &self.store.objects, self.wants_log()).await,
-            None => Ok(None),
-        }
-    }
+    let place = Place { store, wal_store, path };
+    Ok(OpenPlan { place, settings, queued_bytes_max, tag: args.tag, expected })
 }

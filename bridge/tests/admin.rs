@@ -28,26 +28,6 @@ fn files(dir: &Path) -> usize {
     entries.map(|entry| entry.unwrap().path()).map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
 }
 
-/// Where a database can lie: all in one place, with a log, and with a WAL of its own in either form.
-fn everywhere(test: impl Fn(&mut Caller, &Spec, Option<&Path>)) {
-    let mut c = Caller::new();
-    let own = format!("admin-{:?}", std::thread::current().id()); // tests run beside each other
-    test(&mut c, &memory(&own), None);
-    let mut apart = memory(&format!("{own}-main"));
-    apart.wal_url = Some(format!("memory:///{own}-wal/below"));
-    test(&mut c, &apart, None);
-    for log in [0, LOG] {
-        for own in [false, true] {
-            let (dir, mut spec) = disk();
-            spec.flags |= log;
-            if own {
-                spec.wal_url = Some(format!("file://{}/wal", dir.path().display()));
-            }
-            test(&mut c, &spec, Some(dir.path()));
-        }
-    }
-}
-
 #[test]
 fn each_open_claims_the_next_epoch() {
     everywhere(|c, spec, _| {

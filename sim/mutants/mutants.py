@@ -14,10 +14,11 @@ CLOCK_TEST = "shard_clock_test"
 UNDELIVERED = "shard_undelivered_test"
 CLUSTER_TEST = "cluster_cluster_test"
 NODE_TEST = "node_node_test"
+PROOF_TEST = "shard_proof_test"
 TOPOLOGY_TEST = "service_topology"
 PEERS_TEST = "peers_peers_test"
 UNITS = {PLACES, DIRECTORY, ROUTE, TOPOLOGY_TEST, PEERS_TEST, READS_FAIL, TOKENS, RATES, RETENTION_TEST, CLOCK_TEST, UNDELIVERED,
-         CLUSTER_TEST, NODE_TEST}
+         CLUSTER_TEST, NODE_TEST, PROOF_TEST}
 
 
 class Mutant:
@@ -65,6 +66,7 @@ COMMIT = "src/shard/commit.c"
 REOPEN = "src/shard/reopen.c"
 EXECUTOR = "src/shard/executor.c"
 VISITS = "src/shard/visits.c"
+PROOF = "src/shard/proof.c"
 HOME = "src/directory/home.c"
 LOOPS = "src/service/loops.c"
 LEASE_TASKS = "src/service/lease_tasks.c"
@@ -498,4 +500,13 @@ MUTANTS = [
            program=NODE_TEST),
     Mutant("others-leases-given-back", "what was leased before another had the shard is that one's to end", LIFE,
            "    if (others) {", "    if (others && shard->executor == NULL) {", program=UNDELIVERED),
+    # --- proofs of ownership ---
+    Mutant("proof-looks-backwards", "a strict proof begins after its call", PROOF,
+           "    return inc->shard->wal.local ||\n", "    return (inc->shard->wal.local && inc->db == NULL) ||\n", program=PROOF_TEST),
+    Mutant("proof-of-the-unconfirmed", "proofs are strict for a node whose membership is not confirmed", PROOF,
+           "           atomic_load_explicit(&inc->shard->shards->strict, memory_order_relaxed);",
+           "           inc->db == NULL;", program=PROOF_TEST),
+    Mutant("proof-under-way", "a refresh that was under way before the answer proves nothing", PROOF,
+           "    answers_release(inc, &inc->proving); /* it began after them */",
+           "    answers_release(inc, &inc->proving);\n    answers_release(inc, &inc->unproved);", program=PROOF_TEST),
 ]

@@ -116,7 +116,8 @@ static void shard_describe(void *context, const struct cluster_shard *shard, con
         .order = shard->order,
         .wal = {.place = apart ? STORE_WAL_APART : STORE_WAL_WITH_DATA,
                 .flush_spacing_ms = (database->flush_interval_us + 999) / 1000,
-                .objects_max = wal_objects_max(database, apart)}};
+                .objects_max = wal_objects_max(database, apart),
+                .local = (apart ? database->wal.backend : database->place.backend) == CONFIG_FS}};
     arena_deinit(&arena);
 }
 

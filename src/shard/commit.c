@@ -370,15 +370,15 @@ void commit_give_up(struct incarnation *inc)
 
 bool commit_idle(const struct incarnation *inc)
 {
-    return list_empty(&inc->batches) && list_empty(&inc->open_replies) &&
-           list_empty(&inc->unproved) && core_view(inc->core)->open_rows == 0;
+    return list_empty(&inc->batches) && list_empty(&inc->open_replies) && proof_idle(inc) &&
+           core_view(inc->core)->open_rows == 0;
 }
 
 void commit_abandon(struct incarnation *inc)
 {
     const char *why = "the shard lost its storage; the outcome of this request is unknown";
     replies_fail(&inc->open_replies, why);
-    replies_fail(&inc->unproved, why);
+    proof_abandon(inc, SILO_UNAVAILABLE, why);
     struct list_node *node = NULL;
     while ((node = list_pop_front(&inc->batches)) != NULL) {
         struct batch *batch = CONTAINER_OF(node, struct batch, node);

@@ -355,6 +355,9 @@ static void shard_turn(struct shard *shard)
             commit_answers(inc);
             commit_turn(inc);
         }
+        if (inc->phase == INC_OPEN || inc->phase == INC_DRAINING) {
+            proof_seek(inc);
+        }
     }
     life_turn(shard);
 }

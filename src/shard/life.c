@@ -61,6 +61,7 @@ static struct incarnation *inc_new(struct shard *shard)
     list_init(&inc->batches);
     list_init(&inc->open_replies);
     list_init(&inc->unproved);
+    list_init(&inc->proving);
     list_init(&inc->checks);
     inc->progress_mono_ms = executor->mono_ms;
     inc->memtable_mono_ms = executor->mono_ms;
@@ -242,9 +243,12 @@ static void life_close(struct incarnation *inc)
 {
     const bool reset = inc->shard->control->op == CONTROL_RESET;
     const bool moved = inc->shard->moved;
+    const bool pinned = inc->shard->wal.local && inc->shard->wal.place == STORE_WAL_APART;
     commit_abandon(inc); /* what is left ran out of time */
     inc->phase = INC_CLOSING;
-    db_close(inc, reset ? STORE_CLOSE_DROP : moved ? STORE_CLOSE_WAL : STORE_CLOSE_MEMTABLE);
+    db_close(inc, reset              ? STORE_CLOSE_DROP
+                  : moved && !pinned ? STORE_CLOSE_WAL
+                                     : STORE_CLOSE_MEMTABLE);
 }
 
 void life_closed(struct incarnation *inc, const struct store_event *event)

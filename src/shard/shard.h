@@ -58,6 +58,7 @@ struct shard_wal {
     enum store_wal place;
     int64_t flush_spacing_ms; /* minimum time from start to start of its uploads */
     uint32_t objects_max;     /* memtable flush after so many uploads */
+    bool local;               /* it lies on a disk of this machine */
 };
 
 struct shard_options {

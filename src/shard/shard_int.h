@@ -120,7 +120,8 @@ struct incarnation {
     int64_t refresh_mono_ms; /* last refresh asked for */
     bool refreshing, leases_held;
     struct list checks;   /* rate limits asked outside: struct flight.node */
-    struct list unproved; /* answers that wait for a proof; command.node */
+    struct list unproved; /* answers that wait for a refresh to begin; command.node */
+    struct list proving;  /* answers that wait for the one under way */
     int64_t drain_until_mono_ms;
 };
 
@@ -414,6 +415,12 @@ void proof_answer(struct incarnation *inc, struct command *cmd);
 void proof_gained(struct incarnation *inc, int64_t since_mono_ms);
 void proof_refreshed(struct incarnation *inc, const struct op *op, const struct store_event *event);
 void proof_turn(struct incarnation *inc);
+/* At the end of its turn. */
+void proof_seek(struct incarnation *inc);
+/* No answer waits for a proof. */
+bool proof_idle(const struct incarnation *inc);
+/* Those that do end so. */
+void proof_abandon(struct incarnation *inc, enum silo_code code, const char *text);
 /* The shard goes to another process: what waits for a proof is asked there. */
 void proof_leave(struct incarnation *inc);
 int64_t proof_next_mono_ms(const struct incarnation *inc);

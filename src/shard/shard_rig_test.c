@@ -100,6 +100,7 @@ static void shard_rig_start(struct rig *rig)
         .path = RIG_PATH,
         .order = sr->options.order,
         .wal = {.flush_spacing_ms = sr->options.flush_spacing_ms,
+                .local = sr->options.local,
                 .objects_max =
                     sr->options.wal_objects_max != 0 ? sr->options.wal_objects_max : 256},
     };

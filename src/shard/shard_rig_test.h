@@ -23,6 +23,7 @@ struct shard_rig_options {
     enum dispatch_order order;
     int64_t flush_spacing_ms;
     uint32_t wal_objects_max;
+    bool local;              /* its log lies on a disk of this machine */
     struct limiter *limiter; /* NULL: the shard's own */
     int64_t completed_expire_ms, terminal_expire_ms;
     struct store_mem_options store; /* env is filled in */

@@ -10,6 +10,7 @@
 //! its own thread: no task has to run between a sync and its news, or between a sync and the next. The engine's `flush`
 //! is such a request; it seals the record before, for it wants its id.
 
+use super::blocking::{blocking, unavailable};
 use super::book::Note;
 use super::dir::{Beginning, OpenSegment};
 use super::record::Record;
@@ -162,6 +163,17 @@ impl LogHandle {
 
     pub fn tenure(&self) -> Arc<Tenure> {
         self.0.tenure.clone()
+    }
+
+    /// The newest record that is durable.
+    pub fn flushed_id(&self) -> u64 {
+        self.0.lock().flushed_id
+    }
+
+    /// Has nobody come after this writer?
+    pub async fn is_current(&self) -> Result<bool, WalError> {
+        let tenure = self.tenure();
+        blocking(move || tenure.is_current().map_err(unavailable)).await
     }
 
     /// Ends when no request is left.

@@ -415,10 +415,27 @@ pub fn memory(name: &str) -> Spec {
 /// A handle that learns of its fence by what it does, not by its own poll or its compactor's.
 pub fn unaware(spec: &Spec) -> Spec {
     Spec {
-        url: spec.url.clone(),
-        path: spec.path.clone(),
-        flags: spec.flags,
         settings: r#"{"manifest_poll_interval":"600s","compactor_options":false}"#.to_string(),
-        ..memory("")
+        ..spec.clone()
+    }
+}
+
+/// Where a database can lie: all in one place, with a log, and with a WAL of its own in either form.
+pub fn everywhere(test: impl Fn(&mut Caller, &Spec, Option<&Path>)) {
+    let mut c = Caller::new();
+    let own = format!("own-{:?}", std::thread::current().id()); // tests run beside each other
+    test(&mut c, &memory(&own), None);
+    let mut apart = memory(&format!("{own}-main"));
+    apart.wal_url = Some(format!("memory:///{own}-wal/below"));
+    test(&mut c, &apart, None);
+    for log in [0, LOG] {
+        for own in [false, true] {
+            let (dir, mut spec) = disk();
+            spec.flags |= log;
+            if own {
+                spec.wal_url = Some(format!("file://{}/wal", dir.path().display()));
+            }
+            test(&mut c, &spec, Some(dir.path()));
+        }
     }
 }
