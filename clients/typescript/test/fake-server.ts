@@ -1,7 +1,7 @@
 // A server of silo.v1 inside the test's process: each method is a function of the test's.
 import { Metadata, Server, ServerCredentials, status } from "@grpc/grpc-js";
 import type { ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
-import { Silo } from "../src/gen/silo";
+import { GetClusterInfoResponse, Silo } from "../src/gen/silo";
 import type { EnqueueRequest, Task } from "../src/gen/silo";
 import { serialize } from "../src/wire/codec";
 
@@ -46,6 +46,10 @@ function definition(): ServiceDefinition {
 export class FakeServer {
   readonly calls: SeenCall[] = [];
   readonly handlers: Record<string, Handler> = {};
+  /** WatchTopology calls that are open. */
+  readonly watchers = new Set<any>();
+  /** Whether the server knows WatchTopology. */
+  isWatchable = false;
   /** Hears of calls that their client has cancelled. */
   onCancel: (method: string) => void = () => {};
   private readonly server = new Server({ "grpc.max_receive_message_length": -1 });
@@ -61,6 +65,7 @@ export class FakeServer {
         fake.answer(method.localName, method.O, call, callback);
       };
     }
+    implementation.watchTopology = (call: any) => fake.watch(call);
     fake.server.addService(definition(), implementation);
     const credentials = ServerCredentials.createInsecure();
     fake.port = await new Promise<number>((resolve, reject) => {
@@ -80,8 +85,31 @@ export class FakeServer {
     return this.calls.filter((call) => call.method === method).map((call) => call.request);
   }
 
+  /** Sends its topology to all who watch it. */
+  async tellTopology(): Promise<void> {
+    for (const call of this.watchers) {
+      call.write(await this.topology());
+    }
+  }
+
   stop(): void {
     this.server.forceShutdown();
+  }
+
+  private async topology(): Promise<object> {
+    const { getClusterInfo } = this.handlers;
+    return GetClusterInfoResponse.create((await getClusterInfo({}, new Metadata())) as object);
+  }
+
+  private async watch(call: any): Promise<void> {
+    this.calls.push({ method: "watchTopology", request: call.request, metadata: call.metadata });
+    if (!this.isWatchable) {
+      call.emit("error", grpcError(status.UNIMPLEMENTED, "unknown method"));
+      return;
+    }
+    this.watchers.add(call);
+    call.on("cancelled", () => this.watchers.delete(call));
+    call.write(await this.topology());
   }
 
   private answer(

@@ -29,6 +29,11 @@ export function jittered(ms: number): number {
   return ms * (0.5 + Math.random() / 2);
 }
 
+/** `ms`, made longer at random by up to a quarter: for a wait that was asked for. */
+export function jitteredUp(ms: number): number {
+  return ms * (1 + Math.random() / 4);
+}
+
 /**
  * Resolves after `ms` milliseconds, or as soon as the signal aborts; a number below 1 still yields
  * to other work.

@@ -1,4 +1,5 @@
 import { status as grpcStatus } from "@grpc/grpc-js";
+import { RpcError } from "@protobuf-ts/runtime-rpc";
 import { asError } from "../base/describe";
 import { MAX_UINT32, wholeNumber } from "../checks/numbers";
 import { restOf } from "../connection/call-limits";
@@ -7,7 +8,7 @@ import type { Invoke } from "../connection/connection";
 import { checkClientOptions } from "../connection/options";
 import type { SiloGRPCClientOptions } from "../connection/options";
 import type { ShardInfoWithRange } from "../connection/topology";
-import { errorFromStatus } from "../errors/error-mapping";
+import { errorFromStatus, isRetryable } from "../errors/error-mapping";
 import {
   JobNotTerminalError,
   SiloAlreadyExistsError,
@@ -17,6 +18,7 @@ import {
 } from "../errors/errors";
 import type { SiloUnavailableError } from "../errors/errors";
 import type {
+  EnqueueManyResult as EnqueueManyAnswer,
   EnqueueRequest,
   ImportJobRequest,
   ImportJobResult as ProtoImportJobResult,
@@ -63,7 +65,7 @@ import { jobStatusFromProto } from "../wire/statuses";
 import { inCalls, mapLimited, MissingMethods, SINGLE_CALLS } from "./bulk";
 import { BulkReports } from "./bulk-reports";
 import { JobHandle } from "./handle";
-import { groupByTenant, importBytes, importRequests, importResults } from "./import";
+import { groupByTenant, importBytes, importRequests, importResults, sortedOut } from "./import";
 import type { TenantGroup } from "./import";
 import { newJobId } from "./job-id";
 import { queryParameter, queryResult } from "./query";
@@ -122,6 +124,29 @@ function* enqueueItems(
     }
     yield { job, request, place };
   }
+}
+
+/**
+ * What an answer says of a job.
+ * @returns undefined if it has to be sent again: its shard moved while the call was under way.
+ */
+function enqueued(
+  { job, request }: EnqueueItem,
+  answer: EnqueueManyAnswer | undefined,
+): EnqueueManyResult | undefined {
+  if (answer === undefined) {
+    return { error: new SiloProtocolError(`No result returned from server for job ${request.id}`) };
+  }
+  if (answer.code === 0) {
+    return { id: answer.id };
+  }
+  const code = grpcStatus[answer.code] ?? "UNKNOWN";
+  if (isRetryable(new RpcError(answer.message, code))) {
+    return undefined;
+  }
+  const error = errorFromStatus(code, answer.message, { jobId: job.id, tenant: job.tenant });
+  const isOurs = lacksId(job) && error instanceof SiloAlreadyExistsError;
+  return isOurs ? { id: request.id } : { error };
 }
 
 /** Bytes of a job on the wire, roughly. */
@@ -201,9 +226,22 @@ export class SiloGRPCClient {
     return this.connection.closed;
   }
 
-  /** @internal How many servers `leaseTasks` chooses from. */
-  get serverCount(): number {
-    return this.connection.pool.addresses.length;
+  /** @internal Addresses of the servers that `leaseTasks` can ask. */
+  get servers(): string[] {
+    return this.connection.servers;
+  }
+
+  /**
+   * @internal Keeps the topology up to date until let go.
+   * @param listener hears of each change.
+   */
+  followTopology(listener: () => void): () => void {
+    const callOff = this.connection.topology.changes.listen(listener);
+    const letGo = this.connection.followTopology();
+    return () => {
+      callOff();
+      letGo();
+    };
   }
 
   /** A handle on a job, existing or not. Nothing is sent. */
@@ -220,7 +258,7 @@ export class SiloGRPCClient {
     options: EnqueueJobOptions<Payload>,
     call: CallOptions = {},
   ): Promise<JobHandle> {
-    const { id: jobId, tenant, payloadSchema } = options;
+    const { tenant, payloadSchema } = options;
     let left = call;
     if (payloadSchema !== undefined) {
       const rest = restOf(call);
@@ -229,18 +267,28 @@ export class SiloGRPCClient {
     }
     // Made once, so that a retry sends the same job.
     const request = repeatableRequest(options);
+    return this.handle(await this.store(options, request, left), tenant);
+  }
+
+  /** @returns the job's id. */
+  private async store(
+    job: EnqueueJobOptions<any>,
+    request: EnqueueRequest,
+    call: CallOptions,
+  ): Promise<string> {
+    const { id: jobId, tenant } = job;
     try {
       const { id } = await this.connection.tenantCall(
         tenant,
-        { ...left, operation: "enqueue", jobId, tenant, requestBytes: enqueueBytes(request) },
+        { ...call, operation: "enqueue", jobId, tenant, requestBytes: enqueueBytes(request) },
         (stub, rpc, shard) => stub.enqueue({ ...request, shard }, rpc).response,
       );
-      return this.handle(id, tenant);
+      return id;
     } catch (error) {
       // An older server does not know returnExisting: an id made here is there because an earlier
       // try was heard.
-      if (lacksId(options) && error instanceof SiloAlreadyExistsError) {
-        return this.handle(request.id, tenant);
+      if (lacksId(job) && error instanceof SiloAlreadyExistsError) {
+        return request.id;
       }
       throw error;
     }
@@ -304,31 +352,22 @@ export class SiloGRPCClient {
         ),
     );
     if (answers === undefined) {
-      return mapLimited(items, SINGLE_CALLS, ({ job }) =>
-        this.enqueueSettled(job, call),
-      );
+      return mapLimited(items, SINGLE_CALLS, (item) => this.storeAlone(item, call));
     }
-    return items.map(({ job, request }, i) => {
-      const answer = answers.at(i);
-      if (answer === undefined) {
-        return { error: new SiloProtocolError(`No result returned from server for job ${i}`) };
-      }
-      if (answer.code === 0) {
-        return { id: answer.id };
-      }
-      const code = grpcStatus[answer.code] ?? "UNKNOWN";
-      const error = errorFromStatus(code, answer.message, { jobId: job.id, tenant });
-      const isOurs = lacksId(job) && error instanceof SiloAlreadyExistsError;
-      return isOurs ? { id: request.id } : { error };
+    const results = items.map((item, i) => enqueued(item, answers.at(i)));
+    const open = [...results.keys()].filter((i) => results[i] === undefined);
+    await mapLimited(open, SINGLE_CALLS, async (i) => {
+      results[i] = await this.storeAlone(items[i], call);
     });
+    return results as EnqueueManyResult[];
   }
 
-  private async enqueueSettled(
-    job: EnqueueJobOptions,
+  private async storeAlone(
+    { job, request }: EnqueueItem,
     call: CallOptions,
   ): Promise<EnqueueManyResult> {
     try {
-      return { id: (await this.enqueue(job, call)).id };
+      return { id: await this.store(job, request, call) };
     } catch (error) {
       return { error: error as Error };
     }
@@ -365,11 +404,21 @@ export class SiloGRPCClient {
     requests: ImportJobRequest[],
     call: CallOptions,
   ): Promise<ProtoImportJobResult[]> {
-    const { results } = await this.connection.tenantCall(
+    const results: ProtoImportJobResult[] = [];
+    let left = requests;
+    await this.connection.tenantCall(
       tenant,
       { ...call, operation: "importJobs", requestBytes: sumOf(requests, importBytes) },
-      (stub, rpc, shard) =>
-        stub.importJobs({ jobs: requests.map((job) => ({ ...job, shard })) }, rpc).response,
+      async (stub, rpc, shard) => {
+        const jobs = left.map((job) => ({ ...job, shard }));
+        const answer = await stub.importJobs({ jobs }, rpc).response;
+        const { settled, again, error } = sortedOut(answer.results, left);
+        results.push(...settled);
+        left = again;
+        if (error !== undefined) {
+          throw error;
+        }
+      },
     );
     return results;
   }
@@ -514,23 +563,25 @@ export class SiloGRPCClient {
   /**
    * Leases due tasks of a task group from one server. Each must be reported, or kept by
    * heartbeats, before its lease ends. `SiloWorker` does all that.
-   * @param serverIndex which known server to ask, modulo their number; default: each in turn.
+   * @param server which known server to ask: its address, or a number, modulo how many there are;
+   *     default: each in turn.
    * @param onUnreachable hears of each try that found no connection, while others follow.
    */
   async leaseTasks(
     options: LeaseTasksOptions,
-    serverIndex?: number,
+    server?: number | string,
     onUnreachable?: (error: SiloUnavailableError) => void,
   ): Promise<LeaseTasksResult> {
     const { shard, workerId, taskGroup, timeoutMs, signal } = options;
     const maxTasks = wholeNumber(options.maxTasks, "maxTasks", 0, MAX_UINT32);
     const waitMs = wholeNumber(options.waitMs ?? 0, "waitMs", 0, MAX_UINT32);
     const request = { shard, workerId, maxTasks, taskGroup, waitMs };
-    const info = { operation: "leaseTasks", timeoutMs, signal, waitMs, onUnreachable };
+    const limits = { timeoutMs, signal, waitMs };
+    const info = { ...limits, operation: "leaseTasks", isPoll: true, onUnreachable };
     const invoke: Invoke<LeaseTasksResponse> = (stub, rpc) =>
       stub.leaseTasks(request, rpc).response;
     const response = await (shard === undefined
-      ? this.connection.anyCall(serverIndex, info, invoke)
+      ? this.connection.anyCall(server, info, invoke)
       : this.connection.shardCall(shard, info, invoke));
     return {
       tasks: response.tasks,

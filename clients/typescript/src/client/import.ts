@@ -1,3 +1,4 @@
+import { RpcError } from "@protobuf-ts/runtime-rpc";
 import { asError } from "../base/describe";
 import { instantMs } from "../checks/numbers";
 import type { ImportJobRequest, ImportJobResult as ProtoImportJobResult } from "../gen/silo";
@@ -82,6 +83,30 @@ export function importRequests(jobs: readonly ImportJobOptions[]): (ImportJobReq
       return asError(error);
     }
   });
+}
+
+/**
+ * What became of jobs, and which of them are to be sent again, as each was refused because the
+ * shard is elsewhere or on its way: an import says that of each job alone.
+ */
+export function sortedOut(
+  results: readonly ProtoImportJobResult[],
+  sent: readonly ImportJobRequest[],
+): { settled: ProtoImportJobResult[]; again: ImportJobRequest[]; error?: RpcError } {
+  const isAway = ({ success, error = "" }: ProtoImportJobResult) =>
+    !success && /^shard (not found|not ready|is temporarily unavailable)/.test(error);
+  const away = results.filter(isAway);
+  if (away.length === 0) {
+    return { settled: [...results], again: [] };
+  }
+  const ids = new Set(away.map(({ id }) => id));
+  const message = away[0].error ?? "";
+  const code = message.startsWith("shard not found") ? "NOT_FOUND" : "UNAVAILABLE";
+  return {
+    settled: results.filter((result) => !isAway(result)),
+    again: sent.filter(({ id }) => ids.has(id)),
+    error: new RpcError(message, code),
+  };
 }
 
 /**

@@ -1,10 +1,9 @@
 // How long one call may go on, over all its tries and the waits between them.
-import { setTimeout as timer } from "node:timers/promises";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 import { messageOf } from "../base/describe";
 import type { Duration } from "../checks/numbers";
-import { TIMER_MAX_MS } from "../base/sleep";
+import { sleep, TIMER_MAX_MS } from "../base/sleep";
 import { isTimeOut } from "../errors/error-mapping";
 import { InvalidOptionError, SiloClientClosedError, withCause } from "../errors/errors";
 import type { CallOptions } from "../jobs/types";
@@ -117,6 +116,11 @@ export class CallLimits {
     }
   }
 
+  /** Whether the caller's signals have ended the call. */
+  get isAborted(): boolean {
+    return this.signals.some((signal) => signal.aborted);
+  }
+
   /** Why the caller's signal ended the call, if it did. */
   get abortReason(): unknown {
     return this.signals.find((signal) => signal.aborted)?.reason;
@@ -175,11 +179,22 @@ export class CallLimits {
     return withCause(new RpcError(message, "DEADLINE_EXCEEDED"), why ?? last);
   }
 
-  /** Waits, but no longer than the call may go on. Check afterwards whether it may. */
-  async wait(milliseconds: number): Promise<void> {
-    await this.until((signal) =>
-      timer(Math.min(milliseconds, TIMER_MAX_MS), undefined, { signal }),
-    );
+  /**
+   * Waits, but no longer than the call may go on. Check afterwards whether it may.
+   * @param listen is given what ends the wait early, and returns what calls that off.
+   */
+  async wait(milliseconds: number, listen?: (wake: () => void) => () => void): Promise<void> {
+    await this.until(async (signal) => {
+      const over = new AbortController();
+      const wake = () => over.abort();
+      const callOff = listen?.(wake);
+      signal.addEventListener("abort", wake);
+      if (signal.aborted) {
+        wake();
+      }
+      await sleep(milliseconds, over.signal);
+      callOff?.();
+    });
   }
 
   /**

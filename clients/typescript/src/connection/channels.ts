@@ -1,6 +1,6 @@
 // The channels of one client: one for each address, connected when first used.
 import type { ClientOptions } from "@grpc/grpc-js";
-import { SiloClientClosedError, SiloNotReadyError } from "../errors/errors";
+import { SiloClientClosedError, SiloNotReadyError, SiloUnavailableError } from "../errors/errors";
 import type { SiloClient } from "../gen/silo.client";
 import { Link } from "./link";
 import type { TlsMaterial } from "./tls";
@@ -56,6 +56,9 @@ const LARGE_KEEPALIVE: ClientOptions = {
   "grpc.keepalive_timeout_ms": 120_000,
 };
 
+/** How long the answers of a server that has left may be on their way, in milliseconds. */
+const LAST_ANSWERS_MS = 500;
+
 /** Bytes of a request that goes over the connection for large ones. */
 const LARGE_REQUEST_BYTES = 64 * 1024;
 
@@ -66,6 +69,8 @@ const LARGE_REQUEST_BYTES = 64 * 1024;
 export class Channel {
   private readonly small: Link;
   private readonly large: Link;
+  /** Ends the waits for calls in flight; each is there while its call is. */
+  private readonly waits = new Set<() => void>();
 
   /**
    * @param tls undefined = plaintext.
@@ -91,6 +96,32 @@ export class Channel {
   /** Whether there is a connection to the server. */
   get isConnected(): boolean {
     return this.small.isReady || this.large.isReady;
+  }
+
+  /**
+   * Waits for the answer of a call, but no longer than its server is there: a process that was
+   * stopped, or a machine that is gone, closes no connection.
+   * @throws SiloUnavailableError when the server has left; what the call throws.
+   */
+  answerOf<T>(call: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const message = `the server ${this.address} has left the cluster without an answer`;
+      const callOff = this.onLeft(() => reject(new SiloUnavailableError(message)));
+      call.then(resolve, reject).finally(callOff);
+    });
+  }
+
+  /** Listens for the end of the waits for answers. @returns what calls it off. */
+  onLeft(leave: () => void): () => void {
+    this.waits.add(leave);
+    return () => void this.waits.delete(leave);
+  }
+
+  /** The server is no member of the cluster any more: nobody waits for its answers from now on. */
+  left(): void {
+    for (const leave of [...this.waits]) {
+      leave();
+    }
   }
 
   /** Calls in flight go on. Not to be used afterwards. */
@@ -154,20 +185,39 @@ export class ChannelPool {
     return all[(index ?? this.turn++) % all.length];
   }
 
+  /** The channel to a server that is known. @throws SiloNotReadyError, SiloClientClosedError */
+  known(address: string): Channel {
+    const channel = this.channels.get(address);
+    if (channel === undefined) {
+      throw this.closed
+        ? new SiloClientClosedError()
+        : new SiloNotReadyError(`The server ${address} is not known, or has left the cluster`);
+    }
+    return channel;
+  }
+
   /** Closes the channel to an address. Calls in flight go on. */
   drop(address: string): void {
     this.channels.get(address)?.close();
     this.channels.delete(address);
   }
 
-  /** Makes channels to these addresses and closes all others. */
-  keepOnly(addresses: ReadonlySet<string>): void {
+  /**
+   * Makes channels to these addresses and closes all others.
+   * @param isMember whether a server is still there: answers of others are soon waited for no more.
+   */
+  keepOnly(addresses: ReadonlySet<string>, isMember: (address: string) => boolean): void {
     for (const address of addresses) {
       this.ensure(address);
     }
-    for (const address of this.addresses) {
-      if (!addresses.has(address)) {
-        this.drop(address);
+    for (const [address, channel] of [...this.channels]) {
+      if (addresses.has(address)) {
+        continue;
+      }
+      this.drop(address);
+      if (!isMember(address)) {
+        // What it answered last may still be on its way.
+        setTimeout(() => channel.left(), LAST_ANSWERS_MS).unref();
       }
     }
   }

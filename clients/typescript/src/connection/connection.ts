@@ -1,16 +1,17 @@
 // Which server a call goes to, and what happens when it is the wrong one or cannot be reached.
 //
 // A tenant's hash names its shard, the topology names the shard's server. The topology is read
-// when it is first needed, then by the timer and after retryable errors. A wrong-shard error that
-// names the owner is followed without reading the topology again. A call whose server is away, or
+// when it is first needed, then by the timer and after retryable errors, and servers tell of changes
+// while a worker runs or a call takes long. A wrong-shard error that names the owner is followed at
+// once, without reading the topology again, but not in circles. A call whose server is away, or
 // which no server can tell where to go, is tried again until its deadline or for its number of
-// retries: a server that restarts is back in seconds.
+// retries: a server that restarts is back in seconds, and a shard that moves sooner.
 import { setMaxListeners } from "node:events";
 import { metrics } from "@opentelemetry/api";
 import type { Counter } from "@opentelemetry/api";
 import { RpcError } from "@protobuf-ts/runtime-rpc";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
-import { jittered } from "../base/sleep";
+import { jittered, jitteredUp } from "../base/sleep";
 import {
   isRetryable,
   isTimeOut,
@@ -18,6 +19,7 @@ import {
   mapError,
   noteAddress,
   ownerAddressOf,
+  retryAfterOf,
 } from "../errors/error-mapping";
 import type { CallSubject } from "../errors/error-mapping";
 import {
@@ -41,7 +43,8 @@ import { routingOf } from "./options";
 import type { Routing, SiloGRPCClientOptions } from "./options";
 import { Tokens } from "./token";
 import { shardForTenant } from "./topology";
-import type { Topology } from "./topology";
+import type { ShardInfoWithRange, Topology } from "./topology";
+import { TopologyWatch } from "./topology-watch";
 
 /** Retries of a call that was given no deadline. */
 const DEFAULT_MAX_RETRIES = 8;
@@ -54,6 +57,15 @@ const SLOWEST_UPLOAD = 64;
 
 /** Longest wait between two tries, in milliseconds. */
 const MAX_RETRY_DELAY_MS = 5000;
+
+/** Servers that one call follows redirects to, one after another without a wait. */
+const REDIRECTS_MAX = 4;
+
+/** How long a call has been under way when it begins to watch the topology, in milliseconds. */
+const WATCH_AFTER_MS = 1000;
+
+/** Calls that wait for a shard's new owner go there within so many milliseconds of each other. */
+const SPREAD_MS = 20;
 
 /** Longest pause between two readings of the topology that failed calls ask for, likewise. */
 const MAX_READING_PAUSE_MS = 1000;
@@ -91,6 +103,11 @@ export interface CallInfo extends CallSubject, CallOptions {
   requestBytes?: number;
   /** How long the server was asked to wait with its answer, in milliseconds. */
   waitMs?: number;
+  /**
+   * Whether an answer counts however late it comes, so that the call is not sent again when its
+   * server leaves: the answer hands something out.
+   */
+  isPoll?: boolean;
   /** Hears of each try that found no connection, while others follow. */
   onUnreachable?: (error: SiloUnavailableError) => void;
 }
@@ -101,6 +118,8 @@ interface Route {
   needsTopology: boolean;
   /** @throws SiloUnroutableError */
   resolve: () => Place;
+  /** The owner of the call's shard as it is known now, if the call has one that can be told. */
+  ownerNow?: () => string | undefined;
 }
 
 /** A call on its way through its tries. */
@@ -108,13 +127,18 @@ interface Trial {
   route: Route;
   limits: CallLimits;
   requestBytes: number;
+  isPoll: boolean;
   onUnreachable?: (error: SiloUnavailableError) => void;
+  /** Servers that had not the shard, since the last wait. */
+  wrong: Set<string>;
   /** The owner of the shard, as the last try was told. */
   redirect?: { address: string; shard: string };
   /** When the last try began; `performance.now()`, undefined before the first. */
   begunAt?: number;
   /** The shard the last try went to, "" if none. */
   shard: string;
+  /** Its owner, as far as it was known then. */
+  owner?: string;
   /** The server the last try went to, if one was chosen. */
   address?: string;
 }
@@ -139,6 +163,7 @@ export class Connection {
   /** As the client's options say. */
   private readonly timeoutMs: number | undefined;
   private readonly discovery: Discovery;
+  private readonly watch: TopologyWatch;
   private readonly routing: Routing;
   private readonly wrongShardRetries: Counter;
   private readonly timer: NodeJS.Timeout | undefined;
@@ -156,9 +181,13 @@ export class Connection {
     }
     this.discovery = new Discovery(this.pool, {
       rules: this.rules,
-      call: (invoke) => this.readingCall(invoke),
+      call: (invoke) => this.ownCall(this.routing.topologyRefreshTimeoutMs, invoke),
       explain: (...found) => this.doctor.explain(...found),
       intervalMs: Math.min(this.routing.retryDelayMs, MAX_READING_PAUSE_MS),
+    });
+    this.watch = new TopologyWatch(this.pool, this.discovery, {
+      call: (invoke) => this.ownCall(undefined, invoke),
+      closed: this.closing.signal,
     });
     this.wrongShardRetries = (options.meter ?? metrics.getMeter("silo-client")).createCounter(
       "silo.client.wrong_shard_retries",
@@ -182,9 +211,11 @@ export class Connection {
     return timer;
   }
 
-  /** One call of a reading of the topology: no caller's, so it has a deadline of its own. */
-  private async readingCall<T>(invoke: (options: RpcOptions) => Promise<T>): Promise<T> {
-    const { topologyRefreshTimeoutMs: timeout } = this.routing;
+  /** A call that is no caller's, so it has a deadline of its own, or none. */
+  private async ownCall<T>(
+    timeout: number | undefined,
+    invoke: (options: RpcOptions) => Promise<T>,
+  ): Promise<T> {
     const given = { ...givenOptions(this.options), timeout };
     const limits = new CallLimits({ timeout }, {}, this.closing.signal);
     return this.tokens.use(
@@ -202,6 +233,23 @@ export class Connection {
     return this.discovery.topology;
   }
 
+  /** Servers that have shards, as far as is known; those to begin with while nothing is. */
+  get servers(): string[] {
+    return this.topology.isLoaded ? this.topology.servers : this.pool.addresses;
+  }
+
+  /**
+   * Keeps the topology up to date while it is held, which keeps the process alive, too.
+   * @returns what lets go.
+   */
+  followTopology(): () => void {
+    if (!this.topology.isLoaded) {
+      // Whoever uses the topology meets what keeps it from being read.
+      this.discovery.read().catch(() => undefined);
+    }
+    return this.watch.hold();
+  }
+
   /** Stops the timer, closes all channels, ends calls between two tries. May be called again. */
   close(): void {
     clearInterval(this.timer);
@@ -212,7 +260,8 @@ export class Connection {
   /** A call for a tenant, sent to the server of the tenant's shard. */
   tenantCall<T>(tenant: string | undefined, info: CallInfo, invoke: Invoke<T>): Promise<T> {
     const resolve = () => this.placeOfShard(this.shardOfTenant(tenant));
-    return this.run(info, { needsTopology: true, resolve }, invoke);
+    const ownerNow = () => this.findShard(tenant ?? DEFAULT_TENANT)?.serverAddr;
+    return this.run(info, { needsTopology: true, resolve, ownerNow }, invoke);
   }
 
   /** A call that names a shard, sent to its server if known, else to any. */
@@ -221,9 +270,15 @@ export class Connection {
     return this.run(info, { needsTopology: false, resolve }, invoke);
   }
 
-  /** A call that any server can answer. */
-  anyCall<T>(serverIndex: number | undefined, info: CallInfo, invoke: Invoke<T>): Promise<T> {
-    const resolve = () => ({ channel: this.pool.any(serverIndex), shard: "" });
+  /**
+   * A call that any server can answer.
+   * @param server the one to ask: its address, or a number to choose it by; default: each in turn.
+   */
+  anyCall<T>(server: string | number | undefined, info: CallInfo, invoke: Invoke<T>): Promise<T> {
+    const resolve = () => ({
+      channel: typeof server === "string" ? this.pool.known(server) : this.pool.any(server),
+      shard: "",
+    });
     return this.run(info, { needsTopology: false, resolve }, invoke);
   }
 
@@ -252,8 +307,7 @@ export class Connection {
    * @throws SiloUnroutableError if the topology is not known or has a gap there.
    */
   shardOfTenant(tenant: string | undefined): string {
-    const shards = this.topology.shards;
-    if (shards.length === 0) {
+    if (this.topology.shards.length === 0) {
       throw new SiloUnroutableError(
         this.topology.isTold
           ? "Cluster topology not discovered yet: no server that answered has a shard open."
@@ -261,13 +315,18 @@ export class Connection {
       );
     }
     const name = tenant ?? DEFAULT_TENANT;
-    const shard = shardForTenant(hashTenant(name), shards);
+    const shard = this.findShard(name);
     if (shard === undefined) {
       throw new SiloUnroutableError(
         `No shard found for tenant "${name}". This indicates a topology error.`,
       );
     }
     return shard.shardId;
+  }
+
+  private findShard(tenant: string): ShardInfoWithRange | undefined {
+    const { shards } = this.topology;
+    return shards.length === 0 ? undefined : shardForTenant(hashTenant(tenant), shards);
   }
 
   /**
@@ -299,11 +358,13 @@ export class Connection {
   }
 
   private run<T>(info: CallInfo, route: Route, invoke: Invoke<T>): Promise<T> {
-    const { requestBytes = 0, onUnreachable } = info;
+    const { requestBytes = 0, isPoll = false, onUnreachable } = info;
     return this.limited(info, (limits, given) => {
-      const trial: Trial = { route, limits, requestBytes, onUnreachable, shard: "" };
+      const wrong = new Set<string>();
+      const trial = { route, limits, requestBytes, isPoll, onUnreachable, wrong, shard: "" };
       limits.suspect = () => this.noConnection(trial);
-      return this.tryAndRetry(trial, given, invoke);
+      const letGo = this.watch.holdAfter(WATCH_AFTER_MS);
+      return this.tryAndRetry(trial, given, invoke).finally(letGo);
     });
   }
 
@@ -336,32 +397,67 @@ export class Connection {
   private async tryAndRetry<T>(trial: Trial, given: RpcOptions, invoke: Invoke<T>): Promise<T> {
     const { limits } = trial;
     const unlessSaid = limits.isDeadlineGiven ? Infinity : DEFAULT_MAX_RETRIES;
-    const maxRetries = this.options.shardRouting?.maxRetries ?? unlessSaid;
+    const { maxRetries: said } = this.options.shardRouting ?? {};
+    const maxRetries = said ?? unlessSaid;
     let delay = this.routing.retryDelayMs;
-    for (let retries = 0; ; retries++) {
+    let retries = 0;
+    for (let tries = 0; ; tries++) {
       limits.check();
       try {
-        return await this.tryOnce(trial, retries > 0 ? givenOptions(this.options) : given, invoke);
+        return await this.tryOnce(trial, tries > 0 ? givenOptions(this.options) : given, invoke);
       } catch (error) {
-        if (!isRetryable(error) || limits.hasThrown(error)) {
-          throw error;
-        }
-        const { lastFailure } = limits;
-        if (lastFailure === undefined || isTimeOut(lastFailure) || !saysLittle(error)) {
-          limits.lastFailure = error;
-        }
-        // What the server itself says is no such error until callers see it.
-        if (error instanceof SiloUnavailableError) {
-          trial.onUnreachable?.(error);
-        }
+        this.judge(trial, error);
         if (retries >= maxRetries) {
           throw limits.lastFailure;
         }
-        await this.learnFrom(trial, error);
+        const wait = await this.learnFrom(trial, error);
+        // Who is told where to go, or when, is on its way: its deadline ends that.
+        retries += wait === undefined || said !== undefined ? 1 : 0;
+        if (wait !== 0) {
+          await this.pause(trial, wait ?? jittered(delay));
+        }
+        if (wait === undefined) {
+          delay = Math.min(delay * 2, MAX_RETRY_DELAY_MS);
+        }
       }
-      await limits.wait(jittered(delay));
-      delay = Math.min(delay * 2, MAX_RETRY_DELAY_MS);
     }
+  }
+
+  /** Keeps why a try failed. @throws the error if no other try may follow. */
+  private judge({ limits, onUnreachable }: Trial, error: unknown): void {
+    if (!isRetryable(error) || limits.hasThrown(error)) {
+      throw error;
+    }
+    const { lastFailure } = limits;
+    if (lastFailure === undefined || isTimeOut(lastFailure) || !saysLittle(error)) {
+      limits.lastFailure = error;
+    }
+    // What the server itself says is no such error until callers see it.
+    if (error instanceof SiloUnavailableError) {
+      onUnreachable?.(error);
+    }
+  }
+
+  /** Who has the shard of a call, as far as is known. */
+  private ownerOf({ route, shard }: Trial): string | undefined {
+    return shard === "" ? route.ownerNow?.() : this.topology.addressOf(shard);
+  }
+
+  /** Waits for the next try, but no longer than until the shard has another owner. */
+  private async pause(trial: Trial, ms: number): Promise<void> {
+    trial.wrong.clear();
+    const hasMoved = () => {
+      const now = trial.redirect === undefined ? this.ownerOf(trial) : undefined;
+      return now !== undefined && now !== trial.owner;
+    };
+    const spread = Math.random() * SPREAD_MS;
+    await trial.limits.wait(hasMoved() ? Math.min(ms, spread) : ms, (wake) =>
+      this.topology.changes.listen(() => {
+        if (hasMoved()) {
+          setTimeout(wake, spread);
+        }
+      }),
+    );
   }
 
   private async tryOnce<T>(trial: Trial, given: RpcOptions, invoke: Invoke<T>): Promise<T> {
@@ -370,14 +466,21 @@ export class Connection {
     limits.check();
     return this.send(limits, given, () => {
       trial.begunAt = performance.now();
+      trial.owner = undefined;
       const { channel, shard } = trial.redirect
         ? { channel: this.pool.ensure(trial.redirect.address), shard: trial.redirect.shard }
         : route.resolve();
       trial.shard = shard;
       const { address } = channel;
       trial.address = address;
+      trial.owner = this.ownerOf(trial);
       const stub = channel.stubFor(requestBytes);
-      return { address, call: (options) => invoke(stub, options, shard, address) };
+      const isLeft = !trial.isPoll;
+      const answered = (options: RpcOptions) => {
+        const answer = invoke(stub, options, shard, address);
+        return isLeft ? channel.answerOf(answer) : answer;
+      };
+      return { address, call: answered };
     });
   }
 
@@ -396,6 +499,10 @@ export class Connection {
           return await call(limits.applyTo(options));
         } catch (error) {
           noteAddress(error, address);
+          if (error instanceof RpcError && error.code === "CANCELLED" && !limits.isAborted) {
+            // A server, or a proxy before it, that ends its calls in a hurry.
+            throw new RpcError("the call was cut off by its server", "UNAVAILABLE");
+          }
           if (error instanceof RpcError && error.code === "UNAVAILABLE") {
             limits.lastFailure ??= error;
             const isConnected = this.pool.get(address)?.isConnected ?? false;
@@ -437,29 +544,50 @@ export class Connection {
 
   /**
    * Learns from a retryable error where the next try has to go: to the owner that it names, else
-   * to where the topology says now. If nobody tells, the servers that are known are tried again.
+   * to where the topology says now. If nobody tells, the servers that are known are tried again. A
+   * wait that the server asks for is time enough to read the topology.
+   * @returns how long the server asks to wait, in milliseconds; 0 = not at all, undefined = it does
+   *     not say.
    */
-  private async learnFrom(trial: Trial, error: unknown): Promise<void> {
+  private async learnFrom(trial: Trial, error: unknown): Promise<number | undefined> {
     trial.redirect = undefined;
     if (error instanceof TopologyError) {
-      return;
+      return undefined;
     }
-    if (isWrongShardError(error)) {
+    const isWrong = isWrongShardError(error);
+    if (isWrong) {
       this.wrongShardRetries.add(1);
-      const owner = ownerAddressOf(error);
-      if (owner !== undefined && trial.shard !== "") {
-        const address = this.rules.dialled(owner);
-        trial.redirect = { address, shard: trial.shard };
-        this.pool.ensure(address);
-        this.topology.record(trial.shard, address);
-        return;
-      }
+      trial.wrong.add(trial.address ?? "");
+    }
+    const told = retryAfterOf(error);
+    const wait = told === undefined ? undefined : Math.min(jitteredUp(told), MAX_RETRY_DELAY_MS);
+    if (this.follow(trial, error)) {
+      return isWrong ? 0 : wait;
     }
     const reading = this.discovery.readSince(trial.begunAt ?? 0).catch((failure: unknown) => {
-      if (!isRetryable(failure)) {
+      if (!isRetryable(failure) && wait === undefined) {
         throw failure;
       }
     });
-    await trial.limits.join(reading);
+    if (wait === undefined) {
+      await trial.limits.join(reading);
+    }
+    return wait;
+  }
+
+  /** Sends the next try to the owner that an error names, unless that is a circle. */
+  private follow(trial: Trial, error: unknown): boolean {
+    const owner = ownerAddressOf(error);
+    if (owner === undefined || trial.shard === "") {
+      return false;
+    }
+    const address = this.rules.dialled(owner);
+    if (address === "" || trial.wrong.has(address) || trial.wrong.size > REDIRECTS_MAX) {
+      return false;
+    }
+    trial.redirect = { address, shard: trial.shard };
+    this.pool.ensure(address);
+    this.topology.record(trial.shard, address);
+    return true;
   }
 }

@@ -52,12 +52,15 @@ export class DialRules {
    * @throws PlaintextRefusedError
    */
   dialled(advertised: string): string {
-    const address = Object.hasOwn(this.addressMap, advertised)
-      ? this.addressMap[advertised]
-      : advertised;
+    const address = this.mapped(advertised);
     if (this.isLoopbackOnly && !isLoopbackAddress(address)) {
       throw new PlaintextRefusedError(address);
     }
     return address;
+  }
+
+  /** What the caller's map makes of an address that a server advertises. */
+  mapped(advertised: string): string {
+    return Object.hasOwn(this.addressMap, advertised) ? this.addressMap[advertised] : advertised;
   }
 }

@@ -1,4 +1,5 @@
-import type { ShardOwner } from "../gen/silo";
+import { Notifier } from "../base/notifier";
+import type { GetClusterInfoResponse, ShardOwner } from "../gen/silo";
 
 /** A shard, where it is served, and the tenants it serves as a range of hashes. */
 export interface ShardInfoWithRange {
@@ -43,12 +44,38 @@ function byRangeStart(a: ShardInfoWithRange, b: ShardInfoWithRange): number {
   return a.rangeStart < b.rangeStart ? -1 : a.rangeStart > b.rangeStart ? 1 : 0;
 }
 
+function shardsOf(
+  owners: readonly ShardOwner[],
+  dial: (address: string) => string,
+): ShardInfoWithRange[] {
+  return owners
+    .filter((owner) => owner.grpcAddr !== "")
+    .map(({ shardId, grpcAddr, rangeStart, rangeEnd }) => {
+      return { shardId, serverAddr: dial(grpcAddr), rangeStart, rangeEnd };
+    })
+    .sort(byRangeStart);
+}
+
+function isSame(a: ShardInfoWithRange, b: ShardInfoWithRange): boolean {
+  return (
+    a.shardId === b.shardId &&
+    a.serverAddr === b.serverAddr &&
+    a.rangeStart === b.rangeStart &&
+    a.rangeEnd === b.rangeEnd
+  );
+}
+
 /** What a client knows about where shards are. */
 export class Topology {
   private addresses = new Map<string, string>();
   private sorted: ShardInfoWithRange[] = [];
   private known = false;
   private answered = false;
+  /** Of the newest answer that was taken: versions of one life of a server can be compared. */
+  private life = 0n;
+  private version = 0n;
+  /** Tells when a shard has another owner, or there are other shards. */
+  readonly changes = new Notifier();
 
   /** Whether a server has told the topology, be it that no shard has an owner. */
   get isTold(): boolean {
@@ -65,34 +92,55 @@ export class Topology {
     return this.sorted;
   }
 
+  /** The servers that have shards, each once, in the order of their shards. */
+  get servers(): string[] {
+    return [...new Set(this.addresses.values())];
+  }
+
   /** Address of a shard's owner, if known. */
   addressOf(shardId: string): string | undefined {
     return this.addresses.get(shardId);
   }
 
   /**
-   * Takes a server's answer in place of what was known. Shards without an owner are left out;
-   * an answer with no owned shard leaves the topology not loaded.
+   * Takes a server's answer in place of what was known, unless the same server has told a newer
+   * one. Shards without an owner are left out; an answer with no owned shard leaves the topology
+   * not loaded.
    * @param dial maps an advertised address to the one to dial. If it throws nothing is changed.
+   * @returns whether it was taken.
    */
-  replace(owners: readonly ShardOwner[], dial: (address: string) => string): void {
-    const shards = owners
-      .filter((owner) => owner.grpcAddr !== "")
-      .map(({ shardId, grpcAddr, rangeStart, rangeEnd }) => {
-        return { shardId, serverAddr: dial(grpcAddr), rangeStart, rangeEnd };
-      });
+  replace(info: GetClusterInfoResponse, dial: (address: string) => string): boolean {
+    const { shardOwners, life, version } = info;
+    if (life !== 0n && life === this.life && version < this.version) {
+      return false;
+    }
+    const shards = shardsOf(shardOwners, dial);
+    const isChanged =
+      shards.length !== this.sorted.length ||
+      shards.some((shard, i) => !isSame(shard, this.sorted[i])) ||
+      shards.length !== this.addresses.size;
+    this.life = life;
+    this.version = version;
     this.addresses = new Map(shards.map(({ shardId, serverAddr }) => [shardId, serverAddr]));
-    this.sorted = shards.sort(byRangeStart);
+    this.sorted = shards;
     this.known = shards.length > 0;
     this.answered = true;
+    if (isChanged) {
+      this.changes.tell();
+    }
+    return true;
   }
 
   /** Records one shard's new owner, as a redirect tells it. */
   record(shardId: string, serverAddr: string): void {
+    if (this.addresses.get(shardId) === serverAddr) {
+      return;
+    }
     this.addresses.set(shardId, serverAddr);
     this.sorted = this.sorted.map((shard) =>
       shard.shardId === shardId ? { ...shard, serverAddr } : shard,
     );
+    this.changes.tell();
   }
 
   /** Forgets everything. */
@@ -101,6 +149,9 @@ export class Topology {
     this.sorted = [];
     this.known = false;
     this.answered = false;
+    this.life = 0n;
+    this.version = 0n;
+    this.changes.tell();
   }
 
   /** Copies for the caller to keep. */

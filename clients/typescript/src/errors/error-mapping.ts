@@ -102,11 +102,24 @@ export function isTooLarge(error: SiloResourceExhaustedError): boolean {
   return /larger than|too large/i.test(error.grpcMessage);
 }
 
-/** The address a wrong-shard error points to, as the owner advertises it. */
-export function ownerAddressOf(error: RpcError): string | undefined {
-  const value = error.meta["x-silo-shard-owner-addr"];
-  const address = Array.isArray(value) ? value[0] : value;
-  return address === undefined || address === "" ? undefined : String(address);
+function trailerOf(error: unknown, name: string): string | undefined {
+  const value = error instanceof RpcError ? error.meta[name] : undefined;
+  const text = Array.isArray(value) ? value[0] : value;
+  return text === undefined || text === "" ? undefined : String(text);
+}
+
+/**
+ * The address of the shard's owner, as it advertises it, if the error names one: a server that does
+ * not have the shard does, and one that is giving it up.
+ */
+export function ownerAddressOf(error: unknown): string | undefined {
+  return trailerOf(error, "x-silo-shard-owner-addr");
+}
+
+/** After how many milliseconds the call may be sent again, if the server says so. */
+export function retryAfterOf(error: unknown): number | undefined {
+  const text = trailerOf(error, "x-silo-retry-after-ms") ?? "";
+  return /^[1-9]\d{0,8}$/.test(text) ? Number(text) : undefined;
 }
 
 function tokenAdvice({ hasToken }: CallSubject): string | undefined {

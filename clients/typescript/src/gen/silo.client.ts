@@ -5,6 +5,7 @@
 import type { RpcTransport } from "@protobuf-ts/runtime-rpc";
 import type { ServiceInfo } from "@protobuf-ts/runtime-rpc";
 import { Silo } from "./silo";
+import type { WatchTopologyRequest } from "./silo";
 import type { ListTenantsResponse } from "./silo";
 import type { ListTenantsRequest } from "./silo";
 import type { GetCountersResponse } from "./silo";
@@ -234,7 +235,10 @@ export interface ISiloClient {
      */
     getSplitStatus(input: GetSplitStatusRequest, options?: RpcOptions): UnaryCall<GetSplitStatusRequest, GetSplitStatusResponse>;
     /**
-     * Assigns a shard to a placement ring, so that only nodes of that ring may own it.
+     * Assigns a shard to a placement ring, so that only nodes of that ring may own it. Any node can
+     * be asked; the shard moves as soon as they have heard of it.
+     * Errors: NOT_FOUND if there is no such shard; INVALID_ARGUMENT if that is no name of a ring;
+     * FAILED_PRECONDITION if no live node belongs to the ring, unless allow_unpopulated_ring is set.
      *
      * @generated from protobuf rpc: ConfigureShard
      */
@@ -254,7 +258,10 @@ export interface ISiloClient {
      */
     resetShards(input: ResetShardsRequest, options?: RpcOptions): UnaryCall<ResetShardsRequest, ResetShardsResponse>;
     /**
-     * Takes a shard away from a node that is gone for good but still recorded as its owner.
+     * Takes a shard away from a node that is gone for good but still recorded as its owner. Any node
+     * can be asked. What that node had not flushed from a log on its own disk is lost.
+     * Errors: NOT_FOUND if there is no such shard; FAILED_PRECONDITION if the owner is alive, unless
+     * `force` is set.
      *
      * @generated from protobuf rpc: ForceReleaseShard
      */
@@ -328,6 +335,15 @@ export interface ISiloClient {
      * @generated from protobuf rpc: ListTenants
      */
     listTenants(input: ListTenantsRequest, options?: RpcOptions): UnaryCall<ListTenantsRequest, ListTenantsResponse>;
+    /**
+     * Sends what GetClusterInfo answers, at once and again after each change that this node hears of.
+     * Changes that come quickly are sent as one, and a client that reads slowly gets the newest only.
+     * Ends UNAVAILABLE when the node shuts down; ask another one then.
+     * Errors: RESOURCE_EXHAUSTED: so many callers watch already; GetClusterInfo must do.
+     *
+     * @generated from protobuf rpc: WatchTopology
+     */
+    watchTopology(input: WatchTopologyRequest, options?: RpcOptions): ServerStreamingCall<WatchTopologyRequest, GetClusterInfoResponse>;
 }
 /**
  * The job service. A node serves the shards it owns; a client finds the owner of each shard with
@@ -552,7 +568,10 @@ export class SiloClient implements ISiloClient, ServiceInfo {
         return stackIntercept<GetSplitStatusRequest, GetSplitStatusResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Assigns a shard to a placement ring, so that only nodes of that ring may own it.
+     * Assigns a shard to a placement ring, so that only nodes of that ring may own it. Any node can
+     * be asked; the shard moves as soon as they have heard of it.
+     * Errors: NOT_FOUND if there is no such shard; INVALID_ARGUMENT if that is no name of a ring;
+     * FAILED_PRECONDITION if no live node belongs to the ring, unless allow_unpopulated_ring is set.
      *
      * @generated from protobuf rpc: ConfigureShard
      */
@@ -581,7 +600,10 @@ export class SiloClient implements ISiloClient, ServiceInfo {
         return stackIntercept<ResetShardsRequest, ResetShardsResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Takes a shard away from a node that is gone for good but still recorded as its owner.
+     * Takes a shard away from a node that is gone for good but still recorded as its owner. Any node
+     * can be asked. What that node had not flushed from a log on its own disk is lost.
+     * Errors: NOT_FOUND if there is no such shard; FAILED_PRECONDITION if the owner is alive, unless
+     * `force` is set.
      *
      * @generated from protobuf rpc: ForceReleaseShard
      */
@@ -687,5 +709,17 @@ export class SiloClient implements ISiloClient, ServiceInfo {
     listTenants(input: ListTenantsRequest, options?: RpcOptions): UnaryCall<ListTenantsRequest, ListTenantsResponse> {
         const method = this.methods[34], opt = this._transport.mergeOptions(options);
         return stackIntercept<ListTenantsRequest, ListTenantsResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Sends what GetClusterInfo answers, at once and again after each change that this node hears of.
+     * Changes that come quickly are sent as one, and a client that reads slowly gets the newest only.
+     * Ends UNAVAILABLE when the node shuts down; ask another one then.
+     * Errors: RESOURCE_EXHAUSTED: so many callers watch already; GetClusterInfo must do.
+     *
+     * @generated from protobuf rpc: WatchTopology
+     */
+    watchTopology(input: WatchTopologyRequest, options?: RpcOptions): ServerStreamingCall<WatchTopologyRequest, GetClusterInfoResponse> {
+        const method = this.methods[35], opt = this._transport.mergeOptions(options);
+        return stackIntercept<WatchTopologyRequest, GetClusterInfoResponse>("serverStreaming", this._transport, method, opt, input);
     }
 }

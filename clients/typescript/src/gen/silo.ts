@@ -1481,7 +1481,24 @@ export interface ArrowIpcMessage {
 export interface GetClusterInfoRequest {
 }
 /**
- * A shard and the node that should serve it. A tenant belongs to the shard whose range holds its
+ * @generated from protobuf message silo.v1.WatchTopologyRequest
+ */
+export interface WatchTopologyRequest {
+    /**
+     * What the client has already: GetClusterInfoResponse.life and .version of the newest answer it
+     * read. The first message is sent when there is a newer one than that, and at once when the node
+     * has begun another life. Zeros: at once.
+     *
+     * @generated from protobuf field: uint64 known_life = 1
+     */
+    knownLife: bigint;
+    /**
+     * @generated from protobuf field: uint64 known_version = 2
+     */
+    knownVersion: bigint;
+}
+/**
+ * A shard and the node that has it. A tenant belongs to the shard whose range holds its
  * hash: XXH64 (seed 0) of the tenant's UTF-8 bytes, as 16 lower-case hex digits.
  *
  * @generated from protobuf message silo.v1.ShardOwner
@@ -1494,7 +1511,7 @@ export interface ShardOwner {
      */
     shardId: string;
     /**
-     * Advertised address of the owner; empty if no node can own the shard.
+     * Advertised address of the owner; empty if no node has the shard.
      *
      * @generated from protobuf field: string grpc_addr = 2
      */
@@ -1523,6 +1540,24 @@ export interface ShardOwner {
      * @generated from protobuf field: optional string placement_ring = 6
      */
     placementRing?: string;
+    /**
+     * What is the matter with it.
+     *
+     * @generated from protobuf field: silo.v1.ShardState state = 1000
+     */
+    state: ShardState;
+    /**
+     * While it is MOVING: who gets it.
+     *
+     * @generated from protobuf field: string moving_to_node_id = 1001
+     */
+    movingToNodeId: string;
+    /**
+     * While it is STRANDED: who has its log.
+     *
+     * @generated from protobuf field: string holder_node_id = 1002
+     */
+    holderNodeId: string;
 }
 /**
  * A live node.
@@ -1546,6 +1581,12 @@ export interface ClusterMember {
      * @generated from protobuf field: repeated string placement_rings = 3
      */
     placementRings: string[];
+    /**
+     * It gives up its shards and takes no more.
+     *
+     * @generated from protobuf field: bool leaving = 1000
+     */
+    leaving: boolean;
 }
 /**
  * @generated from protobuf message silo.v1.GetClusterInfoResponse
@@ -1579,6 +1620,25 @@ export interface GetClusterInfoResponse {
      * @generated from protobuf field: repeated silo.v1.ClusterMember members = 5
      */
     members: ClusterMember[];
+    /**
+     * Rises with each change that the answering node hears of. Versions of one node and one life can
+     * be compared, others not.
+     *
+     * @generated from protobuf field: uint64 version = 1000
+     */
+    version: bigint;
+    /**
+     * Drawn at random when the node started.
+     *
+     * @generated from protobuf field: uint64 life = 1001
+     */
+    life: bigint;
+    /**
+     * Number of the cluster's shard map: rises with each change of shards, their ranges and rings.
+     *
+     * @generated from protobuf field: uint64 map_number = 1002
+     */
+    mapNumber: bigint;
 }
 /**
  * @generated from protobuf message silo.v1.GetNodeInfoRequest
@@ -1869,6 +1929,12 @@ export interface ForceReleaseShardRequest {
      * @generated from protobuf field: string shard = 1
      */
     shard: string;
+    /**
+     * Takes the shard even from a node that is alive.
+     *
+     * @generated from protobuf field: bool force = 1000
+     */
+    force: boolean;
 }
 /**
  * @generated from protobuf message silo.v1.ForceReleaseShardResponse
@@ -2746,6 +2812,62 @@ export enum GubernatorBehavior {
      * @generated from protobuf enum value: GUBERNATOR_BEHAVIOR_DRAIN_OVER_LIMIT = 16;
      */
     DRAIN_OVER_LIMIT = 16
+}
+/**
+ * What is the matter with a shard, as the answering node knows it from the ownership records.
+ *
+ * @generated from protobuf enum silo.v1.ShardState
+ */
+export enum ShardState {
+    /**
+     * The server does not say.
+     *
+     * @generated from protobuf enum value: SHARD_STATE_UNSPECIFIED = 0;
+     */
+    UNSPECIFIED = 0,
+    /**
+     * Its owner serves it. Of another node's shards no more is known than that it owns them.
+     *
+     * @generated from protobuf enum value: SHARD_STATE_SERVING = 1;
+     */
+    SERVING = 1,
+    /**
+     * Its owner opens it. Calls wait there for a while.
+     *
+     * @generated from protobuf enum value: SHARD_STATE_OPENING = 2;
+     */
+    OPENING = 2,
+    /**
+     * It goes over to moving_to_node_id. Calls wait at both nodes for a while.
+     *
+     * @generated from protobuf enum value: SHARD_STATE_MOVING = 3;
+     */
+    MOVING = 3,
+    /**
+     * Nobody can serve it: the log with its newest writes lies with holder_node_id, which is away. It
+     * serves again when that node is back, or after ForceReleaseShard, which may lose those writes.
+     *
+     * @generated from protobuf enum value: SHARD_STATE_STRANDED = 4;
+     */
+    STRANDED = 4,
+    /**
+     * Nobody has it. A node of its ring takes it within seconds, if there is one.
+     *
+     * @generated from protobuf enum value: SHARD_STATE_UNASSIGNED = 5;
+     */
+    UNASSIGNED = 5,
+    /**
+     * Its owner could not open it, and tries again by itself; its log says why.
+     *
+     * @generated from protobuf enum value: SHARD_STATE_FAILED = 6;
+     */
+    FAILED = 6,
+    /**
+     * It is being split.
+     *
+     * @generated from protobuf enum value: SHARD_STATE_SPLITTING = 7;
+     */
+    SPLITTING = 7
 }
 // @generated message type with reflection information, may provide speed optimized methods
 class SerializedBytes$Type extends MessageType<SerializedBytes> {
@@ -6371,6 +6493,61 @@ class GetClusterInfoRequest$Type extends MessageType<GetClusterInfoRequest> {
  */
 export const GetClusterInfoRequest = new GetClusterInfoRequest$Type();
 // @generated message type with reflection information, may provide speed optimized methods
+class WatchTopologyRequest$Type extends MessageType<WatchTopologyRequest> {
+    constructor() {
+        super("silo.v1.WatchTopologyRequest", [
+            { no: 1, name: "known_life", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 2, name: "known_version", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ }
+        ]);
+    }
+    create(value?: PartialMessage<WatchTopologyRequest>): WatchTopologyRequest {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.knownLife = 0n;
+        message.knownVersion = 0n;
+        if (value !== undefined)
+            reflectionMergePartial<WatchTopologyRequest>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: WatchTopologyRequest): WatchTopologyRequest {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* uint64 known_life */ 1:
+                    message.knownLife = reader.uint64().toBigInt();
+                    break;
+                case /* uint64 known_version */ 2:
+                    message.knownVersion = reader.uint64().toBigInt();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: WatchTopologyRequest, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* uint64 known_life = 1; */
+        if (message.knownLife !== 0n)
+            writer.tag(1, WireType.Varint).uint64(message.knownLife);
+        /* uint64 known_version = 2; */
+        if (message.knownVersion !== 0n)
+            writer.tag(2, WireType.Varint).uint64(message.knownVersion);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.WatchTopologyRequest
+ */
+export const WatchTopologyRequest = new WatchTopologyRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
 class ShardOwner$Type extends MessageType<ShardOwner> {
     constructor() {
         super("silo.v1.ShardOwner", [
@@ -6379,7 +6556,10 @@ class ShardOwner$Type extends MessageType<ShardOwner> {
             { no: 3, name: "node_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
             { no: 4, name: "range_start", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
             { no: 5, name: "range_end", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
-            { no: 6, name: "placement_ring", kind: "scalar", opt: true, T: 9 /*ScalarType.STRING*/ }
+            { no: 6, name: "placement_ring", kind: "scalar", opt: true, T: 9 /*ScalarType.STRING*/ },
+            { no: 1000, name: "state", kind: "enum", T: () => ["silo.v1.ShardState", ShardState, "SHARD_STATE_"] },
+            { no: 1001, name: "moving_to_node_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 1002, name: "holder_node_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
         ]);
     }
     create(value?: PartialMessage<ShardOwner>): ShardOwner {
@@ -6389,6 +6569,9 @@ class ShardOwner$Type extends MessageType<ShardOwner> {
         message.nodeId = "";
         message.rangeStart = "";
         message.rangeEnd = "";
+        message.state = 0;
+        message.movingToNodeId = "";
+        message.holderNodeId = "";
         if (value !== undefined)
             reflectionMergePartial<ShardOwner>(this, message, value);
         return message;
@@ -6415,6 +6598,15 @@ class ShardOwner$Type extends MessageType<ShardOwner> {
                     break;
                 case /* optional string placement_ring */ 6:
                     message.placementRing = reader.string();
+                    break;
+                case /* silo.v1.ShardState state */ 1000:
+                    message.state = reader.int32();
+                    break;
+                case /* string moving_to_node_id */ 1001:
+                    message.movingToNodeId = reader.string();
+                    break;
+                case /* string holder_node_id */ 1002:
+                    message.holderNodeId = reader.string();
                     break;
                 default:
                     let u = options.readUnknownField;
@@ -6446,6 +6638,15 @@ class ShardOwner$Type extends MessageType<ShardOwner> {
         /* optional string placement_ring = 6; */
         if (message.placementRing !== undefined)
             writer.tag(6, WireType.LengthDelimited).string(message.placementRing);
+        /* silo.v1.ShardState state = 1000; */
+        if (message.state !== 0)
+            writer.tag(1000, WireType.Varint).int32(message.state);
+        /* string moving_to_node_id = 1001; */
+        if (message.movingToNodeId !== "")
+            writer.tag(1001, WireType.LengthDelimited).string(message.movingToNodeId);
+        /* string holder_node_id = 1002; */
+        if (message.holderNodeId !== "")
+            writer.tag(1002, WireType.LengthDelimited).string(message.holderNodeId);
         let u = options.writeUnknownFields;
         if (u !== false)
             (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
@@ -6462,7 +6663,8 @@ class ClusterMember$Type extends MessageType<ClusterMember> {
         super("silo.v1.ClusterMember", [
             { no: 1, name: "node_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
             { no: 2, name: "grpc_addr", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
-            { no: 3, name: "placement_rings", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ }
+            { no: 3, name: "placement_rings", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ },
+            { no: 1000, name: "leaving", kind: "scalar", T: 8 /*ScalarType.BOOL*/ }
         ]);
     }
     create(value?: PartialMessage<ClusterMember>): ClusterMember {
@@ -6470,6 +6672,7 @@ class ClusterMember$Type extends MessageType<ClusterMember> {
         message.nodeId = "";
         message.grpcAddr = "";
         message.placementRings = [];
+        message.leaving = false;
         if (value !== undefined)
             reflectionMergePartial<ClusterMember>(this, message, value);
         return message;
@@ -6487,6 +6690,9 @@ class ClusterMember$Type extends MessageType<ClusterMember> {
                     break;
                 case /* repeated string placement_rings */ 3:
                     message.placementRings.push(reader.string());
+                    break;
+                case /* bool leaving */ 1000:
+                    message.leaving = reader.bool();
                     break;
                 default:
                     let u = options.readUnknownField;
@@ -6509,6 +6715,9 @@ class ClusterMember$Type extends MessageType<ClusterMember> {
         /* repeated string placement_rings = 3; */
         for (let i = 0; i < message.placementRings.length; i++)
             writer.tag(3, WireType.LengthDelimited).string(message.placementRings[i]);
+        /* bool leaving = 1000; */
+        if (message.leaving !== false)
+            writer.tag(1000, WireType.Varint).bool(message.leaving);
         let u = options.writeUnknownFields;
         if (u !== false)
             (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
@@ -6527,7 +6736,10 @@ class GetClusterInfoResponse$Type extends MessageType<GetClusterInfoResponse> {
             { no: 2, name: "shard_owners", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => ShardOwner },
             { no: 3, name: "this_node_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
             { no: 4, name: "this_grpc_addr", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
-            { no: 5, name: "members", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => ClusterMember }
+            { no: 5, name: "members", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => ClusterMember },
+            { no: 1000, name: "version", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 1001, name: "life", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 1002, name: "map_number", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ }
         ]);
     }
     create(value?: PartialMessage<GetClusterInfoResponse>): GetClusterInfoResponse {
@@ -6537,6 +6749,9 @@ class GetClusterInfoResponse$Type extends MessageType<GetClusterInfoResponse> {
         message.thisNodeId = "";
         message.thisGrpcAddr = "";
         message.members = [];
+        message.version = 0n;
+        message.life = 0n;
+        message.mapNumber = 0n;
         if (value !== undefined)
             reflectionMergePartial<GetClusterInfoResponse>(this, message, value);
         return message;
@@ -6560,6 +6775,15 @@ class GetClusterInfoResponse$Type extends MessageType<GetClusterInfoResponse> {
                     break;
                 case /* repeated silo.v1.ClusterMember members */ 5:
                     message.members.push(ClusterMember.internalBinaryRead(reader, reader.uint32(), options));
+                    break;
+                case /* uint64 version */ 1000:
+                    message.version = reader.uint64().toBigInt();
+                    break;
+                case /* uint64 life */ 1001:
+                    message.life = reader.uint64().toBigInt();
+                    break;
+                case /* uint64 map_number */ 1002:
+                    message.mapNumber = reader.uint64().toBigInt();
                     break;
                 default:
                     let u = options.readUnknownField;
@@ -6588,6 +6812,15 @@ class GetClusterInfoResponse$Type extends MessageType<GetClusterInfoResponse> {
         /* repeated silo.v1.ClusterMember members = 5; */
         for (let i = 0; i < message.members.length; i++)
             ClusterMember.internalBinaryWrite(message.members[i], writer.tag(5, WireType.LengthDelimited).fork(), options).join();
+        /* uint64 version = 1000; */
+        if (message.version !== 0n)
+            writer.tag(1000, WireType.Varint).uint64(message.version);
+        /* uint64 life = 1001; */
+        if (message.life !== 0n)
+            writer.tag(1001, WireType.Varint).uint64(message.life);
+        /* uint64 map_number = 1002; */
+        if (message.mapNumber !== 0n)
+            writer.tag(1002, WireType.Varint).uint64(message.mapNumber);
         let u = options.writeUnknownFields;
         if (u !== false)
             (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
@@ -7479,12 +7712,14 @@ export const ConfigureShardResponse = new ConfigureShardResponse$Type();
 class ForceReleaseShardRequest$Type extends MessageType<ForceReleaseShardRequest> {
     constructor() {
         super("silo.v1.ForceReleaseShardRequest", [
-            { no: 1, name: "shard", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+            { no: 1, name: "shard", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 1000, name: "force", kind: "scalar", T: 8 /*ScalarType.BOOL*/ }
         ]);
     }
     create(value?: PartialMessage<ForceReleaseShardRequest>): ForceReleaseShardRequest {
         const message = globalThis.Object.create((this.messagePrototype!));
         message.shard = "";
+        message.force = false;
         if (value !== undefined)
             reflectionMergePartial<ForceReleaseShardRequest>(this, message, value);
         return message;
@@ -7496,6 +7731,9 @@ class ForceReleaseShardRequest$Type extends MessageType<ForceReleaseShardRequest
             switch (fieldNo) {
                 case /* string shard */ 1:
                     message.shard = reader.string();
+                    break;
+                case /* bool force */ 1000:
+                    message.force = reader.bool();
                     break;
                 default:
                     let u = options.readUnknownField;
@@ -7512,6 +7750,9 @@ class ForceReleaseShardRequest$Type extends MessageType<ForceReleaseShardRequest
         /* string shard = 1; */
         if (message.shard !== "")
             writer.tag(1, WireType.LengthDelimited).string(message.shard);
+        /* bool force = 1000; */
+        if (message.force !== false)
+            writer.tag(1000, WireType.Varint).bool(message.force);
         let u = options.writeUnknownFields;
         if (u !== false)
             (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
@@ -9612,5 +9853,6 @@ export const Silo = new ServiceType("silo.v1.Silo", [
     { name: "ReturnTasks", options: {}, I: ReturnTasksRequest, O: ReturnTasksResponse },
     { name: "AwaitCancellations", options: {}, I: AwaitCancellationsRequest, O: AwaitCancellationsResponse },
     { name: "GetCounters", options: {}, I: GetCountersRequest, O: GetCountersResponse },
-    { name: "ListTenants", options: {}, I: ListTenantsRequest, O: ListTenantsResponse }
+    { name: "ListTenants", options: {}, I: ListTenantsRequest, O: ListTenantsResponse },
+    { name: "WatchTopology", serverStreaming: true, options: {}, I: WatchTopologyRequest, O: GetClusterInfoResponse }
 ]);

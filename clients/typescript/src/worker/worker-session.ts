@@ -31,11 +31,13 @@ function isWatched(runner: Runner): runner is Runner & WatchedTask {
 
 export class WorkerSession {
   readonly queue: SlotQueue<Runner>;
-  /** Poll loops by number, each resolved when it has ended. */
-  readonly pollers = new Map<number, Promise<void>>();
+  /** Poll loops by name, each resolved when it has ended. */
+  readonly pollers = new Map<string, Promise<void>>();
   /** What its polls could not reach. */
   readonly outage = new Outage();
   private readonly held = new Map<string, Runner>();
+  /** Runners whose tasks are being given back. */
+  private readonly returning = new Set<Runner>();
   /** Runners that sent their reports in vain until their leases lapsed, with what forgets them. */
   private readonly lateReports = new Map<Runner, () => void>();
   private lateBytes = 0;
@@ -76,7 +78,7 @@ export class WorkerSession {
   }
 
   /** Tasks that may be leased beside those at hand. */
-  private get free(): number {
+  get free(): number {
     const { slots, prefetch } = this.size;
     return Math.max(0, slots + prefetch - this.queue.active - this.queue.queued);
   }
@@ -84,12 +86,10 @@ export class WorkerSession {
   /**
    * How many tasks a poll may ask for, which others may not until `answered()`: no poll brings
    * more than there is room for, however many wait at once.
-   * @param servers that share what is free.
-   * @param most of one poll.
+   * @param wanted at most.
    */
-  ask(servers: number, most: number): number {
-    const share = Math.ceil(this.free / servers);
-    const count = Math.max(0, Math.min(Math.max(1, most), share, this.free - this.asked));
+  ask(wanted: number): number {
+    const count = Math.max(0, Math.min(wanted, this.free - this.asked));
     this.asked += count;
     return count;
   }
@@ -108,13 +108,14 @@ export class WorkerSession {
     }
   }
 
-  /** Takes the tasks of one poll: to run, or once the worker stops to be given back. */
+  /**
+   * Takes the tasks of one poll: to run, as far as there is room for them, or else to be given back,
+   * as all are once the worker stops.
+   */
   async take(runners: Runner[]): Promise<void> {
-    if (this.isRunning) {
-      this.run(runners);
-    } else {
-      await this.return(runners);
-    }
+    const room = this.isRunning ? this.free : 0;
+    this.run(runners.slice(0, room));
+    await this.return(runners.slice(room));
   }
 
   private run(runners: Runner[]): void {
@@ -128,21 +129,30 @@ export class WorkerSession {
     if (runners.length === 0) {
       return;
     }
-    const kept = await this.giveBack(runners);
-    const isKept = new Set(kept);
     for (const runner of runners) {
-      if (this.ended || !isKept.has(runner)) {
-        runner.abandon();
-      }
+      // The next poll may bring it before the answer is here that it was given back.
+      this.letGo(runner);
+      this.returning.add(runner);
     }
-    if (!this.ended) {
-      this.run(kept);
+    const isKept = new Set(await this.giveBack(runners));
+    for (const runner of runners) {
+      this.returning.delete(runner);
+      if (this.ended || !isKept.has(runner) || this.held.has(runner.taskId)) {
+        runner.abandon();
+      } else {
+        this.hold(runner);
+        this.queue.add(runner);
+      }
     }
   }
 
   /** Forgets a task, unless its id belongs to a later delivery by now. */
   release(runner: Runner): void {
     this.forgetLate(runner);
+    this.letGo(runner);
+  }
+
+  private letGo(runner: Runner): void {
     if (isWatched(runner)) {
       this.watch.remove(runner);
     }
@@ -207,7 +217,8 @@ export class WorkerSession {
     await within(this.drain(), timeoutMs, signal);
     this.ended = true;
     this.queue.clear();
-    for (const runner of [...this.held.values(), ...this.lateReports.keys()]) {
+    const left = [...this.held.values(), ...this.returning, ...this.lateReports.keys()];
+    for (const runner of left) {
       this.forgetLate(runner);
       runner.abandon();
     }

@@ -3,16 +3,15 @@ import { asError, messageOf } from "../base/describe";
 import type { Duration } from "../checks/numbers";
 import { within } from "../base/sleep";
 import type { SiloGRPCClient } from "../client/client";
-import {
-  DuplicateTaskDeliveryError,
-  InvalidOptionError,
-  SiloClientClosedError,
-} from "../errors/errors";
+import { DuplicateTaskDeliveryError, InvalidOptionError } from "../errors/errors";
 import type { Task as ProtoTask } from "../gen/silo";
 import type { LeaseTasksResult } from "../jobs/types";
 import { CancellationWatch } from "./cancellation-watch";
 import { giveBack } from "./give-back";
 import { OutcomeReporter } from "./outcome-reporter";
+import { ONLY_SERVER, PollLoops } from "./poll-loops";
+import type { PollLoop } from "./poll-loops";
+import type { Ask } from "./poll-shares";
 import { RefreshRunner } from "./refresh-runner";
 import type { Runner, RunnerHost } from "./runner";
 import { taskWith, transformTask } from "./task-execution";
@@ -132,7 +131,7 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
       );
       this.session = session;
       signal?.addEventListener("abort", () => void this.stop(), { signal: session.signal });
-      this.startPollers(session);
+      this.startPolling(session);
     }
     return Promise.resolve();
   }
@@ -165,95 +164,47 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
     }
   }
 
-  /** Servers known, at least 1. A stand-in for the client need not know their number. */
-  private get servers(): number {
-    return this.client.serverCount || 1;
+  /** Servers to poll. A stand-in for the client need not know them. */
+  private get servers(): string[] {
+    const { servers = [] } = this.client as Partial<SiloGRPCClient>;
+    return servers.length > 0 ? servers : [ONLY_SERVER];
   }
 
-  /**
-   * Poll loops wanted: one for each server, so that a task waits for no poll held by another
-   * server, but without `concurrentPollers` no more than there are slots to fill.
-   */
-  private get pollersWanted(): number {
-    return Math.max(this.concurrentPollers, Math.min(this.servers, this.maxConcurrentTasks));
+  private startPolling(session: WorkerSession): void {
+    const loops = new PollLoops(session, {
+      concurrentPollers: this.concurrentPollers,
+      tasksPerPoll: this.tasksPerPoll,
+      pollWaitMs: this.pollWaitMs,
+      pollIntervalMs: this.pollIntervalMs,
+      servers: () => this.servers,
+      poll: (loop, ask) => this.poll(session, loop, ask),
+      onError: (error) => this.onError(error),
+      stop: () => void this.stop(),
+    });
+    const { followTopology } = this.client as Partial<SiloGRPCClient>;
+    const letGo = followTopology?.call(this.client, () => loops.start());
+    session.signal.addEventListener("abort", () => letGo?.());
+    loops.start();
   }
 
-  private startPollers(session: WorkerSession): void {
-    for (let number = 0; number < this.pollersWanted; number++) {
-      if (!session.pollers.has(number)) {
-        session.pollers.set(number, this.pollLoop(session, number));
-      }
-    }
-  }
-
-  private async pollLoop(session: WorkerSession, number: number): Promise<void> {
-    for (;;) {
-      await session.room();
-      if (!session.isRunning) {
-        return;
-      }
-      if (number >= this.pollersWanted) {
-        session.pollers.delete(number);
-        return;
-      }
-      const maxTasks = session.ask(this.servers, this.tasksPerPoll);
-      if (maxTasks === 0) {
-        // Another loop was faster.
-        continue;
-      }
-      const started = performance.now();
-      let pause = this.pollIntervalMs;
-      try {
-        // A server that held the poll has spent the interval already.
-        const isEmpty = (await this.poll(session, number, maxTasks)) === 0;
-        pause = isEmpty ? Math.max(0, started + pause - performance.now()) : 0;
-      } catch (error) {
-        const failure = asError(error);
-        if (session.isRunning && !session.outage.knows(failure)) {
-          this.onError(failure);
-        }
-        if (error instanceof SiloClientClosedError) {
-          // No poll will ever bring anything.
-          void this.stop();
-        }
-      }
-      if (session.isRunning) {
-        // The servers may be more by now.
-        this.startPollers(session);
-      }
-      if (pause > 0) {
-        await session.sleep(pause);
-      }
-    }
-  }
-
-  /**
-   * Leases tasks and takes them.
-   * @param number of the loop: its server, if there is a loop for each.
-   * @param maxTasks as the session allowed to ask for.
-   */
-  private async poll(session: WorkerSession, number: number, maxTasks: number): Promise<number> {
-    const { workerId, taskGroup, pollWaitMs: waitMs, servers } = this;
-    const isPinned = servers > 1 && this.pollersWanted >= servers;
+  /** Leases tasks as the session allowed to ask for, and takes them. */
+  private async poll(session: WorkerSession, loop: PollLoop, ask: Ask): Promise<number> {
+    const { workerId, taskGroup, servers } = this;
     const { pollSignal: signal } = session;
-    try {
-      const answer = await this.client.leaseTasks(
-        { workerId, maxTasks, taskGroup, waitMs, signal },
-        isPinned ? number : this.polls++,
-        (error) => {
-          if (session.isRunning && session.outage.meets(number, error)) {
-            this.onError(error);
-          }
-        },
-      );
-      session.outage.ends(number);
-      const count = answer.tasks.length + answer.refreshTasks.length;
-      this.workerMetrics.countPoll(count);
-      await session.take(this.runnersOf(session, answer));
-      return count;
-    } finally {
-      session.answered(maxTasks);
-    }
+    const answer = await this.client.leaseTasks(
+      { workerId, maxTasks: ask.tasks, taskGroup, waitMs: ask.waitMs, signal },
+      servers.length > 1 ? loop.server : this.polls++,
+      (error) => {
+        if (session.isRunning && session.outage.meets(loop.name, error, servers.length > 1)) {
+          this.onError(error);
+        }
+      },
+    );
+    session.outage.ends(loop.name);
+    const count = answer.tasks.length + answer.refreshTasks.length;
+    this.workerMetrics.countPoll(count);
+    await session.take(this.runnersOf(session, answer));
+    return count;
   }
 
   private hostOf(session: WorkerSession): RunnerHost {

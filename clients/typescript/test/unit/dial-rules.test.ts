@@ -89,10 +89,7 @@ test("a loopback address that a server tells does not turn TLS off", async () =>
   });
   closers.push(() => connection.close());
   connection.pool.ensure(address);
-  connection.topology.replace(
-    [{ shardId: SHARD, grpcAddr: address, nodeId: "n", rangeStart: "", rangeEnd: "" } as never],
-    (advertised) => advertised,
-  );
+  connection.topology.record(SHARD, address);
   const call = connection.shardCall(SHARD, { operation: "heartbeat" }, (stub, rpc) =>
     stub.heartbeat({ shard: SHARD, workerId: "w", taskId: "t" }, rpc).response,
   );

@@ -138,7 +138,7 @@ test("stop() waits for reports in flight; heartbeats go on until they are answer
   assert.equal(server.requests("heartbeat").length, after);
 });
 
-test("with several servers a poll waits at each, and they share what is free", async () => {
+test("with several servers a poll waits at each, for one task", async () => {
   const released = gate();
   const idle = async () => {
     await released.opened;
@@ -155,7 +155,7 @@ test("with several servers a poll waits at each, and they share what is free", a
     await until(() => polls().every((list) => list.length > 0), "a poll at each server");
     assert.deepEqual(
       polls().map((list) => list.map(({ maxTasks }) => maxTasks)),
-      [[5], [5]],
+      [[1], [1]],
     );
     released.open();
     await worker.stop();

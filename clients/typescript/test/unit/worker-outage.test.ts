@@ -47,15 +47,28 @@ test("each trouble is news once, until a poll that met it is answered", () => {
   const outage = new Outage();
   const refused = new SiloUnavailableError("refused");
   assert.equal(outage.knows(refused), false);
-  assert.equal(outage.meets(0, refused), true);
-  assert.equal(outage.meets(1, refused), false);
-  assert.equal(outage.meets(0, new SiloUnavailableError("another")), true);
+  assert.equal(outage.meets("0", refused, false), true);
+  assert.equal(outage.meets("1", refused, false), false);
+  assert.equal(outage.meets("0", new SiloUnavailableError("another"), false), true);
   const beneath = Object.assign(new Error("the time is over"), { cause: refused });
   assert.deepEqual([outage.knows(refused), outage.knows(beneath)], [true, true]);
   assert.equal(outage.knows(new Error("refused")), false);
-  outage.ends(2);
+  outage.ends("2");
   assert.equal(outage.knows(refused), true);
-  outage.ends(1);
+  outage.ends("1");
   assert.equal(outage.knows(refused), false);
-  assert.equal(outage.meets(0, refused), true);
+  assert.equal(outage.meets("0", refused, false), true);
+});
+
+test("one server of several is told of only when it stays away", async () => {
+  const refused = new SiloUnavailableError("refused");
+  const patient = new Outage(50);
+  assert.equal(patient.meets("0", refused, true), false);
+  assert.equal(patient.knows(refused), true);
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  assert.equal(patient.meets("0", refused, true), true);
+  assert.equal(patient.meets("0", refused, true), false);
+  const last = new Outage(60_000);
+  assert.equal(last.meets("0", refused, true), false);
+  assert.equal(last.meets("0", refused, false), true, "when no other is left");
 });
