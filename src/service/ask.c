@@ -22,7 +22,7 @@ static void asking_back(struct rpc_mail *mail)
         asking->answer(asking);
         return;
     }
-    if (question->rc.code == SILO_UNAVAILABLE || question->rc.code == SILO_CONFLICT) {
+    if (question->rc.code == SILO_CONFLICT) {
         svc_tell(call, &(struct route){.retry_ms = ROUTE_RETRY_FAILED_MS});
     }
     svc_fail(call, question->rc.code, arena_str(call->arena, bytes_str(question->text)));

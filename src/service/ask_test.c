@@ -57,7 +57,7 @@ static void what_the_cluster_refuses_keeps_its_code_and_text(void **state)
         const char *retry_ms;
     } cases[] = {
         {SILO_NOT_FOUND, 5, ""},        {SILO_PRECONDITION, 9, ""},  {SILO_INVALID, 3, ""},
-        {SILO_UNAVAILABLE, 14, "1000"}, {SILO_CONFLICT, 10, "1000"}, {SILO_EXHAUSTED, 8, ""},
+        {SILO_UNAVAILABLE, 14, "1000"}, {SILO_CONFLICT, 10, "1000"}, {SILO_EXHAUSTED, 8, "1000"},
     };
     fake_start(1, false, false);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

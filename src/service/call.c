@@ -69,9 +69,13 @@ struct bytes svc_error_text(const char *text, enum silo_code code)
 
 void svc_fail(struct call *call, enum silo_code code, const char *text)
 {
+    static const struct route passes = {.retry_ms = ROUTE_RETRY_FAILED_MS};
+    static const struct route stays = {.retry_ms = 0};
     char retry[ROUTE_RETRY_TEXT_MAX];
     struct rpc_header trailers[ROUTE_TRAILERS_MAX];
-    const size_t count = call->told != NULL ? route_trailers(call->told, retry, trailers) : 0;
+    const bool again = code == SILO_UNAVAILABLE || code == SILO_EXHAUSTED;
+    const struct route *told = call->told != NULL ? call->told : again ? &passes : &stays;
+    const size_t count = route_trailers(told, retry, trailers);
     rpc_call_finish(call->rpc, silo_code_grpc(code), svc_error_text(text, code), trailers, count);
 }
 

@@ -41,6 +41,7 @@ static void test_shard_lookup(void **state)
     struct rpc_call *call =
         enqueue("nonsense", "a", "t", 100); /* the shard comes before all else */
     fake_failed(call, 3, "invalid shard ID");
+    assert_string_equal(call->retry_ms, ""); /* it does not */
     fake_free(call);
     call = enqueue("00000009-0000-4000-8000-000000000000", "a", "t", 100);
     fake_failed(call, 5, "shard not found");
@@ -53,6 +54,7 @@ static void test_shard_lookup(void **state)
     fake.shards[0].full = true;
     call = enqueue(fake_shard_id(0), "a", NULL, 0);
     fake_failed(call, 8, "too many requests");
+    assert_string_equal(call->retry_ms, "1000"); /* it passes */
     fake_free(call);
     fake_stop();
 }

@@ -125,7 +125,7 @@ struct call {
     struct shard_request request;
     struct rpc_mail mail;
     struct stray *stray;      /* of the request, when it met no shard */
-    const struct route *told; /* goes with an error: whom to ask, and when; NULL: nothing */
+    const struct route *told; /* goes with an error; NULL: when to ask again, if its code passes */
     void (*answer)(struct call *call);
     void *state; /* the handler's */
 };
@@ -208,7 +208,7 @@ bool svc_again_stop(struct stray *stray);
 
 #define ROUTE_RETRY_MOVE_MS 100      /* a move takes less than a second */
 #define ROUTE_RETRY_TAKEOVER_MS 500  /* until another node has a dead one's shards: some seconds */
-#define ROUTE_RETRY_FAILED_MS 1000   /* an opening that failed is tried again by itself */
+#define ROUTE_RETRY_FAILED_MS 1000   /* what is away or full now, and gets over it by itself */
 #define ROUTE_RETRY_STRANDED_MS 5000 /* until somebody has done something about it */
 #define ROUTE_RETRY_TEXT_MAX 16
 #define ROUTE_TRAILERS_MAX 3
