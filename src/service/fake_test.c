@@ -279,7 +279,7 @@ void fake_publish_unheard(void)
             .place = fake.shards[i].place,
             .ref = fake.shards[i].ref,
             .ring = fake.shards[i].ring,
-            .node = node,
+            .node = fake.shards[i].comes ? 0 : node,
             .holder = other.id,
         };
         memcpy(i == 0 ? shard.range_end : shard.range_start, FAKE_BOUND, sizeof FAKE_BOUND);

@@ -25,7 +25,8 @@ struct fake_shard {
     enum directory_place place;
     enum shard_status status;
     const char *ring;
-    bool full; /* its mailbox */
+    bool comes; /* MOVING: to this node, not to the other one */
+    bool full;  /* its mailbox */
 };
 
 struct rpc_call {

@@ -154,6 +154,8 @@ static const struct where {
     {PLACE_NODE, SHARD_CLOSED, NULL, 5, "shard not found", "10.0.0.2:50051", "node-2", ""},
     {PLACE_MOVING, SHARD_CLOSED, NULL, 14, "shard not ready: acquisition in progress",
      "10.0.0.2:50051", "node-2", "100"},
+    {PLACE_MOVING, SHARD_CLOSED, NULL, 14, "shard not ready: acquisition in progress", "", "",
+     "100"},
     {PLACE_HERE, SHARD_OPENING, NULL, 14, "shard not ready: acquisition in progress", "", "",
      "100"},
     {PLACE_HERE, SHARD_CLOSED, NULL, 14, "shard not ready: acquisition in progress", "", "", "100"},
@@ -177,6 +179,7 @@ static void put(size_t shard, const struct where *where)
     fake.shards[shard].place = where->place;
     fake.shards[shard].status = where->status;
     fake.shards[shard].ring = where->ring;
+    fake.shards[shard].comes = where->place == PLACE_MOVING && where->node[0] == '\0';
     fake_publish();
 }
 

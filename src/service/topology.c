@@ -69,15 +69,20 @@ static void owner_here(const struct topology *topology, const struct directory_s
 }
 
 /*
- * Until the record says otherwise a shard that leaves here is still this node's; of one that comes
- * here the record says so already.
+ * Until the record says otherwise a shard that leaves here is still this node's. One that comes here
+ * is asked for here, where its calls are kept until it is open.
  */
 static void owner_moving(const struct topology *topology, const struct directory_shard *shard,
                          Silo__V1__ShardOwner *owner)
 {
+    const struct directory *directory = topology->directory;
     owner_self(topology, owner);
+    if (shard->node == directory->self) {
+        owner->state = SILO__V1__SHARD_STATE__SHARD_STATE_OPENING;
+        return;
+    }
     owner->state = SILO__V1__SHARD_STATE__SHARD_STATE_MOVING;
-    owner->moving_to_node_id = (char *)topology->directory->nodes[shard->node].id;
+    owner->moving_to_node_id = (char *)directory->nodes[shard->node].id;
 }
 
 static void owner_state(const struct topology *topology, const struct directory_shard *shard,

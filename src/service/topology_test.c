@@ -41,12 +41,14 @@ static void every_shard_has_a_state_and_its_owner(void **state)
         {PLACE_SPLITTING, SHARD_OPEN, 7, "node-1", "127.0.0.1:1", "", ""},
         {PLACE_NODE, SHARD_CLOSED, 1, "node-2", "10.0.0.2:50051", "", ""},
         {PLACE_MOVING, SHARD_CLOSED, 3, "node-1", "127.0.0.1:1", "node-2", ""},
+        {PLACE_MOVING, SHARD_CLOSED, 2, "node-1", "127.0.0.1:1", "", ""},
         {PLACE_STRANDED, SHARD_CLOSED, 4, "", "", "", "node-2"},
         {PLACE_UNASSIGNED, SHARD_CLOSED, 5, "", "", "", ""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         fake.shards[1].place = cases[i].place;
         fake.shards[1].status = cases[i].status;
+        fake.shards[1].comes = cases[i].place == PLACE_MOVING && cases[i].moving_to[0] == '\0';
         fake_publish();
         struct rpc_call *call = fake_call_bytes("GetClusterInfo", BYTES_LIT(""));
         topology *info = told(call);
