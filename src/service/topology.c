@@ -69,8 +69,8 @@ static void owner_here(const struct topology *topology, const struct directory_s
 }
 
 /*
- * Until the record says otherwise a shard that leaves here is still this node's. One that comes here
- * is asked for here, where its calls are kept until it is open.
+ * Until the record says otherwise a shard that leaves here is still this node's. One that comes
+ * here is asked for here, where its calls are kept until it is open.
  */
 static void owner_moving(const struct topology *topology, const struct directory_shard *shard,
                          Silo__V1__ShardOwner *owner)
