@@ -108,6 +108,9 @@ static bool is_member(const struct directory *directory, const char *address)
 static void channels_newer(struct rpc_mail *mail)
 {
     struct peers *peers = CONTAINER_OF(mail, struct peers, newer);
+    if (!peers->reading) {
+        return; /* it was on its way when the end came */
+    }
     const struct directory *directory = directory_read(&peers->reader);
     for (size_t i = 0; i < peers->count; i++) {
         peers->all[i]->gone = !is_member(directory, peers->all[i]->address);
@@ -130,17 +133,26 @@ SILO_RC channels_init(struct peers *peers, struct silo_err *err)
     TRY(rpc_channel_new(peers->loop, &options, &channel, err));
     (void)rpc_channel_free(channel);
     peers->newer.run = channels_newer;
+    peers->reading = true;
     directory_reader_init(&peers->reader, peers->options.directory, channels_wake, peers);
     return RC_OK;
 }
 
-void channels_deinit(struct peers *peers)
+static void channels_end(struct rpc_mail *mail)
 {
-    if (peers->reader.home != NULL) {
-        directory_reader_deinit(&peers->reader);
-    }
+    struct peers *peers = CONTAINER_OF(mail, struct peers, end);
+    peers->reading = false;
+    directory_reader_deinit(&peers->reader);
     while (peers->count != 0) {
         ASSERT(peers->all[0]->calls == 0);
         peer_close(peers, 0);
+    }
+}
+
+void channels_deinit(struct peers *peers)
+{
+    if (peers->reading) {
+        peers->end.run = channels_end;
+        rpc_loop_post(peers->loop, &peers->end);
     }
 }

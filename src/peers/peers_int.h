@@ -27,14 +27,16 @@ struct peers {
     atomic_size_t calls;        /* under way */
     atomic_uint_fast64_t bytes; /* of their requests and answers */
     struct directory_reader reader;
+    bool reading;          /* the reader is in use; the loop's, once it runs */
     struct rpc_mail newer; /* there is a newer directory */
+    struct rpc_mail end;
 };
 
 /* --- channels.c. All on the module's loop --- */
 
 /* Begins to hear of members. */
 SILO_RC channels_init(struct peers *peers, struct silo_err *err);
-/* Before the loop ends, from another thread. */
+/* Before the loop ends, from another thread: the loop does it, as the last thing. */
 void channels_deinit(struct peers *peers);
 /*
  * The peer with a call more under way; NULL with a reason: too many are busy, or that is no

@@ -18,6 +18,7 @@
 #include "peers/peers.h"
 
 #define WAIT_MS 20000
+#define ENDS 100u
 
 static struct rpc_server *front, *owner;
 static struct rpc_loop *loop;
@@ -419,9 +420,28 @@ static void a_wrong_certificate_is_found_at_the_start(void **state)
     directory_home_deinit(&home);
 }
 
+/* As at the end of a server: a change that the loop has not heard of yet is nobody's any more. */
+static void the_directory_changes_while_it_ends(void **state)
+{
+    (void)state;
+    directory_home_init(&home);
+    for (unsigned i = 0; i < ENDS; i++) {
+        struct silo_err err;
+        struct peers *short_lived = NULL;
+        const struct peers_options options = {
+            .mode = PEERS_ASKED, .directory = &home, .node_id = "node-1"};
+        assert_int_equal(peers_new(&options, &short_lived, &err).code, SILO_OK);
+        publish(false);
+        short_lived = peers_free(short_lived);
+        assert_true(list_empty(&home.readers));
+    }
+    directory_home_deinit(&home);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_directory_changes_while_it_ends),
         cmocka_unit_test(an_answer_comes_back_with_whom_to_ask_next_time),
         cmocka_unit_test(an_error_comes_back_as_it_is),
         cmocka_unit_test(who_is_asked_decides_what_goes_on),
