@@ -100,6 +100,9 @@ static void call_ended(struct rpc_call *rpc, bool there)
         if (there && item->code == RPC_STATUS_UNIMPLEMENTED) {
             world_lacks(call->world, call->api, item);
         }
+        if (item->code == RPC_STATUS_OK) {
+            nodes_answered(call->world, rpc->host, item->shard);
+        }
         answer_ended(&call->world->model, call->api, item);
     }
 }

@@ -7,6 +7,7 @@ void guards_began(struct guards *guards, uint32_t process)
 {
     for (size_t i = 0; i < PROCESS_SHARDS_MAX; i++) {
         guards->seen[process][i].named = 0;
+        guards->seen[process][i].gave = false;
     }
 }
 
@@ -31,6 +32,7 @@ void guards_opened(struct guards *guards, uint32_t process, size_t shard)
                            "read",
                            process, shard);
     }
+    guards->seen[process][shard].gave = false;
     guards->moments++;
     for (uint32_t i = 0; i < GUARDS_PROCESSES_MAX; i++) {
         if (i != process) {
@@ -47,11 +49,29 @@ void guards_claims(struct guards *guards, const struct coord_member *member, siz
     }
 }
 
-void guards_releases(struct guards *guards, const struct process *process, size_t shard)
+void guards_releases(struct guards *guards, const struct process *process, size_t shard,
+                     int64_t now_us)
 {
     const struct shard *here = process_shard(process, shard);
     if (here != NULL && (here->inc != NULL || here->reopen || here->doubt)) {
         (void)verdict_fail(guards->verdict, "release", "%s gives up shard %zu, which runs there",
                            process->name, shard);
+    }
+    guards->seen[process->options.number][shard].gave = true;
+    guards->seen[process->options.number][shard].gave_us = now_us;
+}
+
+/*
+ * From then on another may serve it, and no proof that is still young makes up for that: what it
+ * answered has left before, in the same turn at the latest.
+ */
+void guards_answers(struct guards *guards, const struct process *process, size_t shard,
+                    int64_t now_us)
+{
+    if (guards->seen[process->options.number][shard].gave &&
+        guards->seen[process->options.number][shard].gave_us < now_us) {
+        (void)verdict_fail(guards->verdict, "given away",
+                           "%s answers for shard %zu, which it has given away", process->name,
+                           shard);
     }
 }

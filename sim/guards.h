@@ -10,7 +10,7 @@
 #include "sim/coord_member.h"
 #include "sim/process.h"
 
-#define GUARDS_PROCESSES_MAX 3u
+#define GUARDS_PROCESSES_MAX 5u
 
 struct guards {
     struct verdict *verdict;
@@ -18,6 +18,8 @@ struct guards {
     struct {
         uint64_t named;   /* when this life of it last read, or made, a record that names it; 0 */
         uint64_t foreign; /* when another process opened the shard last */
+        bool gave;        /* it asked that the record name it no more, and has not opened since */
+        int64_t gave_us;
     } seen[GUARDS_PROCESSES_MAX][PROCESS_SHARDS_MAX];
 };
 
@@ -28,6 +30,10 @@ void guards_named(struct guards *guards, uint32_t process, size_t shard);
 void guards_opened(struct guards *guards, uint32_t process, size_t shard);
 /* It asks for the record, or for its end. */
 void guards_claims(struct guards *guards, const struct coord_member *member, size_t shard);
-void guards_releases(struct guards *guards, const struct process *process, size_t shard);
+void guards_releases(struct guards *guards, const struct process *process, size_t shard,
+                     int64_t now_us);
+/* It answers a call about the shard as its server. */
+void guards_answers(struct guards *guards, const struct process *process, size_t shard,
+                    int64_t now_us);
 
 #endif

@@ -235,7 +235,7 @@ static void usage(FILE *to)
                 "  --seed N       the first seed (1)\n"
                 "  --count N      so many seeds from there on (1)\n"
                 "  --steps N      random steps of each run before it drains (220)\n"
-                "  --processes N  1, or up to 3 that share the shards by a coordinator (1)\n"
+                "  --processes N  1, or up to 5 that share the shards by a coordinator (1)\n"
                 "  --jobs N       runs at a time (1)\n"
                 "  --trace        print every step\n"
                 "  --quiet        print failures and the last line only\n"

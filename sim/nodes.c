@@ -12,6 +12,7 @@
 
 #define NOBODY UINT32_MAX
 #define LATER_US 100000
+#define AWAY_US_MAX (4 * (int64_t)COORDINATOR_TTL_US)
 #define LEAVE_US 100000 /* so often it is looked whether a process that stops is done */
 
 static bool several(const struct world *world)
@@ -55,7 +56,7 @@ static void on_release(struct coord_member *member, const struct uuid *shard)
 {
     struct world *world = member->coordinator->context;
     guards_releases(&world->guards, &world->processes[number_of(member->id)],
-                    process_shard_number(shard));
+                    process_shard_number(shard), world->now_us);
 }
 
 /* --- life --- */
@@ -115,9 +116,12 @@ static void node_start(struct world *world, uint32_t index)
     trace_line(&world->trace, "process %u starts", index);
 }
 
+/* In half of the runs some of them join later. */
 void nodes_start(struct world *world)
 {
-    for (uint32_t i = 0; i < world->process_count; i++) {
+    const uint32_t all = (uint32_t)world->process_count;
+    const uint32_t begin = one_in(world, 2) ? all : 1 + below(world, all);
+    for (uint32_t i = 0; i < begin; i++) {
         node_start(world, i);
     }
 }
@@ -213,7 +217,8 @@ static void coordinator_trouble(struct world *world)
     } else if (!world->coordinator.away) {
         coordinator_goes(&world->coordinator);
         event_at(&world->events, &world->coordinator_returns,
-                 world->now_us + random_between(&world->random, 300000, 7000000), coordinator_back);
+                 world->now_us + random_between(&world->random, 300000, AWAY_US_MAX),
+                 coordinator_back);
     }
 }
 
@@ -399,6 +404,13 @@ bool nodes_outdated(const struct world *world, const struct net_host *host, size
             outdated || (asked && fresh && world->openers[i] != process_at(host)->options.number);
     }
     return outdated;
+}
+
+void nodes_answered(struct world *world, const struct net_host *host, size_t shard)
+{
+    if (several(world) && shard < PROCESS_SHARDS_MAX) {
+        guards_answers(&world->guards, process_at(host), shard, world->now_us);
+    }
 }
 
 bool nodes_astray(const struct world *world, const struct net_host *host, size_t shard)

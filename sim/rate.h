@@ -13,7 +13,7 @@
 
 enum rate_mood { RATE_FINE, RATE_SLOW, RATE_ERRORS, RATE_DOWN };
 
-#define RATE_DOORS_MAX 3u /* processes that ask it */
+#define RATE_DOORS_MAX 5u /* processes that ask it */
 
 struct rate_limiter;
 

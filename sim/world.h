@@ -19,7 +19,7 @@
 #include "sim/rate.h"
 
 #define WORKERS_MAX 6
-#define PROCESSES_MAX 3
+#define PROCESSES_MAX 5
 
 struct world_options {
     uint64_t seed;
@@ -203,6 +203,8 @@ struct net_host *world_host(struct world *world, size_t shard);
 void nodes_heard(struct world *world, const struct rpc_call *rpc, size_t shard);
 /* The answer says that the shard is another node's. */
 bool nodes_elsewhere(const struct world *world, const struct rpc_call *rpc);
+/* Whoever answered did for the shard what it was asked for. */
+void nodes_answered(struct world *world, const struct net_host *host, size_t shard);
 /* Whoever answered does not serve the shard. */
 bool nodes_astray(const struct world *world, const struct net_host *host, size_t shard);
 /*
