@@ -561,6 +561,16 @@ static void task_delivered(struct model *m, const Silo__V1__Task *task)
     }
 }
 
+/* Nobody is left to take it: what it was given goes back if there is time, or its lease ends. */
+void answer_unheard(struct model *m, enum api api, const struct item *item)
+{
+    for (size_t i = 0; (api == API_POLL || api == API_LEASE) && i < m->task_count; i++) {
+        struct mtask *task = m->tasks[i];
+        task->unheard |=
+            task->leased && !task->delivered && strcmp(task->worker, item->worker) == 0;
+    }
+}
+
 void answer_delivered(struct model *m, enum api api, const struct item *item)
 {
     if (item->code != RPC_STATUS_OK || item->reply == NULL) {

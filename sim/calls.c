@@ -92,6 +92,9 @@ static void call_ended(struct rpc_call *rpc, bool there)
     if (call->many && call->reply != NULL) {
         many_results(call);
     }
+    if (!there) {
+        answer_unheard(&call->world->model, call->api, &call->items[0]);
+    }
     trace_line(&call->world->trace, "call %llu ends: %s %u %s %016llx",
                (unsigned long long)rpc->number, there ? "heard" : "unheard", call->items[0].code,
                call->items[0].text, (unsigned long long)XXH64(rpc->reply.ptr, rpc->reply.len, 0));
@@ -113,6 +116,7 @@ static void call_sent(struct rpc_call *rpc, bool sent)
     if (sent) {
         answer_delivered(&call->world->model, call->api, &call->items[0]);
     } else {
+        answer_unheard(&call->world->model, call->api, &call->items[0]);
         trace_line(&call->world->trace, "call %llu: its answer did not leave",
                    (unsigned long long)rpc->number);
     }

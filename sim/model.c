@@ -345,6 +345,17 @@ static void lease_note(struct model *m, struct mjob *job, const struct mversion 
     task->leased = v->has_lease;
 }
 
+/* Who wrote the lease, not who found it in the rows. */
+static void served_note(struct model *m, const struct mjob *job, const struct mversion *was,
+                        const struct mversion *v)
+{
+    struct mtask *task = v->has_lease && !lease_same(was, v) ? model_task(m, &v->task_id) : NULL;
+    if (task != NULL) {
+        task->server = m->servers[job->shard];
+        task->server_life = task->server->starts;
+    }
+}
+
 /*
  * What one batch hides: a job that was deleted, or whose retention ended, and made again; and a
  * task that became ready and was leased. Calls may have seen the moment between.
@@ -388,6 +399,7 @@ static void job_take(struct model *m, struct mjob *job, bool moves)
     }
     lease_note(m, job, &was, &v);
     if (moves) {
+        served_note(m, job, &was, &v);
         model_move(m, job, &was, model_newest(job));
     }
 }
@@ -490,6 +502,20 @@ static void facts_check(struct model *m, size_t shard, const struct audit *a)
 }
 
 /* --- hooks --- */
+
+void model_stopped(struct model *m, const struct process *process)
+{
+    for (size_t i = 0; i < m->task_count; i++) {
+        const struct mtask *task = m->tasks[i];
+        if (task->leased && !task->delivered && !task->unheard && task->server == process &&
+            task->server_life == process->starts) {
+            (void)verdict_fail(m->verdict, "hand-out",
+                               "process %u stopped, and a task of %s that it leased to %s never "
+                               "left it",
+                               process->options.number, task->job->id, task->worker);
+        }
+    }
+}
 
 void model_open(struct model *m, const struct process *process, size_t shard)
 {

@@ -92,10 +92,13 @@ struct mtask {
     struct mjob *job;
     uint32_t attempt;
     char worker[16];
-    bool leased;        /* its lease is in the rows */
-    bool delivered;     /* a worker has it for certain */
-    bool returned;      /* one has asked to give it back */
-    bool by_name;       /* LeaseTask was asked for the job */
+    bool leased;    /* its lease is in the rows */
+    bool delivered; /* a worker has it for certain */
+    bool returned;  /* one has asked to give it back */
+    bool by_name;   /* LeaseTask was asked for the job */
+    bool unheard;   /* its worker had left before it was answered, or the answer did not leave */
+    const struct process *server; /* that leased it, and in which of its lives */
+    uint64_t server_life;
     int64_t alive_us;   /* leased or renewed then, for certain */
     int64_t renewed_us; /* not renewed after that */
     struct {
@@ -184,6 +187,8 @@ void model_write(struct model *model, size_t shard, bool lost, struct bytes batc
 
 struct mjob *model_job(struct model *model, size_t shard, const char *tenant, const char *id);
 struct mjob *model_job_by_ref(struct model *model, size_t shard, struct bytes ref);
+/* It stopped in order: what it handed out has left it. */
+void model_stopped(struct model *model, const struct process *process);
 const struct mversion *model_newest(const struct mjob *job);
 /* The token goes on with the slots it has; one that was given back has them under another id. */
 bool model_same_chain(const struct mversion *was, const struct mversion *is);
@@ -227,5 +232,7 @@ void awaited_rest(struct model *model, const struct item *item);
 void pending_check(struct model *model, const struct item *item);
 /* Its bytes have left: a worker has its tasks. */
 void answer_delivered(struct model *model, enum api api, const struct item *item);
+/* Its answer did not leave. */
+void answer_unheard(struct model *model, enum api api, const struct item *item);
 
 #endif

@@ -433,6 +433,17 @@ void net_host_pause(struct net_host *host, bool paused)
     }
 }
 
+bool net_host_drained(const struct net_host *host)
+{
+    const struct list *calls = &host->net->calls;
+    bool drained = true;
+    for (struct list_node *n = list_first(calls); n != NULL; n = list_next(calls, n)) {
+        const struct rpc_call *call = CONTAINER_OF(n, struct rpc_call, node);
+        drained = drained && (call->host != host || call->release == NULL);
+    }
+    return drained;
+}
+
 void net_host_break(struct net_host *host)
 {
     struct net *net = host->net;

@@ -93,6 +93,8 @@ void net_host_add(struct net_host *host, const struct rpc_method *method);
 bool net_host_run_posts(struct net_host *host);
 /* The process stands still, or goes on and hears of callers that left meanwhile. */
 void net_host_pause(struct net_host *host, bool paused);
+/* No answer that may have to be given back is on its way out. */
+bool net_host_drained(const struct net_host *host);
 /* Every call that the process held is cut off. */
 void net_host_break(struct net_host *host);
 

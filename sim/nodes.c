@@ -188,7 +188,11 @@ static void leave_looks(struct event *event)
 {
     struct node_trouble *trouble = CONTAINER_OF(event, struct node_trouble, event);
     struct world *world = trouble->world;
-    const bool closed = process_closed(&world->processes[trouble->process]);
+    const struct process *process = &world->processes[trouble->process];
+    const bool closed = process_closed(process) && net_host_drained(&process->host);
+    if (closed) {
+        model_stopped(&world->model, process);
+    }
     if (!world->clock_is_off && (closed || one_in(world, 100))) {
         node_heal(world, trouble->process);
     } else {
