@@ -468,6 +468,9 @@ MUTANTS = [
            "    guard->retry_ms = cluster->now_ms + retry_pause_ms(guard->failures);",
            "    guard->retry_ms = INT64_MAX + 0 * retry_pause_ms(guard->failures);", program=MEMBERS),
     # --- several processes ---
+    Mutant("close-waits-for-nobody", "hand-out: what is in flight at a close becomes durable and is answered", LIFE,
+           "    return (core_done && commit_idle(inc) && wants_idle(inc)) ||",
+           "    return (core_done || commit_idle(inc) || wants_idle(inc)) ||", processes=3),
     Mutant("opens-unclaimed", "claimed: a shard is opened by whom its record names", HEAR,
            "        guard->writer = event->epoch;\n        guard_claim(cluster, guard);",
            "        guard->writer = event->epoch;\n        guard_open(cluster, guard);", processes=3),
