@@ -5,6 +5,7 @@
 #   grpc/<dir>/<file>.pb-c.h         proto/grpc/<dir>/<file>.proto
 #   gubernator.pb-c.h                proto/gubernator/gubernator.proto: what we call and do not serve, so it is in no
 #                                    descriptor set
+#   etcd.pb-c.h                      proto/etcd/etcd.proto: likewise
 #   silo_descriptor.h                silo_descriptor_set[], silo_descriptor_set_len: a serialized FileDescriptorSet
 #                                    made by protoc from the files as they are; ours is named silo.proto in it
 
@@ -44,6 +45,8 @@ foreach(file IN LISTS proto_grpc)
     list(APPEND proto_files ${proto_dir}/${file})
 endforeach()
 silo_proto_file(${proto_dir}/gubernator/gubernator.proto gubernator proto_c)
+list(APPEND proto_sources ${proto_c})
+silo_proto_file(${proto_dir}/etcd/etcd.proto etcd proto_c)
 list(APPEND proto_sources ${proto_c})
 
 add_custom_command(OUTPUT ${proto_gen}/descriptor.bin

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "coord/etcd/etcd.h"
 #include "coord/none/none.h"
 
 static const struct {
@@ -11,6 +12,7 @@ static const struct {
                     struct silo_err *err);
 } backends[] = {
     {"none", coord_none_new},
+    {"etcd", coord_etcd_new},
 };
 
 SILO_RC coord_new(const char *backend, const struct coord_options *options,

@@ -13,11 +13,22 @@
 #include "coord/coord.h"
 #include "store/store.h"
 
+/* Of the backend "etcd" alone. */
+struct coord_etcd_options {
+    const char *const *endpoints; /* URLs, or "host:port" */
+    size_t endpoint_count;
+    const char *username, *password; /* NULL: etcd asks for none */
+    const char *tls_ca, *tls_cert, *tls_key, *tls_name;
+};
+
 struct coord_options {
     const struct env *env;
-    struct store *store;        /* where the map lies; lent */
-    struct cluster_member self; /* copied */
-    int64_t store_timeout_ms;   /* for each answer of the store */
+    struct store *store;            /* where the map lies; lent */
+    struct cluster_member self;     /* copied */
+    int64_t store_timeout_ms;       /* for each answer of the store */
+    const char *prefix;             /* of the cluster's names; copied */
+    int64_t ttl_ms;                 /* a member that is silent for so long is gone */
+    struct coord_etcd_options etcd; /* copied */
 };
 
 /* UNIMPLEMENTED: there is no such backend. Nothing is asked of anybody before the first turn. */

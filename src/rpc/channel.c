@@ -182,8 +182,8 @@ static void channel_back_off(struct rpc_channel *channel, const char *why)
                    channel->host, channel->port, why);
     channel->backoff_us =
         channel->backoff_us == 0 ? CHANNEL_BACKOFF_FIRST_US : channel->backoff_us * 2;
-    if (channel->backoff_us > CHANNEL_BACKOFF_MAX_US) {
-        channel->backoff_us = CHANNEL_BACKOFF_MAX_US;
+    if (channel->backoff_us > channel->options.backoff_us_max) {
+        channel->backoff_us = channel->options.backoff_us_max;
     }
     uint32_t random = 0;
     env_random(&env_system, &random, sizeof random);
@@ -351,6 +351,7 @@ static void channel_take_options(struct rpc_channel *channel,
     to->calls_max = from->calls_max != 0 ? from->calls_max : CHANNEL_CALLS_DEFAULT;
     to->connect_timeout_us =
         from->connect_timeout_us != 0 ? from->connect_timeout_us : CHANNEL_CONNECT_US;
+    to->backoff_us_max = from->backoff_us_max != 0 ? from->backoff_us_max : CHANNEL_BACKOFF_MAX_US;
     if (from->auth_token != NULL) {
         channel->auth = arena_printf(&channel->arena, "Bearer %s", from->auth_token);
     }

@@ -1,6 +1,6 @@
 /*
- * rpc/channel_send_test.c - requests that go on, against a server in the same process: messages both
- * ways on one stream, its end, its bounds, and what is left of it when the server goes.
+ * rpc/channel_send_test.c - requests that go on, against a server in the same process: messages
+ * both ways on one stream, its end, its bounds, and what is left of it when the server goes.
  */
 #include <semaphore.h>
 #include <setjmp.h>

@@ -542,6 +542,7 @@ struct rpc_channel_options {
      * = the system's own time, which is many minutes.
      */
     int64_t user_timeout_us;
+    int64_t backoff_us_max; /* between attempts to connect; 0 = 5 s */
 };
 
 /*
