@@ -47,6 +47,18 @@ bool address_is_any(const char *ip)
             (IN6_IS_ADDR_V4MAPPED(&ip6) && memcmp(&ip6.s6_addr[12], zeros, sizeof zeros) == 0));
 }
 
+bool address_is_loopback(const char *ip)
+{
+    struct in_addr ip4;
+    struct in6_addr ip6;
+    if (inet_pton(AF_INET, ip, &ip4) == 1) {
+        return ntohl(ip4.s_addr) >> 24 == IN_LOOPBACKNET;
+    }
+    return inet_pton(AF_INET6, ip, &ip6) == 1 &&
+           (IN6_IS_ADDR_LOOPBACK(&ip6) ||
+            (IN6_IS_ADDR_V4MAPPED(&ip6) && ip6.s6_addr[12] == IN_LOOPBACKNET));
+}
+
 static bool ip6_ok(struct bytes host)
 {
     char text[INET6_ADDRSTRLEN];

@@ -24,5 +24,7 @@ bool address_connectable(struct bytes text);
  * that means "any".
  */
 bool address_is_any(const char *ip);
+/* Whether a literal IP is one that only this machine can reach. */
+bool address_is_loopback(const char *ip);
 
 #endif

@@ -80,6 +80,19 @@ static void any(void **state)
     }
 }
 
+static void loopback(void **state)
+{
+    (void)state;
+    static const char *const own[] = {"127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"};
+    static const char *const others[] = {"10.0.0.1", "0.0.0.0", "::", "fe80::1", "localhost", ""};
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        assert_true(address_is_loopback(own[i]));
+    }
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        assert_false(address_is_loopback(others[i]));
+    }
+}
+
 static void the_longest(void **state)
 {
     (void)state;
@@ -98,10 +111,8 @@ static void the_longest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(connectable),
-        cmocka_unit_test(not_connectable),
-        cmocka_unit_test(any),
-        cmocka_unit_test(the_longest),
+        cmocka_unit_test(connectable), cmocka_unit_test(not_connectable), cmocka_unit_test(any),
+        cmocka_unit_test(loopback),    cmocka_unit_test(the_longest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

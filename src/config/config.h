@@ -101,6 +101,12 @@ struct config_coord {
     int64_t initial_shard_count;      /* resolved: never 0 */
     const char *advertised_grpc_addr; /* NULL = what each caller dialled */
     struct config_list etcd_endpoints;
+    const char *etcd_username; /* NULL = none is asked for */
+    const char *etcd_password;
+    const char *etcd_tls_ca; /* PEM files; NULL = the system's authorities */
+    const char *etcd_tls_cert;
+    const char *etcd_tls_key;
+    const char *etcd_tls_name; /* NULL = the endpoint's host */
     const char *k8s_namespace;
     struct config_list placement_rings;
     const char *node_id; /* NULL = draw one */

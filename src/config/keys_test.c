@@ -98,17 +98,13 @@ static void values_in_vain(void **state)
         }
     }
     static const char *const changed[][2] = {{"webui.addr", "127.0.0.1:9"},
-                                             {"coordination.lease_ttl_secs", "11"},
-                                             {"coordination.cluster_prefix", "x"},
+                                             {"coordination.k8s_namespace", "x"},
                                              {"database.apply_wal_on_close", "false"}};
     for (size_t i = 0; i < sizeof changed / sizeof changed[0]; i++) {
         const struct config_key *key = config_key_find(changed[i][0]);
         assert_int_equal(config_key_set_text(key, &config, changed[i][1], NULL).code, SILO_OK);
         assert_true(config_key_in_vain(key, &config));
     }
-    const struct config_key *list = config_key_find("coordination.etcd_endpoints");
-    config_key_set_list(list, &config, (struct config_list){0});
-    assert_true(config_key_in_vain(list, &config));
     const struct config_key *webui = config_key_find("webui.enabled");
     assert_int_equal(config_key_set_bool(webui, &config, false, NULL).code, SILO_OK);
     assert_false(config_key_in_vain(webui, &config));

@@ -66,14 +66,47 @@ static SILO_RC finish_server(struct silo_config *config, struct silo_err *err)
     return RC_OK;
 }
 
-static SILO_RC finish_coordination(struct silo_config *config, struct silo_err *err)
+/* What several nodes on one store need that one node does not. */
+static SILO_RC finish_etcd(struct silo_config *config, struct config_warnings *warnings,
+                           struct silo_err *err)
+{
+    const struct config_coord *coord = &config->coordination;
+    if (coord->etcd_endpoints.count == 0) {
+        return FAIL(err, SILO_INVALID, "coordination.etcd_endpoints must name a server");
+    }
+    if ((coord->etcd_tls_cert == NULL) != (coord->etcd_tls_key == NULL)) {
+        return FAIL(err, SILO_INVALID,
+                    "coordination.etcd_tls_cert and etcd_tls_key go together; only %s is set",
+                    coord->etcd_tls_cert != NULL ? "etcd_tls_cert" : "etcd_tls_key");
+    }
+    if (coord->etcd_password != NULL && coord->etcd_username == NULL) {
+        return FAIL(err, SILO_INVALID, "coordination.etcd_password needs etcd_username");
+    }
+    if (config->database.backend == CONFIG_MEMORY) {
+        return FAIL(err, SILO_INVALID,
+                    "coordination.backend = \"etcd\" needs a store that all nodes share; "
+                    "database.backend = \"memory\" is of one process");
+    }
+    if (coord->advertised_grpc_addr == NULL && address_is_loopback(config->server.grpc_addr.host)) {
+        config_warn(config, warnings,
+                    "nodes on other machines cannot dial %s: server.grpc_addr or "
+                    "coordination.advertised_grpc_addr must name an address that they can",
+                    config->server.grpc_addr.text);
+    }
+    return RC_OK;
+}
+
+static SILO_RC finish_coordination(struct silo_config *config, struct config_warnings *warnings,
+                                   struct silo_err *err)
 {
     struct config_coord *coord = &config->coordination;
-    if (coord->backend != CONFIG_COORD_NONE) {
+    if (coord->backend == CONFIG_COORD_K8S) {
         return FAIL(err, SILO_INVALID,
-                    "coordination.backend = \"%s\" is not in this version, which runs as a single "
-                    "node; set it to \"none\", and do not start a second server on the same data",
-                    coord->backend == CONFIG_COORD_ETCD ? "etcd" : "k8s");
+                    "coordination.backend = \"k8s\" is not in this version; for several nodes set "
+                    "it to \"etcd\", for one to \"none\"");
+    }
+    if (coord->backend == CONFIG_COORD_ETCD) {
+        TRY(finish_etcd(config, warnings, err));
     }
     if (coord->advertised_grpc_addr != NULL &&
         !address_connectable(bytes_str(coord->advertised_grpc_addr))) {
@@ -135,7 +168,7 @@ SILO_RC config_finish(struct silo_config *config, const struct config_env *env,
     }
     TRY(finish_log_level(config, env, warnings, err));
     TRY(finish_server(config, err));
-    TRY(finish_coordination(config, err));
+    TRY(finish_coordination(config, warnings, err));
     return finish_database(config, wal_backend_set, err);
 }
 

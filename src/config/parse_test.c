@@ -242,8 +242,15 @@ static void values_that_do_not_fit(void **state)
     refuse("[coordination]\nadvertised_grpc_addr = 'silo.example.com'\n", "that clients can dial");
     refuse("[coordination]\nadvertised_grpc_addr = 'silo.example.com:0'\n",
            "that clients can dial");
-    refuse("[coordination]\nbackend = 'etcd'\n",
-           "coordination.backend = \"etcd\" is not in this version, which runs as a single node");
+    refuse("[coordination]\nbackend = 'k8s'\n",
+           "coordination.backend = \"k8s\" is not in this version");
+    refuse("[coordination]\nbackend = 'etcd'\netcd_endpoints = []\n", "must name a server");
+    refuse("[coordination]\nbackend = 'etcd'\netcd_tls_cert = 'c.pem'\n",
+           "coordination.etcd_tls_cert and etcd_tls_key go together");
+    refuse("[coordination]\nbackend = 'etcd'\netcd_password = 'p'\n", "needs etcd_username");
+    refuse("[coordination]\nbackend = 'etcd'\n[database]\nbackend = 'memory'\n",
+           "needs a store that all nodes share");
+    refuse("[coordination]\nlease_ttl_secs = 1\n", "must be from 2 to");
     refuse("[coordination]\nplacement_rings = 'a'\n", "must be an array of strings");
     refuse("[coordination]\nplacement_rings = [1]\n",
            "coordination.placement_rings[0] must be a string");

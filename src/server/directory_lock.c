@@ -59,7 +59,27 @@ static void holder_write(int fd)
     (void)wrote;
 }
 
-static SILO_RC lock_refused(const char *directory, int fd, int failed, struct silo_err *err)
+/* What may not stand in a file's name is written as %XX. */
+static void file_name(const char *node, char ret_name[DIRECTORY_LOCK_FILE_MAX + 1])
+{
+    if (node == NULL) {
+        (void)snprintf(ret_name, DIRECTORY_LOCK_FILE_MAX + 1, DIRECTORY_LOCK_NAME);
+        return;
+    }
+    static const char last[] = ".lock";
+    size_t len = (size_t)snprintf(ret_name, DIRECTORY_LOCK_FILE_MAX + 1, "silo.");
+    for (const char *at = node; *at != '\0' && len + 3 + sizeof last <= DIRECTORY_LOCK_FILE_MAX;
+         at++) {
+        const unsigned char c = (unsigned char)*at;
+        const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+                           (c >= 'a' && c <= 'z') || c == '-' || c == '_' || c == '.';
+        len += (size_t)snprintf(ret_name + len, 4, plain ? "%c" : "%%%02X", c);
+    }
+    memcpy(ret_name + len, last, sizeof last);
+}
+
+static SILO_RC lock_refused(const char *directory, const char *node, int fd, int failed,
+                            struct silo_err *err)
 {
     if (failed != EWOULDBLOCK) {
         return FAIL(err, SILO_INVALID,
@@ -69,31 +89,38 @@ static SILO_RC lock_refused(const char *directory, int fd, int failed, struct si
     }
     char holder[DIRECTORY_LOCK_TEXT_MAX];
     holder_read(fd, holder);
+    if (node != NULL) {
+        return FAIL(err, SILO_PRECONDITION,
+                    "another server is node \"%s\" on the data directory %s: %s; stop that one "
+                    "first, or give this one a coordination.node_id of its own",
+                    node, directory, holder);
+    }
     return FAIL(err, SILO_PRECONDITION,
                 "another server has the data directory: %s; stop that one first, "
                 "or give this one a directory of its own instead of %s",
                 holder, directory);
 }
 
-SILO_RC directory_lock_take(const char *directory, struct directory_lock **ret_lock,
-                            struct silo_err *err)
+SILO_RC directory_lock_take(const char *directory, const char *node,
+                            struct directory_lock **ret_lock, struct silo_err *err)
 {
-    const size_t size = strlen(directory) + sizeof "/" DIRECTORY_LOCK_NAME;
+    char name[DIRECTORY_LOCK_FILE_MAX + 1];
+    file_name(node, name);
+    const size_t size = strlen(directory) + 1 + sizeof name;
     char *path = xmalloc(size);
-    (void)snprintf(path, size, "%s/%s", directory, DIRECTORY_LOCK_NAME);
+    (void)snprintf(path, size, "%s/%s", directory, name);
     const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, LOCK_FILE_MODE);
     const int failed = errno;
     free(path);
     if (fd < 0) {
-        return FAIL(err, SILO_INVALID, "cannot open %s/%s: %s", directory, DIRECTORY_LOCK_NAME,
-                    strerror(failed));
+        return FAIL(err, SILO_INVALID, "cannot open %s/%s: %s", directory, name, strerror(failed));
     }
     int got = flock(fd, LOCK_EX | LOCK_NB);
     while (got != 0 && errno == EINTR) {
         got = flock(fd, LOCK_EX | LOCK_NB);
     }
     if (got != 0) {
-        const silo_rc rc = lock_refused(directory, fd, errno, err);
+        const silo_rc rc = lock_refused(directory, node, fd, errno, err);
         (void)close(fd);
         return rc;
     }

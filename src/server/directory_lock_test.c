@@ -43,8 +43,8 @@ static void the_second_is_told_who_has_it(void **state)
     (void)state;
     struct directory_lock *first = NULL, *second = NULL;
     struct silo_err err = {0};
-    assert_int_equal(directory_lock_take(directory, &first, &err).code, SILO_OK);
-    assert_int_equal(directory_lock_take(directory, &second, &err).code, SILO_PRECONDITION);
+    assert_int_equal(directory_lock_take(directory, NULL, &first, &err).code, SILO_OK);
+    assert_int_equal(directory_lock_take(directory, NULL, &second, &err).code, SILO_PRECONDITION);
     char pid[32], host[128] = "";
     (void)snprintf(pid, sizeof pid, "pid %ld on host", (long)getpid());
     assert_non_null(strstr(err.text, pid));
@@ -53,7 +53,7 @@ static void the_second_is_told_who_has_it(void **state)
     assert_non_null(strstr(err.text, " since 20"));
     assert_non_null(strstr(err.text, directory));
     (void)directory_lock_free(first);
-    assert_int_equal(directory_lock_take(directory, &second, &err).code, SILO_OK);
+    assert_int_equal(directory_lock_take(directory, NULL, &second, &err).code, SILO_OK);
     (void)directory_lock_free(second);
     assert_null(directory_lock_free(NULL));
 }
@@ -67,7 +67,7 @@ static void no_other_user_may_lock(void **state)
     char path[64];
     (void)snprintf(path, sizeof path, "%s/%s", directory, DIRECTORY_LOCK_NAME);
     const mode_t before = umask(0);
-    assert_int_equal(directory_lock_take(directory, &lock, NULL).code, SILO_OK);
+    assert_int_equal(directory_lock_take(directory, NULL, &lock, NULL).code, SILO_OK);
     (void)umask(before);
     assert_int_equal(stat(path, &found), 0);
     assert_int_equal(found.st_mode & 07777, 0600);
@@ -83,7 +83,7 @@ static void a_killed_holder_is_no_holder(void **state)
     const pid_t child = fork();
     if (child == 0) {
         struct directory_lock *lock = NULL;
-        const bool ok = directory_lock_take(directory, &lock, NULL).code == SILO_OK;
+        const bool ok = directory_lock_take(directory, NULL, &lock, NULL).code == SILO_OK;
         if (write(ready[1], ok ? "y" : "n", 1) == 1) {
             (void)pause();
         }
@@ -94,12 +94,12 @@ static void a_killed_holder_is_no_holder(void **state)
     assert_int_equal(answer, 'y');
     struct directory_lock *lock = NULL;
     struct silo_err err = {0};
-    assert_int_equal(directory_lock_take(directory, &lock, &err).code, SILO_PRECONDITION);
+    assert_int_equal(directory_lock_take(directory, NULL, &lock, &err).code, SILO_PRECONDITION);
     (void)kill(child, SIGKILL);
     assert_int_equal(waitpid(child, NULL, 0), child);
     (void)close(ready[0]);
     (void)close(ready[1]);
-    assert_int_equal(directory_lock_take(directory, &lock, &err).code, SILO_OK);
+    assert_int_equal(directory_lock_take(directory, NULL, &lock, &err).code, SILO_OK);
     (void)directory_lock_free(lock);
 }
 
@@ -112,15 +112,15 @@ static void any_content_is_shown_as_one_line(void **state)
     char giant[4096];
     memset(giant, 'x', sizeof giant);
     static const char odd[] = "\x1b[31mpid\x00 9 on \xff\xfehost\nsecond line";
-    assert_int_equal(directory_lock_take(directory, &lock, &err).code, SILO_OK);
+    assert_int_equal(directory_lock_take(directory, NULL, &lock, &err).code, SILO_OK);
     file_write(giant, sizeof giant);
-    assert_int_equal(directory_lock_take(directory, &second, &err).code, SILO_PRECONDITION);
+    assert_int_equal(directory_lock_take(directory, NULL, &second, &err).code, SILO_PRECONDITION);
     assert_non_null(strstr(err.text, "stop that one first"));
     file_write(odd, sizeof odd);
-    assert_int_equal(directory_lock_take(directory, &second, &err).code, SILO_PRECONDITION);
+    assert_int_equal(directory_lock_take(directory, NULL, &second, &err).code, SILO_PRECONDITION);
     assert_non_null(strstr(err.text, "[31mpid 9 on host;"));
     file_write("", 0);
-    assert_int_equal(directory_lock_take(directory, &second, &err).code, SILO_PRECONDITION);
+    assert_int_equal(directory_lock_take(directory, NULL, &second, &err).code, SILO_PRECONDITION);
     assert_non_null(strstr(err.text, "has just begun"));
     (void)directory_lock_free(lock);
 }
@@ -130,12 +130,12 @@ static void what_cannot_be_opened(void **state)
     (void)state;
     struct directory_lock *lock = NULL;
     struct silo_err err = {0};
-    assert_int_equal(directory_lock_take("absent", &lock, &err).code, SILO_INVALID);
+    assert_int_equal(directory_lock_take("absent", NULL, &lock, &err).code, SILO_INVALID);
     assert_non_null(strstr(err.text, "absent/silo.lock: No such file"));
     char path[64];
     (void)snprintf(path, sizeof path, "%s/%s", directory, DIRECTORY_LOCK_NAME);
     assert_int_equal(symlink("/dev/null", path), 0);
-    assert_int_equal(directory_lock_take(directory, &lock, &err).code, SILO_INVALID);
+    assert_int_equal(directory_lock_take(directory, NULL, &lock, &err).code, SILO_INVALID);
 }
 
 int main(void)

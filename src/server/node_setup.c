@@ -47,10 +47,21 @@ static struct cluster_member member_self(const struct server *server)
 
 static SILO_RC build_coord(struct server *server, struct silo_err *err)
 {
+    const struct config_coord *config = &server->config->coordination;
     const struct coord_options options = {.env = server->env,
                                           .store = server->store,
                                           .self = member_self(server),
-                                          .store_timeout_ms = SERVER_STORE_TIMEOUT_MS};
+                                          .store_timeout_ms = SERVER_STORE_TIMEOUT_MS,
+                                          .prefix = config->cluster_prefix,
+                                          .ttl_ms = config->lease_ttl_secs * 1000,
+                                          .etcd = {.endpoints = config->etcd_endpoints.items,
+                                                   .endpoint_count = config->etcd_endpoints.count,
+                                                   .username = config->etcd_username,
+                                                   .password = config->etcd_password,
+                                                   .tls_ca = config->etcd_tls_ca,
+                                                   .tls_cert = config->etcd_tls_cert,
+                                                   .tls_key = config->etcd_tls_key,
+                                                   .tls_name = config->etcd_tls_name}};
     return coord_new(config_backend(server->config), &options, &server->coord, err);
 }
 
@@ -121,9 +132,13 @@ static void shard_describe(void *context, const struct cluster_shard *shard, con
     arena_deinit(&arena);
 }
 
-static void build_node(struct server *server, struct arena *arena)
+static SILO_RC build_node(struct server *server, struct arena *arena, struct silo_err *err)
 {
     const struct silo_config *config = server->config;
+    const bool guarded = config->coordination.backend != CONFIG_COORD_NONE;
+    if (guarded) {
+        TRY(store_ops_of(server->store)->queue_new(server->store, &server->node_queue, err));
+    }
     struct node_options options = {
         .env = server->env,
         .coord = server->coord,
@@ -132,12 +147,19 @@ static void build_node(struct server *server, struct arena *arena)
         .cluster = {.self = member_self(server),
                     .settings = {.shard_count = (uint32_t)config->coordination.initial_shard_count,
                                  .order = config_dispatch_order(config),
-                                 .wal_url = store_wal_template(arena, config)}},
+                                 .wal_url = store_wal_template(arena, config)},
+                    .guarded = guarded,
+                    .ttl_ms = config->coordination.lease_ttl_secs * 1000,
+                    /* Who holds the node's lock of the directory knows that the last one ended. */
+                    .replaces = guarded && server->locks[0] != NULL},
+        .store = guarded ? server->store : NULL,
+        .queue = server->node_queue,
         .describe = shard_describe,
         .wake = server_wake,
         .context = server};
     env_random(server->env, options.cluster.seed, sizeof options.cluster.seed);
     server->node = node_new(&options);
+    return RC_OK;
 }
 
 SILO_RC server_build_node(struct server *server, struct silo_err *err)
@@ -151,7 +173,7 @@ SILO_RC server_build_node(struct server *server, struct silo_err *err)
         rc = build_shards(server, &arena, err);
     }
     if (rc.code == SILO_OK) {
-        build_node(server, &arena);
+        rc = build_node(server, &arena, err);
     }
     arena_deinit(&arena);
     return rc;

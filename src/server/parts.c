@@ -81,6 +81,10 @@ void server_free(struct server *server)
         server->shards_running = false;
     }
     server->node = node_free(server->node);
+    if (server->node_queue != NULL) {
+        store_ops_of(server->node_queue)->queue_free(server->node_queue);
+        server->node_queue = NULL;
+    }
     server->shards = shards_free(server->shards);
     if (server->has_directory) {
         directory_home_deinit(&server->directory);

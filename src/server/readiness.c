@@ -1,9 +1,10 @@
 /*
  * server/readiness.c - what health and the service manager are told of the shards.
  *
- * The process serves with the shards it has. It counts as ready once all that it has are open, or
- * after SERVER_READY_MS_MAX if some are; and no longer when other processes have taken over every
- * one. While the storage takes no changes it is ready, and its health says NOT_SERVING.
+ * The process serves with the shards it has. Alone it counts as ready once all that it has are
+ * open, or after SERVER_READY_MS_MAX if some are; and no longer when other processes have taken
+ * over every one. A node of a cluster is ready when it has the map, which it has as a member. While
+ * the storage takes no changes it is ready, and its health says NOT_SERVING.
  */
 #include "server/notify.h"
 #include "server/server_int.h"
@@ -61,6 +62,13 @@ void readiness_tick(struct server *server)
     outage_tick(server);
     const struct node_counts counts = node_counts(server->node);
     const size_t here = counts.opened + counts.unopened;
+    if (server->config->coordination.backend != CONFIG_COORD_NONE) {
+        /* A member of a cluster serves whatever it has; what it has not it knows who has. */
+        if (!server->ready) {
+            server_ready(server, counts.open, here - counts.open);
+        }
+        return;
+    }
     if (!server->left_out && here != 0 && counts.lost == here) {
         server_left_out(server);
     }

@@ -72,6 +72,7 @@ struct server {
     struct directory_lock *locks[SERVER_DIRECTORIES];
     struct store *store;
     struct coord *coord;
+    struct store_queue *node_queue; /* the node's own; NULL = it asks the store nothing */
     struct node *node;
     struct gubernator *gubernator; /* NULL = gubernator.address is not set */
     struct shards *shards;

@@ -43,6 +43,11 @@ void server_identify(struct server *server)
 static void advertised_say(const struct server *server)
 {
     const struct server_identity *identity = &server->identity;
+    if (server->config->coordination.backend != CONFIG_COORD_NONE) {
+        log_info("advertised", LOG_STR("grpc", identity->address), LOG_STR("node", identity->id),
+                 LOG_END);
+        return;
+    }
     if (identity->address != identity->own) {
         log_info("advertised", LOG_STR("grpc", identity->address),
                  LOG_STR("from", "coordination.advertised_grpc_addr"), LOG_END);
@@ -137,7 +142,8 @@ SILO_RC server_build_service(struct server *server, struct silo_err *err)
         .dev_mode = config->server.dev_mode,
         .node = {.id = identity->id,
                  .grpc_addr = identity->address,
-                 .as_dialled = config->coordination.advertised_grpc_addr == NULL,
+                 .as_dialled = config->coordination.advertised_grpc_addr == NULL &&
+                               config->coordination.backend == CONFIG_COORD_NONE,
                  .life = identity->nonce,
                  .rings = config->coordination.placement_rings.items,
                  .ring_count = config->coordination.placement_rings.count}};

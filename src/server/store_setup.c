@@ -79,16 +79,19 @@ SILO_RC store_claim(const struct silo_config *config,
         TRY(directory_make(wal, err));
     }
     /*
-     * Nodes of a cluster share their directories; who has which shard is the coordinator's to say.
+     * Nodes of a cluster share their directories, and who has which shard is the coordinator's to
+     * say; but there is one process of each node. A random id needs no lock.
      */
-    if (!database->lock || config->coordination.backend != CONFIG_COORD_NONE) {
+    const bool shared = config->coordination.backend != CONFIG_COORD_NONE;
+    const char *node = shared ? config->coordination.node_id : NULL;
+    if (!database->lock || (shared && node == NULL)) {
         return RC_OK;
     }
     if (data != NULL) {
-        TRY(directory_lock_take(data, &ret_locks[0], err));
+        TRY(directory_lock_take(data, node, &ret_locks[0], err));
     }
     if (wal != NULL && (data == NULL || !same_directory(data, wal))) {
-        TRY(directory_lock_take(wal, &ret_locks[1], err));
+        TRY(directory_lock_take(wal, node, &ret_locks[1], err));
     }
     return RC_OK;
 }

@@ -12,7 +12,7 @@
 
 #define PATIENCE_PER_TTL 3
 #define PATIENCE_US_MIN 500000
-#define HOST_TEXT_MAX 256
+#define HOST_NAME_BYTES 256
 
 static struct etcd *etcd_of(struct coord *coord)
 {
@@ -271,8 +271,8 @@ static void self_take(struct etcd *etcd, const struct cluster_member *from)
         rings[i] = arena_str(arena, bytes_str(from->rings[i]));
     }
     etcd->self.rings = rings;
-    etcd->hostname = arena_zalloc(arena, HOST_TEXT_MAX);
-    if (gethostname(etcd->hostname, HOST_TEXT_MAX - 1) != 0 ||
+    etcd->hostname = arena_zalloc(arena, HOST_NAME_BYTES);
+    if (gethostname(etcd->hostname, HOST_NAME_BYTES - 1) != 0 ||
         !bytes_utf8(bytes_str(etcd->hostname), NULL)) {
         etcd->hostname[0] = '\0';
     }

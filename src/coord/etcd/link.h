@@ -12,8 +12,8 @@
  *
  * Units      _us of the environment's monotonic clock.
  * Ownership  a message is copied; an answer is lent for the call of the function. A call is the
- *            link's and ends with its answer; a stream is the caller's until it closes it or is told
- *            its end.
+ *            link's and ends with its answer; a stream is the caller's until it closes it or is
+ *            told its end.
  * Threads    one at a time, but for the link's own.
  * Limits     ETCD_ENDPOINTS_MAX servers; an answer has at most ETCD_MESSAGE_BYTES_MAX bytes, and of
  *            a stream at most ETCD_STREAM_BYTES_MAX wait for a turn: then it ends.

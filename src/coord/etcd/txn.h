@@ -1,6 +1,6 @@
 /*
- * coord/etcd/txn.h - a transaction: when all its conditions hold, its changes are made; else what it
- * asks for is read, at the same moment.
+ * coord/etcd/txn.h - a transaction: when all its conditions hold, its changes are made; else what
+ * it asks for is read, at the same moment.
  *
  *     etcd_txn_begin -> if_..., put, delete, else_get ... -> etcd_txn_end
  *
