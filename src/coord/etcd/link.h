@@ -6,7 +6,7 @@
  * that doing it twice does no harm, and its answer must tell what came of it. A call that is asked
  * `once` is answered whatever became of it.
  *
- *     etcd_link_call, etcd_stream_open -> (etcd_link_turn, sleep until etcd_link_fd or its time) ...
+ *     call, open -> (etcd_link_turn, sleep until its time or etcd_link_fd) ...
  *
  * All functions given here run inside etcd_link_turn; the network has a thread of its own.
  *
