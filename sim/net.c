@@ -214,21 +214,49 @@ static int64_t loop_now_us(struct rpc_loop *loop)
     return env_mono_us(host_of(loop)->env);
 }
 
-/*
- * The service's timers are for replies that are under way for seconds; here they leave within 30
- * ms, or never.
- */
-static void loop_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us)
+static void timers_arm(struct net_host *host);
+
+static void timers_due(struct event *event)
 {
-    (void)loop;
-    (void)timer;
-    ASSERT(at_us > 0);
+    struct net_host *host = CONTAINER_OF(event, struct net_host, timing);
+    if (host->paused) {
+        event_at(host->net->events, event, *host->net->now_us + PAUSED_US, timers_due);
+        return;
+    }
+    const int64_t now_us = env_mono_us(host->env);
+    struct heap_node *node = NULL;
+    while ((node = heap_min(&host->timers)) != NULL && node->key <= now_us) {
+        struct rpc_timer *timer = CONTAINER_OF(node, struct rpc_timer, node);
+        heap_remove(&host->timers, node);
+        timer->fire(timer);
+    }
+    timers_arm(host);
+}
+
+static void timers_arm(struct net_host *host)
+{
+    const struct heap_node *first = heap_min(&host->timers);
+    if (first == NULL) {
+        event_cancel(host->net->events, &host->timing);
+        return;
+    }
+    const int64_t left_us = first->key - env_mono_us(host->env);
+    event_at(host->net->events, &host->timing, *host->net->now_us + (left_us > 0 ? left_us : 0),
+             timers_due);
 }
 
 static void loop_timer_stop(struct rpc_loop *loop, struct rpc_timer *timer)
 {
-    (void)loop;
-    (void)timer;
+    if (heap_has(&timer->node)) {
+        heap_remove(&host_of(loop)->timers, &timer->node);
+    }
+}
+
+static void loop_timer_start(struct rpc_loop *loop, struct rpc_timer *timer, int64_t at_us)
+{
+    loop_timer_stop(loop, timer);
+    heap_insert(&host_of(loop)->timers, &timer->node, at_us);
+    timers_arm(host_of(loop));
 }
 
 static void loop_post(struct rpc_loop *loop, struct rpc_mail *mail)
@@ -251,6 +279,15 @@ static const struct rpc_loop_ops loop_ops = {
 void net_host_init(struct net_host *host, struct net *net, const struct env *env)
 {
     *host = (struct net_host){.loop.ops = &loop_ops, .net = net, .env = env};
+    heap_init(&host->timers);
+}
+
+void net_host_end(struct net_host *host)
+{
+    ASSERT(host->timers.count == 0);
+    event_cancel(host->net->events, &host->timing);
+    heap_deinit(&host->timers);
+    heap_init(&host->timers);
 }
 
 void net_host_clear(struct net_host *host)
@@ -457,6 +494,13 @@ void net_host_break(struct net_host *host)
             call->over = true;
             release(call->release_context, true);
             call_failed(call, RPC_STATUS_UNAVAILABLE, "the connection broke", 0);
+        }
+    }
+    for (struct list_node *n = list_first(&net->calls); n != NULL; n = list_next(&net->calls, n)) {
+        struct rpc_call *call = CONTAINER_OF(n, struct rpc_call, node);
+        if (call->host == host && (!call->gone || call->cancel_due)) {
+            call->cancel_due = false;
+            call_cancelled(call, RPC_CANCEL_SHUTDOWN);
         }
     }
 }

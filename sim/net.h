@@ -30,6 +30,8 @@ struct net_host {
     struct net *net;
     const struct env *env; /* the process's own clock */
     struct mail *posted;
+    struct heap timers;  /* struct rpc_timer.node, by the process's clock */
+    struct event timing; /* when the first of them is due */
     const struct rpc_method *methods[NET_METHODS_MAX];
     size_t method_count;
     bool up;     /* a process is there */
@@ -91,6 +93,8 @@ void net_host_clear(struct net_host *host);
 void net_host_add(struct net_host *host, const struct rpc_method *method);
 /* What was posted to the loop; false when there was nothing. */
 bool net_host_run_posts(struct net_host *host);
+/* The process is gone, and its handlers have stopped their timers. */
+void net_host_end(struct net_host *host);
 /* The process stands still, or goes on and hears of callers that left meanwhile. */
 void net_host_pause(struct net_host *host, bool paused);
 /* No answer that may have to be given back is on its way out. */

@@ -434,6 +434,7 @@ void process_kill(struct process *p, enum store_mem_survival survival)
     life_reap(executor);
     shards_stop(p->shards);
     p->service = service_free(p->service);
+    net_host_end(&p->host);
     directory_home_deinit(&p->directory);
     p->shards = shards_free(p->shards);
     p->executor = NULL;

@@ -16,9 +16,11 @@ CLUSTER_TEST = "cluster_cluster_test"
 NODE_TEST = "node_node_test"
 PROOF_TEST = "shard_proof_test"
 TOPOLOGY_TEST = "service_topology"
+HOLD_TEST = "service_hold"
+MOVE_TEST = "shard_move_test"
 PEERS_TEST = "peers_peers_test"
-UNITS = {PLACES, DIRECTORY, ROUTE, TOPOLOGY_TEST, PEERS_TEST, READS_FAIL, TOKENS, RATES, RETENTION_TEST, CLOCK_TEST, UNDELIVERED,
-         CLUSTER_TEST, NODE_TEST, PROOF_TEST}
+UNITS = {PLACES, DIRECTORY, ROUTE, HOLD_TEST, MOVE_TEST, TOPOLOGY_TEST, PEERS_TEST, READS_FAIL, TOKENS, RATES, RETENTION_TEST,
+         CLOCK_TEST, UNDELIVERED, CLUSTER_TEST, NODE_TEST, PROOF_TEST}
 
 
 class Mutant:
@@ -69,6 +71,11 @@ VISITS = "src/shard/visits.c"
 PROOF = "src/shard/proof.c"
 HOME = "src/directory/home.c"
 LOOPS = "src/service/loops.c"
+STRAY = "src/service/stray.c"
+HOLD = "src/service/hold.c"
+LEAVE = "src/core/leave.c"
+CORE = "src/core/core.c"
+WANTS = "src/shard/wants.c"
 LEASE_TASKS = "src/service/lease_tasks.c"
 CHECKS = "src/shard/checks.c"
 AWAIT = "src/service/await.c"
@@ -404,9 +411,32 @@ MUTANTS = [
            program=DIRECTORY),
     Mutant("readers-not-woken", "who waits for a newer directory hears of it", HOME,
            "        if (reader->wake != NULL && !reader->woken) {", "        if (reader->wake == NULL) {", program=DIRECTORY),
-    Mutant("stray-goes-where-it-was", "a call follows its shard", LOOPS, "    *stray->shard = *shard;\n", "", program=ROUTE),
-    Mutant("stray-is-endless", "a call that meets no shard is answered in time", LOOPS,
+    Mutant("stray-goes-where-it-was", "a call follows its shard", STRAY, "    *stray->shard = *shard;\n", "", program=ROUTE),
+    Mutant("stray-is-endless", "a call that meets no shard is answered in time", STRAY,
            "stray->tries < STRAY_TRIES_MAX", "true", program=ROUTE),
+    # --- shards that move ---
+    Mutant("holds-without-bound", "a shard on its way holds no more calls than it may", HOLD,
+           "    return count->calls < calls && bytes <= most && count->bytes <= most - bytes;",
+           "    return calls + most + bytes != 0 && count != NULL;", program=HOLD_TEST),
+    Mutant("held-call-lost", "a held call hears of every newer directory", HOLD,
+           "        list_push_back(&loop->held[hold->rank], node);\n", "", program=HOLD_TEST),
+    Mutant("held-call-runs-twice", "a held call runs once", HOLD,
+           "        held_settle(held);\n        hold->call->method->run(hold->call);", "        hold->call->method->run(hold->call);",
+           program=HOLD_TEST),
+    Mutant("polls-before-reports", "what keeps work is not held up by what waits for some", HOLD,
+           "    for (size_t rank = 0; rank < HOLD_RANKS; rank++) {\n        struct list_node *node = list_pop_front(&loop->looking[rank]);",
+           "    for (size_t rank = HOLD_RANKS; rank-- != 0;) {\n        struct list_node *node = list_pop_front(&loop->looking[rank]);",
+           program=HOLD_TEST),
+    Mutant("moving-shard-goes-on", "nothing comes due in a shard that closes for a move", CORE,
+           "    if (core->run.leaving) {\n        leave_turn(core);", "    if (core->run.leaving && core->wall_ms == 0) {\n        leave_turn(core);",
+           program=MOVE_TEST),
+    Mutant("moving-shard-takes-work", "a shard that closes for a move takes nothing more", LEAVE,
+           "        if (!leave_spares(cmd)) {", "        if (!leave_spares(cmd) && cmd->internal) {", program=MOVE_TEST),
+    Mutant("undelivered-task-left-behind", "no attempt is spent on a task that was not delivered before a move", EXPIRY,
+           "        if (lease->undelivered) {\n            lease_back(core, lease);\n        }", "        (void)lease;", program=MOVE_TEST),
+    Mutant("payload-not-awaited", "a close waits for the payloads of tasks on their way", WANTS,
+           "if (op->kind == OP_WANTS && op->cmd != NULL) {\n            return false;", "if (op->kind == OP_WANTS && op->cmd != NULL) {\n            return true;",
+           program=MOVE_TEST),
     Mutant("poll-not-parked-again", "a poll of all shards gets what shards that come have", LEASE_TASKS,
            "        svc_watch(poll->call, &poll->watch, poll_call_newer);", "        (void)poll_call_newer;", program=ROUTE),
 
@@ -416,7 +446,7 @@ MUTANTS = [
     Mutant("redirect-to-itself", "redirect: nobody is sent to and fro", ROUTES,
            "        ret_route->owner_id = directory->nodes[shard->node].id;\n",
            "        ret_route->owner_id = directory->nodes[directory->self].id;\n", processes=3),
-    Mutant("stray-told-nothing", "a call that met its shard gone is told who has it", LOOPS,
+    Mutant("stray-told-nothing", "a call that met its shard gone is told who has it", STRAY,
            "        svc_tell(call, route);\n", "        (void)svc_tell;\n", program=ROUTE),
     Mutant("polls-are-forwarded", "what hands tasks out is not sent on", CALL,
            "!call->method->hands_out &&", "", program=ROUTE),
@@ -425,7 +455,7 @@ MUTANTS = [
     Mutant("every-version-is-sent", "many changes at a time are one message", WATCH_TOPOLOGY,
            "rpc_loop_now_us(rpc_call_loop(call->rpc)) + TOPOLOGY_SPACING_US;", "0;", program=TOPOLOGY_TEST),
     Mutant("streams-outlive-the-server", "streams end when the server stops", LOOPS,
-           "    topology_streams_end(CONTAINER_OF(mail, struct service_loop, release));", "    (void)mail;",
+           "    topology_streams_end(loop);", "",
            program=TOPOLOGY_TEST),
     Mutant("forwarded-for-ever", "what was sent on is not sent on again", FORWARD,
            " || rpc_call_header(call, HEADER_MARK).ptr != NULL) {", ") {", program=PEERS_TEST),

@@ -35,6 +35,7 @@ void svc_begin(struct rpc_call *rpc, struct bytes request, void *context)
     call->path = slot->path;
     call->rpc = rpc;
     call->arena = rpc_call_arena(rpc);
+    call->request_len = request.len;
 
     struct silo_err err;
     const ProtobufCMessage *message = NULL;
@@ -151,12 +152,14 @@ bool svc_route(struct call *call, const char *shard)
     case ROUTE_RUN:
         call->shard = *found;
         return true;
+    case ROUTE_HOLD:
+        svc_hold(call, &found->id, &route);
+        return false;
     case ROUTE_REDIRECT:
         if (svc_forward(call, &route)) {
             return false;
         }
         break;
-    case ROUTE_HOLD:
     case ROUTE_REFUSE:
         break;
     }
@@ -215,6 +218,14 @@ struct bytes job_ref_make(struct arena *arena, struct bytes tenant, struct bytes
     return arena_copy(arena, key_bytes(&key));
 }
 
+void svc_on_cancel(struct call *call,
+                   void (*on_cancel)(struct rpc_call *rpc, enum rpc_cancel reason, void *context),
+                   void *context)
+{
+    call->ends_itself = true;
+    rpc_call_on_cancel(call->rpc, on_cancel, context);
+}
+
 /* --- to the shard and back --- */
 
 /* Executor. */
@@ -229,7 +240,8 @@ static void call_back(struct rpc_mail *mail)
     struct call *call = CONTAINER_OF(mail, struct call, mail);
     shard_answer_taken(&call->request);
     if (call->request.cmd.rc.code == SILO_ROUTED_WRONG) {
-        svc_again(call, &call->request, &call->mail, &call->shard, &call->stray);
+        svc_again(call, &call->request, &call->mail, &call->shard,
+                  rpc_loop_now_us(rpc_call_loop(call->rpc)), &call->stray);
         return;
     }
     call->answer(call);
@@ -247,9 +259,9 @@ void svc_send(struct call *call, enum command_kind kind, void (*answer)(struct c
     }
 }
 
-uint32_t svc_wait_ms(const struct call *call, uint32_t wait_ms)
+uint32_t svc_patience_ms(const struct call *call, uint32_t ms)
 {
-    int64_t wait = wait_ms < POLL_WAIT_MS_MAX ? wait_ms : POLL_WAIT_MS_MAX;
+    int64_t wait = ms;
     const int64_t deadline_us = rpc_call_deadline_us(call->rpc);
     if (deadline_us != 0) {
         const int64_t left_ms = (deadline_us - rpc_loop_now_us(rpc_call_loop(call->rpc))) / 1000 -
@@ -257,6 +269,15 @@ uint32_t svc_wait_ms(const struct call *call, uint32_t wait_ms)
         wait = left_ms < wait ? left_ms : wait;
     }
     return wait > 0 ? (uint32_t)wait : 0;
+}
+
+uint32_t svc_wait_ms(const struct call *call, uint32_t wait_ms)
+{
+    int64_t wait = wait_ms < POLL_WAIT_MS_MAX ? wait_ms : POLL_WAIT_MS_MAX;
+    if (call->held_since_us != 0) {
+        wait -= (rpc_loop_now_us(rpc_call_loop(call->rpc)) - call->held_since_us) / 1000;
+    }
+    return wait > 0 ? svc_patience_ms(call, (uint32_t)wait) : 0;
 }
 
 /* --- many commands of one call --- */
@@ -292,8 +313,13 @@ static void part_back(struct rpc_mail *mail)
     struct fan_part *part = CONTAINER_OF(mail, struct fan_part, mail);
     struct fan *fan = part->fan;
     if (part->request.cmd.rc.code == SILO_ROUTED_WRONG && !part->stopped) {
-        svc_again(fan->call, &part->request, &part->mail, part->shard, &part->stray);
-        return;
+        if (!part->skips) {
+            svc_again(fan->call, &part->request, &part->mail, part->shard, part->sent_us,
+                      &part->stray);
+            return;
+        }
+        part->gone = true;
+        part->request.cmd.rc = RC_OK;
     }
     if (part->request.cmd.rc.code == SILO_ROUTED_WRONG) {
         part->request.cmd.rc = (silo_rc){SILO_CANCELLED};
@@ -323,13 +349,20 @@ void fan_send(struct fan_part *part, struct directory_shard *shard)
     part->stray = NULL;
     part->back = false;
     part->stopped = false;
+    part->gone = false;
     part->mail.run = part_back;
     part->request.done = part_done;
     if (part->request.cmd.arena == NULL) {
         part->request.cmd.arena = &part->arena;
     }
+    part->sent_us = rpc_loop_now_us(rpc_call_loop(fan->call->rpc));
     fan->open++;
-    if (!shard_send(fan->call->service->shards, shard->ref, &part->request)) {
+    /* What ends a wait goes wherever that may still be. */
+    if (part->request.cmd.kind != CMD_POLL_STOP && !route_is_open(fan->call->service, shard)) {
+        part->request.ref = shard->ref;
+        part->request.cmd.rc = (silo_rc){SILO_ROUTED_WRONG};
+        rpc_loop_post(rpc_call_loop(fan->call->rpc), &part->mail);
+    } else if (!shard_send(fan->call->service->shards, shard->ref, &part->request)) {
         part->request.cmd.rc = (silo_rc){SILO_EXHAUSTED};
         part->request.cmd.error = ERROR_MAILBOX_FULL;
         rpc_loop_post(rpc_call_loop(fan->call->rpc), &part->mail);
@@ -360,5 +393,5 @@ static void fan_cancelled(struct rpc_call *rpc, enum rpc_cancel reason, void *co
 void fan_stop_on_cancel(struct fan *fan)
 {
     ASSERT(fan->count == 2);
-    rpc_call_on_cancel(fan->call->rpc, fan_cancelled, fan);
+    svc_on_cancel(fan->call, fan_cancelled, fan);
 }

@@ -41,6 +41,9 @@ struct fan_part {
     struct directory_shard *shard;
     struct stray *stray; /* of the request, when it met no shard */
     size_t index;
+    int64_t sent_us;
+    bool skips; /* the sender's: a shard that is not open here is not waited for, ... */
+    bool gone;  /* ... and this is one: OK, with an empty result */
     bool back;
     bool stopped; /* by fan_stop */
 };
@@ -58,7 +61,8 @@ struct fan *fan_new(struct call *call, size_t count, void (*finished)(struct fan
 void fan_deinit(struct fan *fan);
 /*
  * Kind and arguments of the part's command are set. It always comes back, later: never within this
- * call. The shard is lent until then, and moves with it when it is sent again.
+ * call. The shard is lent until then, and moves with it when it is sent again. A shard that comes
+ * or goes is waited for.
  */
 void fan_send(struct fan_part *part, struct directory_shard *shard);
 /*

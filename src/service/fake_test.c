@@ -42,6 +42,37 @@ bool shard_send(struct shards *shards, struct shard_ref ref, struct shard_reques
     return true;
 }
 
+bool shards_out(struct shards *shards)
+{
+    (void)shards;
+    return fake.out;
+}
+
+static struct shards_listener *listener;
+
+void shards_listen(struct shards *shards, struct shards_listener *who)
+{
+    (void)shards;
+    assert_null(listener);
+    listener = who;
+}
+
+void shards_unlisten(struct shards *shards, struct shards_listener *who)
+{
+    (void)shards;
+    assert_ptr_equal(listener, who);
+    listener = NULL;
+}
+
+void fake_status(size_t shard, enum shard_status status)
+{
+    fake.shards[shard].status = status;
+    if (listener != NULL && status != SHARD_CLOSING && status != SHARD_CLOSED) {
+        listener->changed(listener);
+    }
+    fake_run();
+}
+
 void shard_reset(struct shards *shards, struct shard_ref ref, struct shard_control *control)
 {
     (void)shards;
@@ -336,6 +367,7 @@ void fake_start(size_t shard_count, bool tenancy, bool dev_mode)
 {
     memset(&fake, 0, sizeof fake);
     posted = NULL;
+    listener = NULL;
     fake.now_us = 1000000;
     fake.shard_count = shard_count;
     for (size_t i = 0; i < shard_count; i++) {
@@ -390,6 +422,7 @@ struct rpc_call *fake_call_bytes(const char *name, struct bytes request)
     struct rpc_call *call = xcalloc(1, sizeof *call);
     call->base.ops = &call_ops;
     call->base.loop = &fake_loop;
+    call->base.deadline_us = fake.deadline_us;
     const struct rpc_method *method = NULL;
     for (size_t i = 0; (method = service_rpc_method(fake.service, i)) != NULL; i++) {
         if (strcmp(strrchr(method->path, '/') + 1, name) == 0) {

@@ -62,6 +62,8 @@ struct fake {
     int64_t now_us;
     struct bytes authority; /* of calls that begin */
     bool no_room;           /* connections take no large reply */
+    bool out;               /* the storage is away */
+    int64_t deadline_us;    /* of calls that begin; 0: none */
     struct directory_home directory;
     struct service *service;
 };
@@ -73,6 +75,8 @@ void fake_start(size_t shard_count, bool tenancy, bool dev_mode);
 void fake_stop(void);
 /* A newer directory, of the places and refs that fake.shards have now; the loop hears of it. */
 void fake_publish(void);
+/* The shard's status is this now; the loop hears of it as shards_listen has it. */
+void fake_status(size_t shard, enum shard_status status);
 /* The loop has not come to hear of it when this returns: fake_run. */
 void fake_publish_unheard(void);
 const char *fake_shard_id(size_t index);

@@ -96,7 +96,7 @@ static SILO_RC item_route(const struct call *call, const struct directory *direc
 {
     struct route route;
     route_judge(call->service, directory, shard, &route);
-    if (route.verdict == ROUTE_RUN) {
+    if (route.verdict == ROUTE_RUN || route.verdict == ROUTE_HOLD) { /* its requests wait */
         return RC_OK;
     }
     return FAIL(err, route.err.code, "%s", route_text(call->arena, &route));

@@ -208,8 +208,8 @@ static void test_order_of_checks(void **state)
     b.retry.backoff_factor = 1;
     refused_with("shard not found");
     jobs[0].shard = (char *)fake_shard_id(0);
-    fake.shards[0].status = SHARD_OPENING;
-    refused_with("shard not ready: acquisition in progress");
+    fake.shards[0].status = SHARD_FAILED;
+    refused_with("shard not ready: it could not be opened");
     fake.shards[0].status = SHARD_OPEN;
 
     struct rpc_call *call = import(1);

@@ -12,7 +12,8 @@
  *     -> all back -> reply
  *
  * A poll of all shards is parked on those that have come since it began, too, in a round of their
- * own: when it parks, and at each newer directory while it is parked.
+ * own: when it parks, and at each newer directory while it is parked. Those that leave for another
+ * node send it away; it waits on without them, even for none, until its time is up.
  *
  * Invariants
  *   1. The reply leaves, and the call ends, when no command is out: polls and stops lie in the
@@ -53,6 +54,7 @@ struct poll_call {
     struct poll_round *rounds; /* newest first; NULL until it is parked */
     size_t round_count;
     struct svc_watch watch; /* while it is parked on all shards */
+    struct rpc_timer timer; /* while none of them is here */
     bool stopping;
     /* Set by the executor that fills the parked poll; only its winner matters, no data follows. */
     atomic_bool claimed;
@@ -89,6 +91,14 @@ static size_t result_bytes(const struct poll_result *result)
     return bytes;
 }
 
+/* A poll of all shards waits for none of them that comes or goes. */
+static void poll_send(const struct poll_call *poll, struct fan_part *part,
+                      struct directory_shard *shard)
+{
+    part->skips = poll->all;
+    fan_send(part, shard);
+}
+
 /* What the shard handed out; empty for a part that failed, is not back or was no poll. */
 static struct poll_result part_result(const struct fan_part *part)
 {
@@ -119,7 +129,7 @@ static void visit_next(struct poll_call *poll)
 {
     struct fan_part *part = &poll->visits->parts[poll->visited];
     poll_fill(poll, &part->request.cmd, 0);
-    fan_send(part, &poll->shards[poll->visited++]);
+    poll_send(poll, part, &poll->shards[poll->visited++]);
 }
 
 static void visit_finished(struct fan *fan)
@@ -187,12 +197,56 @@ static void parked_back(struct fan *fan, struct fan_part *part)
     }
 }
 
+static void poll_call_end(struct poll_call *poll)
+{
+    svc_unwatch(&poll->watch);
+    rpc_timer_stop(rpc_call_loop(poll->call->rpc), &poll->timer);
+    poll_call_answer(poll);
+}
+
+/* Whether it was sent away from every shard that it was parked on last, with time left. */
+static bool poll_call_lingers(const struct poll_call *poll)
+{
+    const struct call *call = poll->call;
+    if (!poll->all || poll->stopping || !rpc_call_alive(call->rpc) ||
+        atomic_load_explicit(&call->service->releasing, memory_order_relaxed) ||
+        poll->end_us <= rpc_loop_now_us(rpc_call_loop(call->rpc))) {
+        return false;
+    }
+    for (const struct poll_round *round = poll->rounds; round != NULL; round = round->next) {
+        for (size_t i = 0; i < round->parked->count; i++) {
+            if (!round->parked->parts[i].gone) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static void poll_call_late(struct rpc_timer *timer)
+{
+    struct poll_call *poll = CONTAINER_OF(timer, struct poll_call, timer);
+    if (poll_call_out(poll) == 0) {
+        poll_call_end(poll);
+    }
+}
+
+/* No command is out. */
+static void poll_call_alone(struct poll_call *poll)
+{
+    if (poll_call_lingers(poll)) {
+        poll->timer.fire = poll_call_late;
+        rpc_timer_start(rpc_call_loop(poll->call->rpc), &poll->timer, poll->end_us);
+    } else {
+        poll_call_end(poll);
+    }
+}
+
 static void parked_finished(struct fan *fan)
 {
     struct poll_call *poll = fan->call->state;
     if (poll_call_out(poll) == 0) {
-        svc_unwatch(&poll->watch);
-        poll_call_answer(poll);
+        poll_call_alone(poll);
     }
 }
 
@@ -203,6 +257,8 @@ static void poll_call_cancelled(struct rpc_call *rpc, enum rpc_cancel reason, vo
     struct poll_call *poll = ((struct call *)context)->state;
     if (poll_call_out(poll) != 0) {
         poll_call_stop(poll);
+    } else if (list_linked(&poll->watch.node)) { /* it lingers */
+        poll_call_end(poll);
     }
 }
 
@@ -227,7 +283,7 @@ static void round_add(struct poll_call *poll, struct directory_shard *shards, si
         }
     }
     for (size_t i = 0; i < count; i++) {
-        fan_send(&round->parked->parts[i], &shards[i]);
+        poll_send(poll, &round->parked->parts[i], &shards[i]);
     }
 }
 
@@ -246,10 +302,9 @@ static void poll_call_parked(const struct poll_call *poll, uint64_t ret_slots[SH
     }
 }
 
-/* There is a newer directory: the shards that have come are polled, too. */
-static void poll_call_newer(struct svc_watch *watch)
+/* Parks it on the shards that have come. */
+static void poll_call_come(struct poll_call *poll)
 {
-    struct poll_call *poll = CONTAINER_OF(watch, struct poll_call, watch);
     struct call *call = poll->call;
     if (poll->round_count == POLL_ROUNDS_MAX ||
         poll->end_us <= rpc_loop_now_us(rpc_call_loop(call->rpc))) {
@@ -276,12 +331,26 @@ static void poll_call_newer(struct svc_watch *watch)
     }
 }
 
+/* There is a newer directory, or a shard opened; or the server stops. */
+static void poll_call_newer(struct svc_watch *watch)
+{
+    struct poll_call *poll = CONTAINER_OF(watch, struct poll_call, watch);
+    if (poll_call_out(poll) == 0 && !poll_call_lingers(poll)) {
+        poll_call_end(poll);
+    } else {
+        poll_call_come(poll);
+    }
+}
+
 static void poll_call_park(struct poll_call *poll, struct directory_shard *shards, size_t count)
 {
     round_add(poll, shards, count);
     if (poll->all) {
         svc_watch(poll->call, &poll->watch, poll_call_newer);
-        poll_call_newer(&poll->watch); /* what came while it visited the others */
+        poll_call_come(poll); /* what came while it visited the others */
+        if (poll_call_out(poll) == 0) {
+            poll_call_alone(poll);
+        }
     }
 }
 
@@ -549,15 +618,15 @@ void on_lease_tasks(struct call *call)
         return;
     }
     poll->tasks_max = request->max_tasks < POLL_TASKS_MAX ? request->max_tasks : POLL_TASKS_MAX;
-    if (poll->tasks_max == 0 || poll->shard_count == 0) {
+    if (poll->tasks_max == 0) {
         poll_call_answer(poll);
         return;
     }
     poll->end_us = rpc_loop_now_us(rpc_call_loop(call->rpc)) +
                    1000 * (int64_t)svc_wait_ms(call, request->wait_ms);
-    rpc_call_on_cancel(call->rpc, poll_call_cancelled, call);
-    if (poll->shard_count == 1) {
-        poll_call_park(poll, poll->shards, 1);
+    svc_on_cancel(call, poll_call_cancelled, call);
+    if (poll->shard_count <= 1) {
+        poll_call_park(poll, poll->shards, poll->shard_count);
         return;
     }
     poll->visits = fan_new(call, poll->shard_count, visit_finished);

@@ -38,7 +38,9 @@ static void node_info_answer(struct fan *fan)
     reply.n_placement_rings = service->ring_count;
     reply.owned_shards = arena_alloc(call->arena, (fan->count + 1) * sizeof *reply.owned_shards);
     for (size_t i = 0; i < fan->count; i++) {
-        reply.owned_shards[reply.n_owned_shards++] = owned_new(call->arena, &fan->parts[i]);
+        if (!fan->parts[i].gone) { /* else it is another node's to tell of */
+            reply.owned_shards[reply.n_owned_shards++] = owned_new(call->arena, &fan->parts[i]);
+        }
     }
     qsort(reply.owned_shards, reply.n_owned_shards, sizeof reply.owned_shards[0], owned_cmp);
     fan_deinit(fan);
@@ -57,6 +59,7 @@ void on_node_info(struct call *call)
     }
     for (size_t i = 0; i < count; i++) {
         fan->parts[i].request.cmd.kind = CMD_TOTALS;
+        fan->parts[i].skips = true;
         fan_send(&fan->parts[i], &open[i]);
     }
 }

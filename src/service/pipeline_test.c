@@ -8,6 +8,7 @@
 
 #include "codec/key.h"
 #include "service/fake_test.h"
+#include "service/hold.h"
 
 static struct rpc_call *enqueue(const char *shard, const char *id, const char *tenant,
                                 uint32_t priority)
@@ -48,6 +49,7 @@ static void test_shard_lookup(void **state)
     fake_free(call);
     fake.shards[0].status = SHARD_OPENING;
     call = enqueue(fake_shard_id(0), "a", "t", 100);
+    fake_pass(1000 * (int64_t)HOLD_MS_MAX);
     fake_failed(call, 14, "shard not ready: acquisition in progress");
     fake_free(call);
     fake.shards[0].status = SHARD_OPEN;

@@ -116,6 +116,11 @@ void route_judge(const struct service *service, const struct directory *director
     route_unassigned(directory, shard, ret_route);
 }
 
+void route_not_ready(struct route *route)
+{
+    route_fail(route, ROUTE_HOLD, SILO_UNAVAILABLE, NOT_READY_TEXT, ROUTE_RETRY_MOVE_MS);
+}
+
 size_t route_trailers(const struct route *route, char retry[ROUTE_RETRY_TEXT_MAX],
                       struct rpc_header ret_trailers[ROUTE_TRAILERS_MAX])
 {

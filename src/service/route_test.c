@@ -91,12 +91,12 @@ static void a_call_does_not_wait_for_ever(void **state)
     fake_start(1, false, false);
     struct rpc_call *call = enqueue(0);
     wrong(CMD_ENQUEUE);
-    fake_pass(1000 * (int64_t)STRAY_MS - 1);
+    fake_pass(1000 * (int64_t)HOLD_MS_MAX - 1);
     fake_run();
     assert_false(call->done);
     fake_pass(2);
     fake_run();
-    fake_failed(call, 14, "changing hands");
+    fake_failed(call, 14, "shard not ready");
     fake_free(call);
     fake_publish(); /* nobody waits any more */
     fake_stop();
@@ -183,8 +183,11 @@ static void put(size_t shard, const struct where *where)
     fake_publish();
 }
 
+/* At once, or when the call was held for as long as may be. */
 static void told(struct rpc_call *call, const struct where *where)
 {
+    fake_pass(1000 * (int64_t)HOLD_MS_MAX);
+    fake_run();
     fake_failed(call, where->code, where->text);
     assert_string_equal(call->owner, where->address);
     assert_string_equal(call->owner_node, where->node);

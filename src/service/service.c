@@ -131,6 +131,7 @@ struct service *service_new(const struct service_options *options)
         service->rings[i] = text_new(options->node.rings[i]);
     }
 
+    hold_book_init(&service->held);
     service->methods = xcalloc(METHODS_COUNT, sizeof *service->methods);
     service->method_count = METHODS_COUNT;
     for (size_t i = 0; i < METHODS_COUNT; i++) {
@@ -163,6 +164,7 @@ struct service *service_free(struct service *service)
     for (size_t i = 0; i < service->ring_count; i++) {
         free(service->rings[i]);
     }
+    hold_book_deinit(&service->held);
     free(service->loops);
     free(service->methods);
     free(service->rings);

@@ -18,6 +18,7 @@
 
 #include "base/burst.h"
 #include "base/limits.h"
+#include "service/hold.h"
 #include "service/service.h"
 #include "silo.pb-c.h"
 
@@ -38,9 +39,7 @@
 #define JOB_OVERHEAD_BYTES (64u << 10)
 #define MANY_WAVE_MAX 2048u  /* items of a bulk call that are at the shard at one time */
 #define REPLY_ITEM_BYTES 16u /* tag and length of one item of a reply */
-/* A request that met no shard is sent again so often before it waits for a newer directory, ... */
-#define STRAY_TRIES_MAX 3u
-#define STRAY_MS 5000 /* ... and so long in all, or to the end of its caller's patience */
+#define STRAY_TRIES_MAX 3u   /* a request that was sent away is sent again so often without news */
 
 #define TOPOLOGY_STREAMS_MAX 4096u         /* of WatchTopology, of one server ... */
 #define TOPOLOGY_STREAMS_PER_CONN_MAX 16u  /* ... and of one connection */
@@ -59,6 +58,11 @@ struct service_loop {
     atomic_bool met;        /* a call came there: set by the loop, read by service_release */
     struct rpc_mail release;
     struct list streams; /* of WatchTopology: struct topology_stream.node */
+    /* Sends the same word when shards open or fail. */
+    struct shards_listener listener;
+    struct list held[HOLD_RANKS], looking[HOLD_RANKS]; /* struct hold.node */
+    struct rpc_mail look;                              /* goes on looking at them */
+    bool look_sent;
 };
 
 /* Something on a loop that wants to know of each newer directory. */
@@ -88,6 +92,7 @@ struct service {
     struct service_method *methods; /* as registered */
     size_t method_count;
     struct statements *statements;
+    struct hold_book held;
     struct counter_source counters[SERVICE_COUNTERS_MAX];
     size_t counters_count;
     atomic_uint streams;                          /* of WatchTopology, on all loops */
@@ -96,6 +101,7 @@ struct service {
 };
 
 struct call;
+struct call_holds;
 struct route;
 struct stray;
 
@@ -117,6 +123,7 @@ struct call {
     const char *path;
     struct rpc_call *rpc;
     struct arena *arena;
+    size_t request_len;        /* bytes */
     const void *message;       /* the decoded request */
     const char *const *faults; /* bulk calls: what is wrong with each item, NULL where nothing is */
     /* A copy from svc_route, of a shard of this process: so nothing in it is the directory's. */
@@ -126,6 +133,9 @@ struct call {
     struct rpc_mail mail;
     struct stray *stray;      /* of the request, when it met no shard */
     const struct route *told; /* goes with an error; NULL: when to ask again, if its code passes */
+    bool ends_itself;         /* svc_on_cancel: what of it waits is ended by the handler */
+    struct call_holds *holds; /* NULL: nothing of it has waited for a shard */
+    int64_t held_since_us, held_until_us; /* the call itself; 0: it was never held */
     void (*answer)(struct call *call);
     void *state; /* the handler's */
 };
@@ -162,9 +172,16 @@ bool svc_job(struct call *call, const char *id);
  */
 bool svc_has_room(struct call *call);
 
+/* As rpc_call_on_cancel: on_cancel ends all that waits, be it in a shard or held. */
+void svc_on_cancel(struct call *call,
+                   void (*on_cancel)(struct rpc_call *rpc, enum rpc_cancel reason, void *context),
+                   void *context);
+
 /* Sends call->request.cmd (kind and arguments set); answer runs on the loop when it is back. */
 void svc_send(struct call *call, enum command_kind kind, void (*answer)(struct call *call));
-/* min(wait_ms, 60 s, the call's deadline - 100 ms), never negative. */
+/* min(ms, the call's deadline - 100 ms), never negative. */
+uint32_t svc_patience_ms(const struct call *call, uint32_t ms);
+/* The same of a wait in a shard, 60 s at most; less by the time that the call was held. */
 uint32_t svc_wait_ms(const struct call *call, uint32_t wait_ms);
 
 /*
@@ -189,18 +206,23 @@ size_t svc_pieces(struct arena *arena, const ProtobufCMessage *reply, size_t siz
 struct service_loop *svc_loop(const struct call *call);
 /* Loop. The newest directory, lent until this is called again: for one event of the loop. */
 const struct directory *svc_directory(const struct call *call);
-/* Loop. newer runs for each newer directory, until svc_unwatch; no-op for one that is not there. */
+/*
+ * Loop. newer runs for each newer directory, and when shards opened or failed, until svc_unwatch;
+ * no-op for one that is not there.
+ */
 void svc_watch(const struct call *call, struct svc_watch *watch,
                void (*newer)(struct svc_watch *watch));
 void svc_unwatch(struct svc_watch *watch);
 
+/* --- stray.c --- */
+
 /*
- * Loop. The request came back with SILO_ROUTED_WRONG: it is sent to where the shard is now, perhaps
- * later, and `shard` says where; or it ends with an error. In the end `mail` comes once more.
- * *stray is kept with the request, NULL at first.
+ * Loop. The request, sent at that time, came back with SILO_ROUTED_WRONG: it is sent to where the
+ * shard is now, perhaps later, and `shard` says where; or it ends with an error. In the end `mail`
+ * comes once more. *stray is kept with the request, NULL at first.
  */
 void svc_again(struct call *call, struct shard_request *request, struct rpc_mail *mail,
-               struct directory_shard *shard, struct stray **stray);
+               struct directory_shard *shard, int64_t sent_us, struct stray **stray);
 /* Loop. Ends the waiting of such a request, which then comes back; false: it does not wait. */
 bool svc_again_stop(struct stray *stray);
 
@@ -237,6 +259,8 @@ SILO_RC route_name(const struct directory *directory, struct bytes text,
  */
 void route_judge(const struct service *service, const struct directory *directory,
                  const struct directory_shard *shard, struct route *ret_route);
+/* As of a shard on its way: for one that is open, but where a request was sent away. */
+void route_not_ready(struct route *route);
 /* How many trailers tell whom to ask and when; `retry` is the memory of one of them. */
 size_t route_trailers(const struct route *route, char retry[ROUTE_RETRY_TEXT_MAX],
                       struct rpc_header ret_trailers[ROUTE_TRAILERS_MAX]);

@@ -25,6 +25,7 @@
 #define SILO_SHARD_SHARD_H
 
 #include "base/env.h"
+#include "base/list.h"
 #include "base/mailbox.h"
 #include "base/shard_ref.h"
 #include "base/uuid.h"
@@ -90,6 +91,16 @@ struct shard_notice {
     struct mail mail;
     struct shard_ref ref;
     enum shard_status status;
+};
+
+/*
+ * Somebody who wants to know when shards open, fail or are fenced; the status of none of them is
+ * told, for it may have changed since. `changed` runs on an executor's thread, one at a time; it
+ * only sends word.
+ */
+struct shards_listener {
+    struct list_node node;
+    void (*changed)(struct shards_listener *listener);
 };
 
 /* What calls to a fenced shard are told. */
@@ -213,6 +224,9 @@ struct counter_source shards_counters(const struct shards *shards);
  * always strict.
  */
 void shards_set_strict(struct shards *shards, bool strict);
+/* Any thread. From now on the listener is called; after shards_unlisten it is not. */
+void shards_listen(struct shards *shards, struct shards_listener *listener);
+void shards_unlisten(struct shards *shards, struct shards_listener *listener);
 /* Shutdown begins: every parked poll is answered now, later ones at once. */
 void shards_release_polls(struct shards *shards);
 

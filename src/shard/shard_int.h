@@ -7,6 +7,7 @@
  *   life.c       opening, closing, failing; controls
  *   prepare.c    before a move: the log's rows into tables
  *   reopen.c     what follows a failure: is it still ours, opening again; the data of a reset
+ *   listen.c     who wants to know what becomes of shards
  *   commit.c     the open batch, writes, flushes, parked replies
  *   reads.c      the core's reads
  *   wants.c      the rows an answer wants
@@ -246,6 +247,8 @@ struct shards {
     atomic_bool strict;                /* how old a proof may be; relaxed: as of about now */
     atomic_uint_fast64_t answer_bytes; /* wanted by answers under way; a mere sum, relaxed */
     struct outage outage;
+    pthread_mutex_t listening; /* guards listeners, and is held while they are called */
+    struct list listeners;     /* struct shards_listener.node */
 };
 
 /* The monotonic time of its executor's turn. */
@@ -270,6 +273,12 @@ static inline struct store_open_args shard_place(const struct shard *shard)
 struct shard *shards_shard(struct shards *shards, struct shard_ref ref);
 /* Frees a shard that has gone, and its place. */
 void shard_free(struct shard *shard);
+
+/* listen.c */
+void listeners_init(struct shards *shards);
+void listeners_deinit(struct shards *shards);
+/* Something that listeners want to know has happened. */
+void listeners_tell(struct shards *shards);
 
 /* visits.c */
 /* Something came for the shard: it has a turn in this turn of its executor. */

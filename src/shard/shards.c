@@ -44,6 +44,7 @@ struct shards *shards_new(const struct shards_options *options)
         shards->options.settings_json = shards->settings_json;
     }
     outage_init(shards);
+    listeners_init(shards);
     shards->slots = xcalloc(SHARDS_MAX, sizeof shards->slots[0]);
     shards->executors = xcalloc(options->executors, sizeof *shards->executors);
     for (uint32_t i = 0; i < options->executors; i++) {
@@ -71,6 +72,7 @@ struct shards *shards_free(struct shards *shards)
         published_free(executor->published);
     }
     outage_deinit(shards);
+    listeners_deinit(shards);
     for (size_t i = 0; i < SHARDS_MAX; i++) {
         published_free(atomic_load_explicit(&shards->slots[i].published, memory_order_relaxed));
     }
@@ -121,6 +123,9 @@ void shard_set_status(struct shard *shard, enum shard_status status)
     atomic_store_explicit(&slot_of(shard->shards, shard->ref)->state,
                           state_of(shard->ref.generation, status), memory_order_relaxed);
     const bool tells = status == SHARD_OPEN || status == SHARD_FAILED || status == SHARD_FENCED;
+    if (changed && tells) {
+        listeners_tell(shard->shards);
+    }
     if (changed && tells && options->told != NULL) {
         struct shard_notice *notice = xcalloc(1, sizeof *notice);
         notice->ref = shard->ref;
