@@ -68,6 +68,9 @@ static void many_results(struct client_call *call)
                         result->error_opt_case != 0 ? result->error : "");
             item->import_status = (enum job_status)result->status;
         }
+        if (nodes_elsewhere(call->world, item->code, item->text)) {
+            item->code = RPC_STATUS_UNAVAILABLE; /* as of a whole call */
+        }
     }
 }
 
@@ -80,7 +83,7 @@ static void call_ended(struct rpc_call *rpc, bool there)
         ASSERT(call->reply != NULL);
     }
     /* Who has the shard not is like one who cannot serve it now. */
-    const bool served = there && !nodes_elsewhere(call->world, rpc);
+    const bool served = there && !nodes_elsewhere(call->world, rpc->status, rpc->text);
     for (size_t i = 0; i < call->count; i++) {
         struct item *item = &call->items[i];
         item->there = there;

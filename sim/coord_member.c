@@ -17,6 +17,8 @@ enum purpose {
     TO_CLAIM,
     TO_SETTLE, /* a claim was not answered */
     TO_RELEASE,
+    TO_HAND_OVER,
+    TO_FORCE,
     TO_PUT_MAP,
 };
 
@@ -476,6 +478,31 @@ static void release_answered(struct coord_member *member, const struct parcel *p
     tell_about(member, EVENT_RELEASED, &owner->shard, 0);
 }
 
+/* One that was granted and asked for again is granted; one that is refused is read, so any is. */
+static void hand_over_answered(struct coord_member *member, const struct parcel *parcel)
+{
+    const struct coordinator_owner *owner = &parcel->answer.owner;
+    if (!parcel->answer.done) {
+        tell_about(member, EVENT_HAND_OVER_LOST, &owner->shard, 0);
+    } else {
+        (void)record_newer(member, &owner->shard, parcel->state.revision);
+        tell_about(member, EVENT_HANDED_OVER, &owner->shard, owner->epoch);
+    }
+}
+
+static void force_answered(struct coord_member *member, const struct parcel *parcel)
+{
+    const struct coordinator_owner *owner = &parcel->answer.owner;
+    struct told *told = tell(member, EVENT_FORCED);
+    told->event.shard = owner->shard;
+    if (!parcel->answer.done && owner->epoch == parcel->question->ask.expected) {
+        told->event.rc.code = SILO_PRECONDITION;
+        told->event.text = bytes_str(keep(told, 0, owner->holder));
+    } else if (!parcel->answer.done) {
+        told->event.rc.code = SILO_CONFLICT;
+    }
+}
+
 static void answer_take(struct coord_member *member, const struct parcel *parcel)
 {
     const struct question *question = parcel->question;
@@ -513,6 +540,12 @@ static void answer_take(struct coord_member *member, const struct parcel *parcel
         break;
     case TO_RELEASE:
         release_answered(member, parcel);
+        break;
+    case TO_HAND_OVER:
+        hand_over_answered(member, parcel);
+        break;
+    case TO_FORCE:
+        force_answered(member, parcel);
         break;
     case TO_PUT_MAP:
         (void)tell(member, parcel->answer.done ? EVENT_MAP_COMMITTED : EVENT_MAP_LOST);
@@ -669,19 +702,25 @@ static void member_release(struct coord *coord, const struct uuid *shard, uint64
 static void member_hand_over(struct coord *coord, const struct uuid *shard, uint64_t epoch,
                              const char *to)
 {
-    (void)epoch;
-    (void)to;
-    tell_about(member_of(coord), EVENT_HAND_OVER_LOST, shard, 0);
+    struct coord_member *member = member_of(coord);
+    if (member->on_release != NULL) {
+        member->on_release(member, shard);
+    }
+    struct question *question = question_new(member, TO_HAND_OVER, ASK_HAND_OVER);
+    question->ask.shard = *shard;
+    question->ask.expected = epoch;
+    (void)snprintf(question->ask.to, sizeof question->ask.to, "%s", to);
+    question_send(question);
 }
 
 static void member_force_release(struct coord *coord, const struct uuid *shard, uint64_t expected,
                                  bool force)
 {
-    (void)expected;
-    (void)force;
-    struct told *told = tell(member_of(coord), EVENT_FORCED);
-    told->event.shard = *shard;
-    told->event.rc.code = SILO_UNAVAILABLE;
+    struct question *question = question_new(member_of(coord), TO_FORCE, ASK_FORCE);
+    question->ask.shard = *shard;
+    question->ask.expected = expected;
+    question->ask.force = force;
+    question_send(question);
 }
 
 static int member_fd(const struct coord *coord)

@@ -187,6 +187,25 @@ static bool ask_release(struct coordinator *co, const struct coordinator_ask *as
     return strcmp(owner->holder, ask->id) != 0;
 }
 
+static bool ask_hand_over(struct coordinator *co, const struct coordinator_ask *ask)
+{
+    struct coordinator_owner *owner = owner_of(co, &ask->shard);
+    if (owner->epoch == ask->expected && owner->epoch != 0 && member_of(co, ask->to) != NULL) {
+        owner_put(co, owner, ask->to);
+    }
+    return strcmp(owner->holder, ask->to) == 0;
+}
+
+static bool ask_force(struct coordinator *co, const struct coordinator_ask *ask)
+{
+    struct coordinator_owner *owner = owner_of(co, &ask->shard);
+    if (owner->epoch == ask->expected && owner->epoch != 0 &&
+        (ask->force || member_of(co, owner->holder) == NULL)) {
+        owner_put(co, owner, "");
+    }
+    return owner->epoch == 0;
+}
+
 static bool ask_map_put(struct coordinator *co, const struct coordinator_ask *ask)
 {
     if (ask->map != co->state.map_number + 1) {
@@ -223,6 +242,12 @@ void coordinator_ask(struct coordinator *co, const struct coordinator_ask *ask,
     case ASK_RELEASE:
         ret->done = ask_release(co, ask);
         break;
+    case ASK_HAND_OVER:
+        ret->done = ask_hand_over(co, ask);
+        break;
+    case ASK_FORCE:
+        ret->done = ask_force(co, ask);
+        break;
     case ASK_MAP_PUT:
         ret->done = ask_map_put(co, ask);
         break;
@@ -231,11 +256,13 @@ void coordinator_ask(struct coordinator *co, const struct coordinator_ask *ask,
         break;
     }
     ret->member = member != NULL;
-    if (ask->question == ASK_OWNER || ask->question == ASK_CLAIM || ask->question == ASK_RELEASE) {
+    const bool reads = ask->question == ASK_OWNER || ask->question == ASK_CLAIM;
+    if (reads || ask->question == ASK_RELEASE || ask->question == ASK_HAND_OVER ||
+        ask->question == ASK_FORCE) {
         ret->owner = *owner_of(co, &ask->shard);
-        if (ask->question != ASK_RELEASE && strcmp(ret->owner.holder, ask->id) == 0) {
-            co->on_named(co, ask->id, &ask->shard);
-        }
+    }
+    if (reads && strcmp(ret->owner.holder, ask->id) == 0) {
+        co->on_named(co, ask->id, &ask->shard);
     }
 }
 

@@ -58,6 +58,8 @@ enum coordinator_question {
     ASK_OWNER,   /* one record */
     ASK_CLAIM,
     ASK_RELEASE,
+    ASK_HAND_OVER, /* the record to another member */
+    ASK_FORCE,     /* the record away from whoever it names */
     ASK_MAP_PUT,
 };
 
@@ -66,9 +68,11 @@ struct coordinator_ask {
     char id[COORDINATOR_ID_MAX]; /* of the member that asks, and its nonce */
     uint64_t nonce;
     struct uuid shard;
-    uint64_t expected; /* CLAIM, RELEASE: the record's epoch; 0: there is none */
-    uint64_t map;      /* CLAIM: the newest map; MAP_PUT: the one to be put */
-    struct bytes text; /* MAP_PUT */
+    uint64_t expected; /* of CLAIM and all that follow: the record's epoch; 0: there is none */
+    char to[COORDINATOR_ID_MAX]; /* HAND_OVER */
+    bool force;                  /* FORCE: though it names a member */
+    uint64_t map;                /* CLAIM: the newest map; MAP_PUT: the one to be put */
+    struct bytes text;           /* MAP_PUT */
 };
 
 /* Everything there is: members, records, map. */
@@ -85,7 +89,7 @@ struct coordinator_state {
 struct coordinator_answer {
     bool done;                      /* what was asked for holds now */
     bool member;                    /* the asking member is one, by its nonce */
-    struct coordinator_owner owner; /* OWNER, CLAIM, RELEASE: the record as it is */
+    struct coordinator_owner owner; /* of questions about one: the record as it is */
     const struct coordinator_state *state;
 };
 

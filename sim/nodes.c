@@ -359,11 +359,11 @@ static const struct process *process_at(const struct net_host *host)
     return CONTAINER_OF(host, const struct process, host);
 }
 
-bool nodes_elsewhere(const struct world *world, const struct rpc_call *rpc)
+bool nodes_elsewhere(const struct world *world, uint32_t status, const char *text)
 {
-    static const char text[] = "shard not found";
-    return several(world) && rpc->status == RPC_STATUS_NOT_FOUND &&
-           strncmp(rpc->text, text, sizeof text - 1) == 0;
+    static const char start[] = "shard not found";
+    return several(world) && status == RPC_STATUS_NOT_FOUND &&
+           strncmp(text, start, sizeof start - 1) == 0;
 }
 
 /*
@@ -377,7 +377,8 @@ void nodes_heard(struct world *world, const struct rpc_call *rpc, size_t shard)
     }
     const uint32_t index = process_at(rpc->host)->options.number;
     const bool named = rpc->holder[0] != '\0';
-    if (nodes_elsewhere(world, rpc) && (!named || number_of(rpc->holder) == index)) {
+    if (nodes_elsewhere(world, rpc->status, rpc->text) &&
+        (!named || number_of(rpc->holder) == index)) {
         (void)verdict_fail(&world->verdict, "redirect", "process %u sends callers of shard %zu %s",
                            index, shard, named ? "to itself" : "nowhere");
         return;
@@ -386,7 +387,7 @@ void nodes_heard(struct world *world, const struct rpc_call *rpc, size_t shard)
         world->guess[shard] = number_of(rpc->holder);
         return;
     }
-    if (rpc->status != RPC_STATUS_UNAVAILABLE && !nodes_elsewhere(world, rpc)) {
+    if (rpc->status != RPC_STATUS_UNAVAILABLE && !nodes_elsewhere(world, rpc->status, rpc->text)) {
         world->guess[shard] = index;
     } else if (world->guess[shard] == index) {
         world->guess[shard] = below(world, (uint32_t)world->process_count);

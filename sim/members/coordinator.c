@@ -13,10 +13,14 @@ static void members_fill(const struct world *world, struct letter *letter)
     letter->event = (struct cluster_event){.kind = EVENT_MEMBERS, .members = letter->members};
     for (int i = 0; i < MEMBERS_NODES; i++) {
         if (world->member_nonce[i] != 0) {
+            const char *const *rings;
+            const size_t ring_count = node_rings(world, i, &rings);
             letter->members[letter->event.member_count++] =
                 (struct cluster_member){.id = node_name(i),
                                         .nonce = world->member_nonce[i],
                                         .address = node_name(i),
+                                        .rings = rings,
+                                        .ring_count = ring_count,
                                         .leaving = world->member_leaving[i]};
         }
     }
@@ -117,6 +121,11 @@ static struct letter *answer(struct world *world, int node, enum cluster_event_k
 static void serve_join(struct world *world, int node, const struct letter *request)
 {
     struct life *life = &world->lives[node];
+    const uint64_t nonce = world->member_nonce[node];
+    if (nonce != 0 && nonce != life->nonce && !request->action.replace) {
+        answer(world, node, EVENT_JOIN_TAKEN, request)->event.number = nonce;
+        return;
+    }
     world->member_nonce[node] = life->nonce;
     world->member_leaving[node] = life->leaving;
     (void)answer(world, node, EVENT_CONFIRMED, request);
@@ -157,6 +166,40 @@ static void serve_release(struct world *world, int node, const struct letter *re
     }
 }
 
+static void serve_hand_over(struct world *world, int node, const struct letter *request)
+{
+    const int shard = world_shard(world, &request->action.shard);
+    const int to = node_number(request->action.to);
+    if (world->records[shard].holder != node ||
+        world->records[shard].epoch != request->action.epoch || world->member_nonce[to] == 0) {
+        (void)answer(world, node, EVENT_HAND_OVER_LOST, request);
+        return;
+    }
+    world->records[shard].holder = to;
+    world->records[shard].epoch = ++world->revision;
+    world->handed_over++;
+    answer(world, node, EVENT_HANDED_OVER, request)->event.epoch = world->revision;
+    tell_owner(world, shard);
+}
+
+static void serve_force(struct world *world, int node, const struct letter *request)
+{
+    const int shard = world_shard(world, &request->action.shard);
+    const int holder = world->records[shard].holder;
+    struct letter *letter = answer(world, node, EVENT_FORCED, request);
+    if (world->records[shard].epoch != request->action.expected) {
+        letter->event.rc.code = SILO_CONFLICT;
+    } else if (holder != NOBODY && world->member_nonce[holder] != 0 && !request->action.force) {
+        letter->event.rc.code = SILO_PRECONDITION;
+        letter->event.text = bytes_str(node_name(holder));
+    } else if (holder != NOBODY) {
+        world->records[shard].holder = NOBODY;
+        world->records[shard].epoch = 0;
+        world->engine[shard].given_up = true;
+        tell_owner(world, shard);
+    }
+}
+
 static void serve_commit(struct world *world, int node, const struct letter *request)
 {
     if (request->action.number != world->map.number + 1) {
@@ -164,16 +207,8 @@ static void serve_commit(struct world *world, int node, const struct letter *req
         return;
     }
     map_set(world, request->action.text, request->action.number);
-    (void)answer(world, node, EVENT_MAP_COMMITTED, request);
+    answer(world, node, EVENT_MAP_COMMITTED, request)->event.number = world->map.number;
     tell_map(world, node);
-}
-
-/* A node whose name an earlier life still has must wait until that one is forgotten. */
-static bool can_serve(const struct world *world, int node, const struct letter *request)
-{
-    const struct life *life = &world->lives[node];
-    const uint64_t nonce = world->member_nonce[node];
-    return request->action.kind != ACTION_JOIN || nonce == 0 || nonce == life->nonce;
 }
 
 bool coordinator_serve(struct world *world, int node)
@@ -183,12 +218,9 @@ bool coordinator_serve(struct world *world, int node)
     uint64_t skip = world_random(world, 4); /* requests overtake each other */
     for (struct list_node *n = list_first(&life->requests); n != NULL;
          n = list_next(&life->requests, n)) {
-        struct letter *one = CONTAINER_OF(n, struct letter, node);
-        if (can_serve(world, node, one)) {
-            request = one;
-            if (skip-- == 0) {
-                break;
-            }
+        request = CONTAINER_OF(n, struct letter, node);
+        if (skip-- == 0) {
+            break;
         }
     }
     if (request == NULL) {
@@ -215,6 +247,12 @@ bool coordinator_serve(struct world *world, int node)
     case ACTION_RELEASE:
         serve_release(world, node, request);
         break;
+    case ACTION_HAND_OVER:
+        serve_hand_over(world, node, request);
+        break;
+    case ACTION_FORCE_RELEASE:
+        serve_force(world, node, request);
+        break;
     case ACTION_LEAVE:
         life->leaving = true;
         if (world->member_nonce[node] == life->nonce) {
@@ -230,8 +268,6 @@ bool coordinator_serve(struct world *world, int node)
     case ACTION_REFUSE:
     case ACTION_LEFT:
     case ACTION_PREPARE:
-    case ACTION_HAND_OVER:
-    case ACTION_FORCE_RELEASE:
     case ACTION_STRICT:
     case ACTION_ANSWER:
         ASSERT(false); /* not the coordinator's */

@@ -60,7 +60,7 @@ static void calm_expire(struct world *world)
 
 static bool run(struct world *world, uint64_t steps)
 {
-    node_start(world, (int)world_random(world, MEMBERS_NODES));
+    node_start(world, (int)world_random(world, (uint64_t)world->nodes));
     for (uint64_t i = 0; i < steps && !world->failed; i++) {
         (void)world_step(world);
     }
@@ -89,7 +89,7 @@ static bool run(struct world *world, uint64_t steps)
         world_fail(world, "settle", "it goes on and on");
     }
     if (!world->failed) {
-        nodes_check_settled(world);
+        settle_check(world);
     }
     return !world->failed;
 }
@@ -141,7 +141,7 @@ int main(int argc, char **argv)
                       argv[0]);
         return EXIT_FAILURE;
     }
-    uint64_t failed = 0, maps = 0, lives = 0;
+    uint64_t failed = 0, maps = 0, lives = 0, handed_over = 0;
     struct world *world = xcalloc(1, sizeof *world);
     for (uint64_t i = 0; i < options.count && !(options.stop && failed > 0); i++) {
         world_init(world, options.seed + i, options.trace);
@@ -152,13 +152,15 @@ int main(int argc, char **argv)
         }
         maps += world->map.number;
         lives += world->nonces;
+        handed_over += world->handed_over;
         world_deinit(world);
     }
     free(world);
     if (!options.quiet) {
-        (void)printf("%llu runs, %llu lives of nodes, %llu maps: %llu failed\n",
+        (void)printf("%llu runs, %llu lives of nodes, %llu maps, %llu hand-overs: %llu failed\n",
                      (unsigned long long)options.count, (unsigned long long)lives,
-                     (unsigned long long)maps, (unsigned long long)failed);
+                     (unsigned long long)maps, (unsigned long long)handed_over,
+                     (unsigned long long)failed);
     }
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

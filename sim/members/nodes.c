@@ -1,11 +1,23 @@
 /*
- * sim/members/nodes.c - what a node is told and what it does about it; each of its actions is held
- * against the rules, by what it was told and by what is true.
+ * sim/members/nodes.c - nodes start and end, are told things, and what they ask for is kept until
+ * it is carried out.
  */
 #include "sim/members/members.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+size_t node_rings(const struct world *world, int node, const char *const **ret_rings)
+{
+    static const char *const both[] = {CLUSTER_RING_DEFAULT, "gpu"};
+    *ret_rings = both;
+    if (node == 2 && world->seed % 2 == 0) {
+        *ret_rings = both + 1;
+        return 1;
+    }
+    return node == 1 ? 2 : 0;
+}
 
 void node_start(struct world *world, int node)
 {
@@ -16,12 +28,21 @@ void node_start(struct world *world, int node)
     list_init(&life->requests);
     list_init(&life->work);
     for (size_t i = 0; i < MEMBERS_SHARDS; i++) {
-        life->sights[i].holder = NOBODY;
+        life->sights[i] =
+            (struct sight){.holder = NOBODY, .to = NOBODY, .vanished_ms = -CLUSTER_FORCED_PAUSE_MS};
     }
+    life->changed_ms = world->now_ms;
+    const char *const *rings;
+    const size_t ring_count = node_rings(world, node, &rings);
     struct cluster_options options = {
-        .self = {.id = node_name(node), .nonce = life->nonce, .address = node_name(node)},
-        .settings = {.shard_count = 4},
+        .self = {.id = node_name(node),
+                 .nonce = life->nonce,
+                 .address = node_name(node),
+                 .rings = rings,
+                 .ring_count = ring_count},
+        .settings = {.shard_count = 7, .wal_url = world->pinned ? "file:///log" : NULL},
         .guarded = true,
+        .replaces = world_random(world, 2) == 0,
         .ttl_ms = MEMBERS_TTL_MS};
     memcpy(options.seed, &world->seed, sizeof world->seed);
     options.seed[8] = (uint8_t)life->nonce;
@@ -49,157 +70,27 @@ void node_kill(struct world *world, int node)
     letters_free(&life->own_events);
     letters_free(&life->requests);
     letters_free(&life->work);
-    for (size_t i = 0; i < world->shard_count; i++) {
-        if (world->engine[i].open_by == node) {
-            world->engine[i].open_by = NOBODY;
-        }
-    }
-}
-
-/* --- what it is told --- */
-
-static void see(struct world *world, int node, const struct cluster_event *event)
-{
-    struct life *life = &world->lives[node];
-    const bool owner = event->kind == EVENT_OWNER || event->kind == EVENT_OWNER_READ;
-    const int at = world_shard(world, owner ? &event->owners[0].shard : &event->shard);
-    struct sight *sight = at != NOBODY ? &life->sights[at] : NULL;
-    switch (event->kind) {
-    case EVENT_MAP:
-        life->map_number = event->number > life->map_number ? event->number : life->map_number;
-        return;
-    case EVENT_MAP_COMMITTED:
-        life->map_number = 1;
-        return;
-    case EVENT_MEMBERS:
-        memset(life->member, 0, sizeof life->member);
-        for (size_t i = 0; i < event->member_count; i++) {
-            life->member[node_number(event->members[i].id)] = true;
-        }
-        return;
-    case EVENT_OWNERS:
-        for (size_t i = 0; i < MEMBERS_SHARDS; i++) {
-            life->sights[i].holder = NOBODY;
-        }
-        for (size_t i = 0; i < event->owner_count; i++) {
-            life->sights[world_shard(world, &event->owners[i].shard)].holder =
-                node_number(event->owners[i].holder);
-        }
-        return;
-    case EVENT_OWNER:
-    case EVENT_OWNER_READ:
-        sight->holder = node_number(event->owners[0].holder);
-        sight->claimed = sight->claimed && sight->holder == node;
-        if (event->kind == EVENT_OWNER_READ && sight->holder == node &&
-            event->number >= sight->fenced_step) {
-            sight->fenced = false;
-            sight->claimed = true; /* the record says so */
-        }
-        return;
-    case EVENT_CLAIMED:
-        sight->claimed = true;
-        sight->fenced = false;
-        sight->holder = node;
-        return;
-    case EVENT_FENCED:
-        sight->fenced = true;
-        sight->fenced_step = world->steps;
-        return;
-    case EVENT_CONFIRMED:
-        life->confirmed = true;
-        return;
-    case EVENT_LAPSED:
-        life->confirmed = false;
-        return;
-    case EVENT_MAP_LOST:
-    case EVENT_CLAIM_LOST:
-    case EVENT_RELEASED:
-    case EVENT_WRITER:
-    case EVENT_WRITER_FAILED:
-    case EVENT_OPENING:
-    case EVENT_OPENED:
-    case EVENT_OPEN_FAILED:
-    case EVENT_CLOSED:
-    case EVENT_LEAVE:
-    case EVENT_HANDED_OVER:
-    case EVENT_HAND_OVER_LOST:
-    case EVENT_FORCED:
-    case EVENT_PREPARED:
-    case EVENT_JOIN_TAKEN:
-    case EVENT_QUESTION:
-        return; /* no rule rests on them */
-    }
+    engine_kill(world, node);
 }
 
 void node_tell(struct world *world, int node, struct list *events)
 {
     struct life *life = &world->lives[node];
     struct letter *letter = LIST_ENTRY(list_pop_front(events), struct letter, node);
-    see(world, node, &letter->event);
+    cluster_set_time(life->cluster, world->now_ms);
+    rules_see(world, node, &letter->event);
     cluster_event(life->cluster, &letter->event);
     letter_free(letter);
-}
-
-/* --- what it does --- */
-
-static bool map_has(const struct world *world, const struct uuid *shard)
-{
-    for (size_t i = 0; i < world->map.shard_count; i++) {
-        if (uuid_eq(&world->map.shards[i].id, shard)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void check_claim(struct world *world, int node, const struct cluster_action *action,
-                        int shard)
-{
-    const struct life *life = &world->lives[node];
-    const int holder = life->sights[shard].holder;
-    if (!life->confirmed) {
-        world_fail(world, "lapse", "%s claims shard %d, and is no member", node_name(node), shard);
-    } else if (action->map != life->map_number) {
-        world_fail(world, "map", "%s claims shard %d by map %llu, and was told of %llu",
-                   node_name(node), shard, (unsigned long long)action->map,
-                   (unsigned long long)life->map_number);
-    } else if (holder != NOBODY && holder != node && life->member[holder]) {
-        world_fail(world, "claim", "%s claims shard %d from %s, a member", node_name(node), shard,
-                   node_name(holder));
-    }
-    if (action->map == world->map.number && !map_has(world, &action->shard)) {
-        world_fail(world, "map", "%s claims shard %d, which the map lacks", node_name(node), shard);
-    }
-}
-
-static void check_open(struct world *world, int node, int shard)
-{
-    const struct sight *sight = &world->lives[node].sights[shard];
-    if (!sight->claimed) {
-        world_fail(world, "open", "%s opens shard %d, which it did not claim", node_name(node),
-                   shard);
-    } else if (sight->fenced) {
-        world_fail(world, "fenced", "%s opens shard %d again, and did not read its record",
-                   node_name(node), shard);
-    }
-}
-
-static void check_release(struct world *world, int node, int shard)
-{
-    if (!world->lives[node].confirmed) {
-        world_fail(world, "lapse", "%s releases shard %d, and is no member", node_name(node),
-                   shard);
-    } else if (world->engine[shard].open_by == node &&
-               world->engine[shard].open_nonce == world->lives[node].nonce) {
-        world_fail(world, "release", "%s releases shard %d, and has it open", node_name(node),
-                   shard);
-    }
 }
 
 static void keep(struct list *list, const struct cluster_action *action)
 {
     struct letter *letter = letter_new(list);
     letter->action = *action;
+    if (action->to != NULL) {
+        (void)snprintf(letter->to, sizeof letter->to, "%s", action->to);
+        letter->action.to = letter->to;
+    }
     if (action->text.len > 0) {
         letter->text = xcalloc(action->text.len + 1, 1);
         memcpy(letter->text, action->text.ptr, action->text.len);
@@ -219,24 +110,27 @@ static void place(struct world *world, int node, struct cluster_action *action)
     }
 }
 
+/* Its id is an earlier life's, which nobody has found out to be dead: it ends. */
+static void refuse(struct world *world, int node, const struct cluster_action *action)
+{
+    if (action->rc.code != SILO_EXISTS || !world->lives[node].taken) {
+        world_fail(world, "refuse", "%s: %.*s", node_name(node), BYTES_FMT(action->text));
+    }
+    world->lives[node].displaced = true;
+}
+
 static void act(struct world *world, int node, struct cluster_action *action)
 {
     struct life *life = &world->lives[node];
-    const int shard = world_shard(world, &action->shard);
     switch (action->kind) {
-    case ACTION_CLAIM:
-        check_claim(world, node, action, shard);
-        keep(&life->requests, action);
-        return;
-    case ACTION_RELEASE:
-        check_release(world, node, shard);
-        life->sights[shard].claimed = false;
-        keep(&life->requests, action);
-        return;
     case ACTION_OPEN:
-        check_open(world, node, shard);
         place(world, node, action);
         keep(&life->work, action);
+        return;
+    case ACTION_PREPARE:
+        if (world->calm || world_random(world, 10) != 0) { /* else it hangs */
+            keep(&life->work, action);
+        }
         return;
     case ACTION_CLOSE:
     case ACTION_READ_WRITER:
@@ -246,21 +140,24 @@ static void act(struct world *world, int node, struct cluster_action *action)
     case ACTION_READ_MAP:
     case ACTION_COMMIT_MAP:
     case ACTION_READ_OWNER:
+    case ACTION_CLAIM:
+    case ACTION_RELEASE:
+    case ACTION_HAND_OVER:
+    case ACTION_FORCE_RELEASE:
     case ACTION_LEAVE:
         keep(&life->requests, action);
         return;
     case ACTION_PUBLISH:
         directory_unref(cluster_directory(life->cluster));
         return;
-    case ACTION_REMOVE:
-    case ACTION_PREPARE:
-    case ACTION_HAND_OVER:
-    case ACTION_FORCE_RELEASE:
-    case ACTION_STRICT:
     case ACTION_ANSWER:
+        action->question->done(action->question);
+        return;
+    case ACTION_REMOVE:
+    case ACTION_STRICT:
         return;
     case ACTION_REFUSE:
-        world_fail(world, "refuse", "%s: %.*s", node_name(node), BYTES_FMT(action->text));
+        refuse(world, node, action);
         return;
     case ACTION_LEFT:
         life->left = true;
@@ -275,81 +172,12 @@ void node_act(struct world *world, int node)
     while (!world->failed && cluster_action_next(life->cluster, &action)) {
         world_say(world, "%s: action %d of shard %d", node_name(node), (int)action.kind,
                   world_shard(world, &action.shard));
+        rules_check(world, node, &action);
+        rules_note(world, node, &action);
         act(world, node, &action);
     }
-}
-
-/* --- the storage engine --- */
-
-static void engine_fence(struct world *world, int shard)
-{
-    const int before = world->engine[shard].open_by;
-    world->engine[shard].open_by = NOBODY;
-    if (before != NOBODY) {
-        letter_new(&world->lives[before].own_events)->event =
-            (struct cluster_event){.kind = EVENT_FENCED, .shard = world->shards[shard]};
-    }
-}
-
-static void engine_open(struct world *world, int node, const struct cluster_action *action,
-                        struct cluster_event *ret_event)
-{
-    const int shard = world_shard(world, &action->shard);
-    ret_event->kind = EVENT_OPEN_FAILED;
-    if (action->guarded && world->engine[shard].writer != action->expected) {
-        ret_event->rc.code = SILO_CONFLICT;
-        return;
-    }
-    const bool fails = !world->calm && world_random(world, 6) == 0;
-    if (fails && world_random(world, 2) == 0) {
-        ret_event->rc.code = SILO_UNAVAILABLE;
-        return;
-    }
-    const int before = world->engine[shard].open_by;
-    if (before != NOBODY && before != node && world->records[shard].holder == before) {
-        world_fail(world, "rightful", "%s takes shard %d from %s, whose it is", node_name(node),
-                   shard, node_name(before));
-    }
-    engine_fence(world, shard);
-    world->engine[shard].writer++;
-    if (fails) { /* it had claimed the database, and did not hear of it */
-        ret_event->rc.code = SILO_UNAVAILABLE;
-        return;
-    }
-    world->engine[shard].open_by = node;
-    world->engine[shard].open_nonce = world->lives[node].nonce;
-    ret_event->kind = EVENT_OPENED;
-}
-
-static void engine_close(struct world *world, int node, int shard, struct cluster_event *ret_event)
-{
-    ret_event->kind = EVENT_CLOSED;
-    if (world->engine[shard].open_by == node) {
-        world->engine[shard].open_by = NOBODY;
-    }
-}
-
-static void engine_read(struct world *world, int shard, struct cluster_event *ret_event)
-{
-    ret_event->kind = EVENT_WRITER;
-    ret_event->epoch = world->engine[shard].writer;
-    if (!world->calm && world_random(world, 10) == 0) {
-        ret_event->kind = EVENT_WRITER_FAILED;
-        ret_event->rc.code = SILO_UNAVAILABLE;
-    }
-}
-
-static void work_done(struct world *world, int node, const struct letter *work)
-{
-    const int shard = world_shard(world, &work->action.shard);
-    struct letter *letter = letter_new(&world->lives[node].own_events);
-    letter->event = (struct cluster_event){.shard = work->action.shard};
-    if (work->action.kind == ACTION_OPEN) {
-        engine_open(world, node, &work->action, &letter->event);
-    } else if (work->action.kind == ACTION_CLOSE) {
-        engine_close(world, node, shard, &letter->event);
-    } else {
-        engine_read(world, shard, &letter->event);
+    if (life->displaced) {
+        node_kill(world, node);
     }
 }
 
@@ -371,60 +199,36 @@ void node_work(struct world *world, int node)
     }
     struct letter *work = CONTAINER_OF(at, struct letter, node);
     list_remove(at);
-    work_done(world, node, work);
+    engine_serve(world, node, &work->action, &letter_new(&life->own_events)->event);
     letter_free(work);
 }
 
-/* --- the end --- */
+/* --- operators --- */
 
-static void check_directory(struct world *world, int node, size_t shard)
+static void answered(struct cluster_question *question)
 {
-    struct directory *directory = cluster_directory(world->lives[node].cluster);
-    const struct uuid *id = &world->map.shards[shard].id;
-    const struct directory_shard *entry = directory != NULL ? directory_find(directory, id) : NULL;
-    const int at = world_shard(world, id);
-    const int owner = world->records[at].holder;
-    const bool right =
-        entry != NULL &&
-        (owner == node ? entry->place == PLACE_HERE
-                       : entry->place == PLACE_NODE &&
-                             strcmp(directory->nodes[entry->node].id, node_name(owner)) == 0);
-    if (!right) {
-        world_fail(world, "directory", "%s does not know that shard %d is at %s", node_name(node),
-                   at, node_name(owner));
-    }
-    directory_unref(directory);
+    CONTAINER_OF(question, struct asked, question)->waits = false;
 }
 
-/* Nothing is left of a shard that the map has no more. */
-static void check_retired(struct world *world, int shard)
+void node_question(struct world *world, int node)
 {
-    const int holder = world->records[shard].holder;
-    const bool mapped = map_has(world, &world->shards[shard]);
-    const bool held = holder != NOBODY && world->lives[holder].cluster != NULL;
-    if (!mapped && (held || world->engine[shard].open_by != NOBODY)) {
-        world_fail(world, "retired", "shard %d is kept, open at %d, and its record names %d", shard,
-                   world->engine[shard].open_by, holder);
+    static const char *const rings[] = {"", CLUSTER_RING_DEFAULT, "gpu", "none"};
+    struct life *life = &world->lives[node];
+    struct asked *asked = &life->asked[world_random(world, MEMBERS_QUESTIONS)];
+    if (life->cluster == NULL || asked->waits || world->shard_count == 0) {
+        return;
     }
-}
-
-void nodes_check_settled(struct world *world)
-{
-    for (int shard = 0; shard < (int)world->shard_count; shard++) {
-        check_retired(world, shard);
-    }
-    for (size_t i = 0; i < world->map.shard_count && !world->failed; i++) {
-        const int shard = world_shard(world, &world->map.shards[i].id);
-        const int by = world->engine[shard].open_by;
-        if (by == NOBODY || world->records[shard].holder != by) {
-            world_fail(world, "settle", "shard %d is open at %d, and its record names %d", shard,
-                       by, world->records[shard].holder);
-            return;
-        }
-        for (int node = 0; node < MEMBERS_NODES && !world->failed; node++) {
-            if (world->lives[node].cluster != NULL) {
-                check_directory(world, node, i);
-            }
-        }
-    }
+    asked->waits = true;
+    asked->question = (struct cluster_question){
+        .kind = world_random(world, 2) == 0 ? QUESTION_FORCE_RELEASE : QUESTION_CONFIGURE,
+        .shard = world->shards[world_random(world, world->shard_count)],
+        .force = world_random(world, 3) == 0,
+        .unpopulated = world_random(world, 3) == 0,
+        .done = answered};
+    (void)snprintf(asked->question.ring, sizeof asked->question.ring, "%s",
+                   rings[world_random(world, 4)]);
+    const struct cluster_event event = {.kind = EVENT_QUESTION, .question = &asked->question};
+    cluster_set_time(life->cluster, world->now_ms);
+    cluster_event(life->cluster, &event);
+    node_act(world, node);
 }

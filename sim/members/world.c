@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[MEMBERS_NODES] = {"node-0", "node-1", "node-2", "node-3"};
+static const char *const names[MEMBERS_NODES] = {"node-0", "node-1", "node-2", "node-3", "node-4"};
 
 const char *node_name(int node)
 {
@@ -86,7 +86,12 @@ void world_init(struct world *world, uint64_t seed, bool trace)
     for (size_t i = 0; i < MEMBERS_SHARDS; i++) {
         world->records[i].holder = NOBODY;
         world->engine[i].open_by = NOBODY;
+        world->engine[i].log_at = NOBODY;
     }
+    static const uint64_t unrest[] = {12, 40, 150};
+    world->nodes = 3 + (int)world_random(world, MEMBERS_NODES - 2);
+    world->unrest = unrest[world_random(world, 3)];
+    world->pinned = world_random(world, 4) == 0;
 }
 
 void world_deinit(struct world *world)
@@ -149,6 +154,7 @@ static void disturb_life(struct world *world, int node)
         node_kill(world, node);
     } else if (world_random(world, 4) == 0) {
         const struct cluster_event event = {.kind = EVENT_LEAVE};
+        life->leaves = true;
         cluster_event(life->cluster, &event);
         node_act(world, node);
     }
@@ -157,7 +163,7 @@ static void disturb_life(struct world *world, int node)
 static void disturb(struct world *world, int node)
 {
     struct life *life = &world->lives[node];
-    switch (world_random(world, 8)) {
+    switch (world_random(world, 9)) {
     case 0:
     case 1:
         life->cut = !life->cut && world_random(world, 2) == 0;
@@ -173,6 +179,9 @@ static void disturb(struct world *world, int node)
             coordinator_split(world);
         }
         return;
+    case 5:
+        node_question(world, node);
+        return;
     default:
         disturb_life(world, node);
         return;
@@ -182,8 +191,8 @@ static void disturb(struct world *world, int node)
 bool world_step(struct world *world)
 {
     world->steps++;
-    const int node = (int)world_random(world, MEMBERS_NODES);
-    if (!world->calm && world_random(world, 12) == 0) {
+    const int node = (int)world_random(world, (uint64_t)world->nodes);
+    if (!world->calm && world_random(world, world->unrest) == 0) {
         disturb(world, node);
         return true;
     }

@@ -1,9 +1,12 @@
-/* cluster/cluster.c - events go in, actions come out; the rules stand in guard.c. */
+/*
+ * cluster/cluster.c - events go in, actions come out; the rules stand in claim.c, open.c, give.c
+ * and balance.c.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/saturate.h"
 #include "cluster/cluster_int.h"
-#include "cluster/question.h"
 
 struct cluster *cluster_new(const struct cluster_options *options, int64_t now_mono_ms)
 {
@@ -19,9 +22,14 @@ struct cluster *cluster_new(const struct cluster_options *options, int64_t now_m
     cluster->now_ms = now_mono_ms;
     cluster->hold_until_ms = INT64_MIN;
     cluster->members.self = CLUSTER_NOBODY;
+    cluster->taken_ms = INT64_MAX;
+    cluster->rejoin_ms = INT64_MAX;
+    cluster->balance_ms = INT64_MAX;
+    cluster->stirred_ms = now_mono_ms;
     map_init(&cluster->by_id);
     list_init(&cluster->actions);
-    (void)action_add(cluster, ACTION_JOIN);
+    list_init(&cluster->questions);
+    action_add(cluster, ACTION_JOIN)->replace = options->replaces;
     return cluster;
 }
 
@@ -30,9 +38,14 @@ struct cluster *cluster_free(struct cluster *cluster)
     if (cluster == NULL) {
         return NULL;
     }
+    questions_end(cluster);
     struct list_node *node;
     while ((node = list_pop_front(&cluster->actions)) != NULL) {
-        free(CONTAINER_OF(node, struct action_node, node));
+        struct action_node *action = CONTAINER_OF(node, struct action_node, node);
+        if (action->action.kind == ACTION_ANSWER) {
+            action->action.question->done(action->action.question);
+        }
+        free(action);
     }
     free(cluster->lent);
     while (cluster->guard_count > 0) {
@@ -73,6 +86,7 @@ void cluster_refuse(struct cluster *cluster, enum silo_code code, const char *te
 static bool action_fill(const struct cluster *cluster, struct cluster_action *action)
 {
     if (action->kind != ACTION_OPEN && action->kind != ACTION_CLOSE &&
+        action->kind != ACTION_PREPARE && action->kind != ACTION_HAND_OVER &&
         action->kind != ACTION_READ_WRITER) {
         return true;
     }
@@ -81,11 +95,15 @@ static bool action_fill(const struct cluster *cluster, struct cluster_action *ac
         ASSERT(action->kind == ACTION_READ_WRITER);
         return false;
     }
-    if (action->kind == ACTION_OPEN && guard->phase != GUARD_OPENING) {
+    if ((action->kind == ACTION_OPEN && guard->phase != GUARD_OPENING) ||
+        (action->kind == ACTION_PREPARE && guard->phase != GUARD_PREPARING)) {
         return false;
     }
+    const bool anothers = guard->holder[0] != '\0' && !guard_is_self(cluster, guard->holder);
     action->ref = guard->ref;
     action->settings = guard->settings;
+    action->moving = guard->to != NULL || anothers;
+    action->to = guard->to;
     return true;
 }
 
@@ -108,8 +126,9 @@ static void consider_all(struct cluster *cluster)
     cluster->changed = false;
     cluster->takeovers = 0;
     for (size_t i = 0; i < cluster->guard_count; i++) {
-        cluster->takeovers += guard_is_takeover(cluster->guards[i]) ? 1 : 0;
+        cluster->takeovers += claim_is_takeover(cluster->guards[i]) ? 1 : 0;
     }
+    join_consider(cluster);
     for (size_t i = 0; i < cluster->guard_count; i++) {
         guard_consider(cluster, cluster->guards[i]);
     }
@@ -119,12 +138,20 @@ static void consider_all(struct cluster *cluster)
             guard_free(cluster, guard);
         }
     }
+    balance_consider(cluster);
+    questions_consider(cluster);
 }
 
-static bool all_idle(const struct cluster *cluster)
+/* In the end a coordinator that does not answer is not waited for. */
+static bool all_gone(const struct cluster *cluster)
 {
+    const bool late = cluster->now_ms >= cluster->leave_until_ms;
     for (size_t i = 0; i < cluster->guard_count; i++) {
-        if (cluster->guards[i]->phase != GUARD_IDLE) {
+        const enum guard_phase phase = cluster->guards[i]->phase;
+        const bool asked = phase == GUARD_CLAIMING || phase == GUARD_HANDING ||
+                           phase == GUARD_RELEASING || phase == GUARD_DOUBTED;
+        const bool here = cluster->guards[i]->ref.generation != 0;
+        if (phase != GUARD_IDLE && (here || !asked || !late)) {
             return false;
         }
     }
@@ -143,7 +170,7 @@ bool cluster_action_next(struct cluster *cluster, struct cluster_action *ret_act
         cluster->directory_dirty = false;
         (void)action_add(cluster, ACTION_PUBLISH);
     }
-    if (cluster->leaving && !cluster->left && all_idle(cluster)) {
+    if (cluster->leaving && !cluster->left && all_gone(cluster)) {
         cluster->left = true;
         (void)action_add(cluster, ACTION_LEFT);
     }
@@ -152,49 +179,11 @@ bool cluster_action_next(struct cluster *cluster, struct cluster_action *ret_act
 
 /* --- events and the time --- */
 
-/* What only a member may ask for, and was not asked for yet. */
-static void forget_requests(struct cluster *cluster)
-{
-    struct list_node *next = NULL;
-    for (struct list_node *node = list_first(&cluster->actions); node != NULL; node = next) {
-        next = list_next(&cluster->actions, node);
-        struct action_node *action = CONTAINER_OF(node, struct action_node, node);
-        const enum cluster_action_kind kind = action->action.kind;
-        if (kind == ACTION_CLAIM || kind == ACTION_RELEASE) {
-            guard_move(cluster, guard_find(cluster, &action->action.shard), GUARD_IDLE);
-            list_remove(node);
-            free(action);
-        }
-    }
-}
-
-static void lapsed(struct cluster *cluster)
-{
-    forget_requests(cluster);
-    cluster->confirmed = false;
-    cluster->map_fresh = false;
-    cluster->members_fresh = false;
-    cluster->owners_fresh = false;
-    (void)action_add(cluster, ACTION_JOIN);
-}
-
 static void leave(struct cluster *cluster)
 {
-    if (cluster->leaving) {
-        return;
+    if (!cluster->leaving) {
+        balance_leave(cluster);
     }
-    cluster->leaving = true;
-    (void)action_add(cluster, ACTION_LEAVE);
-    for (size_t i = 0; i < cluster->guard_count; i++) {
-        guard_close(cluster, cluster->guards[i]);
-    }
-}
-
-static void question_refuse(struct cluster *cluster, struct cluster_question *question)
-{
-    question->rc = (silo_rc){SILO_UNIMPLEMENTED};
-    (void)snprintf(question->text, sizeof question->text, "this node does not do that yet");
-    action_add(cluster, ACTION_ANSWER)->question = question;
 }
 
 void cluster_event(struct cluster *cluster, const struct cluster_event *event)
@@ -216,21 +205,22 @@ void cluster_event(struct cluster *cluster, const struct cluster_event *event)
         hear_owners(cluster, event);
         return;
     case EVENT_CONFIRMED:
-        cluster->confirmed = true;
-        cluster->changed = true;
-        (void)action_add(cluster, ACTION_READ_MAP); /* what changed before nobody told us */
+        join_confirmed(cluster);
         return;
     case EVENT_LAPSED:
-        lapsed(cluster);
+        join_lapsed(cluster);
         return;
     case EVENT_LEAVE:
         leave(cluster);
         return;
     case EVENT_QUESTION:
-        question_refuse(cluster, event->question);
+        question_asked(cluster, event->question);
         return;
     case EVENT_JOIN_TAKEN:
-        cluster_refuse(cluster, SILO_EXISTS, "another process is a member under this node's id");
+        join_taken(cluster);
+        return;
+    case EVENT_FORCED:
+        question_forced(cluster, event);
         return;
     case EVENT_OWNER:
     case EVENT_OWNER_READ:
@@ -239,7 +229,6 @@ void cluster_event(struct cluster *cluster, const struct cluster_event *event)
     case EVENT_RELEASED:
     case EVENT_HANDED_OVER:
     case EVENT_HAND_OVER_LOST:
-    case EVENT_FORCED:
     case EVENT_PREPARED:
     case EVENT_WRITER:
     case EVENT_WRITER_FAILED:
@@ -264,9 +253,11 @@ void cluster_set_time(struct cluster *cluster, int64_t now_mono_ms)
 int64_t cluster_next_mono_ms(const struct cluster *cluster)
 {
     int64_t next_ms = cluster->hold_until_ms > cluster->now_ms ? cluster->hold_until_ms : INT64_MAX;
+    next_ms = earlier(next_ms, cluster->rejoin_ms);
+    next_ms = earlier(next_ms, cluster->balance_ms);
+    next_ms = earlier(next_ms, questions_next_ms(cluster));
     for (size_t i = 0; i < cluster->guard_count; i++) {
-        const int64_t at_ms = guard_next_ms(cluster, cluster->guards[i]);
-        next_ms = at_ms < next_ms ? at_ms : next_ms;
+        next_ms = earlier(next_ms, guard_next_ms(cluster, cluster->guards[i]));
     }
     return next_ms;
 }
@@ -279,6 +270,11 @@ const struct cluster_map *cluster_map(const struct cluster *cluster)
 bool cluster_created(const struct cluster *cluster)
 {
     return cluster->created;
+}
+
+struct cluster_counts cluster_counts(const struct cluster *cluster)
+{
+    return cluster->counts;
 }
 
 int64_t cluster_retry_mono_ms(const struct cluster *cluster, const struct uuid *shard)

@@ -2,10 +2,16 @@
  * cluster/cluster_int.h - what the files of cluster share.
  *
  *   cluster.c   making, events and actions, the time
- *   map.c       the first map, map_record.c its text; mapping.c takes a newer one
+ *   map.c       the first map, map_record.c its text; mapping.c takes and commits newer ones
+ *   join.c      this node's own membership
  *   members.c   who is a member, what each should have (assign.c)
- *   guard.c     one shard: from free to open and back
+ *   guard.c     one shard: where it stands, and what may begin now
+ *   claim.c       it is free, or its owner is dead
+ *   open.c        it is claimed or given: opened, and opened again
+ *   give.c        it is closed, and its record released or handed over
+ *   balance.c   which shards are given away, and when
  *   hear.c      what is told about one shard
+ *   question.c  what operators ask
  *   publish.c   the directory
  *
  * Units      _ms of a clock that never steps.
@@ -19,6 +25,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "cluster/cluster.h"
+#include "cluster/question.h"
 
 enum guard_phase {
     GUARD_IDLE,      /* not here */
@@ -27,9 +34,11 @@ enum guard_phase {
     GUARD_OPENING,   /* claimed */
     GUARD_WAITING,   /* claimed; its opening failed and is tried again */
     GUARD_OPEN,      /* serving */
-    GUARD_DOUBTED,   /* fenced; who owns it is being read */
+    GUARD_PREPARING, /* serving, about to be closed for its successor */
+    GUARD_DOUBTED,   /* fenced, given to this node or not given away: who owns it is being read */
     GUARD_LOST,      /* fenced, and who has it is not known: it stays as it is */
     GUARD_CLOSING,   /* told to close */
+    GUARD_HANDING,   /* closed; its record is being handed over */
     GUARD_RELEASING, /* closed; its record is being removed */
 };
 
@@ -50,6 +59,11 @@ struct guard {
     bool takeover;        /* its last owner is no member any more */
     bool drop;            /* the record names another: it is closed, and not released */
     bool asked;           /* of DOUBTED: an answer is on its way */
+    char *to;             /* of PREPARING, CLOSING, HANDING: the successor's id; NULL: none */
+    int64_t prepared_ms;  /* of PREPARING: it is closed then, prepared or not */
+    int64_t give_ms;      /* it is not given away before that */
+    bool refused;         /* a hand-over of it was lost since it was open here */
+    bool emptied;         /* closed here with nothing in its log, and not opened since */
     /* Answers that are still to come; only the last one counts. */
     uint32_t writer_questions, owner_questions;
 };
@@ -84,9 +98,21 @@ struct cluster {
 
     bool confirmed;                              /* a member, as far as the coordinator said */
     bool map_fresh, members_fresh, owners_fresh; /* read since then */
+    bool strict;                                 /* as the node was told last */
+    int64_t taken_ms;  /* since then its id is another process's; INT64_MAX: it is not */
+    int64_t rejoin_ms; /* the next try; INT64_MAX: none */
     bool leaving, left;
+    int64_t leave_until_ms;
     struct members members;
     int64_t hold_until_ms; /* no takeover before */
+
+    int64_t stirred_ms; /* members, map or orphans changed then */
+    bool orphaned;      /* somebody's shards are waiting for an owner */
+    int64_t balance_ms; /* when time alone lets something be given away */
+
+    struct list questions; /* struct cluster_question.node, oldest first */
+    size_t question_count;
+    struct cluster_counts counts;
 
     struct map by_id;
     struct guard **guards; /* in order of the map, then as they came */
@@ -106,11 +132,32 @@ struct cluster {
 struct cluster_action *action_add(struct cluster *cluster, enum cluster_action_kind kind);
 void cluster_refuse(struct cluster *cluster, enum silo_code code, const char *text);
 
+/* --- join.c --- */
+
+void join_confirmed(struct cluster *cluster);
+void join_lapsed(struct cluster *cluster);
+/* Another process is a member under this node's id. */
+void join_taken(struct cluster *cluster);
+/* Its id is another process's, and stays so. */
+void join_displaced(struct cluster *cluster);
+/* Asks again when it is time. */
+void join_consider(struct cluster *cluster);
+/* Whether all that is known was read since this node is a member. */
+bool join_is_fresh(const struct cluster *cluster);
+/*
+ * What answers rest on has to be newer than the calls while this node may not know who owns what.
+ */
+void join_strict(struct cluster *cluster);
+
 /* --- mapping.c --- */
 
 void mapping_read(struct cluster *cluster, const struct cluster_event *event);
 void mapping_committed(struct cluster *cluster);
 void mapping_lost(struct cluster *cluster);
+/* Whether a map is on its way to the coordinator. */
+bool mapping_commits(const struct cluster *cluster);
+/* Takes the map, which differs from the newest one, and commits it as the next. */
+void mapping_commit(struct cluster *cluster, struct cluster_map *map);
 void mapping_deinit(struct cluster *cluster);
 
 /* --- members.c --- */
@@ -120,6 +167,8 @@ void members_take(struct cluster *cluster, const struct cluster_event *event);
 void members_assign(struct cluster *cluster);
 /* NULL when there is no member of that id. */
 const struct cluster_member *members_find(const struct members *members, const char *id);
+/* Whether some member takes shards of that ring; NULL: the default one. */
+bool members_have_ring(const struct members *members, const char *ring);
 void members_deinit(struct members *members);
 /* Copies with all it points to. */
 struct cluster_member member_copy(const struct cluster_member *member);
@@ -132,30 +181,93 @@ struct guard *guard_add(struct cluster *cluster, const struct uuid *id);
 void guard_free(struct cluster *cluster, struct guard *guard);
 bool guard_is_self(const struct cluster *cluster, const char *holder);
 void guard_move(struct cluster *cluster, struct guard *guard, enum guard_phase phase);
-/* Whether a dead member's shard is on its way here. */
-bool guard_is_takeover(const struct guard *guard);
+/* The rest of the action is the caller's to fill at once. */
+struct cluster_action *guard_action(struct cluster *cluster, const struct guard *guard,
+                                    enum cluster_action_kind kind);
 /* Begins what may begin now. */
 void guard_consider(struct cluster *cluster, struct guard *guard);
-/* Whether this node may claim the shard; *ret_takeover: it is a dead member's. */
-bool guard_claimable(const struct cluster *cluster, const struct guard *guard, bool *ret_takeover);
-void guard_claim(struct cluster *cluster, struct guard *guard);
-/* The record names this node now. */
-void guard_claimed(struct cluster *cluster, struct guard *guard);
-void guard_open(struct cluster *cluster, struct guard *guard);
-void guard_open_failed(struct cluster *cluster, struct guard *guard, silo_rc rc);
-/* Somebody else wrote to its database: whose it is has to be read. */
-void guard_doubt(struct cluster *cluster, struct guard *guard);
-void guard_read_owner(struct cluster *cluster, struct guard *guard);
-/* Gives up what there is of the shard here. */
-void guard_close(struct cluster *cluster, struct guard *guard);
-void guard_closed(struct cluster *cluster, struct guard *guard);
 /* When time alone changes something; INT64_MAX: never. */
 int64_t guard_next_ms(const struct cluster *cluster, const struct guard *guard);
+
+/* --- claim.c --- */
+
+/* Whether a dead member's shard is on its way here. */
+bool claim_is_takeover(const struct guard *guard);
+/* Whether its record names a member that is gone, and can be taken from it. */
+bool claim_is_orphan(const struct cluster *cluster, const struct guard *guard);
+/* The writer of its database was read, and the shard was to be claimed. */
+void claim_go_on(struct cluster *cluster, struct guard *guard, const struct cluster_event *event);
+void claim_lost(struct cluster *cluster, struct guard *guard);
+/* The record names this node now. */
+void claim_granted(struct cluster *cluster, struct guard *guard);
+void claim_read_writer(struct cluster *cluster, struct guard *guard);
+void claim_consider(struct cluster *cluster, struct guard *guard);
+
+/* --- open.c --- */
+
+void open_begin(struct cluster *cluster, struct guard *guard);
+void open_failed(struct cluster *cluster, struct guard *guard, silo_rc rc);
+/* Whose it is has to be read: somebody else wrote to its database, or may have. */
+void open_doubt(struct cluster *cluster, struct guard *guard);
+/* The same where a coordinator knows it, else it is opened at once. */
+void open_again(struct cluster *cluster, struct guard *guard);
+/* Of a doubted shard. */
+void open_writer_read(struct cluster *cluster, struct guard *guard,
+                      const struct cluster_event *event);
+/* Of a doubted shard, and the record names this node. */
+void open_owned(struct cluster *cluster, struct guard *guard);
+void open_consider(struct cluster *cluster, struct guard *guard);
+
+/* --- give.c --- */
+
+/* Begins to give the shard to that member, while it is served. */
+void give_begin(struct cluster *cluster, struct guard *guard, const char *to);
+/* It is prepared, or that took too long. */
+void give_prepared(struct cluster *cluster, struct guard *guard);
+/* It is served on. */
+void give_stop(struct cluster *cluster, struct guard *guard);
+/* Gives up what there is of the shard here. */
+void give_up(struct cluster *cluster, struct guard *guard);
+void give_closed(struct cluster *cluster, struct guard *guard, bool empty);
+void give_handed_over(struct cluster *cluster, struct guard *guard, uint64_t epoch);
+void give_lost(struct cluster *cluster, struct guard *guard);
+/* The record names this node, and nothing of the shard is here or shall be. */
+void give_on(struct cluster *cluster, struct guard *guard);
+void give_release(struct cluster *cluster, struct guard *guard);
+/* The id of the member that should have the shard instead of this node; NULL: none. */
+const char *give_successor(const struct cluster *cluster, const struct guard *guard);
+/* Whether another node can serve it: its log can be read there, or holds nothing. */
+bool give_may_go(const struct guard *guard);
+/* Whether it is on its way to its successor. */
+bool give_is_under_way(const struct guard *guard);
+
+/* --- balance.c --- */
+
+/* Members or map changed: nothing is given away for a while. */
+void balance_stir(struct cluster *cluster);
+/* Begins to give away what is another's and may go now. */
+void balance_consider(struct cluster *cluster);
+/* This node is to give up all it has. */
+void balance_leave(struct cluster *cluster);
 
 /* --- hear.c --- */
 
 void hear_owners(struct cluster *cluster, const struct cluster_event *event);
 /* An event about one shard. */
 void hear_shard(struct cluster *cluster, const struct cluster_event *event);
+void hear_record(struct cluster *cluster, struct guard *guard, const char *holder, uint64_t epoch);
+
+/* --- question.c --- */
+
+void question_asked(struct cluster *cluster, struct cluster_question *question);
+void question_forced(struct cluster *cluster, const struct cluster_event *event);
+/* The map was committed that a question asked for. */
+void question_committed(struct cluster *cluster);
+void question_race_lost(struct cluster *cluster);
+/* Goes on with those that wait; answers those whose time is over. */
+void questions_consider(struct cluster *cluster);
+int64_t questions_next_ms(const struct cluster *cluster);
+/* Answers those that are left. */
+void questions_end(struct cluster *cluster);
 
 #endif

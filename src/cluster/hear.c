@@ -21,20 +21,34 @@ static void record_set(struct cluster *cluster, struct guard *guard, const char 
     cluster->directory_dirty = true;
 }
 
-/* What the record says has changed. Another's name ends whatever there is here. */
-static void record_change(struct cluster *cluster, struct guard *guard, const char *holder,
-                          uint64_t epoch)
+/*
+ * What the record says has changed. Another's name ends whatever there is here; this node's, though
+ * it did not claim: the shard was given to it.
+ */
+void hear_record(struct cluster *cluster, struct guard *guard, const char *holder, uint64_t epoch)
 {
+    const bool news = epoch != guard->epoch;
+    const bool taken = holder[0] == '\0' && guard_is_self(cluster, guard->holder);
     record_set(cluster, guard, holder, epoch);
     if (!guard_is_self(cluster, holder)) {
-        guard_close(cluster, guard);
+        give_up(cluster, guard);
         guard->drop = guard->phase == GUARD_CLOSING;
+        guard->refused = false;
+        /* What was taken away is not wanted back at once. */
+        if (taken && (guard->phase == GUARD_IDLE || guard->phase == GUARD_CLAIMING)) {
+            guard->retry_ms = cluster->now_ms + CLUSTER_FORCED_PAUSE_MS;
+        }
+    } else if (news && guard->phase == GUARD_IDLE && guard->settings != NULL && cluster->guarded &&
+               join_is_fresh(cluster) && !cluster->leaving) {
+        cluster->counts.given++;
+        open_doubt(cluster, guard);
     }
 }
 
 void hear_owners(struct cluster *cluster, const struct cluster_event *event)
 {
     cluster->owners_fresh = true;
+    join_strict(cluster);
     struct map named;
     map_init(&named);
     struct map_node *nodes = xcalloc(event->owner_count + 1, sizeof *nodes);
@@ -42,7 +56,7 @@ void hear_owners(struct cluster *cluster, const struct cluster_event *event)
         const struct cluster_owner *owner = &event->owners[i];
         struct guard *guard = guard_find(cluster, &owner->shard);
         guard = guard != NULL ? guard : guard_add(cluster, &owner->shard);
-        record_change(cluster, guard, owner->holder, owner->epoch);
+        hear_record(cluster, guard, owner->holder, owner->epoch);
         if (map_find(&named, uuid_bytes(&owner->shard)) == NULL) {
             map_insert(&named, &nodes[i], uuid_bytes(&owner->shard));
         }
@@ -50,7 +64,7 @@ void hear_owners(struct cluster *cluster, const struct cluster_event *event)
     for (size_t i = 0; i < cluster->guard_count; i++) {
         struct guard *guard = cluster->guards[i];
         if (map_find(&named, uuid_bytes(&guard->id)) == NULL) {
-            record_change(cluster, guard, "", 0);
+            hear_record(cluster, guard, "", 0);
         }
     }
     map_deinit(&named);
@@ -76,34 +90,24 @@ static void hear_owner_read(struct cluster *cluster, struct guard *guard,
     }
     if (guard_is_self(cluster, owner->holder)) {
         record_set(cluster, guard, owner->holder, owner->epoch);
-        guard_open(cluster, guard);
+        open_owned(cluster, guard);
     } else if (strcmp(owner->holder, CLUSTER_HOLDER_UNKNOWN) == 0) {
         guard_move(cluster, guard, GUARD_LOST);
     } else {
-        record_change(cluster, guard, owner->holder, owner->epoch);
+        hear_record(cluster, guard, owner->holder, owner->epoch);
     }
 }
 
 static void hear_writer(struct cluster *cluster, struct guard *guard,
                         const struct cluster_event *event)
 {
-    bool takeover = false;
     if (!is_last_answer(&guard->writer_questions)) {
         return; /* to a question that has lost its meaning */
     }
-    if (guard->phase == GUARD_DOUBTED && event->kind == EVENT_WRITER) {
-        guard->writer = event->epoch;
-        guard_read_owner(cluster, guard);
-    } else if (guard->phase == GUARD_DOUBTED) {
-        guard->asked = false;
-        guard->retry_ms = cluster->now_ms + CLUSTER_OPEN_RETRY_MS_MIN;
-    } else if (guard->phase == GUARD_READING && event->kind == EVENT_WRITER &&
-               guard_claimable(cluster, guard, &takeover)) {
-        guard->writer = event->epoch;
-        guard_claim(cluster, guard);
+    if (guard->phase == GUARD_DOUBTED) {
+        open_writer_read(cluster, guard, event);
     } else if (guard->phase == GUARD_READING) {
-        guard->retry_ms = cluster->now_ms + CLUSTER_CLAIM_RETRY_MS;
-        guard_move(cluster, guard, GUARD_IDLE);
+        claim_go_on(cluster, guard, event);
     }
 }
 
@@ -117,6 +121,7 @@ static void hear_opened(struct cluster *cluster, struct guard *guard)
 {
     if (guard->phase == GUARD_OPENING) {
         guard->failures = 0;
+        guard->refused = false;
         guard_move(cluster, guard, GUARD_OPEN);
     }
     cluster->directory_dirty = true; /* whoever waits for all shards looks at this one, too */
@@ -124,15 +129,9 @@ static void hear_opened(struct cluster *cluster, struct guard *guard)
 
 static void hear_fenced(struct cluster *cluster, struct guard *guard)
 {
-    if (guard->phase == GUARD_OPEN) {
-        guard_doubt(cluster, guard);
+    if (guard->phase == GUARD_OPEN || guard->phase == GUARD_PREPARING) {
+        open_doubt(cluster, guard);
     }
-}
-
-static void hear_claim_lost(struct cluster *cluster, struct guard *guard)
-{
-    guard->retry_ms = cluster->now_ms + CLUSTER_CLAIM_RETRY_MS;
-    guard_move(cluster, guard, GUARD_IDLE);
 }
 
 static void hear_released(struct cluster *cluster, struct guard *guard)
@@ -147,7 +146,7 @@ static void hear_of(struct cluster *cluster, struct guard *guard, const struct c
 {
     switch (event->kind) {
     case EVENT_OWNER:
-        record_change(cluster, guard, event->owners[0].holder, event->owners[0].epoch);
+        hear_record(cluster, guard, event->owners[0].holder, event->owners[0].epoch);
         return;
     case EVENT_OWNER_READ:
         hear_owner_read(cluster, guard, &event->owners[0]);
@@ -158,10 +157,10 @@ static void hear_of(struct cluster *cluster, struct guard *guard, const struct c
         return;
     case EVENT_CLAIMED:
         record_set(cluster, guard, cluster->self.id, event->epoch);
-        guard_claimed(cluster, guard);
+        claim_granted(cluster, guard);
         return;
     case EVENT_CLAIM_LOST:
-        hear_claim_lost(cluster, guard);
+        claim_lost(cluster, guard);
         return;
     case EVENT_RELEASED:
         hear_released(cluster, guard);
@@ -173,10 +172,19 @@ static void hear_of(struct cluster *cluster, struct guard *guard, const struct c
         hear_opened(cluster, guard);
         return;
     case EVENT_OPEN_FAILED:
-        guard_open_failed(cluster, guard, event->rc);
+        open_failed(cluster, guard, event->rc);
+        return;
+    case EVENT_PREPARED:
+        give_prepared(cluster, guard);
         return;
     case EVENT_CLOSED:
-        guard_closed(cluster, guard);
+        give_closed(cluster, guard, event->empty);
+        return;
+    case EVENT_HANDED_OVER:
+        give_handed_over(cluster, guard, event->epoch);
+        return;
+    case EVENT_HAND_OVER_LOST:
+        give_lost(cluster, guard);
         return;
     case EVENT_FENCED:
         hear_fenced(cluster, guard);
@@ -191,12 +199,8 @@ static void hear_of(struct cluster *cluster, struct guard *guard, const struct c
     case EVENT_LEAVE:
     case EVENT_JOIN_TAKEN:
     case EVENT_QUESTION:
-        return; /* not about a shard */
-    case EVENT_HANDED_OVER:
-    case EVENT_HAND_OVER_LOST:
     case EVENT_FORCED:
-    case EVENT_PREPARED:
-        return; /* nothing of that kind is asked for */
+        return; /* not about a guard */
     }
 }
 

@@ -2,14 +2,17 @@
  * cluster/map_record.c - the map as JSON text.
  *
  *     {
- *       "format": 1,
+ *       "format": 2,
  *       "cluster_id": "<uuid>",
  *       "shards": [
  *         {"id": "<uuid>", "range_start": "", "range_end": "8000000000000000",
- *          "dispatch_order": "priority", "wal_url": null},
+ *          "dispatch_order": "priority", "wal": "shared", "wal_url": null,
+ *          "placement_ring": null},
  *         ...
  *       ]
  *     }
+ *
+ * Format 1 had neither "wal", which follows from the URL, nor "placement_ring". It is still read.
  *
  * Rule for changes: a member that old servers may ignore does not exist; whatever is added raises
  * "format", and a reader refuses formats above its own. What is read back is checked as if a
@@ -25,7 +28,10 @@
 
 static const char *const order_names[] = {[ORDER_PRIORITY] = "priority", [ORDER_START] = "start"};
 #define ORDER_COUNT 2
-#define RECORD_FORMAT 1
+static const char *const wal_names[] = {[WAL_SHARED] = "shared", [WAL_PINNED] = "pinned"};
+#define WAL_COUNT 2
+#define RECORD_FORMAT 2
+#define RECORD_FORMAT_RINGLESS 1
 #define BOUND_LEAST "0000000000000000"
 
 void cluster_record_name(uint64_t number, char ret_name[CLUSTER_RECORD_NAME_MAX])
@@ -61,9 +67,10 @@ static json_t *record_shard_encode(const struct cluster_shard *shard)
 {
     char id[UUID_TEXT_LEN + 1];
     uuid_format(&shard->id, id);
-    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s?}", "id", id, "range_start",
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?, s:s?}", "id", id, "range_start",
                              shard->range_start, "range_end", shard->range_end, "dispatch_order",
-                             order_names[shard->order], "wal_url", shard->wal_url);
+                             order_names[shard->order], "wal", wal_names[shard->wal], "wal_url",
+                             shard->wal_url, "placement_ring", shard->ring);
     ASSERT(json != NULL); /* all of it is ASCII, or was checked to be UTF-8 */
     return json;
 }
@@ -107,36 +114,95 @@ static bool order_parse(const char *text, enum dispatch_order *ret_order)
     return false;
 }
 
-static SILO_RC record_shard_decode(const char *name, size_t index, json_t *json,
-                                   struct cluster_shard *ret_shard, struct silo_err *err)
+static bool wal_parse(const char *text, enum cluster_wal *ret_wal)
 {
-    const char *id, *start, *end, *order;
-    json_t *wal = NULL;
+    for (int i = 0; i < WAL_COUNT; i++) {
+        if (strcmp(text, wal_names[i]) == 0) {
+            *ret_wal = (enum cluster_wal)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What a shard's members are, before it is known that they make sense. */
+struct shard_members {
+    const char *id, *start, *end, *order, *wal;
+    json_t *wal_url, *ring;
+};
+
+static SILO_RC shard_unpack(const char *name, size_t index, json_t *json, json_int_t format,
+                            struct shard_members *ret_members, struct silo_err *err)
+{
+    struct shard_members *m = ret_members;
     json_error_t why;
-    if (json_unpack_ex(json, &why, JSON_STRICT, "{s:s, s:s, s:s, s:s, s:o}", "id", &id,
-                       "range_start", &start, "range_end", &end, "dispatch_order", &order,
-                       "wal_url", &wal) != 0) {
+    *m = (struct shard_members){0};
+    const int rc =
+        format == RECORD_FORMAT_RINGLESS
+            ? json_unpack_ex(json, &why, JSON_STRICT, "{s:s, s:s, s:s, s:s, s:o}", "id", &m->id,
+                             "range_start", &m->start, "range_end", &m->end, "dispatch_order",
+                             &m->order, "wal_url", &m->wal_url)
+            : json_unpack_ex(json, &why, JSON_STRICT, "{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "id",
+                             &m->id, "range_start", &m->start, "range_end", &m->end,
+                             "dispatch_order", &m->order, "wal", &m->wal, "wal_url", &m->wal_url,
+                             "placement_ring", &m->ring);
+    if (rc != 0) {
         return FAIL(err, SILO_CORRUPT, "%s: shard %zu: %s", name, index, why.text);
     }
-    if (!uuid_parse(bytes_str(id), &ret_shard->id)) {
-        return FAIL(err, SILO_CORRUPT, "%s: shard %zu: \"id\" is not a UUID", name, index);
-    }
-    if (!bound_parse(start, ret_shard->range_start) || !bound_parse(end, ret_shard->range_end)) {
-        return FAIL(err, SILO_CORRUPT, "%s: shard %zu: a range bound is not 16 hex digits", name,
-                    index);
-    }
-    if (!order_parse(order, &ret_shard->order)) {
-        return FAIL(err, SILO_CORRUPT, "%s: shard %zu: unknown \"dispatch_order\"", name, index);
-    }
-    if (!json_is_null(wal)) {
-        if (!json_is_string(wal) || json_string_length(wal) == 0 ||
-            json_string_length(wal) > CLUSTER_WAL_URL_MAX) {
+    return RC_OK;
+}
+
+static SILO_RC wal_decode(const char *name, size_t index, const struct shard_members *members,
+                          struct cluster_shard *ret_shard, struct silo_err *err)
+{
+    if (!json_is_null(members->wal_url)) {
+        if (!json_is_string(members->wal_url) || json_string_length(members->wal_url) == 0 ||
+            json_string_length(members->wal_url) > CLUSTER_WAL_URL_MAX) {
             return FAIL(err, SILO_CORRUPT, "%s: shard %zu: \"wal_url\" is neither null nor a URL",
                         name, index);
         }
-        ret_shard->wal_url = xstrdup(json_string_value(wal));
+        ret_shard->wal_url = xstrdup(json_string_value(members->wal_url));
+    }
+    ret_shard->wal = cluster_wal_of(ret_shard->wal_url);
+    if (members->wal != NULL && !wal_parse(members->wal, &ret_shard->wal)) {
+        return FAIL(err, SILO_CORRUPT, "%s: shard %zu: unknown \"wal\"", name, index);
     }
     return RC_OK;
+}
+
+static SILO_RC ring_decode(const char *name, size_t index, const json_t *ring,
+                           struct cluster_shard *ret_shard, struct silo_err *err)
+{
+    if (ring == NULL || json_is_null(ring)) {
+        return RC_OK;
+    }
+    struct silo_err why = {0};
+    if (!json_is_string(ring) ||
+        cluster_shard_set_ring(ret_shard, json_string_value(ring), &why).code != SILO_OK) {
+        return FAIL(err, SILO_CORRUPT,
+                    "%s: shard %zu: \"placement_ring\" is neither null nor a name", name, index);
+    }
+    return RC_OK;
+}
+
+static SILO_RC record_shard_decode(const char *name, size_t index, json_t *json, json_int_t format,
+                                   struct cluster_shard *ret_shard, struct silo_err *err)
+{
+    struct shard_members members;
+    TRY(shard_unpack(name, index, json, format, &members, err));
+    if (!uuid_parse(bytes_str(members.id), &ret_shard->id)) {
+        return FAIL(err, SILO_CORRUPT, "%s: shard %zu: \"id\" is not a UUID", name, index);
+    }
+    if (!bound_parse(members.start, ret_shard->range_start) ||
+        !bound_parse(members.end, ret_shard->range_end)) {
+        return FAIL(err, SILO_CORRUPT, "%s: shard %zu: a range bound is not 16 hex digits", name,
+                    index);
+    }
+    if (!order_parse(members.order, &ret_shard->order)) {
+        return FAIL(err, SILO_CORRUPT, "%s: shard %zu: unknown \"dispatch_order\"", name, index);
+    }
+    TRY(wal_decode(name, index, &members, ret_shard, err));
+    return ring_decode(name, index, members.ring, ret_shard, err);
 }
 
 static int shard_by_id(const void *a, const void *b)
@@ -196,11 +262,10 @@ static SILO_RC map_decode(const char *name, json_t *root, struct cluster_map *ma
                     "%s has format %lld, this server knows %d: it was written by a newer Silo",
                     name, (long long)format, RECORD_FORMAT);
     }
-    if (format != RECORD_FORMAT ||
-        json_unpack_ex(root, &why, JSON_STRICT, "{s:I, s:s, s:o}", "format", &format, "cluster_id",
-                       &cluster_id, "shards", &shards) != 0) {
-        return FAIL(err, SILO_CORRUPT, "%s: %s", name,
-                    format != RECORD_FORMAT ? "unknown format" : why.text);
+    const bool known = format == RECORD_FORMAT || format == RECORD_FORMAT_RINGLESS;
+    if (!known || json_unpack_ex(root, &why, JSON_STRICT, "{s:I, s:s, s:o}", "format", &format,
+                                 "cluster_id", &cluster_id, "shards", &shards) != 0) {
+        return FAIL(err, SILO_CORRUPT, "%s: %s", name, known ? why.text : "unknown format");
     }
     if (!uuid_parse(bytes_str(cluster_id), &map->cluster_id)) {
         return FAIL(err, SILO_CORRUPT, "%s: \"cluster_id\" is not a UUID", name);
@@ -213,7 +278,7 @@ static SILO_RC map_decode(const char *name, json_t *root, struct cluster_map *ma
     map->shards = xcalloc(count, sizeof *map->shards);
     map->shard_count = count;
     for (size_t i = 0; i < count; i++) {
-        TRY(record_shard_decode(name, i, json_array_get(shards, i), &map->shards[i], err));
+        TRY(record_shard_decode(name, i, json_array_get(shards, i), format, &map->shards[i], err));
     }
     if (!ids_unique(map)) {
         return FAIL(err, SILO_CORRUPT, "%s: two shards have one id", name);

@@ -97,7 +97,7 @@ static void bad_records_are_refused(void **state)
         {"{\"format\":1,\"format\":1}", SILO_CORRUPT, "not JSON"},
         {"[]", SILO_CORRUPT, "cluster/7.json"},
         {"{}", SILO_CORRUPT, "format"},
-        {"{\"format\":2,\"future\":true}", SILO_PRECONDITION, "newer Silo"},
+        {"{\"format\":3,\"future\":true}", SILO_PRECONDITION, "newer Silo"},
         {"{\"format\":4294967297}", SILO_PRECONDITION, "newer Silo"},
         {"{\"format\":0}", SILO_CORRUPT, "unknown format"},
         {"{\"format\":1,\"cluster_id\":\"x\",\"shards\":[]}", SILO_CORRUPT, "cluster_id"},

@@ -3,6 +3,7 @@
 
 #include "cluster/cluster_int.h"
 
+/* The map that is being committed is over. */
 static void propose_forget(struct cluster *cluster)
 {
     cluster_map_deinit(&cluster->proposed);
@@ -16,20 +17,33 @@ void mapping_deinit(struct cluster *cluster)
     cluster_map_deinit(&cluster->map);
 }
 
-/* There is no map: this node makes the first one, if it is the first to do so. */
-static void propose(struct cluster *cluster)
+bool mapping_commits(const struct cluster *cluster)
 {
-    propose_forget(cluster);
-    struct silo_err err = {0};
-    if (cluster_map_make(&cluster->settings, cluster->seed, &cluster->proposed, &err).code !=
-        SILO_OK) {
-        cluster_refuse(cluster, err.code, err.text);
-        return;
-    }
+    return cluster->proposed_text != NULL;
+}
+
+void mapping_commit(struct cluster *cluster, struct cluster_map *map)
+{
+    ASSERT(!mapping_commits(cluster));
+    map->number = cluster->map.number + 1;
+    cluster->proposed = *map;
+    *map = (struct cluster_map){0};
     cluster->proposed_text = cluster_record_encode(&cluster->proposed);
     struct cluster_action *action = action_add(cluster, ACTION_COMMIT_MAP);
     action->number = cluster->proposed.number;
     action->text = bytes_str(cluster->proposed_text);
+}
+
+/* There is no map: this node makes the first one, if it is the first to do so. */
+static void propose_first(struct cluster *cluster)
+{
+    struct cluster_map map;
+    struct silo_err err = {0};
+    if (cluster_map_make(&cluster->settings, cluster->seed, &map, &err).code == SILO_OK) {
+        mapping_commit(cluster, &map);
+    } else {
+        cluster_refuse(cluster, err.code, err.text);
+    }
 }
 
 /* Takes the map. What it lacks is given up. */
@@ -49,19 +63,20 @@ static void map_take(struct cluster *cluster, struct cluster_map *map)
     }
     for (size_t i = 0; i < cluster->guard_count; i++) {
         if (cluster->guards[i]->settings == NULL) {
-            guard_close(cluster, cluster->guards[i]);
+            give_up(cluster, cluster->guards[i]);
         }
     }
     cluster->map_fresh = true;
     members_assign(cluster);
+    balance_stir(cluster);
     cluster->directory_dirty = true;
 }
 
 void mapping_read(struct cluster *cluster, const struct cluster_event *event)
 {
     if (event->number <= cluster->map.number) {
-        if (cluster->map.number == 0) {
-            propose(cluster);
+        if (cluster->map.number == 0 && !mapping_commits(cluster)) {
+            propose_first(cluster);
         } else if (event->number == cluster->map.number) {
             cluster->map_fresh = true;
             cluster->changed = true;
@@ -88,17 +103,26 @@ void mapping_read(struct cluster *cluster, const struct cluster_event *event)
 
 void mapping_committed(struct cluster *cluster)
 {
-    ASSERT(cluster->proposed.number != 0);
-    cluster->created = true;
-    map_take(cluster, &cluster->proposed);
+    ASSERT(mapping_commits(cluster));
+    cluster->created = cluster->created || cluster->proposed.number == 1;
+    cluster->races = 0;
+    struct cluster_map map = cluster->proposed;
+    cluster->proposed = (struct cluster_map){0};
     propose_forget(cluster);
+    if (map.number > cluster->map.number) {
+        map_take(cluster, &map);
+    }
+    cluster_map_deinit(&map);
+    question_committed(cluster);
 }
 
 void mapping_lost(struct cluster *cluster)
 {
+    const bool first = cluster->proposed.number == 1;
     propose_forget(cluster);
-    cluster->races++;
-    if (cluster->races >= CLUSTER_RACES_MAX) {
+    if (!first) {
+        question_race_lost(cluster);
+    } else if (++cluster->races >= CLUSTER_RACES_MAX) {
         struct silo_err err = {0};
         rc_ignore(FAIL(&err, SILO_CONFLICT, "lost the race for the cluster record %u times",
                        CLUSTER_RACES_MAX),
@@ -106,5 +130,6 @@ void mapping_lost(struct cluster *cluster)
         cluster_refuse(cluster, err.code, err.text);
         return;
     }
+    cluster->map_fresh = false;
     (void)action_add(cluster, ACTION_READ_MAP);
 }

@@ -9,8 +9,6 @@
 #include "cluster/assign.h"
 #include "cluster/cluster_int.h"
 
-#define RING_DEFAULT "default"
-
 struct cluster_member member_copy(const struct cluster_member *member)
 {
     struct cluster_member copy = *member;
@@ -57,14 +55,25 @@ const struct cluster_member *members_find(const struct members *members, const c
                : bsearch(&key, members->all, members->count, sizeof *members->all, member_order);
 }
 
-/* A member of no ring, or of the default one among others, takes shards of no ring. */
-static bool takes_shards(const struct cluster_member *member)
+/* A member that names no ring is one of the default ring. */
+static bool takes_shards_of(const struct cluster_member *member, const char *ring)
 {
-    bool eligible = member->ring_count == 0;
+    const char *name = ring != NULL ? ring : CLUSTER_RING_DEFAULT;
+    bool eligible = ring == NULL && member->ring_count == 0;
     for (size_t i = 0; i < member->ring_count; i++) {
-        eligible = eligible || strcmp(member->rings[i], RING_DEFAULT) == 0;
+        eligible = eligible || strcmp(member->rings[i], name) == 0;
     }
     return eligible && !member->leaving;
+}
+
+bool members_have_ring(const struct members *members, const char *ring)
+{
+    for (size_t i = 0; i < members->count; i++) {
+        if (takes_shards_of(&members->all[i], ring)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static size_t count_vanished(const struct members *before, const struct members *now)
@@ -88,6 +97,9 @@ void members_take(struct cluster *cluster, const struct cluster_event *event)
     if (self != NULL && self->nonce == cluster->self.nonce) {
         now.self = (uint32_t)(self - now.all);
     }
+    if (self != NULL && self->nonce != cluster->self.nonce && cluster->confirmed) {
+        join_displaced(cluster);
+    }
     if (2 * count_vanished(&cluster->members, &now) > cluster->members.count) {
         cluster->hold_until_ms = cluster->now_ms + cluster->ttl_ms;
     }
@@ -96,35 +108,80 @@ void members_take(struct cluster *cluster, const struct cluster_event *event)
     cluster->members_fresh = true;
     cluster->directory_dirty = true;
     members_assign(cluster);
+    balance_stir(cluster);
+}
+
+static bool same_ring(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+struct lots { /* what is given out for one ring */
+    uint32_t *takers;
+    const char **ids;
+    size_t taker_count;
+    struct uuid *shards;
+    struct guard **guards;
+    size_t shard_count;
+    uint32_t *nodes;
+};
+
+static void ring_assign(struct cluster *cluster, const char *ring, struct lots *lots)
+{
+    const struct members *members = &cluster->members;
+    lots->taker_count = 0;
+    for (uint32_t i = 0; i < members->count; i++) {
+        const bool goes = cluster->leaving && i == members->self;
+        if (takes_shards_of(&members->all[i], ring) && !goes) {
+            lots->takers[lots->taker_count] = i;
+            lots->ids[lots->taker_count++] = members->all[i].id;
+        }
+    }
+    lots->shard_count = 0;
+    for (size_t i = 0; i < cluster->map.shard_count; i++) {
+        if (same_ring(cluster->map.shards[i].ring, ring)) {
+            lots->shards[lots->shard_count] = cluster->map.shards[i].id;
+            lots->guards[lots->shard_count] = guard_find(cluster, &cluster->map.shards[i].id);
+            lots->shard_count++;
+        }
+    }
+    if (lots->taker_count > 0) {
+        assign(lots->shards, lots->shard_count, lots->ids, lots->taker_count, lots->nodes);
+    }
+    for (size_t i = 0; i < lots->shard_count; i++) {
+        lots->guards[i]->assigned =
+            lots->taker_count > 0 ? lots->takers[lots->nodes[i]] : CLUSTER_NOBODY;
+    }
+}
+
+/* Whether an earlier shard of the map has the same ring. */
+static bool ring_seen(const struct cluster_map *map, size_t shard)
+{
+    for (size_t i = 0; i < shard; i++) {
+        if (same_ring(map->shards[i].ring, map->shards[shard].ring)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void members_assign(struct cluster *cluster)
 {
-    const struct members *members = &cluster->members;
-    const struct cluster_map *map = &cluster->map;
-    uint32_t *takers = xcalloc(members->count + 1, sizeof *takers);
-    const char **ids = xcalloc(members->count + 1, sizeof *ids);
-    size_t count = 0;
-    for (uint32_t i = 0; i < members->count; i++) {
-        if (takes_shards(&members->all[i])) {
-            takers[count] = i;
-            ids[count++] = members->all[i].id;
+    const size_t members = cluster->members.count + 1, shards = cluster->map.shard_count + 1;
+    struct lots lots = {.takers = xcalloc(members, sizeof *lots.takers),
+                        .ids = xcalloc(members, sizeof *lots.ids),
+                        .shards = xcalloc(shards, sizeof *lots.shards),
+                        .guards = xcalloc(shards, sizeof *lots.guards),
+                        .nodes = xcalloc(shards, sizeof *lots.nodes)};
+    for (size_t i = 0; i < cluster->map.shard_count; i++) {
+        if (!ring_seen(&cluster->map, i)) {
+            ring_assign(cluster, cluster->map.shards[i].ring, &lots);
         }
     }
-    struct uuid *shards = xcalloc(map->shard_count + 1, sizeof *shards);
-    uint32_t *nodes = xcalloc(map->shard_count + 1, sizeof *nodes);
-    for (size_t i = 0; i < map->shard_count; i++) {
-        shards[i] = map->shards[i].id;
-    }
-    if (count > 0) {
-        assign(shards, map->shard_count, ids, count, nodes);
-    }
-    for (size_t i = 0; i < map->shard_count; i++) {
-        guard_find(cluster, &shards[i])->assigned = count > 0 ? takers[nodes[i]] : CLUSTER_NOBODY;
-    }
-    free(nodes);
-    free(shards);
-    free(ids);
-    free(takers);
+    free(lots.nodes);
+    free((void *)lots.guards);
+    free(lots.shards);
+    free((void *)lots.ids);
+    free(lots.takers);
     cluster->changed = true;
 }

@@ -3,7 +3,7 @@
 
 #include "cluster/cluster_int.h"
 
-/* All members, and this node even while it is none. */
+/* All members, and behind them this node, even while it is none. */
 static void publish_nodes(const struct cluster *cluster, struct directory_builder *builder,
                           uint32_t *nodes)
 {
@@ -18,6 +18,7 @@ static void publish_nodes(const struct cluster *cluster, struct directory_builde
         nodes[i] = directory_builder_node(builder, &node);
     }
     if (members->self != CLUSTER_NOBODY) {
+        nodes[members->count] = nodes[members->self];
         directory_builder_self(builder, nodes[members->self]);
         return;
     }
@@ -25,7 +26,56 @@ static void publish_nodes(const struct cluster *cluster, struct directory_builde
                                         .address = cluster->self.address,
                                         .rings = cluster->self.rings,
                                         .ring_count = cluster->self.ring_count};
-    directory_builder_self(builder, directory_builder_node(builder, &self));
+    nodes[members->count] = directory_builder_node(builder, &self);
+    directory_builder_self(builder, nodes[members->count]);
+}
+
+/* Whether it is about to be opened here, so that calls are worth keeping. */
+static bool comes_here(const struct cluster *cluster, const struct guard *guard)
+{
+    switch (guard->phase) {
+    case GUARD_READING:
+    case GUARD_CLAIMING:
+    case GUARD_OPENING:
+    case GUARD_DOUBTED:
+        return true;
+    case GUARD_IDLE:
+    case GUARD_WAITING:
+    case GUARD_OPEN:
+    case GUARD_PREPARING:
+    case GUARD_LOST:
+    case GUARD_CLOSING:
+    case GUARD_HANDING:
+    case GUARD_RELEASING:
+        break;
+    }
+    return guard_is_self(cluster, guard->holder) && !cluster->leaving;
+}
+
+static void publish_place(const struct cluster *cluster, const struct guard *guard,
+                          const uint32_t *nodes, struct directory_shard *shard)
+{
+    const struct members *members = &cluster->members;
+    const bool going = guard->phase == GUARD_CLOSING || guard->phase == GUARD_HANDING;
+    const struct cluster_member *to =
+        going && guard->to != NULL ? members_find(members, guard->to) : NULL;
+    const struct cluster_member *owner = members_find(members, guard->holder);
+    if (to != NULL) {
+        shard->place = PLACE_MOVING;
+        shard->node = nodes[to - members->all];
+    } else if (guard->ref.generation != 0) {
+        shard->place = PLACE_HERE;
+        shard->ref = guard->ref;
+    } else if (owner != NULL && !guard_is_self(cluster, owner->id)) {
+        shard->place = PLACE_NODE;
+        shard->node = nodes[owner - members->all];
+    } else if (comes_here(cluster, guard)) {
+        shard->place = PLACE_MOVING;
+        shard->node = nodes[members->count];
+    } else if (owner == NULL && guard->holder[0] != '\0' && guard->settings->wal == WAL_PINNED) {
+        shard->place = PLACE_STRANDED;
+        shard->holder = guard->holder;
+    }
 }
 
 static void publish_shard(const struct cluster *cluster, const struct guard *guard,
@@ -34,19 +84,12 @@ static void publish_shard(const struct cluster *cluster, const struct guard *gua
     const struct cluster_shard *settings = guard->settings;
     struct directory_shard shard = {.id = guard->id,
                                     .order = settings->order,
+                                    .ring = settings->ring,
                                     .place = PLACE_UNASSIGNED,
                                     .node = DIRECTORY_NO_NODE};
     memcpy(shard.range_start, settings->range_start, sizeof shard.range_start);
     memcpy(shard.range_end, settings->range_end, sizeof shard.range_end);
-    const struct cluster_member *owner = members_find(&cluster->members, guard->holder);
-    const bool other = owner != NULL && strcmp(owner->id, cluster->self.id) != 0;
-    if (guard->ref.generation != 0) {
-        shard.place = PLACE_HERE;
-        shard.ref = guard->ref;
-    } else if (other) {
-        shard.place = PLACE_NODE;
-        shard.node = nodes[owner - cluster->members.all];
-    }
+    publish_place(cluster, guard, nodes, &shard);
     *ret_shard = shard;
 }
 

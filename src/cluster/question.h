@@ -38,7 +38,9 @@ enum cluster_question_kind {
 
 struct cluster_question {
     struct mail mail;      /* on its way to the node's thread */
-    struct list_node node; /* there */
+    struct list_node node; /* there, with when it is answered at the latest and the tries so far */
+    int64_t until_ms;
+    uint32_t tries;
     enum cluster_question_kind kind;
     struct uuid shard;
     bool force;                    /* FORCE_RELEASE: though its holder is a member */

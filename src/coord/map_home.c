@@ -21,14 +21,14 @@ static void queue_drop(struct map_home *home)
     }
 }
 
-static void text_set(struct map_home *home, struct bytes text)
+static void text_set(char **text, size_t *len, struct bytes now)
 {
-    free(home->text);
-    home->text = xcalloc(text.len + 1, 1);
-    if (text.len > 0) {
-        memcpy(home->text, text.ptr, text.len);
+    free(*text);
+    *text = xcalloc(now.len + 1, 1);
+    if (now.len > 0) {
+        memcpy(*text, now.ptr, now.len);
     }
-    home->text_len = text.len;
+    *len = now.len;
 }
 
 void map_home_deinit(struct map_home *home)
@@ -36,6 +36,8 @@ void map_home_deinit(struct map_home *home)
     queue_drop(home);
     free(home->text);
     home->text = NULL;
+    free(home->commit_text);
+    home->commit_text = NULL;
 }
 
 void map_home_read(struct map_home *home)
@@ -45,10 +47,10 @@ void map_home_read(struct map_home *home)
 
 void map_home_commit(struct map_home *home, uint64_t number, struct bytes text)
 {
-    ASSERT(!home->commit_wanted && !home->read_wanted);
+    ASSERT(!home->commit_wanted);
     home->commit_wanted = true;
-    home->number = number;
-    text_set(home, text);
+    home->commit_number = number;
+    text_set(&home->commit_text, &home->commit_len, text);
 }
 
 /* --- what goes wrong --- */
@@ -66,10 +68,16 @@ static bool ended(const struct map_home *home)
     return home->trouble.code != SILO_OK && home->trouble.code != SILO_UNAVAILABLE;
 }
 
+/* Of the record that a step is about. */
+static uint64_t step_number(const struct map_home *home, enum map_home_step step)
+{
+    return step == MAP_HOME_PUT ? home->commit_number : home->number;
+}
+
 static const char *what(const struct map_home *home, char ret_text[128])
 {
     char name[CLUSTER_RECORD_NAME_MAX];
-    cluster_record_name(home->number, name);
+    cluster_record_name(step_number(home, home->step), name);
     switch (home->step) {
     case MAP_HOME_IDLE:
     case MAP_HOME_TEST:
@@ -121,7 +129,7 @@ static silo_rc step_call(struct map_home *home, enum map_home_step step, struct 
 {
     const struct store_ops *ops = store_ops_of(home->store);
     char name[CLUSTER_RECORD_NAME_MAX];
-    cluster_record_name(home->number, name);
+    cluster_record_name(step_number(home, step), name);
     home->call_id++;
     switch (step) {
     case MAP_HOME_TEST:
@@ -133,7 +141,8 @@ static silo_rc step_call(struct map_home *home, enum map_home_step step, struct 
         return ops->object_get(home->store, home->queue, name, home->call_id, err);
     case MAP_HOME_PUT:
         return ops->object_put_new(home->store, home->queue, name,
-                                   bytes_of(home->text, home->text_len), home->call_id, err);
+                                   bytes_of(home->commit_text, home->commit_len), home->call_id,
+                                   err);
     case MAP_HOME_IDLE:
         break;
     }
@@ -192,7 +201,7 @@ static void listed(struct map_home *home, struct bytes listing)
         return;
     }
     home->read_wanted = false;
-    text_set(home, BYTES_NONE);
+    text_set(&home->text, &home->text_len, BYTES_NONE);
     tell(home, EVENT_MAP);
 }
 
@@ -209,7 +218,7 @@ static void answered(struct map_home *home, const struct store_event *event)
         return;
     case MAP_HOME_GET:
         home->read_wanted = false;
-        text_set(home, event->rows.data);
+        text_set(&home->text, &home->text_len, event->rows.data);
         tell(home, EVENT_MAP);
         return;
     case MAP_HOME_PUT:
@@ -287,7 +296,8 @@ bool map_home_event(struct map_home *home, struct cluster_event *ret_event)
         return false;
     }
     home->told_wanted = false;
-    *ret_event = (struct cluster_event){.kind = home->told, .number = home->number};
+    *ret_event = (struct cluster_event){
+        .kind = home->told, .number = home->told == EVENT_MAP ? home->number : home->commit_number};
     if (home->told == EVENT_MAP) {
         ret_event->text = bytes_of(home->text, home->text_len);
     }

@@ -15,7 +15,7 @@
  *
  * Ownership  the store is lent; an event is lent until the next map_home_event.
  * Threads    one at a time.
- * Limits     one commit at a time, and none while a map is being read.
+ * Limits     one commit at a time.
  */
 #ifndef SILO_COORD_MAP_HOME_H
 #define SILO_COORD_MAP_HOME_H
@@ -39,9 +39,12 @@ struct map_home {
     int64_t until_ms; /* the answer's, or when the next try is due */
     bool tested;
     bool read_wanted, commit_wanted;
-    uint64_t number; /* of the record that is being read or committed */
-    char *text;      /* to be committed, or that was read */
+    uint64_t number; /* of the record that is being read, or was */
+    char *text;      /* that was read */
     size_t text_len;
+    uint64_t commit_number; /* of the record that is to be committed */
+    char *commit_text;
+    size_t commit_len;
     bool told_wanted; /* an event is ready */
     enum cluster_event_kind told;
     struct silo_err trouble; /* the newest; code OK: none */
