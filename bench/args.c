@@ -33,6 +33,8 @@ enum common {
     ARG_FSYNC,
     ARG_LOG,
     ARG_SHARDS,
+    ARG_NODES,
+    ARG_ETCD,
     ARG_READ_MS,
     ARG_WRITE_MS,
     ARG_FLUSH,
@@ -47,7 +49,7 @@ struct common_info {
 };
 
 static const struct common_info commons[] = {
-    {"target", "HOST:PORT", "the server (127.0.0.1:50051)", ARG_TARGET},
+    {"target", "HOST:PORT,...", "servers to begin with (127.0.0.1:50051)", ARG_TARGET},
     {"group", "NAME", "task group (bench)", ARG_GROUP},
     {"prefix", "TEXT", "tenants are TEXT-0, TEXT-1, ... (bench)", ARG_PREFIX},
     {"concurrency-key", "KEY", "one shared key instead of one for each tenant", ARG_KEY},
@@ -62,6 +64,8 @@ static const struct common_info commons[] = {
     {"fsync", "0|1", "with --serve: database.fsync (1)", ARG_FSYNC},
     {"log", "0|1", "with --serve: database.local_log (1)", ARG_LOG},
     {"shards", "N", "with --serve: coordination.initial_shard_count", ARG_SHARDS},
+    {"nodes", "N", "with --serve: servers of one cluster, on one directory (1)", ARG_NODES},
+    {"etcd", "PROGRAM", "with --nodes: the program of etcd (/usr/bin/etcd)", ARG_ETCD},
     {"latency-read-ms", "N", "with --serve: added to each read of the store (0)", ARG_READ_MS},
     {"latency-write-ms", "N", "with --serve: added to each write to the store (0)", ARG_WRITE_MS},
     {"flush-interval", "TIME", "with --serve: least spacing of WAL uploads, such as 50ms",
@@ -172,6 +176,7 @@ static const char **text_place(enum common id, struct bench_options *o)
         {ARG_JSON, offsetof(struct bench_options, json)},
         {ARG_CONFIG, offsetof(struct bench_options, config)},
         {ARG_PROGRAM, offsetof(struct bench_options, program)},
+        {ARG_ETCD, offsetof(struct bench_options, etcd)},
         {ARG_DIR, offsetof(struct bench_options, dir)},
         {ARG_FLUSH, offsetof(struct bench_options, flush_interval)},
     };
@@ -220,6 +225,9 @@ static bool set_common(enum common id, const char *arg, struct bench_options *o)
     if (id == ARG_SHARDS) {
         return count_parse("shards", arg, BENCH_SHARDS_MAX, &o->shards);
     }
+    if (id == ARG_NODES) {
+        return count_parse("nodes", arg, BENCH_NODES_MAX, &o->nodes);
+    }
     return count_parse("latency", arg, 60000,
                        id == ARG_READ_MS ? &o->latency_read_ms : &o->latency_write_ms);
 }
@@ -267,6 +275,8 @@ int bench_options_parse(int argc, char **argv, struct bench_options *options,
     *options = (struct bench_options){.target = "127.0.0.1:50051",
                                       .group = "bench",
                                       .prefix = "bench",
+                                      .etcd = "/usr/bin/etcd",
+                                      .nodes = 1,
                                       .interval_ms = 1000,
                                       .fsync = true,
                                       .log = true};
@@ -295,6 +305,11 @@ int bench_options_parse(int argc, char **argv, struct bench_options *options,
         return 2;
     }
     options->serve = options->serve || scenario->server == SERVER_OWN;
+    if (options->nodes == 0 ||
+        (options->nodes > 1 && (!options->serve || options->config != NULL))) {
+        (void)fputs("silo-bench: --nodes wants at least 1, and --serve without --config\n", stderr);
+        return 2;
+    }
     *ret_scenario = scenario;
     return -1;
 }

@@ -1,5 +1,5 @@
 /* bench/bench.c - series, facts, checks, the progress line, waiting, the final table. */
-#include "bench.h"
+#include "route.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -171,6 +171,7 @@ static void quiet_run(void *context)
 {
     struct bench *bench = context;
     bench->closing = true;
+    route_quiet(bench);
 }
 
 void bench_quiet(struct bench *bench)
@@ -366,7 +367,7 @@ int bench_finish(struct bench *bench)
         bench_fact(bench, (double)usage.rss_kb / 1024, "server_rss_mb");
         bench_fact(bench, (double)usage.rss_peak_kb / 1024, "server_rss_peak_mb");
     }
-    if (bench->control != NULL) {
+    if (bench->loop != NULL) {
         bench_counts_say(bench);
     }
     bench_fact(bench, bench->load_before, "load_average_before");

@@ -25,13 +25,15 @@
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/env.h"
+#include "base/list.h"
 #include "hist.h"
 #include "rpc/rpc.h"
 #include "silo.pb-c.h"
 
 #define BENCH_SERIES_MAX 40u
 #define BENCH_LINES_MAX 160u
-#define BENCH_SHARDS_MAX 1024u
+#define BENCH_SHARDS_MAX 2048u
+#define BENCH_NODES_MAX 64u
 #define BENCH_LEFTOVERS_MAX 64u
 #define BENCH_CALL_US (75 * 1000000LL)
 #define SILO_PATH(method) "/silo.v1.Silo/" method
@@ -84,9 +86,10 @@ enum { BENCH_NUMBERS_COUNT = 0 BENCH_NUMBERS(BENCH_NUMBER_ONE) };
 struct bench_options {
     double numbers[BENCH_NUMBERS_COUNT];
     const char *target, *group, *prefix, *key, *json, *config, *program, *dir, *flush_interval;
+    const char *etcd;                         /* program */
     const char *settings[BENCH_SETTINGS_MAX]; /* KEY=VALUE of the server's configuration */
     uint32_t settings_count;
-    uint32_t shards, latency_read_ms, latency_write_ms, interval_ms;
+    uint32_t shards, latency_read_ms, latency_write_ms, interval_ms, nodes;
     long pid;
     bool serve, keep, fsync, log;
 };
@@ -137,7 +140,7 @@ struct bench_line {
     bool ok;
 };
 
-/* What /proc tells about the server (--pid, --serve) and about ourselves at one moment. */
+/* What /proc tells about the servers (--pid, --serve), their sums, and about ourselves at one moment. */
 struct usage {
     int64_t at_us;
     double server_cpu_s, own_cpu_s;
@@ -153,23 +156,36 @@ struct server_counts {
 
 struct bench_shard {
     char id[64], range_start[24], range_end[24];
+    /* loop: the node that has it, an index or ROUTE_NOBODY, and the last that had */
+    uint32_t node, last_node;
+    uint64_t moves; /* how often it went to another node */
+};
+
+/* One server; `channels` has bench->channel_count of them. */
+struct bench_node {
+    char address[272];
+    struct rpc_channel **channels;
+    struct rpc_channel *control; /* for what is no load: blocking calls, the topology */
 };
 
 struct bench {
     struct bench_options options;
     const struct scenario *scenario;
-    struct server *server; /* NULL: somebody else's */
+    struct server *server; /* of our own, or NULL: somebody else's */
     struct rpc_loop *loop;
-    struct rpc_channel **channels;
     uint32_t channel_count;
-    struct rpc_channel *control; /* for blocking calls of the main thread */
-    struct bench_shard *shards;
+    struct bench_shard *shards; /* by id */
     uint32_t shard_count;
     bool tenancy;
 
     /* loop */
+    struct bench_node nodes[BENCH_NODES_MAX]; /* route.h */
+    uint32_t node_count;
+    uint32_t serving[BENCH_NODES_MAX]; /* nodes that have shards */
+    uint32_t serving_count;
     bool closing; /* calls that come back now do not count */
     uint64_t calls_open, errors;
+    uint64_t redirects, retries; /* tries beyond the first, route.h */
     char first_error[256];
     struct series *series[BENCH_SERIES_MAX];
     uint32_t series_count;
@@ -250,11 +266,12 @@ bool bench_wait(struct bench *bench, double seconds, bool (*until)(void *context
 
 /* --- calls --- */
 
-/* One call under way at a time. Zero it, set bench, channel, done; series is optional. */
+/* One call under way at a time. Zero it, set bench, place, done; series is optional. */
 struct call {
     struct rpc_request request;
     struct bench *bench;
-    struct rpc_channel *channel;
+    /* Chooses the connection, and for a call that names no shard the node, each modulo its number. */
+    uint32_t place;
     struct series *series;
     /* Loop. After a good answer. */
     void (*done)(struct call *call);
@@ -265,6 +282,13 @@ struct call {
     int64_t end_us;   /* when the answer was there */
     uint8_t *message;
     size_t message_cap;
+    struct { /* route.c's */
+        struct rpc_timer timer;
+        struct list_node waiting;
+        uint32_t shard, node, tries, redirects;
+        int64_t deadline_us, delay_us;
+        bool woken;
+    } own;
 };
 
 /* Loop. `message` is a silo.v1 message, packed at once. start_us 0 = now. */
@@ -272,11 +296,13 @@ void call_send(struct call *call, const char *path, const void *message, int64_t
 /* Loop. Counts a failed call and keeps the first text. */
 void call_count_error(struct call *call);
 void call_deinit(struct call *call);
-struct rpc_channel *bench_channel(struct bench *bench, uint64_t n);
 
 /* Main. Calls and waits; returns the status. message NULL = empty; ret_us may be NULL. */
 uint32_t ask(struct bench *bench, const char *path, const void *message, int64_t *ret_us,
              struct rpc_answer *ret_answer);
+/* Likewise, at a node. */
+uint32_t ask_node(struct bench *bench, uint32_t node, const char *path, const void *message,
+                  struct rpc_answer *ret_answer);
 /* The same; anything but OK ends the program. */
 void ask_ok(struct bench *bench, const char *path, const void *message, int64_t *ret_us,
             struct rpc_answer *ret_answer);
@@ -322,17 +348,29 @@ void bench_counts_say(struct bench *bench);
 /* Main. Slots still held by the tenant on its shards (they are freed by asking). */
 uint64_t bench_holders(struct bench *bench, const char *tenant);
 
-/* --- a server of our own --- */
+/* --- servers of our own (main) --- */
 
 void server_start(struct bench *bench);
-/* Starts it again on the same data; returns when it accepts connections. */
+/* Starts all again on the same data; returns when they accept connections. */
 void server_restart(struct bench *bench);
 /* Until every shard answers. */
 void server_wait_ready(struct bench *bench);
-/* signal: SIGTERM or SIGKILL. A bad exit status after SIGTERM is a failed check. */
+/* signal: SIGTERM or SIGKILL, to all. A bad exit status after SIGTERM is a failed check. */
 void server_stop(struct bench *bench, int signal);
-/* Ends it if it runs and removes its files. */
+/* Ends them if they run and removes their files. */
 void server_free(struct bench *bench);
+/* How many there are, and each of them by its number. */
+uint32_t server_count(void);
+long server_pid(uint32_t node); /* 0: it does not run */
+const char *server_name(uint32_t node);
+const char *server_address(uint32_t node);
+void server_launch(struct bench *bench, uint32_t node);
+void server_signal(uint32_t node, int signal);
+void server_wait_end(struct bench *bench, uint32_t node, bool orderly);
+/* Whether its shards are open within so many seconds. */
+bool server_wait_node(uint32_t node, double seconds);
+/* The address of the etcd that was started, or NULL. */
+const char *server_etcd(void);
 /*
  * Highest number of a WAL object, summed over all shards: how many were written so far. 0 for
  * another's server.

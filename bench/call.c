@@ -8,11 +8,10 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "bench.h"
+#include "route.h"
 
 #define STAMP_BYTES 8u
 #define BIN_HEADER_BYTES 5u
-#define CONNECT_US 5000000LL
 
 static size_t message_pack(const void *message, uint8_t **buffer, size_t *cap)
 {
@@ -44,6 +43,9 @@ static void call_done(struct rpc_request *request)
     }
     call->end_us = env_mono_us(&env_system);
     if (request->status != RPC_STATUS_OK) {
+        if (route_again(call)) {
+            return;
+        }
         if (call->failed != NULL) {
             call->failed(call);
         } else {
@@ -70,8 +72,7 @@ void call_send(struct call *call, const char *path, const void *message, int64_t
                                          .timeout_us = BENCH_CALL_US,
                                          .on_done = call_done,
                                          .context = call};
-    bench->calls_open++;
-    rpc_channel_call(call->channel, &call->request);
+    route_send(call, message);
 }
 
 void call_deinit(struct call *call)
@@ -80,24 +81,32 @@ void call_deinit(struct call *call)
     call->message = NULL;
 }
 
-struct rpc_channel *bench_channel(struct bench *bench, uint64_t n)
-{
-    return bench->channels[n % bench->channel_count];
-}
-
-uint32_t ask(struct bench *bench, const char *path, const void *message, int64_t *ret_us,
-             struct rpc_answer *ret_answer)
+static uint32_t ask_channel(struct rpc_channel *channel, const char *path, const void *message,
+                            int64_t *ret_us, struct rpc_answer *ret_answer)
 {
     uint8_t *buffer = NULL;
     size_t cap = 0;
     const size_t size = message != NULL ? message_pack(message, &buffer, &cap) : 0;
     const int64_t start = env_mono_us(&env_system);
-    rpc_channel_call_wait(bench->control, path, bytes_of(buffer, size), BENCH_CALL_US, ret_answer);
+    rpc_channel_call_wait(channel, path, bytes_of(buffer, size), BENCH_CALL_US, ret_answer);
     if (ret_us != NULL) {
         *ret_us = env_mono_us(&env_system) - start;
     }
     free(buffer);
     return ret_answer->status;
+}
+
+uint32_t ask(struct bench *bench, const char *path, const void *message, int64_t *ret_us,
+             struct rpc_answer *ret_answer)
+{
+    struct rpc_channel *channel = route_control(bench, route_shard_of(message));
+    return ask_channel(channel, path, message, ret_us, ret_answer);
+}
+
+uint32_t ask_node(struct bench *bench, uint32_t node, const char *path, const void *message,
+                  struct rpc_answer *ret_answer)
+{
+    return ask_channel(bench->nodes[node].control, path, message, NULL, ret_answer);
 }
 
 void ask_ok(struct bench *bench, const char *path, const void *message, int64_t *ret_us,
@@ -110,45 +119,6 @@ void ask_ok(struct bench *bench, const char *path, const void *message, int64_t 
 }
 
 /* --- connections and shards --- */
-
-static struct rpc_channel *channel_make(struct bench *bench)
-{
-    struct silo_err err;
-    struct rpc_channel *channel = NULL;
-    const struct rpc_channel_options options = {.target = bench->options.target,
-                                                .calls_max = 1u << 20};
-    if (rpc_channel_new(bench->loop, &options, &channel, &err).code != SILO_OK) {
-        bench_die("%s", err.text);
-    }
-    return channel;
-}
-
-static void find_shards(struct bench *bench)
-{
-    struct rpc_answer answer;
-    rpc_channel_call_wait(bench->control, SILO_PATH("GetClusterInfo"), BYTES_NONE, CONNECT_US,
-                          &answer);
-    if (answer.status != RPC_STATUS_OK) {
-        bench_die("%s: %s: %.*s", bench->options.target, grpc_status_name(answer.status),
-                  BYTES_FMT(answer.text));
-    }
-    Silo__V1__GetClusterInfoResponse *m =
-        silo__v1__get_cluster_info_response__unpack(NULL, answer.reply.len, answer.reply.ptr);
-    if (m == NULL || m->n_shard_owners == 0) {
-        bench_die("%s: the server knows no shard", bench->options.target);
-    }
-    bench->shard_count = (uint32_t)m->n_shard_owners;
-    bench->shards = xcalloc(bench->shard_count, sizeof *bench->shards);
-    for (uint32_t i = 0; i < bench->shard_count; i++) {
-        struct bench_shard *shard = &bench->shards[i];
-        const Silo__V1__ShardOwner *owner = m->shard_owners[i];
-        (void)snprintf(shard->id, sizeof shard->id, "%s", owner->shard_id);
-        (void)snprintf(shard->range_start, sizeof shard->range_start, "%s", owner->range_start);
-        (void)snprintf(shard->range_end, sizeof shard->range_end, "%s", owner->range_end);
-    }
-    silo__v1__get_cluster_info_response__free_unpacked(m, NULL);
-    rpc_answer_deinit(&answer);
-}
 
 /* A call without a tenant is a bad one exactly when tenancy is on. */
 static bool tenancy_probe(struct bench *bench)
@@ -170,12 +140,7 @@ void bench_connect(struct bench *bench)
     }
     bench->closing = false;
     bench->channel_count = opt(bench, OPT_CONNECTIONS) != 0 ? opt(bench, OPT_CONNECTIONS) : 1;
-    bench->channels = xcalloc(bench->channel_count, sizeof(struct rpc_channel *));
-    for (uint32_t i = 0; i < bench->channel_count; i++) {
-        bench->channels[i] = channel_make(bench);
-    }
-    bench->control = channel_make(bench);
-    find_shards(bench);
+    route_connect(bench);
     bench->tenancy = tenancy_probe(bench);
     bench_counts_begin(bench);
 }
@@ -184,20 +149,13 @@ void bench_disconnect(struct bench *bench)
 {
     bench_quiet(bench);
     bench->progress.counter = NULL;
-    for (uint32_t i = 0; i < bench->channel_count; i++) {
-        bench->channels[i] = rpc_channel_free(bench->channels[i]);
-    }
-    bench->control = rpc_channel_free(bench->control);
+    route_disconnect(bench);
     bench->loop = rpc_loop_free(bench->loop);
     ASSERT(bench->calls_open == 0);
     while (bench->leftover_count != 0) {
         bench->leftover_count--;
         bench->leftovers[bench->leftover_count].free(bench->leftovers[bench->leftover_count].thing);
     }
-    free(bench->channels);
-    free(bench->shards);
-    bench->channels = NULL;
-    bench->shards = NULL;
 }
 
 const char *bench_shard(const struct bench *bench, const char *tenant, uint64_t n)
@@ -313,18 +271,23 @@ uint64_t bench_random_below(uint64_t n)
 struct node_counts bench_counts(struct bench *bench)
 {
     struct node_counts counts = {0, 0};
-    struct rpc_answer answer;
-    ask_ok(bench, SILO_PATH("GetNodeInfo"), NULL, NULL, &answer);
-    Silo__V1__GetNodeInfoResponse *m =
-        silo__v1__get_node_info_response__unpack(NULL, answer.reply.len, answer.reply.ptr);
-    for (size_t i = 0; m != NULL && i < m->n_owned_shards; i++) {
-        counts.total += m->owned_shards[i]->total_jobs;
-        counts.completed += m->owned_shards[i]->completed_jobs;
+    for (uint32_t node = 0; node < bench->node_count; node++) {
+        struct rpc_answer answer;
+        if (ask_node(bench, node, SILO_PATH("GetNodeInfo"), NULL, &answer) != RPC_STATUS_OK) {
+            bench_die("GetNodeInfo: %s: %.*s", grpc_status_name(answer.status),
+                      BYTES_FMT(answer.text));
+        }
+        Silo__V1__GetNodeInfoResponse *m =
+            silo__v1__get_node_info_response__unpack(NULL, answer.reply.len, answer.reply.ptr);
+        for (size_t i = 0; m != NULL && i < m->n_owned_shards; i++) {
+            counts.total += m->owned_shards[i]->total_jobs;
+            counts.completed += m->owned_shards[i]->completed_jobs;
+        }
+        if (m != NULL) {
+            silo__v1__get_node_info_response__free_unpacked(m, NULL);
+        }
+        rpc_answer_deinit(&answer);
     }
-    if (m != NULL) {
-        silo__v1__get_node_info_response__free_unpacked(m, NULL);
-    }
-    rpc_answer_deinit(&answer);
     return counts;
 }
 

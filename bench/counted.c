@@ -30,18 +30,17 @@ static uint64_t *number_of(struct server_counts *counts, const Silo__V1__Counter
     return NULL;
 }
 
-/* False: the server does not count, being an older one, or did not answer. */
-static bool counts_ask(struct bench *bench, struct server_counts *ret_counts)
+/* Adds what a node has counted. False: it is an older one, or did not answer. */
+static bool counts_add(struct bench *bench, uint32_t node, struct server_counts *counts)
 {
-    *ret_counts = (struct server_counts){0};
     struct rpc_answer answer;
-    const uint32_t status = ask(bench, SILO_PATH("GetCounters"), NULL, NULL, &answer);
+    const uint32_t status = ask_node(bench, node, SILO_PATH("GetCounters"), NULL, &answer);
     Silo__V1__GetCountersResponse *m =
         status != RPC_STATUS_OK
             ? NULL
             : silo__v1__get_counters_response__unpack(NULL, answer.reply.len, answer.reply.ptr);
     for (size_t i = 0; m != NULL && i < m->n_counters; i++) {
-        uint64_t *number = number_of(ret_counts, m->counters[i]);
+        uint64_t *number = number_of(counts, m->counters[i]);
         if (number != NULL) {
             *number += m->counters[i]->value;
         }
@@ -51,6 +50,16 @@ static bool counts_ask(struct bench *bench, struct server_counts *ret_counts)
         silo__v1__get_counters_response__free_unpacked(m, NULL);
     }
     rpc_answer_deinit(&answer);
+    return known;
+}
+
+static bool counts_ask(struct bench *bench, struct server_counts *ret_counts)
+{
+    *ret_counts = (struct server_counts){0};
+    bool known = true;
+    for (uint32_t node = 0; known && node < bench->node_count; node++) {
+        known = counts_add(bench, node, ret_counts);
+    }
     return known;
 }
 

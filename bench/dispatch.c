@@ -41,7 +41,7 @@ static bool enqueued(struct load *load, struct producer *producer, const char *j
     m.id = lend(job_id);
     m.wait_ms = RESULT_WAIT_MS;
     producer->extra.bench = load->bench;
-    producer->extra.channel = producer->call.channel;
+    producer->extra.place = producer->call.place;
     producer->extra.owner = producer;
     producer->extra.done = result_seen;
     producer->extra.failed = result_failed;

@@ -230,6 +230,9 @@ static void worker_poll(struct worker *worker)
         m.shard_opt_case = SILO__V1__LEASE_TASKS_REQUEST__SHARD_OPT_SHARD;
         m.shard = lend(bench_shard(bench, NULL, bench->shard_count == 1 ? 0 : bench_random()));
     }
+    if (o->workers < bench->serving_count) {
+        worker->poll.place++; /* each node has its turn */
+    }
     load->polls++;
     call_send(&worker->poll, SILO_PATH("LeaseTasks"), &m, 0);
 }
@@ -324,7 +327,7 @@ static struct call *report_call(struct worker *worker, struct series *series,
     }
     struct call *call = worker->reports[worker->reports_open++];
     call->bench = worker->load->bench;
-    call->channel = worker->poll.channel;
+    call->place = worker->poll.place;
     call->owner = worker;
     call->series = series;
     call->done = done;
@@ -483,7 +486,7 @@ static void worker_init(struct load *load, uint32_t i)
         (void)snprintf(worker->group, sizeof worker->group, "%s", o->group);
     }
     worker->poll = (struct call){.bench = load->bench,
-                                 .channel = bench_channel(load->bench, i),
+                                 .place = i,
                                  .series = load->lease_series,
                                  .done = worker_polled,
                                  .failed = worker_failed,
@@ -538,7 +541,7 @@ struct load *load_new(struct bench *bench, const struct load_options *options)
         struct producer *producer = &load->producers[i];
         *producer = (struct producer){.load = load, .index = i, .pause.fire = producer_pause_fire};
         producer->call = (struct call){.bench = bench,
-                                       .channel = bench_channel(bench, i),
+                                       .place = i,
                                        .series = load->enqueue_series,
                                        .done = producer_done,
                                        .failed = producer_failed,

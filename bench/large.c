@@ -207,7 +207,7 @@ static void import_start(void *context)
     large->calls_open = IMPORTERS;
     for (uint32_t i = 0; i < IMPORTERS; i++) {
         large->importers[i] = (struct call){.bench = large->bench,
-                                            .channel = bench_channel(large->bench, i),
+                                            .place = i,
                                             .series = large->import,
                                             .done = importer_done,
                                             .failed = importer_failed,

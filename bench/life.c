@@ -216,8 +216,7 @@ static struct life *life_new(struct bench *bench)
         client->life = life;
         client->tenant = tenant;
         client->shard = bench_shard(bench, tenant, i);
-        client->call =
-            (struct call){.bench = bench, .channel = bench_channel(bench, i), .owner = client};
+        client->call = (struct call){.bench = bench, .place = i, .owner = client};
     }
     bench_free_later(bench, life_free, life);
     return life;

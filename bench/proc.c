@@ -70,17 +70,30 @@ static long process_written(long pid)
     return written;
 }
 
+static void server_usage(long pid, struct usage *usage)
+{
+    struct usage one = {0};
+    process_memory(pid, &one);
+    usage->server_cpu_s += process_cpu_s(pid);
+    usage->rss_kb += one.rss_kb;
+    usage->rss_peak_kb += one.rss_peak_kb;
+    usage->written += process_written(pid);
+}
+
 struct usage bench_usage(const struct bench *bench)
 {
-    struct usage usage = {.at_us = env_mono_us(&env_system),
-                          .server_cpu_s = process_cpu_s(bench->options.pid)};
+    struct usage usage = {.at_us = env_mono_us(&env_system)};
     struct rusage own;
     if (getrusage(RUSAGE_SELF, &own) == 0) {
         usage.own_cpu_s = (double)(own.ru_utime.tv_sec + own.ru_stime.tv_sec) +
                           (double)(own.ru_utime.tv_usec + own.ru_stime.tv_usec) / 1e6;
     }
-    process_memory(bench->options.pid, &usage);
-    usage.written = process_written(bench->options.pid);
+    if (server_count() <= 1) {
+        server_usage(bench->options.pid, &usage);
+    }
+    for (uint32_t i = 0; server_count() > 1 && i < server_count(); i++) {
+        server_usage(server_pid(i), &usage);
+    }
     return usage;
 }
 

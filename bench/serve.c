@@ -1,8 +1,8 @@
 /*
- * bench/serve.c - a server of our own: a fresh directory, a free port, readiness, and an end by its
- * process id.
+ * bench/serve.c - servers of our own: a fresh directory, free ports, readiness, and an end by their
+ * process ids. Several share a directory, and an etcd that is started for them.
  *
- * The child is told to die with us, so that a killed benchmark leaves no server behind.
+ * Children are told to die with us, so that a killed benchmark leaves no server behind.
  */
 #include <arpa/inet.h>
 #include <endian.h>
@@ -27,10 +27,21 @@
 #define PATH_BYTES 4096u
 #define LOG_TAIL_BYTES 4096
 
+/* One process. */
 struct server {
+    const char *name; /* of its log, in the directory that all share */
     pid_t pid;
-    char dir[PATH_BYTES / 2], config[PATH_BYTES], target[64];
+    char config[PATH_BYTES], target[64];
 };
+
+/* All of them. */
+static struct {
+    char dir[PATH_BYTES / 2];
+    struct server *nodes;
+    uint32_t node_count;
+    struct server etcd; /* pid 0: none */
+    char targets[BENCH_NODES_MAX * 32];
+} own;
 
 /* A port that nothing listens on, below the range that outgoing connections take theirs from. */
 static uint16_t free_port(void)
@@ -57,7 +68,22 @@ static const char *bool_text(bool value)
     return value ? "true" : "false";
 }
 
-static void config_write(const struct bench *bench, struct server *server)
+/* What nodes of one cluster need besides. */
+static void config_cluster(FILE *file, const struct server *server)
+{
+    (void)fprintf(file,
+                  "database.lock = false\n"
+                  "coordination.backend = \"etcd\"\n"
+                  "coordination.etcd_endpoints = [\"http://%s\"]\n"
+                  "coordination.cluster_prefix = \"bench\"\n"
+                  "coordination.node_id = \"%s\"\n"
+                  "coordination.advertised_grpc_addr = \"%s\"\n"
+                  "coordination.lease_ttl_secs = 3\n"
+                  "coordination.placement_rings = [\"default\", \"%s\"]\n",
+                  own.etcd.target, server->name, server->target, server->name);
+}
+
+static void config_write(const struct bench *bench, const struct server *server)
 {
     const struct bench_options *o = &bench->options;
     const struct scenario *scenario = bench->scenario;
@@ -65,7 +91,7 @@ static void config_write(const struct bench *bench, struct server *server)
     if (file == NULL) {
         bench_die("%s: %s", server->config, strerror(errno));
     }
-    const uint32_t own = scenario->shards != 0 ? scenario->shards : 1;
+    const uint32_t preset = scenario->shards != 0 ? scenario->shards : 1;
     (void)fprintf(file,
                   "server.grpc_addr = \"%s\"\n"
                   "server.shutdown_timeout_ms = 50000\n"
@@ -79,10 +105,13 @@ static void config_write(const struct bench *bench, struct server *server)
                   "database.local_log = %s\n"
                   "database.latency_read_ms = %u\n"
                   "database.latency_write_ms = %u\n",
-                  server->target, bool_text(scenario->tenancy), o->shards != 0 ? o->shards : own,
-                  server->dir, bool_text(o->fsync), bool_text(o->log),
+                  server->target, bool_text(scenario->tenancy), o->shards != 0 ? o->shards : preset,
+                  own.dir, bool_text(o->fsync), bool_text(o->log && own.node_count == 1),
                   o->latency_read_ms != 0 ? o->latency_read_ms : scenario->read_ms,
                   o->latency_write_ms);
+    if (own.node_count > 1) {
+        config_cluster(file, server);
+    }
     if (o->flush_interval != NULL) {
         (void)fprintf(file, "database.slatedb.flush_interval = \"%s\"\n", o->flush_interval);
     }
@@ -112,24 +141,41 @@ static void program_path(const struct bench *bench, char *ret_path, size_t size)
     (void)snprintf(ret_path + at, size - at, "/silo");
 }
 
-static _Noreturn void child_run(const struct server *server, const char *program, pid_t parent)
+static void log_path(const struct server *server, char ret_path[PATH_BYTES])
+{
+    (void)snprintf(ret_path, PATH_BYTES, "%s/%s.log", own.dir, server->name);
+}
+
+static _Noreturn void child_run(const struct server *server, char *const *argv, pid_t parent)
 {
     char log[PATH_BYTES];
-    (void)snprintf(log, sizeof log, "%s/server.log", server->dir);
+    log_path(server, log);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     const int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0666);
     const int nothing = open("/dev/null", O_RDONLY);
     if (getppid() == parent && fd >= 0 && nothing >= 0 && dup2(nothing, 0) == 0 &&
         dup2(fd, 1) == 1 && dup2(fd, 2) == 2 && setpgid(0, 0) == 0) {
-        (void)execl(program, program, "--config", server->config, (char *)NULL);
+        (void)execv(argv[0], argv);
     }
     _exit(127);
+}
+
+static void child_start(struct server *server, char *const *argv)
+{
+    const pid_t parent = getpid();
+    server->pid = fork();
+    if (server->pid == 0) {
+        child_run(server, argv, parent);
+    }
+    if (server->pid < 0) {
+        bench_die("fork: %s", strerror(errno));
+    }
 }
 
 static void print_log(const struct server *server)
 {
     char path[PATH_BYTES], text[LOG_TAIL_BYTES + 1];
-    (void)snprintf(path, sizeof path, "%s/server.log", server->dir);
+    log_path(server, path);
     FILE *file = fopen(path, "r");
     if (file == NULL) {
         return;
@@ -139,7 +185,7 @@ static void print_log(const struct server *server)
     }
     const size_t n = fread(text, 1, LOG_TAIL_BYTES, file);
     text[n] = '\0';
-    (void)fprintf(stderr, "silo-bench: the server's last lines:\n%s", text);
+    (void)fprintf(stderr, "silo-bench: the last lines of %s:\n%s", server->name, text);
     (void)fclose(file);
 }
 
@@ -170,104 +216,196 @@ static bool accepts(const char *target)
     return ok;
 }
 
-void server_restart(struct bench *bench)
+static void await_port(struct server *server)
 {
-    struct server *server = bench->server;
-    char program[PATH_BYTES];
-    program_path(bench, program, sizeof program);
-    const pid_t parent = getpid();
-    server->pid = fork();
-    if (server->pid == 0) {
-        child_run(server, program, parent);
-    }
-    if (server->pid < 0) {
-        bench_die("fork: %s", strerror(errno));
-    }
-    bench->options.pid = server->pid;
     const int64_t start = env_mono_us(&env_system);
-    while (!accepts(bench->options.target)) {
+    while (!accepts(server->target)) {
         int status = 0;
         if (child_ended(server, &status) || env_mono_us(&env_system) - start > READY_US) {
             print_log(server);
-            bench_die("%s did not start", program);
+            bench_die("%s did not start", server->name);
         }
         (void)usleep(PAUSE_US);
     }
 }
 
-/* Until every shard answers. */
-void server_wait_ready(struct bench *bench)
+void server_launch(struct bench *bench, uint32_t node)
+{
+    struct server *server = &own.nodes[node];
+    char program[PATH_BYTES];
+    program_path(bench, program, sizeof program);
+    child_start(server, (char *const[]){program, lend("--config"), server->config, NULL});
+    if (node == 0) {
+        bench->options.pid = server->pid;
+    }
+}
+
+void server_restart(struct bench *bench)
+{
+    for (uint32_t i = 0; i < own.node_count; i++) {
+        server_launch(bench, i);
+    }
+    for (uint32_t i = 0; i < own.node_count; i++) {
+        await_port(&own.nodes[i]);
+    }
+}
+
+static bool is_serving(struct rpc_channel *channel)
+{
+    static const uint8_t service[] = "\x0a\x0csilo.v1.Silo"; /* HealthCheckRequest{service} */
+    struct rpc_answer answer;
+    rpc_channel_call_wait(channel, "/grpc.health.v1.Health/Check",
+                          bytes_of(service, sizeof service - 1), 1000000, &answer);
+    const bool ready = answer.status == RPC_STATUS_OK &&
+                       bytes_eq(answer.reply, BYTES_LIT("\x08\x01")); /* SERVING */
+    rpc_answer_deinit(&answer);
+    return ready;
+}
+
+bool server_wait_node(uint32_t node, double seconds)
 {
     const int64_t start = env_mono_us(&env_system);
+    struct server *server = &own.nodes[node];
     struct silo_err err;
     struct rpc_loop *loop = NULL;
     struct rpc_channel *channel = NULL;
-    const struct rpc_channel_options options = {.target = bench->options.target};
+    const struct rpc_channel_options options = {.target = server->target};
     if (rpc_loop_new(&loop, &err).code != SILO_OK ||
         rpc_channel_new(loop, &options, &channel, &err).code != SILO_OK) {
         bench_die("%s", err.text);
     }
-    static const uint8_t service[] = "\x0a\x0csilo.v1.Silo"; /* HealthCheckRequest{service} */
-    for (bool ready = false; !ready;) {
-        struct rpc_answer answer;
-        rpc_channel_call_wait(channel, "/grpc.health.v1.Health/Check",
-                              bytes_of(service, sizeof service - 1), 1000000, &answer);
-        ready = answer.status == RPC_STATUS_OK &&
-                bytes_eq(answer.reply, BYTES_LIT("\x08\x01")); /* SERVING */
-        rpc_answer_deinit(&answer);
-        int status = 0;
-        if (!ready &&
-            (child_ended(bench->server, &status) || env_mono_us(&env_system) - start > READY_US)) {
-            print_log(bench->server);
-            bench_die("the server did not become ready");
-        }
-        if (!ready) {
-            (void)usleep(20 * PAUSE_US);
-        }
+    bool ready = false;
+    int status = 0;
+    while (!(ready = is_serving(channel)) && !child_ended(server, &status) &&
+           bench_seconds_since(start) < seconds) {
+        (void)usleep(20 * PAUSE_US);
     }
     channel = rpc_channel_free(channel);
     loop = rpc_loop_free(loop);
+    return ready;
+}
+
+/* Until every shard answers. */
+void server_wait_ready(struct bench *bench)
+{
+    (void)bench;
+    for (uint32_t i = 0; i < own.node_count; i++) {
+        if (!server_wait_node(i, (double)READY_US / 1e6)) {
+            print_log(&own.nodes[i]);
+            bench_die("%s did not become ready", own.nodes[i].name);
+        }
+    }
+}
+
+static void etcd_start(const struct bench *bench)
+{
+    struct server *etcd = &own.etcd;
+    etcd->name = "etcd";
+    char data[PATH_BYTES], client[80], peer[80], cluster[96];
+    (void)snprintf(etcd->target, sizeof etcd->target, "127.0.0.1:%u", free_port());
+    (void)snprintf(data, sizeof data, "%s/etcd", own.dir);
+    (void)snprintf(client, sizeof client, "http://%s", etcd->target);
+    (void)snprintf(peer, sizeof peer, "http://127.0.0.1:%u", free_port());
+    (void)snprintf(cluster, sizeof cluster, "etcd=%s", peer);
+    child_start(etcd, (char *const[]){
+                          lend(bench->options.etcd), lend("--name"), lend("etcd"),
+                          lend("--data-dir"), data, lend("--listen-client-urls"), client,
+                          lend("--advertise-client-urls"), client, lend("--listen-peer-urls"), peer,
+                          lend("--initial-advertise-peer-urls"), peer, lend("--initial-cluster"),
+                          cluster, lend("--log-level"), lend("warn"), NULL});
+    await_port(etcd);
+}
+
+const char *server_etcd(void)
+{
+    return own.etcd.pid != 0 ? own.etcd.target : NULL;
+}
+
+static void nodes_make(struct bench *bench)
+{
+    static char names[BENCH_NODES_MAX][16];
+    struct bench_options *o = &bench->options;
+    own.node_count = o->nodes;
+    own.nodes = xcalloc(o->nodes, sizeof *own.nodes);
+    size_t at = 0;
+    for (uint32_t i = 0; i < o->nodes; i++) {
+        struct server *server = &own.nodes[i];
+        (void)snprintf(names[i], sizeof names[i], "node-%u", i);
+        server->name = names[i];
+        if (o->config != NULL) {
+            (void)snprintf(server->config, sizeof server->config, "%s", o->config);
+            (void)snprintf(server->target, sizeof server->target, "%s", o->target);
+            return;
+        }
+        (void)snprintf(server->config, sizeof server->config, "%s/%s.toml", own.dir, server->name);
+        (void)snprintf(server->target, sizeof server->target, "127.0.0.1:%u", free_port());
+        at += (size_t)snprintf(own.targets + at, sizeof own.targets - at, "%s%s", i != 0 ? "," : "",
+                               server->target);
+        config_write(bench, server);
+    }
+    o->target = own.targets;
 }
 
 void server_start(struct bench *bench)
 {
     struct bench_options *o = &bench->options;
-    struct server *server = xcalloc(1, sizeof *server);
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) { /* inherited by the server */
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
     const char *base = o->dir != NULL ? o->dir : getenv("TMPDIR");
-    (void)snprintf(server->dir, sizeof server->dir, "%s/silo-bench-XXXXXX",
+    (void)snprintf(own.dir, sizeof own.dir, "%s/silo-bench-XXXXXX",
                    base != NULL && base[0] != '\0' ? base : "/tmp");
-    if (mkdtemp(server->dir) == NULL) {
-        bench_die("%s: %s", server->dir, strerror(errno));
+    if (mkdtemp(own.dir) == NULL) {
+        bench_die("%s: %s", own.dir, strerror(errno));
     }
-    bench->server = server;
-    if (o->config != NULL) {
-        (void)snprintf(server->config, sizeof server->config, "%s", o->config);
-    } else {
-        (void)snprintf(server->config, sizeof server->config, "%s/silo.toml", server->dir);
-        (void)snprintf(server->target, sizeof server->target, "127.0.0.1:%u", free_port());
-        o->target = server->target;
-        config_write(bench, server);
+    bench->server = &own.etcd;
+    if (o->nodes > 1) {
+        etcd_start(bench);
     }
+    nodes_make(bench);
     server_restart(bench);
     server_wait_ready(bench);
     if (o->keep) {
-        (void)fprintf(stderr, "server %ld at %s, files in %s\n", o->pid, o->target, server->dir);
+        (void)fprintf(stderr, "server %ld at %s, files in %s\n", o->pid, o->target, own.dir);
     }
 }
 
-void server_stop(struct bench *bench, int signal)
+long server_pid(uint32_t node)
 {
-    struct server *server = bench->server;
-    if (server == NULL || server->pid == 0) {
+    return node < own.node_count ? own.nodes[node].pid : 0;
+}
+
+uint32_t server_count(void)
+{
+    return own.node_count;
+}
+
+const char *server_name(uint32_t node)
+{
+    return own.nodes[node].name;
+}
+
+const char *server_address(uint32_t node)
+{
+    return own.nodes[node].target;
+}
+
+void server_signal(uint32_t node, int signal)
+{
+    if (own.nodes[node].pid != 0) {
+        (void)kill(own.nodes[node].pid, signal);
+    }
+}
+
+void server_wait_end(struct bench *bench, uint32_t node, bool orderly)
+{
+    struct server *server = &own.nodes[node];
+    if (server->pid == 0) {
         return;
     }
     int status = 0;
-    (void)kill(server->pid, signal);
     const int64_t start = env_mono_us(&env_system);
     while (!child_ended(server, &status)) {
         if (env_mono_us(&env_system) - start > STOP_US) {
@@ -275,9 +413,19 @@ void server_stop(struct bench *bench, int signal)
         }
         (void)usleep(PAUSE_US);
     }
-    if (signal == SIGTERM && !(WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
+    if (orderly && !(WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
         print_log(server);
-        bench_check(bench, false, "the server ended in an orderly way");
+        bench_check(bench, false, "%s ended in an orderly way", server->name);
+    }
+}
+
+void server_stop(struct bench *bench, int signal)
+{
+    for (uint32_t i = 0; i < own.node_count; i++) {
+        server_signal(i, signal);
+    }
+    for (uint32_t i = 0; i < own.node_count; i++) {
+        server_wait_end(bench, i, signal == SIGTERM);
     }
 }
 
@@ -290,21 +438,31 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
     return 0;
 }
 
-void server_free(struct bench *bench)
+static void child_kill(struct server *server)
 {
-    struct server *server = bench->server;
-    if (server == NULL) {
-        return;
-    }
     if (server->pid != 0) {
         (void)kill(server->pid, SIGKILL);
         (void)waitpid(server->pid, NULL, 0);
+        server->pid = 0;
     }
+}
+
+void server_free(struct bench *bench)
+{
+    if (bench->server == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < own.node_count; i++) {
+        child_kill(&own.nodes[i]);
+    }
+    child_kill(&own.etcd);
     if (!bench->options.keep) {
-        (void)nftw(server->dir, remove_one, 32, FTW_DEPTH | FTW_PHYS);
+        (void)nftw(own.dir, remove_one, 32, FTW_DEPTH | FTW_PHYS);
     }
     bench->server = NULL;
-    free(server);
+    free(own.nodes);
+    own.nodes = NULL;
+    own.node_count = 0;
 }
 
 /* --- WAL objects, or records of a log --- */
@@ -367,7 +525,7 @@ uint64_t server_wal_objects(const struct bench *bench)
     uint64_t sum = 0;
     if (bench->server != NULL) {
         walled_count = 0;
-        (void)nftw(bench->server->dir, wal_look, 32, FTW_PHYS);
+        (void)nftw(own.dir, wal_look, 32, FTW_PHYS);
         for (size_t i = 0; i < walled_count; i++) {
             sum += walled[i].highest;
         }
