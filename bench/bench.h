@@ -70,7 +70,11 @@
     X(BATCH_ROWS, "batch-rows", "rows of one batch", 1, 100000)                                    \
     X(ROW_BYTES, "row-bytes", "bytes of a row, key and value", 24, 60000)                          \
     X(ENGINE, "engine", "1 = also measure the engine alone and print the ratio", 0, 1)             \
-    X(KILL, "kill", "1 = end the server with SIGKILL instead of an orderly stop", 0, 1)
+    X(KILL, "kill", "1 = end the server with SIGKILL instead of an orderly stop", 0, 1)            \
+    X(PAUSE, "pause-seconds", "stop a node with SIGSTOP for so long; 0 = end it", 0, 3600)         \
+    X(RINGS, "rings", "1 = no node stops, the first shard goes from ring to ring", 0, 1)           \
+    X(LEASES, "leases", "tasks that are kept by heartbeats all the time", 0, 100000)               \
+    X(SETTLE_MS, "settle-ms", "quiet time between two events", 0, 600000)
 
 enum bench_number {
 #define BENCH_NUMBER_ENUM(id, name, meaning, least, most) OPT_##id,
@@ -278,6 +282,7 @@ struct call {
     /* Loop. After another status; NULL: it is counted as an error and nothing more happens. */
     void (*failed)(struct call *call);
     void *owner;
+    uint64_t tag;     /* the owner's */
     int64_t start_us; /* intended start */
     int64_t end_us;   /* when the answer was there */
     uint8_t *message;
@@ -288,6 +293,7 @@ struct call {
         uint32_t shard, node, tries, redirects;
         int64_t deadline_us, delay_us;
         bool woken;
+        bool unsure; /* a try of it may have been done, and its answer lost */
     } own;
 };
 
@@ -296,6 +302,10 @@ void call_send(struct call *call, const char *path, const void *message, int64_t
 /* Loop. Counts a failed call and keeps the first text. */
 void call_count_error(struct call *call);
 void call_deinit(struct call *call);
+/*
+ * Loop. Whether a report that failed had been recorded by an earlier try: it finds its task no more.
+ */
+bool call_was_done(const struct call *call);
 
 /* Main. Calls and waits; returns the status. message NULL = empty; ret_us may be NULL. */
 uint32_t ask(struct bench *bench, const char *path, const void *message, int64_t *ret_us,

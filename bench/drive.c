@@ -274,6 +274,9 @@ static void report_done(struct call *call)
     struct worker *worker = call->owner;
     struct load *load = worker->load;
     completed_add(load, 1, call->end_us);
+    if (load->options.completed != NULL) {
+        load->options.completed(load, call->tag);
+    }
     if (load->options.reported != NULL) {
         load->options.reported(load, worker->index, call->start_us, call->end_us);
     }
@@ -310,6 +313,10 @@ static void refresh_done(struct call *call)
 
 static void report_failed(struct call *call)
 {
+    if (call->done == report_done && call_was_done(call)) {
+        report_done(call);
+        return;
+    }
     call_count_error(call);
     report_over(call->owner);
 }
@@ -433,8 +440,9 @@ static void tasks_take(struct worker *worker, Silo__V1__LeaseTasksResponse *m, i
     for (size_t i = 0; i < m->n_tasks; i++) {
         Silo__V1__ReportOutcomeRequest report;
         report_init(m->tasks[i], &report);
-        call_send(report_call(worker, load->report_series, report_done), SILO_PATH("ReportOutcome"),
-                  &report, 0);
+        struct call *call = report_call(worker, load->report_series, report_done);
+        call->tag = load->options.tag != NULL ? load->options.tag(m->tasks[i]) : 0;
+        call_send(call, SILO_PATH("ReportOutcome"), &report, 0);
     }
 }
 

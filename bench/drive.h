@@ -45,6 +45,9 @@ struct load_options {
     void (*fill)(struct load *load, uint64_t n, struct arena *arena, Silo__V1__EnqueueRequest *job);
     /* A task was leased; before its report. */
     void (*leased)(struct load *load, uint32_t worker, const Silo__V1__Task *task, int64_t now_us);
+    /* What `completed` is told of a task; report_many has none. */
+    uint64_t (*tag)(const Silo__V1__Task *task);
+    void (*completed)(struct load *load, uint64_t tag);
     /* An outcome was acknowledged. */
     void (*reported)(struct load *load, uint32_t worker, int64_t sent_us, int64_t now_us);
     /*

@@ -291,6 +291,7 @@ void route_send(struct call *call, const void *message)
     call->own.shard =
         bench->node_count > 1 ? route_shard_find(bench, route_shard_of(message)) : ROUTE_NOBODY;
     call->own.tries = call->own.redirects = 0;
+    call->own.unsure = false;
     call->own.delay_us = ROUTE_DELAY_US;
     call->own.deadline_us = env_mono_us(&env_system) + call->request.timeout_us;
     call->own.timer.fire = again_fire;
@@ -337,6 +338,12 @@ static bool is_connectivity(const struct rpc_request *request)
             memmem(request->text.ptr, request->text.len, reset, sizeof reset - 1) != NULL);
 }
 
+bool call_was_done(const struct call *call)
+{
+    return call->own.unsure && call->request.status == RPC_STATUS_NOT_FOUND &&
+           !is_wrong_shard(&call->request);
+}
+
 bool route_again(struct call *call)
 {
     struct bench *bench = call->bench;
@@ -348,6 +355,7 @@ bool route_again(struct call *call)
         return false;
     }
     call->own.tries++;
+    call->own.unsure = call->own.unsure || !wrong;
     const bool named = owner_learn(call);
     if (wrong && named && call->own.redirects < ROUTE_REDIRECTS_MAX) {
         call->own.redirects++;
