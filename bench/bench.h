@@ -144,7 +144,7 @@ struct bench_line {
     bool ok;
 };
 
-/* What /proc tells about the servers (--pid, --serve), their sums, and about ourselves at one moment. */
+/* What /proc tells at one moment about the servers (--pid, --serve), in sum, and about ourselves. */
 struct usage {
     int64_t at_us;
     double server_cpu_s, own_cpu_s;
@@ -274,7 +274,7 @@ bool bench_wait(struct bench *bench, double seconds, bool (*until)(void *context
 struct call {
     struct rpc_request request;
     struct bench *bench;
-    /* Chooses the connection, and for a call that names no shard the node, each modulo its number. */
+    /* Chooses the connection, and the node of a call that names no shard, modulo their number. */
     uint32_t place;
     struct series *series;
     /* Loop. After a good answer. */
@@ -302,9 +302,7 @@ void call_send(struct call *call, const char *path, const void *message, int64_t
 /* Loop. Counts a failed call and keeps the first text. */
 void call_count_error(struct call *call);
 void call_deinit(struct call *call);
-/*
- * Loop. Whether a report that failed had been recorded by an earlier try: it finds its task no more.
- */
+/* Loop. Whether a report failed because an earlier try was recorded: its task is gone. */
 bool call_was_done(const struct call *call);
 
 /* Main. Calls and waits; returns the status. message NULL = empty; ret_us may be NULL. */
@@ -381,6 +379,10 @@ void server_wait_end(struct bench *bench, uint32_t node, bool orderly);
 bool server_wait_node(uint32_t node, double seconds);
 /* The address of the etcd that was started, or NULL. */
 const char *server_etcd(void);
+/* etcd's revision: it rises with each write but keep-alives. 0: there is none, or it is silent. */
+uint64_t coord_revision(void);
+/* CPU seconds of one of the servers so far. */
+double server_cpu_s(uint32_t node);
 /*
  * Highest number of a WAL object, summed over all shards: how many were written so far. 0 for
  * another's server.

@@ -21,6 +21,11 @@ static void run(struct bench *bench)
     (void)bench_wait(bench, SETTLE_SECONDS, NULL, NULL);
     const uint64_t wal = server_wal_objects(bench);
     const struct usage before = bench_usage(bench);
+    double cpu_before[BENCH_NODES_MAX];
+    for (uint32_t i = 0; i < server_count(); i++) {
+        cpu_before[i] = server_cpu_s(i);
+    }
+    const uint64_t revision = coord_revision();
     (void)bench_wait(bench, opt(bench, OPT_SECONDS), NULL, NULL);
     const struct usage after = bench_usage(bench);
     const double seconds = (double)(after.at_us - before.at_us) / 1e6;
@@ -28,6 +33,13 @@ static void run(struct bench *bench)
     bench_fact(bench, 100 * (after.server_cpu_s - before.server_cpu_s) / seconds,
                "server_percent_of_a_core");
     bench_fact(bench, (double)(server_wal_objects(bench) - wal), "wal_objects");
+    for (uint32_t i = 0; server_count() > 1 && i < server_count(); i++) {
+        bench_fact(bench, 100 * (server_cpu_s(i) - cpu_before[i]) / seconds,
+                   "node_%u_percent_of_a_core", i);
+    }
+    if (revision != 0) {
+        bench_fact(bench, (double)(coord_revision() - revision), "etcd_writes");
+    }
 }
 
 static const struct preset presets[] = {
@@ -39,7 +51,8 @@ const struct scenario scenario_idle = {
         "Runs --jobs jobs so that the shards have been used; then --workers workers stay parked "
         "in\n"
         "polls of 60 s and the server's CPU time and new WAL objects are counted over --seconds.\n"
-        "The system counts CPU time in ticks of 10 ms, so short runs are coarse.",
+        "The system counts CPU time in ticks of 10 ms, so short runs are coarse. With --nodes the\n"
+        "figure of each node, and how many writes etcd saw besides keep-alives.",
     SCENARIO_PRESETS(presets),
     .server = SERVER_OWN,
     .shards = 8,

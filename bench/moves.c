@@ -1,6 +1,5 @@
 /*
- * bench/moves.c - scenario `moves`: shards change their nodes while a load runs, and what its clients
- * notice of that.
+ * bench/moves.c - scenario `moves`: shards change their nodes under load, and what clients notice.
  *
  * Jobs arrive at a fixed rate, in turn for each shard, so that each shard has calls all the time:
  * the longest time in which none of them succeeded is the shard's hole. Holes are told apart by

@@ -97,6 +97,11 @@ struct usage bench_usage(const struct bench *bench)
     return usage;
 }
 
+double server_cpu_s(uint32_t node)
+{
+    return process_cpu_s(server_pid(node));
+}
+
 double load_average(void)
 {
     double load = 0;

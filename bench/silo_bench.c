@@ -13,7 +13,8 @@ const struct scenario *const bench_scenarios[] = {
     &scenario_stalls,  &scenario_shard,     &scenario_mixed,     &scenario_noisy,
     &scenario_grant,   &scenario_large,     &scenario_drain,     &scenario_dispatch,
     &scenario_queue1,  &scenario_idle,      &scenario_workers,   &scenario_cold_start,
-    &scenario_tenants, &scenario_queues,    &scenario_throttled, &scenario_engine,    &scenario_moves,
+    &scenario_tenants, &scenario_queues,    &scenario_throttled, &scenario_engine,
+    &scenario_moves,
 };
 const size_t bench_scenarios_count = sizeof bench_scenarios / sizeof bench_scenarios[0];
 

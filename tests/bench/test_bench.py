@@ -11,6 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
+import etcd_server  # noqa: E402
 import runner  # noqa: E402
 from silo_server import program  # noqa: E402
 
@@ -47,6 +48,8 @@ SCENARIOS = {
     "throttled": (["--seconds", "2", "--jobs", "200", "--rate", "20", "--rest-seconds", "0"],
                   ["plain alone: enqueue to lease", "plain beside: enqueue to lease"], ["throttled_passed_per_s"]),
     "engine": (["--seconds", "1", "--batch-rows", "50"], ["engine: batch applied"], ["engine_rows_per_s"]),
+    "moves": (["--nodes", "2", "--shards", "4", "--rounds", "1", "--rate", "100", "--settle-ms", "200", "--leases", "5",
+               "--jobs", "20"], ["hole of a moved shard", "until all is as it should"], ["moves", "jobs_acknowledged"]),
 }
 
 
@@ -57,6 +60,8 @@ def run(arguments, seconds=SECONDS):
 class Scenarios(unittest.TestCase):
     def one(self, name):
         options, series, facts = SCENARIOS[name]
+        if "--nodes" in options:
+            options = options + ["--etcd", etcd_server.program("3.4")]
         with tempfile.TemporaryDirectory(prefix="silo-test-") as directory:
             file = os.path.join(directory, "out.json")
             done = run([name] + COMMON + ["--dir", directory, "--json", file] + options)
