@@ -144,7 +144,7 @@ struct bench_line {
     bool ok;
 };
 
-/* What /proc tells at one moment about the servers (--pid, --serve), in sum, and about ourselves. */
+/* What /proc tells at one moment of the servers (--pid, --serve), in sum, and of ourselves. */
 struct usage {
     int64_t at_us;
     double server_cpu_s, own_cpu_s;

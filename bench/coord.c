@@ -17,7 +17,7 @@ static uint64_t varint(struct bytes *in)
     return value;
 }
 
-/* Field 3, the revision, of the header that is field 1 of an answer; both come before all others. */
+/* Field 3, the revision, of the header, which is field 1 of an answer and comes first. */
 static uint64_t revision_of(struct bytes answer)
 {
     if (varint(&answer) != (1u << 3 | 2)) {
