@@ -48,7 +48,12 @@ static int serve(struct server *server, const struct silo_config *config, bool *
         *ret_clean = server_can_free(server);
         return rc.code == SILO_CANCELLED ? EXIT_SUCCESS : EXIT_FAILURE;
     }
-    return server_shutdown(server, server_run(server), ret_clean);
+    const int number = server_run(server);
+    if (number == 0) {
+        *ret_clean = false;
+        return EXIT_FAILURE;
+    }
+    return server_shutdown(server, number, ret_clean);
 }
 
 /* What the command line asks for instead of serving. */

@@ -181,17 +181,24 @@ SILO_RC server_build_node(struct server *server, struct silo_err *err)
 
 /* --- the first map --- */
 
-/* The storage is full, or away: says so now and then. */
-static void storage_awaited(const struct server *server, const char *why, int64_t *said_ms)
+/* The storage is full, or away, or the coordinator is: says so now and then. */
+static void start_awaits(const struct server *server, const char *why, int64_t *said_ms)
 {
     const int64_t now_ms = env_mono_ms(server->env);
     if (*said_ms == INT64_MIN || now_ms - *said_ms >= SERVER_AWAY_SAID_MS) {
         *said_ms = now_ms;
         char cause[OUTAGE_CAUSE_MAX] = "";
         (void)store_ops_of(server->store)->trouble(server->store, cause, sizeof cause);
-        log_error("storage_away", LOG_STR("cause", cause[0] != '\0' ? cause : why),
-                  LOG_STR("then", "the start goes on as soon as the storage takes what is written"),
-                  LOG_END);
+        const bool shared = server->config->coordination.backend != CONFIG_COORD_NONE;
+        if (cause[0] == '\0' && shared) {
+            log_error("start_waits", LOG_STR("cause", why),
+                      LOG_STR("then", "the start goes on as soon as that is over"), LOG_END);
+        } else {
+            log_error(
+                "storage_away", LOG_STR("cause", cause[0] != '\0' ? cause : why),
+                LOG_STR("then", "the start goes on as soon as the storage takes what is written"),
+                LOG_END);
+        }
     }
     /* The manager would give the start up after a while. */
     (void)notify_manager("EXTEND_TIMEOUT_USEC=180000000\nSTATUS=waiting for the storage");
@@ -223,7 +230,7 @@ SILO_RC server_await_map(struct server *server, struct silo_err *err)
         if (rc.code == SILO_UNAVAILABLE &&
             (told_ms == INT64_MIN || now_ms - told_ms >= SERVER_AWAY_TOLD_MS)) {
             told_ms = now_ms;
-            storage_awaited(server, err != NULL ? err->text : "", &said_ms);
+            start_awaits(server, err != NULL ? err->text : "", &said_ms);
         } else if (rc.code != SILO_OK && rc.code != SILO_UNAVAILABLE) {
             return rc;
         }

@@ -42,7 +42,8 @@ static void share_descriptors(struct server *server)
 SILO_RC server_build(struct server *server, const struct silo_config *config, int signal_fd,
                      struct silo_err *err)
 {
-    *server = (struct server){.config = config, .env = &env_system, .signal_fd = signal_fd};
+    *server = (struct server){
+        .config = config, .env = &env_system, .signal_fd = signal_fd, .away_since_ms = INT64_MIN};
     server->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (server->wake_fd < 0) {
         return FAIL(err, SILO_INTERNAL, "eventfd: %s", strerror(errno));

@@ -7,6 +7,8 @@
  *   2  no new connections, GOAWAY; calls under way may finish, SERVER_DRAIN_MS at most
  *   3  all shards are flushed and closed at the same time
  *   4  the parts are taken down
+ * A node of a cluster does 3 before the rest: its shards go to others while it still answers, so
+ * that callers are told where they are.
  * Calls that still wait after step 2 wait for storage: closing their shards answers them, so the
  * connections are closed after the shards then, and before them otherwise.
  */
@@ -68,6 +70,9 @@ int server_run(struct server *server)
         store_log_drain(server->store);
         give_back(server);
         readiness_tick(server);
+        if (!coordinator_tick(server)) {
+            return 0;
+        }
         server_sleep(server, next_us, true);
         const int number = signals_take(server->signal_fd);
         if (number == SIGHUP) {
@@ -128,16 +133,9 @@ static void log_close_timeout(struct server *server)
               LOG_STR("cause", cause[0] != '\0' ? cause : "the time was too short"), LOG_END);
 }
 
-int server_shutdown(struct server *server, int signal_number, bool *ret_clean)
+/* Lets calls under way finish, and takes the port down if they have. */
+static void drain(struct server *server, int64_t deadline_ms)
 {
-    const int64_t begin_ms = env_mono_ms(server->env);
-    const int64_t deadline_ms = begin_ms + server->config->server.shutdown_timeout_ms;
-    log_info("stopping", LOG_STR("signal", strsignal(signal_number)),
-             LOG_INT("timeout_ms", server->config->server.shutdown_timeout_ms), LOG_END);
-    (void)notify_manager("STOPPING=1");
-    signals_watchdog(server->signal_fd, server->env, deadline_ms);
-
-    rpc_health_set(server->rpc, SILO_SERVICE_NAME, false);
     shards_release_polls(server->shards);
     service_release(server->service);
     rpc_server_drain(server->rpc);
@@ -152,9 +150,26 @@ int server_shutdown(struct server *server, int signal_number, bool *ret_clean)
         server->rpc = rpc_server_free(server->rpc);
         service_detach(server->service);
     }
+}
+
+int server_shutdown(struct server *server, int signal_number, bool *ret_clean)
+{
+    const int64_t begin_ms = env_mono_ms(server->env);
+    const int64_t deadline_ms = begin_ms + server->config->server.shutdown_timeout_ms;
+    log_info("stopping", LOG_STR("signal", strsignal(signal_number)),
+             LOG_INT("timeout_ms", server->config->server.shutdown_timeout_ms), LOG_END);
+    (void)notify_manager("STOPPING=1");
+    signals_watchdog(server->signal_fd, server->env, deadline_ms);
+
+    rpc_health_set(server->rpc, SILO_SERVICE_NAME, false);
     /* A little is kept for taking the parts down; the watchdog has the last word. */
     const int64_t close_ms = deadline_ms - (deadline_ms - begin_ms) / 20;
-    const enum close_result closed = close_shards(server, close_ms);
+    const bool shared = server->config->coordination.backend != CONFIG_COORD_NONE;
+    enum close_result closed = shared ? close_shards(server, close_ms) : CLOSED_ALL;
+    drain(server, deadline_ms);
+    if (!shared) {
+        closed = close_shards(server, close_ms);
+    }
     *ret_clean = closed == CLOSED_ALL;
     if (closed == CLOSE_TIMED_OUT) {
         log_close_timeout(server);

@@ -35,6 +35,8 @@
 /* How often the start says that it waits for the storage: to the manager, and in the log. */
 #define SERVER_AWAY_TOLD_MS 1000
 #define SERVER_AWAY_SAID_MS 60000
+/* A coordinator that is away for longer is worth a line; a server of it that restarts is not. */
+#define SERVER_COORDINATOR_AWAY_MS 1000
 #define SERVER_READY_MS_MAX 60000 /* healthy with some shards open rather than unhealthy for ever */
 #define SERVER_TICK_MS 1000       /* how often shards are looked at and engine logs fetched */
 #define SERVER_DRAIN_MS 5000      /* for calls under way when the process stops */
@@ -85,12 +87,14 @@ struct server {
     uint32_t connections_max; /* what the configuration and the limit on open files allow */
     bool shards_running;
 
-    int64_t started_ms;   /* when the map was there */
-    int64_t give_back_ms; /* when to look next whether memory should go back to the system */
-    uint64_t peak_bytes;  /* of requests or replies held since memory went back last */
-    bool ready;           /* enough shards were open */
-    bool out;             /* the storage takes no changes: health says NOT_SERVING meanwhile */
-    bool left_out;        /* other processes have every shard */
+    int64_t started_ms;    /* when the map was there */
+    int64_t give_back_ms;  /* when to look next whether memory should go back to the system */
+    uint64_t peak_bytes;   /* of requests or replies held since memory went back last */
+    bool ready;            /* enough shards were open */
+    bool out;              /* the storage takes no changes: health says NOT_SERVING meanwhile */
+    bool left_out;         /* other processes have every shard */
+    int64_t away_since_ms; /* the coordinator; INT64_MIN: it is there */
+    bool away_said;
 };
 
 /* --- store_setup.c --- */
@@ -189,6 +193,11 @@ void server_sleep(struct server *server, int64_t until_mono_us, bool signals);
 /* Tells health and manager what has changed about shards and storage. */
 void readiness_tick(struct server *server);
 
+/* --- coordinator.c --- */
+
+/* Logs what has changed about the coordinator. False: the process has to end, at once. */
+bool coordinator_tick(struct server *server);
+
 /* --- signals.c --- */
 
 /* Blocks the signals we handle in this thread and all it starts; *ret_fd reads them. */
@@ -203,7 +212,7 @@ void signals_watchdog(int fd, const struct env *env, int64_t deadline_ms);
 
 /* --- run.c --- */
 
-/* Serves until a stop signal came; returns it. */
+/* Serves until a stop signal came; returns it. 0: the process has to end at once. */
 int server_run(struct server *server);
 /* Stops serving and closes the shards; exit status. *ret_clean: the parts can be taken down now. */
 int server_shutdown(struct server *server, int signal_number, bool *ret_clean);
