@@ -185,7 +185,9 @@ bool etcd_changes_read(struct arena *arena, struct bytes message, struct etcd_ch
 {
     const Etcdserverpb__WatchResponse *answer =
         message_unpack(arena, &etcdserverpb__watch_response__descriptor, message);
-    if (answer == NULL || !message_revision(answer->header, &ret_changes->revision)) {
+    ret_changes->revision = 0; /* a watch that began too early is ended without one */
+    if (answer == NULL ||
+        (!message_revision(answer->header, &ret_changes->revision) && answer->canceled == 0)) {
         return false;
     }
     ret_changes->of_stream = answer->watch_id < 0;
