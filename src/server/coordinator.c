@@ -3,8 +3,8 @@
  * end for it.
  *
  * A coordinator that is away is no reason to stop: what is here goes on. Another process that is a
- * member under this node's id is: its shards are that one's now, so they are neither closed in order
- * nor given up.
+ * member under this node's id is: its shards are that one's now, so they are neither closed in
+ * order nor given up.
  */
 #include "server/server_int.h"
 
