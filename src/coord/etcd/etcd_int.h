@@ -29,6 +29,7 @@
 
 #define ETCD_RECORDS_MAX (4u * CLUSTER_SHARDS_MAX) /* those of shards that are no more included */
 #define ETCD_MEMBERS_MAX 256u
+#define ETCD_STALE_MAX 8u    /* listings in a row that are older than what is known: it is wrong */
 #define ETCD_AGAIN_US 200000 /* before what did not work is tried anew */
 
 struct etcd;
@@ -39,7 +40,8 @@ struct etcd_ask {
     struct etcd *etcd;
     /* False: the answer cannot be read. */
     bool (*take)(struct etcd_ask *ask, const struct etcd_answer *answer, struct arena *arena);
-    uint64_t turn; /* of the session or the listing it belongs to */
+    uint64_t turn;  /* of the session it belongs to */
+    uint32_t tries; /* of a listing: how many before it were of no use */
     struct uuid shard;
     uint64_t expected;
     bool force;
@@ -174,8 +176,11 @@ struct etcd_record *record_find(const struct etcd *etcd, const struct uuid *shar
 bool record_learn(struct etcd *etcd, const struct uuid *shard, struct bytes holder, uint64_t epoch,
                   uint64_t revision);
 void record_tell(struct etcd *etcd, enum cluster_event_kind kind, const struct uuid *shard);
-/* Something that is known already is newer than a listing of that revision. */
-bool records_stale(const struct etcd *etcd, uint64_t revision);
+/*
+ * Something that is known already is newer than a listing of that revision, which was asked for
+ * again so many times. When it stays so, etcd was set back, and what was known is forgotten.
+ */
+bool records_stale(struct etcd *etcd, uint64_t revision, uint32_t tries);
 /* Everything there is, at one revision: it is told, and what the mirror says taken. */
 void records_list(struct etcd *etcd, const struct etcd_rows *rows);
 void records_change(struct etcd *etcd, const struct etcd_change *changes, size_t count);

@@ -108,15 +108,18 @@ void record_tell(struct etcd *etcd, enum cluster_event_kind kind, const struct u
     news->event.owner_count = 1;
 }
 
-bool records_stale(const struct etcd *etcd, uint64_t revision)
+bool records_stale(struct etcd *etcd, uint64_t revision, uint32_t tries)
 {
+    bool stale = false;
     for (struct map_node *node = map_next(&etcd->records, NULL); node != NULL;
          node = map_next(&etcd->records, node)) {
-        if (CONTAINER_OF(node, struct etcd_record, node)->revision > revision) {
-            return true;
+        struct etcd_record *record = CONTAINER_OF(node, struct etcd_record, node);
+        if (record->revision > revision && tries >= ETCD_STALE_MAX) {
+            record->revision = 0;
         }
+        stale = stale || record->revision > revision;
     }
-    return false;
+    return stale;
 }
 
 static void owners_tell(struct etcd *etcd)

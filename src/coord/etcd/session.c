@@ -56,9 +56,10 @@ static bool listed(struct etcd_ask *ask, const struct etcd_answer *answer, struc
         session_lost(etcd);
         return true;
     }
-    if (records_stale(etcd, rows.revision)) {
+    if (records_stale(etcd, rows.revision, ask->tries)) {
         struct etcd_ask *again = ask_new(etcd, listed);
         again->turn = session->turn;
+        again->tries = ask->tries + 1;
         ask_all(again);
         return true;
     }

@@ -13,8 +13,8 @@
 #include "coord/etcd/etcd_int.h"
 #include "rpc/rpc.h"
 
-#define WATCH_QUIET_US 2000000  /* then it is asked */
-#define WATCH_SILENT_US 5000000 /* then it is left */
+#define WATCH_QUIET_US 1000000  /* then it is asked */
+#define WATCH_SILENT_US 3000000 /* then it is left */
 
 static void watch_again(struct etcd *etcd)
 {
@@ -34,8 +34,10 @@ static bool caught_up(struct etcd_ask *ask, const struct etcd_answer *answer, st
     if (!etcd->watch.behind) {
         return true; /* everything was listed meanwhile */
     }
-    if (records_stale(etcd, rows.revision)) {
-        ask_all(ask_new(etcd, caught_up));
+    if (records_stale(etcd, rows.revision, ask->tries)) {
+        struct etcd_ask *again = ask_new(etcd, caught_up);
+        again->tries = ask->tries + 1;
+        ask_all(again);
         return true;
     }
     records_list(etcd, &rows);
