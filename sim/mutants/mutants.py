@@ -475,6 +475,10 @@ MUTANTS = [
            "        peers->all[i]->gone = !is_member(directory, peers->all[i]->address);",
            "        peers->all[i]->gone = peers->all[i]->gone && is_member(directory, \"\");", program=PEERS_TEST),
 
+    Mutant("ring-strands-a-lone-server", "without a coordinator every shard is served, whatever its ring", "src/cluster/members.c",
+           "(alone || takes_shards_of(&members->all[i], ring)) && !goes", "takes_shards_of(&members->all[i], ring) && !goes",
+           program=CLUSTER_TEST),
+
     # --- who may serve what ---
     Mutant("claims-while-lapsed", "a node that is no member claims nothing", JOIN,
            "    cluster->confirmed = false;\n    cluster->map_fresh = false;\n    cluster->members_fresh = false;\n"

@@ -168,7 +168,7 @@ void members_assign(struct cluster *cluster);
 /* NULL when there is no member of that id. */
 const struct cluster_member *members_find(const struct members *members, const char *id);
 /* Whether some member takes shards of that ring; NULL: the default one. */
-bool members_have_ring(const struct members *members, const char *ring);
+bool members_have_ring(const struct cluster *cluster, const char *ring);
 void members_deinit(struct members *members);
 /* Copies with all it points to. */
 struct cluster_member member_copy(const struct cluster_member *member);

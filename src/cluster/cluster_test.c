@@ -278,6 +278,31 @@ static void a_lapsed_node_waits(void **state)
     rig_free(&rig);
 }
 
+/* One shard of two is in a ring that this node does not name. */
+static size_t claimed_beside_a_ring(bool guarded)
+{
+    struct rig rig = rig_new(2, guarded);
+    assert_int_equal(cluster_shard_set_ring(&rig.map.shards[0], "gpu", NULL).code, SILO_OK);
+    free(rig.text);
+    rig.text = cluster_record_encode(&rig.map);
+    tell(&rig, (struct cluster_event){.kind = EVENT_CONFIRMED});
+    tell_members(&rig, NULL, 0);
+    tell(&rig, (struct cluster_event){.kind = EVENT_OWNERS});
+    tell(&rig, (struct cluster_event){.kind = EVENT_MAP, .number = 1, .text = bytes_str(rig.text)});
+    /* What is claimed at once without a coordinator; with one, its writer is read before. */
+    const size_t claimed = count_next(&rig, guarded ? ACTION_READ_WRITER : ACTION_CLAIM);
+    rig_free(&rig);
+    return claimed;
+}
+
+/* There is nobody else to serve it: a ring that was set, and the next start, must not lose it. */
+static void rings_count_only_with_a_coordinator(void **state)
+{
+    (void)state;
+    assert_int_equal(claimed_beside_a_ring(false), 2);
+    assert_int_equal(claimed_beside_a_ring(true), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -293,6 +318,7 @@ int main(void)
         cmocka_unit_test(a_dead_members_shards_are_taken_a_few_at_a_time),
         cmocka_unit_test(what_was_decided_before_the_lapse_is_not_asked_for),
         cmocka_unit_test(a_lapsed_node_waits),
+        cmocka_unit_test(rings_count_only_with_a_coordinator),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,8 +66,12 @@ static bool takes_shards_of(const struct cluster_member *member, const char *rin
     return eligible && !member->leaving;
 }
 
-bool members_have_ring(const struct members *members, const char *ring)
+bool members_have_ring(const struct cluster *cluster, const char *ring)
 {
+    const struct members *members = &cluster->members;
+    if (takes_shards_of(&cluster->self, ring) && !cluster->leaving) {
+        return true;
+    }
     for (size_t i = 0; i < members->count; i++) {
         if (takes_shards_of(&members->all[i], ring)) {
             return true;
@@ -132,7 +136,8 @@ static void ring_assign(struct cluster *cluster, const char *ring, struct lots *
     lots->taker_count = 0;
     for (uint32_t i = 0; i < members->count; i++) {
         const bool goes = cluster->leaving && i == members->self;
-        if (takes_shards_of(&members->all[i], ring) && !goes) {
+        const bool alone = !cluster->guarded; /* then it serves every shard, whatever its rings */
+        if ((alone || takes_shards_of(&members->all[i], ring)) && !goes) {
             lots->takers[lots->taker_count] = i;
             lots->ids[lots->taker_count++] = members->all[i].id;
         }

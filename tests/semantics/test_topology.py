@@ -1,4 +1,5 @@
-"""What one server tells of its cluster, at once and as it goes on: GetClusterInfo and WatchTopology."""
+"""What one server tells of its cluster, at once and as it goes on, and what operators may ask of it: GetClusterInfo,
+WatchTopology, ConfigureShard and ForceReleaseShard."""
 
 import os
 import sys
@@ -8,7 +9,8 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import grpc  # noqa: E402
 
-from silo_api import pb  # noqa: E402
+from checks import equal, status_is  # noqa: E402
+from silo_api import blob, pb  # noqa: E402
 from silo_server import SiloServer  # noqa: E402
 
 SHARDS = 3
@@ -76,6 +78,37 @@ class Topology(unittest.TestCase):
             streams[0].cancel()
             server.api.GetClusterInfo()  # behind the cancellation, on the same connection
             next(watch(server))
+
+    def rings(self, server):
+        return {owner.shard_id: owner.placement_ring for owner in server.api.GetClusterInfo().shard_owners}
+
+    def test_a_ring_is_kept_and_a_lone_server_serves_every_shard(self):
+        with SiloServer(tenancy=True, shards=2, settings={"coordination.placement_rings": ["gpu"]}) as server:
+            first, second = server.shard_ids()
+            number = server.api.GetClusterInfo().map_number
+            reply = server.api.ConfigureShard(shard=first, placement_ring="gpu")
+            equal((reply.previous_ring, reply.current_ring), ("", "gpu"))
+            equal(server.api.GetClusterInfo().map_number, number + 1)
+            status_is(server.api.fails("ConfigureShard", shard=second, placement_ring="empty"), "FAILED_PRECONDITION", "empty")
+            server.api.ConfigureShard(shard=second, placement_ring="empty", allow_unpopulated_ring=True)
+            status_is(server.api.fails("ConfigureShard", shard=second, placement_ring="a\nb"), "INVALID_ARGUMENT", "ring")
+            status_is(server.api.fails("ConfigureShard", shard=second, placement_ring="r" * 200), "INVALID_ARGUMENT", "ring")
+            server.stop()
+            server.start()
+            equal(self.rings(server), {first: "gpu", second: "empty"})
+            for owner in server.api.GetClusterInfo().shard_owners:
+                equal(owner.state, pb.SHARD_STATE_SERVING)
+            reply = server.api.ConfigureShard(shard=second)
+            equal((reply.previous_ring, reply.current_ring), ("empty", ""))
+            equal(self.rings(server), {first: "gpu", second: ""})
+
+    def test_a_lone_server_keeps_what_is_taken_from_it(self):
+        with SiloServer() as server:
+            shard = server.shard_ids()[0]
+            server.api.Enqueue(shard=shard, id="kept", task_group="g", payload=blob(b"\xc0"))
+            status_is(server.api.fails("ForceReleaseShard", shard=shard), "FAILED_PRECONDITION", "is a member of the cluster")
+            self.assertTrue(server.api.ForceReleaseShard(shard=shard, force=True).released)
+            equal(server.api.GetJob(shard=shard, id="kept").id, "kept")
 
 
 if __name__ == "__main__":
