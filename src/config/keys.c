@@ -183,8 +183,8 @@ const struct config_key config_keys[] = {
          "fs: append the write-ahead log to files; false, for a network file system: "
          "a file for each commit"),
     BOOL("database.lock", database.lock, "true", 0,
-         "fs: a second server on the directory says who has it and ends; false, "
-         "for a file system without locks"),
+         "fs: a second server on the directory, in a cluster one of the same "
+         "coordination.node_id, says who has it and ends; false, for a file system without locks"),
     CHOICE("database.dispatch_order", database.dispatch_order, "priority", "priority|start", 0,
            "due work goes out by priority, or by due time first; fixed when a shard is created"),
     CHOICE("database.wal.backend", database.wal_backend, NULL, BACKENDS, 0,

@@ -51,6 +51,19 @@ static void check_peers(const struct silo_config *config, size_t *errors)
     }
 }
 
+/* Endpoints and files; nobody is asked. */
+static void check_coordinator(const struct silo_config *config, size_t *errors)
+{
+    struct silo_err err = {0};
+    struct coord *coord = NULL;
+    const struct server server = {.config = config, .env = &env_system};
+    if (config->coordination.backend != CONFIG_COORD_NONE &&
+        coord_setup(&server, &coord, &err).code != SILO_OK) {
+        check_error("coordination", err.text, errors);
+    }
+    (void)coord_free(coord);
+}
+
 static void check_limiter(const struct config_gubernator *config, size_t *errors)
 {
     struct gubernator *gubernator = NULL;
@@ -163,6 +176,7 @@ int server_check(const struct silo_config *config, const struct config_warnings 
     print_warnings(warnings);
     check_tls(&config->server, &errors);
     check_peers(config, &errors);
+    check_coordinator(config, &errors);
     check_limiter(&config->gubernator, &errors);
     check_directories(&config->database, &arena, &errors);
     check_credentials(&config->database);

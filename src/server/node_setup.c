@@ -45,7 +45,7 @@ static struct cluster_member member_self(const struct server *server)
                                    .ring_count = config->coordination.placement_rings.count};
 }
 
-static SILO_RC build_coord(struct server *server, struct silo_err *err)
+SILO_RC coord_setup(const struct server *server, struct coord **ret_coord, struct silo_err *err)
 {
     const struct config_coord *config = &server->config->coordination;
     const struct coord_options options = {.env = server->env,
@@ -62,7 +62,7 @@ static SILO_RC build_coord(struct server *server, struct silo_err *err)
                                                    .tls_cert = config->etcd_tls_cert,
                                                    .tls_key = config->etcd_tls_key,
                                                    .tls_name = config->etcd_tls_name}};
-    return coord_new(config_backend(server->config), &options, &server->coord, err);
+    return coord_new(config_backend(server->config), &options, ret_coord, err);
 }
 
 /* On an executor's thread; no shard is opened before there is a node. */
@@ -168,7 +168,7 @@ SILO_RC server_build_node(struct server *server, struct silo_err *err)
     server->has_directory = true;
     struct arena arena; /* texts the parts copy */
     arena_init(&arena);
-    silo_rc rc = build_coord(server, err);
+    silo_rc rc = coord_setup(server, &server->coord, err);
     if (rc.code == SILO_OK) {
         rc = build_shards(server, &arena, err);
     }

@@ -163,6 +163,8 @@ SILO_RC server_build_rpc(struct server *server, struct silo_err *err);
 
 /* --- node_setup.c --- */
 
+/* The coordinator of the configuration, for this node; nothing is asked of it yet. */
+SILO_RC coord_setup(const struct server *server, struct coord **ret_coord, struct silo_err *err);
 /* Coordinator, shards and node; nothing is asked of them yet. */
 SILO_RC server_build_node(struct server *server, struct silo_err *err);
 /*
