@@ -30,7 +30,7 @@
 extern "C" {
 #endif
 
-#define SDBX_ABI_VERSION 4u
+#define SDBX_ABI_VERSION 5u
 
 #define SDBX_KEY_BYTES_MAX 65535u
 #define SDBX_MGET_KEYS_MAX 65536u         /* keys in one sdbx_mget */
@@ -96,6 +96,9 @@ enum sdbx_object_call {
     SDBX_OBJECT_SELFTEST,
     SDBX_OBJECT_EPOCH,
     SDBX_OBJECT_REMOVE_DB,
+    SDBX_OBJECT_CHECKPOINT,
+    SDBX_OBJECT_CHECKPOINT_DROP,
+    SDBX_OBJECT_CLONE,
 };
 
 /*
@@ -450,11 +453,55 @@ int sdbx_db_epoch(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_op
 
 /*
  * -> SDBX_EV_OBJECT. Removes all that belongs to the database, wherever it lies: its WAL first
- * (objects and log), then manifests, then the rest; seq = objects removed. Nobody may have it open.
- * Not atomic; safe to repeat.
+ * (objects and log), then manifests, then the rest; seq = objects removed. Its checkpoints go with
+ * it, and what it pinned in others if it is a clone. Nobody may have it open. SDBX_ECONFLICT, and
+ * nothing is changed: a clone still refers to its files. Not atomic; safe to repeat.
  */
 int sdbx_db_remove(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_open_args *args,
                    uint64_t token);
+
+/*
+ * -> SDBX_EV_OBJECT with data = the id of a checkpoint, as text, and seq = its manifest. Pins the
+ * database as its writer left it: the one with args->expected_epoch (SDBX_OPEN_GUARDED is a must),
+ * which has closed with SDBX_CLOSED_EMPTY. SDBX_EFENCED: the newest writer is another. SDBX_EINVAL:
+ * something is left to replay. SDBX_ENOTFOUND: there is no such database. It stays until it is
+ * dropped or the database is removed.
+ */
+int sdbx_db_checkpoint(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_open_args *args,
+                       uint64_t token);
+
+/* -> SDBX_EV_OBJECT. Also when there is no such checkpoint, or database, any more. */
+int sdbx_db_checkpoint_drop(struct sdbx_env *env, struct sdbx_cq *cq,
+                            const struct sdbx_open_args *args, const char *checkpoint,
+                            uint64_t token);
+
+/*
+ * Rows [lo, hi) of one segment, that of lo's first byte. hi_len 0, or a hi that begins the next
+ * segment: to the segment's end. An empty range: none of the segment's rows.
+ */
+struct sdbx_range {
+    const void *lo;
+    size_t lo_len;
+    const void *hi;
+    size_t hi_len;
+};
+
+struct sdbx_clone_args {
+    const char *from; /* path of the database, in the same store */
+    const char *checkpoint;
+    const struct sdbx_range *ranges; /* at most one in a segment; others are kept whole */
+    size_t ranges_count;             /* at most 256 */
+};
+
+/*
+ * -> SDBX_EV_OBJECT. Makes the database `to` out of a checkpoint's rows in these ranges. Nothing is
+ * copied: it refers to the other's files, which stay until its own merges have replaced them, or it
+ * is removed. Its first writer comes after the checkpoint's: its epoch goes on from there. Safe to
+ * repeat until `to` is opened. SDBX_EEXIST: another database is there, or this
+ * one was opened. SDBX_ENOTFOUND: no such checkpoint or database.
+ */
+int sdbx_db_clone(struct sdbx_env *env, struct sdbx_cq *cq, const struct sdbx_open_args *to,
+                  const struct sdbx_clone_args *args, uint64_t token);
 
 /*
  * For a fuzzer. Reads a log's directory as an open would, in memory. files: one after the other,

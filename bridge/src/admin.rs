@@ -1,8 +1,9 @@
 //! Databases without opening them: who wrote last, and removal of all that belongs to one.
 
+use crate::clone;
 use crate::cq::{Cq, Event, EV_OBJECT};
 use crate::env::Env;
-use crate::error::{Failure, EINTERNAL, EINVAL, EUNAVAIL, OK};
+use crate::error::{Failure, ECONFLICT, EINTERNAL, EINVAL, EUNAVAIL, OK};
 use crate::ffi::{counted, guard};
 use crate::objects::{delete_prefix, done, run, Answer, EPOCH, REMOVE_DB};
 use crate::place::Place;
@@ -12,6 +13,7 @@ use crate::wal_log::forget_home;
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::ObjectStoreExt;
+use slatedb::VersionedManifest;
 use std::future::Future;
 use std::time::Duration;
 
@@ -36,6 +38,24 @@ const REMOVAL: &str = "removal";
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
+/// Does a clone refer to files of this database? It says so by a checkpoint here that has no end and is not ours.
+fn has_clones(manifest: &VersionedManifest) -> bool {
+    let ours = |name: &Option<String>| name.as_deref() == Some(clone::NAME);
+    manifest.checkpoints().iter().any(|found| found.expire_time.is_none() && !ours(&found.name))
+}
+
+/// Where this database is a clone, what it pinned is free again.
+async fn unpin(place: &Place, manifest: &VersionedManifest) -> Result<(), Failure> {
+    for external in manifest.external_dbs() {
+        let Some(pin) = external.final_checkpoint_id else { continue };
+        let parent = Place { path: Path::from(external.path.as_str()), ..place.clone() };
+        if parent.newest_manifest().await?.is_some() {
+            parent.admin().delete_checkpoint(pin).await?;
+        }
+    }
+    Ok(())
+}
+
 /// An object says first that the removal began, so that an open finishes it (`finish_removal`) should it end half-way. It
 /// goes with the files that no manifest names any more, after the write-ahead log and the manifests.
 async fn remove_all(place: &Place) -> Result<u64, Failure> {
@@ -46,6 +66,9 @@ async fn remove_all(place: &Place) -> Result<u64, Failure> {
     let wal_store = place.wal_store();
     let begun = Bytes::from_static(b"this database is being removed\n");
     place.store.objects.put(&place.path.clone().join(REMOVAL), begun.into()).await?;
+    if let Some(manifest) = place.newest_manifest().await? {
+        unpin(place, &manifest).await?;
+    }
     forget_home(&place.path, &place.store.objects).await?; // from here on no open misses the log
     remove_log(wal_store, &place.path).await?;
     let mut removed = delete_prefix(wal_store, &wal_place.clone().join("wal")).await?;
@@ -56,6 +79,11 @@ async fn remove_all(place: &Place) -> Result<u64, Failure> {
 }
 
 async fn remove(plan: OpenPlan) -> Result<Event, Failure> {
+    let manifest = plan.place.newest_manifest().await?;
+    if manifest.is_some_and(|manifest| has_clones(&manifest)) {
+        let text = format!("{}: a clone still refers to files of this database", plan.place.path);
+        return Err(Failure::new(ECONFLICT, text));
+    }
     Ok(Event { seq: remove_all(&plan.place).await?, ..done() })
 }
 
@@ -81,7 +109,15 @@ pub async fn finish_removal(place: &Place) -> Result<(), Failure> {
     remove_all(place).await.map(|_| ())
 }
 
-unsafe fn start<W, F>(env: *const Env, cq: *const Cq, args: *const OpenArgs, answer: Answer, work: W) -> i32
+/// # Safety
+/// See sdbx.h.
+pub unsafe fn start<W, F>(
+    env: *const Env,
+    cq: *const Cq,
+    args: *const OpenArgs,
+    answer: Answer,
+    work: W,
+) -> i32
 where
     W: FnOnce(OpenPlan) -> F,
     F: Future<Output = Result<Event, Failure>> + Send + 'static,

@@ -120,7 +120,8 @@ async fn close(db: &Arc<Db>, flush: Option<FlushType>, within: Duration) -> Resu
     }
 }
 
-/// Was everything that was ever written found in sorted files, by the newest manifest, and is that still this handle's?
+/// Was everything that was ever written found in sorted files, by the newest manifest, and is that still this handle's? Then
+/// a log that moves is said to have nothing.
 async fn left_nothing(db: &Arc<Db>) -> Result<bool, Failure> {
     let written = db.applied.load(Ordering::Acquire);
     if db.engine.manifest().last_l0_seq() < written {
@@ -131,10 +132,14 @@ async fn left_nothing(db: &Arc<Db>) -> Result<bool, Failure> {
     if newest.last_l0_seq() < written {
         return Ok(false);
     }
-    match &db.log {
-        Some(log) => Ok(log.flushed_id() <= newest.replay_after_wal_id()),
-        None => Ok(!db.place.has_replay(&newest).await?),
+    let Some(log) = &db.log else { return Ok(!db.place.has_replay(&newest).await?) };
+    if log.flushed_id() > newest.replay_after_wal_id() {
+        return Ok(false);
     }
+    if let Some(tenancy) = db.place.tenancy() {
+        tenancy.move_out(db.epoch, log.tenure().dir.id).await?;
+    }
+    Ok(true)
 }
 
 /// The same; a doubt is a no.

@@ -114,7 +114,31 @@ pub async fn open_engine(
     Err(Failure::new(EUNAVAIL, "others keep opening this database with the write-ahead log in another form"))
 }
 
+/// Times a database is found to be made by somebody else in the same moment.
+const CREATIONS_MAX: usize = 3;
+/// How the engine says so, as if its data were wrong.
+const CREATED_BY_ANOTHER: &str = "version already exists";
+
+/// Of two that make a database one finds it made, and opens what is there then, if it may.
 async fn build_engine(
+    plan: &OpenPlan,
+    around: &Surroundings,
+    recorder: Arc<DefaultMetricsRecorder>,
+    activity: &Arc<Activity>,
+    log: Option<LogDir>,
+) -> Result<(slatedb::Db, Option<LogHandle>), Failure> {
+    for _ in 0..CREATIONS_MAX {
+        match try_build_engine(plan, around, recorder.clone(), activity, log.clone()).await {
+            Err(failure) if failure.text.contains(CREATED_BY_ANOTHER) => {
+                around.epoch.store(0, Ordering::Release);
+            }
+            result => return result,
+        }
+    }
+    Err(Failure::new(EUNAVAIL, format!("{}: others make this database again and again", plan.place.path)))
+}
+
+async fn try_build_engine(
     plan: &OpenPlan,
     around: &Surroundings,
     recorder: Arc<DefaultMetricsRecorder>,
@@ -155,6 +179,7 @@ async fn build_engine(
             clock,
             recorder,
             record_bytes_max: plan.settings.l0_sst_size_bytes,
+            tenancy: plan.place.tenancy(),
             handle: handle.clone(),
         }));
     }

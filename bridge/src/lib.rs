@@ -7,6 +7,7 @@ mod activity;
 pub mod admin;
 pub mod buf;
 mod clock;
+pub mod clone;
 pub mod close;
 mod compaction;
 pub mod cq;
@@ -37,7 +38,7 @@ mod wal_log;
 mod watch;
 pub mod write;
 
-const ABI_VERSION: u32 = 4; // SDBX_ABI_VERSION
+const ABI_VERSION: u32 = 5; // SDBX_ABI_VERSION
 
 #[no_mangle]
 pub extern "C" fn sdbx_abi_version() -> u32 {

@@ -122,6 +122,9 @@ async fn selftest(store: &Store, at: &Path) -> Result<String, Failure> {
 /// enum sdbx_object_call
 pub const EPOCH: u32 = 5;
 pub const REMOVE_DB: u32 = 6;
+pub const CHECKPOINT: u32 = 7;
+pub const CHECKPOINT_DROP: u32 = 8;
+pub const CLONE: u32 = 9;
 const GET: u32 = 1;
 const PUT_NEW: u32 = 2;
 const LIST: u32 = 3;

@@ -3,7 +3,7 @@
 use crate::clock::has_wal_objects;
 use crate::error::Failure;
 use crate::store::Store;
-use crate::wal_log::{at_home, holds_more, LogDir};
+use crate::wal_log::{at_home, holds_more, LogDir, Tenancy};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::ObjectStore;
@@ -45,10 +45,23 @@ impl Place {
         self.wal_store().wants_log()
     }
 
+    /// May the log be elsewhere next time? With the rest it is where that is.
+    pub fn log_moves(&self) -> bool {
+        self.wal_store.is_some()
+    }
+
+    /// What says where the log was last, if it moves.
+    pub fn tenancy(&self) -> Option<Tenancy> {
+        let tenancy = Tenancy { path: self.path.clone(), store: self.store.objects.clone() };
+        self.log_moves().then_some(tenancy)
+    }
+
     /// The log, where there is one or is to be one.
     pub async fn log_dir(&self) -> Result<Option<LogDir>, Failure> {
         match self.wal_store().log_dir(&self.path) {
-            Some(dir) => at_home(dir, &self.path, &self.store.objects, self.wants_log()).await,
+            Some(dir) => {
+                at_home(dir, &self.path, &self.store.objects, self.wants_log(), self.log_moves()).await
+            }
             None => Ok(None),
         }
     }
@@ -73,7 +86,7 @@ impl Place {
     pub async fn has_replay(&self, manifest: &VersionedManifest) -> Result<bool, Failure> {
         let replayed = manifest.replay_after_wal_id();
         if let Some(dir) = self.wal_store().log_dir(&self.path) {
-            if let Some(dir) = at_home(dir, &self.path, &self.store.objects, false).await? {
+            if let Some(dir) = at_home(dir, &self.path, &self.store.objects, false, self.log_moves()).await? {
                 if holds_more(dir, replayed).await? {
                     return Ok(true);
                 }

@@ -39,7 +39,7 @@ enum store_event_kind {
     STORE_ROWS,      /* answer to mget (its keys in the order asked) and scan */
     STORE_REFRESHED, /* the database was still ours */
     STORE_DOWN,      /* unsolicited, once, token 0: fenced (SILO_CONFLICT) or failed */
-    STORE_OBJECT,    /* answer to the object calls, db_epoch and db_remove: data in `rows.data` */
+    STORE_OBJECT,    /* answer to the object calls and those named db_: data in `rows.data` */
     STORE_TESTED,    /* answer to selftest */
 };
 
@@ -128,6 +128,23 @@ struct store_scan_args {
     size_t bytes_max;
 };
 
+#define STORE_RANGES_MAX 256 /* one for each table */
+
+/*
+ * Rows [lo, hi) of one table, that of lo's first byte. An empty hi, or one where the next table
+ * begins: to the table's end. lo == hi: none of its rows.
+ */
+struct store_range {
+    struct bytes lo, hi;
+};
+
+struct store_clone_args {
+    const char *from;                 /* path of the database, below the store's root */
+    const char *checkpoint;           /* of it */
+    const struct store_range *ranges; /* at most one of a table; other tables are kept whole */
+    size_t ranges_count;              /* at most STORE_RANGES_MAX */
+};
+
 struct store_ops {
     void (*free)(struct store *store);
     silo_rc (*queue_new)(struct store *store, struct store_queue **ret_queue, struct silo_err *err);
@@ -204,8 +221,32 @@ struct store_ops {
     silo_rc (*db_epoch)(struct store *store, struct store_queue *queue,
                         const struct store_open_args *args, uint64_t token, struct silo_err *err);
     /*
-     * Removes all that belongs to a database nobody has open, its WAL too, wherever that lies. Safe
-     * to repeat.
+     * Pins a closed database as its writer left it: the one with args->expected_epoch (guarded must
+     * be said), whose close was `empty`. rows.data of the event: the checkpoint's id, a text
+     * without an end. SILO_CONFLICT: the newest writer is another. SILO_INVALID: something is left
+     * to replay. SILO_NOT_FOUND: there is no such database. It stays until it is dropped, or the
+     * database removed.
+     */
+    silo_rc (*db_checkpoint)(struct store *store, struct store_queue *queue,
+                             const struct store_open_args *args, uint64_t token,
+                             struct silo_err *err);
+    /* SILO_OK, too, when there is none any more. What was cloned from it needs it no longer. */
+    silo_rc (*db_checkpoint_drop)(struct store *store, struct store_queue *queue,
+                                  const struct store_open_args *args, const char *checkpoint,
+                                  uint64_t token, struct silo_err *err);
+    /*
+     * Makes a database out of a checkpoint's rows in these ranges. No row is copied: it refers to
+     * the other's files until its own merges have replaced them, or it is removed. Its first writer
+     * comes after the checkpoint's (db_epoch). Safe to repeat until it is opened. SILO_EXISTS:
+     * another database is there, or this one was opened. SILO_NOT_FOUND: no such checkpoint.
+     */
+    silo_rc (*db_clone)(struct store *store, struct store_queue *queue,
+                        const struct store_open_args *to, const struct store_clone_args *args,
+                        uint64_t token, struct silo_err *err);
+    /*
+     * Removes all that belongs to a database nobody has open, its WAL too, wherever that lies; with
+     * its checkpoints, and what it pins in others if it is a clone. SILO_CONFLICT, and nothing is
+     * changed: a clone still refers to its files. Safe to repeat.
      */
     silo_rc (*db_remove)(struct store *store, struct store_queue *queue,
                          const struct store_open_args *args, uint64_t token, struct silo_err *err);

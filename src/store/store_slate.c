@@ -800,6 +800,45 @@ static silo_rc slate_db_epoch(struct store *store, struct store_queue *queue,
     return answer(sdbx_db_epoch(store->env, queue->cq, &place, token), "db_epoch", err);
 }
 
+static silo_rc slate_db_checkpoint(struct store *store, struct store_queue *queue,
+                                   const struct store_open_args *args, uint64_t token,
+                                   struct silo_err *err)
+{
+    struct sdbx_open_args place = place_args(store, args);
+    place.flags = args->guarded ? SDBX_OPEN_GUARDED : 0;
+    place.expected_epoch = args->expected_epoch;
+    return answer(sdbx_db_checkpoint(store->env, queue->cq, &place, token), "db_checkpoint", err);
+}
+
+static silo_rc slate_db_checkpoint_drop(struct store *store, struct store_queue *queue,
+                                        const struct store_open_args *args, const char *checkpoint,
+                                        uint64_t token, struct silo_err *err)
+{
+    const struct sdbx_open_args place = place_args(store, args);
+    return answer(sdbx_db_checkpoint_drop(store->env, queue->cq, &place, checkpoint, token),
+                  "db_checkpoint_drop", err);
+}
+
+static silo_rc slate_db_clone(struct store *store, struct store_queue *queue,
+                              const struct store_open_args *to, const struct store_clone_args *args,
+                              uint64_t token, struct silo_err *err)
+{
+    if (args->ranges_count > STORE_RANGES_MAX) {
+        return FAIL(err, SILO_INVALID, "db_clone: %zu ranges", args->ranges_count);
+    }
+    struct sdbx_range ranges[STORE_RANGES_MAX];
+    for (size_t i = 0; i < args->ranges_count; i++) {
+        const struct store_range *range = &args->ranges[i];
+        ranges[i] = (struct sdbx_range){range->lo.ptr, range->lo.len, range->hi.ptr, range->hi.len};
+    }
+    const struct sdbx_open_args place = place_args(store, to);
+    const struct sdbx_clone_args clone = {.from = args->from,
+                                          .checkpoint = args->checkpoint,
+                                          .ranges = ranges,
+                                          .ranges_count = args->ranges_count};
+    return answer(sdbx_db_clone(store->env, queue->cq, &place, &clone, token), "db_clone", err);
+}
+
 static silo_rc slate_db_remove(struct store *store, struct store_queue *queue,
                                const struct store_open_args *args, uint64_t token,
                                struct silo_err *err)
@@ -844,6 +883,9 @@ static const struct store_ops slate_ops = {
     .object_put_new = slate_object_put_new,
     .object_list = slate_object_list,
     .db_epoch = slate_db_epoch,
+    .db_checkpoint = slate_db_checkpoint,
+    .db_checkpoint_drop = slate_db_checkpoint_drop,
+    .db_clone = slate_db_clone,
     .db_remove = slate_db_remove,
     .selftest = slate_selftest,
 };

@@ -26,6 +26,16 @@ struct mem_path *path_find(struct store *store, const char *name)
     return NULL;
 }
 
+struct mem_path *path_new(struct store *store, const char *name)
+{
+    struct mem_path *path = xcalloc(1, sizeof *path);
+    path->name = xstrdup(name);
+    path->image = image_new();
+    list_init(&path->checkpoints);
+    list_push_back(&store->paths, &path->node);
+    return path;
+}
+
 void path_take(struct mem_path *path, struct store_db *owner)
 {
     if (path->owner != NULL) {
@@ -125,6 +135,7 @@ void op_discard(struct store *store, struct mem_op *op)
     free(op->keys);
     free(op->name);
     free(op->data);
+    mem_clone_free(op->clone);
     free(op);
 }
 

@@ -50,16 +50,6 @@ static uint64_t db_epoch(struct store *store, const char *name)
     return path != NULL ? path->epoch : 0;
 }
 
-static void db_remove(struct store *store, const char *name)
-{
-    struct mem_path *path = path_find(store, name);
-    if (path != NULL && path->owner == NULL) {
-        image_unref(path->image);
-        path->image = image_new();
-        path->epoch = 0;
-    }
-}
-
 /* Does it; the code it ends in. */
 static enum silo_code object_do(struct store *store, struct mem_op *op, struct mem_event *entry)
 {
@@ -89,9 +79,14 @@ static enum silo_code object_do(struct store *store, struct mem_op *op, struct m
     case OBJECT_DB_EPOCH:
         entry->event.seq = db_epoch(store, op->name);
         return SILO_OK;
+    case OBJECT_DB_CHECKPOINT:
+        return checkpoint_complete(store, op, entry);
+    case OBJECT_DB_CHECKPOINT_DROP:
+        return checkpoint_drop_complete(store, op);
+    case OBJECT_DB_CLONE:
+        return clone_complete(store, op);
     case OBJECT_DB_REMOVE:
-        db_remove(store, op->name);
-        return SILO_OK;
+        return remove_complete(store, op->name);
     case OBJECT_SELFTEST:
         return SILO_OK;
     }

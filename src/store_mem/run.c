@@ -172,10 +172,7 @@ static void open_complete(struct store *store, struct mem_op *op)
         return;
     }
     if (path == NULL) {
-        path = xcalloc(1, sizeof *path);
-        path->name = xstrdup(op->name);
-        path->image = image_new();
-        list_push_back(&store->paths, &path->node);
+        path = path_new(store, op->name);
     }
     const uint64_t epoch = path->epoch + 1;
     if (op->fault != SILO_OK) {

@@ -60,6 +60,7 @@ static void mem_free(struct store *store)
     }
     while ((node = list_pop_front(&store->paths)) != NULL) {
         struct mem_path *path = CONTAINER_OF(node, struct mem_path, node);
+        path_forget_checkpoints(path);
         image_unref(path->image);
         free(path->name);
         free(path);
@@ -580,16 +581,26 @@ static char *mem_metrics_text(struct store_db *db, const char *label)
 
 /* --- objects --- */
 
-static silo_rc object_call(struct store *store, struct store_queue *queue, enum mem_object object,
-                           const char *name, struct bytes data, uint64_t token,
-                           struct silo_err *err)
+struct mem_op *object_op(struct store_queue *queue, enum mem_object object, const char *name,
+                         uint64_t token)
 {
     if (name == NULL || (name[0] == '\0' && object != OBJECT_LIST)) {
-        return FAIL(err, SILO_INVALID, "an object needs a name");
+        return NULL;
     }
     struct mem_op *op = op_new(STORE_MEM_OBJECT, queue, NULL, token);
     op->object = object;
     op->name = xstrdup(name);
+    return op;
+}
+
+static silo_rc object_call(struct store *store, struct store_queue *queue, enum mem_object object,
+                           const char *name, struct bytes data, uint64_t token,
+                           struct silo_err *err)
+{
+    struct mem_op *op = object_op(queue, object, name, token);
+    if (op == NULL) {
+        return FAIL(err, SILO_INVALID, "an object needs a name");
+    }
     op->data = bytes_copy(data);
     op->data_len = data.len;
     mem_lock(store);
@@ -665,6 +676,9 @@ static const struct store_ops mem_ops = {
     .object_put_new = mem_object_put_new,
     .object_list = mem_object_list,
     .db_epoch = mem_db_epoch,
+    .db_checkpoint = mem_db_checkpoint,
+    .db_checkpoint_drop = mem_db_checkpoint_drop,
+    .db_clone = mem_db_clone,
     .db_remove = mem_db_remove,
     .selftest = mem_selftest,
 };

@@ -160,6 +160,8 @@ void store_mem_cut(struct store_queue *queue, bool cut);
  */
 void store_mem_trouble(struct store *store, uint32_t kinds, const char *text);
 
+/* What merges do to a clone in time: it refers to no files of another database any more. */
+void store_mem_detach(struct store *store, const char *path);
 /*
  * Closes run out of time before they have put anything into sorted files: what they leave is to be
  * replayed.

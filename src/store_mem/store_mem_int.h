@@ -6,6 +6,7 @@
  *   handle.c     life and death of handles, operations and events
  *   run.c        which operation completes next, and what that does
  *   object.c     the same for the object calls
+ *   clone.c      databases out of databases
  *   control.c    the calls of store_mem.h
  *
  * Ownership  store: databases, paths, operations. path and db each hold a reference of an image.
@@ -51,8 +52,25 @@ struct mem_path {
     struct list_node node;
     char *name;
     struct mem_image *image;
-    struct store_db *owner; /* NULL when nobody has it open; then the image is all durable */
-    uint64_t epoch;         /* of its newest writer; 0: it was never opened, or removed since */
+    struct store_db *owner;  /* NULL when nobody has it open; then the image is all durable */
+    uint64_t epoch;          /* of its newest writer; 0: it was never opened, or removed since */
+    struct list checkpoints; /* struct mem_checkpoint */
+    struct mem_path *parent; /* it refers to files of this one */
+    uint32_t clones;         /* that refer to files of this one */
+};
+
+struct mem_checkpoint {
+    struct list_node node;
+    char id[24];
+    struct mem_image *image; /* of nobody else */
+    uint64_t epoch;
+};
+
+/* What a call about clones says besides the database. */
+struct mem_clone {
+    char *from, *checkpoint; /* may be NULL */
+    struct store_range *ranges;
+    size_t count;
 };
 
 struct store_queue {
@@ -113,6 +131,9 @@ enum mem_object {
     OBJECT_PUT_NEW,
     OBJECT_LIST,
     OBJECT_DB_EPOCH,
+    OBJECT_DB_CHECKPOINT,
+    OBJECT_DB_CHECKPOINT_DROP,
+    OBJECT_DB_CLONE,
     OBJECT_DB_REMOVE,
     OBJECT_SELFTEST
 };
@@ -149,8 +170,9 @@ struct mem_op {
     char *name; /* object, or path to open */
     uint8_t *data;
     size_t data_len;
-    bool guarded; /* open */
+    bool guarded; /* open, checkpoint */
     uint64_t expected_epoch;
+    struct mem_clone *clone;
 };
 
 struct mem_fault {
@@ -178,6 +200,7 @@ struct store {
     bool hurried;    /* closes have no time for sorted files */
     char last_error[256];
     uint32_t views_count; /* iterators and snapshots not freed */
+    uint64_t checkpoints_made;
     struct store_mem_counts counts;
 };
 
@@ -212,6 +235,7 @@ void view_unpin(struct mem_view *view);
 
 /* handle.c */
 struct mem_path *path_find(struct store *store, const char *name);
+struct mem_path *path_new(struct store *store, const char *name);
 /*
  * The path goes to a new owner (NULL: to nobody), who finds what is durable; the old owner keeps
  * its own state.
@@ -263,5 +287,27 @@ void queue_signal(struct store_queue *queue, bool on);
 
 /* object.c */
 void object_complete(struct store *store, struct mem_op *op);
+
+/* store_mem.c: NULL when it has no name, and needs one. */
+struct mem_op *object_op(struct store_queue *queue, enum mem_object object, const char *name,
+                         uint64_t token);
+
+/* clone.c: the calls; what they end in; the rest wants the lock, too, but mem_clone_free. */
+silo_rc mem_db_checkpoint(struct store *store, struct store_queue *queue,
+                          const struct store_open_args *args, uint64_t token, struct silo_err *err);
+silo_rc mem_db_checkpoint_drop(struct store *store, struct store_queue *queue,
+                               const struct store_open_args *args, const char *checkpoint,
+                               uint64_t token, struct silo_err *err);
+silo_rc mem_db_clone(struct store *store, struct store_queue *queue,
+                     const struct store_open_args *to, const struct store_clone_args *args,
+                     uint64_t token, struct silo_err *err);
+enum silo_code checkpoint_complete(struct store *store, struct mem_op *op, struct mem_event *entry);
+enum silo_code checkpoint_drop_complete(struct store *store, struct mem_op *op);
+enum silo_code clone_complete(struct store *store, struct mem_op *op);
+enum silo_code remove_complete(struct store *store, const char *name);
+/* It refers to nobody's files any more. */
+void path_detach(struct mem_path *path);
+void path_forget_checkpoints(struct mem_path *path);
+void mem_clone_free(struct mem_clone *clone);
 
 #endif

@@ -73,7 +73,7 @@ DENIED = {"core": IMPURE, "cluster": IMPURE}
 GENERATED = {"codec", "coord", "limiter", "service"}
 
 # Tests run against the store kept in memory; those of the service against everything below it.
-TEST_GRANTS = {"core": {"store_mem/ordered_rows.h"}, "shard": {"store_mem"}, "coord": {"store_mem"}, "node": {"store_mem"},
+TEST_GRANTS = {"core": {"store_mem/ordered_rows.h"}, "shard": {"store_mem"}, "coord": {"store_mem"}, "node": {"store_mem"}, "store": {"store_mem"},
                "query": {"store", "store_mem", "core", "shard"}, "service": MODULES}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]')

@@ -173,6 +173,30 @@ impl LogDir {
 
     /// Gives the directory this id, whatever stood there.
     pub fn identify(&self, id: LogId) -> Result<()> {
+        let unfinished = self.write_identity(id)?;
+        self.files.rename(&unfinished, IDENTITY)?;
+        self.files.sync_names()
+    }
+
+    /// Gives the directory this id, or leaves it the one that somebody else has just given it; which it has.
+    pub fn identify_once(&self, id: LogId) -> Result<LogId> {
+        let unfinished = self.write_identity(id)?;
+        match self.files.publish(&unfinished, IDENTITY) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                or_absent(self.files.remove(&unfinished))?;
+                if let Some(other) = self.identity()? {
+                    return Ok(other);
+                }
+                self.identify(id)?; // what stands there cannot be read
+            }
+            published => published?,
+        }
+        self.files.sync_names()?;
+        Ok(id)
+    }
+
+    /// A file with the id, durable but for its name; returns what it is called so far.
+    fn write_identity(&self, id: LogId) -> Result<String> {
         self.files.make()?;
         let mut bytes = [0; 28];
         bytes[..8].copy_from_slice(IDENTITY_MAGIC);
@@ -184,8 +208,7 @@ impl LogDir {
         let file = self.files.create(&unfinished)?;
         file.write_at(0, &bytes)?;
         file.sync()?;
-        self.files.rename(&unfinished, IDENTITY)?;
-        self.files.sync_names()
+        Ok(unfinished)
     }
 
     /// The ids that segments here say they are of.

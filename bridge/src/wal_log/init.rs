@@ -8,6 +8,7 @@ use super::give_up::sound;
 use super::record::{self, Record, Whole};
 use super::segment::{read, Segment, SegmentName};
 use super::survey::{data_error, Found};
+use super::tenancy::Tenancy;
 use super::tenure::Tenure;
 use super::writer::{LogHandle, LogWriter, Start};
 use crate::clock::EngineClock;
@@ -27,6 +28,8 @@ pub struct LogInit {
     pub clock: Arc<EngineClock>,
     pub recorder: Arc<dyn MetricsRecorder>,
     pub record_bytes_max: usize,
+    /// Of a log that may be elsewhere next time.
+    pub tenancy: Option<Tenancy>,
     /// Gets the log once it is open.
     pub handle: Arc<OnceLock<LogHandle>>,
 }
@@ -156,8 +159,25 @@ impl WriterInit for LogInit {
 }
 
 impl LogInit {
+    /// Others may have been elsewhere between the look before the claim and the claim.
+    async fn move_in(&self, epoch: u64) -> Result<(), WalError> {
+        let Some(tenancy) = &self.tenancy else { return Ok(()) };
+        let looking = self.dir.clone();
+        let accepts_loss = blocking(move || Ok(looking.list().map_err(unavailable)?.accepts_loss)).await?;
+        match tenancy.move_in(epoch, self.dir.id, accepts_loss).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(data_error(format!(
+                "the write-ahead log is not there: while {} was looked at, another process opened the database with a log \
+                 elsewhere. Open the shard where that is",
+                self.dir.files.place("")
+            ))),
+            Err(failure) => Err(WalError::Unavailable(Arc::new(std::io::Error::other(failure.text)))),
+        }
+    }
+
     async fn begin(&self, manifest: &mut WriterManifest) -> Result<WriterInitResult, WalError> {
         let tenure = Arc::new(self.enter(manifest).await?);
+        self.move_in(manifest.epoch()).await?;
         // The writer before may have moved on until it was fenced.
         manifest.refresh().await?;
         let replayed = manifest.replay_after_wal_id();

@@ -8,7 +8,7 @@
 //!   `files.rs`: what is asked of the disk; `memory.rs`: a disk for tests.
 //! * `survey.rs`: which records count, and what is damage. `give_up.rs`: going on without what is damaged.
 //!   `init.rs`: taking over from an earlier writer, and replay. `writer.rs`: appending and syncing. `tenure.rs`: a writer's
-//!   time. `collect.rs`: removing what nobody needs. `home.rs`: which log is this database's; `forms.rs`: a WAL that was
+//!   time. `collect.rs`: removing what nobody needs. `home.rs`: which log is this database's, and `tenancy.rs`: where it was last; `forms.rs`: a WAL that was
 //!   kept the other way.
 //! * A writer writes to segments of its own epoch only. The ids of records rise by one; where a later segment begins, the
 //!   earlier ones end, whatever else is in them.
@@ -44,6 +44,7 @@ mod memory;
 mod record;
 mod segment;
 mod survey;
+mod tenancy;
 mod tenure;
 pub mod verify;
 mod writer;
@@ -56,4 +57,5 @@ pub use dir::LogDir;
 pub use forms::{end_log, end_objects, holds_more};
 pub use home::{at_home, forget_home};
 pub use init::LogInit;
+pub use tenancy::Tenancy;
 pub use writer::LogHandle;

@@ -354,6 +354,11 @@ impl Drop for Caller {
 }
 
 pub fn with_args<T>(spec: &Spec, call: impl FnOnce(&OpenArgs) -> T) -> T {
+    with_expected(spec, None, call)
+}
+
+/// `expected`: the epoch of the writer it is about.
+pub fn with_expected<T>(spec: &Spec, expected: Option<u64>, call: impl FnOnce(&OpenArgs) -> T) -> T {
     let text = |s: &str| CString::new(s).unwrap();
     let (url, opts, path) = (text(&spec.url), text(&spec.opts), text(&spec.path));
     let (settings, wal_url) = (text(&spec.settings), spec.wal_url.as_deref().map(text));
@@ -370,9 +375,9 @@ pub fn with_args<T>(spec: &Spec, call: impl FnOnce(&OpenArgs) -> T) -> T {
         settings_json: settings.as_ptr(),
         max_queued_bytes: spec.max_queued_bytes,
         tag: TAG,
-        flags: 0,
+        flags: u32::from(expected.is_some()),
         reserved: 0,
-        expected_epoch: 0,
+        expected_epoch: expected.unwrap_or(0),
     })
 }
 
