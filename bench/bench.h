@@ -170,6 +170,7 @@ struct bench_node {
     char address[272];
     struct rpc_channel **channels;
     struct rpc_channel *control; /* for what is no load: blocking calls, the topology */
+    struct list flying;          /* loop: calls under way */
 };
 
 struct bench {
@@ -292,7 +293,9 @@ struct call {
         struct list_node waiting;
         uint32_t shard, node, tries, redirects;
         int64_t deadline_us, delay_us;
-        bool woken;
+        struct rpc_channel *channel; /* of the try that is under way */
+        struct list_node flying;     /* at its node */
+        bool woken, abandoned;
         bool unsure; /* a try of it may have been done, and its answer lost */
     } own;
 };

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -12,6 +13,7 @@
 
 #define STAMP_BYTES 8u
 #define BIN_HEADER_BYTES 5u
+#define ASK_AGAIN_US 100000
 
 static size_t message_pack(const void *message, uint8_t **buffer, size_t *cap)
 {
@@ -38,6 +40,7 @@ static void call_done(struct rpc_request *request)
     struct call *call = request->context;
     struct bench *bench = call->bench;
     bench->calls_open--;
+    list_remove(&call->own.flying);
     if (bench->closing) {
         return;
     }
@@ -96,11 +99,30 @@ static uint32_t ask_channel(struct rpc_channel *channel, const char *path, const
     return ret_answer->status;
 }
 
+/* Whether the shard has another owner, or will have one. */
+static bool is_moving(const struct rpc_answer *answer)
+{
+    static const char elsewhere[] = "shard not found";
+    return answer->status == RPC_STATUS_UNAVAILABLE ||
+           (answer->status == RPC_STATUS_NOT_FOUND &&
+            memmem(answer->text.ptr, answer->text.len, elsewhere, sizeof elsewhere - 1) != NULL);
+}
+
 uint32_t ask(struct bench *bench, const char *path, const void *message, int64_t *ret_us,
              struct rpc_answer *ret_answer)
 {
-    struct rpc_channel *channel = route_control(bench, route_shard_of(message));
-    return ask_channel(channel, path, message, ret_us, ret_answer);
+    const int64_t start = env_mono_us(&env_system);
+    for (;;) {
+        struct rpc_channel *channel = route_control(bench, route_shard_of(message));
+        const uint32_t status = ask_channel(channel, path, message, ret_us, ret_answer);
+        if (bench->node_count == 1 || !is_moving(ret_answer) || bench_interrupted() ||
+            env_mono_us(&env_system) - start > BENCH_CALL_US) {
+            return status;
+        }
+        rpc_answer_deinit(ret_answer);
+        route_refresh(bench);
+        (void)usleep(ASK_AGAIN_US);
+    }
 }
 
 uint32_t ask_node(struct bench *bench, uint32_t node, const char *path, const void *message,
@@ -141,6 +163,7 @@ void bench_connect(struct bench *bench)
     bench->closing = false;
     bench->channel_count = opt(bench, OPT_CONNECTIONS) != 0 ? opt(bench, OPT_CONNECTIONS) : 1;
     route_connect(bench);
+    route_settle(bench);
     bench->tenancy = tenancy_probe(bench);
     bench_counts_begin(bench);
 }

@@ -17,7 +17,7 @@ struct shard_calls {
 
 struct ledger {
     uint8_t *jobs;
-    uint64_t job_cap, handed_out_again, ran_after_its_end;
+    uint64_t job_cap, handed_out_again, ran_after_its_end, attempts_lost;
     struct shard_calls *shards;
     uint32_t shard_count;
 };
@@ -76,7 +76,7 @@ void ledger_acknowledged(struct ledger *ledger, uint64_t job)
     }
 }
 
-void ledger_leased(struct ledger *ledger, uint64_t job)
+void ledger_leased(struct ledger *ledger, uint64_t job, uint32_t attempt)
 {
     uint8_t *place = job_place(ledger, job);
     if (place == NULL) {
@@ -84,6 +84,7 @@ void ledger_leased(struct ledger *ledger, uint64_t job)
     }
     ledger->ran_after_its_end += (*place & JOB_REPORTED) != 0 ? 1 : 0;
     ledger->handed_out_again += (*place & (JOB_LEASED | JOB_REPORTED)) == JOB_LEASED ? 1 : 0;
+    ledger->attempts_lost += attempt > 1 ? 1 : 0;
     *place |= JOB_LEASED;
 }
 
@@ -98,7 +99,8 @@ void ledger_reported(struct ledger *ledger, uint64_t job)
 struct ledger_sums ledger_sums(const struct ledger *ledger)
 {
     struct ledger_sums sums = {.handed_out_again = ledger->handed_out_again,
-                               .ran_after_its_end = ledger->ran_after_its_end};
+                               .ran_after_its_end = ledger->ran_after_its_end,
+                               .attempts_lost = ledger->attempts_lost};
     for (uint64_t i = 0; i < ledger->job_cap; i++) {
         const uint8_t job = ledger->jobs[i];
         sums.acknowledged += (job & JOB_ACKNOWLEDGED) != 0 ? 1 : 0;
@@ -106,6 +108,16 @@ struct ledger_sums ledger_sums(const struct ledger *ledger)
         sums.lost += (job & (JOB_ACKNOWLEDGED | JOB_REPORTED)) == JOB_ACKNOWLEDGED ? 1 : 0;
     }
     return sums;
+}
+
+uint64_t ledger_lost(const struct ledger *ledger, uint64_t from)
+{
+    for (uint64_t i = from; i < ledger->job_cap; i++) {
+        if ((ledger->jobs[i] & (JOB_ACKNOWLEDGED | JOB_REPORTED)) == JOB_ACKNOWLEDGED) {
+            return i;
+        }
+    }
+    return UINT64_MAX;
 }
 
 void ledger_succeeded(struct ledger *ledger, uint32_t shard, int64_t now_us)

@@ -24,6 +24,7 @@ struct ledger_sums {
     uint64_t lost;              /* acknowledged, not reported */
     uint64_t handed_out_again;  /* before a report was acknowledged */
     uint64_t ran_after_its_end; /* handed out after a report was acknowledged */
+    uint64_t attempts_lost;     /* handed out anew, since an attempt before came to no end */
 };
 
 struct ledger *ledger_new(uint32_t shards);
@@ -34,9 +35,12 @@ void ledger_name(uint64_t job, char ret_name[LEDGER_NAME_BYTES]);
 uint64_t ledger_number(const char *name);
 
 void ledger_acknowledged(struct ledger *ledger, uint64_t job);
-void ledger_leased(struct ledger *ledger, uint64_t job);
+/* attempt: from 1. */
+void ledger_leased(struct ledger *ledger, uint64_t job, uint32_t attempt);
 void ledger_reported(struct ledger *ledger, uint64_t job);
 struct ledger_sums ledger_sums(const struct ledger *ledger);
+/* The next lost job from a number on, or UINT64_MAX. */
+uint64_t ledger_lost(const struct ledger *ledger, uint64_t from);
 
 /* A call on a shard succeeded. */
 void ledger_succeeded(struct ledger *ledger, uint32_t shard, int64_t now_us);

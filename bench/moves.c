@@ -21,6 +21,8 @@
 #define EVENT_SECONDS 60.0 /* for all shards to be served again, a node to be back */
 #define SPREAD_SECONDS 30.0
 #define WARMUP_SECONDS 2.0
+#define RETRIES 9
+#define LOST_TOLD 5u       /* lost jobs that are looked at */
 #define RESTING_US 1000000 /* a shard without a success for so long is not served */
 
 struct moves {
@@ -46,6 +48,13 @@ static void fill(struct load *load, uint64_t n, struct arena *arena, Silo__V1__E
     ledger_name(n, name);
     job->id = arena_printf(arena, "%s", name);
     job->return_existing = true; /* a call of unknown outcome is sent again */
+    /* What a node that died had handed out comes again when its lease is over. */
+    Silo__V1__RetryPolicy *policy = ARENA_NEW(arena, Silo__V1__RetryPolicy);
+    silo__v1__retry_policy__init(policy);
+    policy->retry_count = RETRIES;
+    policy->initial_interval_ms = policy->max_interval_ms = 1;
+    policy->backoff_factor = 1;
+    job->retry_policy = policy;
 }
 
 static void fill_backlog(void *context, uint32_t n, struct arena *arena,
@@ -75,7 +84,7 @@ static void leased(struct load *load, uint32_t worker, const Silo__V1__Task *tas
     (void)load;
     (void)worker;
     (void)now_us;
-    ledger_leased(moves.ledger, ledger_number(task->job_id));
+    ledger_leased(moves.ledger, ledger_number(task->job_id), task->attempt_number);
 }
 
 static void completed(struct load *load, uint64_t job)
@@ -239,6 +248,31 @@ static void sums_run(void *context)
     *(struct ledger_sums *)context = ledger_sums(moves.ledger);
 }
 
+/* Tells what the servers say of a job that is lost. */
+static void lost_tell(uint64_t job)
+{
+    struct bench *bench = moves.bench;
+    char name[LEDGER_NAME_BYTES];
+    ledger_name(job, name);
+    Silo__V1__GetJobRequest m = SILO__V1__GET_JOB_REQUEST__INIT;
+    m.shard = lend(bench_shard(bench, NULL, job));
+    m.id = name;
+    m.include_attempts = true;
+    struct rpc_answer answer;
+    const uint32_t status = ask(bench, SILO_PATH("GetJob"), &m, NULL, &answer);
+    Silo__V1__GetJobResponse *reply =
+        status != RPC_STATUS_OK
+            ? NULL
+            : silo__v1__get_job_response__unpack(NULL, answer.reply.len, answer.reply.ptr);
+    (void)fprintf(stderr, "lost: %s of shard %s: %s, status %d, %zu attempts\n", name, m.shard,
+                  grpc_status_name(status), reply != NULL ? (int)reply->status : -1,
+                  reply != NULL ? reply->n_attempts : 0);
+    if (reply != NULL) {
+        silo__v1__get_job_response__free_unpacked(reply, NULL);
+    }
+    rpc_answer_deinit(&answer);
+}
+
 static void audit(const struct held *held, uint64_t held_lost)
 {
     struct bench *bench = moves.bench;
@@ -250,13 +284,19 @@ static void audit(const struct held *held, uint64_t held_lost)
     bench_fact(bench, (double)bench_read(bench, &bench->errors), "failed_calls");
     bench_fact(bench, (double)sums.acknowledged, "jobs_acknowledged");
     bench_fact(bench, (double)sums.handed_out_again, "jobs_handed_out_again");
+    bench_fact(bench, (double)sums.attempts_lost, "attempts_lost");
     bench_check(bench, sums.lost == 0, "no job is lost: %llu", (unsigned long long)sums.lost);
     bench_check(bench, sums.ran_after_its_end == 0, "no job ran after its acknowledged end: %llu",
                 (unsigned long long)sums.ran_after_its_end);
+    uint64_t lost = ledger_lost(moves.ledger, 0);
+    for (uint32_t i = 0; i < LOST_TOLD && lost != UINT64_MAX; i++) {
+        lost_tell(lost);
+        lost = ledger_lost(moves.ledger, lost + 1);
+    }
     const bool is_orderly = opt(bench, OPT_KILL) == 0 && bench->options.numbers[OPT_PAUSE] == 0;
-    bench_check(bench, !is_orderly || sums.handed_out_again == 0,
-                "no job was handed out twice by an orderly move: %llu",
-                (unsigned long long)sums.handed_out_again);
+    bench_check(bench, !is_orderly || sums.handed_out_again + sums.attempts_lost == 0,
+                "no hand-out was lost by an orderly move: %llu",
+                (unsigned long long)(sums.handed_out_again + sums.attempts_lost));
     if (held != NULL) {
         bench_check(bench, held_lost == 0, "all kept leases were kept: %llu lost",
                     (unsigned long long)held_lost);

@@ -9,6 +9,8 @@
 #define READ_AGAIN_US 100000   /* least time between two readings */
 #define READ_ALWAYS_US 1000000 /* between readings when nothing fails and there is no watch */
 #define WATCH_AGAIN_US 500000
+#define SETTLED_US 1500000
+#define SETTLE_SECONDS 30.0
 #define REDIRECT_HEADER "x-silo-shard-owner-addr"
 #define RETRY_HEADER "x-silo-retry-after-ms"
 
@@ -19,8 +21,9 @@ static struct route {
     struct rpc_timer read_timer, watch_timer;
     struct list waiting; /* calls that are sent again later */
     uint32_t read_turn, watch_turn;
-    int64_t read_us; /* when the latest reading began */
-    bool is_reading, is_watching, read_wanted;
+    int64_t read_us;  /* when the latest reading began */
+    int64_t moved_us; /* when a shard was last seen to have another owner */
+    bool is_reading, read_wanted;
 } route;
 
 /* --- nodes --- */
@@ -54,6 +57,7 @@ static uint32_t node_add(struct bench *bench, const char *address)
         node->channels[i] = channel_make(bench, address);
     }
     node->control = channel_make(bench, address);
+    list_init(&node->flying);
     return bench->node_count++;
 }
 
@@ -122,6 +126,7 @@ static void shard_moved(struct bench *bench, struct bench_shard *shard, uint32_t
         shard->last_node = node;
     }
     shard->node = node;
+    route.moved_us = env_mono_us(&env_system);
     serving_count(bench);
 }
 
@@ -141,6 +146,35 @@ static void waiting_wake(struct bench *bench)
     }
 }
 
+/*
+ * A node that is no member any more answers nothing: a process that stands still closes no
+ * connection. Polls are let be, since their answers hand something out.
+ */
+static void node_gone(struct bench_node *node)
+{
+    for (struct list_node *at = node->flying.head.next; at != &node->flying.head;) {
+        struct call *call = CONTAINER_OF(at, struct call, own.flying);
+        at = at->next;
+        if (call->own.shard != ROUTE_NOBODY) {
+            call->own.abandoned = true;
+            rpc_channel_cancel(call->own.channel, &call->request);
+        }
+    }
+}
+
+static void members_take(struct bench *bench, const Silo__V1__GetClusterInfoResponse *m)
+{
+    for (uint32_t i = 0; m->n_members != 0 && i < bench->node_count; i++) {
+        bool found = false;
+        for (size_t k = 0; k < m->n_members && !found; k++) {
+            found = strcmp(m->members[k]->grpc_addr, bench->nodes[i].address) == 0;
+        }
+        if (!found) {
+            node_gone(&bench->nodes[i]);
+        }
+    }
+}
+
 static void topology_take(struct bench *bench, struct bytes reply)
 {
     Silo__V1__GetClusterInfoResponse *m =
@@ -155,6 +189,7 @@ static void topology_take(struct bench *bench, struct bytes reply)
         }
     }
     if (m != NULL) {
+        members_take(bench, m);
         silo__v1__get_cluster_info_response__free_unpacked(m, NULL);
         waiting_wake(bench);
     }
@@ -171,17 +206,13 @@ static void reading_done(struct rpc_request *request)
     if (bench->closing) {
         return;
     }
-    const bool ok = request->status == RPC_STATUS_OK;
-    if (ok) {
+    if (request->status == RPC_STATUS_OK) {
         topology_take(bench, request->reply);
-    } else {
-        route.read_turn++;
     }
-    const bool soon = !ok || route.read_wanted;
-    if (soon || !route.is_watching) {
-        rpc_timer_start(bench->loop, &route.read_timer,
-                        route.read_us + (soon ? READ_AGAIN_US : READ_ALWAYS_US));
-    }
+    route.read_turn++; /* one node may be out of date, or stand still */
+    const bool soon = request->status != RPC_STATUS_OK || route.read_wanted;
+    rpc_timer_start(bench->loop, &route.read_timer,
+                    route.read_us + (soon ? READ_AGAIN_US : READ_ALWAYS_US));
 }
 
 static void reading_start(struct bench *bench)
@@ -216,7 +247,6 @@ static void watch_message(struct rpc_request *request, struct bytes message)
 {
     struct bench *bench = request->context;
     if (!bench->closing) {
-        route.is_watching = true;
         topology_take(bench, message);
     }
 }
@@ -224,7 +254,6 @@ static void watch_message(struct rpc_request *request, struct bytes message)
 static void watch_done(struct rpc_request *request)
 {
     struct bench *bench = request->context;
-    route.is_watching = false;
     if (bench->closing) {
         return;
     }
@@ -269,9 +298,11 @@ static void call_go(struct call *call)
                                          : place % bench->node_count;
     }
     call->own.node = node;
+    call->own.abandoned = false;
+    call->own.channel = bench->nodes[node].channels[call->place % bench->channel_count];
+    list_push_back(&bench->nodes[node].flying, &call->own.flying);
     bench->calls_open++;
-    rpc_channel_call(bench->nodes[node].channels[call->place % bench->channel_count],
-                     &call->request);
+    rpc_channel_call(call->own.channel, &call->request);
 }
 
 static void again_fire(struct rpc_timer *timer)
@@ -329,10 +360,11 @@ static bool is_wrong_shard(const struct rpc_request *request)
            memmem(request->text.ptr, request->text.len, words, sizeof words - 1) != NULL;
 }
 
-static bool is_connectivity(const struct rpc_request *request)
+static bool is_connectivity(const struct call *call)
 {
+    const struct rpc_request *request = &call->request;
     static const char reset[] = "RST_STREAM";
-    return request->status == RPC_STATUS_UNAVAILABLE ||
+    return call->own.abandoned || request->status == RPC_STATUS_UNAVAILABLE ||
            request->status == RPC_STATUS_DEADLINE_EXCEEDED ||
            (request->status == RPC_STATUS_INTERNAL &&
             memmem(request->text.ptr, request->text.len, reset, sizeof reset - 1) != NULL);
@@ -350,7 +382,7 @@ bool route_again(struct call *call)
     struct rpc_request *request = &call->request;
     const bool wrong = is_wrong_shard(request);
     const int64_t now = env_mono_us(&env_system);
-    if (bench->node_count <= 1 || !(wrong || is_connectivity(request)) ||
+    if (bench->node_count <= 1 || !(wrong || is_connectivity(call)) ||
         now >= call->own.deadline_us) {
         return false;
     }
@@ -488,6 +520,38 @@ void route_disconnect(struct bench *bench)
     }
     free(bench->shards);
     bench->shards = NULL;
+}
+
+struct settling {
+    struct bench *bench;
+    uint32_t nodes;
+};
+
+static bool is_settled(void *context)
+{
+    const struct settling *settling = context;
+    return settling->bench->serving_count >= settling->nodes &&
+           env_mono_us(&env_system) - route.moved_us > SETTLED_US;
+}
+
+/* Nodes that were started one after another give shards to each other at first. */
+void route_settle(struct bench *bench)
+{
+    struct settling settling = {bench, server_count()};
+    if (settling.nodes > 1) {
+        settling.nodes = settling.nodes < bench->shard_count ? settling.nodes : bench->shard_count;
+        (void)bench_wait(bench, SETTLE_SECONDS, is_settled, &settling);
+    }
+}
+
+static void refresh_run(void *context)
+{
+    reading_start(context);
+}
+
+void route_refresh(struct bench *bench)
+{
+    bench_on_loop(bench, refresh_run, bench);
 }
 
 struct control {

@@ -27,6 +27,10 @@
 
 /* Main. Connects to the targets, learns nodes and shards. */
 void route_connect(struct bench *bench);
+/* Main. Waits until the shards of our own servers lie where they are to stay, at most half a minute. */
+void route_settle(struct bench *bench);
+/* Main. Asks for the topology anew; does not wait for it. */
+void route_refresh(struct bench *bench);
 /* Main, when no call can come any more: after bench_quiet. */
 void route_disconnect(struct bench *bench);
 /* Ends all waits for another try; bench->closing is set. */
