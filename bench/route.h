@@ -27,7 +27,7 @@
 
 /* Main. Connects to the targets, learns nodes and shards. */
 void route_connect(struct bench *bench);
-/* Main. Waits until the shards of our own servers lie where they are to stay, at most half a minute. */
+/* Main. Waits until the shards of our own servers lie where they stay, at most half a minute. */
 void route_settle(struct bench *bench);
 /* Main. Asks for the topology anew; does not wait for it. */
 void route_refresh(struct bench *bench);
