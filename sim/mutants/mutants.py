@@ -13,6 +13,9 @@ RETENTION_TEST = "core_retention_test"
 CLOCK_TEST = "shard_clock_test"
 UNDELIVERED = "shard_undelivered_test"
 CLUSTER_TEST = "cluster_cluster_test"
+WRITERS_TEST = "node_writers_test"
+GIVING_TEST = "cluster_move_test"
+QUESTION_TEST = "cluster_question_test"
 NODE_TEST = "node_node_test"
 PROOF_TEST = "shard_proof_test"
 TOPOLOGY_TEST = "service_topology"
@@ -20,7 +23,7 @@ HOLD_TEST = "service_hold"
 MOVE_TEST = "shard_move_test"
 PEERS_TEST = "peers_peers_test"
 MAP_TEST = "cluster_map_test"
-UNITS = {MAP_TEST, PLACES, DIRECTORY, ROUTE, HOLD_TEST, MOVE_TEST, TOPOLOGY_TEST, PEERS_TEST, READS_FAIL, TOKENS, RATES, RETENTION_TEST,
+UNITS = {MAP_TEST, WRITERS_TEST, GIVING_TEST, QUESTION_TEST, PLACES, DIRECTORY, ROUTE, HOLD_TEST, MOVE_TEST, TOPOLOGY_TEST, PEERS_TEST, READS_FAIL, TOKENS, RATES, RETENTION_TEST,
          CLOCK_TEST, UNDELIVERED, CLUSTER_TEST, NODE_TEST, PROOF_TEST}
 
 
@@ -514,28 +517,29 @@ MUTANTS = [
     # --- moves ---
     Mutant("hands-over-before-closed", "a shard is closed before its record names another", GIVE,
            "    successor_set(guard, to);\n    close_begin(cluster, guard);\n}",
-           "    hand_over(cluster, guard, to);\n    close_begin(cluster, guard);\n}", program=MEMBERS),
+           "    successor_set(guard, to);\n    guard_action(cluster, guard, ACTION_HAND_OVER)->epoch = guard->epoch;\n"
+           "    close_begin(cluster, guard);\n}", program=MEMBERS),
     Mutant("opens-what-it-was-given-unread", "who is given a shard reads its writer, then its record", HEAR,
            "        cluster->counts.given++;\n        open_doubt(cluster, guard);",
            "        cluster->counts.given++;\n        open_begin(cluster, guard);", program=MEMBERS),
     Mutant("record-before-writer", "the writer is read before the record", OPENING,
            "    if (cluster->guarded) {\n        claim_read_writer(cluster, guard);\n    } else {\n        read_owner",
            "    if (cluster == NULL) {\n        claim_read_writer(cluster, guard);\n    } else {\n        read_owner", program=MEMBERS),
-    Mutant("gives-away-while-lapsed", "a node that is no member gives nothing away", JOIN,
-           "        give_stop(cluster, cluster->guards[i]);", "        (void)give_stop;", program=MEMBERS),
+    Mutant("gives-away-while-lapsed", "a node that is no member gives nothing away", GIVE,
+           "    if (!join_is_fresh(cluster) || guard->settings == NULL || ", "    if (guard->settings == NULL || ", program=GIVING_TEST),
     Mutant("moves-before-takeovers", "nothing is given away while a shard has no owner", BALANCE,
-           "i < cluster->guard_count && !missing; i++", "i < cluster->guard_count; i++", program=MEMBERS),
+           "    const bool missing = any_missing(cluster);", "    const bool missing = !any_missing(cluster) && cluster == NULL;", program=MEMBERS),
     Mutant("moves-at-once", "nothing is given away for a while after a change", MEMBERS_C,
            "    members_assign(cluster);\n    balance_stir(cluster);\n}", "    members_assign(cluster);\n}", program=MEMBERS),
     Mutant("moves-all-at-once", "few shards are on their way at a time", BALANCE,
-           "moves < CLUSTER_MOVES_MAX &&", "moves < CLUSTER_SHARDS_MAX &&", program=CLUSTER_TEST),
+           "moves < CLUSTER_MOVES_MAX &&", "moves < CLUSTER_SHARDS_MAX &&", program=GIVING_TEST),
     Mutant("all-moves-to-one", "few of them are on their way to one member", BALANCE,
            "count_moves(cluster, to) < toward_one_max(cluster)", "count_moves(cluster, to) < CLUSTER_SHARDS_MAX", program=MEMBERS),
     Mutant("drains-all-at-once", "a member that leaves gives away so many at a time", BALANCE,
-           "moves < CLUSTER_DRAINS_MAX", "moves < CLUSTER_SHARDS_MAX", program=CLUSTER_TEST),
+           "moves < CLUSTER_DRAINS_MAX", "moves < CLUSTER_SHARDS_MAX", program=GIVING_TEST),
     Mutant("drains-without-end", "a member that leaves has one time for all", BALANCE,
            "    cluster->leave_until_ms = cluster->now_ms + CLUSTER_LEAVE_MS;", "    cluster->leave_until_ms = INT64_MAX - CLUSTER_LEAVE_MS;",
-           program=CLUSTER_TEST),
+           program=GIVING_TEST),
     Mutant("waits-for-ever-to-prepare", "a shard that does not get prepared is closed as it is", GUARD,
            "        if (cluster->now_ms >= guard->prepared_ms) {", "        if (guard->prepared_ms == INT64_MAX) {", program=MEMBERS),
     Mutant("never-balanced", "in the end every shard is where it is assigned", BALANCE,
@@ -554,25 +558,25 @@ MUTANTS = [
     Mutant("default-has-two-names", "a ring called default is the default ring", "src/cluster/map.c",
            "strcmp(ring, CLUSTER_RING_DEFAULT) != 0;", "ring[0] != '\\1';", program=MAP_TEST),
     Mutant("ring-is-lost-with-the-race", "a change that lost a race is made again", MAPPING,
-           "    if (!first) {\n        question_race_lost(cluster);", "    if (!first) {\n        questions_end(cluster);", program=CLUSTER_TEST),
+           "    if (!first) {\n        question_race_lost(cluster);", "    if (!first) {\n        questions_end(cluster);", program=QUESTION_TEST),
     Mutant("forces-a-live-one", "a live holder keeps its shard unless that is forced", QUESTION,
            "    } else if (lives && !question->force) {", "    } else if (lives && question->kind == QUESTION_CONFIGURE) {", program=MEMBERS),
     Mutant("claims-back-at-once", "what was forced away is not claimed back at once", GIVE,
            "(taken ? CLUSTER_FORCED_PAUSE_MS : 0)", "(taken ? 0 : 0)", program=MEMBERS),
     Mutant("answers-nobody", "a question is answered in time", QUESTION,
-           "        if (cluster->now_ms >= question_of(n)->until_ms) {", "        if (question_of(n)->until_ms == INT64_MAX) {", program=CLUSTER_TEST),
+           "        if (cluster->now_ms >= question_of(n)->until_ms) {", "        if (question_of(n)->until_ms == INT64_MAX) {", program=QUESTION_TEST),
     Mutant("keeps-dead-records", "records of shards that are no more are removed, whoever they name", CLAIM,
            "    } else if (cluster->members.self == 0 &&", "    } else if (cluster->members.self == CLUSTER_MEMBERS_MAX &&", program=MEMBERS),
     Mutant("two-with-one-id", "a node whose id is another process's does not go on", JOIN,
            "    if (cluster->now_ms - cluster->taken_ms > cluster->ttl_ms + CLUSTER_TAKEN_MS) {", "    if (cluster->taken_ms == INT64_MAX) {",
-           program=CLUSTER_TEST),
+           program=GIVING_TEST),
     Mutant("does-not-wait-for-its-lease", "a node waits until its earlier life's lease has ended", JOIN,
-           "cluster->ttl_ms + CLUSTER_TAKEN_MS) {", "0 * cluster->ttl_ms) {", program=CLUSTER_TEST),
+           "cluster->ttl_ms + CLUSTER_TAKEN_MS) {", "0 * cluster->ttl_ms) {", program=GIVING_TEST),
     Mutant("strict-for-ever", "a member's proofs may look backwards again", JOIN,
            "    const bool strict = !cluster->confirmed || !cluster->owners_fresh;",
            "    const bool strict = cluster->strict || !cluster->confirmed || !cluster->owners_fresh;", program=MEMBERS),
     Mutant("lapsed-and-not-strict", "proofs of a node that is no member begin after the call", JOIN,
-           "    cluster->owners_fresh = false;\n    join_strict(cluster);", "    cluster->owners_fresh = false;", program=CLUSTER_TEST),
+           "    cluster->owners_fresh = false;\n    join_strict(cluster);", "    cluster->owners_fresh = false;", program=GIVING_TEST),
     Mutant("takes-over-too-soon", "when most members vanish at once, they are waited for", MEMBERS_C,
            "        cluster->hold_until_ms = cluster->now_ms + cluster->ttl_ms;", "        cluster->hold_until_ms = cluster->now_ms;",
            program=CLUSTER_TEST),
@@ -580,14 +584,14 @@ MUTANTS = [
            "(takeover && cluster->takeovers >= CLUSTER_TAKEOVERS_MAX)", "(takeover && cluster->takeovers >= CLUSTER_SHARDS_MAX)",
            program=CLUSTER_TEST),
     Mutant("not-told-it-comes", "calls for a shard that is on its way here are worth keeping", PUBLISH,
-           "    } else if (comes_here(cluster, guard)) {", "    } else if (cluster == NULL && comes_here(cluster, guard)) {", program=CLUSTER_TEST),
+           "    } else if (comes_here(cluster, guard)) {", "    } else if (cluster == NULL && comes_here(cluster, guard)) {", program=GIVING_TEST),
     Mutant("not-told-where-it-goes", "calls for a shard that is closed for its successor are worth keeping", PUBLISH,
            "    if (to != NULL) {\n        shard->place = PLACE_MOVING;", "    if (to != NULL && cluster == NULL) {\n        shard->place = PLACE_MOVING;",
-           program=CLUSTER_TEST),
+           program=GIVING_TEST),
     Mutant("stranded-is-not-said", "whose log a shard waits for is said", PUBLISH,
            "guard->settings->wal == WAL_PINNED) {", "guard->settings->wal == WAL_SHARED) {", program=MEMBERS),
     Mutant("writer-waited-for-ever", "a store that does not answer holds nothing up", "src/node/writers.c",
-           "    if (question == NULL || now_ms < question->until_ms) {", "    if (question == NULL || now_ms >= 0) {", program=NODE_TEST),
+           "    if (question == NULL || now_ms < question->until_ms) {", "    if (question == NULL || now_ms >= 0) {", program=WRITERS_TEST),
     # --- several processes ---
     Mutant("close-waits-for-nobody", "hand-out: what is in flight at a close becomes durable and is answered", LIFE,
            "    return (core_done && commit_idle(inc) && wants_idle(inc)) ||",

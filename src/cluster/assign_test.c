@@ -84,12 +84,71 @@ static void order_does_not_matter(void **state)
     }
 }
 
+#define NODES_MOST 11
+#define SHARDS_MOST 1000
+
+struct moved {
+    size_t all;   /* go to another node */
+    size_t least; /* must: their node is gone, or has too many, or a new one needs its share */
+    size_t idle;  /* of them, from one node that stays to another */
+};
+
+/* From the first `before` of node-0, node-1, ... to the first `after`. */
+static struct moved moved_of(size_t shard_count, size_t before, size_t after)
+{
+    static const char *const nodes[NODES_MOST] = {"node-0", "node-1", "node-2", "node-3",
+                                                  "node-4", "node-5", "node-6", "node-7",
+                                                  "node-8", "node-9", "node-10"};
+    static struct uuid shards[SHARDS_MOST];
+    static uint32_t a[SHARDS_MOST], b[SHARDS_MOST];
+    const uint8_t seed[16] = {7};
+    for (uint32_t i = 0; i < shard_count; i++) {
+        shards[i] = uuid_from_seed(seed, i);
+    }
+    assign(shards, shard_count, nodes, before, a);
+    assign(shards, shard_count, nodes, after, b);
+    struct moved moved = {0};
+    size_t loads[NODES_MOST] = {0};
+    const size_t share = (shard_count + after - 1) / after;
+    for (size_t i = 0; i < shard_count; i++) {
+        moved.all += a[i] != b[i] ? 1 : 0;
+        moved.idle += a[i] != b[i] && a[i] < after && b[i] < before ? 1 : 0;
+        loads[a[i]]++;
+    }
+    for (size_t n = 0; n < before; n++) {
+        const size_t stays = n < after ? share : 0;
+        moved.least += loads[n] > stays ? loads[n] - stays : 0;
+    }
+    const size_t news = after > before ? (after - before) * (shard_count / after) : 0;
+    moved.least = moved.least > news ? moved.least : news;
+    return moved;
+}
+
+/* A node that comes or goes moves little more than it must. */
+static void few_shards_move(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t shards, before, after, most;
+    } cases[] = {{100, 3, 4, 30},   {100, 4, 3, 30},   {100, 10, 11, 15},
+                 {1000, 3, 4, 260}, {1000, 4, 3, 260}, {1000, 10, 11, 115}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct moved moved = moved_of(cases[i].shards, cases[i].before, cases[i].after);
+        print_message("%zu shards, %zu to %zu nodes: %zu move, %zu must, %zu between those that "
+                      "stay\n",
+                      cases[i].shards, cases[i].before, cases[i].after, moved.all, moved.least,
+                      moved.idle);
+        assert_true(moved.all <= cases[i].most);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scores),
         cmocka_unit_test(assignments),
         cmocka_unit_test(order_does_not_matter),
+        cmocka_unit_test(few_shards_move),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -224,8 +224,6 @@ void open_consider(struct cluster *cluster, struct guard *guard);
 void give_begin(struct cluster *cluster, struct guard *guard, const char *to);
 /* It is prepared, or that took too long. */
 void give_prepared(struct cluster *cluster, struct guard *guard);
-/* It is served on. */
-void give_stop(struct cluster *cluster, struct guard *guard);
 /* Gives up what there is of the shard here. */
 void give_up(struct cluster *cluster, struct guard *guard);
 void give_closed(struct cluster *cluster, struct guard *guard, bool empty);

@@ -56,13 +56,6 @@ void give_begin(struct cluster *cluster, struct guard *guard, const char *to)
     (void)guard_action(cluster, guard, ACTION_PREPARE);
 }
 
-void give_stop(struct cluster *cluster, struct guard *guard)
-{
-    if (guard->phase == GUARD_PREPARING) {
-        guard_move(cluster, guard, GUARD_OPEN);
-    }
-}
-
 static void close_begin(struct cluster *cluster, struct guard *guard)
 {
     guard_move(cluster, guard, GUARD_CLOSING);
@@ -77,7 +70,7 @@ void give_prepared(struct cluster *cluster, struct guard *guard)
     const char *to = give_successor(cluster, guard);
     const bool same = to != NULL && strcmp(to, guard->to) == 0;
     if (!same && !cluster->leaving) { /* there may be many on their way to the other one */
-        give_stop(cluster, guard);
+        guard_move(cluster, guard, GUARD_OPEN);
         return;
     }
     successor_set(guard, to);

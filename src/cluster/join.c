@@ -68,9 +68,6 @@ void join_lapsed(struct cluster *cluster)
     cluster->members_fresh = false;
     cluster->owners_fresh = false;
     join_strict(cluster);
-    for (size_t i = 0; i < cluster->guard_count && !cluster->leaving; i++) {
-        give_stop(cluster, cluster->guards[i]);
-    }
     cluster->changed = true;
     join(cluster);
 }

@@ -149,6 +149,32 @@ static void bad_records_are_refused(void **state)
     }
 }
 
+/* A record says which nodes a shard may go to; one of the time before rings says it of none. */
+static void rings_and_logs_are_kept(void **state)
+{
+    (void)state;
+    const struct cluster_settings settings = {.shard_count = 2, .wal_url = "file:///log"};
+    struct cluster_map map, again;
+    struct silo_err err = {0};
+    assert_int_equal(cluster_map_make(&settings, seed, &map, NULL).code, SILO_OK);
+    assert_int_equal(cluster_shard_set_ring(&map.shards[0], "gpu \"1\"", NULL).code, SILO_OK);
+    assert_int_equal(cluster_shard_set_ring(&map.shards[1], "default", NULL).code, SILO_OK);
+    assert_int_equal(cluster_shard_set_ring(&map.shards[1], "a\n", &err).code, SILO_INVALID);
+    char *text = cluster_record_encode(&map);
+    assert_int_equal(cluster_record_decode("x", bytes_str(text), &again, NULL).code, SILO_OK);
+    assert_string_equal(again.shards[0].ring, "gpu \"1\"");
+    assert_null(again.shards[1].ring);
+    assert_int_equal(again.shards[0].wal, WAL_PINNED);
+    cluster_map_deinit(&again);
+    static const char old[] = HEAD "[" SHARD(ID1, "", "") "]}";
+    assert_int_equal(cluster_record_decode("x", bytes_str(old), &again, &err).code, SILO_OK);
+    assert_null(again.shards[0].ring);
+    assert_int_equal(again.shards[0].wal, WAL_SHARED);
+    cluster_map_deinit(&again);
+    cluster_map_deinit(&map);
+    free(text);
+}
+
 /* Cut at every byte, the text is never taken for a record. */
 static void cut_records_are_refused(void **state)
 {
@@ -204,6 +230,7 @@ int main(void)
         cmocka_unit_test(the_longest_wal_url_comes_back),
         cmocka_unit_test(ids_are_random_and_differ),
         cmocka_unit_test(bad_records_are_refused),
+        cmocka_unit_test(rings_and_logs_are_kept),
         cmocka_unit_test(cut_records_are_refused),
         cmocka_unit_test(names_and_numbers),
     };

@@ -11,6 +11,7 @@ static const struct counter_family families[] = {
 static const struct counter_series executor_series[] = {EXECUTOR_COUNTERS(X)};
 static const struct counter_series loop_series[] = {LOOP_COUNTERS(X)};
 static const struct counter_series shard_series[] = {SHARD_COUNTERS(X)};
+static const struct counter_series node_series[] = {NODE_COUNTERS(X)};
 #undef X
 
 #define TABLE(label, series)                              \
@@ -21,6 +22,7 @@ static const struct counter_table tables[COUNTER_SCOPES] = {
     [SCOPE_EXECUTOR] = TABLE("executor", executor_series),
     [SCOPE_LOOP] = TABLE("loop", loop_series),
     [SCOPE_SHARD] = TABLE("shard", shard_series),
+    [SCOPE_NODE] = TABLE("node", node_series),
 };
 
 const struct counter_family *counter_family(enum counter_family_id id)

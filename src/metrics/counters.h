@@ -2,12 +2,13 @@
  * metrics/counters.h - what is counted: every name, once.
  *
  * COUNTER_FAMILIES declares each name with its type, unit, label and meaning. The tables below it
- * say which numbers executors, loops and shards keep: a field for each, its family, and the value
+ * say which numbers executors, loops, shards and the node keep: a field for each, its family, and the value
  * of the family's label ("" where it has none). From them come the structs that are counted in and
  * what GetCounters answers; docs/reference/counters.md is compared with them by a test.
  *
  * Totals only rise while their owner lives; gauges say how it is now. Each scope adds a label of
- * its own, which tells owners apart: executor="0", loop="1", shard="<id>".
+ * its own, which tells owners apart: executor="0", loop="1", shard="<id>",
+ * node="<id>".
  *
  * Ownership  a struct of counters belongs to one thread, which adds to it plainly and publishes it
  *            (metrics/published.h).
@@ -18,8 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum counter_scope { SCOPE_EXECUTOR, SCOPE_LOOP, SCOPE_SHARD };
-#define COUNTER_SCOPES 3
+enum counter_scope { SCOPE_EXECUTOR, SCOPE_LOOP, SCOPE_SHARD, SCOPE_NODE };
+#define COUNTER_SCOPES 4
 enum counter_type { TYPE_TOTAL, TYPE_GAUGE };
 enum counter_unit { UNIT_ONE, UNIT_BYTES, UNIT_MICROSECONDS };
 
@@ -66,7 +67,12 @@ enum counter_unit { UNIT_ONE, UNIT_BYTES, UNIT_MICROSECONDS };
     X(SHARD_BATCHES, "silo_shard_batches_durable_total", TOTAL, ONE, "",                           \
       "batches that became durable, since the shard came here")                                    \
     X(SHARD_BATCH_TIME, "silo_shard_batch_microseconds_total", TOTAL, MICROSECONDS, "",            \
-      "time from each of those batches' writing to its durability, summed")
+      "time from each of those batches' writing to its durability, summed")                        \
+    X(NODE_MOVES, "silo_node_moves_total", TOTAL, ONE, "step",                                     \
+      "shards that were to be given to another node, that were, or not, and that came from one")   \
+    X(NODE_TAKEOVERS, "silo_node_takeovers_total", TOTAL, ONE, "", "shards taken from dead nodes") \
+    X(NODE_CLAIMS_LOST, "silo_node_claims_lost_total", TOTAL, ONE, "",                             \
+      "shards that were asked for in vain")
 
 enum counter_family_id {
 #define X(id, name, type, unit, label, help) FAMILY_##id,
@@ -129,6 +135,14 @@ enum counter_family_id {
     X(batches_durable, SHARD_BATCHES, "")      \
     X(batch_us, SHARD_BATCH_TIME, "")
 
+#define NODE_COUNTERS(X)                   \
+    X(moves_begun, NODE_MOVES, "begun")    \
+    X(handed_over, NODE_MOVES, "given")    \
+    X(hand_overs_lost, NODE_MOVES, "lost") \
+    X(given, NODE_MOVES, "received")       \
+    X(takeovers, NODE_TAKEOVERS, "")       \
+    X(claims_lost, NODE_CLAIMS_LOST, "")
+
 /* A number each; their order is that of the series of their scope. */
 #define X(field, family, value) uint64_t field;
 struct executor_counters {
@@ -139,6 +153,9 @@ struct loop_counters {
 };
 struct shard_counters {
     SHARD_COUNTERS(X)
+};
+struct node_counters {
+    NODE_COUNTERS(X)
 };
 #undef X
 

@@ -29,6 +29,8 @@ struct node *node_new(const struct node_options *options)
     node->wake = options->wake;
     node->context = options->context;
     node->cluster = cluster_new(&options->cluster, env_mono_ms(options->env));
+    (void)snprintf(node->id, sizeof node->id, "%s", options->cluster.self.id);
+    node->published = published_new(sizeof(struct node_counters) / sizeof(uint64_t));
     holdings_init(node);
     mailbox_init(&node->questions, CLUSTER_QUESTIONS_MAX, node_wake, node);
     writers_init(&node->writers, options->store, options->queue);
@@ -56,6 +58,7 @@ struct node *node_free(struct node *node)
     holdings_deinit(node);
     writers_deinit(&node->writers);
     node->cluster = cluster_free(node->cluster);
+    published_free(node->published);
     free(node);
     return NULL;
 }
@@ -221,6 +224,18 @@ static void act(struct node *node, const struct cluster_action *action)
     }
 }
 
+static void counters_publish(struct node *node)
+{
+    const struct cluster_counts counts = cluster_counts(node->cluster);
+    const struct node_counters numbers = {.moves_begun = counts.moves_begun,
+                                          .handed_over = counts.handed_over,
+                                          .hand_overs_lost = counts.hand_overs_lost,
+                                          .given = counts.given,
+                                          .takeovers = counts.takeovers,
+                                          .claims_lost = counts.claims_lost};
+    published_put(node->published, (const uint64_t *)&numbers);
+}
+
 int64_t node_turn(struct node *node)
 {
     struct cluster_event event;
@@ -241,6 +256,7 @@ int64_t node_turn(struct node *node)
             again = true;
         }
     }
+    counters_publish(node);
     const int64_t next_ms =
         earlier(cluster_next_mono_ms(node->cluster), writers_next_ms(&node->writers));
     return earlier(coord_us, next_ms > INT64_MAX / 1000 ? INT64_MAX : next_ms * 1000);
@@ -296,6 +312,20 @@ struct node_counts node_counts(const struct node *node)
         counts.unopened += holding->opened ? 0 : 1;
     }
     return counts;
+}
+
+static bool counters_read(const void *context, size_t index, char *ret_owner, uint64_t *ret_numbers)
+{
+    const struct node *node = context;
+    (void)index;
+    memcpy(ret_owner, node->id, COUNTER_OWNER_BYTES);
+    return published_get(node->published, ret_numbers);
+}
+
+struct counter_source node_counters(const struct node *node)
+{
+    return (struct counter_source){
+        .scope = SCOPE_NODE, .owners = 1, .read = counters_read, .context = node};
 }
 
 void node_leave(struct node *node)

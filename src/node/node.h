@@ -22,6 +22,7 @@
 #include "cluster/question.h"
 #include "coord/coord.h"
 #include "directory/directory.h"
+#include "metrics/source.h"
 #include "shard/shard.h"
 
 struct node;
@@ -85,6 +86,8 @@ bool node_made_map(const struct node *node);
  */
 SILO_RC node_check(const struct node *node, struct silo_err *err);
 struct node_counts node_counts(const struct node *node);
+/* Any thread. What the cluster has counted. */
+struct counter_source node_counters(const struct node *node);
 
 /*
  * Any thread. The question is answered, also when the node ends before: by node_free at the latest.

@@ -15,6 +15,7 @@
 #include "base/burst.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "metrics/published.h"
 #include "node/node.h"
 #include "node/writers.h"
 
@@ -49,6 +50,8 @@ struct node {
     struct writers writers;
     struct burst writer_lines;
     struct silo_err refused; /* code OK: it was not */
+    char id[COUNTER_OWNER_BYTES];
+    struct published *published; /* struct node_counters */
     bool left;
 };
 

@@ -125,6 +125,7 @@ SILO_RC server_build_service(struct server *server, struct silo_err *err)
         shards_executor_counters(server->shards),
         shards_counters(server->shards),
         rpc_server_counters(server->rpc),
+        node_counters(server->node),
     };
     const struct service_options options = {
         .statements = server->statements,
