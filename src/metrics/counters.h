@@ -2,9 +2,10 @@
  * metrics/counters.h - what is counted: every name, once.
  *
  * COUNTER_FAMILIES declares each name with its type, unit, label and meaning. The tables below it
- * say which numbers executors, loops, shards and the node keep: a field for each, its family, and the value
- * of the family's label ("" where it has none). From them come the structs that are counted in and
- * what GetCounters answers; docs/reference/counters.md is compared with them by a test.
+ * say which numbers executors, loops, shards and the node keep: a field for each, its family, and
+ * the value of the family's label ("" where it has none). From them come the structs that are
+ * counted in and what GetCounters answers; docs/reference/counters.md is compared with them by a
+ * test.
  *
  * Totals only rise while their owner lives; gauges say how it is now. Each scope adds a label of
  * its own, which tells owners apart: executor="0", loop="1", shard="<id>",
