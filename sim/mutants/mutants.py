@@ -101,7 +101,7 @@ REPORTED = "src/service/report.c"
 ENCODE = "src/service/encode.c"
 MAPPING = "src/cluster/mapping.c"
 ROUTES = "src/service/route.c"
-CALL = "src/service/call.c"
+FORWARDED = "src/service/forward.c"
 WATCH_TOPOLOGY = "src/service/watch_topology.c"
 FORWARD = "src/peers/forward.c"
 CHANNELS = "src/peers/channels.c"
@@ -461,8 +461,12 @@ MUTANTS = [
            "        ret_route->owner_id = directory->nodes[directory->self].id;\n", processes=3),
     Mutant("stray-told-nothing", "a call that met its shard gone is told who has it", STRAY,
            "        svc_tell(call, route);\n", "        (void)svc_tell;\n", program=ROUTE),
-    Mutant("polls-are-forwarded", "what hands tasks out is not sent on", CALL,
-           "!call->method->hands_out &&", "", program=ROUTE),
+    Mutant("polls-are-forwarded", "what hands tasks out is not sent on", FORWARDED,
+           " || call->method->hands_out) {", ") {", program=ROUTE),
+    Mutant("sent-to-and-fro", "a call that is sent back waits until the shard is known to be here", FORWARDED,
+           "    if (route.verdict != ROUTE_REDIRECT) {", "    if (call != NULL) {", program=ROUTE),
+    Mutant("sent-back-is-told", "a shard that came here is served here", FORWARD,
+           "    if (forward_is_ours(forward)) {", "    if (forward_is_ours(forward) && call == NULL) {", program=PEERS_TEST),
     Mutant("slow-reader-is-sent-all", "a stream that is not read gets the newest only", WATCH_TOPOLOGY,
            " || !rpc_call_writable(rpc)) {", ") {", program=TOPOLOGY_TEST),
     Mutant("every-version-is-sent", "many changes at a time are one message", WATCH_TOPOLOGY,

@@ -27,7 +27,7 @@ struct forward {
     atomic_uint references;
     struct peers *peers;
     struct rpc_call *call;
-    const char *path; /* the method's */
+    struct peers_hop hop; /* but for id and address */
     char *id, *address;
     struct bytes message; /* the call's */
     int64_t deadline_us;
@@ -101,6 +101,14 @@ static size_t forward_trailers(const struct forward *forward, struct rpc_header 
     return count;
 }
 
+/* The owner does not have the shard any more: this node has. */
+static bool forward_is_ours(const struct forward *forward)
+{
+    return forward->hop.back != NULL && forward->status == RPC_STATUS_NOT_FOUND &&
+           bytes_eq(forward->owner_id, bytes_str(forward->peers->options.node_id)) &&
+           rpc_call_alive(forward->call);
+}
+
 static void forward_answer(struct rpc_mail *mail)
 {
     struct forward *forward = CONTAINER_OF(mail, struct forward, answer);
@@ -115,7 +123,12 @@ static void forward_answer(struct rpc_mail *mail)
                                         .context = (void *)forward->reply.ptr};
         (void)rpc_call_send(call, &piece, 1); /* in vain: what follows only lets go of it */
     }
-    (void)rpc_call_finish(call, forward->status, forward->text, trailers, count);
+    if (forward_is_ours(forward)) {
+        rpc_call_on_cancel(call, NULL, NULL);
+        forward->hop.back(forward->hop.context);
+    } else {
+        (void)rpc_call_finish(call, forward->status, forward->text, trailers, count);
+    }
     (void)atomic_fetch_sub_explicit(&peers->calls, 1, memory_order_relaxed);
     (void)atomic_fetch_sub_explicit(&peers->bytes, bytes, memory_order_relaxed);
     forward_unref(forward);
@@ -183,7 +196,7 @@ static void forward_start(struct rpc_mail *mail)
     }
     forward->mark = (struct rpc_header){.name = BYTES_LIT(HEADER_MARK),
                                         .value = bytes_str(forward->peers->options.node_id)};
-    forward->request = (struct rpc_request){.path = forward->path,
+    forward->request = (struct rpc_request){.path = forward->hop.path,
                                             .message = forward->message,
                                             .timeout_us = left_us > 0 ? left_us : 1,
                                             .headers = &forward->mark,
@@ -236,8 +249,7 @@ static bool forward_admit(struct peers *peers, uint64_t bytes)
     return false;
 }
 
-bool peers_forward(struct peers *peers, struct rpc_call *call, const char *path, const char *id,
-                   const char *address)
+bool peers_forward(struct peers *peers, struct rpc_call *call, const struct peers_hop *hop)
 {
     const struct bytes message = rpc_call_request(call);
     if (!forward_wanted(peers, call) || !forward_admit(peers, message.len)) {
@@ -248,9 +260,9 @@ bool peers_forward(struct peers *peers, struct rpc_call *call, const char *path,
     atomic_init(&forward->references, 1);
     forward->peers = peers;
     forward->call = call;
-    forward->path = path;
-    forward->id = xstrdup(id);
-    forward->address = xstrdup(address);
+    forward->hop = *hop;
+    forward->id = xstrdup(hop->id);
+    forward->address = xstrdup(hop->address);
     forward->message = message;
     forward->deadline_us =
         deadline_us != 0 ? deadline_us : rpc_loop_now_us(rpc_call_loop(call)) + PEERS_WAIT_US;

@@ -7,7 +7,8 @@
  * A call goes on as it came: the bytes of its request are not read, what is left of its caller's
  * patience goes with it, and status, text and answer come back as they are. The owner's address and
  * id stand in the trailers of every answer, so that a client can learn them and ask there next
- * time. What was forwarded says so in a header, and no node forwards it again: two nodes that take
+ * time. An owner that says that the shard has come to this node gives the call back to whoever sent
+ * it on. What was forwarded says so in a header, and no node forwards it again: two nodes that take
  * each other for the owner send a call to and fro once, not for ever.
  *
  *   header of a request    x-silo-forward     any value: forward; "no": tell me whom to ask
@@ -60,12 +61,22 @@ SILO_RC peers_new(const struct peers_options *options, struct peers **ret_peers,
 /* No call may be under way any more. NULL is fine. Returns NULL. */
 struct peers *peers_free(struct peers *peers);
 
+/* Where a call goes. */
+struct peers_hop {
+    const char *path;         /* of the method; lives as long as the call */
+    const char *id, *address; /* of the node; copied */
+    /*
+     * Loop. Instead of the end of the call: that node says that this one has the shard. NULL: its
+     * answer is passed on, like any other.
+     */
+    void (*back)(void *context);
+    void *context;
+};
+
 /*
  * Loop. Sends the call on to that node, and ends it when the answer is there: then it is not the
- * caller's any more. False: it is not forwarded, and nothing has happened. id and address are
- * copied.
+ * caller's any more. False: it is not forwarded, and nothing has happened.
  */
-bool peers_forward(struct peers *peers, struct rpc_call *call, const char *path, const char *id,
-                   const char *address);
+bool peers_forward(struct peers *peers, struct rpc_call *call, const struct peers_hop *hop);
 
 #endif

@@ -72,6 +72,16 @@ static void owner_moved(struct rpc_call *call, struct bytes request, void *conte
     (void)rpc_call_finish(call, RPC_STATUS_NOT_FOUND, BYTES_LIT("shard not found"), trailers, 3);
 }
 
+/* It has gone to who asks. */
+static void owner_gave(struct rpc_call *call, struct bytes request, void *context)
+{
+    (void)request;
+    (void)context;
+    const struct rpc_header trailer = {BYTES_LIT("x-silo-shard-owner-node"), BYTES_LIT("node-1")};
+    owner_note(call);
+    (void)rpc_call_finish(call, RPC_STATUS_NOT_FOUND, BYTES_LIT("shard not found"), &trailer, 1);
+}
+
 static void park_cancelled(struct rpc_call *call, enum rpc_cancel reason, void *context)
 {
     (void)reason;
@@ -93,6 +103,7 @@ static const struct rpc_method owner_methods[] = {
     {.path = "/t.T/Echo", .on_call = owner_echo, .needs_auth = true},
     {.path = "/t.T/Refuse", .on_call = owner_refuse},
     {.path = "/t.T/Moved", .on_call = owner_moved},
+    {.path = "/t.T/Back", .on_call = owner_gave},
     {.path = "/t.T/Park", .on_call = owner_park},
 };
 
@@ -100,10 +111,17 @@ static const struct rpc_method owner_methods[] = {
 
 static const char *target; /* of what is sent on */
 
+static void front_back(void *context)
+{
+    (void)rpc_call_finish(context, RPC_STATUS_ABORTED, BYTES_LIT("served here"), NULL, 0);
+}
+
 static void front_call(struct rpc_call *call, struct bytes request, void *context)
 {
     (void)request;
-    if (!peers_forward(peers, call, context, "node-2", target)) {
+    const struct peers_hop hop = {
+        .path = context, .id = "node-2", .address = target, .back = front_back, .context = call};
+    if (!peers_forward(peers, call, &hop)) {
         (void)rpc_call_finish(call, RPC_STATUS_NOT_FOUND, BYTES_LIT("not sent on"), NULL, 0);
     }
 }
@@ -112,6 +130,7 @@ static const struct rpc_method front_methods[] = {
     {.path = "/t.T/Echo", .on_call = front_call, .context = "/t.T/Echo"},
     {.path = "/t.T/Refuse", .on_call = front_call, .context = "/t.T/Refuse"},
     {.path = "/t.T/Moved", .on_call = front_call, .context = "/t.T/Moved"},
+    {.path = "/t.T/Back", .on_call = front_call, .context = "/t.T/Back"},
     {.path = "/t.T/Park", .on_call = front_call, .context = "/t.T/Park"},
 };
 
@@ -275,6 +294,16 @@ static void an_error_comes_back_as_it_is(void **state)
     assert_string_equal(asked.address, "10.0.0.9:7450"); /* the owner knows better */
     assert_string_equal(asked.node, "node-9");
     assert_string_equal(asked.retry_ms, "100");
+    stop();
+}
+
+static void a_call_for_a_shard_that_came_here_comes_back(void **state)
+{
+    (void)state;
+    start(PEERS_ALWAYS);
+    const struct asked asked = ask("/t.T/Back", NULL);
+    assert_int_equal(atomic_load(&calls), 1);
+    assert_string_equal(asked.text, "served here");
     stop();
 }
 
@@ -444,6 +473,7 @@ int main(void)
         cmocka_unit_test(the_directory_changes_while_it_ends),
         cmocka_unit_test(an_answer_comes_back_with_whom_to_ask_next_time),
         cmocka_unit_test(an_error_comes_back_as_it_is),
+        cmocka_unit_test(a_call_for_a_shard_that_came_here_comes_back),
         cmocka_unit_test(who_is_asked_decides_what_goes_on),
         cmocka_unit_test(what_was_sent_on_is_not_sent_on_again),
         cmocka_unit_test(the_callers_patience_goes_on_with_it),

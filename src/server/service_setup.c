@@ -75,11 +75,15 @@ static void question_ask(void *context, struct cluster_question *question)
     node_ask(server->node, question);
 }
 
-static bool call_forward(void *context, struct rpc_call *call, const char *path, const char *id,
-                         const char *address)
+static bool call_forward(void *context, struct rpc_call *call, const struct service_hop *hop)
 {
     const struct server *server = context;
-    return peers_forward(server->peers, call, path, id, address);
+    const struct peers_hop to = {.path = hop->path,
+                                 .id = hop->id,
+                                 .address = hop->address,
+                                 .back = hop->back,
+                                 .context = hop->context};
+    return peers_forward(server->peers, call, &to);
 }
 
 static enum peers_mode forward_mode(const struct silo_config *config)

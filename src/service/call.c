@@ -129,15 +129,6 @@ void svc_tell(struct call *call, const struct route *route)
     call->told = told;
 }
 
-bool svc_forward(struct call *call, const struct route *route)
-{
-    const struct service *service = call->service;
-    return route->verdict == ROUTE_REDIRECT && service->forward != NULL &&
-           !call->method->hands_out &&
-           service->forward(service->forward_context, call->rpc, call->path, route->owner_id,
-                            route->owner_address);
-}
-
 bool svc_route(struct call *call, const char *shard)
 {
     struct route route;
@@ -156,7 +147,7 @@ bool svc_route(struct call *call, const char *shard)
         svc_hold(call, &found->id, &route);
         return false;
     case ROUTE_REDIRECT:
-        if (svc_forward(call, &route)) {
+        if (svc_forward(call, &found->id, &route)) {
             return false;
         }
         break;

@@ -332,8 +332,7 @@ static void ask(void *context, struct cluster_question *question)
     fake.question = question;
 }
 
-static bool forward(void *context, struct rpc_call *call, const char *path, const char *id,
-                    const char *address)
+static bool forward(void *context, struct rpc_call *call, const struct service_hop *hop)
 {
     assert_ptr_equal(context, &fake);
     if (!fake.forwards) {
@@ -341,8 +340,18 @@ static bool forward(void *context, struct rpc_call *call, const char *path, cons
     }
     assert_null(fake.forwarded);
     fake.forwarded = call;
-    (void)snprintf(fake.forward_to, sizeof fake.forward_to, "%s %s %s", path, id, address);
+    (void)snprintf(fake.forward_to, sizeof fake.forward_to, "%s %s %s", hop->path, hop->id,
+                   hop->address);
+    fake.hop = *hop;
     return true;
+}
+
+void fake_sent_back(void)
+{
+    assert_non_null(fake.forwarded);
+    fake.forwarded = NULL;
+    fake.hop.back(fake.hop.context);
+    fake_run();
 }
 
 void fake_came_back(void)

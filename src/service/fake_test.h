@@ -59,6 +59,7 @@ struct fake {
     bool forwards;                     /* calls to other nodes */
     struct rpc_call *forwarded;        /* the newest such, and where it goes */
     char forward_to[128];
+    struct service_hop hop;
     int64_t now_us;
     struct bytes authority; /* of calls that begin */
     bool no_room;           /* connections take no large reply */
@@ -95,6 +96,8 @@ void fake_run(void);
 void fake_decide(enum silo_code code);
 /* The other node has answered the call that was forwarded. */
 void fake_came_back(void);
+/* It says that this node has the shard. */
+void fake_sent_back(void);
 /* The client leaves. */
 void fake_cancel(struct rpc_call *call);
 /* The client of a stuffed stream reads again. */

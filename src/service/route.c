@@ -21,7 +21,6 @@
 #include "service/call_int.h"
 
 #define NOT_FOUND_TEXT "shard not found" /* clients tell by it that they asked the wrong node */
-#define NOT_READY_TEXT "shard not ready: acquisition in progress"
 #define SPLIT_TEXT "shard is temporarily unavailable: split in progress"
 
 /* --- who has the shard, and what a caller is told --- */
@@ -38,7 +37,7 @@ static void route_fail(struct route *route, enum route_verdict verdict, enum sil
 static void route_here(const struct service *service, const struct directory_shard *shard,
                        struct route *route)
 {
-    const char *changing = shard->place == PLACE_SPLITTING ? SPLIT_TEXT : NOT_READY_TEXT;
+    const char *changing = shard->place == PLACE_SPLITTING ? SPLIT_TEXT : ROUTE_NOT_READY_TEXT;
     switch (shard_status(service->shards, shard->ref)) {
     case SHARD_OPEN:
         route->verdict = ROUTE_RUN;
@@ -73,7 +72,8 @@ static void route_unassigned(const struct directory *directory, const struct dir
                              struct route *route)
 {
     if (ring_has_nodes(directory, shard->ring)) {
-        route_fail(route, ROUTE_REFUSE, SILO_UNAVAILABLE, NOT_READY_TEXT, ROUTE_RETRY_TAKEOVER_MS);
+        route_fail(route, ROUTE_REFUSE, SILO_UNAVAILABLE, ROUTE_NOT_READY_TEXT,
+                   ROUTE_RETRY_TAKEOVER_MS);
     } else {
         route_fail(route, ROUTE_REFUSE, SILO_NOT_FOUND, NOT_FOUND_TEXT, ROUTE_RETRY_STRANDED_MS);
     }
@@ -101,7 +101,8 @@ void route_judge(const struct service *service, const struct directory *director
         route_fail(ret_route, ROUTE_REDIRECT, SILO_NOT_OWNER, NOT_FOUND_TEXT, 0);
         return;
     case PLACE_MOVING:
-        route_fail(ret_route, ROUTE_HOLD, SILO_UNAVAILABLE, NOT_READY_TEXT, ROUTE_RETRY_MOVE_MS);
+        route_fail(ret_route, ROUTE_HOLD, SILO_UNAVAILABLE, ROUTE_NOT_READY_TEXT,
+                   ROUTE_RETRY_MOVE_MS);
         return;
     case PLACE_STRANDED:
         route_fail(ret_route, ROUTE_REFUSE, SILO_UNAVAILABLE,
@@ -118,7 +119,7 @@ void route_judge(const struct service *service, const struct directory *director
 
 void route_not_ready(struct route *route)
 {
-    route_fail(route, ROUTE_HOLD, SILO_UNAVAILABLE, NOT_READY_TEXT, ROUTE_RETRY_MOVE_MS);
+    route_fail(route, ROUTE_HOLD, SILO_UNAVAILABLE, ROUTE_NOT_READY_TEXT, ROUTE_RETRY_MOVE_MS);
 }
 
 size_t route_trailers(const struct route *route, char retry[ROUTE_RETRY_TEXT_MAX],

@@ -306,6 +306,52 @@ static void a_call_that_met_its_shard_gone_goes_on(void **state)
     fake_stop();
 }
 
+/* The shard came here meanwhile: word of it is there already, or it is waited for. */
+static void a_call_that_is_sent_back_runs_here(void **state)
+{
+    (void)state;
+    static const struct where here = {.place = PLACE_HERE, .status = SHARD_OPEN};
+    for (int known = 0; known < 2; known++) {
+        fake_start(2, false, false);
+        fake.forwards = true;
+        put(1, &wheres[0]);
+        struct rpc_call *call = enqueue(1);
+        if (known == 0) {
+            put(1, &here);
+        }
+        fake_sent_back();
+        if (known == 1) {
+            assert_int_equal(fake.request_count, 0);
+            assert_false(call->done);
+            put(1, &here);
+        }
+        assert_int_equal(fake.request_count, 1);
+        answer_well(call);
+        fake_stop();
+    }
+}
+
+/* Who has it is not agreed on: not for ever. */
+static void a_call_is_not_sent_to_and_fro_for_ever(void **state)
+{
+    (void)state;
+    fake_start(2, false, false);
+    fake.forwards = true;
+    put(1, &wheres[0]);
+    struct rpc_call *call = enqueue(1);
+    size_t times = 0;
+    while (fake.forwarded != NULL) {
+        assert_in_range(++times, 1, 10);
+        fake_sent_back();
+        fake_pass(1000 * (int64_t)HOLD_MS_MAX / 2);
+        fake_publish(); /* and it says nothing new */
+    }
+    fake_failed(call, 14, "shard not ready");
+    assert_string_equal(call->retry_ms, "100");
+    fake_free(call);
+    fake_stop();
+}
+
 /* What is leased must reach its worker, and who hands it out must know whether it did. */
 static void what_hands_tasks_out_goes_nowhere(void **state)
 {
@@ -505,6 +551,8 @@ int main(void)
         cmocka_unit_test(the_results_of_many_say_who_has_their_shard_now),
         cmocka_unit_test(a_call_goes_on_to_who_has_its_shard),
         cmocka_unit_test(a_call_that_met_its_shard_gone_goes_on),
+        cmocka_unit_test(a_call_that_is_sent_back_runs_here),
+        cmocka_unit_test(a_call_is_not_sent_to_and_fro_for_ever),
         cmocka_unit_test(what_hands_tasks_out_goes_nowhere),
         cmocka_unit_test(only_a_shard_that_another_node_has_is_asked_for_there),
         cmocka_unit_test(a_parked_poll_is_parked_on_shards_that_come),

@@ -44,6 +44,15 @@ struct service_node {
     uint64_t life;     /* another one each time it starts */
 };
 
+/* Where a call goes on to. */
+struct service_hop {
+    const char *path;         /* of the method; lives as long as the service */
+    const char *id, *address; /* of the node; lent for the call of the function */
+    /* Instead of an end: that node says that this one has the shard. The call is ours again. */
+    void (*back)(void *context);
+    void *context;
+};
+
 struct service_options {
     struct shards *shards;
     struct directory_home *directory;
@@ -57,10 +66,9 @@ struct service_options {
     void *ask_context;
     /*
      * The call's loop. Sends a call on to the node that has its shard, and ends it: then true.
-     * NULL: none is. `path` is static; id and address are copied.
+     * NULL: none is.
      */
-    bool (*forward)(void *forward_context, struct rpc_call *call, const char *path, const char *id,
-                    const char *address);
+    bool (*forward)(void *forward_context, struct rpc_call *call, const struct service_hop *hop);
     void *forward_context;
     struct statements *statements; /* reads what is listed; lent; NULL: nothing can be listed */
     /* What GetCounters tells; copied, and what they lend from must outlive the server. */

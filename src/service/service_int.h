@@ -86,8 +86,7 @@ struct service {
     size_t ring_count;
     void (*ask)(void *ask_context, struct cluster_question *question);
     void *ask_context;
-    bool (*forward)(void *forward_context, struct rpc_call *call, const char *path, const char *id,
-                    const char *address);
+    bool (*forward)(void *forward_context, struct rpc_call *call, const struct service_hop *hop);
     void *forward_context;
     struct service_method *methods; /* as registered */
     size_t method_count;
@@ -156,10 +155,10 @@ void svc_answer_empty(struct call *call);
 /* If the call fails, its caller is told whom to ask and when, too. */
 void svc_tell(struct call *call, const struct route *route);
 /*
- * Whether the call has gone on to the node that has the shard: then it is not ours any more.
- * Nothing of it may have been done here.
+ * forward.c. Whether the call has gone on to the node that has the shard: then it is not ours any
+ * more. Nothing of it may have been done here.
  */
-bool svc_forward(struct call *call, const struct route *route);
+bool svc_forward(struct call *call, const struct uuid *shard, const struct route *route);
 /* False: the call was answered with the error, or has gone on to another node. */
 bool svc_route(struct call *call, const char *shard);
 bool svc_tenant(struct call *call, bool present, const char *tenant);
@@ -228,6 +227,7 @@ bool svc_again_stop(struct stray *stray);
 
 /* --- route.c: shard and tenant, without a call --- */
 
+#define ROUTE_NOT_READY_TEXT "shard not ready: acquisition in progress"
 #define ROUTE_RETRY_MOVE_MS 100      /* a move takes less than a second */
 #define ROUTE_RETRY_TAKEOVER_MS 500  /* until another node has a dead one's shards: some seconds */
 #define ROUTE_RETRY_FAILED_MS 1000   /* what is away or full now, and gets over it by itself */

@@ -84,7 +84,7 @@ static void stray_tell(struct stray *stray, const struct route *route)
 {
     struct call *call = stray->call;
     stray_settle(stray);
-    if (stray->request == &call->request && svc_forward(call, route)) {
+    if (stray->request == &call->request && svc_forward(call, &stray->shard->id, route)) {
         return;
     }
     if (stray->shard == &call->shard) {

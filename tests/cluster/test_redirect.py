@@ -4,9 +4,12 @@ The nodes advertise 127.0.0.1:7450 and :7451 where those ports are free. Clients
 client of silo.v1 knows, and nothing of this server's additions but where a test is about one.
 """
 
+import contextlib
 import os
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 
@@ -24,6 +27,7 @@ RING = "gpu"  # b's alone
 HOPS_MAX = 8
 OWNER = "x-silo-shard-owner-addr"
 NODE = "x-silo-shard-owner-node"
+RETRY = "x-silo-retry-after-ms"
 FORWARD = [("x-silo-forward", "yes")]
 UNKNOWN_SHARD = "00000000-0000-4000-8000-000000000000"
 # Every call that names one shard, with what it takes to reach the shard.
@@ -182,6 +186,40 @@ class TwoNodes(unittest.TestCase):
             equal(client.call("GetJobResult", shard=shard, id="followed").status, pb.JOB_STATUS_SUCCEEDED)
         equal(client.hops, 5 * list(self.owners.values()).count("b"), "redirects that were followed")
 
+    def test_whoever_is_not_served_is_told_whom_to_ask_or_when(self):
+        """Through the stop and the return of b, asked of a, which is there all the while."""
+        told, served, stop = [], [], threading.Event()
+
+        def ask(headers):
+            api = Api(self.a.address)
+            with contextlib.closing(api):
+                while not stop.is_set():
+                    for shard in self.owners:
+                        try:
+                            api.call("GetJob", headers=headers, timeout=20, shard=shard, id="nobody")
+                        except Status as status:
+                            (served if status.text == "job not found" else told).append(status)
+
+        threads = [threading.Thread(target=ask, args=(headers,)) for headers in ([], FORWARD)]
+        for thread in threads:
+            thread.start()
+        try:
+            self.b.stop()
+            self.cluster.await_served(by={"a"})
+            self.b.start()
+            self.cluster.await_spread()
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert served, "nothing was served"
+        for status in told:
+            if status.code == "NOT_FOUND":
+                assert "shard not found" in status.text and status.trailers[NODE] == "b", (status, status.trailers)
+            else:
+                status_is(status, "UNAVAILABLE")
+                assert int(status.trailers[RETRY]) > 0, (status, status.trailers)
+
     # ---- calls that go on ----
 
     def test_a_call_that_asks_for_it_goes_on_to_the_owner(self):
@@ -292,7 +330,7 @@ class TwoNodes(unittest.TestCase):
         for node in (self.a, self.b):
             status = node.api.fails("GetJob", shard=self.of_b, id="x")
             status_is(status, "NOT_FOUND", "shard not found")
-            assert int(status.trailers["x-silo-retry-after-ms"]) > 0 and OWNER not in status.trailers, status.trailers
+            assert int(status.trailers[RETRY]) > 0 and OWNER not in status.trailers, status.trailers
         self.a.api.ConfigureShard(shard=self.of_b)
         self.cluster.await_served()
 
@@ -310,6 +348,93 @@ class TwoNodes(unittest.TestCase):
         for method in ("ConfigureShard", "ForceReleaseShard"):
             status_is(self.a.api.fails(method, shard=UNKNOWN_SHARD), "NOT_FOUND", "shard not found")
             status_is(self.a.api.fails(method, shard="nonsense"), "INVALID_ARGUMENT", "invalid shard ID")
+
+
+class BehindABalancer(unittest.TestCase):
+    """Nodes that send on whatever they are asked for, with TLS in both directions and a token between them."""
+
+    TOKEN = "sesame"
+
+    def openssl(self, *arguments):
+        subprocess.run(["openssl", *arguments], check=True, cwd=self.files, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def path(self, name):
+        return os.path.join(self.files, name)
+
+    def read(self, name):
+        with open(self.path(name), "rb") as file:
+            return file.read()
+
+    def setUp(self):
+        files = tempfile.TemporaryDirectory(prefix="silo-redirect-")
+        self.addCleanup(files.cleanup)
+        self.files = files.name
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+        self.openssl("req", "-x509", *key, "-days", "2", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem")
+        self.openssl("req", *key, "-subj", "/CN=node", "-keyout", "node.key", "-out", "node.csr")
+        with open(self.path("node.ext"), "w", encoding="ascii") as file:
+            file.write("subjectAltName=DNS:nodes.silo.test\n")
+        self.openssl("x509", "-req", "-in", "node.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+                     "-extfile", "node.ext", "-out", "node.pem")
+
+    def api(self, node):
+        credentials = grpc.ssl_channel_credentials(self.read("ca.pem"), self.read("node.key"), self.read("node.pem"))
+        api = Api(node.address, self.TOKEN)
+        api.close()
+        api.channel = grpc.secure_channel(node.address, credentials,
+                                          [("grpc.ssl_target_name_override", "nodes.silo.test"), ("grpc.enable_http_proxy", 0)])
+        return api
+
+    def test_every_call_is_answered_by_whichever_node(self):
+        settings = {
+            "coordination.forward": "always",
+            "coordination.peer_tls_ca": self.path("ca.pem"),
+            "coordination.peer_tls_name": "nodes.silo.test",
+            "server.auth_token": self.TOKEN,
+            "server.tls_cert": self.path("node.pem"),
+            "server.tls_key": self.path("node.key"),
+            "server.tls_client_ca": self.path("ca.pem"),
+        }
+        cluster = Cluster(nodes=2, shards=2, tenancy=False, settings=settings)
+        for node in cluster.nodes.values():
+            node.wait_ready = lambda: None  # it knows no TLS
+        with cluster:
+            apis = [self.api(node) for node in cluster.nodes.values()]
+            try:
+                self.check(apis)
+            finally:
+                for api in apis:
+                    api.close()
+
+    def check(self, apis):
+        def spread():
+            try:
+                infos = [api.GetClusterInfo(timeout=2) for api in apis]
+            except Status:
+                return None
+            owners = [{owner.shard_id: owner.node_id for owner in info.shard_owners} for info in infos]
+            return owners[0] if owners[0] == owners[1] and len(set(owners[0].values())) == 2 else None
+
+        owners = until(spread, "both nodes to have a shard", 60)
+        for number, api in enumerate(apis):
+            for shard in owners:
+                job = "job-%d" % number
+                equal(until(lambda: self.enqueued(api, shard, job), "the job to be taken"), job)
+                equal([a.GetJob(shard=shard, id=job).id for a in apis], [job, job])
+        for shard, owner in owners.items():
+            refused = [api.fails("GetJob", shard=shard, id="x", headers=[("authorization", "Bearer x")]).code for api in apis]
+            equal(refused, ["UNAUTHENTICATED"] * 2)
+            api = next(api for api in apis if api.GetClusterInfo().this_node_id != owner)
+            status = api.fails("GetJob", shard=shard, id="x", headers=api.headers + [("x-silo-forward", "no")])
+            equal(status.trailers.get(NODE), owner)
+
+    def enqueued(self, api, shard, job):
+        """Its id; None while the shard is on its way."""
+        try:
+            return api.Enqueue(shard=shard, id=job, task_group="g", payload=blob(b"\xc0"), return_existing=True).id
+        except Status as status:
+            status_is(status, "UNAVAILABLE")
+            return None
 
 
 if __name__ == "__main__":
