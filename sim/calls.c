@@ -107,7 +107,7 @@ static void call_ended(struct rpc_call *rpc, bool there)
             world_lacks(call->world, call->api, item);
         }
         if (item->code == RPC_STATUS_OK) {
-            nodes_answered(call->world, rpc->host, item->shard);
+            nodes_answered(call->world, rpc, item->shard);
         }
         answer_ended(&call->world->model, call->api, item);
     }

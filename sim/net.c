@@ -399,6 +399,7 @@ static bool call_answered(struct rpc_call *call, uint32_t status, struct bytes t
 
 static void call_sends(struct rpc_call *call)
 {
+    call->answered_us = *call->net->now_us;
     const bool later = !call->net->perfect && random_one_in(call->net->random, 6);
     if (later) {
         event_at(call->net->events, &call->sending,

@@ -49,6 +49,7 @@ struct rpc_call {
     const char *method;
     struct bytes request; /* malloced */
     int64_t until_us;     /* the caller waits no longer; 0: it waits for ever */
+    int64_t answered_us;  /* by its host */
     bool begun, gone, answered, over, heard;
     bool cancel_due; /* it left while the process stood still */
     enum rpc_cancel reason;

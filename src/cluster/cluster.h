@@ -52,7 +52,7 @@
 #define CLUSTER_QUIET_MS 3000         /* nothing has changed for so long before anything moves */
 #define CLUSTER_PREPARE_MS 10000      /* for a shard to prepare; then it is closed as it is */
 #define CLUSTER_LEAVE_MS 10000        /* for all of them when the node leaves */
-#define CLUSTER_GIVE_RETRY_MS 3000    /* after a hand-over that was lost */
+#define CLUSTER_GIVE_RETRY_MS 3000    /* after a lost hand-over, doubled up to 32 times it */
 #define CLUSTER_PINNED_RETRY_MS 30000 /* after a close that left something in a pinned log */
 #define CLUSTER_FORCED_PAUSE_MS 3000  /* before what was taken from here is claimed back */
 #define CLUSTER_RETIRED_RETRY_MS 30000

@@ -63,6 +63,7 @@ struct guard {
     int64_t prepared_ms;  /* of PREPARING: it is closed then, prepared or not */
     int64_t give_ms;      /* it is not given away before that */
     bool refused;         /* a hand-over of it was lost since it was open here */
+    uint32_t refusals;    /* of hand-overs, in a row */
     bool emptied;         /* closed here with nothing in its log, and not opened since */
     /* Answers that are still to come; only the last one counts. */
     uint32_t writer_questions, owner_questions;

@@ -18,6 +18,8 @@
 #include "base/saturate.h"
 #include "cluster/cluster_int.h"
 
+#define GIVE_DOUBLINGS_MAX 5u
+
 bool give_is_under_way(const struct guard *guard)
 {
     return guard->to != NULL;
@@ -170,12 +172,19 @@ void give_handed_over(struct cluster *cluster, struct guard *guard, uint64_t epo
         return;
     }
     cluster->counts.handed_over++;
+    guard->refusals = 0;
     char *to = STEAL(guard->to);
     guard_move(cluster, guard, GUARD_IDLE);
     if (guard_is_self(cluster, guard->holder)) { /* else what came after is known already */
         hear_record(cluster, guard, to, epoch);
     }
     free(to);
+}
+
+/* Each try costs the shard a short absence. */
+static int64_t give_pause_ms(uint32_t refusals)
+{
+    return (int64_t)CLUSTER_GIVE_RETRY_MS << refusals;
 }
 
 void give_lost(struct cluster *cluster, struct guard *guard)
@@ -185,6 +194,7 @@ void give_lost(struct cluster *cluster, struct guard *guard)
     }
     cluster->counts.hand_overs_lost++;
     guard->refused = true;
-    guard->give_ms = cluster->now_ms + CLUSTER_GIVE_RETRY_MS;
+    guard->give_ms = cluster->now_ms + give_pause_ms(guard->refusals);
+    guard->refusals += guard->refusals < GIVE_DOUBLINGS_MAX ? 1 : 0;
     open_doubt(cluster, guard);
 }

@@ -195,24 +195,35 @@ static void what_hangs_is_closed_as_it_is(void **state)
     rig_free(&rig);
 }
 
+/* From being prepared to being open again here, since it was not handed over. */
+static void lose_hand_over(struct rig *rig, size_t shard)
+{
+    tell_shard(rig, EVENT_PREPARED, shard);
+    tell_shard(rig, EVENT_CLOSED, shard);
+    (void)skip_to(rig, ACTION_HAND_OVER);
+    tell_shard(rig, EVENT_HAND_OVER_LOST, shard);
+    (void)skip_to(rig, ACTION_READ_WRITER);
+    tell_shard(rig, EVENT_WRITER, shard);
+    (void)skip_to(rig, ACTION_READ_OWNER);
+    tell_owner(rig, EVENT_OWNER_READ, shard, SELF);
+    (void)skip_to(rig, ACTION_OPEN);
+    tell_ref(rig, shard);
+    skip_all(rig);
+}
+
 static void what_was_not_handed_over_opens_again(void **state)
 {
     (void)state;
     struct rig rig = rig_full(2);
     const size_t shard = prepare_one(&rig);
-    tell_shard(&rig, EVENT_PREPARED, shard);
-    tell_shard(&rig, EVENT_CLOSED, shard);
-    (void)skip_to(&rig, ACTION_HAND_OVER);
-    tell_shard(&rig, EVENT_HAND_OVER_LOST, shard);
-    (void)skip_to(&rig, ACTION_READ_WRITER);
-    tell_shard(&rig, EVENT_WRITER, shard);
-    (void)skip_to(&rig, ACTION_READ_OWNER);
-    tell_owner(&rig, EVENT_OWNER_READ, shard, SELF);
-    (void)skip_to(&rig, ACTION_OPEN);
-    tell_ref(&rig, shard);
-    assert_int_equal(count_next(&rig, ACTION_PREPARE), 0); /* not at once */
-    pass(&rig, CLUSTER_GIVE_RETRY_MS);
-    assert_int_equal(count_next(&rig, ACTION_PREPARE), 1);
+    for (int64_t pause_ms = CLUSTER_GIVE_RETRY_MS; pause_ms <= 4 * CLUSTER_GIVE_RETRY_MS;
+         pause_ms *= 2) {
+        lose_hand_over(&rig, shard);
+        pass(&rig, pause_ms - 1);
+        assert_int_equal(count_next(&rig, ACTION_PREPARE), 0);
+        pass(&rig, 1);
+        assert_int_equal(count_next(&rig, ACTION_PREPARE), 1);
+    }
     rig_free(&rig);
 }
 
