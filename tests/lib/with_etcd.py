@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Runs a program with etcd beside it, for tests that are not written in Python.
 
-    with_etcd.py [--version 3.4] [--members 1] [--user NAME:PASSWORD] -- PROGRAM [ARGUMENTS]
+    with_etcd.py [--version 3.4] [--members 1] [--user NAME:PASSWORD] [--tls] -- PROGRAM [ARGUMENTS]
 
 The program finds in its environment
 
   SILO_ETCD_ENDPOINTS  URLs of the members' clients, separated by commas
   SILO_ETCD_VERSION    3.4 or 3.6
+  SILO_ETCD_TLS        with --tls: a directory with cert.pem and key.pem, which the servers have and let nobody in without, and
+                       which are the authority, too
   SILO_ETCD_CONTROL    the path of a stream socket that takes one command a line and answers each with a line: "ok", "ok VALUE"
                        or "error TEXT". N is a member's number, from 0, or "all".
                          pause N, resume N, kill N, stop N, forget N (with its data), start N (and wait until those that run serve)
@@ -85,7 +87,16 @@ def serve(etcd, listener):
                 continue
 
 
-def run(etcd, command):
+def certificate(directory):
+    """cert.pem, which is an authority, a server's and a client's, and key.pem."""
+    cert, key = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
+                    "-out", cert, "-days", "2", "-subj", "/CN=etcd.test", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"],
+                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return cert, key
+
+
+def run(etcd, command, tls):
     directory = tempfile.mkdtemp(prefix="silo-etcd-control-")
     path = os.path.join(directory, "socket")
     with socket.socket(socket.AF_UNIX) as listener:
@@ -95,6 +106,8 @@ def run(etcd, command):
         try:
             env = dict(os.environ, SILO_ETCD_ENDPOINTS=",".join(etcd.endpoints), SILO_ETCD_VERSION=etcd.version,
                        SILO_ETCD_CONTROL=path)
+            if tls:
+                env["SILO_ETCD_TLS"] = tls
             return subprocess.run(command, env=env).returncode
         finally:
             listener.shutdown(socket.SHUT_RDWR)
@@ -106,6 +119,7 @@ def main():
     parser.add_argument("--version", choices=VERSIONS, default="3.4")
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--user", metavar="NAME:PASSWORD", help="lets only this user in, and root with the same password")
+    parser.add_argument("--tls", action="store_true", help="https, and only for those who show a certificate")
     parser.add_argument("command", nargs="+", metavar="PROGRAM")
     args = parser.parse_args()
     try:
@@ -114,10 +128,14 @@ def main():
         print("skipped: %s" % reason, file=sys.stderr)
         return SKIPPED
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with etcd:
-        if args.user:
-            etcd.enable_users(*args.user.split(":", 1))
-        return run(etcd, args.command)
+    with tempfile.TemporaryDirectory(prefix="silo-etcd-tls-") as directory:
+        if args.tls:
+            cert, key = certificate(directory)
+            etcd.use_tls(cert, key, ca=cert, client_ca=cert)
+        with etcd:
+            if args.user:
+                etcd.enable_users(*args.user.split(":", 1))
+            return run(etcd, args.command, directory if args.tls else None)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
  * real etcd, against "etcd".
  *
  * SILO_ETCD_ENDPOINTS and SILO_ETCD_CONTROL are those of tests/lib/with_etcd.py; SILO_ETCD_USER is
- * what it was given as --user. Each case has a prefix and a store of its own.
+ * what it was given as --user, and SILO_ETCD_TLS is there with --tls. Each case has a prefix and a store of its own.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -25,6 +25,7 @@
 #define STEP_MS 20
 #define ENDPOINTS_MAX 4
 #define LINE_MAX_BYTES 256
+#define PATH_MAX_BYTES 512
 
 struct real {
     struct world world;
@@ -32,6 +33,7 @@ struct real {
     const char *endpoints[ENDPOINTS_MAX];
     size_t endpoint_count;
     const char *username, *password;
+    const char *tls_ca, *tls_cert, *tls_key;
     struct store *store;
     uint32_t number; /* of the case it is for */
     struct proxy *proxy;
@@ -66,7 +68,10 @@ static struct coord *real_member(struct world *world, uint32_t number, const cha
         .etcd = {.endpoints = real->endpoints,
                  .endpoint_count = real->endpoint_count,
                  .username = real->username,
-                 .password = real->password}};
+                 .password = real->password,
+                 .tls_ca = real->tls_ca,
+                 .tls_cert = real->tls_cert,
+                 .tls_key = real->tls_key}};
     struct coord *coord = NULL;
     struct silo_err err = {0};
     if (coord_new(real->backend, &options, &coord, &err).code != SILO_OK) {
@@ -232,6 +237,21 @@ static int run_users(const char *endpoint, const char *control, const char *user
     return failed;
 }
 
+/* An etcd that shows a certificate and wants to see one. */
+static int run_tls(const char *endpoint, const char *directory)
+{
+    struct real etcd = real_new("etcd with TLS", "etcd");
+    char cert[PATH_MAX_BYTES], key[PATH_MAX_BYTES];
+    (void)snprintf(cert, sizeof cert, "%s/cert.pem", directory);
+    (void)snprintf(key, sizeof key, "%s/key.pem", directory);
+    etcd.endpoints[0] = endpoint;
+    etcd.endpoint_count = 1;
+    etcd.tls_ca = etcd.tls_cert = cert;
+    etcd.tls_key = key;
+    etcd.world.several = true;
+    return run(&etcd, "test_members_see_each_other");
+}
+
 int main(void)
 {
     const char *endpoints = getenv("SILO_ETCD_ENDPOINTS");
@@ -242,6 +262,10 @@ int main(void)
     char first[LINE_MAX_BYTES];
     (void)snprintf(first, sizeof first, "%.*s", (int)strcspn(endpoints, ","), endpoints);
     const char *user = getenv("SILO_ETCD_USER");
+    const char *tls = getenv("SILO_ETCD_TLS");
+    if (tls != NULL) {
+        return run_tls(first, tls);
+    }
     if (user != NULL) {
         return run_users(first, control, user);
     }
