@@ -23,7 +23,8 @@ HOLD_TEST = "service_hold"
 MOVE_TEST = "shard_move_test"
 PEERS_TEST = "peers_peers_test"
 MAP_TEST = "cluster_map_test"
-UNITS = {MAP_TEST, WRITERS_TEST, GIVING_TEST, QUESTION_TEST, PLACES, DIRECTORY, ROUTE, HOLD_TEST, MOVE_TEST, TOPOLOGY_TEST, PEERS_TEST, READS_FAIL, TOKENS, RATES, RETENTION_TEST,
+COORD_TEST = "coord_behaviour_test"  # one case, with an etcd
+UNITS = {COORD_TEST, MAP_TEST, WRITERS_TEST, GIVING_TEST, QUESTION_TEST, PLACES, DIRECTORY, ROUTE, HOLD_TEST, MOVE_TEST, TOPOLOGY_TEST, PEERS_TEST, READS_FAIL, TOKENS, RATES, RETENTION_TEST,
          CLOCK_TEST, UNDELIVERED, CLUSTER_TEST, NODE_TEST, PROOF_TEST}
 
 
@@ -31,11 +32,12 @@ class Mutant:
     """One bug: `old` in `file` becomes `new`. `breaks` names the rules of docs/internals/rules.md, before the colon; of
     MEMBERS and unit tests it says what should hold."""
 
-    def __init__(self, name, breaks, file, old, new, program="silo-sim", seeds=400, processes=1):
+    def __init__(self, name, breaks, file, old, new, program="silo-sim", seeds=400, processes=1, case=None):
         self.name, self.breaks, self.file, self.old, self.new = name, breaks, file, old, new
-        self.program, self.seeds, self.processes = program, seeds, processes
+        self.program, self.seeds, self.processes, self.case = program, seeds, processes, case
 
 
+ETCD_CLAIMS = "src/coord/etcd/claims.c"
 TOKEN = "src/core/token.c"
 WALK = "src/core/walk.c"
 LIMIT_SLOTS = "src/core/limit_slots.c"
@@ -640,4 +642,36 @@ MUTANTS = [
     Mutant("proof-under-way", "a refresh that was under way before the answer proves nothing", PROOF,
            "    answers_release(inc, &inc->proving); /* it began after them */",
            "    answers_release(inc, &inc->proving);\n    answers_release(inc, &inc->unproved);", program=PROOF_TEST),
+    # --- etcd ---
+    Mutant("etcd-claim-of-no-member", "claim: only a member's is granted", ETCD_CLAIMS,
+           "    etcd_txn_if_lease(deed.txn, member_key(&deed, etcd, etcd->self.id), etcd->session.lease);\n", "",
+           program=COORD_TEST, case="test_who_does_not_know_that_it_lapsed_claims_nothing"),
+    Mutant("etcd-claim-by-an-old-map", "claim: only by the newest map", ETCD_CLAIMS,
+           "    etcd_txn_if_mod(deed.txn, etcd_key_map(&deed.arena, etcd->prefix), etcd->mirror.mod);\n", "",
+           program=COORD_TEST, case="test_a_claim_by_an_older_map_is_lost"),
+    Mutant("etcd-claim-of-the-living", "claim: nothing is taken from a member", ETCD_CLAIMS,
+           "    if (expected != 0 && !record_names(record, etcd->self.id)) {", "    if (expected == 1) {",
+           program=COORD_TEST, case="test_a_silent_member_is_gone_and_what_it_has_is_not"),
+    Mutant("etcd-lost-answer-refused", "claim: a lost answer is no refusal", ETCD_CLAIMS,
+           "    if (record_names(known, etcd->self.id) && known->epoch != ask->expected) {\n        news_shard(etcd, EVENT_CLAIMED,",
+           "    if (txn.done) {\n        news_shard(etcd, EVENT_CLAIMED,",
+           program=COORD_TEST, case="test_a_lost_answer_is_no_refusal"),
+    Mutant("etcd-handed-to-nobody", "a successor is a member", ETCD_CLAIMS,
+           "    etcd_txn_if_there(deed.txn, member_key(&deed, etcd, to));\n", "",
+           program=COORD_TEST, case="test_what_is_handed_over_is_never_free"),
+    Mutant("etcd-change-without-revision", "each change compares the record it rests on", ETCD_CLAIMS,
+           "    etcd_txn_if_mod(deed->txn, deed->owner, expected);\n", "    (void)expected;\n",
+           program=COORD_TEST, case="test_what_is_released_is_free"),
+    Mutant("etcd-change-lost", "every change is heard of", "src/coord/etcd/watch.c",
+           "        records_change(etcd, changes.changes, changes.count);", "        records_change(etcd, changes.changes, changes.count - 1);",
+           program=COORD_TEST, case="test_members_see_each_other"),
+    Mutant("etcd-never-listed-again", "what the watch missed and is no longer kept is listed", "src/coord/etcd/watch.c",
+           "        etcd->watch.behind = true;\n        ask_all(ask_new(etcd, caught_up));", "        watch_again(etcd);",
+           program=COORD_TEST, case="test_what_was_compacted_away_is_listed"),
+    Mutant("etcd-lease-believed-in", "a lease that cannot have been renewed is none", "src/coord/etcd/session.c",
+           "    if (session->lease != 0 && now_us >= session->renewed_us + session->ttl_us) {", "    if (session->lease == 1) {",
+           program=COORD_TEST, case="test_servers_that_stand_still_for_longer_than_a_lease"),
+    Mutant("etcd-id-taken-over", "one id is one process", "src/coord/etcd/session.c",
+           "    } else if (row->mod == 0 || etcd->session.replace ||", "    } else if (row->mod == 0 || etcd->session.replace || is_member ||",
+           program=COORD_TEST, case="test_one_id_is_one_process"),
 ]

@@ -28,10 +28,16 @@ FAILED = re.compile(r"^\[  FAILED  \] (\w+)$", re.MULTILINE)
 RUN_SECONDS = 900
 UNIT_SECONDS = 60
 BASELINE_SEEDS = 60
+WITH_ETCD = ["/usr/bin/python3", "-B", os.path.join(ROOT, "tests", "lib", "with_etcd.py"), "--"]
+NO_ETCD = 77
 
 
 class Broken(Exception):
     """The mutant could not be made."""
+
+
+class Skipped(Exception):
+    """What its test needs is not here, and may be missing."""
 
 
 def compile_command(build, mutant):
@@ -90,20 +96,23 @@ def make(build, mutant, link):
     return program
 
 
-def hunt_unit(program):
+def hunt_unit(program, case=None):
     """(0, name) of the first test that fails, or that never ends; None when all pass."""
+    command = [program] if case is None else WITH_ETCD + [program, case]
     try:
-        done = subprocess.run([program], capture_output=True, text=True, errors="replace", check=False, timeout=UNIT_SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=UNIT_SECONDS)
     except subprocess.TimeoutExpired:
         return 0, "no end"
     match = FAILED.search(done.stdout + done.stderr)
+    if case is not None and done.returncode == NO_ETCD:
+        raise Skipped("there is no etcd")
     return None if done.returncode == 0 else (0, match.group(1) if match else f"exit status {done.returncode}")
 
 
-def hunt(program, seeds, processes=1):
+def hunt(program, seeds, processes=1, case=None):
     """(seed, rule) of the first run that fails; None when all pass."""
     if os.path.basename(program) in UNITS:
-        return hunt_unit(program)
+        return hunt_unit(program, case)
     command = [program, "--count", str(seeds), "--stop", "--quiet", "--no-shrink"]
     if processes > 1:
         command += ["--processes", str(processes)]
@@ -120,9 +129,11 @@ def judge(build, mutant, link):
     """(caught, words for the table)"""
     try:
         program = make(build, mutant, link)
+        found = hunt(program, mutant.seeds, mutant.processes, mutant.case)
     except Broken as broken:
         return False, f"NOT MADE: {broken}"
-    found = hunt(program, mutant.seeds, mutant.processes)
+    except Skipped as skipped:
+        return True, f"skipped: {skipped}"
     os.remove(program)
     if found is None:
         return False, "SURVIVED" if mutant.program in UNITS else f"SURVIVED {mutant.seeds} seeds"

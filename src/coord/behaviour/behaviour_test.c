@@ -2,8 +2,11 @@
  * coord/behaviour/behaviour_test.c - the cases against the backend "none", and, where there is a
  * real etcd, against "etcd".
  *
+ *     coord_behaviour_test [CASE]
+ *
  * SILO_ETCD_ENDPOINTS and SILO_ETCD_CONTROL are those of tests/lib/with_etcd.py; SILO_ETCD_USER is
- * what it was given as --user, and SILO_ETCD_TLS is there with --tls. Each case has a prefix and a store of its own.
+ * what it was given as --user, and SILO_ETCD_TLS is there with --tls. Each case has a prefix and a
+ * store of its own.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -23,6 +26,8 @@
 
 #define TTL_MS 2000 /* the least that etcd grants */
 #define STEP_MS 20
+#define WAIT_MS 40000
+#define WAIT_ONE_MS 8000 /* of a single case, which has the machine for itself */
 #define ENDPOINTS_MAX 4
 #define LINE_MAX_BYTES 256
 #define PATH_MAX_BYTES 512
@@ -102,8 +107,10 @@ static void real_command(struct world *world, const char *command)
 {
     const struct real *real = real_of(world);
     char line[LINE_MAX_BYTES];
-    const bool of_store = strcmp(command, "compact") == 0;
-    const int len = snprintf(line, sizeof line, "%s%s\n", command, of_store ? "" : " all");
+    const bool compact = strcmp(command, "compact") == 0;
+    const bool leases = strcmp(command, "end-leases") == 0;
+    const int len = snprintf(line, sizeof line, "%s%s\n", leases ? "keep-none" : command,
+                             compact || leases ? "" : " all");
     ASSERT(write(real->control, line, (size_t)len) == len);
     size_t got = 0;
     do {
@@ -135,7 +142,11 @@ static int control_connect(const char *path)
 
 static int run(struct real *real, const char *only)
 {
+    if (only != NULL && !behaviour_has(&real->world, only)) {
+        return 0;
+    }
     real->store = store_mem_new(NULL);
+    real->world.wait_ms = only != NULL ? WAIT_ONE_MS : WAIT_MS;
     const int failed = behaviour_run(&real->world, only);
     store_ops_of(real->store)->free(real->store);
     return failed;
@@ -159,7 +170,7 @@ static int run_none(void)
 }
 
 /* The second endpoint leads nowhere. */
-static int run_etcd(const char *endpoint, const char *control)
+static int run_etcd(const char *endpoint, const char *control, const char *only)
 {
     struct real etcd = real_new("etcd", "etcd");
     etcd.world.several = true;
@@ -168,13 +179,13 @@ static int run_etcd(const char *endpoint, const char *control)
     etcd.endpoints[1] = "http://127.0.0.1:1";
     etcd.endpoint_count = 2;
     etcd.control = control_connect(control);
-    const int failed = run(&etcd, NULL);
+    const int failed = run(&etcd, only);
     (void)close(etcd.control);
     return failed;
 }
 
 /* A server between that loses answers. */
-static int run_losing(const char *endpoint)
+static int run_losing(const char *endpoint, const char *only)
 {
     struct real losing = real_new("etcd that loses answers", "etcd");
     losing.proxy = proxy_new(endpoint);
@@ -182,7 +193,7 @@ static int run_losing(const char *endpoint)
     losing.world.lose = real_lose;
     losing.endpoints[0] = proxy_endpoint(losing.proxy);
     losing.endpoint_count = 1;
-    const int failed = run(&losing, NULL);
+    const int failed = run(&losing, only);
     losing.proxy = proxy_free(losing.proxy);
     return failed;
 }
@@ -252,8 +263,9 @@ static int run_tls(const char *endpoint, const char *directory)
     return run(&etcd, "test_members_see_each_other");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    const char *only = argc > 1 ? argv[1] : NULL;
     const char *endpoints = getenv("SILO_ETCD_ENDPOINTS");
     const char *control = getenv("SILO_ETCD_CONTROL");
     if (endpoints == NULL || control == NULL) {
@@ -269,5 +281,5 @@ int main(void)
     if (user != NULL) {
         return run_users(first, control, user);
     }
-    return run_etcd(first, control) + run_losing(first);
+    return run_etcd(first, control, only) + run_losing(first, only);
 }

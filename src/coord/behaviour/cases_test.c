@@ -16,7 +16,6 @@
 #include "cluster/map.h"
 #include "coord/behaviour/world_test.h"
 
-#define WAIT_MS 40000
 #define ACTORS 3
 #define SHARDS 4
 #define NAME_MAX 64
@@ -210,7 +209,7 @@ static int64_t now_ms(void)
 
 #define AWAIT(condition)                                                    \
     do {                                                                    \
-        const int64_t end_ms_ = now_ms() + WAIT_MS;                         \
+        const int64_t end_ms_ = now_ms() + the_play->world->wait_ms;        \
         while (!(condition)) {                                              \
             if (now_ms() > end_ms_) {                                       \
                 fail_msg("line %d: in vain for: %s", __LINE__, #condition); \
@@ -357,7 +356,7 @@ static bool sees(const struct actor *actor, const char *id)
 /* Joins again if it has to: whether a lease outlives its servers is a matter of time. */
 static void claim_at_last(struct actor *actor, size_t shard)
 {
-    const int64_t end_ms = now_ms() + WAIT_MS;
+    const int64_t end_ms = now_ms() + the_play->world->wait_ms;
     while (!claim(actor, shard)) {
         assert_true(now_ms() < end_ms);
         if (actor->lapsed == actor->confirmed) {
@@ -452,6 +451,24 @@ static void test_a_lapsed_member_claims_nothing_until_it_is_one_again(void **sta
     assert_true(claim(a, 1));
 }
 
+static void test_who_does_not_know_that_it_lapsed_claims_nothing(void **state)
+{
+    (void)state;
+    struct actor *a = founder("a"), *b = follower(1, "b");
+    assert_true(claim(a, 0));
+    a->still = true;
+    command("end-leases");
+    AWAIT(b->lapsed == 1);
+    join(b);
+    AWAIT(b->member_count == 1);
+    a->still = false;
+    assert_false(claim(a, 1)); /* which it asks for before it hears of anything */
+    AWAIT(a->lapsed == 1);
+    assert_true(owner_is(a, 0, "a"));
+    join(a);
+    assert_true(claim(a, 1));
+}
+
 static void test_one_id_is_one_process(void **state)
 {
     (void)state;
@@ -491,9 +508,12 @@ static void test_a_claim_by_an_older_map_is_lost(void **state)
 {
     (void)state;
     struct actor *a = founder("a"), *b = follower(1, "b");
+    a->still = true;
     commit_map(b, 2);
-    assert_false(claim_by(a, 0, 0, 1));
+    a->still = false;
+    assert_false(claim_by(a, 0, 0, 1)); /* before it has heard of the new one */
     AWAIT(a->map == 2);
+    assert_false(claim_by(a, 0, 0, 1));
     assert_true(claim_by(a, 0, 0, 2));
     assert_false(claim_by(b, 1, 0, 3)); /* one that nobody made */
 }
@@ -712,6 +732,7 @@ static const struct {
     CASE(test_a_silent_member_is_gone_and_what_it_has_is_not, SEVERAL),
     CASE(test_renewals_keep_a_member_and_tell_nobody, SEVERAL),
     CASE(test_a_lapsed_member_claims_nothing_until_it_is_one_again, SEVERAL),
+    CASE(test_who_does_not_know_that_it_lapsed_claims_nothing, SERVERS),
     CASE(test_one_id_is_one_process, SEVERAL),
     CASE(test_a_map_is_made_once, SEVERAL),
     CASE(test_a_claim_by_an_older_map_is_lost, SEVERAL),
@@ -738,6 +759,16 @@ static bool fits(const struct world *world, enum need need)
         return world->several && world->command != NULL;
     case LOSSES:
         return world->several && world->lose != NULL;
+    }
+    return false;
+}
+
+bool behaviour_has(const struct world *world, const char *name)
+{
+    for (size_t i = 0; i < CASES; i++) {
+        if (strcmp(name, cases[i].name) == 0) {
+            return fits(world, cases[i].needs);
+        }
     }
     return false;
 }

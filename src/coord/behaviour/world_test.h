@@ -17,6 +17,7 @@
 struct world {
     const char *name;
     int64_t ttl_ms;
+    int64_t wait_ms; /* for what has to come, before a case fails */
     /* There can be several members. A case that needs them is left out otherwise. */
     bool several;
     /* A coordinator for a member of that id; cases are told apart by a number of their own. */
@@ -26,13 +27,16 @@ struct world {
     int64_t (*now_ms)(struct world *world);
     /*
      * Something happens to the coordinator's servers; NULL: they are not to be had. "pause",
-     * "resume", "kill" (their data stays), "start", "compact" (all history up to now).
+     * "resume", "kill" (their data stays), "start", "compact" (all history up to now), "end-leases"
+     * (all of them, as a leader that stood still may).
      */
     void (*command)(struct world *world, const char *command);
     /* The answer to the next transaction is lost after it was carried out; NULL: it cannot be. */
     void (*lose)(struct world *world);
 };
 
+/* Whether there is such a case, and the world can do what it needs. */
+bool behaviour_has(const struct world *world, const char *name);
 /* Runs all cases, or that one; the number of those that failed. */
 int behaviour_run(struct world *world, const char *only);
 
