@@ -265,5 +265,6 @@ enum silo_code remove_complete(struct store *store, const char *name)
     image_unref(path->image);
     path->image = image_new();
     path->epoch = 0;
+    path->homed = path->clean = false;
     return SILO_OK;
 }

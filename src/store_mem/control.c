@@ -130,6 +130,13 @@ void store_mem_cut(struct store_queue *queue, bool cut)
     mem_unlock(queue->store);
 }
 
+void store_mem_machine(struct store_queue *queue, uint32_t machine)
+{
+    mem_lock(queue->store);
+    queue->machine = machine;
+    mem_unlock(queue->store);
+}
+
 void store_mem_outage(struct store *store, uint32_t kinds, const char *text)
 {
     outage_set(store, kinds, text, false);

@@ -171,6 +171,12 @@ static void open_complete(struct store *store, struct mem_op *op)
         (void)op_event(op, SILO_CONFLICT, "another writer was first");
         return;
     }
+    const bool elsewhere = path != NULL && path->homed && path->home != op->queue->machine;
+    if (op->apart && elsewhere && !path->clean) {
+        (void)op_event(op, SILO_CORRUPT,
+                       "the write-ahead log is not there: another machine has it");
+        return;
+    }
     if (path == NULL) {
         path = path_new(store, op->name);
     }
@@ -185,6 +191,9 @@ static void open_complete(struct store *store, struct mem_op *op)
     }
     path->epoch = epoch;
     struct store_db *db = db_new(store, op->queue, path, op->bytes_max);
+    db->apart = path->homed = op->apart;
+    path->home = op->queue->machine;
+    path->clean = false;
     struct mem_event *entry = op_event(op, SILO_OK, "");
     entry->event.db = db;
     entry->event.epoch = epoch;
@@ -216,6 +225,7 @@ static void close_complete(struct mem_op *op)
     struct mem_event *entry = op_event(op, code, code != SILO_OK ? code_text(code) : "");
     entry->event.seq = db->image->durable;
     entry->event.empty = code == SILO_OK && flushes && db->image->sorted == db->image->applied;
+    db->path->clean = db->path->clean || (db->apart && entry->event.empty);
     op->db = NULL;
     db->ops_count--;
     db_kill(db, db->image->durable);

@@ -204,6 +204,7 @@ static silo_rc mem_open(struct store *store, struct store_queue *queue,
     }
     struct mem_op *op = op_new(STORE_MEM_OPEN, queue, NULL, token);
     op->name = xstrdup(args->path);
+    op->apart = args->wal == STORE_WAL_APART;
     op->guarded = args->guarded;
     op->expected_epoch = args->expected_epoch;
     op->bytes_max = args->bytes_max != 0 ? args->bytes_max : STORE_MEM_BYTES_DEFAULT;

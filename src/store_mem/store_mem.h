@@ -155,6 +155,13 @@ void store_mem_outage(struct store *store, uint32_t kinds, const char *text);
 void store_mem_cut(struct store_queue *queue, bool cut);
 
 /*
+ * The machine of the process that drains the queue; 0 unless it is said. A database opened with
+ * STORE_WAL_APART has its log there, and opens elsewhere only after a close that left nothing
+ * (`empty`); else SILO_CORRUPT, and nobody is fenced.
+ */
+void store_mem_machine(struct store_queue *queue, uint32_t machine);
+
+/*
  * The same of a store that knows: requests fail rather than hang, and are repeated under it. kinds
  * 0 lifts either.
  */

@@ -56,6 +56,8 @@ struct mem_path {
     uint64_t epoch;          /* of its newest writer; 0: it was never opened, or removed since */
     struct list checkpoints; /* struct mem_checkpoint */
     struct mem_path *parent; /* it refers to files of this one */
+    bool homed, clean;       /* its log is on a machine; and has nothing to replay */
+    uint32_t home;           /* that machine */
     uint32_t clones;         /* that refer to files of this one */
 };
 
@@ -80,7 +82,8 @@ struct store_queue {
     struct list events; /* struct mem_event */
     int fd;
     bool signalled;
-    bool cut; /* off from the store: what is remote does not end */
+    bool cut;         /* off from the store: what is remote does not end */
+    uint32_t machine; /* where logs of their own are its own */
 };
 
 struct mem_event {
@@ -101,6 +104,7 @@ struct store_db {
     size_t accepted_bytes;       /* of writes not yet applied */
     bool closing;                /* or closed: no more calls */
     bool dead;                   /* closed or crashed: no operation of it is left */
+    bool apart;                  /* its log is on its process's machine */
     enum silo_code down;         /* SILO_OK: up */
     struct list writes, flushes; /* struct mem_op by `line`, in order */
     uint32_t ops_count, reads_count, flushes_count; /* under way */
@@ -172,6 +176,7 @@ struct mem_op {
     size_t data_len;
     bool guarded; /* open, checkpoint */
     uint64_t expected_epoch;
+    bool apart; /* open */
     struct mem_clone *clone;
 };
 

@@ -598,6 +598,29 @@ static void a_guarded_open_takes_over_from_one_writer_alone(void **state)
     fix_free(f);
 }
 
+/* STORE_WAL_APART is 0, so an opening that says nothing has its log on its machine. */
+static void a_log_of_a_machine_stays_there_while_it_has_something(void **state)
+{
+    (void)state;
+    struct fix *f = fix_plain();
+    struct store_db *db = open_db(f, PATH);
+    write_now(f, db, "a=1");
+    assert_false(close_empty(f, db, STORE_CLOSE_WAL, SILO_OK));
+    store_mem_machine(f->queue, 1);
+    const uint64_t token = call_open(f, f->queue, PATH);
+    expect_drop(f, token, STORE_OPENED, SILO_CORRUPT);
+    check_epoch(f, 1);
+    store_mem_machine(f->queue, 0);
+    assert_true(close_empty(f, open_db(f, PATH), STORE_CLOSE_MEMTABLE, SILO_OK));
+    store_mem_machine(f->queue, 1);
+    db = open_db(f, PATH);
+    check_value(f, db, "a", "1");
+    close_now(f, db, STORE_CLOSE_DROP, SILO_OK);
+    store_mem_machine(f->queue, 0); /* the word before was of another writer */
+    expect_drop(f, call_open(f, f->queue, PATH), STORE_OPENED, SILO_CORRUPT);
+    fix_free(f);
+}
+
 static void calls_and_rows_are_counted(void **state)
 {
     (void)state;
@@ -659,6 +682,7 @@ int main(void)
         cmocka_unit_test(removing_empties_a_closed_database),
         cmocka_unit_test(every_open_has_an_epoch),
         cmocka_unit_test(a_guarded_open_takes_over_from_one_writer_alone),
+        cmocka_unit_test(a_log_of_a_machine_stays_there_while_it_has_something),
         cmocka_unit_test(calls_and_rows_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

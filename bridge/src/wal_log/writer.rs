@@ -170,10 +170,22 @@ impl LogHandle {
         self.0.lock().flushed_id
     }
 
-    /// Has nobody come after this writer?
+    /// Has nobody come after this writer? A directory that cannot be read is asked again, for ever, as the engine asks a
+    /// store; its health says so meanwhile.
     pub async fn is_current(&self) -> Result<bool, WalError> {
-        let tenure = self.tenure();
-        blocking(move || tenure.is_current().map_err(unavailable)).await
+        let mut pause = RETRY_FIRST;
+        loop {
+            let log = self.0.clone();
+            let looked = blocking(move || {
+                let dir = std::path::PathBuf::from(log.tenure.dir.files.place(""));
+                log.health.watched("LIST", &dir, || log.tenure.is_current()).map_err(unavailable)
+            });
+            match looked.await {
+                Err(WalError::Unavailable(_)) => tokio::time::sleep(pause).await,
+                looked => return looked,
+            }
+            pause = (pause * 2).min(RETRY_MAX);
+        }
     }
 
     /// Ends when no request is left.
