@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import runner  # noqa: E402
 from checks import equal, until  # noqa: E402
-from silo_api import Status, blob  # noqa: E402
+from silo_api import Status, blob, pb  # noqa: E402
 from silo_server import SiloServer  # noqa: E402
 
 SERVICE = "silo.v1.Silo"
@@ -73,7 +73,9 @@ class Takeover(unittest.TestCase):
                     work(other, shards)
                     status = failure(first.api.LeaseTasks, worker_id="w", max_tasks=1, task_group="work")
                     equal((status.code, AWAY in status.text), ("UNAVAILABLE", True), str(status))
-                    equal(list(first.api.GetClusterInfo().shard_owners), [], "shards it says it has")
+                    owners = first.api.GetClusterInfo().shard_owners
+                    equal([(owner.node_id, owner.state) for owner in owners], [("", pb.SHARD_STATE_UNASSIGNED)] * SHARDS,
+                          "shards it says it has")
                     equal(len(events(first, "shard_taken_over")), SHARDS, "lines of the first's log")
                     equal(len(events(first, "no_shard_left")), 1, "lines of the first's log")
                     for silo in (first, other):
