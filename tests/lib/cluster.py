@@ -99,7 +99,6 @@ class Cluster:
         }
         if store is None:
             self.common["database.path"] = os.path.join(self.directory, "data", "%shard%")
-            self.common["database.lock"] = False
         else:
             self.common["database.backend"] = store.backend
             self.common["database.path"] = "%s://%s/%s/%%shard%%" % (store.scheme, BUCKET, self.prefix)

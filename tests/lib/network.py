@@ -6,6 +6,7 @@
         net.address("n0")                        # its host
         net.cut("n0", "n1")                      # n1 hears nothing from n0; the other way all is well
         net.cut("n0", "n1", both=True)
+        net.spoil("n0", "n1")                    # a part of what n0 sends to n1 is lost, so it comes late
         net.heal()
 
 Parties hang on one bridge. The program itself has an address on it, too, and is never cut off. isolate() gives the program a
@@ -19,6 +20,7 @@ import sys
 import unittest
 
 BRIDGE = "parties"
+LOST_PERCENT = 30
 PREFIX = "10.77.0."
 OWN = 254
 INSIDE = "SILO_ISOLATED"
@@ -68,7 +70,7 @@ def isolate():
 class Network:
     def __init__(self, parties):
         self.parties = list(parties)
-        self.cuts = set()
+        self.faults = set()  # (speaker, listener, which set of the listener the speaker is in)
 
     def __enter__(self):
         run("ip", "link", "add", BRIDGE, "type", "bridge")
@@ -90,8 +92,9 @@ class Network:
         run(*within, "ip", "address", "add", self.address(party) + "/24", "dev", inner)
         run(*within, "ip", "link", "set", inner, "up")
         run(*within, "ip", "link", "set", "lo", "up")
-        run(*within, "nft", "add table inet lab; add set inet lab deaf { type ipv4_addr; }; "
-            "add chain inet lab in { type filter hook input priority 0; }; add rule inet lab in ip saddr @deaf drop")
+        run(*within, "nft", "add table inet lab; add set inet lab deaf { type ipv4_addr; }; add set inet lab dull { type ipv4_addr; }; "
+            "add chain inet lab in { type filter hook input priority 0; }; add rule inet lab in ip saddr @deaf drop; "
+            "add rule inet lab in ip saddr @dull numgen random mod 100 < %d drop" % LOST_PERCENT)
 
     def within(self, party):
         return ["ip", "netns", "exec", party]
@@ -99,17 +102,24 @@ class Network:
     def address(self, party):
         return PREFIX + str(1 + self.parties.index(party))
 
-    def _deafen(self, verb, listener, speaker):
-        run(*self.within(listener), "nft", "%s element inet lab deaf { %s }" % (verb, self.address(speaker)))
+    def _set(self, verb, listener, speaker, how):
+        run(*self.within(listener), "nft", "%s element inet lab %s { %s }" % (verb, how, self.address(speaker)))
+
+    def _disturb(self, pairs, how):
+        for speaker, listener in pairs:
+            if (speaker, listener, how) not in self.faults:
+                self.faults.add((speaker, listener, how))
+                self._set("add", listener, speaker, how)
 
     def cut(self, speaker, listener, both=False):
         """What speaker sends to listener is lost from now on."""
-        for pair in {(speaker, listener), (listener, speaker)} if both else {(speaker, listener)}:
-            if pair not in self.cuts:
-                self.cuts.add(pair)
-                self._deafen("add", pair[1], pair[0])
+        self._disturb([(speaker, listener), (listener, speaker)][: 1 + both], "deaf")
+
+    def spoil(self, speaker, listener):
+        """Some of the packets that speaker sends to listener are lost from now on, at random."""
+        self._disturb([(speaker, listener)], "dull")
 
     def heal(self):
-        while self.cuts:
-            speaker, listener = self.cuts.pop()
-            self._deafen("delete", listener, speaker)
+        while self.faults:
+            speaker, listener, how = self.faults.pop()
+            self._set("delete", listener, speaker, how)

@@ -6,6 +6,7 @@
         relay.rate(64 * 1024)           # bytes a second for each connection and direction; 0 = as fast as it goes
         relay.hold(True)                # nothing passes, nothing is closed
         relay.cut()                     # all connections are reset
+    relay.delay(30)                 # what clients send arrives so many milliseconds later, for connections made from now on
 
 The relay is a process of its own, told what to do by lines on its standard input; it ends when that is closed.
 """
@@ -15,9 +16,11 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 CHUNK_BYTES = 64 * 1024
 SLICE_SECONDS = 0.05
+PIECES_MAX = 256
 
 
 class Link:
@@ -26,7 +29,30 @@ class Link:
     def __init__(self, relay, near, far):
         self.relay = relay
         self.writers = [near[1], far[1]]
-        self.tasks = [asyncio.create_task(self.pump(near[0], far[1])), asyncio.create_task(self.pump(far[0], near[1]))]
+        ahead = self.pump(near[0], far[1]) if relay.delay_seconds == 0 else self.delayed(near[0], far[1], relay.delay_seconds)
+        self.tasks = [asyncio.create_task(ahead), asyncio.create_task(self.pump(far[0], near[1]))]
+
+    async def delayed(self, reader, writer, seconds):
+        """What is on its way is in the queue, each piece with the time of its arrival."""
+        pieces = asyncio.Queue(PIECES_MAX)
+        self.tasks.append(asyncio.create_task(self.arrive(pieces, writer)))
+        try:
+            while data := await reader.read(CHUNK_BYTES):
+                await pieces.put((time.monotonic() + seconds, data))
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self.close()
+
+    async def arrive(self, pieces, writer):
+        try:
+            while True:
+                at, data = await pieces.get()
+                await asyncio.sleep(at - time.monotonic())
+                writer.write(data)
+                await writer.drain()
+        except (OSError, asyncio.CancelledError):
+            self.close()
 
     async def pump(self, reader, writer):
         try:
@@ -60,6 +86,7 @@ class RelayProcess:
         self.links = set()
         self.target = None
         self.bytes_per_second = 0
+        self.delay_seconds = 0
         self.passing = asyncio.Event()
         self.passing.set()
 
@@ -91,6 +118,8 @@ class RelayProcess:
             self.cut()
         elif word == "rate":
             self.bytes_per_second = int(argument)
+        elif word == "delay":
+            self.delay_seconds = int(argument) / 1000
         elif word == "hold":
             self.passing.clear() if argument == "1" else self.passing.set()
         elif word == "cut":
@@ -143,6 +172,9 @@ class Relay:
 
     def rate(self, bytes_per_second):
         self._tell("rate", str(bytes_per_second))
+
+    def delay(self, milliseconds):
+        self._tell("delay", str(milliseconds))
 
     def hold(self, on):
         self._tell("hold", "1" if on else "0")

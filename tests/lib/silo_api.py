@@ -100,6 +100,16 @@ class Api:
         )
         return call.future(self.request(method, **fields), metadata=self.headers, timeout=timeout)
 
+    def stream(self, method, timeout=None, **fields):
+        """The answers of a call that has many, as they come; an iterator with .cancel()."""
+        reply = getattr(pb, METHODS[method].output_type.name)
+        call = self.channel.unary_stream(
+            "/silo.v1.Silo/" + method,
+            request_serializer=lambda m: m.SerializeToString(),
+            response_deserializer=reply.FromString,
+        )
+        return call(self.request(method, **fields), metadata=self.headers, timeout=timeout)
+
     def fails(self, method, **fields):
         try:
             self.call(method, **fields)

@@ -9,6 +9,7 @@
   store-away   the object store answers nothing, or refuses connections
   store-slow   the object store works a part of the time
   link         two parties hear nothing from each other, or one does not hear the other; every pair in its turn
+  lossy        three in ten packets between a node and all others are lost, so that what it says and hears comes late
 
 A fault begins every 20 s, or when the one before has ended; in a brief soak all times are a third. What is written down of a fault
 says who was hit, and how long after its beginning, or its end, every shard was served.
@@ -26,7 +27,7 @@ from routes import World
 from s3_server import S3Server
 from silo_api import Status
 
-KINDS = ("node-kill", "node-stop", "node-pause", "etcd-member", "etcd-away", "etcd-link", "store-away", "store-slow", "link")
+KINDS = ("node-kill", "node-stop", "node-pause", "etcd-member", "etcd-away", "etcd-link", "store-away", "store-slow", "link", "lossy")
 LINKS_IN_ROUND = 3
 PERIOD_SECONDS = 20
 AWAY_SECONDS = 60  # of the whole etcd
@@ -34,8 +35,8 @@ BRIEF = 1 / 3
 CALL_SECONDS = 4
 SERVED_SECONDS = 60
 CLIENTS, STORE = "load", "store"
-TENANTS = 8
-SHARDS = 12
+TENANTS, SHARDS = 8, 12
+TENANTS_BRIEF, SHARDS_BRIEF = 3, 6
 STANDS_SECONDS, GOES_SECONDS = 0.2, 0.05  # of a store that is slow
 
 
@@ -47,6 +48,9 @@ class ClusterVictim:
         self.rng = rng
         self.kinds = kinds
         self.scale = BRIEF if brief else 1
+        shards = SHARDS_BRIEF if brief else SHARDS
+        tenants = TENANTS_BRIEF if brief else TENANTS
+        self.tenants = ["tenant-%d" % n for n in range(tenants)]
         names = ["n%d" % n for n in range(nodes)]
         self.members = ["e%d" % n for n in range(members)]
         self.net = Network([*names, *self.members, STORE, CLIENTS])
@@ -55,7 +59,7 @@ class ClusterVictim:
                          within=[self.net.within(m) for m in self.members])
         self.store = S3Server(self.net.address(STORE), self.net.within(STORE))
         places = {name: {"host": self.net.address(name), "within": self.net.within(name)} for name in names}
-        self.cluster = Cluster(nodes, SHARDS, etcd=self.etcd, store=self.store, places=places,
+        self.cluster = Cluster(nodes, shards, etcd=self.etcd, store=self.store, places=places,
                                directory=os.path.join(directory, "nodes"))
         self.nodes = list(self.cluster.nodes.values())
         self.within = self.net.within(CLIENTS)
@@ -77,8 +81,7 @@ class ClusterVictim:
         self.cluster.await_spread(SERVED_SECONDS)
 
     def world(self):
-        tenants = ["tenant-%d" % n for n in range(TENANTS)]
-        return World([node.address for node in self.nodes], tenants, CLIENTS, CALL_SECONDS)
+        return World([node.address for node in self.nodes], self.tenants, CLIENTS, CALL_SECONDS)
 
     def addresses(self):
         return [node.address for node in self.nodes]
@@ -116,7 +119,8 @@ class ClusterVictim:
         """The whole etcd goes away in every second round only: that takes a minute."""
         for turn in itertools.count():
             kinds = [kind for kind in self.kinds if kind != "etcd-away" or turn % 2 == 0 or len(self.kinds) == 1]
-            kinds += ["link"] * (LINKS_IN_ROUND - 1 if "link" in kinds else 0)
+            if "link" in kinds and self.scale == 1:
+                kinds += ["link"] * (LINKS_IN_ROUND - 1)
             for kind in self.rng.sample(kinds, len(kinds)):
                 yield max(1.0, PERIOD_SECONDS * self.scale - self.busy), kind
 
@@ -224,6 +228,15 @@ class ClusterVictim:
             self.net.cut(speaker, listener)
         time.sleep(self.seconds(4, 16))
         return {"who": "%s %s %s" % (one, arrow, other)}
+
+    def lossy(self):
+        node = self.rng.choice(self.nodes).node_id
+        for party in self.net.parties:
+            if party != node:
+                self.net.spoil(node, party)
+                self.net.spoil(party, node)
+        time.sleep(self.seconds(4, 16))
+        return {"who": node}
 
     def store_away(self):
         if self.rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""How the clients of a soak find the server of a shard: by what GetClusterInfo says, and by redirects.
+"""How clients of tests find the server of a shard: by what GetClusterInfo says, and by redirects.
 
 A World says where the servers are and whose jobs there are; it goes to every process of clients. A tenant lives in the shard
 whose range holds its hash. Without tenancy the only tenant is "", and there is one shard.
@@ -7,15 +7,12 @@ whose range holds its hash. Without tenancy the only tenant is "", and there is 
 import collections
 import ctypes
 import os
-import sys
 import time
 
 import grpc
 import xxhash
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-
-from silo_api import METHODS, pb  # noqa: E402
+from silo_api import METHODS, pb
 
 World = collections.namedtuple("World", "addresses tenants network call_seconds")
 
