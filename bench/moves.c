@@ -264,9 +264,13 @@ static void lost_tell(uint64_t job)
         status != RPC_STATUS_OK
             ? NULL
             : silo__v1__get_job_response__unpack(NULL, answer.reply.len, answer.reply.ptr);
-    (void)fprintf(stderr, "lost: %s of shard %s: %s, status %d, %zu attempts\n", name, m.shard,
-                  grpc_status_name(status), reply != NULL ? (int)reply->status : -1,
-                  reply != NULL ? reply->n_attempts : 0);
+    const char *code = "no attempt";
+    if (reply != NULL && reply->n_attempts != 0) {
+        code = reply->attempts[reply->n_attempts - 1]->error_code;
+    }
+    (void)fprintf(stderr, "lost: %s of shard %s: %s, status %d, %zu attempts, the last: %s\n", name,
+                  m.shard, grpc_status_name(status), reply != NULL ? (int)reply->status : -1,
+                  reply != NULL ? reply->n_attempts : 0, code);
     if (reply != NULL) {
         silo__v1__get_job_response__free_unpacked(reply, NULL);
     }

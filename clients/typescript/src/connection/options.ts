@@ -21,7 +21,8 @@ export interface HostAndPort {
 export interface ShardRoutingConfig {
   /**
    * Retries after the first try. Default: until its deadline for a call that was given one
-   * (`timeoutMs` of the call or the client, `timeout` of `rpcOptions`), else 8.
+   * (`timeoutMs` of the call or the client, `timeout` of `rpcOptions`), else 8 and those for which
+   * a server said whom to ask or when.
    */
   maxRetries?: number;
   /**
@@ -29,9 +30,15 @@ export interface ShardRoutingConfig {
    * shortened at random, by up to half.
    */
   retryDelayMs?: Duration;
-  /** Milliseconds after which the topology is read anew; default 30000, 0 = never by itself. */
+  /**
+   * Milliseconds after which the topology is read anew; default 30000, 0 = never by itself. Beside
+   * that servers tell of changes while a worker runs or a call takes long.
+   */
   topologyRefreshIntervalMs?: Duration;
-  /** Milliseconds that each server may take to tell the topology; default 10000. */
+  /**
+   * Milliseconds that each server may take to tell the topology; default 10000. The next is asked,
+   * too, after a second.
+   */
   topologyRefreshTimeoutMs?: Duration;
 }
 

@@ -141,7 +141,7 @@ export interface SiloWorkerOptions<
   refreshHandler?: RefreshHandler;
   /** Has no effect: a worker serves all tenants of its task group. */
   tenant?: string;
-  /** Independent poll loops; default 1. With several servers there is at least one for each. */
+  /** Independent poll loops; default 1. There is at least one for each server that has shards. */
   concurrentPollers?: number;
   /** Handlers running at once, at least 1; default 10. */
   maxConcurrentTasks?: number;
@@ -167,7 +167,8 @@ export interface SiloWorkerOptions<
   heartbeatIntervalMs?: Duration;
   /**
    * Hears of errors that no caller can; default: `console.error`. Of a server that cannot be reached
-   * it hears at the first try, and once until a poll is answered again; the worker goes on trying.
+   * it hears at the first try, or after 15 s if there are others, and once until a poll is answered
+   * again; the worker goes on trying.
    */
   onError?: ErrorListener;
   /** Where the worker's counters go; default: the global provider's meter `silo-worker`. */

@@ -11,7 +11,8 @@ import { join } from "node:path";
 /** How long a server may take until its port is open, in milliseconds. */
 const START_MS = 60_000;
 
-async function freePort(): Promise<number> {
+/** A port that nothing listens on. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
@@ -20,7 +21,8 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-function accepts(port: number): Promise<boolean> {
+/** Whether a port takes connections. */
+export function accepts(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1", () => {
       socket.destroy();
@@ -55,13 +57,25 @@ export class ServerProcess {
     const dir = mkdtempSync(join(tmpdir(), "silo-client-"));
     const port = await freePort();
     const server = new ServerProcess(dir, port);
-    writeFileSync(
-      join(dir, "silo.toml"),
+    server.configure(
       `[server]\n${[`grpc_addr = "127.0.0.1:${port}"`, ...settings].join("\n")}\n\n` +
         `[database]\nbackend = "fs"\npath = "${dir}/data/%shard%"\n`,
     );
     await server.start();
     return server;
+  }
+
+  /** A node of a cluster, which does not run yet. @param configuration says all but its address. */
+  static async node(dir: string, configuration: (address: string) => string) {
+    const server = new ServerProcess(dir, await freePort());
+    server.configure(
+      `[server]\ngrpc_addr = "${server.address}"\n\n${configuration(server.address)}`,
+    );
+    return server;
+  }
+
+  private configure(text: string): void {
+    writeFileSync(join(this.dir, "silo.toml"), text);
   }
 
   get address(): string {
@@ -85,12 +99,21 @@ export class ServerProcess {
   }
 
   /** Ends the process at once, as a crash does. */
-  async kill(): Promise<void> {
+  kill(): Promise<void> {
+    return this.end("SIGKILL");
+  }
+
+  /** Ends the process in an orderly way. */
+  stop(): Promise<void> {
+    return this.end("SIGTERM");
+  }
+
+  private async end(signal: NodeJS.Signals): Promise<void> {
     const { child } = this;
     this.child = undefined;
     if (child !== undefined && child.exitCode === null) {
       const ended = once(child, "exit");
-      child.kill("SIGKILL");
+      child.kill(signal);
       await ended;
     }
   }
