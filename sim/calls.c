@@ -74,6 +74,13 @@ static void many_results(struct client_call *call)
     }
 }
 
+/* It was given up while the storage had it, which may take it yet. */
+static bool is_unknown(const struct rpc_call *rpc)
+{
+    return rpc->status == RPC_STATUS_UNAVAILABLE &&
+           strstr(rpc->text, "it may still take effect") != NULL;
+}
+
 static void call_ended(struct rpc_call *rpc, bool there)
 {
     struct client_call *call = rpc->owner;
@@ -95,7 +102,7 @@ static void call_ended(struct rpc_call *rpc, bool there)
     if (call->many && call->reply != NULL) {
         many_results(call);
     }
-    if (!there) {
+    if (!there || is_unknown(rpc)) {
         answer_unheard(&call->world->model, call->api, &call->items[0]);
     }
     trace_line(&call->world->trace, "call %llu ends: %s %u %s %016llx",

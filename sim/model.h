@@ -96,7 +96,7 @@ struct mtask {
     bool delivered; /* a worker has it for certain */
     bool returned;  /* one has asked to give it back */
     bool by_name;   /* LeaseTask was asked for the job */
-    bool unheard;   /* its worker had left before it was answered, or the answer did not leave */
+    bool unheard;   /* its worker had left before, was told that it is unknown, or not at all */
     const struct process *server; /* that leased it, and in which of its lives */
     uint64_t server_life;
     int64_t alive_us;   /* leased or renewed then, for certain */
