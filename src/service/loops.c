@@ -104,6 +104,7 @@ void service_detach(struct service *service)
             ASSERT(list_empty(&loop->watches));
             ASSERT(list_empty(&loop->streams));
             directory_reader_deinit(&loop->reader);
+            arena_deinit(&loop->message.arena);
             shards_unlisten(service->shards, &loop->listener);
             memset(loop, 0, sizeof *loop);
         }

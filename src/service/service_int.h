@@ -43,10 +43,18 @@
 
 #define TOPOLOGY_STREAMS_MAX 4096u         /* of WatchTopology, of one server ... */
 #define TOPOLOGY_STREAMS_PER_CONN_MAX 16u  /* ... and of one connection */
-#define TOPOLOGY_SPACING_US (100 * 1000LL) /* between two messages of a stream */
+#define TOPOLOGY_SPACING_US (100 * 1000LL) /* between two messages of a stream, at least ... */
+#define TOPOLOGY_BYTES_PER_US 16u          /* ... so that all of a server send no more than that */
 
 /* The tenant that stands for "none" while tenancy is off. */
 #define TENANT_NONE BYTES_LIT("-")
+
+/* The newest message of WatchTopology that was made on a loop, for callers of that address. */
+struct topology_message {
+    struct arena arena;
+    uint64_t version; /* 0: none */
+    struct bytes address, packed;
+};
 
 /* What one loop of the server has of its own. Zeros: no call came there yet. */
 struct service_loop {
@@ -58,6 +66,7 @@ struct service_loop {
     atomic_bool met;        /* a call came there: set by the loop, read by service_release */
     struct rpc_mail release;
     struct list streams; /* of WatchTopology: struct topology_stream.node */
+    struct topology_message message;
     /* Sends the same word when shards open or fail. */
     struct shards_listener listener;
     struct list held[HOLD_RANKS], looking[HOLD_RANKS]; /* struct hold.node */

@@ -19,14 +19,11 @@ struct topology {
     char *address;
 };
 
-/* This node's address as the caller can use it. */
-static char *addr_for(const struct call *call, struct arena *arena)
+struct bytes topology_address(const struct call *call)
 {
     const struct bytes dialled = rpc_call_authority(call->rpc);
-    if (call->service->as_dialled && address_connectable(dialled)) {
-        return arena_str(arena, dialled);
-    }
-    return call->service->grpc_addr;
+    const bool told = call->service->as_dialled && address_connectable(dialled);
+    return told ? dialled : bytes_str(call->service->grpc_addr);
 }
 
 static void owner_self(const struct topology *topology, Silo__V1__ShardOwner *owner)
@@ -171,7 +168,7 @@ void topology_fill(const struct call *call, const struct directory *directory, s
     const struct topology topology = {.service = call->service,
                                       .directory = directory,
                                       .arena = arena,
-                                      .address = addr_for(call, arena)};
+                                      .address = arena_str(arena, topology_address(call))};
     silo__v1__get_cluster_info_response__init(ret_reply);
     ret_reply->this_node_id = call->service->node_id;
     ret_reply->this_grpc_addr = topology.address;

@@ -9,6 +9,8 @@
 
 #include "service/call_int.h"
 
+/* This node's address as the caller can use it; lent from call or service. */
+struct bytes topology_address(const struct call *call);
 /* The cluster as the directory has it, for that caller. */
 void topology_fill(const struct call *call, const struct directory *directory, struct arena *arena,
                    Silo__V1__GetClusterInfoResponse *ret_reply);

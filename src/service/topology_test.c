@@ -207,6 +207,57 @@ static void a_watch_that_knows_the_newest_waits_for_the_next(void **state)
     fake_stop();
 }
 
+/* One message is made for all of a loop, but not for callers that dialled something else. */
+static void each_watch_is_told_the_address_it_dialled(void **state)
+{
+    (void)state;
+    static const char *const addresses[] = {"a.example:1", "b.example:2", "b.example:2"};
+    struct rpc_call *calls[3];
+    fake_start(1, false, false);
+    for (size_t i = 0; i < 3; i++) {
+        fake.authority = bytes_str(addresses[i]);
+        calls[i] = watch(0, 0);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        topology *info = told(calls[i]);
+        assert_string_equal(info->this_grpc_addr, addresses[i]);
+        forget(info);
+        leave(calls[i]);
+    }
+    fake_stop();
+}
+
+/* So many that what they are sent together counts. */
+static void many_watches_are_told_less_often(void **state)
+{
+    (void)state;
+    char ring[101] = {0};
+    memset(ring, 'r', sizeof ring - 1);
+    fake_start(FAKE_SHARDS_MAX, false, false);
+    for (size_t i = 0; i < FAKE_SHARDS_MAX; i++) {
+        fake.shards[i].ring = ring;
+    }
+    fake_publish();
+    struct rpc_call **calls = xcalloc(TOPOLOGY_STREAMS_MAX, sizeof *calls);
+    for (size_t i = 0; i < TOPOLOGY_STREAMS_MAX; i++) {
+        calls[i] = watch(0, 0);
+    }
+    struct rpc_call *last = calls[TOPOLOGY_STREAMS_MAX - 1];
+    const int64_t spacing_us =
+        (int64_t)(TOPOLOGY_STREAMS_MAX * last->reply.len / TOPOLOGY_BYTES_PER_US);
+    assert_true(spacing_us > TOPOLOGY_SPACING_US);
+    fake_publish();
+    fake_pass(spacing_us - 1);
+    assert_int_equal(last->sent, 1);
+    fake_pass(1);
+    assert_int_equal(last->sent, 2);
+    for (size_t i = 0; i < TOPOLOGY_STREAMS_MAX; i++) {
+        leave(calls[i]);
+    }
+    free(calls);
+    fake_stop();
+}
+
 static void watches_are_bounded_and_those_that_end_make_room(void **state)
 {
     (void)state;
@@ -255,6 +306,8 @@ int main(void)
         cmocka_unit_test(quick_changes_are_one_message_and_it_is_the_newest),
         cmocka_unit_test(a_slow_reader_gets_the_newest_only),
         cmocka_unit_test(a_watch_that_knows_the_newest_waits_for_the_next),
+        cmocka_unit_test(each_watch_is_told_the_address_it_dialled),
+        cmocka_unit_test(many_watches_are_told_less_often),
         cmocka_unit_test(watches_are_bounded_and_those_that_end_make_room),
         cmocka_unit_test(watches_end_when_the_server_stops),
     };

@@ -43,21 +43,46 @@ static void stream_cancelled(struct rpc_call *rpc, enum rpc_cancel reason, void 
     stream_end(context, SILO_CANCELLED, "cancelled");
 }
 
+/*
+ * The message of that directory for a caller who dialled so: made once for all of a loop, since
+ * many dial the same and a large cluster's takes as long as hundreds of calls. Lent until the next.
+ */
+static struct bytes stream_message(const struct call *call, const struct directory *directory)
+{
+    struct topology_message *kept = &svc_loop(call)->message;
+    const struct bytes address = topology_address(call);
+    if (kept->version == directory->version && bytes_eq(kept->address, address)) {
+        return kept->packed;
+    }
+    arena_reset(&kept->arena);
+    Silo__V1__GetClusterInfoResponse message;
+    topology_fill(call, directory, &kept->arena, &message);
+    const size_t size = protobuf_c_message_get_packed_size(&message.base);
+    uint8_t *packed = arena_alloc(&kept->arena, size);
+    (void)protobuf_c_message_pack(&message.base, packed);
+    kept->version = directory->version;
+    kept->address = arena_copy(&kept->arena, address);
+    kept->packed = bytes_of(packed, size);
+    return kept->packed;
+}
+
+/* Longer where all streams together would send more than they may. */
+static int64_t stream_spacing_us(const struct service *service, size_t size)
+{
+    const uint64_t streams = atomic_load_explicit(&service->streams, memory_order_relaxed);
+    const int64_t wanted_us = (int64_t)(streams * size / TOPOLOGY_BYTES_PER_US);
+    return wanted_us > TOPOLOGY_SPACING_US ? wanted_us : TOPOLOGY_SPACING_US;
+}
+
 /* Nothing of the stream may be used afterwards: sending can end it. */
 static void stream_send(struct topology_stream *stream, const struct directory *directory)
 {
     struct call *call = stream->call;
-    Silo__V1__GetClusterInfoResponse message;
-    struct arena arena; /* the call's would grow with each message */
-    arena_init(&arena);
-    topology_fill(call, directory, &arena, &message);
-    const size_t size = protobuf_c_message_get_packed_size(&message.base);
-    uint8_t *packed = arena_alloc(&arena, size);
-    (void)protobuf_c_message_pack(&message.base, packed);
+    const struct bytes message = stream_message(call, directory);
     stream->version = directory->version;
-    stream->next_us = rpc_loop_now_us(rpc_call_loop(call->rpc)) + TOPOLOGY_SPACING_US;
-    (void)rpc_call_send_copy(call->rpc, bytes_of(packed, size));
-    arena_deinit(&arena);
+    stream->next_us =
+        rpc_loop_now_us(rpc_call_loop(call->rpc)) + stream_spacing_us(call->service, message.len);
+    (void)rpc_call_send_copy(call->rpc, message);
 }
 
 static void stream_go_on(struct topology_stream *stream)
