@@ -237,8 +237,10 @@ struct sdbx_store_args {
  *    of this machine, not for network
  * file systems; without effect on other stores and with latency_write_ms. A WAL that was kept the
  * other way is taken over by the open, and whoever has it open that way is fenced. The object
- * path/log-home names the log. A log that is damaged, missing or another database's: SDBX_EDATA,
- * with a text that says where, what is at stake, and how to go on.
+ * path/log-home names the log, and newer ones below path/log-homes do where the log has a store of
+ * its own, so that a database whose log has nothing to replay opens with another one. A log that is
+ * damaged, missing or another database's: SDBX_EDATA, with a text that says where, what is at
+ * stake, and how to go on.
  * The first byte of each key is its segment (own sorted runs, so churn in one does not rewrite
  * another). settings_json: object or NULL; merged deep over our base over the engine's defaults. An
  * unknown key is an error that names its place and the nearest known key. The engine's own flush
@@ -285,10 +287,11 @@ enum sdbx_flush_what {
 
 /*
  * -> SDBX_EV_CLOSED. Writes accepted before are applied first, calls after it get SDBX_ECLOSED.
- * Calls under way end with their events before SDBX_EV_CLOSED. timeout_ms 0 = wait for ever; after
- * it the handle is given up (SDBX_EUNAVAIL) and what was not durable may be lost or may still
- * arrive. A memtable flush that takes more than half of it is left to the next open: the WAL is
- * durable then. Free snapshots and iterators before or after; they keep memory only.
+ * Calls under way end with their events before SDBX_EV_CLOSED. timeout_ms 0 = wait for ever;
+ * after it the handle is given up (SDBX_EUNAVAIL) and what was not durable may be lost or may
+ * still arrive. A memtable flush that takes more than half of it is left to the next open: the
+ * WAL is durable then, and the event lacks SDBX_CLOSED_EMPTY. Free snapshots and iterators before
+ * or after; they keep memory only.
  */
 int sdbx_close(struct sdbx_db *db, int flush_what, uint32_t timeout_ms, uint64_t token);
 
@@ -328,7 +331,9 @@ uint64_t sdbx_durable_seq(const struct sdbx_db *db); /* ends at once; one atomic
 uint64_t sdbx_queued_bytes(const struct sdbx_db *db);
 
 /*
- * -> SDBX_EV_REFRESHED. Reads the newest manifest: proves that this handle still owns the database.
+ * -> SDBX_EV_REFRESHED. Proves that this handle still owned the database at a moment after the
+ * call: by the newest manifest or, where all of the database lies on this machine's disk, by its
+ * log's directory, in which whoever takes over marks this writer before it serves.
  */
 int sdbx_refresh(struct sdbx_db *db, uint64_t token);
 

@@ -37,7 +37,7 @@ enum store_event_kind {
     STORE_APPLIED,   /* seq of the batch; rc on failure: the outcome is unknown */
     STORE_FLUSHED,   /* seq: all up to it is durable */
     STORE_ROWS,      /* answer to mget (its keys in the order asked) and scan */
-    STORE_REFRESHED, /* the database was still ours */
+    STORE_REFRESHED, /* the database was still ours, at a moment after the call */
     STORE_DOWN,      /* unsolicited, once, token 0: fenced (SILO_CONFLICT) or failed */
     STORE_OBJECT,    /* answer to the object calls and those named db_: data in `rows.data` */
     STORE_TESTED,    /* answer to selftest */
