@@ -20,6 +20,11 @@ struct world {
     int64_t wait_ms; /* for what has to come, before a case fails */
     /* There can be several members. A case that needs them is left out otherwise. */
     bool several;
+    /*
+     * It is a model: members have no addresses or rings, one id is one process already, and one
+     * that lapsed joins again unasked.
+     */
+    bool plain;
     /* A coordinator for a member of that id; cases are told apart by a number of their own. */
     struct coord *(*member)(struct world *world, uint32_t number, const char *id, uint64_t nonce);
     /* Lets a little time pass, and what is on its way arrive. */
