@@ -117,7 +117,7 @@ const struct config_key config_keys[] = {
         "statements at least this slow are logged; 0 = off"),
 
     CHOICE("coordination.backend", coordination.backend, "none", "none|etcd|k8s", 0,
-           "how nodes find each other; none = a single node; k8s is not in this version"),
+           "how nodes find each other; none = a single node; k8s is of a later version"),
     INT("coordination.initial_shard_count", coordination.initial_shard_count, NULL, 1,
         INITIAL_SHARDS_MAX, 0,
         "shards of a new cluster, 1 with tenancy off and 8 with it on; a stored shard map wins"),
