@@ -54,6 +54,7 @@ static void fill(struct load *load, uint64_t n, struct arena *arena, Silo__V1__E
     policy->retry_count = RETRIES;
     policy->initial_interval_ms = policy->max_interval_ms = 1;
     policy->backoff_factor = 1;
+    job->retry_policy_opt_case = SILO__V1__ENQUEUE_REQUEST__RETRY_POLICY_OPT_RETRY_POLICY;
     job->retry_policy = policy;
 }
 

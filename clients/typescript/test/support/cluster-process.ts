@@ -12,7 +12,7 @@ import { accepts, freePort, ServerProcess } from "./server-process";
 const START_MS = 30_000;
 const SPREAD_MS = 60_000;
 
-const ETCD = process.env.SILO_ETCD ?? "/usr/bin/etcd";
+const ETCD = process.env.SILO_ETCD || "/usr/bin/etcd";
 
 /**
  * Why there can be no cluster here, or false.
