@@ -12,7 +12,8 @@
  *       ]
  *     }
  *
- * Format 1 had neither "wal", which follows from the URL, nor "placement_ring". It is still read.
+ * Format 1 has neither "wal", which follows from the URL, nor "placement_ring". It is written as
+ * long as that says everything.
  *
  * Rule for changes: a member that old servers may ignore does not exist; whatever is added raises
  * "format", and a reader refuses formats above its own. What is read back is checked as if a
@@ -63,28 +64,46 @@ bool cluster_record_number(struct bytes name, uint64_t *ret_number)
     return true;
 }
 
-static json_t *record_shard_encode(const struct cluster_shard *shard)
+static json_t *record_shard_encode(const struct cluster_shard *shard, int format)
 {
     char id[UUID_TEXT_LEN + 1];
     uuid_format(&shard->id, id);
-    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?, s:s?}", "id", id, "range_start",
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s?}", "id", id, "range_start",
                              shard->range_start, "range_end", shard->range_end, "dispatch_order",
-                             order_names[shard->order], "wal", wal_names[shard->wal], "wal_url",
-                             shard->wal_url, "placement_ring", shard->ring);
+                             order_names[shard->order], "wal_url", shard->wal_url);
     ASSERT(json != NULL); /* all of it is ASCII, or was checked to be UTF-8 */
+    if (format != RECORD_FORMAT_RINGLESS) {
+        json_t *more =
+            json_pack("{s:s, s:s?}", "wal", wal_names[shard->wal], "placement_ring", shard->ring);
+        ASSERT(more != NULL && json_object_update(json, more) == 0);
+        json_decref(more);
+    }
     return json;
+}
+
+/* The oldest that can say it: a server of that time can still read it. */
+static int record_format(const struct cluster_map *map)
+{
+    for (size_t i = 0; i < map->shard_count; i++) {
+        const struct cluster_shard *shard = &map->shards[i];
+        if (shard->ring != NULL || shard->wal != cluster_wal_of(shard->wal_url)) {
+            return RECORD_FORMAT;
+        }
+    }
+    return RECORD_FORMAT_RINGLESS;
 }
 
 char *cluster_record_encode(const struct cluster_map *map)
 {
     char id[UUID_TEXT_LEN + 1];
     uuid_format(&map->cluster_id, id);
+    const int format = record_format(map);
     json_t *shards = json_array();
     for (size_t i = 0; i < map->shard_count; i++) {
-        ASSERT(json_array_append_new(shards, record_shard_encode(&map->shards[i])) == 0);
+        ASSERT(json_array_append_new(shards, record_shard_encode(&map->shards[i], format)) == 0);
     }
     json_t *root =
-        json_pack("{s:i, s:s, s:o}", "format", RECORD_FORMAT, "cluster_id", id, "shards", shards);
+        json_pack("{s:i, s:s, s:o}", "format", format, "cluster_id", id, "shards", shards);
     ASSERT(root != NULL);
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     ASSERT(text != NULL);

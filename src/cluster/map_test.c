@@ -157,6 +157,9 @@ static void rings_and_logs_are_kept(void **state)
     struct cluster_map map, again;
     struct silo_err err = {0};
     assert_int_equal(cluster_map_make(&settings, seed, &map, NULL).code, SILO_OK);
+    char *plain = cluster_record_encode(&map);
+    assert_non_null(strstr(plain, "\"format\": 1")); /* older servers read it, too */
+    free(plain);
     assert_int_equal(cluster_shard_set_ring(&map.shards[0], "gpu \"1\"", NULL).code, SILO_OK);
     assert_int_equal(cluster_shard_set_ring(&map.shards[1], "default", NULL).code, SILO_OK);
     assert_int_equal(cluster_shard_set_ring(&map.shards[1], "a\n", &err).code, SILO_INVALID);
