@@ -1,4 +1,6 @@
-"""The cases of src/store/matrix_test.c, which the unit tests run in memory and on disk, on s3s-fs, a real S3 server."""
+"""The cases of src/store/matrix_test.c, which the unit tests run in memory and on disk, on MinIO, a real S3 server.
+
+Not on s3s-fs: of two requests at the same moment that create one object it grants both, so it can fence nobody."""
 
 import os
 import subprocess
@@ -18,7 +20,7 @@ TIMEOUT_S = 300
 class Matrix(unittest.TestCase):
     @unittest.skipIf(not os.path.exists(PROGRAM) and not os.environ.get("CI"), "no unit tests beside the program")
     def test_processes_die_and_others_take_over(self):
-        with s3_server.S3Server() as s3:
+        with s3_server.MinioServer() as s3:
             environment = dict(os.environ, SILO_MATRIX_URL="s3://%s/matrix" % s3_server.BUCKET, **s3.environment())
             done = subprocess.run([PROGRAM], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                   timeout=TIMEOUT_S, check=False)
