@@ -113,32 +113,34 @@ impl SystemClock for TickerClock {
     }
 }
 
-/// What the writer before left: its last tick, as far as it can be told (in the manifest or in the newest WAL object
-/// with rows), and its epoch.
+/// What the writer before left, as its manifest has it.
 pub struct LastWriter {
     pub tick_ms: i64,
     pub epoch: u64,
+    /// The first WAL object that may have rows that no sorted file has.
+    pub wal_first: u64,
 }
 
 /// i64::MIN and 0 for a new database.
-pub async fn last_writer(
-    path: &Path,
-    store: &Arc<dyn ObjectStore>,
-    wal_store: &Arc<dyn ObjectStore>,
-) -> Result<LastWriter, slatedb::Error> {
+pub async fn last_writer(path: &Path, store: &Arc<dyn ObjectStore>) -> Result<LastWriter, slatedb::Error> {
     let admin = Admin::builder(path.clone(), store.clone()).build();
     let Some(manifest) = admin.read_manifest(None).await? else {
-        return Ok(LastWriter { tick_ms: i64::MIN, epoch: 0 });
+        return Ok(LastWriter { tick_ms: i64::MIN, epoch: 0, wal_first: 0 });
     };
-    let (epoch, tick) = (manifest.writer_epoch(), manifest.last_l0_clock_tick());
-    match newest_wal_tick(path, wal_store, manifest.replay_after_wal_id() + 1).await {
-        Ok(wal_tick) => Ok(LastWriter { tick_ms: tick.max(wal_tick), epoch }),
-        Err(error) => {
-            // An object collected under the reader: the engine waits the difference out, which is short.
-            log::warn!("cannot read the last tick of the WAL: {error}");
-            Ok(LastWriter { tick_ms: tick, epoch })
-        }
-    }
+    Ok(LastWriter {
+        tick_ms: manifest.last_l0_clock_tick(),
+        epoch: manifest.writer_epoch(),
+        wal_first: manifest.replay_after_wal_id() + 1,
+    })
+}
+
+/// The same for the WAL, as far as it can be told: by the newest object of it with rows.
+pub async fn last_wal_tick(path: &Path, wal_store: &Arc<dyn ObjectStore>, first: u64) -> i64 {
+    newest_wal_tick(path, wal_store, first).await.unwrap_or_else(|error| {
+        // An object collected under the reader: the engine waits the difference out, which is short.
+        log::warn!("cannot read the last tick of the WAL: {error}");
+        i64::MIN
+    })
 }
 
 /// Are there WAL objects with rows from `first` on?

@@ -90,10 +90,19 @@ async fn end_memtables(db: &Arc<Db>, flush: Option<FlushType>, within: Duration)
     flush.map(|_| FlushType::Wal)
 }
 
+/// A database that is closed with a flush of its WAL alone goes on elsewhere at once: whoever merges its files there shuts
+/// out what is still on its way here, so that is not waited for.
 async fn close_engine(db: &Arc<Db>, flush: Option<FlushType>, within: Duration) -> Result<(), Failure> {
+    let moves = matches!(flush, Some(FlushType::Wal));
+    if let Some(merger) = &db.merger {
+        merger.ask_to_stop();
+    }
     stop_writer(db).await;
     let flush = end_memtables(db, flush, within / 2).await;
     settle(db).await;
+    if let Some(merger) = db.merger.as_ref().filter(|_| !moves) {
+        merger.stop().await;
+    }
     let reason = db.status.borrow().close_reason;
     let closed = db.engine.close_with_options(CloseOptions::default().with_flush_type(flush)).await;
     match reason {

@@ -6,6 +6,7 @@
 //! it sets `give_up`, which ends whatever still waits, so that every accepted call has its event before EV_CLOSED.
 
 use crate::activity::Activity;
+use crate::compaction::Merger;
 use crate::cq::{Cq, Event, HandleRef, EV_DB_DOWN, EV_REFRESHED};
 use crate::error::{close_status, Failure, EAGAIN, ECLOSED, EFENCED, EINTERNAL, EINVAL, OK};
 use crate::ffi::{counted, guard, handle, panic_text};
@@ -47,6 +48,7 @@ pub struct Db {
     pub epoch: u64,
     /// The WAL, where that is a log.
     pub log: Option<LogHandle>,
+    pub merger: Option<Merger>,
     pub writes: mpsc::UnboundedSender<WriteMsg>,
     pub wal_flushes: mpsc::UnboundedSender<FlushMsg>,
     pub memtable_flushes: mpsc::UnboundedSender<FlushMsg>,
@@ -77,6 +79,7 @@ pub struct Db {
 pub struct Opened {
     pub engine: slatedb::Db,
     pub log: Option<LogHandle>,
+    pub merger: Option<Merger>,
     pub activity: Arc<Activity>,
     pub recorder: Arc<DefaultMetricsRecorder>,
     pub cq: Arc<Cq>,
@@ -122,6 +125,7 @@ impl Db {
             place: opened.place,
             epoch: opened.epoch,
             log: opened.log,
+            merger: opened.merger,
             writes,
             wal_flushes,
             memtable_flushes,

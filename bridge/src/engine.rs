@@ -2,8 +2,8 @@
 
 use crate::activity::Activity;
 use crate::admin::finish_removal;
-use crate::clock::{has_wal_objects, last_writer, EngineClock};
-use crate::compaction::{with_spare_place, Account, Pace, PacedStore, Supplier};
+use crate::clock::{has_wal_objects, last_wal_tick, last_writer, EngineClock};
+use crate::compaction::{with_spare_place, Account, MakeCompactor, Pace, PacedStore, Supplier};
 use crate::error::{Failure, EDATA, EFENCED, EUNAVAIL};
 use crate::plan::OpenPlan;
 use crate::settings;
@@ -48,6 +48,15 @@ pub struct Surroundings {
 
 pub const ANYBODY: u64 = u64::MAX;
 
+/// An open engine, and what belongs to it.
+pub struct Built {
+    pub engine: slatedb::Db,
+    /// The WAL, where that is a log.
+    pub log: Option<LogHandle>,
+    /// What merges its files, once it has begun to; None: nothing does.
+    pub merging: Option<MakeCompactor>,
+}
+
 /// A WAL left behind in the other form is replayed from there into sorted files first.
 async fn convert_wal(plan: &OpenPlan, around: &Surroundings, log: &LogDir) -> Result<(), Failure> {
     let admin = plan.place.admin();
@@ -69,9 +78,9 @@ async fn convert_wal(plan: &OpenPlan, around: &Surroundings, log: &LogDir) -> Re
         }
     };
     log::info!("{}: the write-ahead log is converted", plan.place.path);
-    let (engine, _) = build_engine(plan, around, Arc::default(), &Arc::new(Activity::new()), other).await?;
+    let built = build_engine(plan, around, Arc::default(), &Arc::new(Activity::new()), other).await?;
     let options = CloseOptions::default().with_flush_type(Some(FlushType::MemTable));
-    Ok(engine.close_with_options(options).await?)
+    Ok(built.engine.close_with_options(options).await?)
 }
 
 /// Whoever has the database open in the other form is fenced there. Had it acknowledged anything since the look before?
@@ -92,7 +101,7 @@ pub async fn open_engine(
     around: &Surroundings,
     recorder: &Arc<DefaultMetricsRecorder>,
     activity: &Arc<Activity>,
-) -> Result<(slatedb::Db, Option<LogHandle>), Failure> {
+) -> Result<Built, Failure> {
     finish_removal(&plan.place).await?;
     for _ in 0..CONVERSIONS_MAX {
         let log = plan.place.log_dir().await?;
@@ -100,13 +109,15 @@ pub async fn open_engine(
             convert_wal(plan, around, log).await?;
         }
         let wanted = log.clone().filter(|_| plan.place.wants_log());
-        let (engine, handle) = build_engine(plan, around, recorder.clone(), activity, wanted).await?;
-        let Some(log) = log else { return Ok((engine, handle)) };
-        match other_form_has_more(plan, &engine, &log).await {
-            Ok(false) => return Ok((engine, handle)),
-            Ok(true) => engine.close_with_options(CloseOptions::default().with_flush_type(None)).await?,
+        let built = build_engine(plan, around, recorder.clone(), activity, wanted).await?;
+        let Some(log) = log else { return Ok(built) };
+        match other_form_has_more(plan, &built.engine, &log).await {
+            Ok(false) => return Ok(built),
+            Ok(true) => {
+                built.engine.close_with_options(CloseOptions::default().with_flush_type(None)).await?
+            }
             Err(failure) => {
-                let _ = engine.close_with_options(CloseOptions::default().with_flush_type(None)).await;
+                let _ = built.engine.close_with_options(CloseOptions::default().with_flush_type(None)).await;
                 return Err(failure);
             }
         }
@@ -126,7 +137,7 @@ async fn build_engine(
     recorder: Arc<DefaultMetricsRecorder>,
     activity: &Arc<Activity>,
     log: Option<LogDir>,
-) -> Result<(slatedb::Db, Option<LogHandle>), Failure> {
+) -> Result<Built, Failure> {
     for _ in 0..CREATIONS_MAX {
         match try_build_engine(plan, around, recorder.clone(), activity, log.clone()).await {
             Err(failure) if failure.text.contains(CREATED_BY_ANOTHER) => {
@@ -144,12 +155,12 @@ async fn try_build_engine(
     recorder: Arc<DefaultMetricsRecorder>,
     activity: &Arc<Activity>,
     log: Option<LogDir>,
-) -> Result<(slatedb::Db, Option<LogHandle>), Failure> {
+) -> Result<Built, Failure> {
     // The shared cache tells databases apart by this number; an open never sees entries of an earlier one.
     static CACHE_ID: AtomicU64 = AtomicU64::new(1);
     let main = plan.place.store.objects.clone();
     let wal = plan.place.wal_objects();
-    let last = last_writer(&plan.place.path, &main, wal.as_ref().unwrap_or(&main)).await?;
+    let last = last_writer(&plan.place.path, &main).await?;
     let expected = around.expected.load(Ordering::Acquire);
     if expected != ANYBODY && expected != last.epoch {
         let text = format!("{}: its newest writer is {}, not {expected}", plan.place.path, last.epoch);
@@ -158,8 +169,10 @@ async fn try_build_engine(
     around.epoch.store(last.epoch + 1, Ordering::Release);
     let clock = Arc::new(EngineClock::starting_at_least(last.tick_ms, activity.clone()));
     let handle = Arc::new(OnceLock::new());
+    let mut settings = plan.settings.clone();
+    settings.compactor_options = None; // its own would begin before the engine is open
     let mut builder = slatedb::Db::builder(plan.place.path.clone(), main.clone())
-        .with_settings(plan.settings.clone())
+        .with_settings(settings)
         .with_expected_epoch(last.epoch) // so the epoch is known, whatever happens to the claim
         .with_db_cache(around.cache.clone(), CACHE_ID.fetch_add(1, Ordering::Relaxed))
         .with_system_clock(clock.clone())
@@ -176,29 +189,52 @@ async fn try_build_engine(
         builder = builder.with_wal_writer(Box::new(LogInit {
             dir,
             health: plan.place.wal_store().health.clone(),
-            clock,
-            recorder,
+            clock: clock.clone(),
+            recorder: recorder.clone(),
             record_bytes_max: plan.settings.l0_sst_size_bytes,
             tenancy: plan.place.tenancy(),
             handle: handle.clone(),
         }));
     }
-    if let Some(options) = plan.settings.compactor_options.clone() {
-        let pace = Arc::new(Pace::new(around.merging.clone()));
-        let paced = Arc::new(PacedStore { inner: main, pace: pace.clone() });
-        builder = builder.with_compactor_builder(
-            CompactorBuilder::new(plan.place.path.clone(), paced)
-                .with_runtime(around.bg.clone())
-                .with_scheduler_supplier(Arc::new(Supplier { activity: activity.clone(), pace }))
-                .with_options(with_spare_place(options)),
-        );
-    }
+    let wal_store = wal.clone().unwrap_or(main);
     if let Some(wal) = wal {
         builder = builder.with_wal_object_store(wal);
     }
-    let engine = builder.build().await?;
+    // Nothing is written before both are done. A new database has no tick.
+    let ticking = async {
+        if last.epoch != 0 {
+            clock.raise(last_wal_tick(&plan.place.path, &wal_store, last.wal_first).await);
+        }
+    };
+    let (engine, ()) = tokio::join!(builder.build(), ticking);
+    let engine = engine?;
     if expected != ANYBODY {
         around.expected.store(last.epoch + 1, Ordering::Release);
     }
-    Ok((engine, handle.get().cloned()))
+    let merging = make_compactor(plan, around, recorder, activity, clock);
+    Ok(Built { engine, log: handle.get().cloned(), merging })
+}
+
+fn make_compactor(
+    plan: &OpenPlan,
+    around: &Surroundings,
+    recorder: Arc<DefaultMetricsRecorder>,
+    activity: &Arc<Activity>,
+    clock: Arc<EngineClock>,
+) -> Option<MakeCompactor> {
+    let mut options = with_spare_place(plan.settings.compactor_options.clone()?);
+    options.metric_level = options.metric_level.or(Some(plan.settings.metric_level));
+    let (path, inner) = (plan.place.path.clone(), plan.place.store.objects.clone());
+    let (merging, bg, activity) = (around.merging.clone(), around.bg.clone(), activity.clone());
+    Some(Box::new(move || {
+        let pace = Arc::new(Pace::new(merging.clone()));
+        let paced = Arc::new(PacedStore { inner: inner.clone(), pace: pace.clone() });
+        CompactorBuilder::new(path.clone(), paced)
+            .with_runtime(bg.clone())
+            .with_system_clock(clock.clone())
+            .with_metrics_recorder(recorder.clone())
+            .with_scheduler_supplier(Arc::new(Supplier { activity: activity.clone(), pace }))
+            .with_options(options.clone())
+            .build()
+    }))
 }

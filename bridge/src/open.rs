@@ -1,6 +1,7 @@
 //! Opening a database: its engine is built, its tasks begin, C is given the handle.
 
 use crate::activity::Activity;
+use crate::compaction::Merger;
 use crate::cq::{Cq, Event, HandleRef, Owned, EV_OPENED};
 use crate::db::{Db, Inboxes, Opened};
 use crate::engine::{open_engine, Surroundings, ANYBODY};
@@ -29,7 +30,7 @@ async fn open(
     let recorder = Arc::new(DefaultMetricsRecorder::new());
     let activity = Arc::new(Activity::new());
     let building = AssertUnwindSafe(open_engine(&plan, around, &recorder, &activity)).catch_unwind();
-    let (engine, log) = tokio::select! {
+    let built = tokio::select! {
         biased;
         built = building => match built {
             Ok(result) => result?,
@@ -41,8 +42,9 @@ async fn open(
         _ = cancelled => return Err(Failure::new(ECLOSED, "the open was cancelled")),
     };
     let (db, inboxes) = Db::new(Opened {
-        engine,
-        log,
+        merger: built.merging.map(|make| Merger::start(&around.io, plan.place.path.to_string(), make)),
+        engine: built.engine,
+        log: built.log,
         activity,
         recorder,
         cq,

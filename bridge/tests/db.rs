@@ -610,9 +610,16 @@ fn facts_and_figures() {
     let info = take_text(buf);
     assert!(info.contains(r#""prefix":"74""#) && info.contains(r#""prefix":"75""#), "{info}");
     assert!(info.contains(r#""l0_files":2"#), "{info}");
-    let mut buf = Buf::EMPTY;
-    assert_eq!(unsafe { sdbx_metrics(db, c"shard=\"a1\"".as_ptr(), 1, &mut buf) }, 0);
-    let text = take_text(buf);
+    let mut text = String::new();
+    for _ in 0..1000 {
+        let mut buf = Buf::EMPTY;
+        assert_eq!(unsafe { sdbx_metrics(db, c"shard=\"a1\"".as_ptr(), 1, &mut buf) }, 0);
+        text = take_text(buf);
+        if text.contains("bytes_compacted") {
+            break; // merging has begun, which an open does not wait for
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     for line in [
         "silo_slatedb_get_requests_total{shard=\"a1\"} 1\n",
         "silo_slatedb_write_ops_total{shard=\"a1\"} 2\n",
