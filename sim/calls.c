@@ -41,9 +41,11 @@ static void call_begun(struct rpc_call *rpc)
     trace_line(&call->world->trace, "call %llu begins", (unsigned long long)rpc->number);
 }
 
-static void item_result(struct item *item, uint32_t code, const char *text)
+/* Who has the shard not is like one who cannot serve it now. */
+static void item_result(const struct world *world, struct item *item, uint32_t code,
+                        const char *text)
 {
-    item->code = code;
+    item->code = nodes_elsewhere(world, code, text) ? RPC_STATUS_UNAVAILABLE : code;
     (void)snprintf(item->text, sizeof item->text, "%.150s", text);
 }
 
@@ -54,17 +56,17 @@ static void many_results(struct client_call *call)
         struct item *item = &call->items[i];
         if (call->api == API_ENQUEUE) {
             const Silo__V1__EnqueueManyResponse *reply = (const void *)call->reply;
-            item_result(item, reply->results[i]->code, reply->results[i]->message);
+            item_result(call->world, item, reply->results[i]->code, reply->results[i]->message);
         } else if (call->api == API_REPORT) {
             const Silo__V1__ReportOutcomesResponse *reply = (const void *)call->reply;
-            item_result(item, reply->results[i]->code, reply->results[i]->message);
+            item_result(call->world, item, reply->results[i]->code, reply->results[i]->message);
         } else if (call->api == API_RETURN) {
             const Silo__V1__ReturnTasksResponse *reply = (const void *)call->reply;
-            item_result(item, reply->results[i]->code, reply->results[i]->message);
+            item_result(call->world, item, reply->results[i]->code, reply->results[i]->message);
         } else {
             const Silo__V1__ImportJobsResponse *reply = (const void *)call->reply;
             const Silo__V1__ImportJobResult *result = reply->results[i];
-            item_result(item, result->success ? RPC_STATUS_OK : RPC_STATUS_UNKNOWN,
+            item_result(call->world, item, result->success ? RPC_STATUS_OK : RPC_STATUS_UNKNOWN,
                         result->error_opt_case != 0 ? result->error : "");
             item->import_status = (enum job_status)result->status;
         }
@@ -89,14 +91,12 @@ static void call_ended(struct rpc_call *rpc, bool there)
         call->reply = net_reply(rpc, call->reply_type);
         ASSERT(call->reply != NULL);
     }
-    /* Who has the shard not is like one who cannot serve it now. */
-    const bool served = there && !nodes_elsewhere(call->world, rpc->status, rpc->text);
     for (size_t i = 0; i < call->count; i++) {
         struct item *item = &call->items[i];
         item->there = there;
         item->astray = nodes_astray(call->world, rpc->host, item->shard);
         item->outdated = nodes_outdated(call->world, rpc->host, item->shard);
-        item_result(item, served ? rpc->status : RPC_STATUS_UNAVAILABLE, rpc->text);
+        item_result(call->world, item, there ? rpc->status : RPC_STATUS_UNAVAILABLE, rpc->text);
         item->reply = call->reply;
     }
     if (call->many && call->reply != NULL) {

@@ -404,8 +404,9 @@ static void changes_take(struct coord_member *member, const struct parcel *parce
 /* The lease may have been put by an ask whose answer was lost: it is as old as this one at most. */
 static void joined(struct coord_member *member, const struct parcel *parcel)
 {
-    if (!parcel->answer.done) { /* another life of this node is still a member */
-        member->renew_us = now_us(member) + MEMBER_RENEW_US;
+    if (!parcel->answer.done) { /* asked again when it is told to */
+        member->wanted = false;
+        tell(member, EVENT_JOIN_TAKEN)->event.number = parcel->answer.taken;
         return;
     }
     member->joined = true;
@@ -625,7 +626,9 @@ static int64_t member_turn(struct coord *coord)
         ask(member, TO_RENEW, ASK_RENEW);
     } else if (member->wanted && !member->joined && now_us(member) >= member->renew_us &&
                !asks(member, TO_JOIN)) {
-        ask(member, TO_JOIN, ASK_JOIN);
+        struct question *question = question_new(member, TO_JOIN, ASK_JOIN);
+        question->ask.replace = member->replace;
+        question_send(question);
     }
     const int64_t next = next_us(member);
     return next == INT64_MAX ? next : next + member->ahead_us;
@@ -649,9 +652,9 @@ static bool member_next_event(struct coord *coord, struct cluster_event *ret)
 
 static void member_join(struct coord *coord, bool replace)
 {
-    (void)replace; /* earlier lives are waited for */
     struct coord_member *member = member_of(coord);
     member->wanted = true;
+    member->replace = replace;
     member->renew_us = now_us(member);
 }
 

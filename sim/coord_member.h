@@ -32,6 +32,7 @@ struct coord_member {
     int64_t ahead_us;
     bool cut;       /* off from the coordinator */
     bool wanted;    /* it was told to join */
+    bool replace;   /* whoever is a member under its id */
     bool joined;    /* it has a lease, as far as it knows */
     bool confirmed; /* and has told so */
     bool lapsed;    /* whoever turns it was told that it is no member, and not yet the contrary */

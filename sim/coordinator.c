@@ -122,10 +122,15 @@ static void leases_watch(struct coordinator *co)
 /* --- questions --- */
 
 /* Created only if absent; a member of that id with another nonce is another life of it. */
-static bool ask_join(struct coordinator *co, const struct coordinator_ask *ask)
+static bool ask_join(struct coordinator *co, const struct coordinator_ask *ask, uint64_t *ret_taken)
 {
     struct coordinator_member *member = member_of(co, ask->id);
+    if (member != NULL && member->nonce != ask->nonce && ask->replace) {
+        member_gone(co, (size_t)(member - co->state.members));
+        member = NULL;
+    }
     if (member != NULL && member->nonce != ask->nonce) {
+        *ret_taken = member->nonce;
         return false;
     }
     const bool fresh = member == NULL;
@@ -228,7 +233,7 @@ void coordinator_ask(struct coordinator *co, const struct coordinator_ask *ask,
     *ret = (struct coordinator_answer){.done = true, .state = &co->state};
     switch (ask->question) {
     case ASK_JOIN:
-        ret->done = ask_join(co, ask);
+        ret->done = ask_join(co, ask, &ret->taken);
         break;
     case ASK_RENEW:
         ret->done = ask_renew(co, member);
@@ -262,7 +267,7 @@ void coordinator_ask(struct coordinator *co, const struct coordinator_ask *ask,
         ret->owner = *owner_of(co, &ask->shard);
     }
     if (reads && strcmp(ret->owner.holder, ask->id) == 0) {
-        co->on_named(co, ask->id, &ask->shard);
+        co->on_named(co, ask->nonce, &ask->shard);
     }
 }
 

@@ -71,6 +71,7 @@ struct coordinator_ask {
     uint64_t expected; /* of CLAIM and all that follow: the record's epoch; 0: there is none */
     char to[COORDINATOR_ID_MAX]; /* HAND_OVER */
     bool force;                  /* FORCE: though it names a member */
+    bool replace;                /* JOIN: whoever is a member under this id is known to be dead */
     uint64_t map;                /* CLAIM: the newest map; MAP_PUT: the one to be put */
     struct bytes text;           /* MAP_PUT */
 };
@@ -89,6 +90,7 @@ struct coordinator_state {
 struct coordinator_answer {
     bool done;                      /* what was asked for holds now */
     bool member;                    /* the asking member is one, by its nonce */
+    uint64_t taken;                 /* JOIN, not done: the nonce of who is a member under its id */
     struct coordinator_owner owner; /* of questions about one: the record as it is */
     const struct coordinator_state *state;
 };
@@ -107,8 +109,8 @@ struct coordinator {
     bool away;            /* it answers nobody, and no lease ends */
     /* A record was put, or gone. */
     void (*on_owner)(struct coordinator *coordinator, const struct coordinator_owner *owner);
-    /* A record was read, or put, that names the member who asked. */
-    void (*on_named)(struct coordinator *coordinator, const char *id, const struct uuid *shard);
+    /* A record was read, or put, that names the member who asked: the one with this nonce. */
+    void (*on_named)(struct coordinator *coordinator, uint64_t nonce, const struct uuid *shard);
     void *context;
 };
 

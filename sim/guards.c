@@ -55,7 +55,7 @@ void guards_releases(struct guards *guards, const struct process *process, size_
     const struct shard *here = process_shard(process, shard);
     if (here != NULL && (here->inc != NULL || here->reopen || here->doubt)) {
         (void)verdict_fail(guards->verdict, "release", "%s gives up shard %zu, which runs there",
-                           process->name, shard);
+                           process->address, shard);
     }
     guards->seen[process->options.number][shard].gave = true;
     guards->seen[process->options.number][shard].gave_us = now_us;
@@ -71,7 +71,7 @@ void guards_answers(struct guards *guards, const struct process *process, size_t
     if (guards->seen[process->options.number][shard].gave &&
         guards->seen[process->options.number][shard].gave_us < now_us) {
         (void)verdict_fail(guards->verdict, "given away",
-                           "%s answers for shard %zu, which it has given away", process->name,
+                           "%s answers for shard %zu, which it has given away", process->address,
                            shard);
     }
 }

@@ -13,6 +13,8 @@
 #define NOBODY UINT32_MAX
 #define LATER_US 100000
 #define AWAY_US_MAX (4 * (int64_t)COORDINATOR_TTL_US)
+#define REFUSED_US_MAX \
+    15000000            /* so long after the coordinator was away lives of before it count */
 #define LEAVE_US 100000 /* so often it is looked whether a process that stops is done */
 
 static bool several(const struct world *world)
@@ -22,9 +24,30 @@ static bool several(const struct world *world)
 
 /* --- what is told --- */
 
-static uint32_t number_of(const char *id)
+/* process.c gives them such addresses, and, unless two of them have one id, such ids. */
+static uint32_t number_of(const char *name)
 {
-    return (uint32_t)(id[1] - '0'); /* process.c gives them such names */
+    return (uint32_t)(name[1] - '0');
+}
+
+static uint32_t number_of_life(uint64_t nonce)
+{
+    return (uint32_t)(nonce % PROCESS_NONCES);
+}
+
+/* Whom a record means: the member of that id, else whoever of that id lives. */
+static uint32_t number_of_holder(const struct world *world, const char *id)
+{
+    const struct coordinator_member *member = coordinator_member(&world->coordinator, id);
+    if (member != NULL) {
+        return number_of_life(member->nonce);
+    }
+    uint32_t found = number_of(id);
+    for (uint32_t i = 0; i < world->process_count; i++) {
+        const struct process *process = &world->processes[i];
+        found = process_lives(process) && strcmp(process->name, id) == 0 ? i : found;
+    }
+    return found;
 }
 
 static void pause(struct world *world, uint32_t process, int64_t for_us);
@@ -32,7 +55,7 @@ static void pause(struct world *world, uint32_t process, int64_t for_us);
 static void on_owner(struct coordinator *co, const struct coordinator_owner *owner)
 {
     struct world *world = co->context;
-    const uint32_t process = owner->holder[0] != '\0' ? number_of(owner->holder) : 0;
+    const uint32_t process = owner->holder[0] != '\0' ? number_of_holder(world, owner->holder) : 0;
     /* Between a claim and the opening it is for there is little time to stand still by chance. */
     if (owner->holder[0] != '\0' && world->profile.faulty && !world->finishing &&
         one_in(world, 8)) {
@@ -40,10 +63,10 @@ static void on_owner(struct coordinator *co, const struct coordinator_owner *own
     }
 }
 
-static void on_named(struct coordinator *co, const char *id, const struct uuid *shard)
+static void on_named(struct coordinator *co, uint64_t nonce, const struct uuid *shard)
 {
     struct world *world = co->context;
-    guards_named(&world->guards, number_of(id), process_shard_number(shard));
+    guards_named(&world->guards, number_of_life(nonce), process_shard_number(shard));
 }
 
 static void on_claim(struct coord_member *member, const struct uuid *shard)
@@ -55,7 +78,7 @@ static void on_claim(struct coord_member *member, const struct uuid *shard)
 static void on_release(struct coord_member *member, const struct uuid *shard)
 {
     struct world *world = member->coordinator->context;
-    guards_releases(&world->guards, &world->processes[number_of(member->id)],
+    guards_releases(&world->guards, &world->processes[number_of_life(member->nonce)],
                     process_shard_number(shard), world->now_us);
 }
 
@@ -208,10 +231,36 @@ static void leave(struct world *world, uint32_t index)
     event_at(&world->events, &world->troubles[index].event, world->now_us + LEAVE_US, leave_looks);
 }
 
-static void coordinator_back(struct event *event)
+/*
+ * Its id is another's: rightly so if that one lives, or was taken for alive until a moment ago, as
+ * those are that were members when the coordinator went away.
+ */
+void nodes_exit(struct world *world, uint32_t index)
+{
+    struct process *process = &world->processes[index];
+    if (!several(world) || !process_lives(process) || !process_refused(process)) {
+        return;
+    }
+    if (!world->profile.twins && world->now_us - world->coordinator_back_us > REFUSED_US_MAX) {
+        (void)verdict_fail(&world->verdict, "taken",
+                           "process %u finds its node id taken, and nobody else has it", index);
+    }
+    model_trouble(&world->model, "a process exits");
+    node_kill(world, index, STORE_MEM_LOSE);
+    world->troubles[index].leaving = false;
+    trouble_for(world, index, random_between(&world->random, 1000000, 9000000));
+}
+
+static void coordinator_back(struct world *world, bool revoked)
+{
+    world->coordinator_back_us = world->now_us;
+    coordinator_returns(&world->coordinator, revoked);
+}
+
+static void coordinator_away_ends(struct event *event)
 {
     struct world *world = CONTAINER_OF(event, struct world, coordinator_returns);
-    coordinator_returns(&world->coordinator, one_in(world, 4));
+    coordinator_back(world, one_in(world, 4));
 }
 
 static void coordinator_trouble(struct world *world)
@@ -222,7 +271,7 @@ static void coordinator_trouble(struct world *world)
         coordinator_goes(&world->coordinator);
         event_at(&world->events, &world->coordinator_returns,
                  world->now_us + random_between(&world->random, 300000, AWAY_US_MAX),
-                 coordinator_back);
+                 coordinator_away_ends);
     }
 }
 
@@ -293,7 +342,7 @@ void nodes_calm(struct world *world)
 {
     event_cancel(&world->events, &world->coordinator_returns);
     if (world->coordinator.away) {
-        coordinator_returns(&world->coordinator, false);
+        coordinator_back(world, false);
     }
     const uint32_t gone = machine_gone(world);
     for (uint32_t i = 0; i < world->process_count && !world_failed(world); i++) {
@@ -312,9 +361,10 @@ bool nodes_open(const struct world *world)
     for (size_t i = 0; i < world->profile.shard_count; i++) {
         const struct uuid id = process_shard_id(i);
         const struct coordinator_owner *owner = coordinator_owner(&world->coordinator, &id);
-        open = open && owner->epoch != 0 &&
-               process_serves(&world->processes[number_of(owner->holder)], i) &&
-               world->model.servers[i] == &world->processes[number_of(owner->holder)];
+        const struct process *process =
+            &world->processes[owner->epoch != 0 ? number_of_holder(world, owner->holder) : 0];
+        open = open && owner->epoch != 0 && process_serves(process, i) &&
+               world->model.servers[i] == process;
     }
     return open;
 }
@@ -361,9 +411,9 @@ static const struct process *process_at(const struct net_host *host)
 
 bool nodes_elsewhere(const struct world *world, uint32_t status, const char *text)
 {
-    static const char start[] = "shard not found";
+    static const char elsewhere[] = "shard not found";
     return several(world) && status == RPC_STATUS_NOT_FOUND &&
-           strncmp(text, start, sizeof start - 1) == 0;
+           strncmp(text, elsewhere, sizeof elsewhere - 1) == 0;
 }
 
 /*
@@ -377,17 +427,17 @@ void nodes_heard(struct world *world, const struct rpc_call *rpc, size_t shard)
     }
     const uint32_t index = process_at(rpc->host)->options.number;
     const bool named = rpc->holder[0] != '\0';
-    if (nodes_elsewhere(world, rpc->status, rpc->text) &&
-        (!named || number_of(rpc->holder) == index)) {
+    const bool elsewhere = nodes_elsewhere(world, rpc->status, rpc->text);
+    if (elsewhere && (!named || number_of_holder(world, rpc->holder) == index)) {
         (void)verdict_fail(&world->verdict, "redirect", "process %u sends callers of shard %zu %s",
                            index, shard, named ? "to itself" : "nowhere");
         return;
     }
     if (named) {
-        world->guess[shard] = number_of(rpc->holder);
+        world->guess[shard] = number_of_holder(world, rpc->holder);
         return;
     }
-    if (rpc->status != RPC_STATUS_UNAVAILABLE && !nodes_elsewhere(world, rpc->status, rpc->text)) {
+    if (rpc->status != RPC_STATUS_UNAVAILABLE && !elsewhere) {
         world->guess[shard] = index;
     } else if (world->guess[shard] == index) {
         world->guess[shard] = below(world, (uint32_t)world->process_count);

@@ -132,7 +132,8 @@ void process_init(struct process *p, const struct process_options *options)
     p->env =
         (struct env){.wall_ms = env_wall, .mono_us = env_mono, .random = env_bytes, .context = p};
     net_host_init(&p->host, options->net, &p->env);
-    (void)snprintf(p->name, sizeof p->name, "n%u", options->number);
+    (void)snprintf(p->name, sizeof p->name, "n%u", options->id_number);
+    (void)snprintf(p->address, sizeof p->address, "n%u", options->number);
 }
 
 void process_deinit(struct process *p)
@@ -239,7 +240,7 @@ static void describe(void *context, const struct cluster_shard *shard, const cha
 
 static void node_begin(struct process *p)
 {
-    const uint64_t nonce = p->starts * 16 + p->options.number;
+    const uint64_t nonce = p->starts * PROCESS_NONCES + p->options.number;
     p->coord = coord_member_new(p->options.coordinator, p->name, nonce, p->options.mono_ahead_us);
     ASSERT(store_ops(p)->queue_new(p->options.store, &p->queue, NULL).code == SILO_OK);
     const struct node_options options = {
@@ -247,7 +248,7 @@ static void node_begin(struct process *p)
         .coord = &p->coord->coord,
         .shards = p->shards,
         .home = &p->directory,
-        .cluster = {.self = {.id = p->name, .nonce = nonce, .address = p->name},
+        .cluster = {.self = {.id = p->name, .nonce = nonce, .address = p->address},
                     .settings = {.shard_count = (uint32_t)p->options.shard_count,
                                  .order = p->options.order},
                     .guarded = true,
@@ -258,6 +259,12 @@ static void node_begin(struct process *p)
         .context = p,
     };
     p->node = node_new(&options);
+}
+
+bool process_refused(const struct process *p)
+{
+    const silo_rc rc = p->node != NULL ? node_check(p->node, NULL) : RC_OK;
+    return rc.code != SILO_OK && rc.code != SILO_UNAVAILABLE;
 }
 
 static void node_end(struct process *p, enum store_mem_survival survival)

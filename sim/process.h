@@ -24,6 +24,7 @@
 #include "store_mem/store_mem.h"
 
 #define PROCESS_SHARDS_MAX 2u
+#define PROCESS_NONCES 16u /* a life's nonce is its process's number and a multiple of this */
 
 struct process;
 struct coordinator;
@@ -32,6 +33,7 @@ struct node;
 
 struct process_options {
     uint32_t number;                 /* which process it is */
+    uint32_t id_number;              /* that whose node id it has: its own, if all is well */
     struct coordinator *coordinator; /* says which shards it opens; NULL: all */
     size_t shard_count;
     bool tenancy;
@@ -58,7 +60,7 @@ struct process_options {
 
 struct process {
     struct process_options options;
-    char name[8];
+    char name[8], address[8]; /* of the node; "n" and a number */
     struct env env;
     struct net_host host;
     struct steady steady; /* as its executor's */
@@ -99,6 +101,8 @@ static inline bool process_lives(const struct process *process)
 {
     return process->shards != NULL;
 }
+/* It found that it must not go on: a server would exit. */
+bool process_refused(const struct process *process);
 /* What the store's watch is told, for the process whose queue it is. */
 void process_store_opens(struct process *process, const char *path, uint64_t token);
 void process_store_writes(struct process *process, const struct store_db *db,

@@ -138,6 +138,7 @@ static void profile_choose(struct world *world, struct process_options *options,
     if (world->process_count > 1) {
         p->shard_count = 2;
         p->skewed = world->run.seed % 2 == 1;
+        p->twins = world->process_count > 2 && world->run.seed % 6 == 5;
     }
     world->specs = (struct spec_world){.salt = random_next(&r),
                                        .limits = !random_one_in(&r, 6),
@@ -202,6 +203,7 @@ static void processes_init(struct world *world, struct process_options *options)
     options->coordinator = world->process_count > 1 ? &world->coordinator : NULL;
     for (uint32_t i = 0; i < world->process_count; i++) {
         options->number = i;
+        options->id_number = world->profile.twins && i + 1 == world->process_count ? 0 : i;
         options->limiter = world->profile.external ? &world->rate.doors[i].limiter : NULL;
         clock_choose(world, options);
         process_init(&world->processes[i], options);
@@ -415,6 +417,7 @@ bool world_turn(struct world *world)
         if (process_lives(process)) {
             any = true;
             moved |= process_turn(process);
+            nodes_exit(world, (uint32_t)i);
             if (process->took_back) {
                 (void)verdict_fail(&world->verdict, "fence",
                                    "a shard that others had taken is opened again by itself");

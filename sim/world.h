@@ -34,6 +34,7 @@ struct world_options {
 struct profile {
     size_t shard_count;
     bool tenancy, faulty, external, retention, operators, cuts, skewed;
+    bool twins; /* two processes have one node id */
     uint32_t worker_count;
 };
 
@@ -106,6 +107,7 @@ struct world {
     struct guards guards;
     struct node_trouble troubles[PROCESSES_MAX];
     struct event coordinator_returns;
+    int64_t coordinator_back_us;           /* when it returned last */
     uint32_t guess[PROCESS_SHARDS_MAX];    /* the process that clients ask first */
     uint64_t epochs[PROCESS_SHARDS_MAX];   /* of the newest opening that was told of */
     int64_t opened_us[PROCESS_SHARDS_MAX]; /* when a process opened it last, and which */
@@ -192,6 +194,8 @@ void nodes_init(struct world *world);
 void nodes_deinit(struct world *world);
 void nodes_start(struct world *world);
 void nodes_trouble(struct world *world);
+/* The process exits if it found that it must. */
+void nodes_exit(struct world *world, uint32_t process);
 /* Whatever ails them ends now. */
 void nodes_calm(struct world *world);
 /* Each shard is open where its record says. */

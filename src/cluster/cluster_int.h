@@ -100,6 +100,7 @@ struct cluster {
     bool confirmed;                              /* a member, as far as the coordinator said */
     bool map_fresh, members_fresh, owners_fresh; /* read since then */
     bool strict;                                 /* as the node was told last */
+    int64_t asked_ms;  /* it asked to join last */
     int64_t taken_ms;  /* since then its id is another process's; INT64_MAX: it is not */
     int64_t rejoin_ms; /* the next try; INT64_MAX: none */
     bool leaving, left;

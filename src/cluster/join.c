@@ -3,7 +3,8 @@
  *
  * A node that was killed may find itself still a member, until its lease ends; so one whose id is
  * taken tries again for as long as a lease can last. Then it is another process, which lives, and
- * this one must not go on.
+ * this one must not go on. What counts is when it asked: answers may have waited while it stood
+ * still.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ void join_strict(struct cluster *cluster)
 static void join(struct cluster *cluster)
 {
     cluster->rejoin_ms = INT64_MAX;
+    cluster->asked_ms = cluster->now_ms;
     (void)action_add(cluster, ACTION_JOIN);
 }
 
@@ -87,7 +89,7 @@ void join_taken(struct cluster *cluster)
     if (cluster->taken_ms == INT64_MAX) {
         cluster->taken_ms = cluster->now_ms;
     }
-    if (cluster->now_ms - cluster->taken_ms > cluster->ttl_ms + CLUSTER_TAKEN_MS) {
+    if (cluster->asked_ms - cluster->taken_ms > cluster->ttl_ms + CLUSTER_TAKEN_MS) {
         join_displaced(cluster);
     } else {
         cluster->rejoin_ms = cluster->now_ms + CLUSTER_REJOIN_MS;
