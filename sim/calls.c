@@ -70,9 +70,6 @@ static void many_results(struct client_call *call)
                         result->error_opt_case != 0 ? result->error : "");
             item->import_status = (enum job_status)result->status;
         }
-        if (nodes_elsewhere(call->world, item->code, item->text)) {
-            item->code = RPC_STATUS_UNAVAILABLE; /* as of a whole call */
-        }
     }
 }
 

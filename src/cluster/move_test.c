@@ -284,6 +284,23 @@ static void an_id_that_is_taken_is_waited_for(void **state)
     rig_free(&rig);
 }
 
+/* The answer that waited while the node stood still is about the time before. */
+static void an_old_answer_does_not_say_that_an_id_is_taken(void **state)
+{
+    (void)state;
+    struct rig rig = rig_new(1, true);
+    (void)next(&rig, ACTION_JOIN);
+    tell(&rig, (struct cluster_event){.kind = EVENT_JOIN_TAKEN, .number = 1});
+    pass(&rig, CLUSTER_REJOIN_MS);
+    (void)next(&rig, ACTION_JOIN);
+    pass(&rig, 60000);
+    tell(&rig, (struct cluster_event){.kind = EVENT_JOIN_TAKEN, .number = 1});
+    nothing_next(&rig);
+    pass(&rig, CLUSTER_REJOIN_MS);
+    (void)next(&rig, ACTION_JOIN);
+    rig_free(&rig);
+}
+
 static void a_member_that_sees_another_under_its_id_refuses(void **state)
 {
     (void)state;
@@ -321,6 +338,7 @@ int main(void)
         cmocka_unit_test(a_lapsed_node_gives_nothing_away),
         cmocka_unit_test(a_successor_that_is_gone_gets_nothing),
         cmocka_unit_test(an_id_that_is_taken_is_waited_for),
+        cmocka_unit_test(an_old_answer_does_not_say_that_an_id_is_taken),
         cmocka_unit_test(a_member_that_sees_another_under_its_id_refuses),
         cmocka_unit_test(a_lapsed_node_is_strict_until_it_has_read_the_records),
     };
