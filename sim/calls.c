@@ -92,7 +92,7 @@ static void call_ended(struct rpc_call *rpc, bool there)
         struct item *item = &call->items[i];
         item->there = there;
         item->astray = nodes_astray(call->world, rpc->host, item->shard);
-        item->outdated = nodes_outdated(call->world, rpc->host, item->shard);
+        item->outdated = nodes_outdated(call->world, rpc->host, item->shard, item->begun_us);
         item_result(call->world, item, there ? rpc->status : RPC_STATUS_UNAVAILABLE, rpc->text);
         item->reply = call->reply;
     }

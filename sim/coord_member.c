@@ -647,6 +647,7 @@ static bool member_next_event(struct coord *coord, struct cluster_event *ret)
     }
     *ret = member->lent->event;
     member->lapsed = ret->kind == EVENT_LAPSED || (member->lapsed && ret->kind != EVENT_CONFIRMED);
+    member->lapsed_us = ret->kind == EVENT_LAPSED ? now_us(member) : member->lapsed_us;
     return true;
 }
 
@@ -719,7 +720,11 @@ static void member_hand_over(struct coord *coord, const struct uuid *shard, uint
 static void member_force_release(struct coord *coord, const struct uuid *shard, uint64_t expected,
                                  bool force)
 {
-    struct question *question = question_new(member_of(coord), TO_FORCE, ASK_FORCE);
+    struct coord_member *member = member_of(coord);
+    if (member->on_force != NULL) {
+        member->on_force(member, shard, force);
+    }
+    struct question *question = question_new(member, TO_FORCE, ASK_FORCE);
     question->ask.shard = *shard;
     question->ask.expected = expected;
     question->ask.force = force;

@@ -36,6 +36,7 @@ struct coord_member {
     bool joined;    /* it has a lease, as far as it knows */
     bool confirmed; /* and has told so */
     bool lapsed;    /* whoever turns it was told that it is no member, and not yet the contrary */
+    int64_t lapsed_us;   /* when */
     int64_t renewed_us;  /* the last renewal that was answered was asked for then */
     int64_t renew_us;    /* the next one */
     struct list asked;   /* struct question.node, oldest first: not settled */
@@ -55,6 +56,7 @@ struct coord_member {
     /* Before it is asked for; may be NULL. */
     void (*on_claim)(struct coord_member *member, const struct uuid *shard);
     void (*on_release)(struct coord_member *member, const struct uuid *shard);
+    void (*on_force)(struct coord_member *member, const struct uuid *shard, bool force);
     void *context;
 };
 

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "cluster/map.h"
 #include "core/core.h"
+#include "node/node.h"
 #include "sim/coord_member.h"
 #include "sim/world.h"
 
@@ -82,6 +83,17 @@ static void on_release(struct coord_member *member, const struct uuid *shard)
                     process_shard_number(shard), world->now_us);
 }
 
+static void on_force(struct coord_member *member, const struct uuid *shard, bool force)
+{
+    struct world *world = member->coordinator->context;
+    const size_t index = process_shard_number(shard);
+    if (force && world->forced[index] == 0) {
+        (void)verdict_fail(&world->verdict, "forced",
+                           "%s takes shard %zu from a living member, and nobody said so",
+                           member->id, index);
+    }
+}
+
 /* --- life --- */
 
 static void map_make(struct world *world)
@@ -136,6 +148,7 @@ static void node_start(struct world *world, uint32_t index)
     process_start(process);
     process->coord->on_claim = on_claim;
     process->coord->on_release = on_release;
+    process->coord->on_force = on_force;
     trace_line(&world->trace, "process %u starts", index);
 }
 
@@ -275,6 +288,43 @@ static void coordinator_trouble(struct world *world)
     }
 }
 
+/* --- an operator takes a shard from whoever holds it --- */
+
+struct forced {
+    struct cluster_question question; /* first */
+    struct world *world;
+};
+
+static void force_answered(struct cluster_question *question)
+{
+    struct forced *forced = (struct forced *)question;
+    struct world *world = forced->world;
+    const size_t shard = process_shard_number(&question->shard);
+    world->forced[shard] -= question->force ? 1 : 0;
+    trace_line(&world->trace, "forced release of shard %zu: %d %s", shard, (int)question->rc.code,
+               question->text);
+    if (question->rc.code == SILO_PRECONDITION && question->force) {
+        (void)verdict_fail(&world->verdict, "forced", "shard %zu was not released by force: %s",
+                           shard, question->text);
+    }
+    free(forced);
+}
+
+static void force_release(struct world *world, uint32_t index)
+{
+    struct forced *forced = xcalloc(1, sizeof *forced);
+    const uint32_t shard = below(world, (uint32_t)world->profile.shard_count);
+    forced->world = world;
+    forced->question = (struct cluster_question){.kind = QUESTION_FORCE_RELEASE,
+                                                 .shard = process_shard_id(shard),
+                                                 .force = one_in(world, 2),
+                                                 .done = force_answered};
+    world->forced[shard] += forced->question.force ? 1 : 0;
+    trace_line(&world->trace, "process %u is asked to release shard %u%s", index, shard,
+               forced->question.force ? " by force" : "");
+    node_ask(world->processes[index].node, &forced->question);
+}
+
 /* One process and one party that it needs. */
 static void cut(struct world *world, uint32_t index)
 {
@@ -302,7 +352,7 @@ void nodes_trouble(struct world *world)
         node_heal(world, index);
         return;
     }
-    switch (below(world, 8)) {
+    switch (below(world, 9)) {
     case 0:
     case 1:
         node_kill(world, index, (enum store_mem_survival)below(world, 3));
@@ -317,6 +367,9 @@ void nodes_trouble(struct world *world)
         break;
     case 5:
         coordinator_trouble(world);
+        break;
+    case 6:
+        force_release(world, index);
         break;
     default:
         cut(world, index);
@@ -449,14 +502,22 @@ bool nodes_serves(const struct world *world, const struct net_host *host, size_t
     return !several(world) || world->model.servers[shard] == process_at(host);
 }
 
-bool nodes_outdated(const struct world *world, const struct net_host *host, size_t shard)
+/* It knew before the call arrived that others may have its shards: then no old proof will do. */
+static bool knew(const struct process *process, int64_t begun_us)
+{
+    return process->coord != NULL && process->coord->lapsed && process->coord->lapsed_us < begun_us;
+}
+
+bool nodes_outdated(const struct world *world, const struct net_host *host, size_t shard,
+                    int64_t begun_us)
 {
     bool outdated = false;
     for (size_t i = 0; i < world->profile.shard_count && several(world); i++) {
         const bool asked = shard == PROCESS_SHARDS_MAX || shard == i;
         const bool fresh = world->now_us - world->opened_us[i] <= (int64_t)OWNERSHIP_MS * 1000;
         outdated =
-            outdated || (asked && fresh && world->openers[i] != process_at(host)->options.number);
+            outdated || (asked && fresh && world->openers[i] != process_at(host)->options.number &&
+                         !knew(process_at(host), begun_us));
     }
     return outdated;
 }

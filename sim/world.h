@@ -109,6 +109,7 @@ struct world {
     struct event coordinator_returns;
     int64_t coordinator_back_us;           /* when it returned last */
     uint32_t guess[PROCESS_SHARDS_MAX];    /* the process that clients ask first */
+    uint32_t forced[PROCESS_SHARDS_MAX];   /* operators who wait for a release by force */
     uint64_t epochs[PROCESS_SHARDS_MAX];   /* of the newest opening that was told of */
     int64_t opened_us[PROCESS_SHARDS_MAX]; /* when a process opened it last, and which */
     uint32_t openers[PROCESS_SHARDS_MAX];
@@ -215,7 +216,8 @@ bool nodes_astray(const struct world *world, const struct net_host *host, size_t
  * Another process has opened the shard so short a time ago that this one's proof that it is its own
  * still counts: what it reads may be outdated.
  */
-bool nodes_outdated(const struct world *world, const struct net_host *host, size_t shard);
+bool nodes_outdated(const struct world *world, const struct net_host *host, size_t shard,
+                    int64_t begun_us);
 /* Its clients' process of the shard is this one. */
 bool nodes_serves(const struct world *world, const struct net_host *host, size_t shard);
 

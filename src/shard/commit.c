@@ -57,6 +57,25 @@ static bool batch_full(const struct incarnation *inc)
     return view->open_rows >= BATCH_ROWS_MAX || view->open_bytes >= BATCH_BYTES_MAX;
 }
 
+/*
+ * Whether it tells what the rows say, and wrote none of its own: no fence has looked at that.
+ * What was asked wrongly, and what there is no room for, is so whoever owns the shard; a poll
+ * without tasks tells nothing.
+ */
+static bool needs_proof(const struct command *cmd)
+{
+    const enum silo_code code = cmd->rc.code;
+    if (command_is_own(cmd->kind) || code == SILO_UNAVAILABLE || code == SILO_ROUTED_WRONG) {
+        return false;
+    }
+    if (!command_changes(cmd->kind)) {
+        return true;
+    }
+    return !cmd->changes && cmd->kind != CMD_POLL &&
+           (code == SILO_OK || code == SILO_NOT_FOUND || code == SILO_EXISTS ||
+            code == SILO_PRECONDITION);
+}
+
 void commit_answer(struct incarnation *inc, struct command *cmd)
 {
     const bool waits = cmd->wait_batch > core_view(inc->core)->durable;
@@ -64,8 +83,7 @@ void commit_answer(struct incarnation *inc, struct command *cmd)
         outage_answer(inc->shard, cmd);
     } else if (waits) {
         reply_park(inc, cmd);
-    } else if (cmd->rc.code != SILO_UNAVAILABLE && cmd->rc.code != SILO_ROUTED_WRONG &&
-               !command_changes(cmd->kind) && !command_is_own(cmd->kind)) {
+    } else if (needs_proof(cmd)) {
         proof_answer(inc, cmd);
     } else {
         commit_release(inc, cmd);

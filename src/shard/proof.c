@@ -1,8 +1,8 @@
 /*
  * shard/proof.c - is the shard still ours?
  *
- * Reads and heartbeats write nothing, so no fence stops them: they are answered on a proof of
- * ownership, a durable flush or a manifest refresh.
+ * Reads, heartbeats and changes that found nothing to do write nothing, so no fence stops them:
+ * they are answered on a proof of ownership, a durable flush or a manifest refresh.
  *
  *   usual    at most OWNERSHIP_MS old. Under such traffic it is renewed once a second; an idle
  *            shard renews nothing. Whoever takes a shard over waits for longer than that, by the

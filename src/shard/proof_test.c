@@ -64,6 +64,22 @@ static void test_strict(void **state)
     }
 }
 
+/* What was refused writes nothing either: a worker must not be told that it has no lease. */
+static void test_refused(void **state)
+{
+    (void)state;
+    struct rig *rig = strict_rig(false);
+    const struct uuid nobodys = {.b = {1}};
+    const uint64_t before = refreshes(rig);
+    assert_int_equal(report(rig, &nobodys, ATTEMPT_SUCCEEDED), SILO_NOT_FOUND);
+    assert_int_equal(refreshes(rig), before + 1);
+    assert_int_equal(finish(rig, enqueue_call("a", "g", 5, 0)), SILO_EXISTS);
+    assert_int_equal(refreshes(rig), before + 2);
+    shard_rig_fence(rig);
+    assert_int_equal(report(rig, &nobodys, ATTEMPT_SUCCEEDED), SILO_UNAVAILABLE);
+    rig_free(rig);
+}
+
 /* The process was stopped with a fresh proof in hand, and goes on as if nothing had been. */
 static void test_paused(void **state)
 {
@@ -148,9 +164,13 @@ static void test_outage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_usual),  cmocka_unit_test(test_strict),
-        cmocka_unit_test(test_paused), cmocka_unit_test(test_refresh_under_way),
-        cmocka_unit_test(test_shared), cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_usual),
+        cmocka_unit_test(test_strict),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_paused),
+        cmocka_unit_test(test_refresh_under_way),
+        cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_outage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
