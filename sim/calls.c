@@ -111,7 +111,9 @@ static void call_ended(struct rpc_call *rpc, bool there)
             world_lacks(call->world, call->api, item);
         }
         if (item->code == RPC_STATUS_OK) {
-            nodes_answered(call->world, rpc, item->shard);
+            /* Of a bulk call, items that were done may have waited for others. */
+            nodes_answered(call->world, rpc->host, item->shard,
+                           call->many ? item->begun_us : rpc->answered_us);
         }
         answer_ended(&call->world->model, call->api, item);
     }

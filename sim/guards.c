@@ -66,10 +66,10 @@ void guards_releases(struct guards *guards, const struct process *process, size_
  * answered has left before, in the same turn at the latest.
  */
 void guards_answers(struct guards *guards, const struct process *process, size_t shard,
-                    int64_t now_us)
+                    int64_t at_us)
 {
     if (guards->seen[process->options.number][shard].gave &&
-        guards->seen[process->options.number][shard].gave_us < now_us) {
+        guards->seen[process->options.number][shard].gave_us < at_us) {
         (void)verdict_fail(guards->verdict, "given away",
                            "%s answers for shard %zu, which it has given away", process->address,
                            shard);

@@ -32,8 +32,8 @@ void guards_opened(struct guards *guards, uint32_t process, size_t shard);
 void guards_claims(struct guards *guards, const struct coord_member *member, size_t shard);
 void guards_releases(struct guards *guards, const struct process *process, size_t shard,
                      int64_t now_us);
-/* It answers a call about the shard as its server. */
+/* It did something for a caller in the shard as its server, not before that time. */
 void guards_answers(struct guards *guards, const struct process *process, size_t shard,
-                    int64_t now_us);
+                    int64_t at_us);
 
 #endif

@@ -522,10 +522,10 @@ bool nodes_outdated(const struct world *world, const struct net_host *host, size
     return outdated;
 }
 
-void nodes_answered(struct world *world, const struct rpc_call *rpc, size_t shard)
+void nodes_answered(struct world *world, const struct net_host *host, size_t shard, int64_t at_us)
 {
     if (several(world) && shard < PROCESS_SHARDS_MAX) {
-        guards_answers(&world->guards, process_at(rpc->host), shard, rpc->answered_us);
+        guards_answers(&world->guards, process_at(host), shard, at_us);
     }
 }
 

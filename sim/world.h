@@ -208,8 +208,8 @@ struct net_host *world_host(struct world *world, size_t shard);
 void nodes_heard(struct world *world, const struct rpc_call *rpc, size_t shard);
 /* The answer says that the shard is another node's. */
 bool nodes_elsewhere(const struct world *world, uint32_t status, const char *text);
-/* Whoever answered did for the shard what it was asked for. */
-void nodes_answered(struct world *world, const struct rpc_call *rpc, size_t shard);
+/* Whoever answered did for the shard what it was asked for, not before that time. */
+void nodes_answered(struct world *world, const struct net_host *host, size_t shard, int64_t at_us);
 /* Whoever answered does not serve the shard. */
 bool nodes_astray(const struct world *world, const struct net_host *host, size_t shard);
 /*

@@ -579,7 +579,7 @@ MUTANTS = [
     Mutant("keeps-dead-records", "records of shards that are no more are removed, whoever they name", CLAIM,
            "    } else if (cluster->members.self == 0 &&", "    } else if (cluster->members.self == CLUSTER_MEMBERS_MAX &&", program=MEMBERS),
     Mutant("two-with-one-id", "a node whose id is another process's does not go on", JOIN,
-           "    if (cluster->now_ms - cluster->taken_ms > cluster->ttl_ms + CLUSTER_TAKEN_MS) {", "    if (cluster->taken_ms == INT64_MAX) {",
+           "    if (cluster->asked_ms - cluster->taken_ms > cluster->ttl_ms + CLUSTER_TAKEN_MS) {", "    if (cluster->taken_ms == INT64_MAX) {",
            program=GIVING_TEST),
     Mutant("does-not-wait-for-its-lease", "a node waits until its earlier life's lease has ended", JOIN,
            "cluster->ttl_ms + CLUSTER_TAKEN_MS) {", "0 * cluster->ttl_ms) {", program=GIVING_TEST),
@@ -604,6 +604,18 @@ MUTANTS = [
     Mutant("writer-waited-for-ever", "a store that does not answer holds nothing up", "src/node/writers.c",
            "    if (question == NULL || now_ms < question->until_ms) {", "    if (question == NULL || now_ms >= 0) {", program=WRITERS_TEST),
     # --- several processes ---
+    Mutant("refused-on-no-proof", "answer: who refuses a change proves that the shard is still its own", COMMIT,
+           "    return !cmd->changes && cmd->kind != CMD_POLL &&", "    return !cmd->changes && cmd->kind == CMD_POLL &&", processes=3),
+    Mutant("lapsed-proof-is-old", "answer: a node that has lapsed proves each answer anew", "src/shard/proof.c",
+           "    return inc->shard->wal.local ||\n"
+           "           atomic_load_explicit(&inc->shard->shards->strict, memory_order_relaxed);",
+           "    return inc->shard->wal.local;", seeds=1500, processes=3),
+    Mutant("hands-over-what-is-open", "release: a shard is closed before its record names another", "src/cluster/give.c",
+           "    (void)guard_action(cluster, guard, ACTION_PREPARE);\n",
+           "    guard->phase = GUARD_HANDING;\n"
+           "    guard_action(cluster, guard, ACTION_HAND_OVER)->epoch = guard->epoch;\n", processes=3),
+    Mutant("forces-unasked", "forced: by force only if somebody says so", "src/cluster/question.c",
+           "        action->force = question->force;", "        action->force = true;", processes=3),
     Mutant("close-waits-for-nobody", "hand-out: what is in flight at a close becomes durable and is answered", LIFE,
            "    return (core_done && commit_idle(inc) && wants_idle(inc)) ||",
            "    return (core_done || commit_idle(inc) || wants_idle(inc)) ||", processes=3),
