@@ -195,7 +195,9 @@ export class SiloWorker<Payload = any, Metadata = Record<string, string>, Result
       { workerId, maxTasks: ask.tasks, taskGroup, waitMs: ask.waitMs, signal },
       servers.length > 1 ? loop.server : this.polls++,
       (error) => {
-        if (session.isRunning && session.outage.meets(loop.name, error, servers.length > 1)) {
+        // The poll may have met a server that has left meanwhile, or has just been started.
+        const isOne = this.servers.some((each) => each !== (error.address ?? loop.server));
+        if (session.isRunning && session.outage.meets(loop.name, error, isOne)) {
           this.onError(error);
         }
       },
