@@ -35,15 +35,18 @@ MOVES = 10
 class DistantS3(S3Server):
     """Every request takes 30 ms more."""
 
+    def __init__(self):
+        super().__init__()
+        self.relay = Relay().start()  # nodes are told its address before anything runs
+        self.relay.delay(30)
+
     def start(self):
         super().start()
-        self.relay = Relay().start()
-        self.relay.delay(30)
         self.relay.to("127.0.0.1:%d" % self.port)
         return self
 
-    def stop(self):
-        super().stop()
+    def __exit__(self, *args):
+        super().__exit__(*args)
         self.relay.stop()
 
     def environment(self):

@@ -52,6 +52,12 @@ def compile_messages():
 pb = compile_messages()
 
 
+def on_its_way(error):
+    """Whether the shard moves, after the last of the nodes came back; asking again does no harm but to a probe, which then
+    finds too much."""
+    return WRONG_SHARD in (error.details() or "") or error.code() == grpc.StatusCode.UNAVAILABLE
+
+
 class Servers:
     """Who owns which shard is asked again whenever one says that it has not the shard it was asked for."""
 
@@ -93,7 +99,7 @@ class Servers:
             try:
                 return self.stub(method, address)(message, timeout=30)
             except grpc.RpcError as error:
-                if WRONG_SHARD not in (error.details() or "") or time.monotonic() > deadline:
+                if not on_its_way(error) or time.monotonic() > deadline:
                     raise
             time.sleep(0.1)
             self.refresh()
@@ -122,7 +128,7 @@ class Servers:
             error = future.exception()
             if error is None:
                 return "OK", future.result()
-            if WRONG_SHARD not in (error.details() or ""):
+            if not on_its_way(error):
                 return error.code().name, None
             if time.monotonic() > deadline:
                 raise error
