@@ -21,7 +21,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from checks import until  # noqa: E402
 from cluster import Cluster  # noqa: E402
 from relay import Relay  # noqa: E402
-from s3_server import S3Server  # noqa: E402
+from s3_server import MinioServer  # noqa: E402
 from silo_api import pb  # noqa: E402
 from traffic import Traffic, tenants_of  # noqa: E402
 
@@ -32,7 +32,7 @@ BATCH = 1000
 MOVES = 10
 
 
-class DistantS3(S3Server):
+class DistantS3(MinioServer):
     """Every request takes 30 ms more."""
 
     def __init__(self):
@@ -54,7 +54,7 @@ class DistantS3(S3Server):
 
 
 def store_of(name):
-    return {"fs": lambda: None, "s3": S3Server, "s3-30ms": DistantS3}[name]()
+    return {"fs": lambda: None, "s3": MinioServer, "s3-30ms": DistantS3}[name]()
 
 
 def show(what, seconds):

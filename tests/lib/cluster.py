@@ -6,7 +6,7 @@
         cluster.await_served(by={"n0", "n2"})
         cluster.owners()                                    # {shard: node id}, as all nodes that run say together
 
-    with Cluster(nodes=2, store=S3Server()) as cluster:     # an object store; started and ended with the cluster
+    with Cluster(nodes=2, store=MinioServer()) as cluster:  # an object store; started and ended with the cluster
 
 A shard counts as served when its owner answers a read of it. Nodes keep their ids, addresses and directories when they are
 started again. Nodes are servers of silo_server.py, and what their logs say comes with every failure.

@@ -3,7 +3,7 @@
     with S3Server() as s3:          # s3s-fs, a program of Rust's registry: small, quick to build
     with MinioServer() as s3:       # MinIO, which many people run
 
-Each is built once (real_parts.py), which takes minutes.
+Of two creations of one object at the same moment s3s-fs grants both: where several writers race, use MinIO. Each is built once (real_parts.py), which takes minutes.
 """
 
 import datetime

@@ -24,7 +24,7 @@ from cluster import Cluster
 from etcd_server import Etcd
 from network import Network
 from routes import World
-from s3_server import S3Server
+from s3_server import MinioServer
 from silo_api import Status
 
 KINDS = ("node-kill", "node-stop", "node-pause", "etcd-member", "etcd-away", "etcd-link", "store-away", "store-slow", "link", "lossy")
@@ -57,7 +57,7 @@ class ClusterVictim:
         self.pairs = self.pairs_in_turn(names)
         self.etcd = Etcd(etcd_version, members, hosts=[self.net.address(m) for m in self.members],
                          within=[self.net.within(m) for m in self.members])
-        self.store = S3Server(self.net.address(STORE), self.net.within(STORE))
+        self.store = MinioServer(self.net.address(STORE), self.net.within(STORE))
         places = {name: {"host": self.net.address(name), "within": self.net.within(name)} for name in names}
         self.cluster = Cluster(nodes, shards, etcd=self.etcd, store=self.store, places=places,
                                directory=os.path.join(directory, "nodes"))

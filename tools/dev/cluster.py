@@ -41,7 +41,7 @@ import grpc  # noqa: E402
 
 from cluster import Cluster  # noqa: E402
 from etcd_server import VERSIONS, Etcd, Refused  # noqa: E402
-from s3_server import S3Server  # noqa: E402
+from s3_server import MinioServer  # noqa: E402
 from silo_api import Status, pb  # noqa: E402
 
 CONTROL = os.path.join("build", "cluster.sock")  # from the root: a longer path may not fit into an address
@@ -364,7 +364,7 @@ class Ears:
 
 def run(args):
     etcd = Etcd(args.etcd, args.etcd_members)
-    store = S3Server() if args.store == "s3" else None
+    store = MinioServer() if args.store == "s3" else None
     cluster = Cluster(args.nodes, args.shards, etcd=etcd, store=store)
     out = sys.stdout
     try:
