@@ -476,23 +476,49 @@ static bool lease_is_new(const struct audit *a, const struct row_op *op)
            !uuid_eq(&was.task_id, &is.task_id);
 }
 
-static void left_note(struct audit *a, const struct row_op *op)
+static void left_add(struct audit *a, struct bytes job_ref, const struct uuid *task_id,
+                     uint32_t attempt)
 {
-    const struct stored_row *row = rows_find(&a->rows, op->key);
-    struct lease_rec was;
-    struct lease_rec is;
-    if (op->key.ptr[0] != TABLE_LEASE || row == NULL || !lease_decode(row->value, &was) ||
-        (!op->del && lease_decode(op->value, &is) && uuid_eq(&was.task_id, &is.task_id))) {
-        return;
-    }
     if (a->left_count == a->left_cap) {
         a->left_cap = a->left_cap != 0 ? a->left_cap * 2 : 4;
         a->left = xrealloc(a->left, a->left_cap * sizeof a->left[0]);
     }
     struct audit_left *left = &a->left[a->left_count++];
-    *left = (struct audit_left){
-        .job.len = op->key.len - 1, .task_id = was.task_id, .attempt = was.attempt};
-    memcpy(left->job.b, op->key.ptr + 1, left->job.len);
+    *left = (struct audit_left){.job.len = job_ref.len, .task_id = *task_id, .attempt = attempt};
+    memcpy(left->job.b, job_ref.ptr, job_ref.len);
+}
+
+/* A lease of before the batch ends, or another one takes its place. */
+static void left_lease(struct audit *a, const struct stored_row *row, const struct row_op *op)
+{
+    struct lease_rec was;
+    struct lease_rec is;
+    if (lease_decode(row->value, &was) &&
+        (op->del || !lease_decode(op->value, &is) || !uuid_eq(&was.task_id, &is.task_id))) {
+        left_add(a, bytes_of(op->key.ptr + 1, op->key.len - 1), &was.task_id, was.attempt);
+    }
+}
+
+/* A task that stays ready goes on under another id: leased and given back, both in this batch. */
+static void left_ready(struct audit *a, const struct stored_row *row, const struct row_op *op)
+{
+    struct task_rec was;
+    struct task_rec is;
+    if (!op->del && task_decode(row->value, &was) && task_decode(op->value, &is) &&
+        was.has_chain && is.has_chain && bytes_eq(was.job_ref, is.job_ref) &&
+        !uuid_eq(&was.chain.task_id, &is.chain.task_id)) {
+        left_add(a, was.job_ref, &was.chain.task_id, was.attempt);
+    }
+}
+
+static void left_note(struct audit *a, const struct row_op *op)
+{
+    const struct stored_row *row = rows_find(&a->rows, op->key);
+    if (row != NULL && op->key.ptr[0] == TABLE_LEASE) {
+        left_lease(a, row, op);
+    } else if (row != NULL && op->key.ptr[0] == TABLE_READY) {
+        left_ready(a, row, op);
+    }
 }
 
 const struct uuid *audit_given_back(const struct audit *a, const struct audit_job *job)
