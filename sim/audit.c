@@ -504,8 +504,8 @@ static void left_ready(struct audit *a, const struct stored_row *row, const stru
 {
     struct task_rec was;
     struct task_rec is;
-    if (!op->del && task_decode(row->value, &was) && task_decode(op->value, &is) &&
-        was.has_chain && is.has_chain && bytes_eq(was.job_ref, is.job_ref) &&
+    if (!op->del && task_decode(row->value, &was) && task_decode(op->value, &is) && was.has_chain &&
+        is.has_chain && bytes_eq(was.job_ref, is.job_ref) &&
         !uuid_eq(&was.chain.task_id, &is.chain.task_id)) {
         left_add(a, was.job_ref, &was.chain.task_id, was.attempt);
     }
