@@ -94,7 +94,7 @@ static void test_command_line(void **state)
     assert_int_equal(run("\"$SILO_BIN_DIR\"/silo-sim --seed x 2>error"), 2);
     assert_int_equal(run("\"$SILO_BIN_DIR\"/silo-sim --no-such-option 2>error"), 2);
     assert_int_equal(run("\"$SILO_BIN_DIR\"/silo-sim surplus 2>error"), 2);
-    assert_int_equal(run("\"$SILO_BIN_DIR\"/silo-sim --processes 4 2>error"), 2);
+    assert_int_equal(run("\"$SILO_BIN_DIR\"/silo-sim --processes 6 2>error"), 2);
 }
 
 int main(void)
