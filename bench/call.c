@@ -102,10 +102,9 @@ static uint32_t ask_channel(struct rpc_channel *channel, const char *path, const
 /* Whether the shard has another owner, or will have one. */
 static bool is_moving(const struct rpc_answer *answer)
 {
-    static const char elsewhere[] = "shard not found";
     return answer->status == RPC_STATUS_UNAVAILABLE ||
            (answer->status == RPC_STATUS_NOT_FOUND &&
-            memmem(answer->text.ptr, answer->text.len, elsewhere, sizeof elsewhere - 1) != NULL);
+            bytes_has(answer->text, BYTES_LIT(ROUTE_WRONG_SHARD_TEXT)));
 }
 
 uint32_t ask(struct bench *bench, const char *path, const void *message, int64_t *ret_us,

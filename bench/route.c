@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/owner_headers.h"
+
 #define CONNECT_US 5000000LL
 #define READING_US 2000000LL   /* for a node to tell the topology */
 #define READ_AGAIN_US 100000   /* least time between two readings */
@@ -11,8 +13,6 @@
 #define WATCH_AGAIN_US 500000
 #define SETTLED_US 1500000
 #define SETTLE_SECONDS 30.0
-#define REDIRECT_HEADER "x-silo-shard-owner-addr"
-#define RETRY_HEADER "x-silo-retry-after-ms"
 
 /* What this file keeps of the run; the nodes and shards are the bench's. */
 static struct route {
@@ -134,7 +134,8 @@ static void shard_moved(struct bench *bench, struct bench_shard *shard, uint32_t
 static void waiting_wake(struct bench *bench)
 {
     const int64_t now = env_mono_us(&env_system);
-    for (struct list_node *at = route.waiting.head.next; at != &route.waiting.head; at = at->next) {
+    for (struct list_node *at = list_first(&route.waiting); at != NULL;
+         at = list_next(&route.waiting, at)) {
         struct call *call = CONTAINER_OF(at, struct call, own.waiting);
         const uint32_t node =
             call->own.shard != ROUTE_NOBODY ? bench->shards[call->own.shard].node : ROUTE_NOBODY;
@@ -152,9 +153,10 @@ static void waiting_wake(struct bench *bench)
  */
 static void node_gone(struct bench_node *node)
 {
-    for (struct list_node *at = node->flying.head.next; at != &node->flying.head;) {
+    struct list_node *next = NULL;
+    for (struct list_node *at = list_first(&node->flying); at != NULL; at = next) {
+        next = list_next(&node->flying, at);
         struct call *call = CONTAINER_OF(at, struct call, own.flying);
-        at = at->next;
         if (call->own.shard != ROUTE_NOBODY) {
             call->own.abandoned = true;
             rpc_channel_cancel(call->own.channel, &call->request);
@@ -196,8 +198,6 @@ static void topology_take(struct bench *bench, struct bytes reply)
 }
 
 /* --- readings and the watch --- */
-
-static void reading_start(struct bench *bench);
 
 static void reading_done(struct rpc_request *request)
 {
@@ -331,7 +331,7 @@ void route_send(struct call *call, const void *message)
 
 static int64_t told_us(const struct rpc_request *request)
 {
-    const struct bytes told = rpc_request_trailer(request, RETRY_HEADER);
+    const struct bytes told = rpc_request_trailer(request, RETRY_AFTER_HEADER);
     int64_t ms = 0;
     for (size_t i = 0; i < told.len && i < 9 && told.ptr[i] >= '0' && told.ptr[i] <= '9'; i++) {
         ms = ms * 10 + (told.ptr[i] - '0');
@@ -342,7 +342,7 @@ static int64_t told_us(const struct rpc_request *request)
 /* Learns the owner that an answer names. */
 static bool owner_learn(struct call *call)
 {
-    const struct bytes owner = rpc_request_trailer(&call->request, REDIRECT_HEADER);
+    const struct bytes owner = rpc_request_trailer(&call->request, OWNER_ADDRESS_HEADER);
     char address[sizeof call->bench->nodes[0].address];
     if (call->own.shard == ROUTE_NOBODY || owner.len == 0 || owner.len >= sizeof address) {
         return false;
@@ -355,19 +355,17 @@ static bool owner_learn(struct call *call)
 
 static bool is_wrong_shard(const struct rpc_request *request)
 {
-    static const char words[] = "shard not found";
     return request->status == RPC_STATUS_NOT_FOUND &&
-           memmem(request->text.ptr, request->text.len, words, sizeof words - 1) != NULL;
+           bytes_has(request->text, BYTES_LIT(ROUTE_WRONG_SHARD_TEXT));
 }
 
 static bool is_connectivity(const struct call *call)
 {
     const struct rpc_request *request = &call->request;
-    static const char reset[] = "RST_STREAM";
     return call->own.abandoned || request->status == RPC_STATUS_UNAVAILABLE ||
            request->status == RPC_STATUS_DEADLINE_EXCEEDED ||
            (request->status == RPC_STATUS_INTERNAL &&
-            memmem(request->text.ptr, request->text.len, reset, sizeof reset - 1) != NULL);
+            bytes_has(request->text, BYTES_LIT("RST_STREAM")));
 }
 
 bool call_was_done(const struct call *call)
@@ -500,10 +498,9 @@ void route_quiet(struct bench *bench)
 {
     rpc_timer_stop(bench->loop, &route.read_timer);
     rpc_timer_stop(bench->loop, &route.watch_timer);
-    while (!list_empty(&route.waiting)) {
-        struct call *call = CONTAINER_OF(route.waiting.head.next, struct call, own.waiting);
-        list_remove(&call->own.waiting);
-        rpc_timer_stop(bench->loop, &call->own.timer);
+    struct list_node *at = NULL;
+    while ((at = list_pop_front(&route.waiting)) != NULL) {
+        rpc_timer_stop(bench->loop, &CONTAINER_OF(at, struct call, own.waiting)->own.timer);
     }
 }
 

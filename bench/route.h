@@ -24,6 +24,8 @@
 #define ROUTE_DELAY_US 250000
 #define ROUTE_DELAY_MAX_US 5000000
 #define ROUTE_NOBODY UINT32_MAX
+/* What a server says that does not have the shard. */
+#define ROUTE_WRONG_SHARD_TEXT "shard not found"
 
 /* Main. Connects to the targets, learns nodes and shards. */
 void route_connect(struct bench *bench);

@@ -41,7 +41,7 @@ static void call_begun(struct rpc_call *rpc)
     trace_line(&call->world->trace, "call %llu begins", (unsigned long long)rpc->number);
 }
 
-/* Who has the shard not is like one who cannot serve it now. */
+/* Who does not have the shard is like one who cannot serve it now. */
 static void item_result(const struct world *world, struct item *item, uint32_t code,
                         const char *text)
 {

@@ -1,6 +1,8 @@
 /* sim/net.c - see net.h. */
 #include "sim/net.h"
 
+#include "base/owner_headers.h"
+
 #define PAUSED_US 20000       /* what arrives at a process that stands still looks again so often */
 #define LOST_AFTER_US 5000000 /* a client waits so long for an answer that does not come */
 
@@ -386,11 +388,7 @@ static bool call_answered(struct rpc_call *call, uint32_t status, struct bytes t
     call->status = status;
     (void)snprintf(call->text, sizeof call->text, "%.*s", (int)text.len,
                    text.len != 0 ? (const char *)text.ptr : "");
-    uint8_t *copy = xmalloc(reply.len + 1);
-    if (reply.len != 0) {
-        memcpy(copy, reply.ptr, reply.len);
-    }
-    call->reply = bytes_of(copy, reply.len);
+    call->reply = bytes_dup(reply);
     if (call->on_ended != NULL) {
         call->on_ended(call, true);
     }
@@ -435,7 +433,7 @@ static bool call_finish(struct rpc_call *call, uint32_t status, struct bytes tex
                         const struct rpc_header *trailers, size_t trailer_count)
 {
     for (size_t i = 0; i < trailer_count; i++) {
-        if (bytes_eq(trailers[i].name, BYTES_LIT("x-silo-shard-owner-node"))) {
+        if (bytes_eq(trailers[i].name, BYTES_LIT(OWNER_NODE_HEADER))) {
             (void)snprintf(call->holder, sizeof call->holder, "%.*s", BYTES_FMT(trailers[i].value));
         }
     }

@@ -14,8 +14,8 @@
 #define NOBODY UINT32_MAX
 #define LATER_US 100000
 #define AWAY_US_MAX (4 * (int64_t)COORDINATOR_TTL_US)
-#define REFUSED_US_MAX \
-    15000000            /* so long after the coordinator was away lives of before it count */
+/* A member of before the coordinator was away counts as alive for so long. */
+#define REFUSED_US_MAX 15000000
 #define LEAVE_US 100000 /* so often it is looked whether a process that stops is done */
 
 static bool several(const struct world *world)

@@ -57,15 +57,6 @@ const struct stored_row *rows_next(const struct rows *rows, const struct stored_
     return at < rows->count && bytes_starts(rows->items[at].key, prefix) ? &rows->items[at] : NULL;
 }
 
-static struct bytes bytes_dup(struct bytes b)
-{
-    uint8_t *to = xmalloc(b.len + 1);
-    if (b.len != 0) {
-        memcpy(to, b.ptr, b.len);
-    }
-    return bytes_of(to, b.len);
-}
-
 static void rows_put(struct rows *rows, struct bytes key, struct bytes value)
 {
     const size_t at = rows_lower(rows, key);

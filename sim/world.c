@@ -8,6 +8,7 @@
 #include "sim/world.h"
 
 #include "base/limits.h"
+#include "base/saturate.h"
 #include "core/core.h"
 
 #define START_WALL_MS 1700000000000
@@ -438,7 +439,7 @@ static int64_t world_next_us(const struct world *world)
         any |= process_lives(&world->processes[i]);
     }
     const int64_t store_ms = any ? store_mem_next_ms(world->store) : INT64_MAX;
-    const int64_t store_us = store_ms > INT64_MAX / 1000 ? INT64_MAX : store_ms * 1000;
+    const int64_t store_us = us_of_ms(store_ms);
     return store_us < next_us ? store_us : next_us;
 }
 

@@ -10,7 +10,7 @@
 
 size_t node_rings(const struct world *world, int node, const char *const **ret_rings)
 {
-    static const char *const both[] = {CLUSTER_RING_DEFAULT, "gpu"};
+    static const char *const both[] = {DIRECTORY_RING_DEFAULT, "gpu"};
     *ret_rings = both;
     if (node == 2 && world->seed % 2 == 0) {
         *ret_rings = both + 1;
@@ -212,7 +212,7 @@ static void answered(struct cluster_question *question)
 
 void node_question(struct world *world, int node)
 {
-    static const char *const rings[] = {"", CLUSTER_RING_DEFAULT, "gpu", "none"};
+    static const char *const rings[] = {"", DIRECTORY_RING_DEFAULT, "gpu", "none"};
     struct life *life = &world->lives[node];
     struct asked *asked = &life->asked[world_random(world, MEMBERS_QUESTIONS)];
     if (life->cluster == NULL || asked->waits || world->shard_count == 0) {

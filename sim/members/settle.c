@@ -17,7 +17,7 @@ static bool takes(const struct world *world, int node, const char *ring)
     const size_t count = node_rings(world, node, &rings);
     bool in = ring == NULL && count == 0;
     for (size_t i = 0; i < count; i++) {
-        in = in || strcmp(rings[i], ring != NULL ? ring : CLUSTER_RING_DEFAULT) == 0;
+        in = in || strcmp(rings[i], ring != NULL ? ring : DIRECTORY_RING_DEFAULT) == 0;
     }
     return in;
 }

@@ -567,7 +567,7 @@ MUTANTS = [
     Mutant("rings-mean-nothing", "a shard goes to members of its ring", MEMBERS_C,
            "        eligible = eligible || strcmp(member->rings[i], name) == 0;", "        eligible = true;", program=MEMBERS),
     Mutant("default-has-two-names", "a ring called default is the default ring", "src/cluster/map.c",
-           "strcmp(ring, CLUSTER_RING_DEFAULT) != 0;", "ring[0] != '\\1';", program=MAP_TEST),
+           "strcmp(ring, DIRECTORY_RING_DEFAULT) != 0;", "ring[0] != '\\1';", program=MAP_TEST),
     Mutant("ring-is-lost-with-the-race", "a change that lost a race is made again", MAPPING,
            "    if (!first) {\n        question_race_lost(cluster);", "    if (!first) {\n        questions_end(cluster);", program=QUESTION_TEST),
     Mutant("forces-a-live-one", "a live holder keeps its shard unless that is forced", QUESTION,

@@ -1,5 +1,22 @@
-/* base/bytes.c - the UTF-8 check (Unicode 15, table 3-7). */
+/* base/bytes.c - copy, search, and the UTF-8 check (Unicode 15, table 3-7). */
 #include "base/bytes.h"
+
+#include "base/assert.h"
+
+bool bytes_has(struct bytes b, struct bytes part)
+{
+    return b.len >= part.len && memmem(b.ptr, b.len, part.ptr, part.len) != NULL;
+}
+
+struct bytes bytes_dup(struct bytes b)
+{
+    uint8_t *copy = xmalloc(b.len + 1);
+    if (b.len != 0) {
+        memcpy(copy, b.ptr, b.len);
+    }
+    copy[b.len] = '\0';
+    return bytes_of(copy, b.len);
+}
 
 size_t bytes_utf8_step(struct bytes b)
 {

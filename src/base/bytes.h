@@ -58,6 +58,10 @@ static inline uint64_t bytes_be(const uint8_t *ptr, size_t len)
     return value;
 }
 
+/* Whether part, which is not empty, stands somewhere in b. */
+bool bytes_has(struct bytes b, struct bytes part);
+/* A malloc'd copy of its own, with a NUL behind it. Never NULL, even of no bytes. */
+struct bytes bytes_dup(struct bytes b);
 /*
  * Bytes of the well-formed UTF-8 character that b begins with; 0 if it begins with none (an empty b
  * too).

@@ -99,6 +99,29 @@ static void numbers_are_read_from_the_most_significant_byte_on(void **state)
     assert_true(bytes_be(bytes, 8) == UINT64_C(0xff02030405060708));
 }
 
+static void a_copy_is_its_own(void **state)
+{
+    (void)state;
+    const struct bytes none = bytes_dup(BYTES_NONE);
+    const struct bytes copy = bytes_dup(bytes_of("ab\0c", 4));
+    assert_non_null(none.ptr);
+    assert_int_equal(none.len, 0);
+    assert_true(bytes_eq(copy, bytes_of("ab\0c", 4)));
+    assert_int_equal(copy.ptr[4], '\0');
+    free((void *)none.ptr);
+    free((void *)copy.ptr);
+}
+
+static void a_part_is_found_wherever_it_stands(void **state)
+{
+    (void)state;
+    assert_true(bytes_has(BYTES_LIT("abc"), BYTES_LIT("bc")));
+    assert_true(bytes_has(BYTES_LIT("abc"), BYTES_LIT("abc")));
+    assert_false(bytes_has(BYTES_LIT("abc"), BYTES_LIT("bd")));
+    assert_false(bytes_has(BYTES_LIT("ab"), BYTES_LIT("abc")));
+    assert_false(bytes_has(BYTES_NONE, BYTES_LIT("a")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -107,6 +130,8 @@ int main(void)
         cmocka_unit_test(ill_formed_utf8_is_refused),
         cmocka_unit_test(what_is_not_plain_is_seen_at_every_place),
         cmocka_unit_test(numbers_are_read_from_the_most_significant_byte_on),
+        cmocka_unit_test(a_copy_is_its_own),
+        cmocka_unit_test(a_part_is_found_wherever_it_stands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,8 +19,7 @@
 #define JOB_ID_BYTES_MAX 4096u    /* the engine's keys end at 65,535 bytes */
 #define WORKER_ID_BYTES_MAX 4096u /* it stands in the row of each lease */
 #define TENANT_CHARS_MAX 64u
-#define RING_BYTES_MAX \
-    128u /* the name of a placement ring: each record of the map has one a shard */
+#define RING_BYTES_MAX 128u /* a placement ring's name, which each record of the map has often */
 #define TASK_GROUP_CHARS_MAX 64u
 #define PRIORITY_MAX 99u   /* the least urgent; keys have one byte for it */
 #define JOB_LIMITS_MAX 64u /* each may be a step of the job's way, with rows of its own */

@@ -41,7 +41,6 @@
 #include "cluster/map.h"
 #include "directory/directory.h"
 
-#define CLUSTER_MEMBERS_MAX 256u
 #define CLUSTER_TAKEOVERS_MAX 16u
 #define CLUSTER_RACES_MAX 16u
 #define CLUSTER_OPEN_RETRY_MS_MIN 500 /* wait before a shard is opened again, doubled each time */

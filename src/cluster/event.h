@@ -9,6 +9,7 @@
  * Ownership  everything in an event or an action is lent: an event's for the call it is passed to,
  *            an action's until the next call of any function of the same cluster.
  * Threads    no shared state.
+ * Limits     CLUSTER_MEMBERS_MAX members: more are not seen.
  */
 #ifndef SILO_CLUSTER_EVENT_H
 #define SILO_CLUSTER_EVENT_H
@@ -17,6 +18,8 @@
 #include "base/rc.h"
 #include "base/shard_ref.h"
 #include "base/uuid.h"
+
+#define CLUSTER_MEMBERS_MAX 256u
 
 /* Whoever has it is not known: without a coordinator nobody says who fenced a shard. */
 #define CLUSTER_HOLDER_UNKNOWN "?"

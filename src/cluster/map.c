@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "directory/directory.h"
 
 SILO_RC cluster_map_make(const struct cluster_settings *settings,
                          const uint8_t seed[CLUSTER_SEED_BYTES], struct cluster_map *ret_map,
@@ -101,7 +102,7 @@ SILO_RC cluster_shard_set_ring(struct cluster_shard *shard, const char *ring, st
                     RING_BYTES_MAX);
     }
     free(shard->ring);
-    const bool named = ring[0] != '\0' && strcmp(ring, CLUSTER_RING_DEFAULT) != 0;
+    const bool named = ring[0] != '\0' && strcmp(ring, DIRECTORY_RING_DEFAULT) != 0;
     shard->ring = named ? xstrdup(ring) : NULL;
     return RC_OK;
 }

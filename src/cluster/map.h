@@ -39,7 +39,8 @@ struct cluster_shard {
     enum dispatch_order order;
     enum cluster_wal wal;
     char *wal_url; /* template of where its WAL lies; NULL: with the rest */
-    char *ring;    /* of the nodes it may go to; NULL: the default one */
+    /* Of the nodes it may go to; NULL: the default one, to people DIRECTORY_RING_DEFAULT. */
+    char *ring;
 };
 
 /* Shards in order of their ranges, which cover the whole space without gap or overlap. */
@@ -49,9 +50,6 @@ struct cluster_map {
     struct cluster_shard *shards;
     size_t shard_count;
 };
-
-/* As a ring is written: NULL for the default one, whose name is "default" for people. */
-#define CLUSTER_RING_DEFAULT "default"
 
 /* What the configuration says of shards: the first map is made so, later ones must agree. */
 struct cluster_settings {

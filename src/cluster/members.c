@@ -58,7 +58,7 @@ const struct cluster_member *members_find(const struct members *members, const c
 /* A member that names no ring is one of the default ring. */
 static bool takes_shards_of(const struct cluster_member *member, const char *ring)
 {
-    const char *name = ring != NULL ? ring : CLUSTER_RING_DEFAULT;
+    const char *name = ring != NULL ? ring : DIRECTORY_RING_DEFAULT;
     bool eligible = ring == NULL && member->ring_count == 0;
     for (size_t i = 0; i < member->ring_count; i++) {
         eligible = eligible || strcmp(member->rings[i], name) == 0;

@@ -31,15 +31,6 @@ static struct rig rig_full(uint32_t shards)
 }
 
 /* The next one of that kind, whatever is asked for before. */
-static struct cluster_action skip_to(struct rig *rig, enum cluster_action_kind kind)
-{
-    struct cluster_action action = {0};
-    do {
-        assert_true(cluster_action_next(rig->cluster, &action));
-    } while (action.kind != kind);
-    return action;
-}
-
 static size_t index_of(const struct rig *rig, const struct uuid *shard)
 {
     for (size_t i = 0; i < rig->map.shard_count; i++) {

@@ -133,7 +133,7 @@ static void configure(struct cluster *cluster, struct cluster_question *question
         } else if (strcmp(now, old) == 0) {
             answer(cluster, question, SILO_OK, "");
         } else if (!question->unpopulated && !members_have_ring(cluster, shard->ring)) {
-            refuse_ring(cluster, question, shard->ring != NULL ? now : CLUSTER_RING_DEFAULT);
+            refuse_ring(cluster, question, shard->ring != NULL ? now : DIRECTORY_RING_DEFAULT);
         } else {
             question->tries++;
             mapping_commit(cluster, &map);

@@ -47,15 +47,6 @@ static void answer_is(struct rig *rig, const struct cluster_question *question, 
     assert_non_null(strstr(question->text, part));
 }
 
-static struct cluster_action skip_to(struct rig *rig, enum cluster_action_kind kind)
-{
-    struct cluster_action action = {0};
-    do {
-        assert_true(cluster_action_next(rig->cluster, &action));
-    } while (action.kind != kind);
-    return action;
-}
-
 static const char *const other[] = {"other"};
 
 static void a_live_holder_keeps_its_shard_unless_forced(void **state)

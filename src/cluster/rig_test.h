@@ -100,6 +100,16 @@ static inline void skip_all(struct rig *rig)
     }
 }
 
+/* The next action of that kind, past all others. */
+static inline struct cluster_action skip_to(struct rig *rig, enum cluster_action_kind kind)
+{
+    struct cluster_action action = {0};
+    do {
+        assert_true(cluster_action_next(rig->cluster, &action));
+    } while (action.kind != kind);
+    return action;
+}
+
 static inline size_t count_next(struct rig *rig, enum cluster_action_kind kind)
 {
     struct cluster_action action;

@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/limits.h"
+#include "base/saturate.h"
 #include "base/test.h"
 #include "core/slots_check_test.h"
 #include "store_mem/ordered_rows.h"
@@ -353,7 +354,7 @@ static void core_rig_turn(struct rig *rig)
     const bool was_open = cr->open;
     cr->open = core_phase(cr->core) == CORE_OPEN;
     const int64_t next_ms = was_open == cr->open ? core_next_mono_ms(cr->core) : mono_ms(cr);
-    rig->next_us = next_ms > INT64_MAX / 1000 ? INT64_MAX : next_ms * 1000;
+    rig->next_us = us_of_ms(next_ms);
 }
 
 static bool core_rig_complete(struct rig *rig)

@@ -259,7 +259,7 @@ int64_t node_turn(struct node *node)
     counters_publish(node);
     const int64_t next_ms =
         earlier(cluster_next_mono_ms(node->cluster), writers_next_ms(&node->writers));
-    return earlier(coord_us, next_ms > INT64_MAX / 1000 ? INT64_MAX : next_ms * 1000);
+    return earlier(coord_us, us_of_ms(next_ms));
 }
 
 void node_fds(const struct node *node, int ret_fds[NODE_FDS])

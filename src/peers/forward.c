@@ -12,13 +12,11 @@
 
 #include "base/assert.h"
 #include "base/env.h"
+#include "base/owner_headers.h"
 #include "peers/peers_int.h"
 
 #define HEADER_ASK "x-silo-forward"
 #define HEADER_MARK "x-silo-forwarded"
-#define OWNER_ADDRESS "x-silo-shard-owner-addr"
-#define OWNER_NODE "x-silo-shard-owner-node"
-#define RETRY "x-silo-retry-after-ms"
 /* A node that could not be reached is perhaps being replaced. */
 #define RETRY_UNREACHED "500"
 #define TEXT_MAX 1024u
@@ -61,16 +59,10 @@ static void forward_unref(struct forward *forward)
     free(forward);
 }
 
-static struct bytes bytes_keep(struct bytes bytes)
+/* What was not told stays so. */
+static struct bytes told_dup(struct bytes told)
 {
-    if (bytes.ptr == NULL) {
-        return BYTES_NONE;
-    }
-    uint8_t *copy = xmalloc(bytes.len + 1);
-    if (bytes.len != 0) {
-        memcpy(copy, bytes.ptr, bytes.len);
-    }
-    return bytes_of(copy, bytes.len);
+    return told.ptr != NULL ? bytes_dup(told) : BYTES_NONE;
 }
 
 static void forward_count(struct forward *forward, uint64_t bytes)
@@ -89,9 +81,9 @@ static void reply_release(void *context, bool sent)
 
 static size_t forward_trailers(const struct forward *forward, struct rpc_header ret_trailers[3])
 {
-    const struct rpc_header all[] = {{BYTES_LIT(OWNER_ADDRESS), forward->owner_address},
-                                     {BYTES_LIT(OWNER_NODE), forward->owner_id},
-                                     {BYTES_LIT(RETRY), forward->retry}};
+    const struct rpc_header all[] = {{BYTES_LIT(OWNER_ADDRESS_HEADER), forward->owner_address},
+                                     {BYTES_LIT(OWNER_NODE_HEADER), forward->owner_id},
+                                     {BYTES_LIT(RETRY_AFTER_HEADER), forward->retry}};
     size_t count = 0;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (all[i].value.ptr != NULL) {
@@ -145,24 +137,24 @@ static void forward_back(struct forward *forward)
 static void forward_fail(struct forward *forward, uint32_t status, const char *text)
 {
     forward->status = status;
-    forward->text = bytes_keep(bytes_str(text));
-    forward->owner_address = bytes_keep(bytes_str(forward->address));
-    forward->owner_id = bytes_keep(bytes_str(forward->id));
-    forward->retry = bytes_keep(BYTES_LIT(RETRY_UNREACHED));
+    forward->text = bytes_dup(bytes_str(text));
+    forward->owner_address = bytes_dup(bytes_str(forward->address));
+    forward->owner_id = bytes_dup(bytes_str(forward->id));
+    forward->retry = bytes_dup(BYTES_LIT(RETRY_UNREACHED));
     forward_back(forward);
 }
 
 /* What the owner says of who has the shard counts more than what was known here. */
 static void forward_learn(struct forward *forward, const struct rpc_request *request)
 {
-    const struct bytes address = rpc_request_trailer(request, OWNER_ADDRESS);
-    const struct bytes id = rpc_request_trailer(request, OWNER_NODE);
+    const struct bytes address = rpc_request_trailer(request, OWNER_ADDRESS_HEADER);
+    const struct bytes id = rpc_request_trailer(request, OWNER_NODE_HEADER);
     const bool told = address.ptr != NULL || id.ptr != NULL;
-    forward->owner_address = bytes_keep(told ? address : bytes_str(forward->address));
-    forward->owner_id = bytes_keep(told ? id : bytes_str(forward->id));
-    const struct bytes retry = rpc_request_trailer(request, RETRY);
+    forward->owner_address = told_dup(told ? address : bytes_str(forward->address));
+    forward->owner_id = told_dup(told ? id : bytes_str(forward->id));
+    const struct bytes retry = rpc_request_trailer(request, RETRY_AFTER_HEADER);
     const bool unreached = request->status == RPC_STATUS_UNAVAILABLE && retry.ptr == NULL;
-    forward->retry = bytes_keep(unreached ? BYTES_LIT(RETRY_UNREACHED) : retry);
+    forward->retry = told_dup(unreached ? BYTES_LIT(RETRY_UNREACHED) : retry);
 }
 
 static void forward_done(struct rpc_request *request)
@@ -170,11 +162,11 @@ static void forward_done(struct rpc_request *request)
     struct forward *forward = request->context;
     forward->status = request->status;
     if (request->status == RPC_STATUS_OK) {
-        forward->reply = bytes_keep(request->reply.ptr != NULL ? request->reply : BYTES_LIT(""));
+        forward->reply = bytes_dup(request->reply);
         forward_count(forward, request->reply.len);
     }
     const size_t len = request->text.len < TEXT_MAX ? request->text.len : TEXT_MAX;
-    forward->text = bytes_keep(bytes_of(request->text.ptr, len));
+    forward->text = bytes_dup(bytes_of(request->text.ptr, len));
     forward_learn(forward, request);
     channels_give_back(forward->peers, forward->peer);
     forward_back(forward);

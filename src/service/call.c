@@ -231,6 +231,7 @@ static void call_back(struct rpc_mail *mail)
     struct call *call = CONTAINER_OF(mail, struct call, mail);
     shard_answer_taken(&call->request);
     if (call->request.cmd.rc.code == SILO_ROUTED_WRONG) {
+        /* What waits in a shard is sent as a part of a fan: this request waited for nothing. */
         svc_again(call, &call->request, &call->mail, &call->shard,
                   rpc_loop_now_us(rpc_call_loop(call->rpc)), &call->stray);
         return;

@@ -176,12 +176,8 @@ static struct rpc_loop {
 
 static void reply_keep(struct rpc_call *call, struct bytes reply)
 {
-    uint8_t *copy = xmalloc(reply.len + 1);
-    if (reply.len != 0) {
-        memcpy(copy, reply.ptr, reply.len);
-    }
     free((void *)call->reply.ptr);
-    call->reply = bytes_of(copy, reply.len);
+    call->reply = bytes_dup(reply);
 }
 
 static bool call_done(struct rpc_call *call, uint32_t status, struct bytes text, struct bytes reply)
@@ -451,6 +447,15 @@ struct rpc_call *fake_call(const char *method, const ProtobufCMessage *request)
     struct rpc_call *call = fake_call_bytes(method, bytes_of(packed, size));
     free(packed); /* the handler keeps nothing of it */
     return call;
+}
+
+struct rpc_call *fake_enqueue(size_t shard)
+{
+    Silo__V1__EnqueueRequest request = SILO__V1__ENQUEUE_REQUEST__INIT;
+    request.shard = (char *)fake_shard_id(shard);
+    request.id = (char *)"a";
+    request.task_group = (char *)"g";
+    return fake_call("Enqueue", &request.base);
 }
 
 struct shard_request *fake_take(enum command_kind kind)

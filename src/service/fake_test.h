@@ -83,6 +83,8 @@ void fake_publish_unheard(void);
 const char *fake_shard_id(size_t index);
 /* Begins a call of the named method. The call ends with fake_free. */
 struct rpc_call *fake_call(const char *method, const ProtobufCMessage *request);
+/* Begins to enqueue a job on that shard. */
+struct rpc_call *fake_enqueue(size_t shard);
 struct rpc_call *fake_call_bytes(const char *method, struct bytes request);
 /*
  * Takes the oldest command that was sent; fails the test when there is none or it is of another

@@ -25,9 +25,7 @@ static void forward_back(void *context)
         return;
     }
     /* Word of it is on its way to this node. */
-    rc_ignore(FAIL(&route.err, SILO_UNAVAILABLE, ROUTE_NOT_READY_TEXT), "it is what is told");
-    route.verdict = ROUTE_HOLD;
-    route.retry_ms = ROUTE_RETRY_MOVE_MS;
+    route_not_ready(&route);
     route.owner_id = route.owner_address = NULL;
     svc_hold(call, &forwarded->shard, &route);
 }

@@ -10,15 +10,6 @@
 #include "service/fake_test.h"
 #include "service/service_int.h"
 
-static struct rpc_call *enqueue(size_t shard)
-{
-    Silo__V1__EnqueueRequest request = SILO__V1__ENQUEUE_REQUEST__INIT;
-    request.shard = (char *)fake_shard_id(shard);
-    request.id = (char *)"a";
-    request.task_group = (char *)"g";
-    return fake_call("Enqueue", &request.base);
-}
-
 static struct rpc_call *heartbeat(size_t shard)
 {
     Silo__V1__HeartbeatRequest request = SILO__V1__HEARTBEAT_REQUEST__INIT;
@@ -84,7 +75,7 @@ static void a_call_is_held_and_then_told_who_has_the_shard(void **state)
     (void)state;
     fake_start(2, false, false);
     move_away(0);
-    struct rpc_call *call = enqueue(0);
+    struct rpc_call *call = fake_enqueue(0);
     fake_pass(300000);
     waits(call);
     moved(0);
@@ -99,7 +90,7 @@ static void a_request_that_was_sent_away_is_held(void **state)
 {
     (void)state;
     fake_start(2, false, false);
-    struct rpc_call *call = enqueue(0);
+    struct rpc_call *call = fake_enqueue(0);
     move_away(0);
     fake_answer(fake_take(CMD_ENQUEUE), SILO_ROUTED_WRONG, NULL);
     waits(call);
@@ -115,10 +106,10 @@ static void a_shard_that_comes_back_gets_its_requests_again(void **state)
 {
     (void)state;
     fake_start(1, false, false);
-    struct rpc_call *call = enqueue(0);
+    struct rpc_call *call = fake_enqueue(0);
     fake.shards[0].status = SHARD_CLOSING;
     fake_answer(fake_take(CMD_ENQUEUE), SILO_ROUTED_WRONG, NULL);
-    struct rpc_call *late = enqueue(0);
+    struct rpc_call *late = fake_enqueue(0);
     waits(call);
     fake_status(0, SHARD_OPEN);
     assert_int_equal(fake.request_count, 2);
@@ -134,7 +125,7 @@ static void a_call_is_held_until_the_shard_is_open(void **state)
     (void)state;
     fake_start(1, false, false);
     fake_status(0, SHARD_OPENING);
-    struct rpc_call *call = enqueue(0);
+    struct rpc_call *call = fake_enqueue(0);
     fake_publish(); /* which says nothing new of it */
     waits(call);
     fake_status(0, SHARD_OPEN);
@@ -147,7 +138,7 @@ static void a_call_is_told_that_the_shard_could_not_be_opened(void **state)
     (void)state;
     fake_start(1, false, false);
     fake_status(0, SHARD_OPENING);
-    struct rpc_call *call = enqueue(0);
+    struct rpc_call *call = fake_enqueue(0);
     fake_status(0, SHARD_FAILED);
     fake_failed(call, 14, "could not be opened");
     fake_free(call);
@@ -161,7 +152,7 @@ static void a_call_is_held_no_longer_than_it_may_be(void **state)
     (void)state;
     fake_start(1, false, false);
     fake_status(0, SHARD_OPENING);
-    struct rpc_call *call = enqueue(0);
+    struct rpc_call *call = fake_enqueue(0);
     fake_pass(1000 * (int64_t)HOLD_MS_MAX - 1);
     waits(call);
     fake_pass(1);
@@ -177,14 +168,14 @@ static void a_caller_in_a_hurry_hears_in_time(void **state)
     fake_start(1, false, false);
     fake_status(0, SHARD_OPENING);
     fake.deadline_us = fake.now_us + 1000000;
-    struct rpc_call *call = enqueue(0);
+    struct rpc_call *call = fake_enqueue(0);
     fake_pass(899999);
     waits(call);
     fake_pass(1);
     fake_failed(call, 14, "shard not ready");
     fake_free(call);
     fake.deadline_us = fake.now_us + 50000; /* too little to wait at all */
-    call = enqueue(0);
+    call = fake_enqueue(0);
     fake_failed(call, 14, "shard not ready");
     fake_free(call);
     fake_stop();
@@ -218,7 +209,7 @@ static void a_caller_who_leaves_is_let_go(void **state)
     (void)state;
     fake_start(1, false, false);
     fake_status(0, SHARD_OPENING);
-    struct rpc_call *call = enqueue(0);
+    struct rpc_call *call = fake_enqueue(0);
     fake_cancel(call);
     assert_true(call->done);
     fake_free(call);
@@ -234,7 +225,7 @@ static void nothing_is_held_while_the_storage_is_away(void **state)
     fake_start(1, false, false);
     fake_status(0, SHARD_OPENING);
     fake.out = true;
-    struct rpc_call *call = enqueue(0);
+    struct rpc_call *call = fake_enqueue(0);
     fake_failed(call, 14, "shard not ready");
     fake_free(call);
     fake_stop();
@@ -247,7 +238,7 @@ static void what_keeps_work_goes_first(void **state)
     (void)state;
     fake_start(1, false, false);
     fake_status(0, SHARD_OPENING);
-    struct rpc_call *calls[] = {poll(0, 10000), enqueue(0), heartbeat(0)};
+    struct rpc_call *calls[] = {poll(0, 10000), fake_enqueue(0), heartbeat(0)};
     fake_status(0, SHARD_OPEN);
     assert_int_equal(fake.request_count, 3);
     runs(calls[2], CMD_HEARTBEAT);
@@ -286,11 +277,11 @@ static void a_shard_holds_no_more_than_it_may(void **state)
     fake_start(2, false, false);
     fake_status(0, SHARD_OPENING);
     fake_status(1, SHARD_OPENING);
-    const size_t count = fill(0, enqueue, held);
+    const size_t count = fill(0, fake_enqueue, held);
     assert_int_equal(count, HELD_CALLS_SHARD_MAX - HELD_CALLS_SHARD_MAX / 4);
     const size_t urgent = fill(0, heartbeat, held + count);
     assert_int_equal(count + urgent, HELD_CALLS_SHARD_MAX);
-    struct rpc_call *other = enqueue(1);
+    struct rpc_call *other = fake_enqueue(1);
     assert_false(other->done);
     fake_status(0, SHARD_OPEN);
     assert_int_equal(fake.request_count, HELD_CALLS_SHARD_MAX);
@@ -303,7 +294,7 @@ static void a_shard_holds_no_more_than_it_may(void **state)
     fake_status(1, SHARD_OPEN);
     runs(other, CMD_ENQUEUE);
     fake_status(0, SHARD_OPENING); /* what was held is not counted any more */
-    assert_int_equal(fill(0, enqueue, held), count);
+    assert_int_equal(fill(0, fake_enqueue, held), count);
     fake_status(0, SHARD_OPEN);
     for (size_t i = 0; i < count; i++) {
         runs(held[i], CMD_ENQUEUE);

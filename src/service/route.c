@@ -18,6 +18,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/owner_headers.h"
 #include "service/call_int.h"
 
 #define NOT_FOUND_TEXT "shard not found" /* clients tell by it that they asked the wrong node */
@@ -127,17 +128,17 @@ size_t route_trailers(const struct route *route, char retry[ROUTE_RETRY_TEXT_MAX
 {
     size_t count = 0;
     if (route->owner_address != NULL) {
-        ret_trailers[count++] = (struct rpc_header){.name = BYTES_LIT("x-silo-shard-owner-addr"),
+        ret_trailers[count++] = (struct rpc_header){.name = BYTES_LIT(OWNER_ADDRESS_HEADER),
                                                     .value = bytes_str(route->owner_address)};
     }
     if (route->owner_id != NULL) {
-        ret_trailers[count++] = (struct rpc_header){.name = BYTES_LIT("x-silo-shard-owner-node"),
+        ret_trailers[count++] = (struct rpc_header){.name = BYTES_LIT(OWNER_NODE_HEADER),
                                                     .value = bytes_str(route->owner_id)};
     }
     if (route->retry_ms != 0) {
         (void)snprintf(retry, ROUTE_RETRY_TEXT_MAX, "%" PRIu32, route->retry_ms);
-        ret_trailers[count++] = (struct rpc_header){.name = BYTES_LIT("x-silo-retry-after-ms"),
-                                                    .value = bytes_str(retry)};
+        ret_trailers[count++] =
+            (struct rpc_header){.name = BYTES_LIT(RETRY_AFTER_HEADER), .value = bytes_str(retry)};
     }
     return count;
 }

@@ -11,15 +11,6 @@
 #include "service/fake_test.h"
 #include "service/service_int.h"
 
-static struct rpc_call *enqueue(size_t shard)
-{
-    Silo__V1__EnqueueRequest request = SILO__V1__ENQUEUE_REQUEST__INIT;
-    request.shard = (char *)fake_shard_id(shard);
-    request.id = (char *)"a";
-    request.task_group = (char *)"g";
-    return fake_call("Enqueue", &request.base);
-}
-
 static struct rpc_call *poll(const char *shard, uint32_t wait_ms)
 {
     Silo__V1__LeaseTasksRequest request = SILO__V1__LEASE_TASKS_REQUEST__INIT;
@@ -58,7 +49,7 @@ static void a_call_follows_its_shard(void **state)
 {
     (void)state;
     fake_start(2, false, false);
-    struct rpc_call *call = enqueue(1);
+    struct rpc_call *call = fake_enqueue(1);
     move(1);
     wrong(CMD_ENQUEUE);
     assert_int_equal(fake.request_count, 1);
@@ -72,7 +63,7 @@ static void a_call_waits_for_a_newer_directory(void **state)
 {
     (void)state;
     fake_start(1, false, false);
-    struct rpc_call *call = enqueue(0);
+    struct rpc_call *call = fake_enqueue(0);
     wrong(CMD_ENQUEUE); /* and the directory still says so */
     assert_int_equal(fake.request_count, 0);
     fake_publish(); /* nor does this one know better */
@@ -89,7 +80,7 @@ static void a_call_does_not_wait_for_ever(void **state)
 {
     (void)state;
     fake_start(1, false, false);
-    struct rpc_call *call = enqueue(0);
+    struct rpc_call *call = fake_enqueue(0);
     wrong(CMD_ENQUEUE);
     fake_pass(1000 * (int64_t)HOLD_MS_MAX - 1);
     fake_run();
@@ -106,7 +97,7 @@ static void a_call_is_sent_again_thrice_then_waits(void **state)
 {
     (void)state;
     fake_start(1, false, false);
-    struct rpc_call *call = enqueue(0);
+    struct rpc_call *call = fake_enqueue(0);
     for (uint32_t i = 0; i < STRAY_TRIES_MAX; i++) {
         move(0);
         wrong(CMD_ENQUEUE);
@@ -125,8 +116,8 @@ static void a_call_is_told_when_its_shard_has_gone(void **state)
 {
     (void)state;
     fake_start(2, false, false);
-    struct rpc_call *call = enqueue(0);
-    struct rpc_call *late = enqueue(0);
+    struct rpc_call *call = fake_enqueue(0);
+    struct rpc_call *late = fake_enqueue(0);
     struct shard_request *request = fake_take(CMD_ENQUEUE);
     wrong(CMD_ENQUEUE); /* the second one waits */
     fake.shards[0].place = PLACE_NODE;
@@ -279,14 +270,14 @@ static void a_call_goes_on_to_who_has_its_shard(void **state)
     fake_start(2, false, false);
     fake.forwards = true;
     put(1, &wheres[0]);
-    struct rpc_call *call = enqueue(1);
+    struct rpc_call *call = fake_enqueue(1);
     assert_false(call->done);
     assert_ptr_equal(fake.forwarded, call);
     assert_string_equal(fake.forward_to, "/silo.v1.Silo/Enqueue node-2 10.0.0.2:50051");
     fake_came_back();
     fake_free(call);
     fake.forwards = false; /* it need not be taken */
-    told(enqueue(1), &wheres[0]);
+    told(fake_enqueue(1), &wheres[0]);
     fake_stop();
 }
 
@@ -296,7 +287,7 @@ static void a_call_that_met_its_shard_gone_goes_on(void **state)
     (void)state;
     fake_start(2, false, false);
     fake.forwards = true;
-    struct rpc_call *call = enqueue(1);
+    struct rpc_call *call = fake_enqueue(1);
     put(1, &wheres[0]);
     wrong(CMD_ENQUEUE);
     assert_false(call->done);
@@ -315,7 +306,7 @@ static void a_call_that_is_sent_back_runs_here(void **state)
         fake_start(2, false, false);
         fake.forwards = true;
         put(1, &wheres[0]);
-        struct rpc_call *call = enqueue(1);
+        struct rpc_call *call = fake_enqueue(1);
         if (known == 0) {
             put(1, &here);
         }
@@ -338,7 +329,7 @@ static void a_call_is_not_sent_to_and_fro_for_ever(void **state)
     fake_start(2, false, false);
     fake.forwards = true;
     put(1, &wheres[0]);
-    struct rpc_call *call = enqueue(1);
+    struct rpc_call *call = fake_enqueue(1);
     size_t times = 0;
     while (fake.forwarded != NULL) {
         assert_in_range(++times, 1, 10);
@@ -374,7 +365,7 @@ static void only_a_shard_that_another_node_has_is_asked_for_there(void **state)
     fake.forwards = true;
     for (size_t i = 1; i < WHERES_COUNT; i++) {
         put(1, &wheres[i]);
-        told(enqueue(1), &wheres[i]);
+        told(fake_enqueue(1), &wheres[i]);
     }
     fake_stop();
 }
@@ -452,16 +443,16 @@ static void a_loop_is_told_once_of_what_it_has_not_heard(void **state)
 {
     (void)state;
     fake_start(2, false, false);
-    struct rpc_call *waits = enqueue(0);
+    struct rpc_call *waits = fake_enqueue(0);
     wrong(CMD_ENQUEUE);
     fake_publish_unheard();
-    struct rpc_call *call = enqueue(1);
+    struct rpc_call *call = fake_enqueue(1);
     fake.shards[0].ref.generation++;
     fake_publish_unheard(); /* while word of the one before is on its way */
     fake_run();
     answer_well(call);
     answer_well(waits);
-    struct rpc_call *next = enqueue(0); /* and again of what comes later */
+    struct rpc_call *next = fake_enqueue(0); /* and again of what comes later */
     wrong(CMD_ENQUEUE);
     move(0);
     answer_well(next);

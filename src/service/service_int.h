@@ -268,7 +268,10 @@ SILO_RC route_name(const struct directory *directory, struct bytes text,
  */
 void route_judge(const struct service *service, const struct directory *directory,
                  const struct directory_shard *shard, struct route *ret_route);
-/* As of a shard on its way: for one that is open, but where a request was sent away. */
+/*
+ * As of a shard on its way, whatever the directory says: for one where a request was sent away, or
+ * that another node says is here.
+ */
 void route_not_ready(struct route *route);
 /* How many trailers tell whom to ask and when; `retry` is the memory of one of them. */
 size_t route_trailers(const struct route *route, char retry[ROUTE_RETRY_TEXT_MAX],

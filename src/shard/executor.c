@@ -441,7 +441,7 @@ int64_t executor_turn(struct executor *executor)
         earlier(steady_next_mono_ms(&executor->steady), visits_next_mono_ms(executor));
     executor_publish(executor);
     executor_expects(executor, next);
-    return next > INT64_MAX / 1000 ? INT64_MAX : next * 1000;
+    return us_of_ms(next);
 }
 
 /* --- the thread --- */

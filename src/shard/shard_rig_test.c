@@ -2,6 +2,7 @@
 #include "shard/shard_rig_test.h"
 
 #include "base/assert.h"
+#include "base/saturate.h"
 #include "base/test.h"
 #include "shard/shard_int.h"
 
@@ -297,7 +298,7 @@ static bool shard_rig_complete(struct rig *rig)
 static int64_t shard_rig_store_next_us(const struct rig *rig)
 {
     const int64_t store_ms = store_mem_next_ms(shard_rig_of(rig)->store);
-    return store_ms > INT64_MAX / 1000 ? INT64_MAX : store_ms * 1000;
+    return us_of_ms(store_ms);
 }
 
 static void sent_done(struct shard_request *request)

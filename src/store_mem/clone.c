@@ -52,15 +52,6 @@ silo_rc mem_db_checkpoint_drop(struct store *store, struct store_queue *queue,
     return clone_call(store, queue, OBJECT_DB_CHECKPOINT_DROP, args, clone, token, err);
 }
 
-static struct bytes bytes_dup(struct bytes from)
-{
-    uint8_t *copy = xmalloc(from.len + 1);
-    if (from.len != 0) {
-        memcpy(copy, from.ptr, from.len);
-    }
-    return bytes_of(copy, from.len);
-}
-
 silo_rc mem_db_clone(struct store *store, struct store_queue *queue,
                      const struct store_open_args *to, const struct store_clone_args *args,
                      uint64_t token, struct silo_err *err)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/saturate.h"
 #include "coord/etcd/etcd_int.h"
 #include "coord/etcd/keys.h"
 
@@ -174,11 +175,6 @@ static void map_fd_follow(struct etcd *etcd)
     etcd->map_fd = fd;
 }
 
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int64_t etcd_turn(struct coord *coord)
 {
     struct etcd *etcd = etcd_of(coord);
@@ -193,7 +189,7 @@ static int64_t etcd_turn(struct coord *coord)
     next_us = earlier(next_us, session_next_us(etcd));
     next_us = earlier(next_us, watch_next_us(etcd));
     next_us = earlier(next_us, mirror_next_us(etcd));
-    next_us = earlier(next_us, map_ms > INT64_MAX / 1000 ? INT64_MAX : map_ms * 1000);
+    next_us = earlier(next_us, us_of_ms(map_ms));
     return list_empty(&etcd->news) ? next_us : env_mono_us(etcd->env);
 }
 
@@ -262,16 +258,8 @@ static const struct coord_ops etcd_ops = {.free = etcd_free,
 
 static void self_take(struct etcd *etcd, const struct cluster_member *from)
 {
-    struct arena *arena = &etcd->arena;
-    etcd->self = *from;
-    etcd->self.id = arena_str(arena, bytes_str(from->id));
-    etcd->self.address = arena_str(arena, bytes_str(from->address));
-    const char **rings = arena_alloc(arena, (from->ring_count + 1) * sizeof *rings);
-    for (size_t i = 0; i < from->ring_count; i++) {
-        rings[i] = arena_str(arena, bytes_str(from->rings[i]));
-    }
-    etcd->self.rings = rings;
-    etcd->hostname = arena_zalloc(arena, HOST_NAME_BYTES);
+    etcd->self = member_dup(&etcd->arena, from);
+    etcd->hostname = arena_zalloc(&etcd->arena, HOST_NAME_BYTES);
     if (gethostname(etcd->hostname, HOST_NAME_BYTES - 1) != 0 ||
         !bytes_utf8(bytes_str(etcd->hostname), NULL)) {
         etcd->hostname[0] = '\0';

@@ -15,6 +15,8 @@
  *            record. Whatever is asked may be asked twice (link.h): each change compares the
  *            revision it rests on, and one that finds its own work done says so.
  * Units      _us of the monotonic clock, which counts suspended time; revisions as etcd counts.
+ * Ownership  struct etcd owns all it lists; an ask is its own until it is answered, and ends then.
+ * Threads    whoever has the turn, as coord/coord.h.
  * Limits     ETCD_RECORDS_MAX owner records, CLUSTER_MEMBERS_MAX members: more are not seen.
  */
 #ifndef SILO_COORD_ETCD_INT_H
@@ -28,7 +30,6 @@
 #include "coord/map_home.h"
 
 #define ETCD_RECORDS_MAX (4u * CLUSTER_SHARDS_MAX) /* those of shards that are no more included */
-#define ETCD_MEMBERS_MAX 256u
 #define ETCD_STALE_MAX 8u    /* listings in a row that are older than what is known: it is wrong */
 #define ETCD_AGAIN_US 200000 /* before what did not work is tried anew */
 
@@ -181,6 +182,8 @@ void record_tell(struct etcd *etcd, enum cluster_event_kind kind, const struct u
  * again so many times. When it stays so, etcd was set back, and what was known is forgotten.
  */
 bool records_stale(struct etcd *etcd, uint64_t revision, uint32_t tries);
+/* A copy with all it points to, in the arena. */
+struct cluster_member member_dup(struct arena *arena, const struct cluster_member *from);
 /* Everything there is, at one revision: it is told, and what the mirror says taken. */
 void records_list(struct etcd *etcd, const struct etcd_rows *rows);
 void records_change(struct etcd *etcd, const struct etcd_change *changes, size_t count);

@@ -55,15 +55,6 @@ static const char *const paths[] = {
     [ETCD_AUTHENTICATE] = "/etcdserverpb.Auth/Authenticate",
 };
 
-static struct bytes copy_of(struct bytes from)
-{
-    uint8_t *to = xmalloc(from.len + 1);
-    if (from.len > 0) {
-        memcpy(to, from.ptr, from.len);
-    }
-    return bytes_of(to, from.len);
-}
-
 static void bytes_drop(struct bytes *bytes)
 {
     free((void *)(uintptr_t)bytes->ptr);
@@ -104,8 +95,8 @@ static void call_done(struct rpc_request *request)
 {
     struct link_call *call = CONTAINER_OF(request, struct link_call, request);
     call->status = request->status;
-    call->text = copy_of(request->text);
-    call->reply = copy_of(request->reply);
+    call->text = bytes_dup(request->text);
+    call->reply = bytes_dup(request->reply);
     link_arrive(call->link, &call->arrival);
 }
 
@@ -202,17 +193,13 @@ static void token_ask(struct etcd_link *link)
 
 /* --- what came --- */
 
-static bool says(struct bytes text, const char *words)
-{
-    return text.len > 0 && memmem(text.ptr, text.len, words, strlen(words)) != NULL;
-}
-
 /* The token is none, or not one any more: etcd has several ways to say so. */
 static bool token_refused(const struct link_call *call)
 {
-    return call->status == RPC_STATUS_UNAUTHENTICATED || says(call->text, "invalid auth token") ||
-           says(call->text, "user name is empty") ||
-           says(call->text, "revision of auth store is old");
+    return call->status == RPC_STATUS_UNAUTHENTICATED ||
+           bytes_has(call->text, BYTES_LIT("invalid auth token")) ||
+           bytes_has(call->text, BYTES_LIT("user name is empty")) ||
+           bytes_has(call->text, BYTES_LIT("revision of auth store is old"));
 }
 
 static bool server_failed(uint32_t status)
@@ -302,7 +289,7 @@ static void call_take(struct link_arrival *arrival)
     if (call->status == RPC_STATUS_OK) {
         call->status = RPC_STATUS_INTERNAL;
         bytes_drop(&call->text);
-        call->text = copy_of(BYTES_LIT("an answer that cannot be read"));
+        call->text = bytes_dup(BYTES_LIT("an answer that cannot be read"));
     }
     if (!call->once) {
         call_failed(call);
@@ -321,7 +308,7 @@ static struct link_call *call_new(struct etcd_link *link, enum etcd_method metho
     struct link_call *call = xcalloc(1, sizeof *call);
     call->link = link;
     call->method = method;
-    call->message = (uint8_t *)(uintptr_t)copy_of(message).ptr;
+    call->message = (uint8_t *)(uintptr_t)bytes_dup(message).ptr;
     call->message_len = message.len;
     call->answered = answered;
     call->context = context;

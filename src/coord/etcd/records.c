@@ -139,6 +139,19 @@ static void owners_tell(struct etcd *etcd)
 
 /* --- members --- */
 
+struct cluster_member member_dup(struct arena *arena, const struct cluster_member *from)
+{
+    struct cluster_member copy = *from;
+    copy.id = arena_str(arena, bytes_str(from->id));
+    copy.address = arena_str(arena, bytes_str(from->address));
+    const char **rings = arena_alloc(arena, (from->ring_count + 1) * sizeof *rings);
+    for (size_t i = 0; i < from->ring_count; i++) {
+        rings[i] = arena_str(arena, bytes_str(from->rings[i]));
+    }
+    copy.rings = rings;
+    return copy;
+}
+
 static void member_remove(struct etcd *etcd, struct bytes id)
 {
     for (struct list_node *n = list_first(&etcd->members); n != NULL;
@@ -157,7 +170,7 @@ static void member_remove(struct etcd *etcd, struct bytes id)
 static void member_set(struct etcd *etcd, struct bytes id, struct bytes text)
 {
     member_remove(etcd, id);
-    if (etcd->member_count >= ETCD_MEMBERS_MAX) {
+    if (etcd->member_count >= CLUSTER_MEMBERS_MAX) {
         return;
     }
     struct etcd_member *member = xcalloc(1, sizeof *member);
@@ -178,16 +191,8 @@ static void members_tell(struct etcd *etcd)
         arena_alloc(&news->arena, (etcd->member_count + 1) * sizeof *members);
     for (struct list_node *n = list_first(&etcd->members); n != NULL;
          n = list_next(&etcd->members, n)) {
-        const struct cluster_member *from = &CONTAINER_OF(n, struct etcd_member, node)->member;
-        struct cluster_member *to = &members[news->event.member_count++];
-        *to = *from;
-        to->id = arena_str(&news->arena, bytes_str(from->id));
-        to->address = arena_str(&news->arena, bytes_str(from->address));
-        const char **rings = arena_alloc(&news->arena, (from->ring_count + 1) * sizeof *rings);
-        for (size_t i = 0; i < from->ring_count; i++) {
-            rings[i] = arena_str(&news->arena, bytes_str(from->rings[i]));
-        }
-        to->rings = rings;
+        members[news->event.member_count++] =
+            member_dup(&news->arena, &CONTAINER_OF(n, struct etcd_member, node)->member);
     }
     news->event.members = members;
 }

@@ -20,8 +20,6 @@
 #define RENEWALS_PER_TTL 3
 #define GOODBYE_US 1000000
 
-static void session_grant(struct etcd *etcd);
-
 /* --- losing it --- */
 
 void session_lost(struct etcd *etcd)
@@ -37,6 +35,27 @@ void session_lost(struct etcd *etcd)
     } else if (session->wanted) {
         session->again_us = env_mono_us(etcd->env) + ETCD_AGAIN_US;
     }
+}
+
+/* --- giving the lease back --- */
+
+static bool ignored(struct etcd_ask *ask, const struct etcd_answer *answer, struct arena *arena)
+{
+    (void)ask;
+    (void)answer;
+    (void)arena;
+    return true;
+}
+
+/* Returns what is asked so, which ends with its answer. */
+static const struct etcd_ask *revoke(struct etcd *etcd)
+{
+    struct arena arena;
+    arena_init(&arena);
+    struct etcd_ask *ask = ask_new(etcd, ignored);
+    ask_send_once(ask, ETCD_LEASE_REVOKE, etcd_lease_revoke(&arena, etcd->session.lease));
+    arena_deinit(&arena);
+    return ask;
 }
 
 /* --- joining --- */
@@ -82,12 +101,10 @@ static void joined(struct etcd *etcd, uint64_t mod)
     ask_all(ask);
 }
 
-static void revoke(struct etcd *etcd);
-
 /* Another process is a member under this node's id. */
 static void taken(struct etcd *etcd, uint64_t nonce)
 {
-    revoke(etcd);
+    (void)revoke(etcd);
     etcd->session.lease = 0;
     etcd->session.turn++;
     etcd->session.wanted = false;
@@ -119,14 +136,20 @@ static bool put_answered(struct etcd_ask *ask, const struct etcd_answer *answer,
     return true;
 }
 
+/* The member key's value, malloc'd. */
+static char *session_text(const struct etcd *etcd)
+{
+    struct cluster_member self = etcd->self;
+    self.leaving = etcd->session.leaving;
+    return member_text_encode(&self, etcd->started_ms, etcd->hostname);
+}
+
 static void session_put(struct etcd *etcd, uint64_t mod)
 {
     struct arena arena;
     arena_init(&arena);
     const struct bytes key = etcd_key_member(&arena, etcd->prefix, etcd->self.id);
-    struct cluster_member self = etcd->self;
-    self.leaving = etcd->session.leaving;
-    char *text = member_text_encode(&self, etcd->started_ms, etcd->hostname);
+    char *text = session_text(etcd);
     struct etcd_txn *txn = etcd_txn_begin(&arena);
     etcd_txn_if_mod(txn, key, mod);
     etcd_txn_put(txn, key, bytes_str(text), etcd->session.lease);
@@ -182,23 +205,6 @@ void session_join(struct etcd *etcd, bool replace)
 
 /* --- leaving --- */
 
-static bool ignored(struct etcd_ask *ask, const struct etcd_answer *answer, struct arena *arena)
-{
-    (void)ask;
-    (void)answer;
-    (void)arena;
-    return true;
-}
-
-static void revoke(struct etcd *etcd)
-{
-    struct arena arena;
-    arena_init(&arena);
-    ask_send_once(ask_new(etcd, ignored), ETCD_LEASE_REVOKE,
-                  etcd_lease_revoke(&arena, etcd->session.lease));
-    arena_deinit(&arena);
-}
-
 void session_leave(struct etcd *etcd)
 {
     etcd->session.leaving = true;
@@ -208,9 +214,7 @@ void session_leave(struct etcd *etcd)
     struct arena arena;
     arena_init(&arena);
     const struct bytes key = etcd_key_member(&arena, etcd->prefix, etcd->self.id);
-    struct cluster_member self = etcd->self;
-    self.leaving = true;
-    char *text = member_text_encode(&self, etcd->started_ms, etcd->hostname);
+    char *text = session_text(etcd);
     struct etcd_txn *txn = etcd_txn_begin(&arena);
     etcd_txn_if_lease(txn, key, etcd->session.lease);
     etcd_txn_put(txn, key, bytes_str(text), etcd->session.lease);
@@ -219,32 +223,35 @@ void session_leave(struct etcd *etcd)
     arena_deinit(&arena);
 }
 
+/* Whether it is not answered yet. */
+static bool ask_waits(const struct etcd *etcd, const struct etcd_ask *ask)
+{
+    for (struct list_node *n = list_first(&etcd->asks); n != NULL; n = list_next(&etcd->asks, n)) {
+        if (CONTAINER_OF(n, struct etcd_ask, node) == ask) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void session_end(struct etcd *etcd)
 {
     struct etcd_session *session = &etcd->session;
     if (session->lease == 0) {
         return;
     }
-    const struct etcd_ask *last = NULL;
-    revoke(etcd);
-    last = LIST_ENTRY(list_last(&etcd->asks), struct etcd_ask, node);
+    const struct etcd_ask *goodbye = revoke(etcd);
     session->wanted = false;
     session->lease = 0;
     session->turn++;
-    const int64_t until_us = env_mono_us(etcd->env) + GOODBYE_US;
-    for (bool there = true; there;) { /* until it is answered, or the time is over */
-        (void)etcd_link_turn(etcd->link);
-        there = false;
-        for (struct list_node *n = list_first(&etcd->asks); n != NULL;
-             n = list_next(&etcd->asks, n)) {
-            there = there || CONTAINER_OF(n, struct etcd_ask, node) == last;
-        }
-        const int64_t left_us = until_us - env_mono_us(etcd->env);
-        if (!there || left_us <= 0) {
-            break;
-        }
+    int64_t left_us = GOODBYE_US;
+    const int64_t until_us = env_mono_us(etcd->env) + left_us;
+    (void)etcd_link_turn(etcd->link);
+    while (ask_waits(etcd, goodbye) && left_us > 0) {
         struct pollfd fd = {.fd = etcd_link_fd(etcd->link), .events = POLLIN};
         (void)poll(&fd, 1, (int)(left_us / 1000) + 1);
+        (void)etcd_link_turn(etcd->link);
+        left_us = until_us - env_mono_us(etcd->env);
     }
 }
 

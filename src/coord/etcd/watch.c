@@ -11,7 +11,6 @@
  */
 #include "base/assert.h"
 #include "coord/etcd/etcd_int.h"
-#include "rpc/rpc.h"
 
 #define WATCH_QUIET_US 1000000  /* then it is asked */
 #define WATCH_SILENT_US 3000000 /* then it is left */
@@ -59,19 +58,15 @@ static void fell_behind(struct etcd *etcd)
 
 /* --- the stream --- */
 
-static bool says(struct bytes text, const char *words)
-{
-    return text.len > 0 && memmem(text.ptr, text.len, words, strlen(words)) != NULL;
-}
-
 static void watch_canceled(struct etcd *etcd, const struct etcd_changes *changes)
 {
     if (changes->compacted) {
         fell_behind(etcd);
         return;
     }
-    const bool token = says(changes->reason, "token") || says(changes->reason, "permission") ||
-                       says(changes->reason, "auth");
+    const bool token = bytes_has(changes->reason, BYTES_LIT("token")) ||
+                       bytes_has(changes->reason, BYTES_LIT("permission")) ||
+                       bytes_has(changes->reason, BYTES_LIT("auth"));
     etcd_link_doubt(etcd->link, token);
     watch_again(etcd);
 }
@@ -104,7 +99,7 @@ static void watch_end(void *context, uint32_t status, struct bytes text)
     struct etcd *etcd = context;
     (void)status;
     etcd->watch.stream = NULL;
-    etcd_link_doubt(etcd->link, says(text, "token"));
+    etcd_link_doubt(etcd->link, bytes_has(text, BYTES_LIT("token")));
     watch_again(etcd);
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/list.h"
+#include "base/saturate.h"
 #include "coord/map_home.h"
 
 struct news {
@@ -130,7 +131,7 @@ static int64_t none_turn(struct coord *coord)
     if (!list_empty(&none->news)) {
         return env_mono_us(none->env);
     }
-    return next_ms > INT64_MAX / 1000 ? INT64_MAX : next_ms * 1000;
+    return us_of_ms(next_ms);
 }
 
 static bool none_next_event(struct coord *coord, struct cluster_event *ret_event)
