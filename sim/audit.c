@@ -499,15 +499,17 @@ static void left_lease(struct audit *a, const struct stored_row *row, const stru
     }
 }
 
-/* A task that stays ready goes on under another id: leased and given back, both in this batch. */
-static void left_ready(struct audit *a, const struct stored_row *row, const struct row_op *op)
+/* A task becomes ready under another id: leased and given back, both in this batch. */
+static void left_ready(struct audit *a, const struct row_op *op)
 {
-    struct task_rec was;
     struct task_rec is;
-    if (!op->del && task_decode(row->value, &was) && task_decode(op->value, &is) && was.has_chain &&
-        is.has_chain && bytes_eq(was.job_ref, is.job_ref) &&
-        !uuid_eq(&was.chain.task_id, &is.chain.task_id)) {
-        left_add(a, was.job_ref, &was.chain.task_id, was.attempt);
+    if (op->del || !task_decode(op->value, &is) || !is.has_chain) {
+        return;
+    }
+    const struct audit_job *was = audit_find(a, is.job_ref);
+    if (was != NULL && was->has_chain && was->tokens != 0 && was->where != AT_LEASE &&
+        was->attempt == is.attempt && !uuid_eq(&was->task_id, &is.chain.task_id)) {
+        left_add(a, is.job_ref, &was->task_id, was->attempt);
     }
 }
 
@@ -516,8 +518,8 @@ static void left_note(struct audit *a, const struct row_op *op)
     const struct stored_row *row = rows_find(&a->rows, op->key);
     if (row != NULL && op->key.ptr[0] == TABLE_LEASE) {
         left_lease(a, row, op);
-    } else if (row != NULL && op->key.ptr[0] == TABLE_READY) {
-        left_ready(a, row, op);
+    } else if (op->key.ptr[0] == TABLE_READY) {
+        left_ready(a, op);
     }
 }
 

@@ -503,12 +503,25 @@ static void facts_check(struct model *m, size_t shard, const struct audit *a)
 
 /* --- hooks --- */
 
+static bool leased_by(const struct mtask *task, const struct process *process)
+{
+    return task->leased && !task->delivered && task->server == process &&
+           task->server_life == process->starts;
+}
+
+void model_stops(struct model *m, const struct process *process)
+{
+    for (size_t i = 0; i < m->task_count; i++) {
+        struct mtask *task = m->tasks[i];
+        task->unheard |= leased_by(task, process) && !process_serves(process, task->job->shard);
+    }
+}
+
 void model_stopped(struct model *m, const struct process *process)
 {
     for (size_t i = 0; i < m->task_count; i++) {
         const struct mtask *task = m->tasks[i];
-        if (task->leased && !task->delivered && !task->unheard && task->server == process &&
-            task->server_life == process->starts) {
+        if (leased_by(task, process) && !task->unheard) {
             (void)verdict_fail(m->verdict, "hand-out",
                                "process %u stopped, and a task of %s that it leased to %s never "
                                "left it",

@@ -187,6 +187,11 @@ void model_write(struct model *model, size_t shard, bool lost, struct bytes batc
 
 struct mjob *model_job(struct model *model, size_t shard, const char *tenant, const char *id);
 struct mjob *model_job_by_ref(struct model *model, size_t shard, struct bytes ref);
+/*
+ * It is told to stop in order. What a shard handed out that has failed there, so that nobody can
+ * say what became of the lease, is not owed.
+ */
+void model_stops(struct model *model, const struct process *process);
 /* It stopped in order: what it handed out has left it. */
 void model_stopped(struct model *model, const struct process *process);
 const struct mversion *model_newest(const struct mjob *job);

@@ -78,7 +78,7 @@ static void move_task_id(struct model *m, const struct mjob *job, const struct m
     const struct audit_job *stored = audit_find(&m->audits[job->shard], job->ref);
     const bool same = uuid_eq(&was->task_id, &is->task_id);
     /* Leased and given back, both in this batch. */
-    const bool went_and_came = was->where == AT_READY && is->where == AT_READY;
+    const bool went_and_came = is->where == AT_READY;
     if (is->attempt == was->attempt && !same && stored->history == 0 && !was->has_lease &&
         !went_and_came) {
         (void)verdict_fail(m->verdict, "JF11", "the task id of %s changed on its way", job->id);

@@ -240,6 +240,7 @@ static void leave(struct world *world, uint32_t index)
 {
     trace_line(&world->trace, "process %u stops", index);
     world->troubles[index].leaving = true;
+    model_stops(&world->model, &world->processes[index]);
     process_close(&world->processes[index]);
     event_at(&world->events, &world->troubles[index].event, world->now_us + LEAVE_US, leave_looks);
 }

@@ -620,7 +620,7 @@ MUTANTS = [
            "    return (core_done && commit_idle(inc) && wants_idle(inc)) ||",
            "    return (core_done || commit_idle(inc) || wants_idle(inc)) ||", processes=3),
     Mutant("opens-unclaimed", "claimed: a shard is opened by whom its record names", CLAIM,
-           "        guard->writer = event->epoch;\n        claim(cluster, guard);",
+           "        guard->writer = event->epoch;\n        claim_ask(cluster, guard);",
            "        guard->writer = event->epoch;\n        open_begin(cluster, guard);", processes=3),
     Mutant("claims-when-lapsed", "member: whoever is no member claims nothing", JOIN,
            "    cluster->confirmed = false;\n    cluster->map_fresh = false;\n    cluster->members_fresh = false;\n"
@@ -630,9 +630,9 @@ MUTANTS = [
            "    action->guarded = cluster->guarded;\n", "    action->guarded = cluster == NULL;\n", seeds=1500, processes=3),
     Mutant("opening-forgets-whom", "successor: what the node says of an opening reaches the store", LIFE,
            "    args.guarded = shard->guarded;\n", "    args.guarded = shard->guarded && shard->executor == NULL;\n", seeds=1500, processes=3),
-    Mutant("fenced-opens-again", "successor: who was fenced opens again only if the record names it", HEAR,
-           "    if (guard_is_self(cluster, owner->holder)) {\n        record_set(cluster, guard, owner->holder, owner->epoch);",
-           "    if (guard->phase == GUARD_DOUBTED) {\n        record_set(cluster, guard, owner->holder, owner->epoch);", processes=3),
+    Mutant("a-name-is-enough", "successor: who was fenced opens again only as the member itself", OPENING,
+           "    } else if (join_is_fresh(cluster)) {\n        claim_ask(cluster, guard);",
+           "    } else if (join_is_fresh(cluster)) {\n        open_begin(cluster, guard);", program=CLUSTER_TEST),
     Mutant("released-before-closed", "release: a record goes when nothing of the shard runs", GIVE,
            "        close_begin(cluster, guard);\n        return;\n    case GUARD_READING:",
            "        guard_action(cluster, guard, ACTION_RELEASE)->epoch = guard->epoch;\n"

@@ -48,7 +48,7 @@ void claim_read_writer(struct cluster *cluster, struct guard *guard)
     (void)guard_action(cluster, guard, ACTION_READ_WRITER);
 }
 
-static void claim(struct cluster *cluster, struct guard *guard)
+void claim_ask(struct cluster *cluster, struct guard *guard)
 {
     guard_move(cluster, guard, GUARD_CLAIMING);
     struct cluster_action *action = guard_action(cluster, guard, ACTION_CLAIM);
@@ -100,7 +100,7 @@ void claim_consider(struct cluster *cluster, struct guard *guard)
         guard_move(cluster, guard, GUARD_READING);
         claim_read_writer(cluster, guard);
     } else {
-        claim(cluster, guard);
+        claim_ask(cluster, guard);
     }
 }
 
@@ -109,7 +109,7 @@ void claim_go_on(struct cluster *cluster, struct guard *guard, const struct clus
     bool takeover = false;
     if (event->kind == EVENT_WRITER && claimable(cluster, guard, &takeover)) {
         guard->writer = event->epoch;
-        claim(cluster, guard);
+        claim_ask(cluster, guard);
         return;
     }
     guard->retry_ms = cluster->now_ms + CLUSTER_CLAIM_RETRY_MS;

@@ -12,20 +12,21 @@
  *     ├─────────────────────┘                     ▼ │ (pause)       │  └──► PREPARING ─────┘
  *     │                                         WAITING             │ fenced
  *     │                                                             ▼
- *     └────────── the record names another ◄────────────────────── DOUBTED ──it names this node──► OPENING
+ *     └────────── the record names another ◄────────────────────── DOUBTED ──it names this one──► CLAIMING
  *                                   the record names this node ────────┘
  *
  * Rules      A shard is claimed only if the newest map that was read has it, its record names
  *            nobody who is a member, and the assignment gives it to this node. It is opened only
- *            when it was claimed, or its record was read to name this node, and then expects the
- *            writer that was read before that, so that a node which stood still in between fences
- *            nobody. A shard that was fenced is opened again only if its record, read afterwards,
- *            still names this node. A node that lapsed serves what it has, claims nothing and gives
- *            nothing up. A record is released or handed over only after the shard is closed. An
- *            opening that failed is tried again after a pause. What is assigned to another member
- *            is handed over to it, when all shards have an owner and nothing has changed for
- *            CLUSTER_QUIET_MS; who leaves hands everything over at once. A shard that no member may
- *            have stays where it is.
+ *            when it was claimed, and then expects the writer that was read before that, so that a
+ *            node which stood still in between fences nobody. A shard that was fenced, or was
+ *            given, is opened only if its record, read afterwards, names this node, and is claimed
+ *            even so: another process may have the node's name by then, and only the member itself
+ *            can claim. A node that lapsed serves what it has, claims nothing and gives nothing up.
+ *            A record is released or handed over only after the shard is closed. An opening that
+ *            failed is tried again after a pause. What is assigned to another member is handed over
+ *            to it, when all shards have an owner and nothing has changed for CLUSTER_QUIET_MS; who
+ *            leaves hands everything over at once. A shard that no member may have stays where it
+ *            is.
  * Units      _ms of a clock that never steps.
  * Ownership  the options' strings are copied.
  * Threads    one at a time.

@@ -202,6 +202,8 @@ void claim_go_on(struct cluster *cluster, struct guard *guard, const struct clus
 void claim_lost(struct cluster *cluster, struct guard *guard);
 /* The record names this node now. */
 void claim_granted(struct cluster *cluster, struct guard *guard);
+/* Asks for the record; its writer was read before. */
+void claim_ask(struct cluster *cluster, struct guard *guard);
 void claim_read_writer(struct cluster *cluster, struct guard *guard);
 void claim_consider(struct cluster *cluster, struct guard *guard);
 

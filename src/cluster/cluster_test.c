@@ -161,7 +161,32 @@ static void a_fenced_shard_is_opened_if_its_record_says_so(void **state)
          (struct cluster_event){.kind = EVENT_WRITER, .shard = rig.map.shards[0].id, .epoch = 12});
     assert_int_equal(count_next(&rig, ACTION_READ_OWNER), 1);
     tell_owner(&rig, EVENT_OWNER_READ, 0, SELF);
-    assert_int_equal(next(&rig, ACTION_OPEN).expected, 12);
+    assert_int_equal(count_next(&rig, ACTION_CLOSE), 1); /* of what was fenced nothing is kept */
+    tell_shard(&rig, EVENT_CLOSED, 0);
+    assert_int_equal(count_next(&rig, ACTION_READ_WRITER), 1);
+    tell(&rig,
+         (struct cluster_event){.kind = EVENT_WRITER, .shard = rig.map.shards[0].id, .epoch = 13});
+    assert_int_equal(count_next(&rig, ACTION_READ_OWNER), 1);
+    tell_owner(&rig, EVENT_OWNER_READ, 0, SELF);
+    assert_int_equal(count_next(&rig, ACTION_CLAIM), 1); /* which a namesake cannot do */
+    tell_shard(&rig, EVENT_CLAIMED, 0);
+    assert_int_equal(next(&rig, ACTION_OPEN).expected, 13);
+    rig_free(&rig);
+}
+
+/* Another process took the id while this one stood still: its claim is refused. */
+static void who_only_has_the_name_opens_nothing(void **state)
+{
+    (void)state;
+    struct rig rig = rig_open(true);
+    tell_shard(&rig, EVENT_FENCED, 0);
+    tell_shard(&rig, EVENT_WRITER, 0);
+    tell_owner(&rig, EVENT_OWNER_READ, 0, SELF);
+    tell_shard(&rig, EVENT_CLOSED, 0);
+    tell_shard(&rig, EVENT_WRITER, 0);
+    tell_owner(&rig, EVENT_OWNER_READ, 0, SELF);
+    tell_shard(&rig, EVENT_CLAIM_LOST, 0);
+    assert_int_equal(count_next(&rig, ACTION_OPEN), 0);
     rig_free(&rig);
 }
 
@@ -202,7 +227,7 @@ static void an_answer_that_nobody_waits_for_is_none(void **state)
     tell_shard(&rig, EVENT_WRITER, 0);
     (void)count_next(&rig, ACTION_PUBLISH);
     tell_owner(&rig, EVENT_OWNER_READ, 0, SELF);
-    (void)next(&rig, ACTION_OPEN);
+    assert_int_equal(count_next(&rig, ACTION_CLOSE), 1);
     rig_free(&rig);
 }
 
@@ -313,6 +338,7 @@ int main(void)
         cmocka_unit_test(an_opening_is_tried_again_later_and_later),
         cmocka_unit_test(without_a_coordinator_a_fenced_shard_stays_out),
         cmocka_unit_test(a_fenced_shard_is_opened_if_its_record_says_so),
+        cmocka_unit_test(who_only_has_the_name_opens_nothing),
         cmocka_unit_test(an_old_answer_is_no_answer),
         cmocka_unit_test(an_answer_that_nobody_waits_for_is_none),
         cmocka_unit_test(a_dead_members_shards_are_taken_a_few_at_a_time),

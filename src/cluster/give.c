@@ -157,7 +157,7 @@ void give_closed(struct cluster *cluster, struct guard *guard, bool empty)
     const bool taken = guard->drop && guard->holder[0] == '\0';
     guard->drop = false;
     guard->emptied = empty;
-    guard->failures = 0;
+    guard->failures = ours ? guard->failures : 0;
     guard->retry_ms = cluster->now_ms + (taken ? CLUSTER_FORCED_PAUSE_MS : 0);
     if (ours) {
         closed_ours(cluster, guard);

@@ -103,6 +103,8 @@ static void who_is_given_a_shard_reads_before_it_opens(void **state)
     tell_shard(&rig, EVENT_WRITER, 0);
     (void)next(&rig, ACTION_READ_OWNER);
     tell_owner(&rig, EVENT_OWNER_READ, 0, SELF);
+    (void)next(&rig, ACTION_CLAIM);
+    tell_shard(&rig, EVENT_CLAIMED, 0);
     const struct cluster_action open = next(&rig, ACTION_OPEN);
     assert_true(open.guarded);
     assert_int_equal(open.expected, 9);
@@ -197,6 +199,8 @@ static void lose_hand_over(struct rig *rig, size_t shard)
     tell_shard(rig, EVENT_WRITER, shard);
     (void)skip_to(rig, ACTION_READ_OWNER);
     tell_owner(rig, EVENT_OWNER_READ, shard, SELF);
+    (void)skip_to(rig, ACTION_CLAIM);
+    tell_shard(rig, EVENT_CLAIMED, shard);
     (void)skip_to(rig, ACTION_OPEN);
     tell_ref(rig, shard);
     skip_all(rig);

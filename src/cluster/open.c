@@ -51,14 +51,23 @@ void open_writer_read(struct cluster *cluster, struct guard *guard,
     }
 }
 
+/*
+ * The record names this node, but a name is not a life: another process may have taken the id while
+ * this one stood still. So what others may have opened is closed here and claimed anew, which only
+ * the member itself can do.
+ */
 void open_owned(struct cluster *cluster, struct guard *guard)
 {
     if (cluster->leaving || guard->settings == NULL) {
         give_on(cluster, guard);
-    } else if (guard->ref.generation == 0 && !join_is_fresh(cluster)) {
-        guard_move(cluster, guard, GUARD_IDLE); /* claimed again when it is a member again */
-    } else {
+    } else if (!cluster->guarded) {
         open_begin(cluster, guard);
+    } else if (guard->ref.generation != 0) {
+        give_up(cluster, guard);
+    } else if (join_is_fresh(cluster)) {
+        claim_ask(cluster, guard);
+    } else {
+        guard_move(cluster, guard, GUARD_IDLE); /* claimed again when it is a member again */
     }
 }
 
