@@ -21,7 +21,7 @@ static void run(struct bench *bench)
     (void)bench_wait(bench, SETTLE_SECONDS, NULL, NULL);
     const uint64_t wal = server_wal_objects(bench);
     const struct usage before = bench_usage(bench);
-    double cpu_before[BENCH_NODES_MAX];
+    double cpu_before[BENCH_NODES_MAX] = {0};
     for (uint32_t i = 0; i < server_count(); i++) {
         cpu_before[i] = server_cpu_s(i);
     }
