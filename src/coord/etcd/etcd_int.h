@@ -7,9 +7,10 @@
  *   watch.c     what changes: one stream, resumed, or everything listed again
  *   claims.c    what is done to one owner record
  *   mirror.c    which map is the newest
- *   link.c      calls and the stream (link.h); message.c, txn.c, keys.c, member_text.c: their words
+ *   link.c      the way to the servers: its calls in link_call.c, the watch in link_stream.c
+ *   message.c   what is said there; transactions in txn.c, keys in keys.c, members in member_text.c
  *
- * Everything runs in the turn; only link.c knows a second thread.
+ * Everything runs in the turn; only the link knows a second thread.
  *
  * Rules      An answer or a change is told only if it is newer than what was told of the same
  *            record. Whatever is asked may be asked twice (link.h): each change compares the

@@ -1,5 +1,6 @@
 /*
- * coord/etcd/link_int.h - what link.c (calls) and link_stream.c (streams) share.
+ * coord/etcd/link_int.h - what link.c (servers, the turn), link_call.c (calls) and link_stream.c
+ * (the watch) share.
  *
  * Ownership  the link owns endpoints, calls and streams.
  * Threads    `arrived` is filled on the loop; all else is the turn's.
@@ -47,11 +48,28 @@ struct etcd_link {
     bool ending;
 };
 
+/* --- link_call.c --- */
+
 /* What each request carries besides its message; the token is copied to *ret_token. */
 size_t link_headers(const struct etcd_link *link, char **ret_token,
                     struct rpc_header ret_headers[LINK_HEADERS]);
+/* Sends what rests and is due. */
+void link_calls_due(struct etcd_link *link, int64_t now_us);
+int64_t link_calls_next_us(const struct etcd_link *link);
+/* The next call asks for another token first. */
+void link_token_drop(struct etcd_link *link);
+/* Whether it is a call's answer. */
+bool link_call_is(const struct link_arrival *arrival);
+/* The link ends: no call is at a server any more. */
+void link_calls_free(struct etcd_link *link);
+
+/* --- link_stream.c --- */
+
 /* The link ends: closes the stream of that node. */
 void link_stream_drop(struct list_node *node);
+
+/* --- link.c --- */
+
 /* Any thread. */
 void link_arrive(struct etcd_link *link, struct link_arrival *arrival);
 
