@@ -731,6 +731,12 @@ static void member_force_release(struct coord *coord, const struct uuid *shard, 
     question_send(question);
 }
 
+static int64_t member_until_us(const struct coord *coord)
+{
+    const struct coord_member *member = CONTAINER_OF(coord, const struct coord_member, coord);
+    return member->joined ? coord_member_until_us(member) + member->ahead_us : INT64_MIN;
+}
+
 static int member_fd(const struct coord *coord)
 {
     (void)coord;
@@ -781,6 +787,7 @@ static const struct coord_ops member_ops = {
     .force_release = member_force_release,
     .turn = member_turn,
     .next_event = member_next_event,
+    .until_us = member_until_us,
     .fd = member_fd,
     .check = member_check,
 };
@@ -799,6 +806,11 @@ struct coord_member *coord_member_new(struct coordinator *co, const char *id, ui
     list_init(&member->told);
     list_push_back(&co->watchers, &member->node);
     return member;
+}
+
+int64_t coord_member_until_us(const struct coord_member *member)
+{
+    return member->renewed_us + COORDINATOR_TTL_US;
 }
 
 bool coord_member_due(const struct coord_member *member)

@@ -65,6 +65,8 @@ struct coord_member *coord_member_new(struct coordinator *coordinator, const cha
                                       uint64_t nonce, int64_t ahead_us);
 /* Changes were made: their watches will hear of them. */
 void coord_members_watch(struct coordinator *coordinator);
+/* When its lease ends at the earliest, as far as it knows, by the world's clock. */
+int64_t coord_member_until_us(const struct coord_member *member);
 /* Something waits for a turn. */
 bool coord_member_due(const struct coord_member *member);
 

@@ -43,10 +43,10 @@ static void owner_put(struct coordinator *coordinator, const struct coordinator_
     (void)owner; /* the cases look at what members are told */
 }
 
-static void owner_named(struct coordinator *coordinator, const char *id, const struct uuid *shard)
+static void owner_named(struct coordinator *coordinator, uint64_t nonce, const struct uuid *shard)
 {
     (void)coordinator;
-    (void)id;
+    (void)nonce;
     (void)shard;
 }
 

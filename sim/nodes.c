@@ -503,10 +503,15 @@ bool nodes_serves(const struct world *world, const struct net_host *host, size_t
     return !several(world) || world->model.servers[shard] == process_at(host);
 }
 
-/* It knew before the call arrived that others may have its shards: then no old proof will do. */
+/*
+ * It knew before the call arrived that others may have its shards, or its lease could have ended by
+ * then, whether it had heard so or not: then no old proof will do.
+ */
 static bool knew(const struct process *process, int64_t begun_us)
 {
-    return process->coord != NULL && process->coord->lapsed && process->coord->lapsed_us < begun_us;
+    const struct coord_member *coord = process->coord;
+    const bool lapsed = coord != NULL && coord->lapsed && coord->lapsed_us < begun_us;
+    return lapsed || (coord != NULL && coord_member_until_us(coord) < begun_us);
 }
 
 bool nodes_outdated(const struct world *world, const struct net_host *host, size_t shard,

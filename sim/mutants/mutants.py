@@ -608,8 +608,12 @@ MUTANTS = [
            "    return !cmd->changes && cmd->kind != CMD_POLL &&", "    return !cmd->changes && cmd->kind == CMD_POLL &&", processes=3),
     Mutant("lapsed-proof-is-old", "answer: a node that has lapsed proves each answer anew", "src/shard/proof.c",
            "    return inc->shard->wal.local ||\n"
-           "           atomic_load_explicit(&inc->shard->shards->strict, memory_order_relaxed);",
+           "           shard_mono_ms(inc->shard) >=\n"
+           "               atomic_load_explicit(&inc->shard->shards->strict_mono_ms, memory_order_relaxed);",
            "    return inc->shard->wal.local;", seeds=1500, processes=3),
+    Mutant("strict-when-it-heard", "answer: proofs are strict from the end of the lease, not from when that is heard",
+           "src/node/node.c", "node->strict ? INT64_MIN : ends ? until_us / 1000 : until_us);",
+           "node->strict ? INT64_MIN : ends ? INT64_MAX : until_us);", program=NODE_TEST),
     Mutant("hands-over-what-is-open", "release: a shard is closed before its record names another", "src/cluster/give.c",
            "    (void)guard_action(cluster, guard, ACTION_PREPARE);\n",
            "    guard->phase = GUARD_HANDING;\n"
@@ -655,7 +659,8 @@ MUTANTS = [
     Mutant("proof-looks-backwards", "a strict proof begins after its call", PROOF,
            "    return inc->shard->wal.local ||\n", "    return (inc->shard->wal.local && inc->db == NULL) ||\n", program=PROOF_TEST),
     Mutant("proof-of-the-unconfirmed", "proofs are strict for a node whose membership is not confirmed", PROOF,
-           "           atomic_load_explicit(&inc->shard->shards->strict, memory_order_relaxed);",
+           "           shard_mono_ms(inc->shard) >=\n"
+           "               atomic_load_explicit(&inc->shard->shards->strict_mono_ms, memory_order_relaxed);",
            "           inc->db == NULL;", program=PROOF_TEST),
     Mutant("proof-under-way", "a refresh that was under way before the answer proves nothing", PROOF,
            "    answers_release(inc, &inc->proving); /* it began after them */",
@@ -674,6 +679,12 @@ MUTANTS = [
            "    if (record_names(known, etcd->self.id) && known->epoch != ask->expected) {\n        news_shard(etcd, EVENT_CLAIMED,",
            "    if (txn.done) {\n        news_shard(etcd, EVENT_CLAIMED,",
            program=COORD_TEST, case="test_a_lost_answer_is_no_refusal"),
+    Mutant("etcd-late-answer-is-news", "an answer that was overtaken by the watch changes nothing", "src/coord/etcd/mirror.c",
+           "    } else if (txn.revision >= mirror->revision) {", "    } else if (txn.revision != 0) {",
+           program=COORD_TEST, case="test_a_late_answer_is_no_news"),
+    Mutant("etcd-leaves-unseen", "who begins to leave while it joins is seen to leave", "src/coord/etcd/session.c",
+           "        session_leave(etcd); /* perhaps since the key was sent */\n", "",
+           program=COORD_TEST, case="test_who_leaves_while_it_joins_is_seen_to_leave"),
     Mutant("etcd-handed-to-nobody", "a successor is a member", ETCD_CLAIMS,
            "    etcd_txn_if_there(deed.txn, member_key(&deed, etcd, to));\n", "",
            program=COORD_TEST, case="test_what_is_handed_over_is_never_free"),

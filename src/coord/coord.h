@@ -47,6 +47,11 @@ struct coord_ops {
      */
     int64_t (*turn)(struct coord *coord);
     bool (*next_event)(struct coord *coord, struct cluster_event *ret_event);
+    /*
+     * How long this node is a member, whatever it hears or does not hear: nobody takes a shard from
+     * it before that, monotonic us. INT64_MIN: it is none; INT64_MAX: nobody ever does.
+     */
+    int64_t (*until_us)(const struct coord *coord);
     /* Readable: turn it. -1: there is none, it is driven by time alone. */
     int (*fd)(const struct coord *coord);
     /*

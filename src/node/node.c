@@ -216,12 +216,20 @@ static void act(struct node *node, const struct cluster_action *action)
         holding_prepare(node, action);
         return;
     case ACTION_STRICT:
-        shards_set_strict(node->shards, action->strict);
+        node->strict = action->strict;
         return;
     case ACTION_ANSWER:
         action->question->done(action->question);
         return;
     }
+}
+
+/* What is not known to have changed may have, from when this node's lease ends at the earliest. */
+static void strict_set(struct node *node)
+{
+    const int64_t until_us = node->coord->ops->until_us(node->coord);
+    const bool ends = until_us != INT64_MIN && until_us != INT64_MAX;
+    shards_set_strict(node->shards, node->strict ? INT64_MIN : ends ? until_us / 1000 : until_us);
 }
 
 static void counters_publish(struct node *node)
@@ -255,6 +263,7 @@ int64_t node_turn(struct node *node)
             act(node, &action);
             again = true;
         }
+        strict_set(node);
     }
     counters_publish(node);
     const int64_t next_ms =

@@ -52,6 +52,7 @@ struct node {
     struct silo_err refused; /* code OK: it was not */
     char id[COUNTER_OWNER_BYTES];
     struct published *published; /* struct node_counters */
+    bool strict;                 /* what is known of records may be old */
     bool left;
 };
 

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "coord/backend.h"
 #include "store_mem/store_mem.h"
@@ -32,7 +33,8 @@ struct rig {
     struct coord_ops coord_ops; /* its own, but for what is kept here */
     const struct coord_ops *coord_none;
     struct cluster_owner owner;
-    bool ours; /* records name the node */
+    bool ours;        /* records name the node */
+    int64_t until_ms; /* it is a member so long; INT64_MAX: for ever */
     void (*claimed)(struct rig *rig);
     struct shards *shards;
     struct directory_home home;
@@ -98,6 +100,12 @@ static bool coord_next_event(struct coord *coord, struct cluster_event *ret_even
     return true;
 }
 
+static int64_t coord_until_us(const struct coord *coord)
+{
+    (void)coord;
+    return the_rig->until_ms != INT64_MAX ? the_rig->until_ms * 1000 : INT64_MAX;
+}
+
 static void coord_start(struct rig *rig, const struct cluster_member *self)
 {
     const struct coord_options options = {
@@ -107,6 +115,7 @@ static void coord_start(struct rig *rig, const struct cluster_member *self)
     rig->coord_ops = *rig->coord->ops;
     rig->coord_ops.claim = coord_claim;
     rig->coord_ops.next_event = coord_next_event;
+    rig->coord_ops.until_us = coord_until_us;
     rig->coord->ops = &rig->coord_ops;
     if (rig->guarded) {
         const struct store_ops *ops = store_ops_of(rig->store);
@@ -178,6 +187,7 @@ static int rig_setup(void **state, bool guarded)
     rig->guarded = guarded;
     log_set_level(LOG_ERROR);
     rig->now_ms = 1000;
+    rig->until_ms = INT64_MAX;
     rig->random = 42;
     rig->env = (struct env){
         .mono_us = rig_mono_us, .wall_ms = rig_wall_ms, .random = rig_random, .context = rig};
@@ -435,6 +445,49 @@ static void a_writer_that_cannot_be_read_is_asked_for_again(void **state)
     assert_int_equal(node_counts(rig->node).open, SHARDS);
 }
 
+static void heard(struct shard_request *request)
+{
+    (void)request;
+}
+
+/* How often the store is asked whose the shard is, for one heartbeat of nobody's task. */
+static uint64_t proofs_of_an_answer(struct rig *rig)
+{
+    struct directory_reader reader;
+    directory_reader_init(&reader, &rig->home, NULL, NULL);
+    const struct shard_ref ref = directory_read(&reader)->shards[0]->ref;
+    directory_reader_deinit(&reader);
+    struct arena arena;
+    arena_init(&arena);
+    struct shard_request request = {.cmd = {.kind = CMD_HEARTBEAT, .arena = &arena}, .done = heard};
+    struct store_mem_counts before, after;
+    store_mem_counts(rig->store, &before);
+    assert_true(shard_send(rig->shards, ref, &request));
+    for (int i = 0; i < 20; i++) { /* the node has no turn */
+        (void)executor_turn(shards_executor(rig->shards, 0));
+        (void)store_mem_settle(rig->store);
+    }
+    assert_int_equal(request.cmd.rc.code, SILO_NOT_FOUND);
+    shard_answer_taken(&request);
+    store_mem_counts(rig->store, &after);
+    arena_deinit(&arena);
+    return after.calls[STORE_MEM_REFRESH] - before.calls[STORE_MEM_REFRESH];
+}
+
+/* A process that stood still meets calls before the node hears that it is no member any more. */
+static void answers_are_proved_anew_when_the_lease_is_over(void **state)
+{
+    struct rig *rig = *state;
+    rig->until_ms = rig->now_ms + OWNERSHIP_RENEW_MS - STEP_MS;
+    pass(rig, OWNERSHIP_RENEW_MS / 2);
+    assert_int_equal(proofs_of_an_answer(rig), 0);
+    rig->now_ms = rig->until_ms;
+    assert_int_equal(proofs_of_an_answer(rig), 1);
+    rig->until_ms = INT64_MAX;
+    pass(rig, STEP_MS);
+    assert_int_equal(proofs_of_an_answer(rig), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -454,6 +507,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_fenced_shard_that_is_ours_opens_again, setup_guarded,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_writer_that_cannot_be_read_is_asked_for_again,
+                                        setup_guarded, teardown),
+        cmocka_unit_test_setup_teardown(answers_are_proved_anew_when_the_lease_is_over,
                                         setup_guarded, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -542,9 +542,9 @@ void shards_stop(struct shards *shards)
     }
 }
 
-void shards_set_strict(struct shards *shards, bool strict)
+void shards_set_strict(struct shards *shards, int64_t from_mono_ms)
 {
-    atomic_store_explicit(&shards->strict, strict, memory_order_relaxed);
+    atomic_store_explicit(&shards->strict_mono_ms, from_mono_ms, memory_order_relaxed);
 }
 
 void shards_release_polls(struct shards *shards)

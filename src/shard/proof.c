@@ -5,15 +5,16 @@
  * they are answered on a proof of ownership, a durable flush or a manifest refresh.
  *
  *   usual    at most OWNERSHIP_MS old. Under such traffic it is renewed once a second; an idle
- *            shard renews nothing. Whoever takes a shard over waits for longer than that, by the
- *            lease of the member that had it.
+ *            shard renews nothing. Nobody takes a shard over while the lease of the member that
+ *            has it lasts.
  *   strict   a refresh that began after the answer was made, and so after its call arrived:
  *
  *            answer ──► unproved ──a refresh begins──► proving ──it ends well──► its caller
  *
  *            One refresh is under way at a time and proves all answers made before it began. For
  *            shards whose log is on this machine's disk, where no lease keeps another process of
- *            it out, and for all while the node's membership is not confirmed.
+ *            it out, and for all while the node's membership is not confirmed: from when its lease
+ *            may end, by the clock of the turn, which is read after the calls were taken.
  *
  * No lease expires on a proof older than OWNERSHIP_MS; one that took longer than that to renew was
  * an outage, and then every lease has a fresh term, so that an outage fails no running job.
@@ -38,7 +39,8 @@ static bool proof_fresh(const struct incarnation *inc)
 static bool is_strict(const struct incarnation *inc)
 {
     return inc->shard->wal.local ||
-           atomic_load_explicit(&inc->shard->shards->strict, memory_order_relaxed);
+           shard_mono_ms(inc->shard) >=
+               atomic_load_explicit(&inc->shard->shards->strict_mono_ms, memory_order_relaxed);
 }
 
 static void refresh_begin(struct incarnation *inc)

@@ -27,7 +27,7 @@ static struct rig *strict_rig(bool local)
     const struct shard_rig_options options = {.local = local};
     struct rig *rig = local ? shard_rig_open_with(&options) : shard_rig_open_plain();
     if (!local) {
-        shards_set_strict(shard_rig_of(rig)->shards, true);
+        shards_set_strict(shard_rig_of(rig)->shards, INT64_MIN);
     }
     enqueue(rig, "a", 5, 0);
     return rig;
@@ -92,6 +92,26 @@ static void test_paused(void **state)
     rig_free(rig);
 }
 
+/*
+ * The process was stopped until its lease was over, and meets calls before it hears that others may
+ * have its shards: the proof is young, and does not count.
+ */
+static void test_lease_over(void **state)
+{
+    (void)state;
+    struct rig *rig = shard_rig_open_plain();
+    const int64_t over_ms = rig->mono_us / 1000 + OWNERSHIP_MS / 2;
+    shards_set_strict(shard_rig_of(rig)->shards, over_ms);
+    enqueue(rig, "a", 5, 0);
+    const uint64_t before = refreshes(rig);
+    assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_OK);
+    assert_int_equal(refreshes(rig), before);
+    shard_rig_fence(rig);
+    rig->mono_us = over_ms * 1000;
+    assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_UNAVAILABLE);
+    rig_free(rig);
+}
+
 /* One that is under way when the call comes says nothing of what happened before it came. */
 static void test_refresh_under_way(void **state)
 {
@@ -134,7 +154,7 @@ static void test_shared(void **state)
         assert_int_equal(calls[i]->cmd.rc.code, SILO_OK);
         rig_call_free(calls[i]);
     }
-    shards_set_strict(shard_rig_of(rig)->shards, false);
+    shards_set_strict(shard_rig_of(rig)->shards, INT64_MAX);
     const uint64_t after = refreshes(rig);
     assert_int_equal(on_job(rig, CMD_GET_JOB, "a"), SILO_OK);
     assert_int_equal(refreshes(rig), after);
@@ -164,13 +184,10 @@ static void test_outage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_usual),
-        cmocka_unit_test(test_strict),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_paused),
-        cmocka_unit_test(test_refresh_under_way),
-        cmocka_unit_test(test_shared),
-        cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_usual),      cmocka_unit_test(test_strict),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_paused),
+        cmocka_unit_test(test_lease_over), cmocka_unit_test(test_refresh_under_way),
+        cmocka_unit_test(test_shared),     cmocka_unit_test(test_outage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -220,10 +220,12 @@ struct counter_source shards_counters(const struct shards *shards);
 /*
  * Any thread. Strict: what an answer rests on is proved by something that began after the answer
  * was made, and so after its call arrived; for a node whose membership is not confirmed, so that
- * whoever took its shards over has the last word. Shards whose log lies on this machine's disk are
- * always strict.
+ * whoever took its shards over has the last word. A member is so from the moment its lease may end,
+ * set ahead: a process that stood still for longer answers calls before it hears that it lapsed.
+ * from_mono_ms: INT64_MIN at once, INT64_MAX never. Shards whose log lies on this machine's disk
+ * are always strict.
  */
-void shards_set_strict(struct shards *shards, bool strict);
+void shards_set_strict(struct shards *shards, int64_t from_mono_ms);
 /* Any thread. From now on the listener is called; after shards_unlisten it is not. */
 void shards_listen(struct shards *shards, struct shards_listener *listener);
 void shards_unlisten(struct shards *shards, struct shards_listener *listener);

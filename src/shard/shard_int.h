@@ -244,8 +244,8 @@ struct shards {
     struct shard_slot *slots; /* SHARDS_MAX */
     uint32_t slot_next;       /* where the search for a free one begins */
     char *settings_json;
-    atomic_bool strict;                /* how old a proof may be; relaxed: as of about now */
-    atomic_uint_fast64_t answer_bytes; /* wanted by answers under way; a mere sum, relaxed */
+    atomic_int_fast64_t strict_mono_ms; /* old proofs count before it; relaxed: as of about now */
+    atomic_uint_fast64_t answer_bytes;  /* wanted by answers under way; a mere sum, relaxed */
     struct outage outage;
     pthread_mutex_t listening; /* guards listeners, and is held while they are called */
     struct list listeners;     /* struct shards_listener.node */

@@ -39,6 +39,7 @@ struct shards *shards_new(const struct shards_options *options)
     ASSERT(options->executors >= 1);
     struct shards *shards = xcalloc(1, sizeof *shards);
     shards->options = *options;
+    atomic_init(&shards->strict_mono_ms, INT64_MAX);
     if (options->settings_json != NULL) {
         shards->settings_json = xstrdup(options->settings_json);
         shards->options.settings_json = shards->settings_json;

@@ -130,6 +130,16 @@ static void real_lose(struct world *world)
     proxy_lose(real_of(world)->proxy);
 }
 
+static void real_keep(struct world *world)
+{
+    proxy_keep(real_of(world)->proxy);
+}
+
+static void real_let(struct world *world)
+{
+    proxy_let(real_of(world)->proxy);
+}
+
 static int control_connect(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -184,13 +194,15 @@ static int run_etcd(const char *endpoint, const char *control, const char *only)
     return failed;
 }
 
-/* A server between that loses answers. */
+/* A server between that loses answers, and keeps some. */
 static int run_losing(const char *endpoint, const char *only)
 {
     struct real losing = real_new("etcd that loses answers", "etcd");
     losing.proxy = proxy_new(endpoint);
     losing.world.several = true;
     losing.world.lose = real_lose;
+    losing.world.keep = real_keep;
+    losing.world.let = real_let;
     losing.endpoints[0] = proxy_endpoint(losing.proxy);
     losing.endpoint_count = 1;
     const int failed = run(&losing, only);

@@ -264,12 +264,17 @@ static void read_map(struct actor *actor)
 }
 
 /* Each actor's text is another one: a newline more or less. */
-static void commit_map(struct actor *actor, uint64_t number)
+static void commit_begin(const struct actor *actor, uint64_t number)
 {
-    const uint32_t before = actor->committed + actor->map_lost;
     const size_t more = (size_t)(actor - the_play->actors);
     const size_t len = strlen(the_play->text) - (ACTORS - more);
     actor->coord->ops->commit_map(actor->coord, number, bytes_of(the_play->text, len));
+}
+
+static void commit_map(struct actor *actor, uint64_t number)
+{
+    const uint32_t before = actor->committed + actor->map_lost;
+    commit_begin(actor, number);
     AWAIT(actor->committed + actor->map_lost > before);
 }
 
@@ -375,6 +380,13 @@ static void command(const char *text)
 
 /* --- members --- */
 
+/* How long the actor is a member at least, by its own word. */
+static int64_t until_ms(const struct actor *actor)
+{
+    const int64_t until_us = actor->coord->ops->until_us(actor->coord);
+    return until_us == INT64_MIN ? INT64_MIN : until_us / 1000;
+}
+
 static void test_who_joins_is_a_member(void **state)
 {
     (void)state;
@@ -445,10 +457,12 @@ static void test_a_lapsed_member_claims_nothing_until_it_is_one_again(void **sta
     a->still = true;
     pass(the_play->world->ttl_ms + 1000); /* the servers' clocks may be behind */
     a->still = false;
+    assert_true(until_ms(a) <= now_ms()); /* before it is turned */
     AWAIT(a->lapsed == 1);
     assert_true(the_play->world->plain || !claim(a, 1));
     join(a);
     assert_int_equal(a->confirmed, 2);
+    assert_true(until_ms(a) > now_ms());
     assert_true(owner_is(a, 0, "a")); /* from before */
     assert_int_equal(a->owners[0].epoch, epoch);
     assert_true(claim(a, 0));
@@ -632,6 +646,38 @@ static void test_a_lost_answer_is_no_refusal(void **state)
 
 /* --- servers that fail --- */
 
+/* It was overtaken by the news of a later map: who hears it last does not fall back behind that. */
+static void test_a_late_answer_is_no_news(void **state)
+{
+    (void)state;
+    struct world *world = the_play->world;
+    struct actor *a = founder("a"), *b = follower(1, "b");
+    world->keep(world);
+    commit_begin(a, 2);
+    AWAIT(b->map == 2);
+    commit_map(b, 3);
+    assert_true(claim_by(b, 0, 0, 3));
+    AWAIT(owner_is(a, 0, "b")); /* which comes behind the later map */
+    world->let(world);
+    AWAIT(a->committed == 2 && a->map == 3);
+    assert_true(claim_by(a, 1, 0, 3));
+}
+
+/* Whoever begins to leave before it knows that it has joined is seen to leave all the same. */
+static void test_who_leaves_while_it_joins_is_seen_to_leave(void **state)
+{
+    (void)state;
+    struct world *world = the_play->world;
+    const struct actor *a = founder("a");
+    const struct actor *b = enter(1, "b", 101);
+    world->keep(world);
+    b->coord->ops->join(b->coord, false);
+    AWAIT(a->member_count == 2);
+    b->coord->ops->leave(b->coord);
+    world->let(world);
+    AWAIT(a->leaving[0] || a->leaving[1]);
+}
+
 static void test_servers_that_end_and_come_back(void **state)
 {
     (void)state;
@@ -752,6 +798,8 @@ static const struct {
     CASE(test_what_is_forced_is_free, SEVERAL),
     CASE(test_a_dead_holder_is_forced_out_without_force, SEVERAL),
     CASE(test_a_lost_answer_is_no_refusal, LOSSES),
+    CASE(test_a_late_answer_is_no_news, LOSSES),
+    CASE(test_who_leaves_while_it_joins_is_seen_to_leave, LOSSES),
     CASE(test_servers_that_end_and_come_back, SERVERS),
     CASE(test_servers_that_stand_still_for_longer_than_a_lease, SERVERS),
     CASE(test_what_was_compacted_away_is_listed, SERVERS),

@@ -16,7 +16,10 @@ struct proxy {
     struct rpc_server *server;
     struct rpc_channel *channel;
     char target[TARGET_MAX], own[TARGET_MAX];
-    atomic_bool lose;
+    atomic_bool lose, keep;
+    struct rpc_call *kept; /* the loop's, like its answer */
+    struct bytes kept_reply;
+    struct rpc_mail let;
 };
 
 /* One call, or stream, carried over. */
@@ -33,9 +36,13 @@ static void carried_done(struct rpc_request *request)
 {
     struct carried *carried = CONTAINER_OF(request, struct carried, request);
     struct rpc_call *call = carried->call;
-    const bool txn = strcmp(request->path, TXN) == 0;
-    if (request->status == RPC_STATUS_OK && txn && atomic_exchange(&carried->proxy->lose, false)) {
+    struct proxy *proxy = carried->proxy;
+    const bool txn = strcmp(request->path, TXN) == 0 && request->status == RPC_STATUS_OK;
+    if (txn && atomic_exchange(&proxy->lose, false)) {
         (void)rpc_call_finish(call, RPC_STATUS_UNAVAILABLE, BYTES_LIT("lost"), NULL, 0);
+    } else if (txn && atomic_exchange(&proxy->keep, false)) {
+        proxy->kept = call;
+        proxy->kept_reply = arena_copy(rpc_call_arena(call), request->reply);
     } else if (request->status == RPC_STATUS_OK && request->on_message == NULL) {
         (void)rpc_call_reply(call, arena_copy(rpc_call_arena(call), request->reply));
     } else {
@@ -43,6 +50,15 @@ static void carried_done(struct rpc_request *request)
     }
     free(carried->message);
     free(carried);
+}
+
+static void kept_answer(struct rpc_mail *mail)
+{
+    struct proxy *proxy = CONTAINER_OF(mail, struct proxy, let);
+    if (proxy->kept != NULL) {
+        (void)rpc_call_reply(proxy->kept, proxy->kept_reply);
+        proxy->kept = NULL;
+    }
 }
 
 static struct carried *carried_new(struct rpc_call *call, struct proxy *proxy, const char *path)
@@ -215,4 +231,15 @@ const char *proxy_endpoint(const struct proxy *proxy)
 void proxy_lose(struct proxy *proxy)
 {
     atomic_store(&proxy->lose, true);
+}
+
+void proxy_keep(struct proxy *proxy)
+{
+    atomic_store(&proxy->keep, true);
+}
+
+void proxy_let(struct proxy *proxy)
+{
+    proxy->let.run = kept_answer;
+    rpc_loop_post(rpc_server_loop(proxy->server, 0), &proxy->let);
 }

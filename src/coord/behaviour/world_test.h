@@ -38,6 +38,9 @@ struct world {
     void (*command)(struct world *world, const char *command);
     /* The answer to the next transaction is lost after it was carried out; NULL: it cannot be. */
     void (*lose)(struct world *world);
+    /* The answer to the next transaction stays on its way until it is let go. Both as lose. */
+    void (*keep)(struct world *world);
+    void (*let)(struct world *world);
 };
 
 /* Whether there is such a case, and the world can do what it needs. */

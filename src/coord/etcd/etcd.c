@@ -193,6 +193,11 @@ static int64_t etcd_turn(struct coord *coord)
     return list_empty(&etcd->news) ? next_us : env_mono_us(etcd->env);
 }
 
+static int64_t etcd_until_us(const struct coord *coord)
+{
+    return session_until_us(CONTAINER_OF(coord, const struct etcd, coord));
+}
+
 static int etcd_fd(const struct coord *coord)
 {
     return CONTAINER_OF(coord, const struct etcd, coord)->epoll;
@@ -251,6 +256,7 @@ static const struct coord_ops etcd_ops = {.free = etcd_free,
                                           .force_release = etcd_force_release,
                                           .turn = etcd_turn,
                                           .next_event = etcd_next_event,
+                                          .until_us = etcd_until_us,
                                           .fd = etcd_fd,
                                           .check = etcd_check};
 

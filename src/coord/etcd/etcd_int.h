@@ -96,9 +96,10 @@ struct etcd_watch {
 /* Which map etcd says is the newest, and the reading and committing of maps. */
 struct etcd_mirror {
     struct map_home home;
-    bool known;      /* it was listed */
-    uint64_t mod;    /* of the key; 0: there is none */
-    uint64_t number; /* of the newest map; 0: none */
+    bool known;        /* it was listed */
+    uint64_t mod;      /* of the key; 0: there is none */
+    uint64_t revision; /* it was so then */
+    uint64_t number;   /* of the newest map; 0: none */
     char cluster[UUID_TEXT_LEN + 1];
     enum { MIRROR_IDLE, MIRROR_READS, MIRROR_COMMITS, MIRROR_HOLDS } step;
     bool read_wanted;
@@ -162,6 +163,8 @@ void session_leave(struct etcd *etcd);
 void session_lost(struct etcd *etcd);
 void session_turn(struct etcd *etcd, int64_t now_us);
 int64_t session_next_us(const struct etcd *etcd);
+/* When the lease of a member ends at the earliest; INT64_MIN: it is none. */
+int64_t session_until_us(const struct etcd *etcd);
 /* An orderly end: the lease goes at once, if etcd answers soon. */
 void session_end(struct etcd *etcd);
 
@@ -212,8 +215,13 @@ void mirror_init(struct etcd *etcd, const struct coord_options *options);
 void mirror_deinit(struct etcd *etcd);
 void mirror_read(struct etcd *etcd);
 void mirror_commit(struct etcd *etcd, uint64_t number, struct bytes text);
-/* row NULL: there is no key. */
-void mirror_learn(struct etcd *etcd, const struct etcd_row *row);
+/*
+ * What the key is at that revision; row NULL: there is none. What is older than what is known says
+ * nothing.
+ */
+void mirror_learn(struct etcd *etcd, const struct etcd_row *row, uint64_t revision);
+/* The same of a listing, which counts however old it is: all that comes after it is told again. */
+void mirror_list(struct etcd *etcd, const struct etcd_row *row, uint64_t revision);
 void mirror_turn(struct etcd *etcd, int64_t now_us);
 int64_t mirror_next_us(const struct etcd *etcd);
 

@@ -36,11 +36,15 @@ void mirror_deinit(struct etcd *etcd)
 
 /* --- what etcd says --- */
 
-void mirror_learn(struct etcd *etcd, const struct etcd_row *row)
+void mirror_learn(struct etcd *etcd, const struct etcd_row *row, uint64_t revision)
 {
     struct etcd_mirror *mirror = &etcd->mirror;
     const uint64_t before = mirror->number;
+    if (revision < mirror->revision) {
+        return; /* the watch was quicker than an answer */
+    }
     mirror->known = true;
+    mirror->revision = revision;
     mirror->mod = row != NULL ? row->mod : 0;
     mirror->number = 0;
     mirror->cluster[0] = '\0';
@@ -56,6 +60,12 @@ void mirror_learn(struct etcd *etcd, const struct etcd_row *row)
     if (mirror->number > before && mirror->step == MIRROR_IDLE) {
         mirror->read_wanted = true; /* somebody has made a new map */
     }
+}
+
+void mirror_list(struct etcd *etcd, const struct etcd_row *row, uint64_t revision)
+{
+    etcd->mirror.revision = 0;
+    mirror_learn(etcd, row, revision);
 }
 
 /* --- what the store says --- */
@@ -106,12 +116,12 @@ static bool raised(struct etcd_ask *ask, const struct etcd_answer *answer, struc
     struct etcd_mirror *mirror = &etcd->mirror;
     mirror->asking = false;
     mirror->again_us = INT64_MIN;
-    if (txn.done) {
-        mirror->mod = txn.revision;
+    if (!txn.done) {
+        mirror_learn(etcd, txn.rows[0].mod != 0 ? &txn.rows[0] : NULL, txn.revision);
+    } else if (txn.revision >= mirror->revision) {
+        mirror->mod = mirror->revision = txn.revision;
         mirror->number = ask->expected;
         (void)snprintf(mirror->cluster, sizeof mirror->cluster, "%s", ask->text);
-    } else {
-        mirror_learn(etcd, txn.rows[0].mod != 0 ? &txn.rows[0] : NULL);
     }
     return true;
 }

@@ -243,7 +243,7 @@ void records_list(struct etcd *etcd, const struct etcd_rows *rows)
     }
     members_tell(etcd);
     owners_tell(etcd);
-    mirror_learn(etcd, map);
+    mirror_list(etcd, map, rows->revision);
 }
 
 /* The member key of this node has changed: whether it is still its own. */
@@ -294,7 +294,7 @@ void records_change(struct etcd *etcd, const struct etcd_change *changes, size_t
             owner_change(etcd, &shard, change);
             break;
         case ETCD_KEY_MAP:
-            mirror_learn(etcd, change->gone ? NULL : &change->row);
+            mirror_learn(etcd, change->gone ? NULL : &change->row, change->row.mod);
             break;
         case ETCD_KEY_OTHER:
             break;

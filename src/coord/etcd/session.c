@@ -96,6 +96,9 @@ static void joined(struct etcd *etcd, uint64_t mod)
 {
     etcd->session.joined = true;
     etcd->session.joined_mod = mod;
+    if (etcd->session.leaving) {
+        session_leave(etcd); /* perhaps since the key was sent */
+    }
     struct etcd_ask *ask = ask_new(etcd, listed);
     ask->turn = etcd->session.turn;
     ask_all(ask);
@@ -311,4 +314,10 @@ int64_t session_next_us(const struct etcd *etcd)
     }
     const int64_t end_us = session->renewed_us + session->ttl_us;
     return session->renew_us < end_us ? session->renew_us : end_us;
+}
+
+int64_t session_until_us(const struct etcd *etcd)
+{
+    const struct etcd_session *session = &etcd->session;
+    return session->confirmed ? session->renewed_us + session->ttl_us : INT64_MIN;
 }

@@ -146,6 +146,12 @@ static bool none_next_event(struct coord *coord, struct cluster_event *ret_event
     return map_home_event(&none->home, ret_event);
 }
 
+static int64_t none_until_us(const struct coord *coord)
+{
+    (void)coord;
+    return INT64_MAX; /* no lease keeps others out, so none ends */
+}
+
 static int none_fd(const struct coord *coord)
 {
     return map_home_fd(&CONTAINER_OF(coord, const struct none, coord)->home);
@@ -168,6 +174,7 @@ static const struct coord_ops none_ops = {.free = none_free,
                                           .force_release = none_force_release,
                                           .turn = none_turn,
                                           .next_event = none_next_event,
+                                          .until_us = none_until_us,
                                           .fd = none_fd,
                                           .check = none_check};
 
