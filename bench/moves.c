@@ -299,9 +299,9 @@ static void audit(const struct held *held, uint64_t held_lost)
         lost = ledger_lost(moves.ledger, lost + 1);
     }
     const bool is_orderly = opt(bench, OPT_KILL) == 0 && bench->options.numbers[OPT_PAUSE] == 0;
-    bench_check(bench, !is_orderly || sums.handed_out_again + sums.attempts_lost == 0,
-                "no hand-out was lost by an orderly move: %llu",
-                (unsigned long long)(sums.handed_out_again + sums.attempts_lost));
+    const unsigned long long hand_outs_lost = sums.handed_out_again + sums.attempts_lost;
+    bench_check(bench, !is_orderly || hand_outs_lost == 0,
+                "no hand-out was lost by an orderly move: %llu", hand_outs_lost);
     if (held != NULL) {
         bench_check(bench, held_lost == 0, "all kept leases were kept: %llu lost",
                     (unsigned long long)held_lost);

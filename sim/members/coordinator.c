@@ -4,6 +4,7 @@
  */
 #include "sim/members/members.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -314,8 +315,8 @@ void coordinator_split(struct world *world)
             left->id.b[1] ^= (uint8_t)world_random(world, 256);
             right->id.b[2] ^= (uint8_t)(world_random(world, 255) + 1);
             right->id.b[3] ^= (uint8_t)world_random(world, 256);
-            (void)snprintf(left->range_end, sizeof left->range_end, "%016llx",
-                           (unsigned long long)(lo + (hi - lo) / 2));
+            (void)snprintf(left->range_end, sizeof left->range_end, "%016" PRIx64,
+                           lo + (hi - lo) / 2);
             memcpy(right->range_start, left->range_end, sizeof right->range_start);
             next.shard_count++;
         }

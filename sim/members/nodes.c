@@ -186,6 +186,7 @@ void node_work(struct world *world, int node)
     struct life *life = &world->lives[node];
     size_t skip = world_random(world, 4); /* shards do not wait for each other */
     struct list_node *at = list_first(&life->work);
+    ASSERT(at != NULL);
     while (skip-- > 0 && list_next(&life->work, at) != NULL) {
         at = list_next(&life->work, at);
     }

@@ -134,15 +134,17 @@ static void closed_ours(struct cluster *cluster, struct guard *guard)
 {
     if (!cluster->confirmed) {
         guard_move(cluster, guard, GUARD_IDLE);
-    } else if (cluster->leaving || guard->settings == NULL) {
-        give_on(cluster, guard);
-    } else if (!give_may_go(guard)) {
+        return;
+    }
+    const bool stays = !cluster->leaving && guard->settings != NULL;
+    const bool goes = give_is_under_way(guard) && give_successor(cluster, guard) != NULL;
+    if (stays && !give_may_go(guard)) {
         guard->give_ms = cluster->now_ms + CLUSTER_PINNED_RETRY_MS;
         open_again(cluster, guard);
-    } else if (give_is_under_way(guard) && give_successor(cluster, guard) != NULL) {
-        give_on(cluster, guard);
-    } else {
+    } else if (stays && !goes) {
         open_again(cluster, guard);
+    } else {
+        give_on(cluster, guard);
     }
 }
 

@@ -120,7 +120,8 @@ static bool same_ring(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-struct lots { /* what is given out for one ring */
+/* What is given out for one ring. */
+struct lots {
     uint32_t *takers;
     const char **ids;
     size_t taker_count;

@@ -13,10 +13,8 @@ import random
 import threading
 import time
 
-import xxhash
-
 from checks import until
-from routes import Routes, World
+from routes import Routes, World, ranges_of, shard_in
 from silo_api import blob, pb
 
 GROUP = "traffic"
@@ -30,16 +28,15 @@ RETRY = pb.RetryPolicy(retry_count=5)  # the hand-out may die with a node that i
 AGAIN = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN"}
 
 
-def tenants_of(infos):
+def tenants_of(owners):
     """{shard: a tenant that lives in it}, one for each."""
     found = {}
-    ranges = sorted(((owner.range_start, owner.shard_id) for owner in infos), reverse=True)
+    ranges = ranges_of(owners)
     number = 0
     while len(found) < len(ranges):
         tenant = "tenant-%d" % number
         number += 1
-        wanted = xxhash.xxh64_hexdigest(tenant.encode())
-        found.setdefault(next(shard for first, shard in ranges if first <= wanted), tenant)
+        found.setdefault(shard_in(ranges, tenant), tenant)
     return found
 
 

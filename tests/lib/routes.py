@@ -39,6 +39,16 @@ def named(tenant, name):
     return "%s/%s" % (tenant, name) if tenant else name
 
 
+def ranges_of(owners):
+    """[(first hash, shard)] of the shards that GetClusterInfo names, the last first."""
+    return sorted(((owner.range_start, owner.shard_id) for owner in owners), reverse=True)
+
+
+def shard_in(ranges, tenant):
+    wanted = xxhash.xxh64_hexdigest(tenant.encode()) if tenant else ""
+    return next(shard for first, shard in ranges if first <= wanted)
+
+
 class Routes:
     """The connections of one client, which has one thread."""
 
@@ -48,7 +58,7 @@ class Routes:
         self.stubs = {}
         self.channels = {}
         self.owners = {}  # shard -> address
-        self.ranges = []  # (first hash, shard), the last first
+        self.ranges = []
 
     def close(self):
         for channel in self.channels.values():
@@ -88,7 +98,7 @@ class Routes:
                 continue
             if info.shard_owners:
                 self.owners = {owner.shard_id: owner.grpc_addr for owner in info.shard_owners if owner.grpc_addr}
-                self.ranges = sorted(((owner.range_start, owner.shard_id) for owner in info.shard_owners), reverse=True)
+                self.ranges = ranges_of(info.shard_owners)
                 return True
         return False
 
@@ -96,8 +106,7 @@ class Routes:
         """None while nobody has said which shards there are."""
         if not self.ranges and not self.refresh():
             return None
-        wanted = xxhash.xxh64_hexdigest(tenant.encode()) if tenant else ""
-        return next(shard for first, shard in self.ranges if first <= wanted)
+        return shard_in(self.ranges, tenant)
 
     def any_address(self):
         return self.rng.choice(self.world.addresses)

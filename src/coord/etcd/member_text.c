@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/assert.h"
 
@@ -42,19 +43,9 @@ static const char *text_of(struct arena *arena, const json_t *value)
 static uint64_t nonce_of(const json_t *value)
 {
     const char *text = json_string_value(value);
-    uint64_t nonce = 0;
-    if (text == NULL || strlen(text) != NONCE_LEN) {
-        return 0;
-    }
-    for (size_t i = 0; i < NONCE_LEN; i++) {
-        static const char digits[] = "0123456789abcdef";
-        const char *digit = memchr(digits, text[i], 16);
-        if (digit == NULL) {
-            return 0;
-        }
-        nonce = nonce << 4 | (uint64_t)(digit - digits);
-    }
-    return nonce;
+    const bool good =
+        text != NULL && strlen(text) == NONCE_LEN && strspn(text, "0123456789abcdef") == NONCE_LEN;
+    return good ? strtoull(text, NULL, 16) : 0;
 }
 
 static void rings_decode(struct arena *arena, const json_t *list, struct cluster_member *member)
