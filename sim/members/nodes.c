@@ -187,12 +187,14 @@ void node_work(struct world *world, int node)
     size_t skip = world_random(world, 4); /* shards do not wait for each other */
     struct list_node *at = list_first(&life->work);
     ASSERT(at != NULL);
-    while (skip-- > 0 && list_next(&life->work, at) != NULL) {
-        at = list_next(&life->work, at);
+    struct list_node *next = NULL;
+    while (skip-- > 0 && (next = list_next(&life->work, at)) != NULL) {
+        at = next;
     }
     /* But what is asked of one shard happens in its order. */
     const struct uuid *shard = &CONTAINER_OF(at, struct letter, node)->action.shard;
-    for (struct list_node *n = list_first(&life->work); n != at; n = list_next(&life->work, n)) {
+    for (struct list_node *n = list_first(&life->work); n != NULL && n != at;
+         n = list_next(&life->work, n)) {
         if (uuid_eq(&CONTAINER_OF(n, struct letter, node)->action.shard, shard)) {
             at = n;
             break;

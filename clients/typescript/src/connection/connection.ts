@@ -129,7 +129,7 @@ interface Trial {
   requestBytes: number;
   isPoll: boolean;
   onUnreachable?: (error: SiloUnavailableError) => void;
-  /** Servers that had not the shard, since the last wait. */
+  /** Servers that did not have the shard, since the last wait. */
   wrong: Set<string>;
   /** The owner of the shard, as the last try was told. */
   redirect?: { address: string; shard: string };
