@@ -13,6 +13,7 @@ RETENTION_TEST = "core_retention_test"
 CLOCK_TEST = "shard_clock_test"
 UNDELIVERED = "shard_undelivered_test"
 CLUSTER_TEST = "cluster_cluster_test"
+LIFE_TEST = "shard_life_test"
 WRITERS_TEST = "node_writers_test"
 GIVING_TEST = "cluster_move_test"
 QUESTION_TEST = "cluster_question_test"
@@ -24,7 +25,7 @@ MOVE_TEST = "shard_move_test"
 PEERS_TEST = "peers_peers_test"
 MAP_TEST = "cluster_map_test"
 COORD_TEST = "coord_behaviour_test"  # one case, with an etcd
-UNITS = {COORD_TEST, MAP_TEST, WRITERS_TEST, GIVING_TEST, QUESTION_TEST, PLACES, DIRECTORY, ROUTE, HOLD_TEST, MOVE_TEST, TOPOLOGY_TEST, PEERS_TEST, READS_FAIL, TOKENS, RATES, RETENTION_TEST,
+UNITS = {COORD_TEST, LIFE_TEST, MAP_TEST, WRITERS_TEST, GIVING_TEST, QUESTION_TEST, PLACES, DIRECTORY, ROUTE, HOLD_TEST, MOVE_TEST, TOPOLOGY_TEST, PEERS_TEST, READS_FAIL, TOKENS, RATES, RETENTION_TEST,
          CLOCK_TEST, UNDELIVERED, CLUSTER_TEST, NODE_TEST, PROOF_TEST}
 
 
@@ -638,6 +639,11 @@ MUTANTS = [
     Mutant("a-name-is-enough", "successor: who was fenced opens again only as the member itself", OPENING,
            "    } else if (join_is_fresh(cluster)) {\n        claim_ask(cluster, guard);",
            "    } else if (join_is_fresh(cluster)) {\n        open_begin(cluster, guard);", program=CLUSTER_TEST),
+    Mutant("late-answer-sets-back", "an answer to a hand-over that the record has overtaken says nothing", GIVE,
+           "    if (guard->epoch == guard->given_epoch) {", "    if (guard_is_self(cluster, guard->holder)) {", program=GIVING_TEST),
+    Mutant("doubtful-is-ours", "successor: an opening that failed may be another's", REOPEN,
+           "    } else if (is_doubtful(shard, event->seq)) {", "    } else if (is_doubtful(shard, event->seq) && !shard->guarded) {",
+           program=LIFE_TEST),
     Mutant("released-before-closed", "release: a record goes when nothing of the shard runs", GIVE,
            "        close_begin(cluster, guard);\n        return;\n    case GUARD_READING:",
            "        guard_action(cluster, guard, ACTION_RELEASE)->epoch = guard->epoch;\n"

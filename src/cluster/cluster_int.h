@@ -51,6 +51,7 @@ struct guard {
     /* Its record. holder is never NULL. */
     char *holder;
     uint64_t epoch;
+    uint64_t given_epoch; /* that a hand-over or release, whose answer is awaited, names */
     enum guard_phase phase;
     struct shard_ref ref; /* its place in this process */
     uint64_t writer;      /* that its opening expects */
@@ -100,7 +101,7 @@ struct cluster {
     bool confirmed;                              /* a member, as far as the coordinator said */
     bool map_fresh, members_fresh, owners_fresh; /* read since then */
     bool strict;                                 /* as the node was told last */
-    int64_t asked_ms;  /* it asked to join last */
+    int64_t asked_ms;                            /* it asked to join last */
     int64_t taken_ms;  /* since then its id is another process's; INT64_MAX: it is not */
     int64_t rejoin_ms; /* the next try; INT64_MAX: none */
     bool leaving, left;
@@ -231,6 +232,8 @@ void give_prepared(struct cluster *cluster, struct guard *guard);
 /* Gives up what there is of the shard here. */
 void give_up(struct cluster *cluster, struct guard *guard);
 void give_closed(struct cluster *cluster, struct guard *guard, bool empty);
+/* Whether an answer to a hand-over or a release is news; else the guard is moved on. */
+bool give_is_news(struct cluster *cluster, struct guard *guard);
 void give_handed_over(struct cluster *cluster, struct guard *guard, uint64_t epoch);
 void give_lost(struct cluster *cluster, struct guard *guard);
 /* The record names this node, and nothing of the shard is here or shall be. */

@@ -82,6 +82,7 @@ void give_prepared(struct cluster *cluster, struct guard *guard)
 void give_release(struct cluster *cluster, struct guard *guard)
 {
     guard_move(cluster, guard, GUARD_RELEASING);
+    guard->given_epoch = guard->epoch;
     guard_action(cluster, guard, ACTION_RELEASE)->epoch = guard->epoch;
 }
 
@@ -89,6 +90,7 @@ static void hand_over(struct cluster *cluster, struct guard *guard, const char *
 {
     successor_set(guard, to);
     guard_move(cluster, guard, GUARD_HANDING);
+    guard->given_epoch = guard->epoch;
     guard_action(cluster, guard, ACTION_HAND_OVER)->epoch = guard->epoch;
 }
 
@@ -168,6 +170,23 @@ void give_closed(struct cluster *cluster, struct guard *guard, bool empty)
     }
 }
 
+/*
+ * Whether an answer to a hand-over or a release says more than is known. Else the record has
+ * changed since: it may have come back, so one that names this node is read.
+ */
+bool give_is_news(struct cluster *cluster, struct guard *guard)
+{
+    if (guard->epoch == guard->given_epoch) {
+        return true;
+    }
+    if (guard_is_self(cluster, guard->holder)) {
+        open_doubt(cluster, guard);
+    } else {
+        guard_move(cluster, guard, GUARD_IDLE);
+    }
+    return false;
+}
+
 void give_handed_over(struct cluster *cluster, struct guard *guard, uint64_t epoch)
 {
     if (guard->phase != GUARD_HANDING) {
@@ -176,8 +195,8 @@ void give_handed_over(struct cluster *cluster, struct guard *guard, uint64_t epo
     cluster->counts.handed_over++;
     guard->refusals = 0;
     char *to = STEAL(guard->to);
-    guard_move(cluster, guard, GUARD_IDLE);
-    if (guard_is_self(cluster, guard->holder)) { /* else what came after is known already */
+    if (give_is_news(cluster, guard)) {
+        guard_move(cluster, guard, GUARD_IDLE);
         hear_record(cluster, guard, to, epoch);
     }
     free(to);

@@ -136,10 +136,10 @@ static void hear_fenced(struct cluster *cluster, struct guard *guard)
 
 static void hear_released(struct cluster *cluster, struct guard *guard)
 {
-    if (guard_is_self(cluster, guard->holder)) { /* else the next owner is known already */
+    if (give_is_news(cluster, guard)) {
         record_set(cluster, guard, "", 0);
+        guard_move(cluster, guard, GUARD_IDLE);
     }
-    guard_move(cluster, guard, GUARD_IDLE);
 }
 
 static void hear_of(struct cluster *cluster, struct guard *guard, const struct cluster_event *event)

@@ -222,6 +222,24 @@ static void what_was_not_handed_over_opens_again(void **state)
     rig_free(&rig);
 }
 
+/* The successor had it, and gave it back, before the answer to the hand-over came. */
+static void what_came_back_before_the_answer_is_read(void **state)
+{
+    (void)state;
+    struct rig rig = rig_full(2);
+    const size_t shard = prepare_one(&rig);
+    tell_shard(&rig, EVENT_PREPARED, shard);
+    tell_shard(&rig, EVENT_CLOSED, shard);
+    (void)skip_to(&rig, ACTION_HAND_OVER);
+    const struct cluster_owner back = {
+        .shard = rig.map.shards[shard].id, .holder = SELF, .epoch = 35};
+    tell(&rig, (struct cluster_event){.kind = EVENT_OWNER, .owners = &back, .owner_count = 1});
+    tell(&rig, (struct cluster_event){
+                   .kind = EVENT_HANDED_OVER, .shard = rig.map.shards[shard].id, .epoch = 32});
+    assert_int_equal(count_next(&rig, ACTION_READ_WRITER), 1);
+    rig_free(&rig);
+}
+
 static void a_lapsed_node_gives_nothing_away(void **state)
 {
     (void)state;
@@ -330,6 +348,7 @@ int main(void)
         cmocka_unit_test(who_leaves_gives_more_and_has_one_time_for_all),
         cmocka_unit_test(what_hangs_is_closed_as_it_is),
         cmocka_unit_test(what_was_not_handed_over_opens_again),
+        cmocka_unit_test(what_came_back_before_the_answer_is_read),
         cmocka_unit_test(a_lapsed_node_gives_nothing_away),
         cmocka_unit_test(a_successor_that_is_gone_gets_nothing),
         cmocka_unit_test(an_id_that_is_taken_is_waited_for),

@@ -104,6 +104,7 @@ void life_opened(struct incarnation *inc, const struct store_event *event)
     const bool others = shard->epoch != 0 && event->epoch > shard->epoch + 1;
     if (event->epoch != 0) {
         shard->epoch = event->epoch;
+        shard->claimed = event->rc.code == SILO_OK;
     }
     if (others) { /* have had it since, and what was leased here may be leased anew */
         undelivered_free(shard);

@@ -729,6 +729,32 @@ static void test_guarded(void **state)
 }
 
 /*
+ * An opening that failed may have claimed its number, or another process did: whoever has a
+ * coordinator asks it instead of taking the shard from that one.
+ */
+static void test_guarded_in_doubt(void **state)
+{
+    (void)state;
+    struct rig *rig = shard_rig_open_plain(); /* epoch 1 */
+    assert_int_equal(shard_rig_control(rig, shard_close), SILO_OK);
+    assert_int_equal(open_after(rig, 1), SILO_OK); /* 2 */
+    struct store *store = shard_rig_of(rig)->store;
+    store_mem_fail(store,
+                   &(struct store_mem_fault){.kind = STORE_MEM_FLUSH, .code = SILO_UNAVAILABLE});
+    store_mem_fail(store,
+                   &(struct store_mem_fault){.kind = STORE_MEM_OPEN, .code = SILO_UNAVAILABLE});
+    struct call *call = enqueue_call("b", "g", 5, 0);
+    rig_do(rig, call);
+    rig_call_free(call);
+    rig_pass(rig, 300); /* the opening of number 3 has failed */
+    shard_rig_fence(rig);
+    rig_pass(rig, 60000);
+    assert_int_equal(status_of(rig), SHARD_FENCED);
+    assert_int_equal(shard_rig_control(rig, shard_close), SILO_OK);
+    close_all(rig);
+}
+
+/*
  * A shard that failed for another reason looks as well: the other process may have come meanwhile.
  */
 static void test_taken_while_failed(void **state)
@@ -798,6 +824,7 @@ int main(void)
         cmocka_unit_test(test_fenced_by_nobody),
         cmocka_unit_test(test_open_fenced),
         cmocka_unit_test(test_guarded),
+        cmocka_unit_test(test_guarded_in_doubt),
         cmocka_unit_test(test_taken_while_failed),
         cmocka_unit_test(test_reset_fails),
         cmocka_unit_test(test_reset_fails_and_goes_on),

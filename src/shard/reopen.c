@@ -12,8 +12,9 @@
  * from each other for ever. If it is ours, nobody was there: an object store that lost the answer
  * to a request refuses its repeat in the same words. One case stays open to doubt: an opening of
  * ours that failed may or may not have claimed its epoch, so another process that claimed the same
- * one meanwhile looks like us. The shard is then opened, which takes it from that process; it stays
- * out, and so the two still settle.
+ * one meanwhile looks like us. Where a coordinator knows whose the shard is (a guarded opening),
+ * this one stays out then, and whoever told it to open decides. Else the shard is opened, which
+ * takes it from that process; it stays out, and so the two still settle.
  *
  * A guarded opening names the writer it takes over from, and its repeats name the newest one that
  * was read, which was that one or ourselves; so nobody who came in between is taken over.
@@ -82,11 +83,15 @@ static void owner_ask(struct shard *shard)
     }
 }
 
-static void stay_out(struct shard *shard, uint64_t epoch)
+static const char taken_text[] =
+    "another process opened the shard: this server stays out of it. To have it back here, "
+    "stop the other one and restart this one";
+static const char unknown_text[] =
+    "whether another process opened the shard since its opening failed here cannot be told: "
+    "whose it is will be read";
+
+static void stay_out(struct shard *shard, uint64_t epoch, const char *text)
 {
-    static const char text[] =
-        "another process opened the shard: this server stays out of it. To have it back here, "
-        "stop the other one and restart this one";
     shard->reopen = false;
     undelivered_free(shard); /* their leases are the other one's to end */
     shard_set_status(shard, SHARD_FENCED);
@@ -102,6 +107,13 @@ static void stay_out(struct shard *shard, uint64_t epoch)
 static bool is_predecessor(const struct shard *shard, uint64_t epoch)
 {
     return shard->guarded && epoch == shard->expected_epoch;
+}
+
+/* The writer is an opening of ours that failed, or another process's of the same number. */
+static bool is_doubtful(const struct shard *shard, uint64_t epoch)
+{
+    return shard->guarded && !shard->doubt && !shard->claimed && epoch == shard->epoch &&
+           !is_predecessor(shard, epoch);
 }
 
 void reopen_asked(struct shard *shard, const struct store_event *event)
@@ -120,7 +132,9 @@ void reopen_asked(struct shard *shard, const struct store_event *event)
         }
         reopen_pause(shard);
     } else if (event->seq > shard->epoch && !is_predecessor(shard, event->seq)) {
-        stay_out(shard, event->seq);
+        stay_out(shard, event->seq, taken_text);
+    } else if (is_doubtful(shard, event->seq)) {
+        stay_out(shard, event->seq, unknown_text);
     } else if (shard->doubt) {
         char text[sizeof shard->control->text];
         memcpy(text, shard->control->text, sizeof text);

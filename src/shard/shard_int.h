@@ -153,6 +153,7 @@ struct shard {
     struct uuid *undelivered; /* leased perhaps, in storage; their workers do not know of them */
     size_t undelivered_count;
     uint64_t epoch; /* that our newest opening claimed; 0: none since the data was made */
+    bool claimed;   /* for certain: one that failed may have claimed it or not */
     bool guarded;   /* it is opened only as the successor of this writer: */
     uint64_t expected_epoch;
     bool doubt;            /* the open being served was fenced: is there another process? */
