@@ -120,17 +120,19 @@ def main():
     parser.add_argument("--build", default="release")
     parser.add_argument("--bin-dir", default="build/bin")
     parser.add_argument("--suite", action="append", default=[])
-    parser.add_argument("--skip", action="append", default=[], help="a suite to leave out")
+    parser.add_argument("--skip", action="append", default=[], help="a suite to leave out, or SUITE/FILE")
     parser.add_argument("--timeout", type=int, default=900, help="seconds for one part")
     parser.add_argument("--jobs", type=int, default=2, help="parts at a time: most of their time is waiting")
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
     known = suites()
-    unknown = set(args.suite + args.skip) - {name for name, _ in known}
+    names = {name for name, _ in known}
+    unknown = (set(args.suite) - names) | (set(args.skip) - names - {label for _, found in known for label, _, _ in found})
     if unknown:
         parser.error("no such suite: " + ", ".join(sorted(unknown)))
     parts = [(name, *part) for name, found in known
-             if (not args.suite or name in args.suite) and name not in args.skip for part in found]
+             if (not args.suite or name in args.suite) and name not in args.skip
+             for part in found if part[0] not in args.skip]
     if args.list:
         print("\n".join(label for _, label, _, _ in parts))
         return 0

@@ -17,7 +17,6 @@ PROGRAM = os.path.join(ROOT, "tools", "dev", "cluster.py")
 SECONDS = 60
 
 
-@unittest.skipIf(os.environ.get("SILO_BUILD") in ("asan", "tsan"), "the command runs the release build")
 class DevCluster(unittest.TestCase):
     def setUp(self):
         self.lines = []
