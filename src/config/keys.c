@@ -126,7 +126,8 @@ const struct config_key config_keys[] = {
     INT("coordination.lease_ttl_secs", coordination.lease_ttl_secs, "3", 2, 3600, 0,
         "with etcd, how long a node may be silent before others take over its shards"),
     TEXT("coordination.advertised_grpc_addr", coordination.advertised_grpc_addr, NULL, 0,
-         "host:port that clients are told to dial; unset = each is told the one it dialled"),
+         "host:port that clients are told to dial; unset = each is told the one it dialled, "
+         "with etcd the one the server listens on"),
     LIST("coordination.etcd_endpoints", coordination.etcd_endpoints, "http://127.0.0.1:2379", 0,
          "servers of one etcd, http://host:port or https://host:port; each is tried in turn"),
     TEXT("coordination.etcd_username", coordination.etcd_username, NULL, 0,
@@ -143,7 +144,8 @@ const struct config_key config_keys[] = {
     TEXT("coordination.k8s_namespace", coordination.k8s_namespace, "default", CONFIG_LATER,
          "Kubernetes namespace"),
     LIST("coordination.placement_rings", coordination.placement_rings, "", 0,
-         "rings that this node is said to serve; it serves every shard all the same"),
+         "with etcd, this node has shards of these rings alone; unset = default, the ring of "
+         "shards that were put into no other"),
     TEXT("coordination.node_id", coordination.node_id, NULL, 0,
          "name of this node that clients are told; unset = a new random one at each start"),
     CHOICE("coordination.forward", coordination.forward, "asked", "never|asked|always", 0,

@@ -478,14 +478,21 @@ static void client_on_open(struct conn *base)
     }
 }
 
+static const char *client_closed_why(const struct conn *base)
+{
+    if (base->error != 0) {
+        return strerror(base->error);
+    }
+    return base->why != NULL ? base->why : "the connection was closed";
+}
+
 static void client_on_closed(struct conn *base)
 {
     struct client_conn *conn = CONTAINER_OF(base, struct client_conn, conn);
     struct rpc_channel *channel = conn->channel;
     list_remove(&conn->node);
     if (channel != NULL && channel->conn == conn) {
-        channel_lost(channel, conn->conn.error != 0 ? strerror(conn->conn.error)
-                                                    : "the connection was closed");
+        channel_lost(channel, client_closed_why(base));
     }
     struct list_node *node;
     while ((node = list_first(&conn->streams)) != NULL) {

@@ -133,6 +133,16 @@ static uint32_t call(struct rpc_channel *channel, const char *path, const char *
     return status;
 }
 
+/* A call for which there is no connection says why. */
+static void refused_with(struct rpc_channel *channel, const char *why)
+{
+    struct rpc_answer answer;
+    rpc_channel_call_wait(channel, "/t.T/Echo", BYTES_LIT("x"), WAIT_US, &answer);
+    assert_int_equal(answer.status, RPC_STATUS_UNAVAILABLE);
+    assert_non_null(memmem(answer.text.ptr, answer.text.len, why, strlen(why)));
+    rpc_answer_deinit(&answer);
+}
+
 static void await(atomic_uint *count, unsigned want)
 {
     const int64_t end = env_mono_us(&env_system) + WAIT_US;
@@ -444,7 +454,7 @@ static void test_reconnect(void **state)
     f->server = rpc_server_free(f->server);
     await(&done, 1);
     assert_int_equal(one.status, RPC_STATUS_UNAVAILABLE);
-    assert_int_equal(call(f->channel, "/t.T/Echo", "b", NULL), RPC_STATUS_UNAVAILABLE);
+    refused_with(f->channel, "Connection refused");
     assert_int_equal(rpc_channel_state(f->channel), RPC_CHANNEL_BACKOFF);
 
     f->server = serve((struct rpc_server_options){.listen = listen});
@@ -560,6 +570,9 @@ static void test_tls(void **state)
         assert_int_equal(call(channel, "/t.T/Echo", "x", NULL), RPC_STATUS_UNAVAILABLE);
         (void)rpc_channel_free(channel);
     }
+    channel = dial(f->loop, wrong_name, port);
+    refused_with(channel, "certificate verify failed");
+    (void)rpc_channel_free(channel);
     (void)rpc_server_free(server);
     (void)unlink(cert);
     (void)unlink(key);

@@ -293,14 +293,14 @@ static void conn_connected(struct conn *conn)
 /*
  * Of a server: one line for a burst. Who connects and leaves, as health checks do, is no failure.
  */
-static void conn_handshake_failed(struct conn *conn, const char *why)
+static void conn_handshake_failed(struct conn *conn)
 {
-    if (why == NULL || SSL_is_server(conn->ssl) == 0) {
+    if (conn->why == NULL || SSL_is_server(conn->ssl) == 0) {
         return;
     }
     const uint32_t count = burst_add(&conn->loop->refused, loop_now_us(conn->loop));
     if (count != 0) {
-        log_warn("tls_refused", LOG_STR("reason", why), LOG_STR("last", conn->peer),
+        log_warn("tls_refused", LOG_STR("reason", conn->why), LOG_STR("last", conn->peer),
                  LOG_INT("connections", count), LOG_END);
     }
 }
@@ -315,7 +315,8 @@ static void conn_handshake(struct conn *conn)
         const ssize_t n = conn_tls_result(conn, result);
         const bool http2 = n > 0 && conn_alpn_is_h2(conn->ssl);
         if (n < 0 || (n > 0 && !http2)) {
-            conn_handshake_failed(conn, n > 0 ? "the client does not offer HTTP/2" : why);
+            conn->why = n > 0 ? "the peer does not offer HTTP/2" : why;
+            conn_handshake_failed(conn);
             conn_break(conn);
         }
         if (n <= 0) {
@@ -331,6 +332,9 @@ static void conn_on_poll(uv_poll_t *handle, int status, int events)
 {
     struct conn *conn = handle->data;
     if (status < 0) {
+        if (conn->connecting) {
+            conn_connected(conn); /* it says why there is no connection */
+        }
         conn_break(conn);
         return;
     }

@@ -68,6 +68,7 @@ struct conn {
     uv_poll_t poll;
     int fd;
     int error;         /* errno of a failed connect(2) */
+    const char *why;   /* OpenSSL's reason of a failed handshake, static; NULL = none */
     int events;        /* what `poll` waits for */
     uint32_t work;     /* done in this turn; session callbacks add to it */
     struct buf unread; /* read from the socket, for the next turn */

@@ -237,7 +237,7 @@ SILO_RC server_await_map(struct server *server, struct silo_err *err)
         server_sleep(server, next_us, true);
         const int number = signals_take(server->signal_fd);
         if (number != 0 && number != SIGHUP) {
-            return FAIL(err, SILO_CANCELLED, "told to stop while waiting for the storage");
+            return FAIL(err, SILO_CANCELLED, "told to stop while the start was waiting");
         }
     }
 }

@@ -45,6 +45,9 @@ static void advertised_say(const struct server *server)
     const struct server_identity *identity = &server->identity;
     if (server->config->coordination.backend != CONFIG_COORD_NONE) {
         log_info("advertised", LOG_STR("grpc", identity->address), LOG_STR("node", identity->id),
+                 LOG_STR("from", identity->address != identity->own
+                                     ? "coordination.advertised_grpc_addr"
+                                     : "server.grpc_addr"),
                  LOG_END);
         return;
     }

@@ -86,6 +86,10 @@ static void owner_ask(struct shard *shard)
 static const char taken_text[] =
     "another process opened the shard: this server stays out of it. To have it back here, "
     "stop the other one and restart this one";
+/* In a cluster the coordinator's record decides who has it next. */
+static const char taken_guarded_text[] =
+    "another process opened the shard: this server opens it again only where the cluster gives it "
+    "the shard anew";
 static const char unknown_text[] =
     "whether another process opened the shard since its opening failed here cannot be told: "
     "whose it is will be read";
@@ -132,7 +136,7 @@ void reopen_asked(struct shard *shard, const struct store_event *event)
         }
         reopen_pause(shard);
     } else if (event->seq > shard->epoch && !is_predecessor(shard, event->seq)) {
-        stay_out(shard, event->seq, taken_text);
+        stay_out(shard, event->seq, shard->guarded ? taken_guarded_text : taken_text);
     } else if (is_doubtful(shard, event->seq)) {
         stay_out(shard, event->seq, unknown_text);
     } else if (shard->doubt) {

@@ -218,6 +218,22 @@ class Nodes(unittest.TestCase):
         self.cluster.check_alive()
         equal(self.cluster.await_served(), self.owners)
 
+    @release_only
+    def test_a_node_under_another_prefix_says_what_it_finds(self):
+        """Etcd may have lost its data, so it starts; who took the prefix by mistake reads why both take shards from each other."""
+        directory = os.path.join(self.cluster.directory, "stray")
+        os.makedirs(directory, exist_ok=True)
+        stray = silo_server.SiloServer(directory=directory, settings=dict(self.cluster["n1"].settings))
+        stray.settings["server.grpc_addr"] = stray.settings["coordination.advertised_grpc_addr"] = stray.address
+        stray.settings["coordination.node_id"] = "stray"
+        stray.settings["coordination.cluster_prefix"] = self.cluster.prefix + "-stray"
+        try:
+            stray.start()
+            until(lambda: "coordinator_empty prefix=%s-stray/" % self.cluster.prefix in stray.log(), "the stray node says it")
+        finally:
+            stray.stop()
+        self.cluster.await_served()
+
     # ---- operators ----
 
     def test_a_live_nodes_shard_is_released_only_by_force(self):

@@ -111,10 +111,12 @@ def events(page, source):
         yield shown[name], "the program logs no event %s" % name
 
 
-# What the system, OpenSSL, node or gRPC core says.
+# What the system, OpenSSL, node, gRPC core or etcd says.
 OTHERS_WORDS = {"Address already in use", "Cannot assign requested address", "ECONNREFUSED", "ECONNRESET", "wrong version number",
                 "self-signed certificate", "unable to verify", "Permission denied", "Unwrap failed (TSI_DATA_CORRUPTED)",
-                "Endpoint read failed"}
+                "Endpoint read failed", "Connection refused", "unknown node or service", "Connection timed out",
+                "certificate verify failed", "unknown service etcdserverpb.Lease", "user name is empty",
+                "authentication failed, invalid user ID or password", "authentication is not enabled", "permission denied"}
 
 
 def errors(page, source):

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "coord/etcd/etcd_int.h"
 #include "coord/etcd/keys.h"
 #include "coord/etcd/txn.h"
@@ -182,6 +183,19 @@ static void store_behind(struct etcd *etcd, int64_t now_us)
     read_again(etcd, now_us);
 }
 
+/* The store has a cluster that was not made just here, and etcd knows nothing of it. */
+static void etcd_empty_say(const struct etcd *etcd)
+{
+    log_warn("coordinator_empty", LOG_STR("prefix", etcd->prefix),
+             LOG_STR("cluster", etcd->mirror.held_cluster),
+             LOG_STR("text", "the object store has this cluster, and etcd has none below "
+                             "coordination.cluster_prefix: right for a cluster that was made this "
+                             "moment, or is new to this etcd, or if etcd lost its data. Servers "
+                             "that have it below another prefix, or in another etcd, would take "
+                             "its shards from these, and these from them"),
+             LOG_END);
+}
+
 static void held_turn(struct etcd *etcd, int64_t now_us)
 {
     struct etcd_mirror *mirror = &etcd->mirror;
@@ -202,6 +216,9 @@ static void held_turn(struct etcd *etcd, int64_t now_us)
     } else if (mirror->number >= mirror->held_number || !named) {
         held_tell(etcd); /* what cannot be read is for others to refuse */
     } else {
+        if (mirror->number == 0 && !mirror->held_commit) {
+            etcd_empty_say(etcd);
+        }
         raise_mirror(etcd);
     }
 }
