@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A cluster on this machine to look at: etcd, an S3 server and some nodes, and where the shards are while nodes come and go.
 
-    cluster.py [--nodes N] [--shards N] [--store s3|fs] [--etcd VERSION] [--etcd-members N]     runs until "quit" or Ctrl-C
-    cluster.py COMMAND ...                                                tells the one that runs, from another terminal
+    ./dev cluster [--nodes N] [--shards N] [--store s3|fs] [--etcd VERSION] [--etcd-members N]  runs until "quit" or Ctrl-C
+    ./dev cluster COMMAND ...                                             tells the one that runs, from another terminal
 
 Commands, which can also be typed where it runs:
 
@@ -12,7 +12,7 @@ Commands, which can also be typed where it runs:
     start n1      again, under its old name
     add           one node more
     etcd kill     all of etcd ends; etcd start
-    release 3f2a  ForceReleaseShard of the shard whose id begins so
+    release 3f2a  ForceReleaseShard of the shard whose id begins so; release 3f2a force: also from a living node
     status        where everything is, once
     quit          ends everything and removes its data
 
@@ -230,7 +230,8 @@ class Show:
         command, arguments = (words or [""])[0], words[1:]
         method = getattr(self, "do_" + command, None)
         if method is None:
-            raise Wrong("no such command: %s" % command)
+            known = sorted(name[3:] for name in dir(self) if name.startswith("do_"))
+            raise Wrong("no such command: %s; there are %s" % (command, ", ".join(known)))
         try:
             return list(method(*arguments) or [])
         except TypeError:
@@ -419,7 +420,11 @@ def main():
     parser.add_argument("--store", choices=("s3", "fs"), default="s3")
     parser.add_argument("--etcd", choices=VERSIONS, default="3.4")
     parser.add_argument("--etcd-members", type=int, default=1)
+    parser.add_argument("-h", "--help", action="store_true")
     args = parser.parse_args()
+    if args.help:
+        print(__doc__)
+        return 0
     os.chdir(ROOT)
     if args.command:
         return tell(args.command)
