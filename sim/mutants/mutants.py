@@ -484,7 +484,7 @@ MUTANTS = [
            "    topology_streams_end(loop);", "",
            program=TOPOLOGY_TEST),
     Mutant("forwarded-for-ever", "what was sent on is not sent on again", FORWARD,
-           " || rpc_call_header(call, HEADER_MARK).ptr != NULL) {", ") {", program=PEERS_TEST),
+           " ||\n        rpc_call_header(call, PEERS_HEADER_MARK).ptr != NULL) {", ") {", program=PEERS_TEST),
     Mutant("forwarded-without-patience", "the caller's deadline goes with the call", FORWARD,
            "        deadline_us != 0 ? deadline_us : ", "        ", program=PEERS_TEST),
     Mutant("channels-of-the-gone-are-kept", "a channel is closed when no member has its address", CHANNELS,

@@ -16,10 +16,8 @@
 #include "peers/peers_int.h"
 
 #define HEADER_ASK "x-silo-forward"
-#define HEADER_MARK "x-silo-forwarded"
 /* A node that could not be reached is perhaps being replaced. */
 #define RETRY_UNREACHED "500"
-#define TEXT_MAX 1024u
 
 struct forward {
     atomic_uint references;
@@ -165,7 +163,7 @@ static void forward_done(struct rpc_request *request)
         forward->reply = bytes_dup(request->reply);
         forward_count(forward, request->reply.len);
     }
-    const size_t len = request->text.len < TEXT_MAX ? request->text.len : TEXT_MAX;
+    const size_t len = request->text.len < PEERS_TEXT_MAX ? request->text.len : PEERS_TEXT_MAX;
     forward->text = bytes_dup(bytes_of(request->text.ptr, len));
     forward_learn(forward, request);
     channels_give_back(forward->peers, forward->peer);
@@ -186,7 +184,7 @@ static void forward_start(struct rpc_mail *mail)
         forward_fail(forward, RPC_STATUS_UNAVAILABLE, err.text);
         return;
     }
-    forward->mark = (struct rpc_header){.name = BYTES_LIT(HEADER_MARK),
+    forward->mark = (struct rpc_header){.name = BYTES_LIT(PEERS_HEADER_MARK),
                                         .value = bytes_str(forward->peers->options.node_id)};
     forward->request = (struct rpc_request){.path = forward->hop.path,
                                             .message = forward->message,
@@ -221,7 +219,8 @@ static void forward_cancelled(struct rpc_call *call, enum rpc_cancel reason, voi
 
 static bool forward_wanted(const struct peers *peers, const struct rpc_call *call)
 {
-    if (peers->options.mode == PEERS_NEVER || rpc_call_header(call, HEADER_MARK).ptr != NULL) {
+    if (peers->options.mode == PEERS_NEVER ||
+        rpc_call_header(call, PEERS_HEADER_MARK).ptr != NULL) {
         return false;
     }
     const struct bytes asked = rpc_call_header(call, HEADER_ASK);
@@ -231,20 +230,10 @@ static bool forward_wanted(const struct peers *peers, const struct rpc_call *cal
     return !bytes_eq(asked, BYTES_LIT("no"));
 }
 
-static bool forward_admit(struct peers *peers, uint64_t bytes)
-{
-    if (atomic_fetch_add_explicit(&peers->calls, 1, memory_order_relaxed) < PEERS_CALLS_MAX &&
-        atomic_load_explicit(&peers->bytes, memory_order_relaxed) + bytes <= PEERS_BYTES_MAX) {
-        return true;
-    }
-    (void)atomic_fetch_sub_explicit(&peers->calls, 1, memory_order_relaxed);
-    return false;
-}
-
 bool peers_forward(struct peers *peers, struct rpc_call *call, const struct peers_hop *hop)
 {
     const struct bytes message = rpc_call_request(call);
-    if (!forward_wanted(peers, call) || !forward_admit(peers, message.len)) {
+    if (!forward_wanted(peers, call) || !peers_admit(peers, message.len)) {
         return false;
     }
     const int64_t deadline_us = rpc_call_deadline_us(call);

@@ -9,6 +9,16 @@ static const char *text_keep(const char *text)
     return text != NULL ? xstrdup(text) : NULL;
 }
 
+bool peers_admit(struct peers *peers, uint64_t bytes)
+{
+    if (atomic_fetch_add_explicit(&peers->calls, 1, memory_order_relaxed) < PEERS_CALLS_MAX &&
+        atomic_load_explicit(&peers->bytes, memory_order_relaxed) + bytes <= PEERS_BYTES_MAX) {
+        return true;
+    }
+    (void)atomic_fetch_sub_explicit(&peers->calls, 1, memory_order_relaxed);
+    return false;
+}
+
 SILO_RC peers_new(const struct peers_options *options, struct peers **ret_peers,
                   struct silo_err *err)
 {

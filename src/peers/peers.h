@@ -15,12 +15,16 @@
  *                          x-silo-forwarded   the node that sends it on
  *   trailers of an answer  x-silo-shard-owner-addr, x-silo-shard-owner-node
  *
+ * A node asks others in its own name, too (peers_ask): such a question carries the same mark, so it
+ * ends where it goes.
+ *
  * Channels are made when first needed, kept by address, and closed when no member has the address
  * any more. They live on a loop of their own.
  *
  * Ownership  strings are copied, the directory is lent. A call that was taken is the module's until
  *            it has ended it; its request is lent meanwhile.
- * Threads    peers_new, peers_free: one. peers_forward: the call's loop.
+ * Threads    peers_new, peers_free: one. peers_forward: the call's loop. peers_ask,
+ *            peers_ask_stop: the loop that the question names.
  * Limits     the constants below; a call beyond them is not taken, and its caller is told whom to
  *            ask.
  */
@@ -78,5 +82,36 @@ struct peers_hop {
  * caller's any more. False: it is not forwarded, and nothing has happened.
  */
 bool peers_forward(struct peers *peers, struct rpc_call *call, const struct peers_hop *hop);
+
+/* --- questions of this node's own --- */
+
+struct peers_answer {
+    uint32_t status;    /* of gRPC */
+    struct bytes text;  /* lent until `done` returns */
+    struct bytes reply; /* status OK: whoever is told frees it with free(); else ptr NULL */
+};
+
+/* A unary call, or a stream of one message. */
+struct peers_question {
+    const char *path;      /* of the method; lives until `done` */
+    const char *address;   /* of the node; copied */
+    struct bytes message;  /* lent until `done` */
+    int64_t timeout_us;    /* above 0 */
+    struct rpc_loop *loop; /* where `done` runs */
+    /* Once, on that loop, never within peers_ask. */
+    void (*done)(void *context, const struct peers_answer *answer);
+    void *context;
+};
+
+struct peers_ask;
+
+/*
+ * That loop. Asks another node in this node's name, whatever the mode. NULL: so many calls are
+ * under way that this one is not begun, and `done` does not run. What it returns is good until
+ * `done` has begun.
+ */
+struct peers_ask *peers_ask(struct peers *peers, const struct peers_question *question);
+/* That loop. Nobody waits for the answer any more: `done` comes soon, CANCELLED if in time. */
+void peers_ask_stop(struct peers_ask *ask);
 
 #endif

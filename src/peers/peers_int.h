@@ -1,5 +1,5 @@
 /*
- * peers/peers_int.h - what forward.c and channels.c share.
+ * peers/peers_int.h - what forward.c, ask.c and channels.c share.
  *
  * Threads    struct peers: its atomics any, `channels` the module's loop, the rest is constant.
  */
@@ -9,6 +9,9 @@
 #include <stdatomic.h>
 
 #include "peers/peers.h"
+
+#define PEERS_HEADER_MARK "x-silo-forwarded"
+#define PEERS_TEXT_MAX 1024u /* bytes of an answer's text that are kept */
 
 /* One other node, by its address. */
 struct peer {
@@ -31,6 +34,11 @@ struct peers {
     struct rpc_mail newer; /* there is a newer directory */
     struct rpc_mail end;
 };
+
+/* --- peers.c. Any thread --- */
+
+/* Whether one more call with a request of so many bytes may begin; then it is counted as a call. */
+bool peers_admit(struct peers *peers, uint64_t bytes);
 
 /* --- channels.c. All on the module's loop --- */
 

@@ -449,6 +449,106 @@ static void a_wrong_certificate_is_found_at_the_start(void **state)
     directory_home_deinit(&home);
 }
 
+/* --- questions of the node's own --- */
+
+struct own_ask {
+    struct rpc_mail mail;
+    struct peers_question question;
+    struct peers_ask *ask;
+    struct rpc_mail stop;
+    atomic_bool done;
+    uint32_t status;
+    char reply[16];
+};
+
+static void own_done(void *context, const struct peers_answer *answer)
+{
+    struct own_ask *own = context;
+    own->status = answer->status;
+    if (answer->reply.ptr != NULL) {
+        (void)snprintf(own->reply, sizeof own->reply, "%.*s", BYTES_FMT(answer->reply));
+        free((void *)answer->reply.ptr);
+    }
+    atomic_store(&own->done, true);
+}
+
+static void own_begin(struct rpc_mail *mail)
+{
+    struct own_ask *own = CONTAINER_OF(mail, struct own_ask, mail);
+    own->ask = peers_ask(peers, &own->question);
+    assert_non_null(own->ask);
+    assert_false(atomic_load(&own->done));
+}
+
+static void own_stop(struct rpc_mail *mail)
+{
+    const struct own_ask *own = CONTAINER_OF(mail, struct own_ask, stop);
+    peers_ask_stop(own->ask);
+}
+
+static void own_ask(struct own_ask *own, const char *path, const char *address)
+{
+    *own = (struct own_ask){.mail.run = own_begin,
+                            .stop.run = own_stop,
+                            .question = {.path = path,
+                                         .address = address,
+                                         .message = BYTES_LIT("hello"),
+                                         .timeout_us = WAIT_MS * 1000LL,
+                                         .loop = loop,
+                                         .done = own_done,
+                                         .context = own}};
+    rpc_loop_post(loop, &own->mail);
+}
+
+static void own_finished(struct own_ask *own)
+{
+    for (int i = 0; i < WAIT_MS && !atomic_load(&own->done); i++) {
+        (void)usleep(1000);
+    }
+    assert_true(atomic_load(&own->done));
+}
+
+static void a_node_asks_in_its_own_name(void **state)
+{
+    (void)state;
+    start(PEERS_NEVER); /* which is about calls of others */
+    struct own_ask own;
+    own_ask(&own, "/t.T/Echo", owner_address);
+    own_finished(&own);
+    assert_int_equal(own.status, RPC_STATUS_OK);
+    assert_string_equal(own.reply, "hello");
+    assert_string_equal(mark, "node-1");
+    own_ask(&own, "/t.T/Refuse", owner_address);
+    own_finished(&own);
+    assert_int_equal(own.status, RPC_STATUS_FAILED_PRECONDITION);
+    own_ask(&own, "/t.T/Echo", "127.0.0.1:1");
+    own_finished(&own);
+    assert_int_equal(own.status, RPC_STATUS_UNAVAILABLE);
+    own_ask(&own, "/t.T/Echo", "not an address");
+    own_finished(&own);
+    assert_int_equal(own.status, RPC_STATUS_UNAVAILABLE);
+    stop();
+}
+
+static void a_question_that_is_stopped_ends_there_too(void **state)
+{
+    (void)state;
+    start(PEERS_NEVER);
+    struct own_ask own;
+    own_ask(&own, "/t.T/Park", owner_address);
+    until(&parked, 1);
+    rpc_loop_post(loop, &own.stop);
+    own_finished(&own);
+    assert_int_equal(own.status, RPC_STATUS_CANCELLED);
+    until(&left, 1);
+    /* And at once after it began. */
+    own_ask(&own, "/t.T/Park", owner_address);
+    rpc_loop_post(loop, &own.stop);
+    own_finished(&own);
+    assert_int_equal(own.status, RPC_STATUS_CANCELLED);
+    stop();
+}
+
 /* As at the end of a server: a change that the loop has not heard of yet is nobody's any more. */
 static void the_directory_changes_while_it_ends(void **state)
 {
@@ -483,6 +583,8 @@ int main(void)
         cmocka_unit_test(channels_of_nodes_that_left_are_closed),
         cmocka_unit_test(idle_channels_make_room),
         cmocka_unit_test(a_wrong_certificate_is_found_at_the_start),
+        cmocka_unit_test(a_node_asks_in_its_own_name),
+        cmocka_unit_test(a_question_that_is_stopped_ends_there_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
