@@ -2,7 +2,7 @@
 #   DEPS  modules by bare name (base, codec, ...), libraries of deps.cmake (nghttp2, jansson, ...),
 #         silo_proto, sdbx, or any other CMake target
 
-set(SILO_MODULES base codec metrics config rpc store store_slate store_mem core shard limiter directory cluster coord node query peers service server)
+set(SILO_MODULES base codec metrics config rpc store store_slate store_mem core shard limiter directory cluster coord node query gather peers service server)
 
 # Bare names to targets. A module may be named before its directory was read.
 function(silo_resolve ret_targets)

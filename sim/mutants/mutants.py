@@ -23,9 +23,11 @@ TOPOLOGY_TEST = "service_topology"
 HOLD_TEST = "service_hold"
 MOVE_TEST = "shard_move_test"
 PEERS_TEST = "peers_peers_test"
+READ_ROWS_TEST = "service_read_rows"
+GATHER_TEST = "gather_gather_test"
 MAP_TEST = "cluster_map_test"
 COORD_TEST = "coord_behaviour_test"  # one case, with an etcd
-UNITS = {COORD_TEST, LIFE_TEST, MAP_TEST, WRITERS_TEST, GIVING_TEST, QUESTION_TEST, PLACES, DIRECTORY, ROUTE, HOLD_TEST, MOVE_TEST, TOPOLOGY_TEST, PEERS_TEST, READS_FAIL, TOKENS, RATES, RETENTION_TEST,
+UNITS = {READ_ROWS_TEST, GATHER_TEST, COORD_TEST, LIFE_TEST, MAP_TEST, WRITERS_TEST, GIVING_TEST, QUESTION_TEST, PLACES, DIRECTORY, ROUTE, HOLD_TEST, MOVE_TEST, TOPOLOGY_TEST, PEERS_TEST, READS_FAIL, TOKENS, RATES, RETENTION_TEST,
          CLOCK_TEST, UNDELIVERED, CLUSTER_TEST, NODE_TEST, PROOF_TEST}
 
 
@@ -107,6 +109,8 @@ ROUTES = "src/service/route.c"
 FORWARDED = "src/service/forward.c"
 WATCH_TOPOLOGY = "src/service/watch_topology.c"
 FORWARD = "src/peers/forward.c"
+READ_ROWS = "src/service/read_rows.c"
+GATHER = "src/gather/gather.c"
 CHANNELS = "src/peers/channels.c"
 
 MUTANTS = [
@@ -490,6 +494,18 @@ MUTANTS = [
     Mutant("channels-of-the-gone-are-kept", "a channel is closed when no member has its address", CHANNELS,
            "        peers->all[i]->gone = !is_member(directory, peers->all[i]->address);",
            "        peers->all[i]->gone = peers->all[i]->gone && is_member(directory, \"\");", program=PEERS_TEST),
+
+    # --- reads of the whole cluster ---
+    Mutant("reads-for-a-caller-who-does-not-read", "nobody is asked while the caller's stream has no room", READ_ROWS,
+           "while (!read->ends && rpc_call_writable(rpc) &&", "while (!read->ends &&", program=READ_ROWS_TEST),
+    Mutant("unread-in-silence", "a shard that is given up is named", READ_ROWS,
+           "        unread_send(read, slot, failure->code, failure->status, failure->text);\n", "", program=READ_ROWS_TEST),
+    Mutant("a-page-of-anything", "another node's page is of the shard that was asked for", READ_ROWS,
+           "bytes_eq(head.shard, bytes_str(id)) &&", "", program=READ_ROWS_TEST),
+    Mutant("limit-for-each-shard", "a limit is of all shards together", GATHER,
+           "            gather->left -= slot->rows;\n", "", program=GATHER_TEST),
+    Mutant("a-position-is-lost", "a read goes on where its last page ended", GATHER,
+           "    buf_append(&slot->position, position.ptr, position.len);\n    slot->state", "    slot->state", program=GATHER_TEST),
 
     Mutant("ring-strands-a-lone-server", "without a coordinator every shard is served, whatever its ring", "src/cluster/members.c",
            "(alone || takes_shards_of(&members->all[i], ring)) && !goes", "takes_shards_of(&members->all[i], ring) && !goes",

@@ -3,9 +3,11 @@
  * the port that listens for it.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/address.h"
+#include "base/assert.h"
 #include "server/own_address.h"
 #include "server/server_int.h"
 
@@ -89,6 +91,48 @@ static bool call_forward(void *context, struct rpc_call *call, const struct serv
     return peers_forward(server->peers, call, &to);
 }
 
+/* A question to another node, and who is told the answer. */
+struct node_question {
+    void (*done)(void *context, const struct service_answer *answer);
+    void *context;
+    struct peers_ask *ask;
+};
+
+static void node_answered(void *context, const struct peers_answer *answer)
+{
+    struct node_question asked = *(struct node_question *)context;
+    const struct service_answer told = {
+        .status = answer->status, .text = answer->text, .reply = answer->reply};
+    free(context);
+    asked.done(asked.context, &told);
+}
+
+static void *node_ask_peer(void *context, const struct service_question *question)
+{
+    const struct server *server = context;
+    struct node_question *asked = xmalloc(sizeof *asked);
+    asked->done = question->done;
+    asked->context = question->context;
+    const struct peers_question to = {.path = question->path,
+                                      .address = question->address,
+                                      .message = question->message,
+                                      .timeout_us = question->timeout_us,
+                                      .loop = question->loop,
+                                      .done = node_answered,
+                                      .context = asked};
+    asked->ask = peers_ask(server->peers, &to);
+    if (asked->ask == NULL) {
+        free(asked);
+        return NULL;
+    }
+    return asked;
+}
+
+static void node_ask_stop(void *asked)
+{
+    peers_ask_stop(((struct node_question *)asked)->ask);
+}
+
 static enum peers_mode forward_mode(const struct silo_config *config)
 {
     switch (config->coordination.forward) {
@@ -116,8 +160,8 @@ static SILO_RC build_peers(struct server *server, struct silo_err *err)
         .tls_key = config->server.tls_client_ca != NULL ? config->server.tls_key : NULL,
         .tls_name = config->coordination.peer_tls_name,
         .auth_token = config->server.auth_token};
-    if (config->coordination.backend == CONFIG_COORD_NONE || options.mode == PEERS_NEVER) {
-        return RC_OK; /* there is no other node, or it is not to be asked */
+    if (config->coordination.backend == CONFIG_COORD_NONE) {
+        return RC_OK; /* there is no other node */
     }
     return peers_new(&options, &server->peers, err);
 }
@@ -140,6 +184,8 @@ SILO_RC server_build_service(struct server *server, struct silo_err *err)
         .ask_context = server,
         .forward = server->peers != NULL ? call_forward : NULL,
         .forward_context = server,
+        .ask_node = server->peers != NULL ? node_ask_peer : NULL,
+        .ask_node_stop = node_ask_stop,
         .counters = counters,
         .counters_count = sizeof counters / sizeof counters[0],
         .shards = server->shards,

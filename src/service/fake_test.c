@@ -247,9 +247,16 @@ static bool call_finish(struct rpc_call *call, uint32_t status, struct bytes tex
 static bool call_send(struct rpc_call *call, const struct rpc_piece *pieces, size_t count,
                       bool copy)
 {
-    assert_true(count == 1 && copy);
-    assert_false(call->stuffed);
-    reply_keep(call, pieces[0].bytes);
+    struct buf whole;
+    buf_init(&whole, SIZE_MAX);
+    for (size_t i = 0; i < count; i++) {
+        buf_append(&whole, pieces[i].bytes.ptr, pieces[i].bytes.len);
+        if (!copy && pieces[i].release != NULL) {
+            pieces[i].release(pieces[i].context, !call->gone);
+        }
+    }
+    reply_keep(call, buf_bytes(&whole));
+    buf_deinit(&whole);
     call->sent++;
     return !call->gone;
 }

@@ -61,6 +61,7 @@ struct service_loop *svc_loop(const struct call *call)
         loop->rpc = rpc;
         list_init(&loop->watches);
         list_init(&loop->streams);
+        list_init(&loop->reads);
         holds_init(loop);
         loop->listener.changed = loop_listens;
         shards_listen(service->shards, &loop->listener);
@@ -75,6 +76,7 @@ static void loop_release(struct rpc_mail *mail)
 {
     struct service_loop *loop = CONTAINER_OF(mail, struct service_loop, release);
     topology_streams_end(loop);
+    rows_reads_end(loop);
     loop_notified(loop); /* polls that wait for any shard leave */
 }
 
@@ -103,6 +105,7 @@ void service_detach(struct service *service)
         if (loop->reader.home != NULL) {
             ASSERT(list_empty(&loop->watches));
             ASSERT(list_empty(&loop->streams));
+            ASSERT(list_empty(&loop->reads));
             directory_reader_deinit(&loop->reader);
             arena_deinit(&loop->message.arena);
             shards_unlisten(service->shards, &loop->listener);

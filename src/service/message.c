@@ -61,6 +61,17 @@ static bool value_read(struct bytes *at, unsigned wire_type, struct bytes *ret_b
     }
 }
 
+bool message_next(struct bytes *wire, uint32_t *ret_number, struct bytes *ret_body)
+{
+    uint64_t tag = 0;
+    if (!varint_read(wire, &tag) || tag >> 3 == 0 || tag > UINT32_MAX ||
+        !value_read(wire, (unsigned)(tag & 7), ret_body)) {
+        return false;
+    }
+    *ret_number = (uint32_t)(tag >> 3);
+    return true;
+}
+
 /* What was walked of a request, or of one item of it. */
 struct message_walk {
     uint32_t fields;

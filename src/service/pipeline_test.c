@@ -574,7 +574,7 @@ static void test_calls_have_their_ranks(void **state)
         {"ReportOutcome", RPC_RANK_URGENT}, {"ReportRefreshOutcome", RPC_RANK_URGENT},
         {"Heartbeat", RPC_RANK_URGENT},     {"ReportOutcomes", RPC_RANK_URGENT},
         {"ReturnTasks", RPC_RANK_URGENT},   {"AwaitCancellations", RPC_RANK_SIDE},
-        {"WatchTopology", RPC_RANK_SIDE},
+        {"WatchTopology", RPC_RANK_SIDE},   {"ReadRows", RPC_RANK_SIDE},
     };
     const struct rpc_method *method = NULL;
     fake_start(1, false, false);

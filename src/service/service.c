@@ -84,9 +84,17 @@ static const struct call_method methods[] = {
     },
     METHOD("GetCounters", get_counters_request, on_get_counters),
     METHOD("ListTenants", list_tenants_request, on_list_tenants),
+    {
+        .name = "ReadRows",
+        .request = &silo__v1__read_rows_request__descriptor,
+        .run = on_read_rows,
+        .server_streaming = true,
+        .calls_per_conn_max = READS_PER_CONN_MAX,
+        .rank = RPC_RANK_SIDE,
+    },
 };
 #define METHODS_COUNT (sizeof methods / sizeof methods[0])
-_Static_assert(METHODS_COUNT == 36, "29 methods of the contract and seven of ours");
+_Static_assert(METHODS_COUNT == 37, "29 methods of the contract and eight of ours");
 
 static char *text_new(const char *text)
 {
@@ -116,6 +124,8 @@ struct service *service_new(const struct service_options *options)
     service->ask_context = options->ask_context;
     service->forward = options->forward;
     service->forward_context = options->forward_context;
+    service->ask_node = options->ask_node;
+    service->ask_node_stop = options->ask_node_stop;
     ASSERT(options->counters_count <= SERVICE_COUNTERS_MAX);
     service->counters_count = options->counters_count;
     for (size_t i = 0; i < options->counters_count; i++) {

@@ -53,6 +53,24 @@ struct service_hop {
     void *context;
 };
 
+/* What came of a question to another node. */
+struct service_answer {
+    uint32_t status;    /* of gRPC */
+    struct bytes text;  /* lent until `done` returns */
+    struct bytes reply; /* status OK: whoever is told frees it with free(); else ptr NULL */
+};
+
+/* A call to another node in this node's own name. */
+struct service_question {
+    const char *path;     /* of the method; lives until `done` */
+    const char *address;  /* of the node; lent for the call of the function */
+    struct bytes message; /* lent until `done` */
+    int64_t timeout_us;
+    struct rpc_loop *loop; /* where `done` runs, never within the call of the function */
+    void (*done)(void *context, const struct service_answer *answer);
+    void *context;
+};
+
 struct service_options {
     struct shards *shards;
     struct directory_home *directory;
@@ -70,6 +88,13 @@ struct service_options {
      */
     bool (*forward)(void *forward_context, struct rpc_call *call, const struct service_hop *hop);
     void *forward_context;
+    /*
+     * The question's loop, with forward_context. NULL: too many are under way, and nothing has
+     * happened. What it returns may be stopped until `done`, which comes all the same. A NULL
+     * function: there is no other node.
+     */
+    void *(*ask_node)(void *forward_context, const struct service_question *question);
+    void (*ask_node_stop)(void *asked);
     struct statements *statements; /* reads what is listed; lent; NULL: nothing can be listed */
     /* What GetCounters tells; copied, and what they lend from must outlive the server. */
     const struct counter_source *counters;

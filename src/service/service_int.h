@@ -46,6 +46,13 @@
 #define TOPOLOGY_SPACING_US (100 * 1000LL) /* between two messages of a stream, at least ... */
 #define TOPOLOGY_BYTES_PER_US 16u          /* ... so that all of a server send no more than that */
 
+#define READS_MAX 16u /* ReadRows of one server at a time, but for pages of one ... */
+/* ... and with those of one connection: another node asks for the pages of all its reads on one. */
+#define READS_PER_CONN_MAX 128u
+#define READS_PAGE_BYTES_MAX (1u << 20)   /* of rows in one message, and the row that passes it */
+#define READS_PATIENCE_US (5000 * 1000LL) /* a shard that brings nothing for so long is given up */
+#define READS_PAGE_MS_MAX 10000           /* of one page */
+
 /* The tenant that stands for "none" while tenancy is off. */
 #define TENANT_NONE BYTES_LIT("-")
 
@@ -66,6 +73,7 @@ struct service_loop {
     atomic_bool met;        /* a call came there: set by the loop, read by service_release */
     struct rpc_mail release;
     struct list streams; /* of WatchTopology: struct topology_stream.node */
+    struct list reads;   /* ReadRows: struct rows_read.node */
     struct topology_message message;
     /* Sends the same word when shards open or fail. */
     struct shards_listener listener;
@@ -97,6 +105,8 @@ struct service {
     void *ask_context;
     bool (*forward)(void *forward_context, struct rpc_call *call, const struct service_hop *hop);
     void *forward_context;
+    void *(*ask_node)(void *forward_context, const struct service_question *question);
+    void (*ask_node_stop)(void *asked);
     struct service_method *methods; /* as registered */
     size_t method_count;
     struct statements *statements;
@@ -104,6 +114,7 @@ struct service {
     struct counter_source counters[SERVICE_COUNTERS_MAX];
     size_t counters_count;
     atomic_uint streams;                          /* of WatchTopology, on all loops */
+    atomic_uint reads;                            /* ReadRows, on all loops */
     atomic_bool releasing;                        /* set once, by service_release */
     struct burst refresh_lines, unreadable_lines; /* of the log */
 };
@@ -310,6 +321,12 @@ SILO_RC message_decode_bulk(struct arena *arena, const ProtobufCMessageDescripto
 SILO_RC message_check(const ProtobufCMessageDescriptor *type, struct bytes wire,
                       struct silo_err *err);
 
+/*
+ * Takes the next field from a message's bytes: its number and, of one that has a length, its body,
+ * else none. False for bytes that are no message.
+ */
+bool message_next(struct bytes *wire, uint32_t *ret_number, struct bytes *ret_body);
+
 /* --- validate.c: the fields of a new job --- */
 
 /*
@@ -397,10 +414,13 @@ void on_force_release(struct call *call);
 void on_reset_shards(struct call *call);
 void on_get_counters(struct call *call);
 void on_list_tenants(struct call *call);
+void on_read_rows(struct call *call);
 void on_unimplemented(struct call *call);
 
 /* Loop. The server stops: all streams of WatchTopology there end. */
 void topology_streams_end(struct service_loop *loop);
+/* The same of reads of many shards. */
+void rows_reads_end(struct service_loop *loop);
 
 /* Of ReportOutcome, shared with the bulk form: INVALID when the outcome is missing. */
 SILO_RC report_args_fill(const Silo__V1__ReportOutcomeRequest *request,

@@ -45,7 +45,7 @@ JOB_CALLS = ("GetJob", "GetJobResult", "DeleteJob", "CancelJob", "RestartJob", "
 CLIENT_CALLS = ("Enqueue", "DropTenantHolders") + JOB_CALLS
 WORKER_CALLS = ("ReportOutcome", "ReportRefreshOutcome", "Heartbeat")
 UNROUTED = {"GetClusterInfo", "GetNodeInfo", "ResetShards", "ImportJobs", "GetCounters", "WatchTopology",
-            "ConfigureShard", "ForceReleaseShard"}
+            "ConfigureShard", "ForceReleaseShard", "ReadRows"}
 ABSENT = (
     "Query QueryArrow CpuProfile HeapProfile RequestSplit GetSplitStatus CompactShard "
     "FlushShard GetShardStorageInfo DumpTasks"

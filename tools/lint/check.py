@@ -35,7 +35,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 SRC = os.path.join(ROOT, "src")
 
 MODULES = {"base", "codec", "metrics", "config", "rpc", "store", "store_mem", "core", "shard", "limiter", "directory",
-           "cluster", "coord", "node", "peers", "query", "service", "server"}
+           "cluster", "coord", "node", "peers", "query", "gather", "service", "server"}
 
 # What a module may include besides base and itself; "module/file.h" grants that header alone. It is the table of folders
 # in docs/internals/architecture.md. Tests may in addition include what TEST_GRANTS says.
@@ -55,8 +55,10 @@ LAYERS = {
     "node": {"cluster", "coord", "directory", "metrics", "shard/shard.h", "store/store.h"},
     "directory": {"codec"},
     "query": {"codec", "store/store.h"},
+    "gather": {"codec"},
     "peers": {"directory/directory.h", "rpc"},
-    "service": {"shard/shard.h", "directory/directory.h", "cluster/question.h", "query", "codec", "metrics", "rpc"},
+    "service": {"shard/shard.h", "directory/directory.h", "cluster/question.h", "query", "gather", "codec", "metrics",
+                "rpc"},
     "server": (MODULES - {"store_mem"}) | {"sdbx.h", "sdbx_toml.h", "sdbx_settings.h"},
 }
 

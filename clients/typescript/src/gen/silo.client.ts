@@ -6,6 +6,8 @@ import type { RpcTransport } from "@protobuf-ts/runtime-rpc";
 import type { ServiceInfo } from "@protobuf-ts/runtime-rpc";
 import { Silo } from "./silo";
 import type { WatchTopologyRequest } from "./silo";
+import type { ReadRowsResponse } from "./silo";
+import type { ReadRowsRequest } from "./silo";
 import type { ListTenantsResponse } from "./silo";
 import type { ListTenantsRequest } from "./silo";
 import type { GetCountersResponse } from "./silo";
@@ -335,6 +337,18 @@ export interface ISiloClient {
      * @generated from protobuf rpc: ListTenants
      */
     listTenants(input: ListTenantsRequest, options?: RpcOptions): UnaryCall<ListTenantsRequest, ListTenantsResponse>;
+    /**
+     * Reads rows of many shards, of the whole cluster if none is named: any node can be asked, and
+     * asks the owners for what it does not have. Pages come as shards bring them, in no order between
+     * shards and in their table's order within one. A shard that cannot be read is named, so that an
+     * answer with a part missing never looks whole. A client that reads slowly is waited for, and so
+     * are the owners.
+     * Errors: INVALID_ARGUMENT: a filter that the table does not have, or a cursor of something else;
+     * RESOURCE_EXHAUSTED: so many such reads run already.
+     *
+     * @generated from protobuf rpc: ReadRows
+     */
+    readRows(input: ReadRowsRequest, options?: RpcOptions): ServerStreamingCall<ReadRowsRequest, ReadRowsResponse>;
     /**
      * Sends what GetClusterInfo answers, at once and again after each change that this node hears of.
      * Changes that come quickly are sent as one, and a client that reads slowly gets the newest only.
@@ -711,6 +725,21 @@ export class SiloClient implements ISiloClient, ServiceInfo {
         return stackIntercept<ListTenantsRequest, ListTenantsResponse>("unary", this._transport, method, opt, input);
     }
     /**
+     * Reads rows of many shards, of the whole cluster if none is named: any node can be asked, and
+     * asks the owners for what it does not have. Pages come as shards bring them, in no order between
+     * shards and in their table's order within one. A shard that cannot be read is named, so that an
+     * answer with a part missing never looks whole. A client that reads slowly is waited for, and so
+     * are the owners.
+     * Errors: INVALID_ARGUMENT: a filter that the table does not have, or a cursor of something else;
+     * RESOURCE_EXHAUSTED: so many such reads run already.
+     *
+     * @generated from protobuf rpc: ReadRows
+     */
+    readRows(input: ReadRowsRequest, options?: RpcOptions): ServerStreamingCall<ReadRowsRequest, ReadRowsResponse> {
+        const method = this.methods[35], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ReadRowsRequest, ReadRowsResponse>("serverStreaming", this._transport, method, opt, input);
+    }
+    /**
      * Sends what GetClusterInfo answers, at once and again after each change that this node hears of.
      * Changes that come quickly are sent as one, and a client that reads slowly gets the newest only.
      * Ends UNAVAILABLE when the node shuts down; ask another one then.
@@ -719,7 +748,7 @@ export class SiloClient implements ISiloClient, ServiceInfo {
      * @generated from protobuf rpc: WatchTopology
      */
     watchTopology(input: WatchTopologyRequest, options?: RpcOptions): ServerStreamingCall<WatchTopologyRequest, GetClusterInfoResponse> {
-        const method = this.methods[35], opt = this._transport.mergeOptions(options);
+        const method = this.methods[36], opt = this._transport.mergeOptions(options);
         return stackIntercept<WatchTopologyRequest, GetClusterInfoResponse>("serverStreaming", this._transport, method, opt, input);
     }
 }

@@ -299,7 +299,7 @@ export interface EnqueueRequest {
      */
     tenant?: string;
     /**
-     * Labels, given back with the job and its tasks; no method searches them yet. At most 16, keys below 64
+     * Labels, given back with the job and its tasks; ReadRows finds jobs by them. At most 16, keys below 64
      * characters, values below 65535 bytes.
      *
      * @generated from protobuf field: map<string, string> metadata = 9
@@ -2600,6 +2600,437 @@ export interface TenantJobs {
      */
     cancelled: bigint;
 }
+/**
+ * @generated from protobuf message silo.v1.ReadRowsRequest
+ */
+export interface ReadRowsRequest {
+    /**
+     * @generated from protobuf field: silo.v1.RowTable table = 1
+     */
+    table: RowTable;
+    /**
+     * Only these; none: all of the cluster, or the one that has the tenant. At most 2,048.
+     *
+     * @generated from protobuf field: repeated string shards = 2
+     */
+    shards: string[];
+    /**
+     * Only this tenant's rows; absent: those of all tenants.
+     *
+     * @generated from protobuf field: optional string tenant = 3
+     */
+    tenant?: string;
+    /**
+     * JOBS: only those with one of these statuses; none: any.
+     *
+     * @generated from protobuf field: repeated silo.v1.ShownStatus statuses = 4
+     */
+    statuses: ShownStatus[];
+    /**
+     * JOBS, with `tenant`: only those with this metadata; empty: any.
+     *
+     * @generated from protobuf field: string metadata_key = 5
+     */
+    metadataKey: string;
+    /**
+     * The value, or how it begins.
+     *
+     * @generated from protobuf field: string metadata_value = 6
+     */
+    metadataValue: string;
+    /**
+     * @generated from protobuf field: bool metadata_value_is_start = 7
+     */
+    metadataValueIsStart: boolean;
+    /**
+     * QUEUES, HOLDERS, WAITERS, with `tenant`: only this queue; empty: all.
+     *
+     * @generated from protobuf field: string queue = 8
+     */
+    queue: string;
+    /**
+     * JOBS: what is left out unless asked for. A payload above 4,096 bytes is left out all the same.
+     *
+     * @generated from protobuf field: bool with_payload = 9
+     */
+    withPayload: boolean;
+    /**
+     * @generated from protobuf field: bool with_metadata = 10
+     */
+    withMetadata: boolean;
+    /**
+     * @generated from protobuf field: bool with_limits = 11
+     */
+    withLimits: boolean;
+    /**
+     * TENANTS: counts the running jobs of each, which takes a walk over them.
+     *
+     * @generated from protobuf field: bool with_running = 12
+     */
+    withRunning: boolean;
+    /**
+     * Rows at most, of all shards together; 0 = no limit.
+     *
+     * @generated from protobuf field: uint64 limit = 13
+     */
+    limit: bigint;
+    /**
+     * Of rows in one message, and the row that passes them; 0 = 256 KiB, up to 1 MiB.
+     *
+     * @generated from protobuf field: uint32 page_bytes = 14
+     */
+    pageBytes: number;
+    /**
+     * Of a message before: goes on after it, with the same table, shards and filters.
+     *
+     * @generated from protobuf field: bytes cursor = 15
+     */
+    cursor: Uint8Array;
+    /**
+     * From one node to another: the one shard named, of the node that is asked and no other. It answers
+     * with one page of at most `limit` rows; the cursor is that page's `position`.
+     *
+     * @generated from protobuf field: bool one_page = 16
+     */
+    onePage: boolean;
+}
+/**
+ * @generated from protobuf message silo.v1.ReadRowsResponse
+ */
+export interface ReadRowsResponse {
+    /**
+     * @generated from protobuf oneof: part
+     */
+    part: {
+        oneofKind: "page";
+        /**
+         * @generated from protobuf field: silo.v1.RowPage page = 1
+         */
+        page: RowPage;
+    } | {
+        oneofKind: "unread";
+        /**
+         * @generated from protobuf field: silo.v1.UnreadShard unread = 2
+         */
+        unread: UnreadShard;
+    } | {
+        oneofKind: "end";
+        /**
+         * @generated from protobuf field: silo.v1.ReadRowsEnd end = 3
+         */
+        end: ReadRowsEnd;
+    } | {
+        oneofKind: undefined;
+    };
+    /**
+     * Of a page: where the whole read goes on after this message; empty: nothing is left.
+     *
+     * @generated from protobuf field: bytes cursor = 4
+     */
+    cursor: Uint8Array;
+}
+/**
+ * Rows of one shard, of one moment that is durable. Each page is of a later moment than the one
+ * before: a row that is there all the while comes exactly once.
+ *
+ * @generated from protobuf message silo.v1.RowPage
+ */
+export interface RowPage {
+    /**
+     * @generated from protobuf field: string shard = 1
+     */
+    shard: string;
+    /**
+     * It was the last of its shard.
+     *
+     * @generated from protobuf field: bool last = 2
+     */
+    last: boolean;
+    /**
+     * Those of the table that was asked for; there may be none.
+     *
+     * @generated from protobuf field: repeated silo.v1.JobRow jobs = 3
+     */
+    jobs: JobRow[];
+    /**
+     * @generated from protobuf field: repeated silo.v1.TenantJobs tenants = 4
+     */
+    tenants: TenantJobs[];
+    /**
+     * @generated from protobuf field: repeated silo.v1.QueueRow queues = 5
+     */
+    queues: QueueRow[];
+    /**
+     * @generated from protobuf field: repeated silo.v1.HolderRow holders = 6
+     */
+    holders: HolderRow[];
+    /**
+     * @generated from protobuf field: repeated silo.v1.WaiterRow waiters = 7
+     */
+    waiters: WaiterRow[];
+    /**
+     * Between nodes: where the next page begins. Of no use to others.
+     *
+     * @generated from protobuf field: bytes position = 8
+     */
+    position: Uint8Array;
+}
+/**
+ * A shard that could not be read, or not to its end.
+ *
+ * @generated from protobuf message silo.v1.UnreadShard
+ */
+export interface UnreadShard {
+    /**
+     * @generated from protobuf field: string shard = 1
+     */
+    shard: string;
+    /**
+     * Why, in a sentence for people. Its words may change.
+     *
+     * @generated from protobuf field: string text = 2
+     */
+    text: string;
+    /**
+     * gRPC status number of the same.
+     *
+     * @generated from protobuf field: uint32 code = 3
+     */
+    code: number;
+    /**
+     * The node that has it or, if it is away, its log; empty: nobody, as far as is known.
+     *
+     * @generated from protobuf field: string node = 4
+     */
+    node: string;
+    /**
+     * Where clients reach that node; empty: it is away, or not known.
+     *
+     * @generated from protobuf field: string address = 5
+     */
+    address: string;
+    /**
+     * Reads what is missing of this shard, and nothing else.
+     *
+     * @generated from protobuf field: bytes cursor = 6
+     */
+    cursor: Uint8Array;
+}
+/**
+ * The last message.
+ *
+ * @generated from protobuf message silo.v1.ReadRowsEnd
+ */
+export interface ReadRowsEnd {
+    /**
+     * Rows sent.
+     *
+     * @generated from protobuf field: uint64 rows = 1
+     */
+    rows: bigint;
+    /**
+     * Shards read to their ends, by this call.
+     *
+     * @generated from protobuf field: uint32 shards_read = 2
+     */
+    shardsRead: number;
+    /**
+     * Shards that were not: above 0 the answer is not whole.
+     *
+     * @generated from protobuf field: uint32 shards_unread = 3
+     */
+    shardsUnread: number;
+    /**
+     * After `limit` rows: where the next read goes on; empty: nothing is left.
+     *
+     * @generated from protobuf field: bytes cursor = 4
+     */
+    cursor: Uint8Array;
+}
+/**
+ * @generated from protobuf message silo.v1.JobRow
+ */
+export interface JobRow {
+    /**
+     * "-" while tenancy is off, here and below.
+     *
+     * @generated from protobuf field: string tenant = 1
+     */
+    tenant: string;
+    /**
+     * @generated from protobuf field: string id = 2
+     */
+    id: string;
+    /**
+     * @generated from protobuf field: silo.v1.ShownStatus status = 3
+     */
+    status: ShownStatus;
+    /**
+     * When it came to that status; WAITING: to SCHEDULED.
+     *
+     * @generated from protobuf field: int64 status_changed_at_ms = 4
+     */
+    statusChangedAtMs: bigint;
+    /**
+     * @generated from protobuf field: int64 enqueue_time_ms = 5
+     */
+    enqueueTimeMs: bigint;
+    /**
+     * As asked for; 0 = at once.
+     *
+     * @generated from protobuf field: int64 start_at_ms = 6
+     */
+    startAtMs: bigint;
+    /**
+     * @generated from protobuf field: uint32 priority = 7
+     */
+    priority: number;
+    /**
+     * @generated from protobuf field: string task_group = 8
+     */
+    taskGroup: string;
+    /**
+     * The attempt that is pending or running; ended: the last.
+     *
+     * @generated from protobuf field: uint32 attempt_number = 9
+     */
+    attemptNumber: number;
+    /**
+     * SCHEDULED, WAITING: when that attempt is due.
+     *
+     * @generated from protobuf field: int64 due_at_ms = 10
+     */
+    dueAtMs: bigint;
+    /**
+     * RUNNING: who has it, and since when.
+     *
+     * @generated from protobuf field: string worker_id = 11
+     */
+    workerId: string;
+    /**
+     * @generated from protobuf field: string task_id = 12
+     */
+    taskId: string;
+    /**
+     * @generated from protobuf field: int64 started_at_ms = 13
+     */
+    startedAtMs: bigint;
+    /**
+     * @generated from protobuf field: silo.v1.SerializedBytes payload = 14
+     */
+    payload?: SerializedBytes;
+    /**
+     * It is too large for a row; GetJob has it.
+     *
+     * @generated from protobuf field: bool payload_omitted = 15
+     */
+    payloadOmitted: boolean;
+    /**
+     * @generated from protobuf field: map<string, string> metadata = 16
+     */
+    metadata: {
+        [key: string]: string;
+    };
+    /**
+     * @generated from protobuf field: repeated silo.v1.Limit limits = 17
+     */
+    limits: Limit[];
+}
+/**
+ * @generated from protobuf message silo.v1.QueueRow
+ */
+export interface QueueRow {
+    /**
+     * @generated from protobuf field: string tenant = 1
+     */
+    tenant: string;
+    /**
+     * @generated from protobuf field: string queue = 2
+     */
+    queue: string;
+    /**
+     * @generated from protobuf field: uint64 holders = 3
+     */
+    holders: bigint;
+    /**
+     * @generated from protobuf field: uint64 waiters = 4
+     */
+    waiters: bigint;
+    /**
+     * The present maximum: the floating value, else the largest that a waiter has; absent: not known.
+     *
+     * @generated from protobuf field: optional uint32 max_concurrency = 5
+     */
+    maxConcurrency?: number;
+    /**
+     * @generated from protobuf field: bool floating = 6
+     */
+    floating: boolean;
+}
+/**
+ * @generated from protobuf message silo.v1.HolderRow
+ */
+export interface HolderRow {
+    /**
+     * @generated from protobuf field: string tenant = 1
+     */
+    tenant: string;
+    /**
+     * @generated from protobuf field: string queue = 2
+     */
+    queue: string;
+    /**
+     * @generated from protobuf field: string task_id = 3
+     */
+    taskId: string;
+    /**
+     * @generated from protobuf field: string job_id = 4
+     */
+    jobId: string;
+    /**
+     * @generated from protobuf field: int64 granted_at_ms = 5
+     */
+    grantedAtMs: bigint;
+}
+/**
+ * @generated from protobuf message silo.v1.WaiterRow
+ */
+export interface WaiterRow {
+    /**
+     * @generated from protobuf field: string tenant = 1
+     */
+    tenant: string;
+    /**
+     * Empty: it waits for a rate limit.
+     *
+     * @generated from protobuf field: string queue = 2
+     */
+    queue: string;
+    /**
+     * @generated from protobuf field: string job_id = 3
+     */
+    jobId: string;
+    /**
+     * @generated from protobuf field: string task_group = 4
+     */
+    taskGroup: string;
+    /**
+     * @generated from protobuf field: uint32 attempt_number = 5
+     */
+    attemptNumber: number;
+    /**
+     * @generated from protobuf field: uint32 priority = 6
+     */
+    priority: number;
+    /**
+     * @generated from protobuf field: int64 due_at_ms = 7
+     */
+    dueAtMs: bigint;
+    /**
+     * @generated from protobuf field: string task_id = 8
+     */
+    taskId: string;
+}
 // ---------------------------------------------------------------------------------------------
 // Enumerations. They are open: a number that a peer does not know survives decoding.
 
@@ -2868,6 +3299,85 @@ export enum ShardState {
      * @generated from protobuf enum value: SHARD_STATE_SPLITTING = 7;
      */
     SPLITTING = 7
+}
+// ---------------------------------------------------------------------------------------------
+// Rows of many shards
+
+/**
+ * What is read.
+ *
+ * @generated from protobuf enum silo.v1.RowTable
+ */
+export enum RowTable {
+    /**
+     * @generated from protobuf enum value: ROW_TABLE_UNSPECIFIED = 0;
+     */
+    UNSPECIFIED = 0,
+    /**
+     * By tenant (the hash of its name, then the name), then id; with `metadata_key` by value, then id.
+     *
+     * @generated from protobuf enum value: ROW_TABLE_JOBS = 1;
+     */
+    JOBS = 1,
+    /**
+     * Tenants with their numbers of jobs.
+     *
+     * @generated from protobuf enum value: ROW_TABLE_TENANTS = 2;
+     */
+    TENANTS = 2,
+    /**
+     * Concurrency queues that somebody holds or waits for, or that have a floating limit.
+     *
+     * @generated from protobuf enum value: ROW_TABLE_QUEUES = 3;
+     */
+    QUEUES = 3,
+    /**
+     * Who holds slots of them.
+     *
+     * @generated from protobuf enum value: ROW_TABLE_HOLDERS = 4;
+     */
+    HOLDERS = 4,
+    /**
+     * Who waits for them, and for rate limits.
+     *
+     * @generated from protobuf enum value: ROW_TABLE_WAITERS = 5;
+     */
+    WAITERS = 5
+}
+/**
+ * Where a job stands, as people see it: a scheduled job that is due counts as waiting.
+ *
+ * @generated from protobuf enum silo.v1.ShownStatus
+ */
+export enum ShownStatus {
+    /**
+     * Its start, or its retry, lies ahead.
+     *
+     * @generated from protobuf enum value: SHOWN_STATUS_SCHEDULED = 0;
+     */
+    SCHEDULED = 0,
+    /**
+     * For a limit, or for a worker.
+     *
+     * @generated from protobuf enum value: SHOWN_STATUS_WAITING = 1;
+     */
+    WAITING = 1,
+    /**
+     * @generated from protobuf enum value: SHOWN_STATUS_RUNNING = 2;
+     */
+    RUNNING = 2,
+    /**
+     * @generated from protobuf enum value: SHOWN_STATUS_SUCCEEDED = 3;
+     */
+    SUCCEEDED = 3,
+    /**
+     * @generated from protobuf enum value: SHOWN_STATUS_FAILED = 4;
+     */
+    FAILED = 4,
+    /**
+     * @generated from protobuf enum value: SHOWN_STATUS_CANCELLED = 5;
+     */
+    CANCELLED = 5
 }
 // @generated message type with reflection information, may provide speed optimized methods
 class SerializedBytes$Type extends MessageType<SerializedBytes> {
@@ -9815,6 +10325,977 @@ class TenantJobs$Type extends MessageType<TenantJobs> {
  * @generated MessageType for protobuf message silo.v1.TenantJobs
  */
 export const TenantJobs = new TenantJobs$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ReadRowsRequest$Type extends MessageType<ReadRowsRequest> {
+    constructor() {
+        super("silo.v1.ReadRowsRequest", [
+            { no: 1, name: "table", kind: "enum", T: () => ["silo.v1.RowTable", RowTable, "ROW_TABLE_"] },
+            { no: 2, name: "shards", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "tenant", kind: "scalar", opt: true, T: 9 /*ScalarType.STRING*/ },
+            { no: 4, name: "statuses", kind: "enum", repeat: 1 /*RepeatType.PACKED*/, T: () => ["silo.v1.ShownStatus", ShownStatus, "SHOWN_STATUS_"] },
+            { no: 5, name: "metadata_key", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 6, name: "metadata_value", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 7, name: "metadata_value_is_start", kind: "scalar", T: 8 /*ScalarType.BOOL*/ },
+            { no: 8, name: "queue", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 9, name: "with_payload", kind: "scalar", T: 8 /*ScalarType.BOOL*/ },
+            { no: 10, name: "with_metadata", kind: "scalar", T: 8 /*ScalarType.BOOL*/ },
+            { no: 11, name: "with_limits", kind: "scalar", T: 8 /*ScalarType.BOOL*/ },
+            { no: 12, name: "with_running", kind: "scalar", T: 8 /*ScalarType.BOOL*/ },
+            { no: 13, name: "limit", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 14, name: "page_bytes", kind: "scalar", T: 13 /*ScalarType.UINT32*/ },
+            { no: 15, name: "cursor", kind: "scalar", T: 12 /*ScalarType.BYTES*/ },
+            { no: 16, name: "one_page", kind: "scalar", T: 8 /*ScalarType.BOOL*/ }
+        ]);
+    }
+    create(value?: PartialMessage<ReadRowsRequest>): ReadRowsRequest {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.table = 0;
+        message.shards = [];
+        message.statuses = [];
+        message.metadataKey = "";
+        message.metadataValue = "";
+        message.metadataValueIsStart = false;
+        message.queue = "";
+        message.withPayload = false;
+        message.withMetadata = false;
+        message.withLimits = false;
+        message.withRunning = false;
+        message.limit = 0n;
+        message.pageBytes = 0;
+        message.cursor = new Uint8Array(0);
+        message.onePage = false;
+        if (value !== undefined)
+            reflectionMergePartial<ReadRowsRequest>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: ReadRowsRequest): ReadRowsRequest {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* silo.v1.RowTable table */ 1:
+                    message.table = reader.int32();
+                    break;
+                case /* repeated string shards */ 2:
+                    message.shards.push(reader.string());
+                    break;
+                case /* optional string tenant */ 3:
+                    message.tenant = reader.string();
+                    break;
+                case /* repeated silo.v1.ShownStatus statuses */ 4:
+                    if (wireType === WireType.LengthDelimited)
+                        for (let e = reader.int32() + reader.pos; reader.pos < e;)
+                            message.statuses.push(reader.int32());
+                    else
+                        message.statuses.push(reader.int32());
+                    break;
+                case /* string metadata_key */ 5:
+                    message.metadataKey = reader.string();
+                    break;
+                case /* string metadata_value */ 6:
+                    message.metadataValue = reader.string();
+                    break;
+                case /* bool metadata_value_is_start */ 7:
+                    message.metadataValueIsStart = reader.bool();
+                    break;
+                case /* string queue */ 8:
+                    message.queue = reader.string();
+                    break;
+                case /* bool with_payload */ 9:
+                    message.withPayload = reader.bool();
+                    break;
+                case /* bool with_metadata */ 10:
+                    message.withMetadata = reader.bool();
+                    break;
+                case /* bool with_limits */ 11:
+                    message.withLimits = reader.bool();
+                    break;
+                case /* bool with_running */ 12:
+                    message.withRunning = reader.bool();
+                    break;
+                case /* uint64 limit */ 13:
+                    message.limit = reader.uint64().toBigInt();
+                    break;
+                case /* uint32 page_bytes */ 14:
+                    message.pageBytes = reader.uint32();
+                    break;
+                case /* bytes cursor */ 15:
+                    message.cursor = reader.bytes();
+                    break;
+                case /* bool one_page */ 16:
+                    message.onePage = reader.bool();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: ReadRowsRequest, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* silo.v1.RowTable table = 1; */
+        if (message.table !== 0)
+            writer.tag(1, WireType.Varint).int32(message.table);
+        /* repeated string shards = 2; */
+        for (let i = 0; i < message.shards.length; i++)
+            writer.tag(2, WireType.LengthDelimited).string(message.shards[i]);
+        /* optional string tenant = 3; */
+        if (message.tenant !== undefined)
+            writer.tag(3, WireType.LengthDelimited).string(message.tenant);
+        /* repeated silo.v1.ShownStatus statuses = 4; */
+        if (message.statuses.length) {
+            writer.tag(4, WireType.LengthDelimited).fork();
+            for (let i = 0; i < message.statuses.length; i++)
+                writer.int32(message.statuses[i]);
+            writer.join();
+        }
+        /* string metadata_key = 5; */
+        if (message.metadataKey !== "")
+            writer.tag(5, WireType.LengthDelimited).string(message.metadataKey);
+        /* string metadata_value = 6; */
+        if (message.metadataValue !== "")
+            writer.tag(6, WireType.LengthDelimited).string(message.metadataValue);
+        /* bool metadata_value_is_start = 7; */
+        if (message.metadataValueIsStart !== false)
+            writer.tag(7, WireType.Varint).bool(message.metadataValueIsStart);
+        /* string queue = 8; */
+        if (message.queue !== "")
+            writer.tag(8, WireType.LengthDelimited).string(message.queue);
+        /* bool with_payload = 9; */
+        if (message.withPayload !== false)
+            writer.tag(9, WireType.Varint).bool(message.withPayload);
+        /* bool with_metadata = 10; */
+        if (message.withMetadata !== false)
+            writer.tag(10, WireType.Varint).bool(message.withMetadata);
+        /* bool with_limits = 11; */
+        if (message.withLimits !== false)
+            writer.tag(11, WireType.Varint).bool(message.withLimits);
+        /* bool with_running = 12; */
+        if (message.withRunning !== false)
+            writer.tag(12, WireType.Varint).bool(message.withRunning);
+        /* uint64 limit = 13; */
+        if (message.limit !== 0n)
+            writer.tag(13, WireType.Varint).uint64(message.limit);
+        /* uint32 page_bytes = 14; */
+        if (message.pageBytes !== 0)
+            writer.tag(14, WireType.Varint).uint32(message.pageBytes);
+        /* bytes cursor = 15; */
+        if (message.cursor.length)
+            writer.tag(15, WireType.LengthDelimited).bytes(message.cursor);
+        /* bool one_page = 16; */
+        if (message.onePage !== false)
+            writer.tag(16, WireType.Varint).bool(message.onePage);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.ReadRowsRequest
+ */
+export const ReadRowsRequest = new ReadRowsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ReadRowsResponse$Type extends MessageType<ReadRowsResponse> {
+    constructor() {
+        super("silo.v1.ReadRowsResponse", [
+            { no: 1, name: "page", kind: "message", oneof: "part", T: () => RowPage },
+            { no: 2, name: "unread", kind: "message", oneof: "part", T: () => UnreadShard },
+            { no: 3, name: "end", kind: "message", oneof: "part", T: () => ReadRowsEnd },
+            { no: 4, name: "cursor", kind: "scalar", T: 12 /*ScalarType.BYTES*/ }
+        ]);
+    }
+    create(value?: PartialMessage<ReadRowsResponse>): ReadRowsResponse {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.part = { oneofKind: undefined };
+        message.cursor = new Uint8Array(0);
+        if (value !== undefined)
+            reflectionMergePartial<ReadRowsResponse>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: ReadRowsResponse): ReadRowsResponse {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* silo.v1.RowPage page */ 1:
+                    message.part = {
+                        oneofKind: "page",
+                        page: RowPage.internalBinaryRead(reader, reader.uint32(), options, (message.part as any).page)
+                    };
+                    break;
+                case /* silo.v1.UnreadShard unread */ 2:
+                    message.part = {
+                        oneofKind: "unread",
+                        unread: UnreadShard.internalBinaryRead(reader, reader.uint32(), options, (message.part as any).unread)
+                    };
+                    break;
+                case /* silo.v1.ReadRowsEnd end */ 3:
+                    message.part = {
+                        oneofKind: "end",
+                        end: ReadRowsEnd.internalBinaryRead(reader, reader.uint32(), options, (message.part as any).end)
+                    };
+                    break;
+                case /* bytes cursor */ 4:
+                    message.cursor = reader.bytes();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: ReadRowsResponse, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* silo.v1.RowPage page = 1; */
+        if (message.part.oneofKind === "page")
+            RowPage.internalBinaryWrite(message.part.page, writer.tag(1, WireType.LengthDelimited).fork(), options).join();
+        /* silo.v1.UnreadShard unread = 2; */
+        if (message.part.oneofKind === "unread")
+            UnreadShard.internalBinaryWrite(message.part.unread, writer.tag(2, WireType.LengthDelimited).fork(), options).join();
+        /* silo.v1.ReadRowsEnd end = 3; */
+        if (message.part.oneofKind === "end")
+            ReadRowsEnd.internalBinaryWrite(message.part.end, writer.tag(3, WireType.LengthDelimited).fork(), options).join();
+        /* bytes cursor = 4; */
+        if (message.cursor.length)
+            writer.tag(4, WireType.LengthDelimited).bytes(message.cursor);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.ReadRowsResponse
+ */
+export const ReadRowsResponse = new ReadRowsResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class RowPage$Type extends MessageType<RowPage> {
+    constructor() {
+        super("silo.v1.RowPage", [
+            { no: 1, name: "shard", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "last", kind: "scalar", T: 8 /*ScalarType.BOOL*/ },
+            { no: 3, name: "jobs", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => JobRow },
+            { no: 4, name: "tenants", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => TenantJobs },
+            { no: 5, name: "queues", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => QueueRow },
+            { no: 6, name: "holders", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => HolderRow },
+            { no: 7, name: "waiters", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => WaiterRow },
+            { no: 8, name: "position", kind: "scalar", T: 12 /*ScalarType.BYTES*/ }
+        ]);
+    }
+    create(value?: PartialMessage<RowPage>): RowPage {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.shard = "";
+        message.last = false;
+        message.jobs = [];
+        message.tenants = [];
+        message.queues = [];
+        message.holders = [];
+        message.waiters = [];
+        message.position = new Uint8Array(0);
+        if (value !== undefined)
+            reflectionMergePartial<RowPage>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: RowPage): RowPage {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* string shard */ 1:
+                    message.shard = reader.string();
+                    break;
+                case /* bool last */ 2:
+                    message.last = reader.bool();
+                    break;
+                case /* repeated silo.v1.JobRow jobs */ 3:
+                    message.jobs.push(JobRow.internalBinaryRead(reader, reader.uint32(), options));
+                    break;
+                case /* repeated silo.v1.TenantJobs tenants */ 4:
+                    message.tenants.push(TenantJobs.internalBinaryRead(reader, reader.uint32(), options));
+                    break;
+                case /* repeated silo.v1.QueueRow queues */ 5:
+                    message.queues.push(QueueRow.internalBinaryRead(reader, reader.uint32(), options));
+                    break;
+                case /* repeated silo.v1.HolderRow holders */ 6:
+                    message.holders.push(HolderRow.internalBinaryRead(reader, reader.uint32(), options));
+                    break;
+                case /* repeated silo.v1.WaiterRow waiters */ 7:
+                    message.waiters.push(WaiterRow.internalBinaryRead(reader, reader.uint32(), options));
+                    break;
+                case /* bytes position */ 8:
+                    message.position = reader.bytes();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: RowPage, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* string shard = 1; */
+        if (message.shard !== "")
+            writer.tag(1, WireType.LengthDelimited).string(message.shard);
+        /* bool last = 2; */
+        if (message.last !== false)
+            writer.tag(2, WireType.Varint).bool(message.last);
+        /* repeated silo.v1.JobRow jobs = 3; */
+        for (let i = 0; i < message.jobs.length; i++)
+            JobRow.internalBinaryWrite(message.jobs[i], writer.tag(3, WireType.LengthDelimited).fork(), options).join();
+        /* repeated silo.v1.TenantJobs tenants = 4; */
+        for (let i = 0; i < message.tenants.length; i++)
+            TenantJobs.internalBinaryWrite(message.tenants[i], writer.tag(4, WireType.LengthDelimited).fork(), options).join();
+        /* repeated silo.v1.QueueRow queues = 5; */
+        for (let i = 0; i < message.queues.length; i++)
+            QueueRow.internalBinaryWrite(message.queues[i], writer.tag(5, WireType.LengthDelimited).fork(), options).join();
+        /* repeated silo.v1.HolderRow holders = 6; */
+        for (let i = 0; i < message.holders.length; i++)
+            HolderRow.internalBinaryWrite(message.holders[i], writer.tag(6, WireType.LengthDelimited).fork(), options).join();
+        /* repeated silo.v1.WaiterRow waiters = 7; */
+        for (let i = 0; i < message.waiters.length; i++)
+            WaiterRow.internalBinaryWrite(message.waiters[i], writer.tag(7, WireType.LengthDelimited).fork(), options).join();
+        /* bytes position = 8; */
+        if (message.position.length)
+            writer.tag(8, WireType.LengthDelimited).bytes(message.position);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.RowPage
+ */
+export const RowPage = new RowPage$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class UnreadShard$Type extends MessageType<UnreadShard> {
+    constructor() {
+        super("silo.v1.UnreadShard", [
+            { no: 1, name: "shard", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "text", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "code", kind: "scalar", T: 13 /*ScalarType.UINT32*/ },
+            { no: 4, name: "node", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 5, name: "address", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 6, name: "cursor", kind: "scalar", T: 12 /*ScalarType.BYTES*/ }
+        ]);
+    }
+    create(value?: PartialMessage<UnreadShard>): UnreadShard {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.shard = "";
+        message.text = "";
+        message.code = 0;
+        message.node = "";
+        message.address = "";
+        message.cursor = new Uint8Array(0);
+        if (value !== undefined)
+            reflectionMergePartial<UnreadShard>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: UnreadShard): UnreadShard {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* string shard */ 1:
+                    message.shard = reader.string();
+                    break;
+                case /* string text */ 2:
+                    message.text = reader.string();
+                    break;
+                case /* uint32 code */ 3:
+                    message.code = reader.uint32();
+                    break;
+                case /* string node */ 4:
+                    message.node = reader.string();
+                    break;
+                case /* string address */ 5:
+                    message.address = reader.string();
+                    break;
+                case /* bytes cursor */ 6:
+                    message.cursor = reader.bytes();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: UnreadShard, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* string shard = 1; */
+        if (message.shard !== "")
+            writer.tag(1, WireType.LengthDelimited).string(message.shard);
+        /* string text = 2; */
+        if (message.text !== "")
+            writer.tag(2, WireType.LengthDelimited).string(message.text);
+        /* uint32 code = 3; */
+        if (message.code !== 0)
+            writer.tag(3, WireType.Varint).uint32(message.code);
+        /* string node = 4; */
+        if (message.node !== "")
+            writer.tag(4, WireType.LengthDelimited).string(message.node);
+        /* string address = 5; */
+        if (message.address !== "")
+            writer.tag(5, WireType.LengthDelimited).string(message.address);
+        /* bytes cursor = 6; */
+        if (message.cursor.length)
+            writer.tag(6, WireType.LengthDelimited).bytes(message.cursor);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.UnreadShard
+ */
+export const UnreadShard = new UnreadShard$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ReadRowsEnd$Type extends MessageType<ReadRowsEnd> {
+    constructor() {
+        super("silo.v1.ReadRowsEnd", [
+            { no: 1, name: "rows", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 2, name: "shards_read", kind: "scalar", T: 13 /*ScalarType.UINT32*/ },
+            { no: 3, name: "shards_unread", kind: "scalar", T: 13 /*ScalarType.UINT32*/ },
+            { no: 4, name: "cursor", kind: "scalar", T: 12 /*ScalarType.BYTES*/ }
+        ]);
+    }
+    create(value?: PartialMessage<ReadRowsEnd>): ReadRowsEnd {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.rows = 0n;
+        message.shardsRead = 0;
+        message.shardsUnread = 0;
+        message.cursor = new Uint8Array(0);
+        if (value !== undefined)
+            reflectionMergePartial<ReadRowsEnd>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: ReadRowsEnd): ReadRowsEnd {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* uint64 rows */ 1:
+                    message.rows = reader.uint64().toBigInt();
+                    break;
+                case /* uint32 shards_read */ 2:
+                    message.shardsRead = reader.uint32();
+                    break;
+                case /* uint32 shards_unread */ 3:
+                    message.shardsUnread = reader.uint32();
+                    break;
+                case /* bytes cursor */ 4:
+                    message.cursor = reader.bytes();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: ReadRowsEnd, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* uint64 rows = 1; */
+        if (message.rows !== 0n)
+            writer.tag(1, WireType.Varint).uint64(message.rows);
+        /* uint32 shards_read = 2; */
+        if (message.shardsRead !== 0)
+            writer.tag(2, WireType.Varint).uint32(message.shardsRead);
+        /* uint32 shards_unread = 3; */
+        if (message.shardsUnread !== 0)
+            writer.tag(3, WireType.Varint).uint32(message.shardsUnread);
+        /* bytes cursor = 4; */
+        if (message.cursor.length)
+            writer.tag(4, WireType.LengthDelimited).bytes(message.cursor);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.ReadRowsEnd
+ */
+export const ReadRowsEnd = new ReadRowsEnd$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class JobRow$Type extends MessageType<JobRow> {
+    constructor() {
+        super("silo.v1.JobRow", [
+            { no: 1, name: "tenant", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "status", kind: "enum", T: () => ["silo.v1.ShownStatus", ShownStatus, "SHOWN_STATUS_"] },
+            { no: 4, name: "status_changed_at_ms", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 5, name: "enqueue_time_ms", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 6, name: "start_at_ms", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 7, name: "priority", kind: "scalar", T: 13 /*ScalarType.UINT32*/ },
+            { no: 8, name: "task_group", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 9, name: "attempt_number", kind: "scalar", T: 13 /*ScalarType.UINT32*/ },
+            { no: 10, name: "due_at_ms", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 11, name: "worker_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 12, name: "task_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 13, name: "started_at_ms", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 14, name: "payload", kind: "message", T: () => SerializedBytes },
+            { no: 15, name: "payload_omitted", kind: "scalar", T: 8 /*ScalarType.BOOL*/ },
+            { no: 16, name: "metadata", kind: "map", K: 9 /*ScalarType.STRING*/, V: { kind: "scalar", T: 9 /*ScalarType.STRING*/ } },
+            { no: 17, name: "limits", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => Limit }
+        ]);
+    }
+    create(value?: PartialMessage<JobRow>): JobRow {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.tenant = "";
+        message.id = "";
+        message.status = 0;
+        message.statusChangedAtMs = 0n;
+        message.enqueueTimeMs = 0n;
+        message.startAtMs = 0n;
+        message.priority = 0;
+        message.taskGroup = "";
+        message.attemptNumber = 0;
+        message.dueAtMs = 0n;
+        message.workerId = "";
+        message.taskId = "";
+        message.startedAtMs = 0n;
+        message.payloadOmitted = false;
+        message.metadata = {};
+        message.limits = [];
+        if (value !== undefined)
+            reflectionMergePartial<JobRow>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: JobRow): JobRow {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* string tenant */ 1:
+                    message.tenant = reader.string();
+                    break;
+                case /* string id */ 2:
+                    message.id = reader.string();
+                    break;
+                case /* silo.v1.ShownStatus status */ 3:
+                    message.status = reader.int32();
+                    break;
+                case /* int64 status_changed_at_ms */ 4:
+                    message.statusChangedAtMs = reader.int64().toBigInt();
+                    break;
+                case /* int64 enqueue_time_ms */ 5:
+                    message.enqueueTimeMs = reader.int64().toBigInt();
+                    break;
+                case /* int64 start_at_ms */ 6:
+                    message.startAtMs = reader.int64().toBigInt();
+                    break;
+                case /* uint32 priority */ 7:
+                    message.priority = reader.uint32();
+                    break;
+                case /* string task_group */ 8:
+                    message.taskGroup = reader.string();
+                    break;
+                case /* uint32 attempt_number */ 9:
+                    message.attemptNumber = reader.uint32();
+                    break;
+                case /* int64 due_at_ms */ 10:
+                    message.dueAtMs = reader.int64().toBigInt();
+                    break;
+                case /* string worker_id */ 11:
+                    message.workerId = reader.string();
+                    break;
+                case /* string task_id */ 12:
+                    message.taskId = reader.string();
+                    break;
+                case /* int64 started_at_ms */ 13:
+                    message.startedAtMs = reader.int64().toBigInt();
+                    break;
+                case /* silo.v1.SerializedBytes payload */ 14:
+                    message.payload = SerializedBytes.internalBinaryRead(reader, reader.uint32(), options, message.payload);
+                    break;
+                case /* bool payload_omitted */ 15:
+                    message.payloadOmitted = reader.bool();
+                    break;
+                case /* map<string, string> metadata */ 16:
+                    this.binaryReadMap16(message.metadata, reader, options);
+                    break;
+                case /* repeated silo.v1.Limit limits */ 17:
+                    message.limits.push(Limit.internalBinaryRead(reader, reader.uint32(), options));
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    private binaryReadMap16(map: JobRow["metadata"], reader: IBinaryReader, options: BinaryReadOptions): void {
+        let len = reader.uint32(), end = reader.pos + len, key: keyof JobRow["metadata"] | undefined, val: JobRow["metadata"][any] | undefined;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case 1:
+                    key = reader.string();
+                    break;
+                case 2:
+                    val = reader.string();
+                    break;
+                default: throw new globalThis.Error("unknown map entry field for silo.v1.JobRow.metadata");
+            }
+        }
+        map[key ?? ""] = val ?? "";
+    }
+    internalBinaryWrite(message: JobRow, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* string tenant = 1; */
+        if (message.tenant !== "")
+            writer.tag(1, WireType.LengthDelimited).string(message.tenant);
+        /* string id = 2; */
+        if (message.id !== "")
+            writer.tag(2, WireType.LengthDelimited).string(message.id);
+        /* silo.v1.ShownStatus status = 3; */
+        if (message.status !== 0)
+            writer.tag(3, WireType.Varint).int32(message.status);
+        /* int64 status_changed_at_ms = 4; */
+        if (message.statusChangedAtMs !== 0n)
+            writer.tag(4, WireType.Varint).int64(message.statusChangedAtMs);
+        /* int64 enqueue_time_ms = 5; */
+        if (message.enqueueTimeMs !== 0n)
+            writer.tag(5, WireType.Varint).int64(message.enqueueTimeMs);
+        /* int64 start_at_ms = 6; */
+        if (message.startAtMs !== 0n)
+            writer.tag(6, WireType.Varint).int64(message.startAtMs);
+        /* uint32 priority = 7; */
+        if (message.priority !== 0)
+            writer.tag(7, WireType.Varint).uint32(message.priority);
+        /* string task_group = 8; */
+        if (message.taskGroup !== "")
+            writer.tag(8, WireType.LengthDelimited).string(message.taskGroup);
+        /* uint32 attempt_number = 9; */
+        if (message.attemptNumber !== 0)
+            writer.tag(9, WireType.Varint).uint32(message.attemptNumber);
+        /* int64 due_at_ms = 10; */
+        if (message.dueAtMs !== 0n)
+            writer.tag(10, WireType.Varint).int64(message.dueAtMs);
+        /* string worker_id = 11; */
+        if (message.workerId !== "")
+            writer.tag(11, WireType.LengthDelimited).string(message.workerId);
+        /* string task_id = 12; */
+        if (message.taskId !== "")
+            writer.tag(12, WireType.LengthDelimited).string(message.taskId);
+        /* int64 started_at_ms = 13; */
+        if (message.startedAtMs !== 0n)
+            writer.tag(13, WireType.Varint).int64(message.startedAtMs);
+        /* silo.v1.SerializedBytes payload = 14; */
+        if (message.payload)
+            SerializedBytes.internalBinaryWrite(message.payload, writer.tag(14, WireType.LengthDelimited).fork(), options).join();
+        /* bool payload_omitted = 15; */
+        if (message.payloadOmitted !== false)
+            writer.tag(15, WireType.Varint).bool(message.payloadOmitted);
+        /* map<string, string> metadata = 16; */
+        for (let k of globalThis.Object.keys(message.metadata))
+            writer.tag(16, WireType.LengthDelimited).fork().tag(1, WireType.LengthDelimited).string(k).tag(2, WireType.LengthDelimited).string(message.metadata[k]).join();
+        /* repeated silo.v1.Limit limits = 17; */
+        for (let i = 0; i < message.limits.length; i++)
+            Limit.internalBinaryWrite(message.limits[i], writer.tag(17, WireType.LengthDelimited).fork(), options).join();
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.JobRow
+ */
+export const JobRow = new JobRow$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class QueueRow$Type extends MessageType<QueueRow> {
+    constructor() {
+        super("silo.v1.QueueRow", [
+            { no: 1, name: "tenant", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "queue", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "holders", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 4, name: "waiters", kind: "scalar", T: 4 /*ScalarType.UINT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 5, name: "max_concurrency", kind: "scalar", opt: true, T: 13 /*ScalarType.UINT32*/ },
+            { no: 6, name: "floating", kind: "scalar", T: 8 /*ScalarType.BOOL*/ }
+        ]);
+    }
+    create(value?: PartialMessage<QueueRow>): QueueRow {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.tenant = "";
+        message.queue = "";
+        message.holders = 0n;
+        message.waiters = 0n;
+        message.floating = false;
+        if (value !== undefined)
+            reflectionMergePartial<QueueRow>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: QueueRow): QueueRow {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* string tenant */ 1:
+                    message.tenant = reader.string();
+                    break;
+                case /* string queue */ 2:
+                    message.queue = reader.string();
+                    break;
+                case /* uint64 holders */ 3:
+                    message.holders = reader.uint64().toBigInt();
+                    break;
+                case /* uint64 waiters */ 4:
+                    message.waiters = reader.uint64().toBigInt();
+                    break;
+                case /* optional uint32 max_concurrency */ 5:
+                    message.maxConcurrency = reader.uint32();
+                    break;
+                case /* bool floating */ 6:
+                    message.floating = reader.bool();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: QueueRow, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* string tenant = 1; */
+        if (message.tenant !== "")
+            writer.tag(1, WireType.LengthDelimited).string(message.tenant);
+        /* string queue = 2; */
+        if (message.queue !== "")
+            writer.tag(2, WireType.LengthDelimited).string(message.queue);
+        /* uint64 holders = 3; */
+        if (message.holders !== 0n)
+            writer.tag(3, WireType.Varint).uint64(message.holders);
+        /* uint64 waiters = 4; */
+        if (message.waiters !== 0n)
+            writer.tag(4, WireType.Varint).uint64(message.waiters);
+        /* optional uint32 max_concurrency = 5; */
+        if (message.maxConcurrency !== undefined)
+            writer.tag(5, WireType.Varint).uint32(message.maxConcurrency);
+        /* bool floating = 6; */
+        if (message.floating !== false)
+            writer.tag(6, WireType.Varint).bool(message.floating);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.QueueRow
+ */
+export const QueueRow = new QueueRow$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class HolderRow$Type extends MessageType<HolderRow> {
+    constructor() {
+        super("silo.v1.HolderRow", [
+            { no: 1, name: "tenant", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "queue", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "task_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 4, name: "job_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 5, name: "granted_at_ms", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ }
+        ]);
+    }
+    create(value?: PartialMessage<HolderRow>): HolderRow {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.tenant = "";
+        message.queue = "";
+        message.taskId = "";
+        message.jobId = "";
+        message.grantedAtMs = 0n;
+        if (value !== undefined)
+            reflectionMergePartial<HolderRow>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: HolderRow): HolderRow {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* string tenant */ 1:
+                    message.tenant = reader.string();
+                    break;
+                case /* string queue */ 2:
+                    message.queue = reader.string();
+                    break;
+                case /* string task_id */ 3:
+                    message.taskId = reader.string();
+                    break;
+                case /* string job_id */ 4:
+                    message.jobId = reader.string();
+                    break;
+                case /* int64 granted_at_ms */ 5:
+                    message.grantedAtMs = reader.int64().toBigInt();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: HolderRow, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* string tenant = 1; */
+        if (message.tenant !== "")
+            writer.tag(1, WireType.LengthDelimited).string(message.tenant);
+        /* string queue = 2; */
+        if (message.queue !== "")
+            writer.tag(2, WireType.LengthDelimited).string(message.queue);
+        /* string task_id = 3; */
+        if (message.taskId !== "")
+            writer.tag(3, WireType.LengthDelimited).string(message.taskId);
+        /* string job_id = 4; */
+        if (message.jobId !== "")
+            writer.tag(4, WireType.LengthDelimited).string(message.jobId);
+        /* int64 granted_at_ms = 5; */
+        if (message.grantedAtMs !== 0n)
+            writer.tag(5, WireType.Varint).int64(message.grantedAtMs);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.HolderRow
+ */
+export const HolderRow = new HolderRow$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class WaiterRow$Type extends MessageType<WaiterRow> {
+    constructor() {
+        super("silo.v1.WaiterRow", [
+            { no: 1, name: "tenant", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "queue", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "job_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 4, name: "task_group", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 5, name: "attempt_number", kind: "scalar", T: 13 /*ScalarType.UINT32*/ },
+            { no: 6, name: "priority", kind: "scalar", T: 13 /*ScalarType.UINT32*/ },
+            { no: 7, name: "due_at_ms", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 8, name: "task_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+    create(value?: PartialMessage<WaiterRow>): WaiterRow {
+        const message = globalThis.Object.create((this.messagePrototype!));
+        message.tenant = "";
+        message.queue = "";
+        message.jobId = "";
+        message.taskGroup = "";
+        message.attemptNumber = 0;
+        message.priority = 0;
+        message.dueAtMs = 0n;
+        message.taskId = "";
+        if (value !== undefined)
+            reflectionMergePartial<WaiterRow>(this, message, value);
+        return message;
+    }
+    internalBinaryRead(reader: IBinaryReader, length: number, options: BinaryReadOptions, target?: WaiterRow): WaiterRow {
+        let message = target ?? this.create(), end = reader.pos + length;
+        while (reader.pos < end) {
+            let [fieldNo, wireType] = reader.tag();
+            switch (fieldNo) {
+                case /* string tenant */ 1:
+                    message.tenant = reader.string();
+                    break;
+                case /* string queue */ 2:
+                    message.queue = reader.string();
+                    break;
+                case /* string job_id */ 3:
+                    message.jobId = reader.string();
+                    break;
+                case /* string task_group */ 4:
+                    message.taskGroup = reader.string();
+                    break;
+                case /* uint32 attempt_number */ 5:
+                    message.attemptNumber = reader.uint32();
+                    break;
+                case /* uint32 priority */ 6:
+                    message.priority = reader.uint32();
+                    break;
+                case /* int64 due_at_ms */ 7:
+                    message.dueAtMs = reader.int64().toBigInt();
+                    break;
+                case /* string task_id */ 8:
+                    message.taskId = reader.string();
+                    break;
+                default:
+                    let u = options.readUnknownField;
+                    if (u === "throw")
+                        throw new globalThis.Error(`Unknown field ${fieldNo} (wire type ${wireType}) for ${this.typeName}`);
+                    let d = reader.skip(wireType);
+                    if (u !== false)
+                        (u === true ? UnknownFieldHandler.onRead : u)(this.typeName, message, fieldNo, wireType, d);
+            }
+        }
+        return message;
+    }
+    internalBinaryWrite(message: WaiterRow, writer: IBinaryWriter, options: BinaryWriteOptions): IBinaryWriter {
+        /* string tenant = 1; */
+        if (message.tenant !== "")
+            writer.tag(1, WireType.LengthDelimited).string(message.tenant);
+        /* string queue = 2; */
+        if (message.queue !== "")
+            writer.tag(2, WireType.LengthDelimited).string(message.queue);
+        /* string job_id = 3; */
+        if (message.jobId !== "")
+            writer.tag(3, WireType.LengthDelimited).string(message.jobId);
+        /* string task_group = 4; */
+        if (message.taskGroup !== "")
+            writer.tag(4, WireType.LengthDelimited).string(message.taskGroup);
+        /* uint32 attempt_number = 5; */
+        if (message.attemptNumber !== 0)
+            writer.tag(5, WireType.Varint).uint32(message.attemptNumber);
+        /* uint32 priority = 6; */
+        if (message.priority !== 0)
+            writer.tag(6, WireType.Varint).uint32(message.priority);
+        /* int64 due_at_ms = 7; */
+        if (message.dueAtMs !== 0n)
+            writer.tag(7, WireType.Varint).int64(message.dueAtMs);
+        /* string task_id = 8; */
+        if (message.taskId !== "")
+            writer.tag(8, WireType.LengthDelimited).string(message.taskId);
+        let u = options.writeUnknownFields;
+        if (u !== false)
+            (u == true ? UnknownFieldHandler.onWrite : u)(this.typeName, message, writer);
+        return writer;
+    }
+}
+/**
+ * @generated MessageType for protobuf message silo.v1.WaiterRow
+ */
+export const WaiterRow = new WaiterRow$Type();
 /**
  * @generated ServiceType for protobuf service silo.v1.Silo
  */
@@ -9854,5 +11335,6 @@ export const Silo = new ServiceType("silo.v1.Silo", [
     { name: "AwaitCancellations", options: {}, I: AwaitCancellationsRequest, O: AwaitCancellationsResponse },
     { name: "GetCounters", options: {}, I: GetCountersRequest, O: GetCountersResponse },
     { name: "ListTenants", options: {}, I: ListTenantsRequest, O: ListTenantsResponse },
+    { name: "ReadRows", serverStreaming: true, options: {}, I: ReadRowsRequest, O: ReadRowsResponse },
     { name: "WatchTopology", serverStreaming: true, options: {}, I: WatchTopologyRequest, O: GetClusterInfoResponse }
 ]);
