@@ -98,13 +98,13 @@ static void the_longest(void **state)
     (void)state;
     char text[ADDRESS_TEXT_MAX + 2];
     memset(text, 'a', sizeof text);
-    memcpy(text + ADDRESS_TEXT_MAX - 6, ":65535", 6);
+    memcpy(text + ADDRESS_TEXT_MAX - 6, ":65535", sizeof ":65535");
     assert_true(address_connectable(bytes_of(text, ADDRESS_TEXT_MAX)));
     memset(text, 'a', sizeof text);
-    memcpy(text + ADDRESS_TEXT_MAX - 5, ":65535", 6);
+    memcpy(text + ADDRESS_TEXT_MAX - 5, ":65535", sizeof ":65535");
     assert_false(address_connectable(bytes_of(text, ADDRESS_TEXT_MAX + 1)));
     memset(text, '1', sizeof text);
-    memcpy(text + ADDRESS_TEXT_MAX - 6, ":65535", 6);
+    memcpy(text + ADDRESS_TEXT_MAX - 6, ":65535", sizeof ":65535");
     assert_false(address_connectable(bytes_of(text, ADDRESS_TEXT_MAX)));
 }
 

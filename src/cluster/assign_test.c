@@ -64,8 +64,8 @@ static void order_does_not_matter(void **state)
     static const char *const nodes[NODES] = {"a", "b", "c", "d", "e", "f", "g"};
     const char *turned[NODES];
     struct uuid shards[SHARDS], back[SHARDS];
-    for (uint8_t i = 0; i < SHARDS; i++) {
-        shards[i] = shard_of(i);
+    for (int i = 0; i < SHARDS; i++) {
+        shards[i] = shard_of((uint8_t)i);
         back[SHARDS - 1 - i] = shards[i];
     }
     for (size_t i = 0; i < NODES; i++) {
