@@ -1,5 +1,6 @@
 """A disk that is full: changes are refused with the cause, nothing grows, and all goes on when there is room again."""
 
+import contextlib
 import os
 import socket
 import sys
@@ -18,6 +19,7 @@ from silo_api import blob  # noqa: E402
 from silo_server import SiloServer  # noqa: E402
 
 FULL = "no space left on device: "
+MANIFESTS = 3  # the database's, its writer's, and the one by which merging begins
 MEGABYTES = 56  # two segments of the log, and room for sorted files
 WHY_NOT = small_disk.reason_to_skip()
 if WHY_NOT and os.environ.get("CI"):
@@ -37,8 +39,15 @@ class FullDisk(unittest.TestCase):
     def server(self, environment=None, **settings):
         return SiloServer(settings=dict({"database.path": self.data + "/%shard%"}, **settings), environment=environment)
 
+    @contextlib.contextmanager
+    def serving(self, environment=None, **settings):
+        """A server that has nothing left to write by itself: a file of its own that finds no room would leave some to others."""
+        with self.server(environment, **settings) as silo:
+            until(lambda: len([name for name in names(self.data) if name.endswith(".manifest")]) >= MANIFESTS, "merging", 30)
+            yield silo
+
     def check(self, cause, **settings):
-        with self.server(**settings) as silo:
+        with self.serving(**settings) as silo:
             outage = Outage(silo)
             equal(outage.enqueue("leased", group="work"), None)
             task = silo.api.LeaseTasks(shard=outage.shard, worker_id="w", task_group="work", max_tasks=1).tasks[0]
@@ -75,7 +84,7 @@ class FullDisk(unittest.TestCase):
         manager = self.enterContext(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         manager.bind(os.path.join(place, "notify"))
         manager.settimeout(60)
-        with self.server(environment={"NOTIFY_SOCKET": os.path.join(place, "notify")}) as silo:
+        with self.serving(environment={"NOTIFY_SOCKET": os.path.join(place, "notify")}) as silo:
             equal([manager.recv(4096), manager.recv(4096)], [b"READY=1", b"STATUS=serving"])
             outage = Outage(silo)
             self.disk.fill()
@@ -88,7 +97,7 @@ class FullDisk(unittest.TestCase):
 
     def test_a_stop_says_why_it_takes_long(self):
         """What is stuck stays so: the stop ends in time, and says that it was the disk."""
-        with self.server(**{"server.shutdown_timeout_ms": 3000}) as silo:
+        with self.serving(**{"server.shutdown_timeout_ms": 3000}) as silo:
             outage = Outage(silo)
             self.disk.fill()
             outage.begin(FULL, size=900)
@@ -104,7 +113,7 @@ class FullDisk(unittest.TestCase):
 
     def test_calls_that_wait_are_ended_and_tasks_come_back(self):
         """A poll that waits and is handed a job that cannot become durable ends; the job is leased again afterwards."""
-        with self.server() as silo:
+        with self.serving() as silo:
             outage = Outage(silo)
             silo.api.Enqueue(shard=outage.shard, id="later", task_group="work", priority=10, payload=blob(b"x"),
                              start_at_ms=int(time.time() * 1000) + 4000)
