@@ -186,7 +186,9 @@ static bool call_done(struct rpc_call *call, uint32_t status, struct bytes text,
     call->done = true;
     call->status = status;
     call->text = xcalloc(1, text.len + 1);
-    memcpy(call->text, text.ptr, text.len);
+    if (text.len != 0) {
+        memcpy(call->text, text.ptr, text.len);
+    }
     reply_keep(call, reply);
     return !call->gone;
 }

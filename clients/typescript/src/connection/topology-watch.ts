@@ -25,6 +25,9 @@ const LONGEST_PAUSE_MS = 10_000;
 /** A call that lasted so long, in milliseconds, was one that worked. */
 const WORKED_MS = 5000;
 
+/** How long an ended call's headers are waited for, in milliseconds. */
+const HEADERS_MS = 1000;
+
 /** How long a server that does not know the call is left alone, in milliseconds. */
 const UNKNOWN_MS = 60_000;
 
@@ -142,7 +145,15 @@ export class TopologyWatch {
   /** One call. Rejects with what ended it, unless that was the end of the watch. */
   private async listen(channel: Channel, given: RpcOptions, over: AbortSignal): Promise<void> {
     const ended = new AbortController();
-    const end = () => ended.abort();
+    let begun: Promise<unknown> = Promise.resolve();
+    // The transport throws, where nobody can catch it, when headers come to a call that was ended before: they are waited for.
+    const end = () => {
+      const late = new Promise((resolve) => setTimeout(resolve, HEADERS_MS).unref());
+      void Promise.race([begun, late]).then(
+        () => ended.abort(),
+        () => ended.abort(),
+      );
+    };
     over.addEventListener("abort", end, { signal: ended.signal });
     const callOff = channel.onLeft(end);
     const options = { ...given, timeout: undefined, abort: ended.signal };
@@ -150,6 +161,7 @@ export class TopologyWatch {
       await new Promise<void>((resolve, reject) => {
         // No version is told as known: another server's answer may have replaced this one's.
         const call = channel.stubFor(0).watchTopology({ knownLife: 0n, knownVersion: 0n }, options);
+        begun = call.headers;
         call.responses.onMessage((info) => this.take(info, reject));
         call.responses.onError(reject);
         call.responses.onComplete(resolve);
