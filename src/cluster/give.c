@@ -5,7 +5,7 @@
  *   OPEN ──another's──► PREPARING ──prepared, late──► CLOSING ──closed──► HANDING ──granted──► IDLE
  *    ▲                      │                            │                   │
  *    └──no successor left───┘          no successor left │                   │ lost
- *    └─────────────────────── DOUBTED ◄──────────────────┴───────────────────┘
+ *    └── claimed, opened ──── DOUBTED ◄──────────────────┴───────────────────┘
  *
  * Until the record names another, the shard is opened again here when its successor is gone. There
  * is never a time in which the record names nobody, so there is nothing to race for.
